@@ -1,0 +1,48 @@
+# Two commands do everything on a fresh machine with Python >= 3.11, pip and make:
+#   make study   install into .venv, run the demo study, print the answer
+#   make test    install, then lint, types, import rules and tests with coverage
+
+PYTHON ?= python3
+VENV := .venv
+STUDY ?= examples/demo.yaml
+INSTALLED := $(VENV)/.installed
+DEVELOPED := $(VENV)/.developed
+IN := $(VENV)/bin/
+
+.PHONY: study test bench lint clean
+.DEFAULT_GOAL := study
+
+study: $(INSTALLED)
+	@$(IN)claimscale study $(STUDY)
+
+test: $(DEVELOPED) lint
+	@$(IN)coverage erase
+	@$(IN)coverage run -m pytest $(TESTS)
+	@$(IN)coverage combine --quiet
+	@$(IN)coverage report --fail-under=90
+
+lint: $(DEVELOPED)
+	@$(IN)ruff format --check --quiet .
+	@$(IN)ruff check --quiet .
+	@$(IN)lint-imports --no-logo 2>&1 | tail -n 4
+	@$(IN)pyright --pythonpath $(IN)python
+
+bench: $(DEVELOPED)
+	@test -n "$(NAME)" || { echo "give one: make bench NAME=$$(ls benchmarks/*.py | xargs -n1 basename -s .py | paste -sd'|')"; exit 2; }
+	@$(IN)python benchmarks/$(NAME).py
+
+clean:
+	rm -rf $(VENV) runs .coverage* .pytest_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "claimscale needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing claimscale into $(VENV) (a few minutes, once) ..."
+	@$(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(DEVELOPED): $(INSTALLED)
+	@$(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

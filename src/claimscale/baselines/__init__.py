@@ -1,0 +1,1 @@
+"""What the encoders must beat: models on counted codes, on identical patients."""

@@ -1,0 +1,173 @@
+"""The command line: parses, calls, prints. Exit codes: 0 done, 2 bad input, 3 stopped and resumable."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+from cyclopts import App, Parameter
+
+from claimscale import __version__, study as settings
+from claimscale.errors import BadInput, Interrupted
+
+app = App(
+    name="claimscale",
+    help="Foundation models from medical claims, and the smallest one that is good enough.",
+    version=__version__,
+)
+
+File = Annotated[Path, Parameter(help="The study file (YAML).")]
+Set = Annotated[
+    tuple[str, ...],
+    Parameter(name="--set", help="Override a setting: --set pretrain.epochs=2", negative=()),
+]
+
+
+@app.command
+def study(file: File, *, set: Set = ()) -> None:
+    """Run a whole study: prepare the claims, train, compare, write the report.
+
+    What an earlier run finished is kept; a run that was stopped goes on where it was.
+    """
+    from claimscale import conduct, progress
+
+    resolved = settings.load(file, list(set))
+    with progress.display() as display:
+        outcome = conduct.carry_out(resolved, display)
+    print()
+    for answer in outcome.summary["answers"]:
+        print(f"  {answer}")
+    fresh = f"{outcome.cells_run} cells run" if outcome.cells_run else "nothing had to be recomputed"
+    print(f"\nReport: {outcome.report}  ({fresh})")
+
+
+@app.command
+def plan(file: File, *, set: Set = ()) -> None:
+    """Say what a study would run, how long it takes and how much memory, without running it."""
+    from claimscale.sweep.plan import plan_text
+
+    print(plan_text(settings.load(file, list(set)), file))
+
+
+@app.command
+def ingest(file: File, *, set: Set = ()) -> None:
+    """Prepare the claims only: events, quality account, cohort, tokens, labels."""
+    from claimscale import conduct, progress, runs
+
+    resolved = settings.load(file, list(set))
+    with progress.display() as display, runs.locked(resolved.run_directory):
+        workspace = conduct.prepare(resolved, display)
+    quality = runs.read_json(workspace.run / "events" / "quality.json")
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in quality["dropped"].items()) or "none"
+    print(f"{quality['rows_in']:,} rows in = {quality['used']:,} used + dropped: {dropped}")
+    print(f"Prepared: {workspace.run}")
+
+
+@app.command
+def pretrain(file: File, *, set: Set = ()) -> None:
+    """Run the pretraining cells of a study."""
+    _run_cells(file, set, "pretrain")
+
+
+@app.command
+def finetune(file: File, *, set: Set = ()) -> None:
+    """Run the fine-tuning cells of a study, and the pretraining they need."""
+    _run_cells(file, set, "finetune")
+
+
+@app.command(name="run")
+def run_one(file: File, cell: str, *, set: Set = ()) -> None:
+    """Run one cell of a study by its name, and the one it needs.
+
+    Parameters
+    ----------
+    cell
+        For example pretrain-11M-s42 or finetune-ckd-11M-scratch-n1000-s42.
+    """
+    _run_cells(file, set, cell)
+
+
+@app.command
+def report(file: File, *, set: Set = ()) -> None:
+    """Write the report of a study again from what its cells have left."""
+    from claimscale import conduct
+
+    resolved = settings.load(file, list(set))
+    print(f"Report: {conduct.report_again(resolved)}")
+
+
+@app.command
+def sizes(vocabulary: int, *targets: str) -> None:
+    """Solve model shapes: parameters as close to each target as 2 % for a vocabulary.
+
+    Parameters
+    ----------
+    vocabulary
+        How many tokens the vocabulary holds.
+    targets
+        Sizes such as 2.2M or 400k.
+    """
+    from claimscale.model import sizes as solver
+
+    print(f"{'target':>8} {'parameters':>12} {'layers':>6} {'width':>6} {'feed-fwd':>8} {'embedding':>9}")
+    for target in targets or ("2.2M", "4.7M", "11M", "32M", "101M"):
+        try:
+            count = settings.parameter_count(target)
+        except ValueError as error:
+            raise BadInput(str(error)) from None
+        shape = solver.solve(count, vocabulary)
+        print(
+            f"{target:>8} {solver.parameters(shape):>12,} {shape.layers:>6} {shape.width:>6} "
+            f"{shape.feed_forward:>8} {shape.embedding:>9}"
+        )
+
+
+@app.command
+def tasks() -> None:
+    """List the task catalogue."""
+    for name, task in settings.catalogue().items():
+        codes = "; ".join(f"{system} {' '.join(prefixes)}" for system, prefixes in task["outcome"].items())
+        print(f"{name:<28} {task['kind']:<10} {codes}")
+
+
+def _run_cells(file: Path, overrides: tuple[str, ...], wanted: str) -> None:
+    """Run the cells of a kind, or the one cell of that name."""
+    from claimscale import conduct, progress
+
+    resolved = settings.load(file, list(overrides))
+    with progress.display() as display:
+        ran, total = conduct.carry_out_cells(resolved, wanted, display)
+    print(f"{ran} cells run, {total - ran} were there already: {resolved.run_directory / 'cells'}")
+
+
+def main() -> None:
+    """Entry point: every ending as one clear line and its exit code."""
+    sys.exit(call(sys.argv[1:]))
+
+
+def call(arguments: list[str]) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except cyclopts.CycloptsError as error:
+        return _say(" ".join(str(error).split()), 2)
+    except (BadInput, Interrupted) as error:
+        return _say(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _say("stopped; run the same command to go on", 3)
+    except OSError as error:
+        return _say(f"{error.filename or 'the machine'}: {error.strerror or error}; run the same command to go on", 3)
+    except Exception as error:
+        # The place in the code, never the data: an exception's text may quote a patient's row.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        return _say(f"fault: {type(error).__name__} in {where}; please report it. A rerun goes on from here", 3)
+    return 0
+
+
+def _say(line: str, code: int) -> int:
+    print(f"claimscale: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,339 @@
+"""Every setting of a study, typed and frozen, and the loading of a study file.
+
+A study is one YAML file. Whatever is not written in it has the default below; the resolved settings
+are saved with every run. Errors name the path in the file (`pretrain.mask: ...`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.resources
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from claimscale.errors import BadInput
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(gt=0)]
+Codes = dict[str, list[str]]
+"""Code prefixes per code system, for example `{"ICD10": ["N18"]}`; codes without dots."""
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class SimulatedSource(Settings):
+    """Patients of the embedded simulator; their true risks are known."""
+
+    kind: Literal["simulated"]
+    patients: Count = 6000
+    hospitals: Count = 8
+
+
+class SynpufSource(Settings):
+    """A folder of DE-SynPUF claim files (CMS public use files, CSV)."""
+
+    kind: Literal["synpuf"]
+    path: str
+
+
+Source = Annotated[SimulatedSource | SynpufSource, Field(discriminator="kind")]
+
+
+class Engine(Settings):
+    """Where tables are worked on."""
+
+    kind: Literal["duckdb"] = "duckdb"
+    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?(MB|GB)$")] = "2GB"
+
+
+class Splits(Settings):
+    """Patient-disjoint fractions (train, tuning, test), a later landmark and hospitals held out whole."""
+
+    patients: tuple[Fraction, Fraction, Fraction] = (0.7, 0.1, 0.2)
+    temporal: dt.date | None = None
+    held_out_hospitals: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("patients", mode="before")
+    @classmethod
+    def as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("patients")
+    @classmethod
+    def sum_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if abs(sum(value) - 1) > 1e-9:
+            raise ValueError(f"fractions add up to {sum(value):g}, not 1")
+        return value
+
+
+class Cohort(Settings):
+    """Who is studied: patients with enough events before the landmark (the date all questions are asked at)."""
+
+    landmark: dt.date
+    min_events: Count = 5
+    splits: Splits = Splits()
+
+
+class Tokens(Settings):
+    """How events become model inputs.
+
+    `repeats` keeps one occurrence of a code per calendar month, quarter or year.
+    `rollup` shortens codes: characters for ICD10, ICD9CM and YJ, levels 1 to 5 for ATC.
+    """
+
+    max_length: Annotated[int, Field(ge=8)] = 512
+    min_patients: Count = 10
+    rollup: dict[str, Count] = {}
+    repeats: Literal["all", "month", "quarter", "year"] = "month"
+
+
+class Pretrain(Settings):
+    """Masked-code pretraining. `learning_rate` is that of the base width; CompleteP carries it to the others."""
+
+    seeds: Annotated[list[int], Field(min_length=1)] = [42, 123, 456]
+    epochs: Count = 8
+    batch_tokens: Annotated[int, Field(ge=64)] = 65536
+    mask: Fraction = 0.3
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-3
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
+
+
+class Finetune(Settings):
+    """Fine-tuning on labelled patients: nested subsets, early stopping on the tuning split."""
+
+    patients: Annotated[list[Count | Literal["all"]], Field(min_length=1)] = ["all"]
+    arms: Annotated[list[Literal["pretrained", "scratch"]], Field(min_length=1)] = ["pretrained", "scratch"]
+    seeds: Annotated[list[int], Field(min_length=1)] = [42, 123, 456]
+    epochs: Count = 10
+    batch_tokens: Annotated[int, Field(ge=64)] = 8192
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class Task(Settings):
+    """One clinical question: will the outcome come, within the horizon, after the index date?
+
+    Days count from the index date: the outcome's first code must lie in `(gap, gap + horizon]`.
+    Patients with an outcome code in the `washout` before it (all history if null) are left out.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    kind: Literal["disease", "medication"]
+    outcome: Codes
+    confirm_days: Annotated[int, Field(ge=1)] | None = None
+    """A second outcome code at least this many days after the first makes it count; null asks for none."""
+    confirm_codes: Codes = {}
+    """Drugs or procedures that confirm a single outcome code, from 30 days before it onwards."""
+    washout_days: Count | None = None
+    gap_days: Annotated[int, Field(ge=0)] = 30
+    horizon_days: Count = 365
+    history_days: Annotated[int, Field(ge=0)] = 365
+    strip: Codes = {}
+    """Codes that only follow the outcome: never shown to a model."""
+    source: str = ""
+    """Where the definition comes from."""
+
+    @model_validator(mode="after")
+    def has_outcome(self) -> Task:
+        if not any(self.outcome.values()):
+            raise ValueError("outcome has no codes")
+        return self
+
+
+class Compare(Settings):
+    """How sizes are compared: a size suffices if larger ones gain less than `margin` (relative)."""
+
+    metric: Literal["auprc", "auroc"] = "auprc"
+    margin: Fraction = 0.02
+    replicates: Annotated[int, Field(ge=100)] = 2000
+
+
+class Privacy(Settings):
+    profile: Literal["none", "ndb"] = "none"
+
+
+class Compute(Settings):
+    """Cells run side by side on a CPU, one worker per core unless told; one at a time on a GPU."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: Count | None = None
+
+
+class Study(Settings):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    seed: int = 42
+    source: Source
+    engine: Engine = Engine()
+    cohort: Cohort
+    tokens: Tokens = Tokens()
+    sizes: Annotated[list[str], Field(min_length=1)]
+    pretrain: Pretrain = Pretrain()
+    tasks: Annotated[list[Task], Field(min_length=1)]
+    finetune: Finetune = Finetune()
+    baselines: list[Literal["lightgbm"]] = ["lightgbm"]
+    compare: Compare = Compare()
+    privacy: Privacy = Privacy()
+    compute: Compute = Compute()
+    runs: str = "runs"
+    """Folder that holds `<name>/`, the run directory."""
+
+    @field_validator("sizes")
+    @classmethod
+    def sizes_ascend(cls, value: list[str]) -> list[str]:
+        counts = [parameter_count(size) for size in value]
+        if sorted(set(counts)) != counts:
+            raise ValueError("sizes must ascend without repeats")
+        return value
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def look_up_tasks(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        return [catalogue_task(item) if isinstance(item, str) else item for item in value]
+
+    @model_validator(mode="after")
+    def is_consistent(self) -> Study:
+        names = [task.name for task in self.tasks]
+        if len(set(names)) != len(names):
+            raise ValueError("tasks: two tasks share a name")
+        missing = sorted(set(self.finetune.seeds) - set(self.pretrain.seeds))
+        if "pretrained" in self.finetune.arms and missing:
+            raise ValueError(f"finetune.seeds: {missing} are not among pretrain.seeds")
+        later = self.cohort.splits.temporal
+        if later is not None and later <= self.cohort.landmark:
+            raise ValueError("cohort.splits.temporal: must come after cohort.landmark")
+        return self
+
+    @property
+    def run_directory(self) -> Path:
+        return Path(self.runs) / self.name
+
+
+def parameter_count(size: str) -> int:
+    """Parameters that a size's name asks for.
+
+    >>> parameter_count("2.2M"), parameter_count("400k")
+    (2200000, 400000)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMB])", size)
+    if match is None:
+        raise ValueError(f"{size!r} is not a size such as 400k, 2.2M or 1B")
+    return round(float(match[1]) * {"k": 10**3, "M": 10**6, "B": 10**9}[match[2]])
+
+
+def catalogue() -> dict[str, dict[str, Any]]:
+    """The task catalogue as plain data, by name."""
+    text = importlib.resources.files("claimscale").joinpath("catalogue.yaml").read_text("utf-8")
+    return yaml.load(text, Loader=_StringSafeLoader)
+
+
+def catalogue_task(name: str) -> dict[str, Any]:
+    known = catalogue()
+    if name not in known:
+        raise ValueError(f"{name!r} is not in the task catalogue ({', '.join(sorted(known))})")
+    return {"name": name, **known[name]}
+
+
+def load(path: Path, overrides: list[str] | None = None) -> Study:
+    """Read a study file and apply `key.path=value` overrides.
+
+    Raises BadInput with one line that names the file, the path in it and the cause.
+    """
+    try:
+        data = yaml.load(path.read_text("utf-8"), Loader=_StringSafeLoader)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: is not UTF-8 text") from None
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path}: is not YAML ({_yaml_place(error)})") from None
+    if not isinstance(data, dict):
+        raise BadInput(f"{path}: holds no settings")
+    for override in overrides or []:
+        _apply_override(data, override)
+    try:
+        return Study.model_validate(data)
+    except ValidationError as error:
+        raise BadInput(f"{path}: {_first_problem(error)}") from None
+
+
+def dump(study: Study) -> str:
+    """The resolved study as YAML; `load` reads it back to an equal study."""
+    return yaml.dump(study.model_dump(), Dumper=_ListDumper, sort_keys=False, allow_unicode=True)
+
+
+class _ListDumper(yaml.SafeDumper):
+    """Safe YAML that writes tuples as lists."""
+
+
+_ListDumper.add_representer(tuple, yaml.SafeDumper.represent_list)
+
+
+class _StringSafeLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice, instead of silently keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise BadInput(f"--set {override}: is not of the form key.path=value")
+    *parents, last = key.split(".")
+    place: Any = data
+    for name in parents:
+        place = place.setdefault(name, {}) if isinstance(place, dict) else None
+    if not isinstance(place, dict):
+        raise BadInput(f"--set {override}: {'.'.join(parents)} holds no settings")
+    try:
+        place[last] = yaml.load(text, Loader=_StringSafeLoader)
+    except yaml.YAMLError:
+        raise BadInput(f"--set {override}: the value is not YAML") from None
+
+
+def _yaml_place(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    place = f"line {mark.line + 1}: " if mark is not None else ""
+    return place + str(getattr(error, "problem", None) or "unreadable")
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One line for the first problem: the path in the file, then the cause."""
+    problem = error.errors(include_url=False)[0]
+    shown = [str(part) for part in problem["loc"] if part not in ("simulated", "synpuf", "function-before")]
+    place = ".".join(shown)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    cause = _cause(problem)
+    return (f"{place}: {cause}" if place else cause) + more
+
+
+def _cause(problem: Any) -> str:
+    given = problem["input"]
+    match problem["type"]:
+        case "extra_forbidden":
+            return "unknown key"
+        case "missing":
+            return "is missing"
+        case "value_error":
+            return str(problem["ctx"]["error"])
+        case "greater_than" | "less_than" if problem["ctx"].keys() & {"gt", "lt"}:
+            limit = problem["ctx"].get("gt", problem["ctx"].get("lt"))
+            return f"{given} is not {'above' if 'gt' in problem['ctx'] else 'below'} {limit:g}"
+        case _:
+            message = problem["msg"]
+            return f"{given!r}: {message[0].lower()}{message[1:]}"

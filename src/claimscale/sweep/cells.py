@@ -1,0 +1,76 @@
+"""Cells: the units of work of a study, each with a stable name.
+
+`pretrain-11M-s42`, `finetune-ckd-11M-pretrained-n1000-s42`, `lightgbm-ckd-nall-s42`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from claimscale.study import Study
+
+Patients = int | Literal["all"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of work. `size` and `arm` are null for baselines, `task` and `patients` for pretraining."""
+
+    kind: Literal["pretrain", "finetune", "lightgbm"]
+    seed: int
+    size: str | None = None
+    task: str | None = None
+    arm: Literal["pretrained", "scratch"] | None = None
+    patients: Patients | None = None
+
+    @property
+    def id(self) -> str:
+        """The folder's name.
+
+        >>> Cell("finetune", 42, "11M", "ckd", "scratch", 1000).id
+        'finetune-ckd-11M-scratch-n1000-s42'
+        """
+        patients = None if self.patients is None else f"n{self.patients}"
+        parts = [self.kind, self.task, self.size, self.arm, patients, f"s{self.seed}"]
+        return "-".join(part for part in parts if part is not None)
+
+    @property
+    def needs(self) -> str | None:
+        """The cell that must be done before this one."""
+        return Cell("pretrain", self.seed, self.size).id if self.arm == "pretrained" else None
+
+
+def cells_of(study: Study, labelled: dict[str, int] | None = None) -> list[Cell]:
+    """All cells of a study, dependencies first.
+
+    `labelled` gives the labelled training patients per task, where known: subsets that would hold all of
+    them anyway become one cell, `nall`.
+    """
+    cells: list[Cell] = []
+    if "pretrained" in study.finetune.arms:
+        cells += [Cell("pretrain", seed, size) for size in study.sizes for seed in study.finetune.seeds]
+    for task in study.tasks:
+        subsets = _subsets(study, (labelled or {}).get(task.name))
+        cells += [
+            Cell("finetune", seed, size, task.name, arm, patients)
+            for size in study.sizes
+            for arm in study.finetune.arms
+            for patients in subsets
+            for seed in study.finetune.seeds
+        ]
+        if "lightgbm" in study.baselines:
+            cells += [
+                Cell("lightgbm", seed, task=task.name, patients=patients)
+                for patients in subsets
+                for seed in study.finetune.seeds
+            ]
+    return cells
+
+
+def _subsets(study: Study, labelled: int | None) -> list[Patients]:
+    wanted = [
+        "all" if labelled is not None and patients != "all" and patients >= labelled else patients
+        for patients in study.finetune.patients
+    ]
+    return list(dict.fromkeys(wanted))

@@ -1,0 +1,74 @@
+"""How long cells will take: a first guess from FLOPs, corrected by what finished cells really took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from claimscale.model import sizes
+from claimscale.study import Study, parameter_count
+from claimscale.sweep.cells import Cell
+
+CPU_FLOPS_PER_CORE = 2.0e10
+"""What one core was seen to reach on small encoders; only the first guess depends on it."""
+
+OVERHEAD_SECONDS = {"pretrain": 3.0, "finetune": 2.0, "lightgbm": 10.0}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The numbers that the cost of a study depends on."""
+
+    vocabulary: int
+    pretraining_tokens: int
+    """Tokens of one pretraining epoch."""
+    tokens_per_patient: float
+    labelled: dict[str, int]
+    """Labelled training patients per task."""
+    predicted: dict[str, int]
+    """Patients to predict per task, over all splits."""
+
+
+def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
+    """Floating-point operations of a cell's training and prediction; 0 for LightGBM."""
+    if cell.size is None:
+        return 0.0
+    shape = sizes.solve(parameter_count(cell.size), corpus.vocabulary)
+    if cell.kind == "pretrain":
+        tokens = corpus.pretraining_tokens * study.pretrain.epochs
+        return sizes.train_flops(shape, tokens, round(tokens * study.pretrain.mask))
+    assert cell.task is not None and cell.patients is not None
+    everyone = corpus.labelled[cell.task]
+    patients = everyone if cell.patients == "all" else min(cell.patients, everyone)
+    # Every epoch trains on the patients and looks at half as many for early stopping, forward only.
+    passes = study.finetune.epochs * (patients + patients / 6) + corpus.predicted[cell.task] / 3
+    return sizes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)
+
+
+@dataclass
+class TimeLeft:
+    """Expected seconds of cells, learnt as they finish, kind by kind."""
+
+    expected: dict[str, float]
+    """First guess in seconds by cell id."""
+    kinds: dict[str, str]
+    """Kind by cell id."""
+    seen: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Per kind: seconds expected and seconds taken of what has been done."""
+
+    @classmethod
+    def of(cls, study: Study, corpus: Corpus, cells: list[Cell], threads: int) -> TimeLeft:
+        rate = CPU_FLOPS_PER_CORE * threads
+        expected = {
+            cell.id: OVERHEAD_SECONDS[cell.kind] + cell_flops(study, corpus, cell) / rate for cell in cells
+        }
+        return cls(expected, {cell.id: cell.kind for cell in cells})
+
+    def finished(self, cell_id: str, seconds: float) -> None:
+        guessed, taken = self.seen.get(self.kinds[cell_id], (0.0, 0.0))
+        self.seen[self.kinds[cell_id]] = (guessed + self.expected[cell_id], taken + seconds)
+
+    def seconds(self, cell_id: str) -> float:
+        """What the cell should take, in the light of cells of its kind that are done."""
+        guessed, taken = self.seen.get(self.kinds[cell_id], (0.0, 0.0))
+        weight = self.expected[cell_id]  # the first guess counts as much as one cell like this
+        return self.expected[cell_id] * (weight + taken) / (weight + guessed)

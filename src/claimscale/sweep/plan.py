@@ -1,0 +1,129 @@
+"""What a study would run: cells, parameters, operations, memory, hours; before anything is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from claimscale import runs
+from claimscale.model import sizes
+from claimscale.study import Study, parameter_count
+from claimscale.sweep.cells import Cell, cells_of
+from claimscale.sweep.estimate import CPU_FLOPS_PER_CORE, Corpus, cell_flops
+from claimscale.sweep.workspace import Workspace
+
+ASSUMED_VOCABULARY = 10_000
+ASSUMED_TOKENS_PER_PATIENT = 120.0
+ASSUMED_PATIENTS = 100_000
+ASSUMED_LABELLED_SHARE = 0.5
+"""Share of a split's patients that a task's washout and history rules leave."""
+
+GPU_FLOPS = 2.0e14
+"""A third to a half of what one current data-centre GPU offers in bf16."""
+
+BYTES_PER_PARAMETER = 16
+"""Weight, gradient and two Adam moments, 4 bytes each."""
+
+
+@dataclass(frozen=True)
+class SizePlan:
+    """One size: its shape, and what all its pretraining and fine-tuning cells together cost."""
+
+    name: str
+    parameters: int
+    layers: int
+    width: int
+    feed_forward: int
+    pretrain_cells: int
+    finetune_cells: int
+    flops: float
+    memory_bytes: float
+
+
+def corpus_of(study: Study) -> tuple[Corpus, bool]:
+    """The numbers of the prepared run, or assumed ones where it is not prepared (second value False)."""
+    run = study.run_directory
+    if all((run / stage / runs.DONE).exists() for stage in ("tokens", "cohort", "labels")):
+        return Workspace(study, run).corpus, True
+    return assumed_corpus(study), False
+
+
+def assumed_corpus(study: Study) -> Corpus:
+    patients = study.source.patients if study.source.kind == "simulated" else ASSUMED_PATIENTS
+    per_patient = min(ASSUMED_TOKENS_PER_PATIENT, study.tokens.max_length)
+    train, tuning, held_out = study.cohort.splits.patients
+    labelled = round(patients * train * ASSUMED_LABELLED_SHARE)
+    predicted = round(patients * (tuning + held_out) * ASSUMED_LABELLED_SHARE)
+    return Corpus(
+        vocabulary=ASSUMED_VOCABULARY,
+        pretraining_tokens=round(patients * train * per_patient),
+        tokens_per_patient=per_patient,
+        labelled={task.name: labelled for task in study.tasks},
+        predicted={task.name: predicted for task in study.tasks},
+    )
+
+
+def plan_sizes(study: Study, corpus: Corpus, cells: list[Cell]) -> list[SizePlan]:
+    """Costs per size, ascending."""
+    plans = []
+    for name in study.sizes:
+        shape = sizes.solve(parameter_count(name), corpus.vocabulary)
+        own = [cell for cell in cells if cell.size == name]
+        plans.append(
+            SizePlan(
+                name=name,
+                parameters=sizes.parameters(shape),
+                layers=shape.layers,
+                width=shape.width,
+                feed_forward=shape.feed_forward,
+                pretrain_cells=sum(cell.kind == "pretrain" for cell in own),
+                finetune_cells=sum(cell.kind == "finetune" for cell in own),
+                flops=sum(cell_flops(study, corpus, cell) for cell in own),
+                memory_bytes=_memory_bytes(study, shape),
+            )
+        )
+    return plans
+
+
+def _memory_bytes(study: Study, shape: sizes.Shape) -> float:
+    """Weights with optimiser state, and the activations of one batch kept for the backward pass.
+
+    Per token and layer about 16 widths and 4 feed-forward widths are kept, and a row of logits for each
+    masked token; 4 bytes each.
+    """
+    per_token = shape.layers * (16 * shape.width + 4 * shape.feed_forward)
+    logits = 2 * study.pretrain.mask * shape.vocabulary
+    return BYTES_PER_PARAMETER * sizes.parameters(shape) + 4 * study.pretrain.batch_tokens * (per_token + logits)
+
+
+def plan_text(study: Study, path: Path) -> str:
+    """The plan as a printable page."""
+    corpus, prepared = corpus_of(study)
+    cells = cells_of(study, corpus.labelled)
+    plans = plan_sizes(study, corpus, cells)
+    total = sum(plan.flops for plan in plans)
+    counts = {kind: sum(cell.kind == kind for cell in cells) for kind in ("pretrain", "finetune", "lightgbm")}
+    basis = "as prepared in the run directory" if prepared else "assumed, as the claims are not prepared yet"
+    lines = [
+        f"{study.name} ({path}): {len(cells)} cells, of which {counts['pretrain']} pretraining, "
+        f"{counts['finetune']} fine-tuning, {counts['lightgbm']} LightGBM",
+        f"Tasks: {', '.join(task.name for task in study.tasks)}",
+        f"Vocabulary {corpus.vocabulary:,}, {corpus.pretraining_tokens:,} tokens an epoch ({basis})",
+        "",
+        f"{'size':>6} {'parameters':>12} {'layers':>6} {'width':>6} {'feed-fwd':>8} {'cells':>9} "
+        f"{'FLOPs':>9} {'GPU hours':>9} {'memory':>9}",
+    ]
+    for plan in plans:
+        lines.append(
+            f"{plan.name:>6} {plan.parameters:>12,} {plan.layers:>6} {plan.width:>6} {plan.feed_forward:>8} "
+            f"{f'{plan.pretrain_cells}+{plan.finetune_cells}':>9} {plan.flops:>9.1e} "
+            f"{plan.flops / GPU_FLOPS / 3600:>9.2f} {plan.memory_bytes / 2**30:>6.1f} GiB"
+        )
+    lines += [
+        "",
+        f"In all {total:.1e} floating-point operations: about {total / GPU_FLOPS / 3600:,.1f} hours at "
+        f"{GPU_FLOPS / 1e12:.0f} TFLOP/s (one data-centre GPU), {total / CPU_FLOPS_PER_CORE / 3600:,.1f} hours on one "
+        f"CPU core at {CPU_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s.",
+        "Memory is that of one cell: weights, optimiser and one batch.",
+    ]
+    return "\n".join(lines)

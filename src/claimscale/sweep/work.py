@@ -1,0 +1,130 @@
+"""What each kind of cell does: choose its patients, hand them to training, write its predictions.
+
+A cell whose inputs are unchanged is never run twice; a pretraining that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from claimscale import runs
+from claimscale.baselines import features, gradient_boosting
+from claimscale.corpus.sequences import Sequences, select_inputs
+from claimscale.sweep.cells import Cell
+from claimscale.sweep.workspace import Sample, Workspace, write_predictions
+from claimscale.training import finetune, pretrain
+
+Progress = Callable[[float], None]
+
+
+def device_of(workspace: Workspace) -> torch.device:
+    wanted = workspace.study.compute.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def sequences_of(workspace: Workspace, rows: np.ndarray, cutoff_days: np.ndarray, strip: np.ndarray) -> Sequences:
+    tokens = workspace.study.tokens
+    return select_inputs(workspace.store, rows, cutoff_days, tokens.max_length, tokens.repeats, strip)
+
+
+def _pretrain(
+    workspace: Workspace, cell: Cell, folder: Path, threads: int, progress: Progress
+) -> dict[str, Any]:
+    """Masked-code pretraining on training patients, on nothing that was known only after the landmark."""
+    assert cell.size is not None
+    torch.set_num_threads(threads)
+    store = workspace.store
+    last_day, nothing = workspace.last_pretraining_day, np.zeros(0, dtype=np.int32)
+    train, tuning = (
+        sequences_of(workspace, rows, np.full(len(rows), last_day, dtype=np.int32), nothing)
+        for rows in (store.rows_of(workspace.splits[split]) for split in ("train", "tuning"))
+    )
+    return pretrain.pretrain(
+        train=train,
+        validation=tuning,
+        types=store.vocabulary.types,
+        shape=workspace.shape(cell.size),
+        settings=workspace.study.pretrain,
+        seed=cell.seed,
+        folder=folder,
+        device=device_of(workspace),
+        progress=progress,
+    )
+
+
+def _finetune(
+    workspace: Workspace, cell: Cell, folder: Path, threads: int, progress: Progress
+) -> dict[str, Any]:
+    assert cell.size is not None and cell.task is not None
+    torch.set_num_threads(threads)
+    strip = workspace.store.vocabulary.tokens_with_prefix(workspace.task(cell.task).strip)
+    train, tuning, others = workspace.training_samples(cell)
+
+    def inputs(sample: Sample) -> Sequences:
+        return sequences_of(workspace, sample.rows, sample.index_days, strip)
+
+    result, probability = finetune.finetune(
+        train=inputs(train),
+        train_outcome=train.outcome,
+        tuning=inputs(tuning),
+        tuning_outcome=tuning.outcome,
+        predict={name: inputs(sample) for name, sample in others.items()},
+        types=workspace.store.vocabulary.types,
+        shape=workspace.shape(cell.size),
+        settings=workspace.study.finetune,
+        seed=cell.seed,
+        start=None if cell.needs is None else workspace.folder(cell.needs) / "model.safetensors",
+        folder=folder,
+        device=device_of(workspace),
+        progress=progress,
+    )
+    write_predictions(folder, others, probability)
+    return {"patients": len(train.rows), "positives": int(train.outcome.sum()), **result}
+
+
+def _lightgbm(
+    workspace: Workspace, cell: Cell, folder: Path, threads: int, progress: Progress
+) -> dict[str, Any]:
+    assert cell.task is not None
+    strip = workspace.store.vocabulary.tokens_with_prefix(workspace.task(cell.task).strip)
+    train, tuning, others = workspace.training_samples(cell)
+
+    def counted(sample: Sample):
+        return features.count_features(workspace.store, sample.rows, sample.index_days, strip)
+
+    probability, result = gradient_boosting.fit_predict(
+        train=(counted(train), train.outcome),
+        tuning=(counted(tuning), tuning.outcome),
+        predict={name: counted(sample) for name, sample in others.items()},
+        seed=cell.seed,
+        threads=threads,
+        progress=progress,
+    )
+    write_predictions(folder, others, probability)
+    return {"patients": len(train.rows), "positives": int(train.outcome.sum()), **result}
+
+
+Work = Callable[[Workspace, Cell, Path, int, Progress], dict[str, Any]]
+WORK: dict[str, Work] = {"pretrain": _pretrain, "finetune": _finetune, "lightgbm": _lightgbm}
+
+
+def run_cell(workspace: Workspace, cell: Cell, threads: int, progress: Progress) -> dict[str, Any]:
+    """Run one cell to its end, or go on with it; returns what `cell.json` then holds under `result`."""
+    folder = workspace.folder(cell.id)
+    inputs = workspace.inputs(cell)
+    if runs.is_current(folder, inputs):
+        return runs.read_json(folder / runs.CELL)["result"]
+    description = {"id": cell.id, "cell": asdict(cell)}
+    runs.open_cell(folder, inputs, description)
+    result = WORK[cell.kind](workspace, cell, folder, threads, progress)
+    runs.write_json(folder / runs.CELL, {"inputs": inputs, **description, "result": result})
+    runs.seal(folder, inputs)
+    return result

@@ -1,0 +1,157 @@
+"""A study's prepared data as cells need it, and what makes a cell's result stale."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from claimscale import runs
+from claimscale.corpus.cohort import nested_order
+from claimscale.corpus.sequences import select_inputs
+from claimscale.corpus.tokens import TokenStore
+from claimscale.model import sizes
+from claimscale.study import Study, Task, parameter_count
+from claimscale.sweep.cells import Cell, Patients
+from claimscale.sweep.estimate import Corpus
+
+ENCODER_CODE = ("model", "training", "corpus/sequences.py", "corpus/batches.py", "sweep/work.py")
+BASELINE_CODE = ("baselines", "codes.py", "sweep/work.py")
+COUNTED_PATIENTS = 2000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Labelled patients of one split: rows of the token store, index dates, outcomes."""
+
+    subjects: np.ndarray
+    rows: np.ndarray
+    index_days: np.ndarray
+    outcome: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> Sample:
+        return Sample(
+            self.subjects[chosen], self.rows[chosen], self.index_days[chosen], self.outcome[chosen]
+        )
+
+
+class Workspace:
+    """A study's prepared data as cells need it, each part loaded once when first asked for."""
+
+    def __init__(self, study: Study, run: Path):
+        self.study = study
+        self.run = run
+
+    @cached_property
+    def store(self) -> TokenStore:
+        return TokenStore.load(self.run / "tokens")
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The numbers that cost depends on; tokens are counted on a sample of the training patients."""
+        store, tokens = self.store, self.study.tokens
+        train = store.rows_of(self.splits["train"])
+        some = train[:: max(len(train) // COUNTED_PATIENTS, 1)]
+        last_day = np.full(len(some), self.last_pretraining_day, dtype=np.int32)
+        nothing = np.zeros(0, dtype=np.int32)
+        counted = select_inputs(store, some, last_day, tokens.max_length, tokens.repeats, nothing)
+        per_patient = float(counted.lengths.mean())
+        labels = runs.read_json(self.run / "labels" / "labels.json")
+        labelled = {task.name: int(labels[task.name]["train"]["patients"]) for task in self.study.tasks}
+        predicted = {
+            task.name: sum(int(split["patients"]) for name, split in labels[task.name].items() if name != "train")
+            for task in self.study.tasks
+        }
+        return Corpus(store.vocabulary.size, round(per_patient * len(train)), per_patient, labelled, predicted)
+
+    @property
+    def last_pretraining_day(self) -> int:
+        """The last day (since 1970-01-01) that pretraining may know of: the day before the landmark."""
+        return int(np.datetime64(self.study.cohort.landmark, "D").astype(int)) - 1
+
+    @cached_property
+    def splits(self) -> dict[str, np.ndarray]:
+        """Subject ids per split of the cohort."""
+        table = pq.read_table(self.run / "cohort" / "patients.parquet", columns=["subject_id", "split"])
+        subjects = table["subject_id"].to_numpy()
+        split = np.asarray(table["split"].to_pylist())
+        return {name: subjects[split == name] for name in np.unique(split)}
+
+    def shape(self, size: str) -> sizes.Shape:
+        return sizes.solve(parameter_count(size), self.store.vocabulary.size)
+
+    def task(self, name: str) -> Task:
+        return next(task for task in self.study.tasks if task.name == name)
+
+    def samples(self, task: str) -> dict[str, Sample]:
+        table = pq.read_table(self.run / "labels" / f"{task}.parquet")
+        subjects = table["subject_id"].to_numpy()
+        index_days = table["prediction_time"].to_numpy().astype("datetime64[D]").astype(np.int32)
+        outcome = table["boolean_value"].to_numpy(zero_copy_only=False)
+        split = np.asarray(table["split"].to_pylist())
+        everyone = Sample(subjects, self.store.rows_of(subjects), index_days, outcome)
+        return {name: everyone.take(np.flatnonzero(split == name)) for name in np.unique(split).tolist()}
+
+    def subset(self, sample: Sample, patients: Patients) -> Sample:
+        """The first `patients` in an order fixed by the study's seed, so that subsets are nested."""
+        order = nested_order(sample.subjects, self.study.seed)
+        return sample.take(order if patients == "all" else order[:patients])
+
+    def training_samples(self, cell: Cell) -> tuple[Sample, Sample, dict[str, Sample]]:
+        """Training and tuning patients of a cell, and all samples to predict.
+
+        A subset of n training patients comes with at most n // 2 for tuning: few labels means few labels.
+        """
+        assert cell.task is not None and cell.patients is not None
+        samples = self.samples(cell.task)
+        tuning_patients = "all" if cell.patients == "all" else max(cell.patients // 2, 1)
+        train = self.subset(samples["train"], cell.patients)
+        tuning = self.subset(samples["tuning"], tuning_patients)
+        return train, tuning, {name: sample for name, sample in samples.items() if name != "train"}
+
+    def inputs(self, cell: Cell) -> str:
+        """Fingerprint of everything the cell's result depends on."""
+        study, everything = self.study, {"cell": asdict(cell), "study_seed": self.study.seed}
+        everything["tokens"] = runs.manifest_digest(self.run / "tokens")
+        everything["sequence"] = (study.tokens.max_length, study.tokens.repeats)
+        if cell.task is not None:
+            labels = runs.read_json(self.run / "labels" / runs.MANIFEST)["files"][f"{cell.task}.parquet"]
+            everything["labels"] = labels["sha256"]
+            everything["strip"] = self.task(cell.task).strip
+        if cell.kind == "lightgbm":
+            return runs.fingerprint(code=runs.code_digest(*BASELINE_CODE), **everything)
+        if cell.kind == "pretrain" or cell.arm == "pretrained":
+            everything["cohort"] = runs.manifest_digest(self.run / "cohort")
+            everything["pretrain"] = study.pretrain.model_dump(exclude={"seeds", "checkpoint_minutes"})
+        if cell.kind == "finetune":
+            everything["finetune"] = study.finetune.model_dump(exclude={"seeds", "patients", "arms"})
+        return runs.fingerprint(code=runs.code_digest(*ENCODER_CODE), **everything)
+
+    def is_done(self, cell: Cell) -> bool:
+        return runs.is_current(self.folder(cell.id), self.inputs(cell))
+
+    def folder(self, cell_id: str) -> Path:
+        return self.run / "cells" / cell_id
+
+
+def write_predictions(folder: Path, samples: dict[str, Sample], probability: dict[str, np.ndarray]) -> None:
+    """One row per patient and index date, in the declared schema of predictions."""
+    tables = [
+        pa.table(
+            {
+                "subject_id": pa.array(sample.subjects, pa.int64()),
+                "prediction_time": pa.array(
+                    sample.index_days.astype("datetime64[D]").astype("datetime64[us]"), pa.timestamp("us")
+                ),
+                "split": pa.array([name] * len(sample.subjects), pa.string()),
+                "boolean_value": pa.array(sample.outcome, pa.bool_()),
+                "predicted_boolean_probability": pa.array(probability[name].astype(np.float64), pa.float64()),
+            }
+        )
+        for name, sample in samples.items()
+    ]
+    pq.write_table(pa.concat_tables(tables), folder / "predictions.parquet")

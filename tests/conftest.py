@@ -1,0 +1,29 @@
+"""Fixtures every test may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+MINIMAL = {
+    "name": "tiny",
+    "source": {"kind": "simulated", "patients": 600, "hospitals": 3},
+    "cohort": {"landmark": "2020-10-01"},
+    "sizes": ["70k"],
+    "tasks": ["ckd"],
+}
+
+
+@pytest.fixture
+def write_study(tmp_path: Path):
+    """Write a study file: a minimal valid one, with top-level settings replaced."""
+
+    def write(text: str | None = None, **replaced: object) -> Path:
+        file = tmp_path / "study.yaml"
+        content = yaml.safe_dump({**MINIMAL, **replaced}).replace("'2020-10-01'", "2020-10-01")
+        file.write_text(text if text is not None else content, "utf-8")
+        return file
+
+    return write

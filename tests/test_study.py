@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claimscale import study
+from claimscale.errors import BadInput
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
+
+
+def problem(file: Path, *overrides: str) -> str:
+    with pytest.raises(BadInput) as caught:
+        study.load(file, list(overrides))
+    text = str(caught.value)
+    assert "\n" not in text, "one line"
+    return text
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, tmp_path: Path) -> None:
+    loaded = study.load(example)
+    resolved = tmp_path / "study.yaml"
+    resolved.write_text(study.dump(loaded), "utf-8")
+    assert study.load(resolved) == loaded
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"pretrain": {"maks": 0.3}}, "pretrain.maks: unknown key"),
+        ({"pretrain": {"mask": 1.3}}, "pretrain.mask: 1.3 is not below 1"),
+        ({"pretrain": {"epochs": "many"}}, "pretrain.epochs: 'many'"),
+        ({"tasks": ["gout_in_space"]}, "'gout_in_space' is not in the task catalogue"),
+        ({"sizes": ["11M", "2.2M"]}, "sizes: sizes must ascend"),
+        ({"sizes": ["big"]}, "'big' is not a size such as"),
+        ({"source": {"kind": "fax"}}, "source"),
+        ({"source": {"kind": "synpuf"}}, "source.path: is missing"),
+        ({"cohort": {"landmark": "soon"}}, "cohort.landmark"),
+        ({"finetune": {"seeds": [7]}}, "finetune.seeds: [7] are not among pretrain.seeds"),
+        ({"finetune": {"patients": [-1]}}, "finetune.patients"),
+        ({"name": "../elsewhere"}, "name"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_path_and_cause(write_study, changed, expected) -> None:
+    assert expected in problem(write_study(**changed))
+
+
+def test_splits_must_add_up_to_one(write_study) -> None:
+    text = problem(write_study(), "cohort.splits.patients=[0.7, 0.2, 0.2]")
+    assert "cohort.splits.patients: fractions add up to 1.1, not 1" in text
+
+
+def test_a_key_given_twice_is_refused_with_its_line(write_study) -> None:
+    assert "line 2: key 'name' stands twice" in problem(write_study("name: a\nname: b\n"))
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "name: [unclosed\n", "just words"])
+def test_a_file_without_settings_is_refused(write_study, text: str) -> None:
+    assert "study.yaml" in problem(write_study(text))
+
+
+def test_a_missing_file_a_folder_and_another_encoding_are_refused(tmp_path: Path) -> None:
+    assert "cannot be read" in problem(tmp_path / "absent.yaml")
+    assert "cannot be read" in problem(tmp_path)
+    (tmp_path / "sjis.yaml").write_bytes("name: 慢性腎臓病".encode("cp932"))
+    assert "is not UTF-8" in problem(tmp_path / "sjis.yaml")
+
+
+def test_overrides_reach_nested_settings_and_keep_their_types(write_study) -> None:
+    loaded = study.load(
+        write_study(), ["pretrain.epochs=2", "sizes=[80k, 90k]", "cohort.landmark=2021-01-01", "runs=/tmp/x"]
+    )
+    assert loaded.pretrain.epochs == 2
+    assert loaded.sizes == ["80k", "90k"]
+    assert loaded.cohort.landmark == dt.date(2021, 1, 1)
+    assert loaded.run_directory == Path("/tmp/x/tiny")
+
+
+@pytest.mark.parametrize("override", ["pretrain.epochs", "=3", "name.first=x", "sizes=[1", "pretrain.epoch=3"])
+def test_a_wrong_override_is_refused(write_study, override: str) -> None:
+    problem(write_study(), override)
+
+
+def test_codes_stay_strings(write_study) -> None:
+    task = {"name": "t", "kind": "disease", "outcome": {"ICD9CM": ["0123"]}}
+    assert study.load(write_study(tasks=[task])).tasks[0].outcome == {"ICD9CM": ["0123"]}
+    assert "tasks.0.outcome.ICD9CM.0" in problem(write_study(), "tasks=[{name: t, kind: disease, outcome: {ICD9CM: [0123]}}]")
+
+
+def test_settings_cannot_be_changed(write_study) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        study.load(write_study()).pretrain.epochs = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@given(st.integers(1, 999), st.sampled_from("kMB"))
+def test_sizes_read_as_they_are_written(number: int, unit: str) -> None:
+    assert study.parameter_count(f"{number}{unit}") == number * {"k": 1e3, "M": 1e6, "B": 1e9}[unit]
+
+
+def test_the_catalogue_holds_ten_diseases_and_eight_drugs_each_with_a_source() -> None:
+    tasks = [study.Task.model_validate(study.catalogue_task(name)) for name in study.catalogue()]
+    kinds = [task.kind for task in tasks]
+    assert kinds.count("disease") >= 10 and kinds.count("medication") >= 8
+    assert all(task.source for task in tasks)
+    prefixes = [prefix for task in tasks for group in task.outcome.values() for prefix in group]
+    assert all(prefix and "." not in prefix for prefix in prefixes)
