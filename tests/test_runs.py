@@ -47,7 +47,9 @@ def test_the_manifest_digest_follows_content(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_a_cell_folder_keeps_its_checkpoint_for_the_same_inputs_and_loses_it_for_others(tmp_path: Path) -> None:
+def test_a_cell_folder_keeps_its_checkpoint_for_the_same_inputs_and_loses_it_for_others(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "cell"
     runs.open_cell(folder, "a", {"id": "cell"})
     (folder / "checkpoint").write_text("weights")

@@ -4,8 +4,7 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from claimscale import study
 from claimscale.errors import BadInput
@@ -81,7 +80,9 @@ def test_overrides_reach_nested_settings_and_keep_their_types(write_study) -> No
     assert loaded.run_directory == Path("/tmp/x/tiny")
 
 
-@pytest.mark.parametrize("override", ["pretrain.epochs", "=3", "name.first=x", "sizes=[1", "pretrain.epoch=3"])
+@pytest.mark.parametrize(
+    "override", ["pretrain.epochs", "=3", "name.first=x", "sizes=[1", "pretrain.epoch=3"]
+)
 def test_a_wrong_override_is_refused(write_study, override: str) -> None:
     problem(write_study(), override)
 
@@ -89,7 +90,8 @@ def test_a_wrong_override_is_refused(write_study, override: str) -> None:
 def test_codes_stay_strings(write_study) -> None:
     task = {"name": "t", "kind": "disease", "outcome": {"ICD9CM": ["0123"]}}
     assert study.load(write_study(tasks=[task])).tasks[0].outcome == {"ICD9CM": ["0123"]}
-    assert "tasks.0.outcome.ICD9CM.0" in problem(write_study(), "tasks=[{name: t, kind: disease, outcome: {ICD9CM: [0123]}}]")
+    unquoted = "tasks=[{name: t, kind: disease, outcome: {ICD9CM: [0123]}}]"
+    assert "tasks.0.outcome.ICD9CM.0" in problem(write_study(), unquoted)
 
 
 def test_settings_cannot_be_changed(write_study) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,7 @@ import cyclopts
 from cyclopts import App, Parameter
 
 from claimscale import __version__, study as settings
-from claimscale.errors import BadInput, Interrupted
+from claimscale.errors import BadInput, Interrupted, fault
 
 app = App(
     name="claimscale",
@@ -39,7 +39,7 @@ def study(file: File, *, set: Set = ()) -> None:
         outcome = conduct.carry_out(resolved, display)
     print()
     for answer in outcome.summary["answers"]:
-        print(f"  {answer}")
+        print(f"{answer['task']}: {answer['sentence']}")
     fresh = f"{outcome.cells_run} cells run" if outcome.cells_run else "nothing had to be recomputed"
     print(f"\nReport: {outcome.report}  ({fresh})")
 
@@ -93,10 +93,12 @@ def run_one(file: File, cell: str, *, set: Set = ()) -> None:
 @app.command
 def report(file: File, *, set: Set = ()) -> None:
     """Write the report of a study again from what its cells have left."""
-    from claimscale import conduct
+    from claimscale import conduct, progress
 
     resolved = settings.load(file, list(set))
-    print(f"Report: {conduct.report_again(resolved)}")
+    with progress.display() as display:
+        path = conduct.report_again(resolved, display)
+    print(f"Report: {path}")
 
 
 @app.command
@@ -159,15 +161,19 @@ def call(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _say("stopped; run the same command to go on", 3)
     except OSError as error:
-        return _say(f"{error.filename or 'the machine'}: {error.strerror or error}; run the same command to go on", 3)
+        place = error.filename or "the machine"
+        return _say(f"{place}: {error.strerror or error}; run the same command to go on", 3)
     except Exception as error:
-        # The place in the code, never the data: an exception's text may quote a patient's row.
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}:{place.lineno}"
-        return _say(f"fault: {type(error).__name__} in {where}; please report it. A rerun goes on from here", 3)
+        if os.environ.get("CLAIMSCALE_DEBUG"):
+            raise
+        return _say(str(fault(error)), Interrupted.exit_code)
     return 0
 
 
 def _say(line: str, code: int) -> int:
     print(f"claimscale: {line}", file=sys.stderr)
     return code
+
+
+if __name__ == "__main__":
+    main()

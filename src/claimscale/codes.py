@@ -109,6 +109,17 @@ def roll_up(code: str, depths: Mapping[str, int]) -> str:
     return system + SEPARATOR + SYSTEMS[system].roll_up(value, depths[system])
 
 
+def merges_longer(code: str, depths: Mapping[str, int]) -> bool:
+    """Whether longer codes are rolled up into this one.
+
+    >>> merges_longer("ICD10//N18", {"ICD10": 3}), merges_longer("ICD10//N189", {"ICD10": 4, "ATC": 5})
+    (True, True)
+    >>> merges_longer("ICD10//N18", {"ICD10": 4}), merges_longer("ICD10//N18", {})
+    (False, False)
+    """
+    return roll_up(code + "0", depths) == code
+
+
 def check_depths(depths: Mapping[str, int]) -> None:
     """Raises BadInput for a roll-up of an unknown system, or to a level that the system does not have."""
     for name, depth in depths.items():

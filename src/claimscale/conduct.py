@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from claimscale import runs, study as settings
 from claimscale.corpus import stages
@@ -19,8 +18,11 @@ from claimscale.sweep.estimate import TimeLeft
 from claimscale.sweep.schedule import run_cells
 from claimscale.sweep.workspace import Workspace
 
-PREPARE_SHARE = 0.1
-"""What the preparation usually takes of a whole study, for the progress display."""
+if TYPE_CHECKING:
+    from claimscale.evaluation.predictions import CellResult
+
+REPORT = "report.html"
+CONCLUSION = "conclusion.json"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,126 @@ def carry_out(study: Study, display: Display) -> Outcome:
         workspace = prepare(study, display)
         cells = cells_of(study, workspace.corpus.labelled)
         cells_run = run(workspace, cells, display)
-        display.update(0.99, None, "comparing sizes and writing the report")
-        summary = conclude(workspace, cells)
+        summary = conclude(workspace, cells, display)
         display.update(1.0, 0.0, "done")
-    return Outcome(summary, study.run_directory / "report.html", cells_run)
+    return Outcome(summary, study.run_directory / REPORT, cells_run)
+
+
+def carry_out_cells(study: Study, wanted: str, display: Display) -> tuple[int, int]:
+    """Run the cells of a kind, or the one of that name, and what they need; returns (run now, all of them).
+
+    Raises BadInput if the study has no such cell.
+    """
+    with runs.locked(study.run_directory):
+        workspace = prepare(study, display)
+        everything = {cell.id: cell for cell in cells_of(study, workspace.corpus.labelled)}
+        chosen = {cell.id for cell in everything.values() if wanted in (cell.kind, cell.id)}
+        if not chosen:
+            raise BadInput(f"{wanted}: {study.name} has no such cell (one is {next(iter(everything))})")
+        chosen |= {need for cell_id in chosen if (need := everything[cell_id].needs) is not None}
+        cells = [cell for cell in everything.values() if cell.id in chosen]
+        return run(workspace, cells, display), len(cells)
+
+
+def report_again(study: Study, display: Display) -> Path:
+    """The conclusion and the report anew, from what a finished study left."""
+    run_directory = study.run_directory
+    with runs.locked(run_directory):
+        stale = [stage.name for stage in stages.stages_of(study) if not stage.is_current(run_directory)]
+        if stale:
+            raise BadInput(f"{run_directory}: {stale[0]} is missing or out of date; run the study first")
+        workspace = Workspace(study, run_directory)
+        cells = cells_of(study, workspace.corpus.labelled)
+        missing = [cell.id for cell in cells if not workspace.is_done(cell)]
+        if missing:
+            raise BadInput(
+                f"{run_directory}: {len(missing)} of {len(cells)} cells are missing, first {missing[0]}"
+            )
+        (run_directory / CONCLUSION).unlink(missing_ok=True)
+        conclude(workspace, cells, display)
+    return run_directory / REPORT
+
+
+def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[str, Any]:
+    """Compare sizes and arms over all cells; write results, summary and report. Returns the summary.
+
+    The mark is written last: while it is absent or names other inputs, the conclusion is drawn again.
+    """
+    study, run_directory = workspace.study, workspace.run
+    mark = run_directory / CONCLUSION
+    inputs = runs.fingerprint(
+        cells={cell.id: workspace.inputs(cell) for cell in cells},
+        study=settings.dump(study),
+        code=runs.code_digest("evaluation", "report", "conduct.py"),
+    )
+    if mark.exists() and runs.read_json(mark)["inputs"] == inputs and (run_directory / REPORT).exists():
+        return runs.read_json(run_directory / "summary.json")
+    from claimscale.report import page, summary as summaries  # charts and statistics are slow to import
+
+    display.update(0.97, None, "comparing sizes")
+    labels = runs.read_json(run_directory / "labels" / "labels.json")
+    oracle_files = {task.name: run_directory / "oracle" / f"{task.name}.parquet" for task in study.tasks}
+    summary = summaries.summarise(
+        study,
+        run_directory,
+        cells=[_cell_result(workspace, cell) for cell in cells if cell.kind != "pretrain"],
+        pretraining=[_pretraining(workspace, cell) for cell in cells if cell.kind == "pretrain"],
+        dataset=_dataset(workspace),
+        label_counts={
+            name: {
+                split: {"patients": counts["n"], "positives": counts["positives"]}
+                for split, counts in task["splits"].items()
+            }
+            for name, task in labels.items()
+        },
+        oracle={task: file for task, file in oracle_files.items() if file.exists()},
+    )
+    display.update(0.99, None, "writing the report")
+    page.render(summary, settings.dump(study), run_directory / REPORT)
+    runs.write_json(mark, {"inputs": inputs})
+    runs.append_audit(run_directory, "concluded", cells=len(cells))
+    return summary
+
+
+def _cell_result(workspace: Workspace, cell: Cell) -> CellResult:
+    from claimscale.evaluation.predictions import CellResult
+
+    folder = workspace.folder(cell.id)
+    result = runs.read_json(folder / runs.CELL)["result"]
+    assert cell.task is not None and cell.patients is not None
+    return CellResult(
+        task=cell.task,
+        arm=cell.arm or "lightgbm",
+        size=cell.size,
+        patients=result["patients"],
+        requested=cell.patients,
+        seed=cell.seed,
+        predictions=folder / "predictions.parquet",
+        seconds=result["seconds"],
+    )
+
+
+def _pretraining(workspace: Workspace, cell: Cell) -> dict[str, Any]:
+    assert cell.size is not None
+    result = runs.read_json(workspace.folder(cell.id) / runs.CELL)["result"]
+    shape = workspace.shape(cell.size)
+    described = {"layers": shape.layers, "width": shape.width, "feed_forward": shape.feed_forward}
+    return {**result, **described, "size": cell.size, "seed": cell.seed}
+
+
+def _dataset(workspace: Workspace) -> dict[str, Any]:
+    """The report's first numbers: who is in the cohort, and what became of every row."""
+    quality = runs.read_json(workspace.run / "events" / "quality.json")
+    tokens = runs.read_json(workspace.run / "tokens" / "tokens.json")
+    cohort = runs.read_json(workspace.run / "cohort" / "cohort.json")
+    return {
+        "source": workspace.study.source.kind,
+        "patients": cohort["with_enough_events"],
+        "hospitals": quality["hospitals"],
+        "events": quality["used"],
+        "tokens": tokens["tokens"],
+        "vocabulary": tokens["vocabulary"],
+        "span": quality["span"],
+        "cohort": cohort,
+        "quality": {key: quality[key] for key in ("rows_in", "used", "dropped")},
+    }

@@ -7,7 +7,10 @@ rows, no asof joins, no `.hash()` or `.sample()`, no first or collect that relie
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +19,7 @@ import duckdb
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+from ibis.backends.duckdb import Backend as DuckDB
 
 from claimscale import study
 from claimscale.errors import BadInput
@@ -23,23 +27,19 @@ from claimscale.runs import make_folder
 
 
 class Engine:
-    """A connection that works within `settings.memory` and spills to a folder under `scratch`.
+    """A connection that works within `settings.memory` and spills to disk beyond it.
 
-    Use it as a context manager: closing removes what was spilled. `scratch` stays, for tables that a stage
-    keeps on disk while it works; they are the stage's to remove.
+    It connects when first used. `scratch` is a folder of its own, for what is spilled and for tables that a
+    stage keeps while it works; it lies in `within` (the system's temporary folder unless told) and is removed
+    when the engine is closed, or at the latest when Python ends.
     """
 
-    def __init__(self, settings: study.Engine, scratch: Path) -> None:
-        self.scratch = scratch
-        self._spill = scratch / "spill"
-        make_folder(self._spill)
-        self._connection = ibis.duckdb.connect(
-            ":memory:",
-            memory_limit=settings.memory,
-            temp_directory=str(self._spill),
-            # Row order is only ever what `order_by` asks for, so the engine need not buffer to keep it.
-            preserve_insertion_order=False,
-        )
+    def __init__(self, settings: study.Engine, within: Path | None = None) -> None:
+        if within is not None:
+            make_folder(within)
+        self.scratch = Path(tempfile.mkdtemp(prefix="claimscale-", dir=within))
+        self._memory = settings.memory
+        self._remove_scratch = weakref.finalize(self, shutil.rmtree, self.scratch, ignore_errors=True)
 
     def __enter__(self) -> Engine:
         return self
@@ -50,8 +50,19 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        self._connection.disconnect()
-        shutil.rmtree(self._spill, ignore_errors=True)
+        if "_connection" in self.__dict__:
+            self._connection.disconnect()
+        self._remove_scratch()
+
+    @functools.cached_property
+    def _connection(self) -> DuckDB:
+        return ibis.duckdb.connect(
+            ":memory:",
+            memory_limit=self._memory,
+            temp_directory=str(self.scratch / "spill"),
+            # Row order is only ever what `order_by` asks for, so the engine need not buffer to keep it.
+            preserve_insertion_order=False,
+        )
 
     def read_parquet(self, pattern: str | Path) -> ir.Table:
         """The rows of all Parquet files that match the path or glob pattern. Raises BadInput if none does."""

@@ -65,9 +65,7 @@ class LiveBar:
         self._progress.stop()
 
     def update(self, fraction: float, seconds_left: float | None, text: str) -> None:
-        self._progress.update(
-            self._task, completed=fraction, description=text, left=time_left(seconds_left)
-        )
+        self._progress.update(self._task, completed=fraction, description=text, left=time_left(seconds_left))
 
 
 def display() -> LiveBar | PlainLines:

@@ -73,7 +73,7 @@ class Splits(Settings):
 
 
 class Cohort(Settings):
-    """Who is studied: patients with enough events before the landmark (the date all questions are asked at)."""
+    """Who is studied: patients with enough events before the landmark, the date of all questions."""
 
     landmark: dt.date
     min_events: Count = 5
@@ -94,7 +94,7 @@ class Tokens(Settings):
 
 
 class Pretrain(Settings):
-    """Masked-code pretraining. `learning_rate` is that of the base width; CompleteP carries it to the others."""
+    """Masked-code pretraining. `learning_rate` is that of the base size; CompleteP carries it on."""
 
     seeds: Annotated[list[int], Field(min_length=1)] = [42, 123, 456]
     epochs: Count = 8

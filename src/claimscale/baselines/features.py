@@ -46,7 +46,7 @@ class CodeGroups:
                 system = code.partition("//")[0]
                 if system not in depths:
                     continue
-                key = (codes.roll_up(code, depths[system]), int(kind))
+                key = (codes.roll_up(code, depths), int(kind))
                 if key not in known:
                     known[key] = next_column
                     next_column += 1
@@ -128,7 +128,9 @@ def _recency(
     )
 
 
-def _utilisation(store: TokenStore, events: np.ndarray, sample: np.ndarray, samples: int) -> sparse.csr_matrix:
+def _utilisation(
+    store: TokenStore, events: np.ndarray, sample: np.ndarray, samples: int
+) -> sparse.csr_matrix:
     """Numbers of events and of distinct visits."""
     event_count = np.bincount(sample, minlength=samples)
     visit_key = sample.astype(np.int64) << 32 | store.visit[events]

@@ -93,7 +93,9 @@ def _memory_bytes(study: Study, shape: sizes.Shape) -> float:
     """
     per_token = shape.layers * (16 * shape.width + 4 * shape.feed_forward)
     logits = 2 * study.pretrain.mask * shape.vocabulary
-    return BYTES_PER_PARAMETER * sizes.parameters(shape) + 4 * study.pretrain.batch_tokens * (per_token + logits)
+    return BYTES_PER_PARAMETER * sizes.parameters(shape) + 4 * study.pretrain.batch_tokens * (
+        per_token + logits
+    )
 
 
 def plan_text(study: Study, path: Path) -> str:
@@ -122,8 +124,9 @@ def plan_text(study: Study, path: Path) -> str:
     lines += [
         "",
         f"In all {total:.1e} floating-point operations: about {total / GPU_FLOPS / 3600:,.1f} hours at "
-        f"{GPU_FLOPS / 1e12:.0f} TFLOP/s (one data-centre GPU), {total / CPU_FLOPS_PER_CORE / 3600:,.1f} hours on one "
-        f"CPU core at {CPU_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s.",
+        f"{GPU_FLOPS / 1e12:.0f} TFLOP/s (one data-centre GPU), "
+        f"{total / CPU_FLOPS_PER_CORE / 3600:,.1f} hours on a CPU core at "
+        f"{CPU_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s.",
         "Memory is that of one cell: weights, optimiser and one batch.",
     ]
     return "\n".join(lines)

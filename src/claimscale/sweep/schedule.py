@@ -17,7 +17,7 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 from claimscale import runs
-from claimscale.errors import Interrupted
+from claimscale.errors import BadInput, Interrupted, fault
 from claimscale.progress import Display
 from claimscale.study import Study
 from claimscale.sweep.cells import Cell
@@ -67,7 +67,8 @@ def run_cells(
     """
     done = {cell.id for cell in cells if workspace.is_done(cell)}
     waiting = [cell for cell in cells if cell.id not in done]
-    if not waiting:
+    count = len(waiting)
+    if count == 0:
         return 0
     sweep = Sweep(cells, time_left, workers, waiting, done=done, fractions=dict.fromkeys(done, 1.0))
     context = multiprocessing.get_context("spawn")
@@ -85,7 +86,7 @@ def run_cells(
             for future in finished:
                 _finish(sweep, future, workspace.run)
             sweep.show(display)
-    return len(waiting)
+    return count
 
 
 def _finish(sweep: Sweep, future: Future[float], run: Path) -> None:
@@ -94,7 +95,7 @@ def _finish(sweep: Sweep, future: Future[float], run: Path) -> None:
         seconds = future.result()
     except BrokenProcessPool:
         raise Interrupted(
-            f"a worker process died while running {cell.id} (out of memory or killed); run the same command to go on"
+            f"a worker died in {cell.id} (out of memory or killed); run the same command to go on"
         ) from None
     sweep.done.add(cell.id)
     sweep.fractions[cell.id] = 1.0
@@ -148,5 +149,12 @@ def _work(cell: Cell, threads: int) -> float:
             last = time.monotonic()
             queue.put((cell.id, fraction))
 
-    run_cell(_workspace, cell, threads, report)
+    try:
+        run_cell(_workspace, cell, threads, report)
+    except (BadInput, OSError):
+        raise
+    except Exception as error:
+        if os.environ.get("CLAIMSCALE_DEBUG"):
+            raise
+        raise fault(error) from None
     return time.monotonic() - started

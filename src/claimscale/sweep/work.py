@@ -30,7 +30,9 @@ def device_of(workspace: Workspace) -> torch.device:
     return torch.device(wanted)
 
 
-def sequences_of(workspace: Workspace, rows: np.ndarray, cutoff_days: np.ndarray, strip: np.ndarray) -> Sequences:
+def sequences_of(
+    workspace: Workspace, rows: np.ndarray, cutoff_days: np.ndarray, strip: np.ndarray
+) -> Sequences:
     tokens = workspace.study.tokens
     return select_inputs(workspace.store, rows, cutoff_days, tokens.max_length, tokens.repeats, strip)
 

@@ -34,9 +34,7 @@ class Sample:
     outcome: np.ndarray
 
     def take(self, chosen: np.ndarray) -> Sample:
-        return Sample(
-            self.subjects[chosen], self.rows[chosen], self.index_days[chosen], self.outcome[chosen]
-        )
+        return Sample(self.subjects[chosen], self.rows[chosen], self.index_days[chosen], self.outcome[chosen])
 
 
 class Workspace:
@@ -61,12 +59,15 @@ class Workspace:
         counted = select_inputs(store, some, last_day, tokens.max_length, tokens.repeats, nothing)
         per_patient = float(counted.lengths.mean())
         labels = runs.read_json(self.run / "labels" / "labels.json")
-        labelled = {task.name: int(labels[task.name]["train"]["patients"]) for task in self.study.tasks}
+        counts = {task.name: labels[task.name]["splits"] for task in self.study.tasks}
+        labelled = {task: splits["train"]["n"] for task, splits in counts.items()}
         predicted = {
-            task.name: sum(int(split["patients"]) for name, split in labels[task.name].items() if name != "train")
-            for task in self.study.tasks
+            task: sum(split["n"] for name, split in splits.items() if name != "train")
+            for task, splits in counts.items()
         }
-        return Corpus(store.vocabulary.size, round(per_patient * len(train)), per_patient, labelled, predicted)
+        return Corpus(
+            store.vocabulary.size, round(per_patient * len(train)), per_patient, labelled, predicted
+        )
 
     @property
     def last_pretraining_day(self) -> int:

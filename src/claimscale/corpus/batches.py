@@ -1,0 +1,147 @@
+"""Sequences to batches: which ones, in what order and with what masked is a pure function of seed and step.
+
+A step's sequences are a random draw of all lengths. They are sorted by length and laid flat, so that
+sequences of similar length form a group with little padding; a step too large for the cache or the memory
+comes in several parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from claimscale.corpus.sequences import FIRST_CODE, MASK, PAD, Sequences
+
+PART_POSITIONS = 8192
+"""Positions per part on a CPU: large enough to hide calls, small enough for activations to stay in cache."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Consecutive sequences of a batch with the same padded length."""
+
+    sequences: int
+    length: int
+    padded: bool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences laid flat over T positions.
+
+    `token` int32 [T] ([PAD] at padding), `age_days` int32 [T], `keep` bool [T] (false at padding), `groups`
+    in flat order, `index` int64 [B] which sequences these are, `first` int64 [B] the position of each [CLS],
+    `source` int64 [T] each position's place in the flat arrays of the sequences (-1 at padding).
+    """
+
+    token: np.ndarray
+    age_days: np.ndarray
+    keep: np.ndarray
+    groups: tuple[Group, ...]
+    index: np.ndarray
+    first: np.ndarray
+    source: np.ndarray
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A batch's tokens with some codes hidden: `token` int32 [T], `position` int64 [M], `target` int64 [M]."""
+
+    token: np.ndarray
+    position: np.ndarray
+    target: np.ndarray
+
+
+class Batches:
+    """All steps of training on some sequences, each about `batch_tokens` tokens.
+
+    `index` restricts to some of the sequences. Every epoch is a new order of all of them.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        batch_tokens: int,
+        seed: int,
+        index: np.ndarray | None = None,
+        part_positions: int = PART_POSITIONS,
+    ) -> None:
+        self.sequences = sequences
+        self.seed = seed
+        self.part_positions = part_positions
+        self.index = np.arange(len(sequences)) if index is None else index
+        self.tokens_per_epoch = int(sequences.lengths[self.index].sum())
+        longest = int(sequences.lengths[self.index].max(initial=1))
+        # A step never shrinks below the longest sequence, so that none is empty.
+        wanted = round(self.tokens_per_epoch / batch_tokens)
+        self.steps_per_epoch = max(1, min(wanted, self.tokens_per_epoch // longest))
+        self._epoch = lru_cache(maxsize=1)(self._make_epoch)
+
+    def parts(self, step: int) -> list[Batch]:
+        """The batch of a step, counted from 0 over all epochs, as parts to be added up."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        order, bounds = self._epoch(epoch)
+        return list(in_parts(self.sequences, order[bounds[within] : bounds[within + 1]], self.part_positions))
+
+    def _make_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.index)
+        lengths = self.sequences.lengths[order]
+        before = np.cumsum(lengths) - lengths
+        step = before * self.steps_per_epoch // max(1, self.tokens_per_epoch)
+        return order, np.searchsorted(step, np.arange(self.steps_per_epoch + 1))
+
+
+def in_parts(sequences: Sequences, index: np.ndarray, part_positions: int) -> Iterator[Batch]:
+    """The sequences `index`, shortest first, in batches of at most `part_positions` (or one sequence)."""
+    padded = padded_lengths(sequences.lengths[index])
+    by_length = np.argsort(padded, kind="stable")
+    index, padded = index[by_length], padded[by_length]
+    ends = np.cumsum(padded)
+    start = 0
+    while start < len(index):
+        used = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, used + part_positions, side="right")))
+        yield _lay_flat(sequences, index[start:stop], padded[start:stop])
+        start = stop
+
+
+def padded_lengths(lengths: np.ndarray) -> np.ndarray:
+    """Lengths rounded up to a multiple of 4 up to 64, of 8 up to 128, of 16 up to 256, and so on."""
+    doublings = np.maximum(0, np.ceil(np.log2(np.maximum(lengths, 1) / 64))).astype(np.int64)
+    step = 4 << doublings
+    return -(-lengths // step) * step
+
+
+def mask_batch(batch: Batch, fraction: float, seed: int, step: int) -> Masked:
+    """Hide this share of the codes behind [MASK], at least one; never [CLS], sex or padding.
+
+    The choice depends on the seed, the step and the sequences only. The batch must hold a code.
+    """
+    codes = np.flatnonzero(batch.token >= FIRST_CODE)
+    draw = np.random.default_rng([seed, step, int(batch.index[0])]).random(len(codes))
+    chosen = draw < fraction
+    if not chosen.any():
+        chosen[np.argmin(draw)] = True
+    position = codes[chosen]
+    token = batch.token.copy()
+    token[position] = MASK
+    return Masked(token, position, batch.token[position].astype(np.int64))
+
+
+def _lay_flat(sequences: Sequences, index: np.ndarray, padded: np.ndarray) -> Batch:
+    lengths = sequences.lengths[index]
+    first = np.cumsum(padded) - padded
+    within = np.arange(int(padded.sum())) - np.repeat(first, padded)
+    keep = within < np.repeat(lengths, padded)
+    source = np.where(keep, np.repeat(sequences.offsets[index], padded) + within, -1)
+    _, starts, counts = np.unique(padded, return_index=True, return_counts=True)
+    groups = tuple(
+        Group(int(count), int(padded[at]), bool((lengths[at : at + count] < padded[at]).any()))
+        for at, count in zip(starts, counts, strict=True)
+    )
+    token = np.where(keep, sequences.token[source], PAD).astype(np.int32)
+    age_days = np.where(keep, sequences.age_days[source], 0).astype(np.int32)
+    return Batch(token, age_days, keep, groups, index, first, source)

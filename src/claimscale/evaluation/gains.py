@@ -1,0 +1,84 @@
+"""Contrasts between arms and between tasks: what pretraining gains, LightGBM, task dependence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from claimscale.evaluation.intervals import Interval, Scores, average, combine, difference, interval
+from claimscale.evaluation.saturation import Curve
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What pretraining gains over training from scratch; `size` None is the average over sizes."""
+
+    size: str | None
+    patients: int
+    gain: Interval
+
+
+def pretraining_gains(
+    pretrained: Mapping[tuple[str, int], Scores], scratch: Mapping[tuple[str, int], Scores]
+) -> list[Gain]:
+    """Paired differences, by (size, labelled patients); then, per number of patients, over all sizes.
+
+    Only pairs present in both arms with a common seed are compared. A better model has a higher score.
+    """
+    paired: dict[int, list[tuple[str, Scores]]] = {}
+    for (size, patients), scores in pretrained.items():
+        other = scratch.get((size, patients))
+        gain = difference(scores, other) if other is not None else None
+        if gain is not None:
+            paired.setdefault(patients, []).append((size, gain))
+    gains = []
+    for patients, by_size in sorted(paired.items()):
+        gains += [Gain(size, patients, interval(gain)) for size, gain in by_size]
+        overall = average([gain for _, gain in by_size])
+        if len(by_size) > 1 and overall is not None:
+            gains.append(Gain(None, patients, interval(overall)))
+    return gains
+
+
+def best(models: Mapping[str, Scores]) -> str:
+    """The name of the model with the highest seed-mean."""
+    return max(models, key=lambda name: float(models[name].values.mean()))
+
+
+def beats_all(candidate: Scores, others: Sequence[Scores]) -> bool:
+    """Whether the candidate is better than each of the others, one-sided at 5 %.
+
+    An intersection-union test: all comparisons must succeed, so none needs a correction.
+    """
+    gains = [difference(candidate, other) for other in others]
+    return bool(gains) and all(gain is not None and interval(gain).lower() > 0 for gain in gains)
+
+
+def task_dependence(diseases: Sequence[Curve], medications: Sequence[Curve]) -> Interval | None:
+    """Do diseases gain more from size than medications? A direct test of the interaction.
+
+    A task's relative gain is the share of the largest model's metric that it adds to the smallest one's.
+    The estimate is the mean over diseases minus the mean over medications; all tasks share resampled
+    patients and seeds, so that their dependence is accounted for. None without both kinds of task, two
+    sizes in each, and seeds common to all.
+    """
+    groups = [[_relative_gain(curve) for curve in group] for group in (diseases, medications)]
+    flat = [gain for group in groups for gain in group]
+    usable = [gain for gain in flat if gain is not None]
+    if not all(groups) or len(usable) < len(flat):
+        return None
+    disease_count = len(groups[0])
+    interaction = combine(
+        lambda *arrays: np.mean(arrays[:disease_count], axis=0) - np.mean(arrays[disease_count:], axis=0),
+        *usable,
+    )
+    return interval(interaction) if interaction is not None else None
+
+
+def _relative_gain(curve: Curve) -> Scores | None:
+    sizes = list(curve.scores.values())
+    if len(sizes) < 2:
+        return None
+    return combine(lambda largest, smallest: 1 - smallest / largest, sizes[-1], sizes[0])

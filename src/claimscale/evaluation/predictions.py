@@ -1,0 +1,171 @@
+"""The predictions of all cells, brought together per task and split on identical patients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from claimscale.errors import BadInput
+from claimscale.evaluation.metrics import Floats
+
+TEST_SPLITS = ("held_out", "hospital", "temporal")
+"""Splits that results are reported on; `tuning` served early stopping and is spent."""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One trained and applied model. `patients` labelled patients were used, `requested` were asked for.
+
+    `size` is None for LightGBM. `seconds` is the time the cell took.
+    """
+
+    task: str
+    arm: Literal["pretrained", "scratch", "lightgbm"]
+    size: str | None
+    patients: int
+    requested: int | Literal["all"]
+    seed: int
+    predictions: Path
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SplitPredictions:
+    """What the cells of one task said about the patients of one split.
+
+    Patients are sorted by `subject` (n, int64) and `day` (n, datetime64[us], the index date);
+    `labels` (n, bool); `risks` (cells, n) in the order of `cells`.
+    """
+
+    cells: tuple[CellResult, ...]
+    subject: NDArray[np.int64]
+    day: NDArray[np.datetime64]
+    labels: NDArray[np.bool_]
+    risks: Floats
+
+
+def load_predictions(cells: Sequence[CellResult]) -> dict[tuple[str, str], SplitPredictions]:
+    """Read all predictions, by (task, split); splits in the order of `TEST_SPLITS`.
+
+    Raises BadInput where a file is unreadable, a risk is not a probability, or two cells of a task
+    do not speak of the same patients with the same outcomes.
+    """
+    gathered: dict[tuple[str, str], list[tuple[CellResult, _Rows]]] = {}
+    tasks = list(dict.fromkeys(cell.task for cell in cells))
+    for cell in cells:
+        for split, rows in _read(cell.predictions).items():
+            gathered.setdefault((cell.task, split), []).append((cell, rows))
+    together = {}
+    for task in tasks:
+        of_task = [cell for cell in cells if cell.task == task]
+        for split in TEST_SPLITS:
+            if (task, split) in gathered:
+                together[task, split] = _align(task, split, gathered[task, split], of_task)
+    return together
+
+
+def aligned_values(predictions: SplitPredictions, file: Path, split: str, column: str) -> Floats:
+    """A column of a Parquet table keyed by subject_id, prediction_time, split, in the patients' order (n).
+
+    Raises BadInput if one of the patients is missing from it.
+    """
+    table = _table(file, ["subject_id", "prediction_time", "split", column])
+    members = np.asarray(table["split"].to_pylist()) == split
+    subject, day = _keys(table)
+    subject, day, values = subject[members], day[members], _floats(table, column)[members]
+    order = np.lexsort((day, subject))
+    keys = np.rec.fromarrays([subject[order], day[order].astype(np.int64)])
+    wanted = np.rec.fromarrays([predictions.subject, predictions.day.astype(np.int64)])
+    place = np.searchsorted(keys, wanted)
+    if len(keys) == 0 or (place == len(keys)).any() or (keys[place] != wanted).any():
+        raise BadInput(f"{file}: has no {column} for some patients of the {split} split")
+    return values[order][place]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    subject: NDArray[np.int64]
+    day: NDArray[np.datetime64]
+    labels: NDArray[np.bool_]
+    risks: Floats
+
+    def same_patients(self, other: _Rows) -> bool:
+        return all(
+            np.array_equal(mine, theirs)
+            for mine, theirs in (
+                (self.subject, other.subject),
+                (self.day, other.day),
+                (self.labels, other.labels),
+            )
+        )
+
+
+def _read(file: Path) -> Mapping[str, _Rows]:
+    columns = ["subject_id", "prediction_time", "split", "boolean_value", "predicted_boolean_probability"]
+    table = _table(file, columns)
+    subject, day = _keys(table)
+    labels = np.asarray(table["boolean_value"].to_numpy(), dtype=bool)
+    risks = _floats(table, "predicted_boolean_probability")
+    if not ((risks >= 0) & (risks <= 1)).all():
+        raise BadInput(f"{file}: predicted_boolean_probability is not between 0 and 1 everywhere")
+    order = np.lexsort((day, subject))
+    split = np.asarray(table["split"].to_pylist())[order]
+    rows = {}
+    for name in TEST_SPLITS:
+        chosen = order[split == name]
+        if len(chosen):
+            rows[name] = _Rows(subject[chosen], day[chosen], labels[chosen], risks[chosen])
+    return rows
+
+
+def _align(
+    task: str, split: str, gathered: list[tuple[CellResult, _Rows]], expected: list[CellResult]
+) -> SplitPredictions:
+    first_cell, first = gathered[0]
+    for cell, rows in gathered:
+        if not rows.same_patients(first):
+            raise BadInput(
+                f"{cell.predictions}: {task}, {split} split: patients or outcomes differ from those in "
+                f"{first_cell.predictions}"
+            )
+    if len(gathered) < len(expected):
+        present = {cell.predictions for cell, _ in gathered}
+        missing = next(cell for cell in expected if cell.predictions not in present)
+        raise BadInput(f"{missing.predictions}: has no predictions for the {split} split")
+    return SplitPredictions(
+        tuple(cell for cell, _ in gathered),
+        first.subject,
+        first.day,
+        first.labels,
+        np.stack([rows.risks for _, rows in gathered]),
+    )
+
+
+def _table(file: Path, columns: list[str]) -> pa.Table:
+    try:
+        present = pq.read_schema(file).names
+        missing = [name for name in columns if name not in present]
+        if missing:
+            raise BadInput(f"{file}: column {missing[0]} is missing")
+        table = pq.read_table(file, columns=columns)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise BadInput(f"{file}: cannot be read ({str(error).splitlines()[0]})") from None
+    if any(table[name].null_count for name in columns):
+        raise BadInput(f"{file}: holds empty values")
+    return table
+
+
+def _keys(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.datetime64]]:
+    subject = np.asarray(table["subject_id"].to_numpy(), dtype=np.int64)
+    return subject, np.asarray(table["prediction_time"].to_numpy()).astype("datetime64[us]")
+
+
+def _floats(table: pa.Table, column: str) -> Floats:
+    return np.asarray(table[column].to_numpy(), dtype=np.float64)

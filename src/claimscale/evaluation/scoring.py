@@ -1,0 +1,129 @@
+"""All metrics of all models, with their replicates: the one pass over predictions that is costly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from claimscale.evaluation import metrics
+from claimscale.evaluation.intervals import Scores
+from claimscale.evaluation.metrics import CurvePoint, Floats
+from claimscale.evaluation.predictions import CellResult, SplitPredictions
+from claimscale.evaluation.resampling import Ranking, Resamples, replicate_means, replicate_rankings
+
+METRICS = ("auprc", "auroc", "log_loss", "calibration_slope", "calibration_intercept")
+
+
+class Model(NamedTuple):
+    """What seeds are averaged over: an arm, its size (None for LightGBM), its labelled patients."""
+
+    arm: str
+    size: str | None
+    requested: int | Literal["all"]
+
+
+@dataclass(frozen=True)
+class ModelScores:
+    """A model's metrics on one split: `by_metric` has the keys of `METRICS`.
+
+    The calibration curve and error pool the seeds; the error has no interval, for its bootstrap is biased.
+    """
+
+    patients: int
+    seconds: float
+    by_metric: Mapping[str, Scores]
+    curve: list[CurvePoint]
+    expected_calibration_error: float
+
+
+def score_models(
+    predictions: Mapping[tuple[str, str], SplitPredictions], split: str, replicates: int, seed: int
+) -> dict[str, dict[Model, ModelScores]]:
+    """Score every model of every task on one split, by task and model.
+
+    Patients of all tasks are resampled together: a patient drawn twice counts twice in each task he or
+    she belongs to. Differences between models and between tasks are therefore paired.
+    """
+    of_split = {task: rows for (task, name), rows in predictions.items() if name == split}
+    if not of_split:
+        return {}
+    population = np.unique(np.concatenate([rows.subject for rows in of_split.values()]))
+    resamples = Resamples(len(population), replicates, seed)
+    return {task: _score_task(rows, population, resamples) for task, rows in of_split.items()}
+
+
+def score_ranking(labels: np.ndarray, values: Floats, replicates: int, seed: int) -> dict[str, Scores]:
+    """AUPRC and AUROC of a single ranking of n patients, such as the true risks."""
+    rows = np.arange(len(labels))
+    ranking = Ranking.of(labels, values, rows)
+    auprc, auroc = replicate_rankings(Resamples(len(rows), replicates, seed), [ranking])
+    positives = int(labels.sum())
+    return {
+        "auprc": Scores((0,), np.array([metrics.auprc(labels, values)]), auprc, positives),
+        "auroc": Scores((0,), np.array([metrics.auroc(labels, values)]), auroc, positives),
+    }
+
+
+def _score_task(
+    predictions: SplitPredictions, population: np.ndarray, resamples: Resamples
+) -> dict[Model, ModelScores]:
+    labels, risks = predictions.labels, predictions.risks
+    rows = np.searchsorted(population, predictions.subject)
+    calibrations = [metrics.calibration(labels, risk) for risk in risks]
+    losses = [metrics.log_losses(labels, risk) for risk in risks]
+    values = {
+        "auprc": np.array([metrics.auprc(labels, risk) for risk in risks]),
+        "auroc": np.array([metrics.auroc(labels, risk) for risk in risks]),
+        "log_loss": np.array([loss.mean() for loss in losses]),
+        "calibration_slope": np.array([found.slope for found in calibrations]),
+        "calibration_intercept": np.array([found.intercept for found in calibrations]),
+    }
+    auprc, auroc = replicate_rankings(resamples, [Ranking.of(labels, risk, rows) for risk in risks])
+    per_patient = [
+        *losses,
+        *(found.slope_values for found in calibrations),
+        *(found.intercept_values for found in calibrations),
+    ]
+    means = replicate_means(resamples, np.stack(per_patient, axis=1), rows)
+    replicates = {"auprc": auprc, "auroc": auroc}
+    for metric, block in zip(METRICS[2:], np.split(means, 3), strict=True):
+        replicates[metric] = block
+    return {
+        model: _scores_of(predictions, cells, values, replicates)
+        for model, cells in _by_model(predictions.cells).items()
+    }
+
+
+def _scores_of(
+    predictions: SplitPredictions,
+    cells: list[int],
+    values: Mapping[str, Floats],
+    replicates: Mapping[str, Floats],
+) -> ModelScores:
+    chosen = [predictions.cells[cell] for cell in cells]
+    seeds = tuple(cell.seed for cell in chosen)
+    positives = int(predictions.labels.sum())
+    curve = metrics.calibration_curve(
+        np.tile(predictions.labels, len(cells)), predictions.risks[cells].ravel()
+    )
+    return ModelScores(
+        patients=chosen[0].patients,
+        seconds=float(np.mean([cell.seconds for cell in chosen])),
+        by_metric={
+            metric: Scores(seeds, values[metric][cells], replicates[metric][cells], positives)
+            for metric in METRICS
+        },
+        curve=curve,
+        expected_calibration_error=metrics.expected_calibration_error(curve),
+    )
+
+
+def _by_model(cells: tuple[CellResult, ...]) -> dict[Model, list[int]]:
+    """Places of the cells of each model, seeds ascending."""
+    models: dict[Model, list[int]] = {}
+    for place, cell in sorted(enumerate(cells), key=lambda item: item[1].seed):
+        models.setdefault(Model(cell.arm, cell.size, cell.requested), []).append(place)
+    return dict(sorted(models.items(), key=lambda item: min(item[1])))

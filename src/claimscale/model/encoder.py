@@ -1,0 +1,195 @@
+"""The encoder: claims of one patient in, one vector per position out.
+
+Positions of a batch lie flat, [T]; `groups` says how consecutive ones form sequences of equal padded
+length. Only attention looks at the groups, so everything else runs over all positions at once.
+Shape suffixes: T positions, M positions read, d width, E embedding width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from claimscale.corpus.batches import Group
+from claimscale.model import transfer
+from claimscale.model.kernels import geglu, rms_norm, rotate_queries_keys, summed_cross_entropy
+from claimscale.model.sizes import AGE_FEATURES, HEAD_WIDTH, TYPE_COUNT, Shape
+
+DAYS_PER_YEAR = 365.25
+ROTARY_DAYS = (14.0, 40 * DAYS_PER_YEAR)
+"""Shortest and longest wavelength of the rotary angles."""
+AGE_DAYS = (DAYS_PER_YEAR, 200 * DAYS_PER_YEAR)
+"""Shortest and longest wavelength of the age features."""
+
+
+class Encoder(nn.Module):
+    """Pre-norm transformer with rotary attention on days and a tied masked-code head.
+
+    `types` [V] is the type id of every token.
+    """
+
+    def __init__(self, shape: Shape, types: np.ndarray) -> None:
+        super().__init__()
+        self.shape = shape
+        self.token = nn.Embedding(shape.vocabulary, shape.embedding)
+        self.token_type = nn.Embedding(TYPE_COUNT, shape.width)
+        self.age = nn.Linear(AGE_FEATURES, shape.width, bias=False)
+        for table in (self.token, self.token_type, self.age):
+            transfer.initialise_input(table.weight)
+        if shape.factorised:
+            self.widen = transfer.Hidden(shape.embedding, shape.width)
+            self.narrow = transfer.Hidden(shape.width, shape.embedding)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.final_norm = RmsNorm(shape.width)
+        self.head = transfer.Hidden(shape.width, shape.width)
+        self.head_norm = RmsNorm(shape.width)
+        self.output_bias = nn.Parameter(torch.zeros(shape.vocabulary))
+        self.register_buffer("types", torch.as_tensor(types, dtype=torch.long), persistent=False)
+        self.register_buffer("age_rates", _rates(AGE_DAYS, AGE_FEATURES // 2), persistent=False)
+        self.register_buffer("rotary_rates", _rates(ROTARY_DAYS, HEAD_WIDTH // 2), persistent=False)
+
+    def forward(
+        self,
+        token_T: Tensor,
+        age_days_T: Tensor,
+        keep_T: Tensor,
+        groups: Sequence[Group],
+        read_M: Tensor | None = None,
+    ) -> Tensor:
+        """Final hidden states [M, d] at the positions `read_M` (default: all).
+
+        `keep_T` is false at padding. What the last layer does after attention is computed for the
+        positions read only.
+        """
+        x_Td = self._embed(token_T, age_days_T)
+        rotation = self._rotation(age_days_T, groups)
+        masks = [_key_mask(keep, group) for keep, group in zip(_split(keep_T, groups), groups, strict=True)]
+        last = len(self.blocks) - 1
+        for index, block in enumerate(self.blocks):
+            x_Td = block(x_Td, rotation, masks, groups, read_M if index == last else None)
+        return self.final_norm(x_Td)
+
+    def masked_logits(self, hidden_Md: Tensor) -> Tensor:
+        """Logits [M, V] over the vocabulary from hidden states [M, d]."""
+        return F.linear(self._head(hidden_Md), self.token.weight, self.output_bias)
+
+    def masked_loss(self, hidden_Md: Tensor, target_M: Tensor) -> Tensor:
+        """Summed cross-entropy of the true tokens `target_M` at hidden states [M, d]."""
+        return summed_cross_entropy(self._head(hidden_Md), self.token.weight, self.output_bias, target_M)
+
+    def _head(self, hidden_Md: Tensor) -> Tensor:
+        hidden_ME = self.head_norm(F.gelu(self.head(hidden_Md), approximate="tanh"))
+        if self.shape.factorised:
+            hidden_ME = self.narrow(hidden_ME)
+        return hidden_ME * transfer.output_multiplier(self.shape.embedding)
+
+    def _embed(self, token_T: Tensor, age_days_T: Tensor) -> Tensor:
+        # Type vectors are added to the table rather than to every position: the table is smaller.
+        token_Vd = self.widen(self.token.weight) if self.shape.factorised else self.token.weight
+        table_Vd = token_Vd + F.embedding(self.types, self.token_type.weight)
+        angle = age_days_T[:, None] * self.age_rates
+        features = torch.cat((angle.sin(), angle.cos()), 1) / math.sqrt(AGE_FEATURES / 2)
+        return (F.embedding(token_T, table_Vd) + self.age(features)) * transfer.input_multiplier()
+
+    def _rotation(self, age_days_T: Tensor, groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
+        """Cosine and sine [T, 32] of days since each sequence's first position.
+
+        Attention sees differences only; counting from the sequence keeps the angles small and exact.
+        """
+        days = [
+            (age.view(group.sequences, group.length) - age.view(group.sequences, group.length)[:, :1]).flatten()
+            for age, group in zip(_split(age_days_T, groups), groups, strict=True)
+        ]
+        angle = torch.cat(days)[:, None] * self.rotary_rates
+        return angle.cos(), angle.sin()
+
+
+class Block(nn.Module):
+    """Attention, then GeGLU feed-forward, each after a norm and added to the residual stream."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width, feed_forward = shape.width, shape.feed_forward
+        self.heads = shape.heads
+        self.attention_norm = RmsNorm(width)
+        self.queries_keys_values = transfer.Hidden(width, 3 * width)
+        self.attention_out = transfer.Hidden(width, width)
+        self.feed_forward_norm = RmsNorm(width)
+        self.up = transfer.Hidden(width, 2 * feed_forward)
+        self.down = transfer.Hidden(feed_forward, width, transfer.BASE_FEED_FORWARD)
+        self.residual = transfer.residual_multiplier(shape.layers)
+
+    def forward(
+        self,
+        x_Td: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        masks: Sequence[Tensor | None],
+        groups: Sequence[Group],
+        read_M: Tensor | None,
+    ) -> Tensor:
+        projected = self.queries_keys_values(self.attention_norm(x_Td)).unflatten(1, (3, self.heads, HEAD_WIDTH))
+        attended_Td = _attend(rotate_queries_keys(projected, *rotation), masks, groups)
+        if read_M is not None:
+            x_Td, attended_Td = x_Td[read_M], attended_Td[read_M]
+        x_Td = torch.add(x_Td, self.attention_out(attended_Td), alpha=self.residual)
+        activated = geglu(self.up(self.feed_forward_norm(x_Td)))
+        return torch.add(x_Td, self.down(activated), alpha=self.residual)
+
+
+class RmsNorm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.gain)
+
+
+class Readout(nn.Module):
+    """An encoder and the logit of one question, read at each sequence's [CLS]; zero before training."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.weight = nn.Parameter(torch.zeros(encoder.shape.width))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(
+        self, token_T: Tensor, age_days_T: Tensor, keep_T: Tensor, groups: Sequence[Group], first_B: Tensor
+    ) -> Tensor:
+        """Logits [B] of the sequences whose [CLS] is at positions `first_B`."""
+        hidden_Bd = self.encoder(token_T, age_days_T, keep_T, groups, first_B)
+        return hidden_Bd @ self.weight * transfer.output_multiplier(self.encoder.shape.width) + self.bias
+
+
+def _attend(rotated: Tensor, masks: Sequence[Tensor | None], groups: Sequence[Group]) -> Tensor:
+    """[T, 3, heads, 64] -> [T, d], within each sequence."""
+    outputs = []
+    for part, mask, group in zip(_split(rotated, groups), masks, groups, strict=True):
+        shaped = part.view(group.sequences, group.length, *part.shape[1:]).permute(2, 0, 3, 1, 4)
+        query, key, value = shaped.unbind(0)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        outputs.append(attended.transpose(1, 2).flatten(0, 1).flatten(1))
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _key_mask(keep: Tensor, group: Group) -> Tensor | None:
+    """True where a key may be looked at, [B, 1, S, S]; None if nothing is padded."""
+    if not group.padded:
+        return None
+    return keep.view(group.sequences, 1, 1, group.length).expand(-1, -1, group.length, -1)
+
+
+def _split(x: Tensor, groups: Sequence[Group]) -> Sequence[Tensor]:
+    return x.split([group.sequences * group.length for group in groups])
+
+
+def _rates(wavelengths: tuple[float, float], count: int) -> Tensor:
+    """Radians per day of `count` wavelengths spread evenly on a log scale."""
+    shortest, longest = wavelengths
+    return 2 * math.pi / torch.logspace(math.log10(shortest), math.log10(longest), count)

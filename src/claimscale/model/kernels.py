@@ -1,0 +1,290 @@
+"""Four fused operations on a CPU, each with its gradient, and the same in plain PyTorch elsewhere.
+
+At the widths a CPU can train, PyTorch's elementwise chains cost as much time as the matrix products: every
+step reads and writes whole activations. Here each is one pass over rows that stay in cache. Rows are sliced
+before the inner loop because LLVM vectorises plain contiguous slices only.
+"""
+
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numba import njit
+from torch import Tensor
+
+NORM_EPSILON = 1e-6
+LOGITS_AT_ONCE = 1 << 20
+_f32 = np.float32
+_i32 = np.int32
+_SLOPE = _f32(2 * np.sqrt(2 / np.pi))  # GELU's tanh form: tanh(u) = 2 sigmoid(2u) - 1
+_CUBIC = _f32(0.044715)
+_EPSILON = _f32(NORM_EPSILON)
+
+
+def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
+    """`x` [T, d] scaled to root mean square 1 per row, times `gain` [d]."""
+    return _RmsNorm.apply(x, gain) if _is_fused(x) else F.rms_norm(x, gain.shape, gain, NORM_EPSILON)
+
+
+def geglu(hidden: Tensor) -> Tensor:
+    """GELU (tanh form) of the first half of the columns times the second: [T, 2f] -> [T, f]."""
+    if _is_fused(hidden):
+        return _GeGlu.apply(hidden)
+    gate, up = hidden.chunk(2, -1)
+    return F.gelu(gate, approximate="tanh") * up
+
+
+def rotate_queries_keys(projected: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Normalise each head's query and key to root mean square 1 and rotate them; values pass unchanged.
+
+    `projected` [T, 3, heads, width] holds queries, keys and values; `cosine` and `sine` [T, width / 2].
+    Column i is rotated together with column i + width / 2.
+    """
+    if _is_fused(projected):
+        return _Rotate.apply(projected, cosine, sine)
+    turned, values = projected[:, :2], projected[:, 2:]
+    first, second = F.rms_norm(turned, turned.shape[-1:], None, NORM_EPSILON).chunk(2, -1)
+    cosine, sine = cosine[:, None, None], sine[:, None, None]
+    turned = torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1)
+    return torch.cat((turned.to(values.dtype), values), 1)
+
+
+def summed_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
+    """Sum of the cross-entropies of `hidden @ weight.T + bias` [M, V] against `target` [M].
+
+    On a CPU the logits exist for some rows at a time only, and the gradient is made along with the loss.
+    """
+    if _is_fused(hidden) and torch.is_grad_enabled():
+        return _CrossEntropy.apply(hidden, weight, bias, target)
+    return F.cross_entropy(F.linear(hidden, weight, bias).float(), target, reduction="sum")
+
+
+def _is_fused(x: Tensor) -> bool:
+    # The kernels run on one core, so many threads are better served by PyTorch's own.
+    return x.device.type == "cpu" and x.dtype == torch.float32 and torch.get_num_threads() <= 4
+
+
+class _RmsNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor) -> Tensor:
+        x = x.contiguous()
+        out, scale = torch.empty_like(x), x.new_empty(len(x))
+        _rms_norm(x.numpy(), gain.detach().numpy(), out.numpy(), scale.numpy())
+        ctx.save_for_backward(x, gain, scale)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, gain, scale = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        x_gradient, gain_gradient = torch.empty_like(x), torch.zeros_like(gain)
+        _rms_norm_backward(
+            gradient.numpy(), x.numpy(), gain.detach().numpy(), scale.numpy(), x_gradient.numpy(),
+            gain_gradient.numpy(),
+        )  # fmt: skip
+        return x_gradient, gain_gradient
+
+
+class _GeGlu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor) -> Tensor:
+        hidden = hidden.contiguous()
+        out = hidden.new_empty(len(hidden), hidden.shape[1] // 2)
+        _geglu(hidden.numpy(), out.numpy())
+        ctx.save_for_backward(hidden)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (hidden,) = ctx.saved_tensors
+        out = torch.empty_like(hidden)
+        _geglu_backward(gradients[0].contiguous().numpy(), hidden.numpy(), out.numpy())
+        return out
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        projected = projected.contiguous()
+        out = torch.empty_like(projected)
+        _rotate(projected.numpy(), cosine.numpy(), sine.numpy(), out.numpy())
+        ctx.save_for_backward(projected, cosine, sine)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        projected, cosine, sine = ctx.saved_tensors
+        out = torch.empty_like(projected)
+        gradient = gradients[0].contiguous()
+        _rotate_backward(gradient.numpy(), projected.numpy(), cosine.numpy(), sine.numpy(), out.numpy())
+        return out, None, None
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
+        hidden_gradient = torch.empty_like(hidden)
+        weight_gradient, bias_gradient = torch.zeros_like(weight), torch.zeros_like(bias)
+        loss = 0.0
+        step = max(64, LOGITS_AT_ONCE // len(weight))
+        for start in range(0, len(hidden), step):
+            rows = slice(start, start + step)
+            logits = torch.addmm(bias, hidden[rows], weight.T)
+            loss += _softmax_minus_target(logits.numpy(), target[rows].numpy())
+            torch.mm(logits, weight, out=hidden_gradient[rows])
+            weight_gradient.addmm_(logits.T, hidden[rows])
+            bias_gradient += logits.sum(0)
+        ctx.save_for_backward(hidden_gradient, weight_gradient, bias_gradient)
+        return hidden.new_tensor(loss)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        hidden_gradient, weight_gradient, bias_gradient = ctx.saved_tensors
+        scale = gradients[0]
+        return hidden_gradient * scale, weight_gradient * scale, bias_gradient * scale, None
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _rms_norm(x, gain, out, scale):
+    rows, width = x.shape
+    for t in range(rows):
+        row, target = x[t], out[t]
+        square = _f32(0)
+        for i in range(width):
+            square += row[i] * row[i]
+        inverse = _f32(1) / np.sqrt(square / _f32(width) + _EPSILON)
+        scale[t] = inverse
+        for i in range(width):
+            target[i] = row[i] * inverse * gain[i]
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _rms_norm_backward(gradient, x, gain, scale, x_gradient, gain_gradient):
+    rows, width = x.shape
+    for t in range(rows):
+        row, above, target = x[t], gradient[t], x_gradient[t]
+        inverse = scale[t]
+        dot = _f32(0)
+        for i in range(width):
+            dot += above[i] * gain[i] * row[i]
+        along = dot * inverse * inverse / _f32(width)
+        for i in range(width):
+            target[i] = inverse * (above[i] * gain[i] - row[i] * along)
+        for i in range(width):
+            gain_gradient[i] += above[i] * row[i] * inverse
+
+
+@njit(inline="always")
+def _exp(x):
+    """e^x in single precision (Cephes): 2^n by exponent bits, the rest by a polynomial; vectorises."""
+    x = min(max(x, _f32(-87)), _f32(87))
+    n = np.floor(x * _f32(1.44269504) + _f32(0.5))
+    r = x - n * _f32(0.693359375) + n * _f32(2.12194440e-4)
+    p = _f32(1.9875691500e-4)
+    p = p * r + _f32(1.3981999507e-3)
+    p = p * r + _f32(8.3334519073e-3)
+    p = p * r + _f32(4.1665795894e-2)
+    p = p * r + _f32(1.6666665459e-1)
+    p = p * r + _f32(5.0000001201e-1)
+    return (p * r * r + r + _f32(1)) * _i32((_i32(n) + _i32(127)) << _i32(23)).view(_f32)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _geglu(hidden, out):
+    rows, width = out.shape
+    for t in range(rows):
+        gate, up, target = hidden[t, :width], hidden[t, width:], out[t]
+        for i in range(width):
+            g = gate[i]
+            u = _SLOPE * (g + _CUBIC * g * g * g)
+            target[i] = g / (_f32(1) + _exp(-u)) * up[i]
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _geglu_backward(gradient, hidden, out):
+    rows, width = gradient.shape
+    for t in range(rows):
+        gate, up, above = hidden[t, :width], hidden[t, width:], gradient[t]
+        gate_target, up_target = out[t, :width], out[t, width:]
+        for i in range(width):
+            g = gate[i]
+            u = _SLOPE * (g + _CUBIC * g * g * g)
+            decay = _exp(-u)
+            sigmoid = _f32(1) / (_f32(1) + decay)
+            active = g * sigmoid
+            # decay * sigmoid is 1 - sigmoid without its rounding error, which the cube of g would blow up.
+            slope = sigmoid + active * decay * sigmoid * _SLOPE * (_f32(1) + _f32(3) * _CUBIC * g * g)
+            gate_target[i] = above[i] * up[i] * slope
+            up_target[i] = above[i] * active
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _rotate(projected, cosine, sine, out):
+    rows, _, heads, width = projected.shape
+    half = width // 2
+    for t in range(rows):
+        c, s = cosine[t], sine[t]
+        for part in range(2):
+            for head in range(heads):
+                row, target = projected[t, part, head], out[t, part, head]
+                square = _f32(0)
+                for i in range(width):
+                    square += row[i] * row[i]
+                inverse = _f32(1) / np.sqrt(square / _f32(width) + _EPSILON)
+                first, second, low, high = row[:half], row[half:], target[:half], target[half:]
+                for i in range(half):
+                    low[i] = (first[i] * c[i] - second[i] * s[i]) * inverse
+                    high[i] = (second[i] * c[i] + first[i] * s[i]) * inverse
+        out[t, 2] = projected[t, 2]
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _rotate_backward(gradient, projected, cosine, sine, out):
+    rows, _, heads, width = projected.shape
+    half = width // 2
+    for t in range(rows):
+        c, s = cosine[t], sine[t]
+        for part in range(2):
+            for head in range(heads):
+                row, above, target = projected[t, part, head], gradient[t, part, head], out[t, part, head]
+                first, second, low, high = above[:half], above[half:], target[:half], target[half:]
+                for i in range(half):
+                    low[i] = first[i] * c[i] + second[i] * s[i]
+                    high[i] = second[i] * c[i] - first[i] * s[i]
+                square = _f32(0)
+                dot = _f32(0)
+                for i in range(width):
+                    square += row[i] * row[i]
+                    dot += target[i] * row[i]
+                inverse = _f32(1) / np.sqrt(square / _f32(width) + _EPSILON)
+                along = dot * inverse * inverse / _f32(width)
+                for i in range(width):
+                    target[i] = inverse * (target[i] - row[i] * along)
+        out[t, 2] = gradient[t, 2]
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _softmax_minus_target(logits, target):
+    """Replace logits [M, V] by the gradient of the summed cross-entropy; return that sum."""
+    rows, width = logits.shape
+    total = 0.0
+    for t in range(rows):
+        row = logits[t]
+        wanted = row[target[t]]
+        highest = row[0]
+        for i in range(width):
+            highest = max(highest, row[i])
+        mass = _f32(0)
+        for i in range(width):
+            row[i] = _exp(row[i] - highest)
+            mass += row[i]
+        total += np.log(mass) + highest - wanted
+        for i in range(width):
+            row[i] /= mass
+        row[target[t]] -= _f32(1)
+    return total

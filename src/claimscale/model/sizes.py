@@ -1,0 +1,123 @@
+"""Which shape has how many parameters, and which shape to build for a target.
+
+For a vocabulary V, width d, layers L, feed-forward f and embedding width E an encoder has
+
+    N = V·E + V + d² + 90d + L(4d² + 3df + 2d) + 2Ed·[E < d]
+
+parameters: token embedding (also the output head), output bias, head transform, the 90d of age features
+(80d), types (8d) and two norms (2d), the layers, and the two projections of a factorised embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from claimscale.errors import BadInput
+
+HEAD_WIDTH = 64
+AGE_FEATURES = 80
+TYPE_COUNT = 8
+TOLERANCE = 0.02
+IDEAL_ASPECT = 8 / 3
+"""Feed-forward over width: GeGLU's three matrices then hold as much as a plain layer's two at 4d."""
+SMALLEST_ASPECT = 0.75
+WIDEST = 64 * HEAD_WIDTH
+EMBEDDING_SHARES = (0.6, 0.45, 0.3, 0.15)
+"""Share of the target the token embedding may take; a later one is tried where the first leaves no room."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An encoder's dimensions. `width` is a multiple of 64; `embedding` is at most `width`."""
+
+    vocabulary: int
+    width: int
+    layers: int
+    feed_forward: int
+    embedding: int
+
+    @property
+    def heads(self) -> int:
+        return self.width // HEAD_WIDTH
+
+    @property
+    def factorised(self) -> bool:
+        return self.embedding < self.width
+
+
+def parameters(shape: Shape) -> int:
+    """Trained numbers of the encoder with its masked-code head."""
+    projections = 2 * shape.embedding * shape.width if shape.factorised else 0
+    ends = shape.width**2 + (AGE_FEATURES + TYPE_COUNT + 2) * shape.width + projections
+    return shape.vocabulary * (shape.embedding + 1) + ends + body_parameters(shape)
+
+
+def body_parameters(shape: Shape) -> int:
+    """Trained numbers of the layers alone, without embeddings and head."""
+    d, f = shape.width, shape.feed_forward
+    return shape.layers * (4 * d * d + 3 * d * f + 2 * d)
+
+
+def train_flops(shape: Shape, tokens: int, masked_tokens: int, mean_length: float = 0.0) -> float:
+    """Floating-point operations of pretraining: forward once, backward twice, two per multiply-add.
+
+    Tokens are counted without padding. The last layer's output projection and feed-forward, and the head,
+    run at masked positions only. Attention scores are counted when `mean_length` (tokens per sequence) is given.
+    """
+    d, f = shape.width, shape.feed_forward
+    projection = shape.embedding * d if shape.factorised else 0
+    after_attention = d * d + 3 * d * f
+    per_token = AGE_FEATURES * d + projection + 3 * d * d * shape.layers
+    per_token += after_attention * (shape.layers - 1) + 2 * mean_length * d * shape.layers
+    per_masked = after_attention + d * d + projection + shape.vocabulary * shape.embedding
+    return 6.0 * (per_token * tokens + per_masked * masked_tokens)
+
+
+def solve(target: int, vocabulary: int) -> Shape:
+    """The shape whose parameters are within 2 % of the target, for a vocabulary of this many tokens.
+
+    Along a ladder on which width and depth only grow, the rung is taken whose feed-forward comes closest to
+    8/3 of the width. A larger target therefore never gets a narrower or shallower encoder.
+
+    Raises BadInput if no shape comes within 2 %.
+    """
+    for share in EMBEDDING_SHARES:
+        embedding = max(8, int(share * target / vocabulary) // 8 * 8)
+        fitting = [
+            shape
+            for width, layers in _ladder()
+            if (shape := _fill(target, Shape(vocabulary, width, layers, 0, min(embedding, width))))
+        ]
+        if fitting:
+            return min(fitting, key=lambda shape: abs(math.log(shape.feed_forward / shape.width / IDEAL_ASPECT)))
+    smallest = parameters(Shape(vocabulary, HEAD_WIDTH, 1, HEAD_WIDTH, 8))
+    largest = "" if target < smallest else f" and the largest width is {WIDEST}"
+    raise BadInput(
+        f"sizes: {target:,} parameters are impossible for a vocabulary of {vocabulary:,} codes; "
+        f"the smallest encoder has {smallest:,}{largest}"
+    )
+
+
+def _ladder() -> Iterator[tuple[int, int]]:
+    """(width, layers), both never falling."""
+    layers = 1
+    for width in range(HEAD_WIDTH, WIDEST + 1, HEAD_WIDTH):
+        # Width 64 stays shallow: doubling the width buys more than a third layer, and runs faster.
+        deepest = 2 if width == HEAD_WIDTH else round(3 + width / 80)
+        for depth in range(layers, deepest + 1):
+            yield width, depth
+        layers = deepest
+
+
+def _fill(target: int, shape: Shape) -> Shape | None:
+    """The shape with the feed-forward that meets the target, if one does."""
+    room = (target - parameters(shape)) / (3 * shape.width * shape.layers)
+    if room < SMALLEST_ASPECT * shape.width:
+        return None
+    for multiple in (32, 16, 8):  # rounder numbers run faster on a GPU
+        filled = replace(shape, feed_forward=max(1, round(room / multiple)) * multiple)
+        if abs(parameters(filled) - target) <= TOLERANCE * target:
+            return filled
+    return None

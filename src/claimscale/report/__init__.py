@@ -1,0 +1,1 @@
+"""From results to the answer: a plain summary, its figures, one page."""

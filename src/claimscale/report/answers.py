@@ -1,0 +1,205 @@
+"""What the results mean, in words: one sentence per task, and what a reader must be warned of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from claimscale.evaluation.gains import beats_all, best
+from claimscale.evaluation.scoring import Model, ModelScores
+from claimscale.study import Study
+
+FEW_POSITIVES = 100
+METRIC_NAMES = {"auprc": "AUPRC", "auroc": "AUROC"}
+
+
+def largest_sample(scores: Mapping[Model, ModelScores]) -> int | Literal["all"]:
+    """The number of labelled patients (as asked for) that verdicts and answers rest on."""
+    encoders: dict[int | Literal["all"], int] = {
+        model.requested: found.patients for model, found in scores.items() if model.size
+    }
+    if not encoders:
+        return "all"
+    return max(encoders, key=lambda requested: (encoders[requested], requested == "all"))
+
+
+def answer(study: Study, task: Mapping[str, Any], scores: Mapping[Model, ModelScores]) -> dict[str, Any]:
+    """The answer to one task: `sentence` for a reader in a hurry, `recommendation` a size, LightGBM or null.
+
+    `task` is the task's entry in the summary, `scores` its models on held-out patients.
+    """
+    saturation = task["saturation"]
+    rival = _lightgbm(study, scores)
+    if rival is not None:
+        recommendation, sentence = "LightGBM", rival
+    else:
+        recommendation = saturation["smallest_sufficient"]
+        if saturation["verdict"] == "not_saturated":
+            recommendation = saturation["evidence"][0]["larger"]
+        sentence = _about_size(task)
+    return {
+        "task": task["name"],
+        "verdict": saturation["verdict"],
+        "recommendation": recommendation,
+        "sentence": sentence,
+        "about_size": _about_size(task),
+    }
+
+
+def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
+    """Everything that limits what the summary shows, one sentence each."""
+    found = []
+    if study.source.kind == "simulated":
+        found.append("The patients are simulated: nothing here is evidence about real patients.")
+    for task, answered in zip(summary["tasks"], summary["answers"], strict=True):
+        found += _task_warnings(task, answered)
+    if len(study.finetune.seeds) == 1:
+        found.append(
+            "One seed only: intervals cover the choice of patients but not the chance of training, and are "
+            "too narrow; no verdict is given."
+        )
+    found.append(
+        "No learning-rate sweep was done and training was not repeated with twice the tokens: that a "
+        "plateau is under-training cannot be excluded."
+    )
+    if summary["task_dependence"]["estimate"] is None:
+        found.append(
+            "Whether diseases gain more from size than medications was not tested: it takes both kinds of "
+            "task, two sizes, and seeds common to all."
+        )
+    return found
+
+
+def figure(value: float | None, decimals: int = 3) -> str:
+    """A number for reading: a true minus sign, a dash for what is not known."""
+    if value is None or math.isnan(value):
+        return "–"
+    # adding zero turns -0.0, which a small negative number rounds to, into 0.0
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
+
+
+def span(entry: Mapping[str, Any], name: str = "estimate") -> str:
+    """An estimate with its 95 % interval."""
+    if entry["low"] is None or math.isnan(entry["low"]):
+        return f"{figure(entry[name])} (no interval)"
+    return f"{figure(entry[name])} (95 % interval {figure(entry['low'])} to {figure(entry['high'])})"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _about_size(task: Mapping[str, Any]) -> str:
+    saturation = task["saturation"]
+    metric, margin = METRIC_NAMES[saturation["metric"]], percent(saturation["relative_margin"])
+    evidence = saturation["evidence"]
+    match saturation["verdict"]:
+        case "saturated":
+            size = saturation["smallest_sufficient"]
+            gains = [entry for entry in evidence if entry["smaller"] == size]
+            saved = saturation["hours_saved"]
+            spared = f"; it saves {duration(saved)} of pretraining" if saved and saved > 0 else ""
+            return (
+                f"The {size} model is good enough: the largest, {gains[0]['larger']}, changes {metric} by "
+                f"{span(gains[0], 'difference')}, and no larger one gains {margin} or more{spared}."
+            )
+        case "not_saturated":
+            gain = evidence[0]
+            return (
+                f"Use {gain['larger']}, the largest model: it adds {span(gain, 'difference')} {metric} to "
+                f"{gain['smaller']}, more than the margin of {margin}; larger ones may add still more."
+            )
+        case _:
+            return f"Undecided which size is good enough: {_why_undecided(task)}."
+
+
+def _why_undecided(task: Mapping[str, Any]) -> str:
+    saturation, evidence = task["saturation"], task["saturation"]["evidence"]
+    metric, margin = METRIC_NAMES[saturation["metric"]], figure(saturation["margin"])
+    needed, positives = saturation["positives_needed"], f"{task['positives']:,}"
+    asked = (
+        f"about {_rounded(needed)} test patients with the outcome would decide, there are {positives}"
+        if needed
+        else "more seeds are needed, for training runs differ too much from each other"
+    )
+    match saturation["reason"]:
+        case "one_size":
+            return "only one size was trained"
+        case "one_seed":
+            return "the sizes share fewer than two seeds, so the chance of training is unknown"
+        case "no_signal":
+            return f"not even the largest model is shown to do better than chance in {metric}"
+        case "few_positives" if not needed:
+            return f"{positives} test patients with the outcome are too few to compare models"
+        case "few_positives":
+            return f"{positives} test patients with the outcome are too few; {asked}"
+    gain = evidence[0]
+    compared = f"what {gain['larger']} adds to {gain['smaller']}, {span(gain, 'difference')} {metric},"
+    if saturation["reason"] == "near_margin":
+        return f"{compared} lies near the margin of {margin}; {asked}"
+    return f"{compared} is too uncertain for the margin of {margin}; {asked}"
+
+
+def _lightgbm(study: Study, scores: Mapping[Model, ModelScores]) -> str | None:
+    """Advice to use LightGBM where no encoder has a higher estimate on as many labelled patients."""
+    metric, largest = study.compare.metric, largest_sample(scores)
+    rival = scores.get(Model("lightgbm", None, largest))
+    encoders = {
+        f"{model.size} {model.arm.replace('scratch', 'from scratch')}": found.by_metric[metric]
+        for model, found in scores.items()
+        if model.size and model.requested == largest
+    }
+    if rival is None or not encoders:
+        return None
+    champion = best(encoders)
+    theirs, ours = (found.values.mean() for found in (encoders[champion], rival.by_metric[metric]))
+    if not ours >= theirs:
+        return None
+    name = METRIC_NAMES[metric]
+    if beats_all(rival.by_metric[metric], list(encoders.values())):
+        return (
+            f"Use LightGBM: its {name} of {figure(ours)} is above that of every encoder (the best, "
+            f"{champion}, reaches {figure(theirs)})."
+        )
+    return (
+        f"Use LightGBM: no encoder is shown to be better ({name} {figure(ours)} against {figure(theirs)} of "
+        f"the best, {champion})."
+    )
+
+
+def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list[str]:
+    found, name = [], task["name"]
+    if task["positives"] < FEW_POSITIVES:
+        found.append(
+            f"{name}: only {task['positives']} test patients have the outcome; below {FEW_POSITIVES} every "
+            "figure is uncertain and the intervals are rough."
+        )
+    if answered["verdict"] == "inconclusive":
+        found.append(
+            f"{name}: no verdict on size. That is want of evidence, not evidence that sizes are equal."
+        )
+    if answered["recommendation"] == "LightGBM":
+        found.append(
+            f"{name}: LightGBM does as well as every encoder or better; the verdict about sizes is about "
+            "encoders only."
+        )
+    return found
+
+
+def _rounded(count: int) -> str:
+    """Two significant digits: the number is a plan, not a measurement."""
+    return f"{int(float(f'{count:.2g}')):,}"
+
+
+def duration(hours: float | None) -> str:
+    """Hours in the unit a reader would say.
+
+    >>> duration(178.2), duration(0.25), duration(0.004)
+    ('178 hours', '15 minutes', '14 seconds')
+    """
+    if hours is None:
+        return "–"
+    if hours >= 1:
+        return f"{hours:.3g} hours"
+    return f"{60 * hours:.2g} minutes" if hours >= 1 / 60 else f"{3600 * hours:.2g} seconds"

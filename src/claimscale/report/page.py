@@ -1,0 +1,133 @@
+"""The summary as one self-contained HTML file: no script, no network, figures as inline SVG."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import vl_convert
+from markupsafe import Markup
+
+from claimscale import runs
+from claimscale.report import plots
+from claimscale.report.answers import METRIC_NAMES, duration, figure, percent
+
+ARM_NAMES = {arm: name for arm, (name, _, _) in plots.ARMS.items()}
+SPLIT_NAMES = {
+    "held_out": "Held-out patients",
+    "hospital": "Held-out hospitals",
+    "temporal": "Later in time",
+}
+VERDICT_NAMES = {
+    "saturated": "A smaller model is good enough",
+    "not_saturated": "Size still pays",
+    "inconclusive": "Not decided",
+}
+
+
+def render(summary: Mapping[str, Any], study_yaml: str, target: Path) -> None:
+    """Write the report of a summary (as read from `summary.json`) and its resolved settings to `target`."""
+    runs.write_text(target, html(summary, study_yaml))
+
+
+def html(summary: Mapping[str, Any], study_yaml: str) -> str:
+    """The report's page. Every number in it comes from the summary."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("claimscale.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "figure": figure,
+        "percent": percent,
+        "duration": duration,
+        "count": count,
+        "compact": compact,
+        "anchor": anchor,
+    }
+    return environment.get_template("report.html.j2").render(
+        summary=summary,
+        study_yaml=study_yaml,
+        figures={name: svg(name, chart) for name, chart in plots.charts(summary).items()},
+        tables={task["name"]: forest(task) for task in summary["tasks"]},
+        other_splits={task["name"]: other_splits(task) for task in summary["tasks"]},
+        arm_names=ARM_NAMES,
+        split_names=SPLIT_NAMES,
+        verdict_names=VERDICT_NAMES,
+        metric_names=METRIC_NAMES,
+    )
+
+
+def svg(name: str, chart: plots.Chart) -> Markup:
+    """A chart as SVG that fills its place, with ids of its own: several share one page."""
+    drawn = vl_convert.vegalite_to_svg(chart.to_dict())
+    drawn = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", drawn, count=1)
+    prefix = anchor(name)
+    drawn = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', drawn)
+    drawn = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", drawn)
+    # The figure's caption says what is to be seen; hundreds of labelled marks would only be noise.
+    drawn = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", drawn)
+    return Markup(drawn.replace("<svg", '<svg aria-hidden="true"', 1))
+
+
+def forest(task: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of a task's table: its main results, each with its interval's place on a scale of 0 to 100."""
+    metric = task["saturation"]["metric"]
+    results = plots.main_results(task)
+    oracle = {"arm": "oracle", "size": None, **task["oracle"]} if task["oracle"] else None
+    rows = [*results, *([oracle] if oracle else [])]
+    known = [
+        value
+        for row in rows
+        for value in (row[metric]["low"], row[metric]["high"], row[metric]["estimate"])
+        if value is not None
+    ]
+    least, most = (min(known), max(known)) if known else (0.0, 1.0)
+    width = (most - least) or 1.0
+
+    def place(value: float | None) -> float | None:
+        return None if value is None else round(100 * (value - least) / width, 2)
+
+    return [
+        {"result": row, "places": {bound: place(value) for bound, value in row[metric].items()}}
+        for row in rows
+    ]
+
+
+def other_splits(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The main models where they meet other patients: results of the further test splits."""
+    main = {(row["arm"], row["size"], row["patients"]) for row in plots.main_results(task)}
+    return [
+        row
+        for row in task["results"]
+        if row["split"] != "held_out" and (row["arm"], row["size"], row["patients"]) in main
+    ]
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands parted: 12,345."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def compact(value: float | None) -> str:
+    """Three digits and a unit.
+
+    >>> compact(1_602_004), compact(2.41e12), compact(640)
+    ('1.6M', '2.41T', '640')
+    """
+    if value is None:
+        return "–"
+    for unit, scale in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= scale:
+            return f"{value / scale:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def anchor(words: str) -> str:
+    """Words as an HTML id."""
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")

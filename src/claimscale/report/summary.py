@@ -1,0 +1,305 @@
+"""All results of a run as one plain dictionary, `summary.json`, and as a long table, `results.parquet`.
+
+This module assembles; the statistics are in `evaluation`, the words in `answers`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+import claimscale
+from claimscale import runs
+from claimscale.errors import BadInput
+from claimscale.evaluation.gains import pretraining_gains, task_dependence
+from claimscale.evaluation.intervals import Interval, Scores, interval
+from claimscale.evaluation.predictions import (
+    CellResult,
+    SplitPredictions,
+    aligned_values,
+    load_predictions,
+)
+from claimscale.evaluation.saturation import Curve, Verdict, judge
+from claimscale.evaluation.scoring import Model, ModelScores, score_models, score_ranking
+from claimscale.report import answers
+from claimscale.report.results import plain, write_results
+from claimscale.study import Study, Task, parameter_count
+
+__all__ = ["CellResult", "summarise"]
+
+RANGES = {"auprc": (0.0, 1.0), "auroc": (0.0, 1.0), "log_loss": (0.0, math.inf)}
+"""What a metric can be at most; bounds of intervals are cut there."""
+
+TaskScores = Mapping[Model, ModelScores]
+
+
+def summarise(
+    study: Study,
+    run_directory: Path,
+    *,
+    cells: Sequence[CellResult],
+    pretraining: Sequence[Mapping[str, Any]],
+    dataset: Mapping[str, Any],
+    label_counts: Mapping[str, Mapping[str, Mapping[str, int]]],
+    oracle: Mapping[str, Path] | None = None,
+) -> dict[str, Any]:
+    """Score all cells, judge every task, write `results.parquet` and `summary.json`; return the summary.
+
+    Args:
+        study: the settings that were run.
+        run_directory: where both files go.
+        cells: one entry per fine-tuned or baseline cell.
+        pretraining: one mapping per (size, seed) with the fields of the pretraining result.
+        dataset: patients, hospitals, events, tokens, vocabulary, span, quality.
+        label_counts: task -> split -> {"patients", "positives"}, as the labels were made.
+        oracle: task -> Parquet with subject_id, prediction_time, split, risk (simulated data only).
+
+    Raises BadInput if predictions are missing, unreadable or not about the same patients.
+    """
+    predictions = load_predictions(cells)
+    for task in study.tasks:
+        if (task.name, "held_out") not in predictions:
+            raise BadInput(f"{run_directory}: task {task.name} has no predictions for held-out patients")
+    replicates = study.compare.replicates
+    scored = {
+        split: score_models(predictions, split, replicates, study.seed)
+        for split in ("held_out", "hospital", "temporal")
+    }
+    curves = {
+        task.name: size_curve(study, scored["held_out"][task.name], predictions[task.name, "held_out"])
+        for task in study.tasks
+    }
+    verdicts = judge(curves, study.compare.margin)
+    sizes = _sizes(study, pretraining)
+    parameters = {entry["name"]: entry["parameters"] for entry in sizes}
+    tasks = []
+    for task in study.tasks:
+        verdict = verdicts[task.name]
+        entry = _task(task, study, scored, predictions, label_counts.get(task.name, {}), parameters)
+        entry["oracle"] = _oracle(study, task.name, predictions[task.name, "held_out"], oracle or {})
+        entry["saturation"] = _saturation(study, verdict, curves[task.name], sizes)
+        tasks.append(entry)
+    dependence = _dependence(study, curves)
+    summary = {
+        "name": study.name,
+        "version": claimscale.__version__,
+        "answers": [answers.answer(study, entry, scored["held_out"][entry["name"]]) for entry in tasks],
+        "dataset": dict(dataset),
+        "sizes": sizes,
+        "tasks": tasks,
+        "task_dependence": dependence,
+        "forecast": None,
+        "warnings": [],
+    }
+    summary["warnings"] = answers.warnings(study, summary)
+    summary = plain(summary)
+    write_results(run_directory / "results.parquet", summary)
+    runs.write_json(run_directory / "summary.json", summary)
+    return summary
+
+
+def size_curve(study: Study, scores: TaskScores, rows: SplitPredictions) -> Curve:
+    """The models that the verdict compares: all sizes at the largest number of labelled patients."""
+    arm = "pretrained" if any(model.arm == "pretrained" for model in scores) else "scratch"
+    metric = study.compare.metric
+    largest = answers.largest_sample(scores)
+    by_size = {
+        size: scores[Model(arm, size, largest)].by_metric[metric]
+        for size in study.sizes
+        if Model(arm, size, largest) in scores
+    }
+    if not by_size:
+        raise BadInput(f"{study.run_directory}: no encoder was fine-tuned for {rows.cells[0].task}")
+    chance = float(rows.labels.mean()) if metric == "auprc" else 0.5
+    return Curve(by_size, chance, int(rows.labels.sum()))
+
+
+def _sizes(study: Study, pretraining: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One entry per size, averaged over the seeds of its pretraining; null where it was not pretrained."""
+    entries = []
+    for size in study.sizes:
+        trained = sorted(
+            (dict(run) for run in pretraining if run["size"] == size), key=lambda run: run["seed"]
+        )
+        entry: dict[str, Any] = {"name": size, "parameters": parameter_count(size)}
+        fixed = ("parameters", "body_parameters", "layers", "width", "feed_forward", "train_flops", "tokens")
+        for field in fixed:
+            if trained:
+                entry[field] = trained[0].get(field)
+        averaged = (
+            "tokens_per_second", "seconds",
+            "validation_loss", "validation_loss_first", "validation_loss_repeated",
+        )  # fmt: skip
+        for field in averaged:
+            values = [run[field] for run in trained if run.get(field) is not None]
+            entry[field] = float(np.mean(values)) if values else None
+        seconds = entry.pop("seconds")
+        entry["hours"] = seconds / 3600 if seconds is not None else None
+        entry["validation_loss_by_seed"] = [run.get("validation_loss") for run in trained]
+        entry["seeds"] = [run["seed"] for run in trained]
+        entry["lr_sweep"] = None
+        entries.append(entry)
+    return entries
+
+
+def _task(
+    task: Task,
+    study: Study,
+    scored: Mapping[str, Mapping[str, TaskScores]],
+    predictions: Mapping[tuple[str, str], SplitPredictions],
+    counts: Mapping[str, Mapping[str, int]],
+    parameters: Mapping[str, int],
+) -> dict[str, Any]:
+    labels = predictions[task.name, "held_out"].labels
+    splits: dict[str, dict[str, Any]] = {split: dict(found) for split, found in counts.items()}
+    for split in scored:
+        if (task.name, split) in predictions:
+            tested = predictions[task.name, split].labels
+            splits[split] = {
+                **splits.get(split, {}),
+                "patients": len(tested),
+                "positives": int(tested.sum()),
+            }
+    for found in splits.values():
+        if found.get("patients"):
+            found["prevalence"] = found["positives"] / found["patients"]
+    results = [
+        _result(model, scores, split, len(predictions[task.name, split].labels), parameters)
+        for split, tasks in scored.items()
+        for model, scores in tasks.get(task.name, {}).items()
+    ]
+    largest = answers.largest_sample(scored["held_out"][task.name])
+    for result in results:
+        if result["split"] != "held_out" or result["requested"] != largest:
+            del result["calibration"]["curve"]
+    return {
+        "name": task.name,
+        "kind": task.kind,
+        "source": task.source,
+        "n_train": counts.get("train", {}).get("patients"),
+        "n_test": len(labels),
+        "positives": int(labels.sum()),
+        "prevalence": float(labels.mean()),
+        "splits": splits,
+        "results": results,
+        "pretraining_gain": _pretraining_gain(study, scored["held_out"][task.name]),
+    }
+
+
+def _result(
+    model: Model, scores: ModelScores, split: str, patients: int, parameters: Mapping[str, int]
+) -> dict[str, Any]:
+    estimates = {metric: _estimate(found, metric) for metric, found in scores.by_metric.items()}
+    return {
+        "arm": model.arm,
+        "size": model.size,
+        "parameters": parameters[model.size] if model.size else None,
+        "split": split,
+        "patients": scores.patients,
+        "requested": model.requested,
+        "seeds": len(scores.by_metric["auprc"].seeds),
+        "n": patients,
+        "positives": scores.by_metric["auprc"].positives,
+        "seconds": scores.seconds,
+        "auprc": estimates["auprc"],
+        "auroc": estimates["auroc"],
+        "log_loss": estimates["log_loss"],
+        "calibration": {
+            **estimates["calibration_slope"],
+            "intercept": estimates["calibration_intercept"],
+            "expected_error": scores.expected_calibration_error,
+            "curve": [dataclasses.asdict(point) for point in scores.curve],
+        },
+    }
+
+
+def _pretraining_gain(study: Study, scores: TaskScores) -> list[dict[str, Any]]:
+    arms: dict[str, dict[tuple[str, int], Scores]] = {"pretrained": {}, "scratch": {}}
+    for model, found in scores.items():
+        if model.size is not None:
+            arms[model.arm][model.size, found.patients] = found.by_metric[study.compare.metric]
+    return [
+        {
+            "size": gain.size,
+            "patients": gain.patients,
+            "metric": study.compare.metric,
+            "difference": gain.gain.estimate,
+            **_bounds(gain.gain),
+            "p": gain.gain.p_differs(),
+            "seeds": gain.gain.seeds,
+        }
+        for gain in pretraining_gains(arms["pretrained"], arms["scratch"])
+    ]
+
+
+def _saturation(
+    study: Study, verdict: Verdict, curve: Curve, sizes: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    hours = {entry["name"]: entry["hours"] for entry in sizes}
+    hours_saved: float | None = 0.0
+    if verdict.smallest_sufficient is not None:
+        largest, sufficient = hours[list(curve.scores)[-1]], hours[verdict.smallest_sufficient]
+        hours_saved = largest - sufficient if None not in (largest, sufficient) else None
+    evidence = [
+        {
+            "smaller": compared.smaller,
+            "larger": compared.larger,
+            "difference": compared.gain.estimate,
+            **_bounds(compared.gain),
+            "upper_95": compared.gain.upper(0.95),
+            "upper_at_level": compared.gain.upper(1 - verdict.level),
+            "margin": compared.margin,
+            "seeds": compared.gain.seeds,
+        }
+        for compared in verdict.evidence
+    ]
+    return {
+        "verdict": verdict.verdict,
+        "smallest_sufficient": verdict.smallest_sufficient,
+        "metric": study.compare.metric,
+        "margin": verdict.margin,
+        "relative_margin": study.compare.margin,
+        "level": verdict.level,
+        "reason": verdict.reason,
+        "positives_needed": verdict.positives_needed,
+        "hours_saved": hours_saved,
+        "evidence": evidence,
+    }
+
+
+def _oracle(
+    study: Study, task: str, rows: SplitPredictions, oracle: Mapping[str, Path]
+) -> dict[str, Any] | None:
+    """What a model that knew every true risk would reach on these patients."""
+    if task not in oracle:
+        return None
+    risks = aligned_values(rows, oracle[task], "held_out", "risk")
+    found = score_ranking(rows.labels, risks, study.compare.replicates, study.seed)
+    return {metric: _estimate(scores, metric) for metric, scores in found.items()}
+
+
+def _dependence(study: Study, curves: Mapping[str, Curve]) -> dict[str, Any]:
+    kinds: dict[Literal["disease", "medication"], list[Curve]] = {"disease": [], "medication": []}
+    for task in study.tasks:
+        kinds[task.kind].append(curves[task.name])
+    found = task_dependence(kinds["disease"], kinds["medication"])
+    if found is None or math.isnan(found.standard_error):
+        return {"estimate": None, "low": None, "high": None, "p": None}
+    return {"estimate": found.estimate, **_bounds(found), "p": found.p_differs()}
+
+
+def _estimate(scores: Scores, metric: str) -> dict[str, float]:
+    found = interval(scores)
+    least, most = RANGES.get(metric, (-math.inf, math.inf))
+    low, high = found.two_sided()
+    return {"estimate": found.estimate, "low": max(low, least), "high": min(high, most)}
+
+
+def _bounds(found: Interval) -> dict[str, float]:
+    low, high = found.two_sided()
+    return {"low": low, "high": high}

@@ -1,0 +1,1 @@
+"""A country of simulated patients whose true risks are known."""

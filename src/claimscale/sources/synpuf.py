@@ -1,0 +1,189 @@
+"""DE-SynPUF: the synthetic claims that CMS publishes, in five kinds of CSV file.
+
+Original files have ten diagnosis columns, cut-down ones fewer: any number is read. Codes are dated to the
+start of their claim and known at its end (for a hospital stay, the discharge).
+Source: CMS Linkable 2008-2010 Medicare DE-SynPUF, codebook.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+from ibis import Deferred, _, selectors
+
+from claimscale.codes import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
+from claimscale.engine import Engine
+from claimscale.errors import BadInput
+from claimscale.runs import make_folder
+from claimscale.sources.raw import EVENT_SCHEMA, RawEvents
+from claimscale.study import SynpufSource
+
+FILES = {
+    "beneficiary": "*Beneficiary_Summary*.csv",
+    "inpatient": "*Inpatient_Claims*.csv",
+    "outpatient": "*Outpatient_Claims*.csv",
+    "carrier": "*Carrier_Claims*.csv",
+    "drug": "*Prescription_Drug_Events*.csv",
+}
+
+SYSTEM_OF_COLUMN = {
+    r"(LINE_)?ICD9_DGNS_CD_\d+|ADMTNG_ICD9_DGNS_CD": "ICD9CM",
+    r"ICD9_PRCDR_CD_\d+": "ICD9PROC",
+    r"HCPCS_CD_\d+": "HCPCS",
+    r"PROD_SRVC_ID": "NDC",
+}
+
+NO_TEXT = ibis.null("string")
+
+
+@dataclass(frozen=True)
+class ClaimColumns:
+    """Where a kind of claim keeps its identity and dates. A kind without a provider has no hospital."""
+
+    claim: str
+    start: str
+    end: str
+    provider: str | None
+    is_visit: bool
+
+
+CLAIMS = {
+    "inpatient": ClaimColumns("CLM_ID", "CLM_FROM_DT", "NCH_BENE_DSCHRG_DT", "PRVDR_NUM", is_visit=True),
+    "outpatient": ClaimColumns("CLM_ID", "CLM_FROM_DT", "CLM_THRU_DT", "PRVDR_NUM", is_visit=True),
+    "carrier": ClaimColumns("CLM_ID", "CLM_FROM_DT", "CLM_THRU_DT", None, is_visit=True),
+    "drug": ClaimColumns("PDE_ID", "SRVC_DT", "SRVC_DT", None, is_visit=False),
+}
+
+
+def files_of(source: SynpufSource) -> dict[str, list[Path]]:
+    """The folder's files by kind. Raises BadInput when the folder, or every file of a kind, is missing."""
+    folder = Path(source.path)
+    if not folder.is_dir():
+        raise BadInput(f"source.path: {folder} is not a folder")
+    files = {kind: sorted(folder.glob(pattern)) for kind, pattern in FILES.items()}
+    for kind, found in files.items():
+        if not found:
+            raise BadInput(f"source.path: {folder} holds no {kind} file ({FILES[kind]})")
+    return files
+
+
+def read(source: SynpufSource, engine: Engine, scratch: Path) -> RawEvents:
+    """All five kinds of file as raw events.
+
+    Patients get the numbers 1, 2, ... in the order of their source ids; the mapping is in `subjects`.
+    Beneficiaries are listed once per year, so their birth and sex come out repeatedly: the gate drops
+    exact repeats. Raises BadInput for missing files or columns.
+    """
+    files = files_of(source)
+    parsed = scratch / "parsed"
+    make_folder(parsed)
+    rows: dict[str, dict[str, int]] = {}
+    for kind, found in files.items():
+        table = engine.read_csv(found)
+        _check_columns(table, kind, found[0])
+        events = _beneficiary_events(table) if kind == "beneficiary" else _claim_events(table, kind)
+        # Text is parsed once: the gate reads the events several times.
+        engine.write_parquet(events, parsed / f"{kind}.parquet")
+        made = engine.read_parquet(parsed / f"{kind}.parquet")
+        rows[kind] = {"rows": _count(engine, table), "events": _count(engine, made)}
+    events = engine.read_parquet(parsed / "*.parquet")
+    engine.write_parquet(_numbered(events), scratch / "subjects.parquet")
+    subjects = engine.read_parquet(scratch / "subjects.parquet")
+    table = events.left_join(subjects, "source_id").select(*EVENT_SCHEMA).cast(EVENT_SCHEMA)
+    return RawEvents(table, rows, subjects)
+
+
+def _count(engine: Engine, table: ir.Table) -> int:
+    return engine.to_arrow(table.aggregate(rows=table.count())).column("rows")[0].as_py()
+
+
+def _check_columns(table: ir.Table, kind: str, file: Path) -> None:
+    needed = ["DESYNPUF_ID"]
+    if kind == "beneficiary":
+        needed += ["BENE_BIRTH_DT", "BENE_DEATH_DT", "BENE_SEX_IDENT_CD"]
+    else:
+        columns = CLAIMS[kind]
+        needed += [columns.claim, columns.start, columns.end]
+        needed += [columns.provider] if columns.provider else []
+    missing = [column for column in needed if column not in table.columns]
+    if missing:
+        raise BadInput(f"{file}: has no column {', '.join(missing)}")
+
+
+def _numbered(events: ir.Table) -> ir.Table:
+    """Dense subject ids, from 1, in the order of the source ids."""
+    ids = events.select("source_id").filter(_.source_id.notnull()).distinct()
+    return ids.mutate(subject_id=ibis.row_number().over(order_by="source_id") + 1)
+
+
+def _beneficiary_events(table: ir.Table) -> ir.Table:
+    """Birth and sex of each row, and death where there is one: a row per beneficiary and year."""
+    people = table.select(
+        source_id=_.DESYNPUF_ID.strip().nullif(""),
+        birth=_timestamp(_.BENE_BIRTH_DT),
+        # Deaths are known to the month and written as its first day: claims of that month are not after it.
+        death=_timestamp(_.BENE_DEATH_DT) + ibis.interval(months=1) - ibis.interval(days=1),
+        is_dead=_.BENE_DEATH_DT.strip().nullif("").notnull(),
+        sex=SEX_PREFIX + _.BENE_SEX_IDENT_CD.strip().cases(("1", "M"), ("2", "F"), else_="U"),
+    )
+    births = _events(people, code=ibis.literal(BIRTH), time=_.birth, available_at=_.birth)
+    sexes = _events(people, code=_.sex, time=_.birth, available_at=_.birth)
+    dead = people.filter(_.is_dead)
+    deaths = _events(dead, code=ibis.literal(DEATH), time=_.death, available_at=_.death)
+    return ibis.union(births, sexes, deaths)
+
+
+def _claim_events(table: ir.Table, kind: str) -> ir.Table:
+    """One event per filled code cell, and one for the visit itself, so that each row makes at least one.
+
+    An empty drug cell stays, as no visit stands for its row: the gate counts it as a missing code.
+    """
+    columns = CLAIMS[kind]
+    systems = {
+        column: system
+        for column in table.columns
+        for pattern, system in SYSTEM_OF_COLUMN.items()
+        if re.fullmatch(pattern, column)
+    }
+    claims = table.select(
+        *systems,
+        source_id=_.DESYNPUF_ID.strip().nullif(""),
+        time=_timestamp(_[columns.start]),
+        available_at=_timestamp(_[columns.end]).fill_null(_timestamp(_[columns.start])),
+        visit_id=_[columns.claim].strip(),
+        hospital_id=_[columns.provider].strip().nullif("") if columns.provider else NO_TEXT,
+    )
+    cells = claims.pivot_longer(selectors.cols(*systems), names_to="column", values_to="cell")
+    cells = cells.mutate(cell=_.cell.strip().upper().replace(".", "").nullif(""))
+    if columns.is_visit:
+        cells = cells.filter(_.cell.notnull())
+    prefix = _.column.cases(*((column, system + SEPARATOR) for column, system in systems.items()))
+    where = {name: _[name] for name in ("time", "available_at", "visit_id", "hospital_id")}
+    events = _events(cells, code=prefix + _.cell, **where)
+    if not columns.is_visit:
+        return events
+    return ibis.union(events, _events(claims, code=ibis.literal(f"VISIT//{kind}"), **where))
+
+
+def _events(table: ir.Table, **columns: ir.Value | Deferred) -> ir.Table:
+    """The event columns, empty where not given."""
+    empty = {
+        "numeric_value": ibis.null("float32"),
+        "hospital_id": NO_TEXT,
+        "visit_id": NO_TEXT,
+        "suspected": ibis.literal(False),
+    }
+    given = empty | columns
+    return table.select("source_id", **{name: given[name] for name in EVENT_SCHEMA if name != "subject_id"})
+
+
+def _timestamp(text: Deferred) -> Deferred:
+    """YYYYMMDD as a timestamp; null for anything that is no such date."""
+    digits = text.strip()
+    iso = digits.substr(0, 4).concat("-", digits.substr(4, 2), "-", digits.substr(6, 2))
+    day = digits.re_search(r"^\d{8}$").ifelse(iso, NO_TEXT).try_cast("date")
+    return day.cast("timestamp(6)")

@@ -1,0 +1,1 @@
+"""Pretraining, fine-tuning and the loop, schedule and checkpoints they share."""

@@ -1,0 +1,246 @@
+"""Labels follow the protocol's rule, patient by patient, and only the past decides who is asked."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from claimscale.codes import has_prefix
+from claimscale.corpus import cohort, events as event_table, tasks
+from claimscale.engine import Engine
+from claimscale.errors import BadInput
+from claimscale.runs import read_json
+from claimscale.study import Cohort, Splits, Study, Task
+
+OUTCOME, CONFIRMING, OTHER = "ICD10//N189", "ATC//B03XA01", "ICD10//A00"
+FIRST, SECOND = dt.date(1970, 7, 20), dt.date(1970, 9, 8)
+LANDMARK, LATER = event_table.day_number(FIRST), event_table.day_number(SECOND)
+
+
+def made_task(**changed: object) -> Task:
+    fields = {"name": "ckd", "kind": "disease", "outcome": {"ICD10": ["N18"]}, "history_days": 0}
+    return Task.model_validate({**fields, **changed})
+
+
+def made_study(task: Task, study: Study, min_events: int = 1) -> Study:
+    cohort_settings = Cohort(landmark=FIRST, min_events=min_events, splits=Splits(temporal=SECOND))
+    return study.model_copy(update={"tasks": [task], "cohort": cohort_settings})
+
+
+def label_by_hand(task: Task, rows: list, landmark: int, min_events: int) -> dict | None:
+    """The protocol's rule for one patient at one landmark, written as it is read; None if not asked."""
+    contacts = [row for row in rows if not row.code.startswith(("MEDS_BIRTH", "SEX"))]
+    known = [row for row in contacts if row.known_day < landmark]
+    if len(known) < min_events:
+        return None
+    index = max(row.known_day for row in known)
+    outcomes = [row for row in contacts if has_prefix(row.code, task.outcome) and not row.suspected]
+    washout_start = index - task.washout_days if task.washout_days else -1_000_000
+    earlier = [row for row in outcomes if row.known_day <= index and row.day > washout_start]
+    later = sorted(row.day for row in outcomes if row.known_day > index)
+    confirming = [
+        row.day for row in contacts if has_prefix(row.code, task.confirm_codes) and not row.suspected
+    ]
+    excluded = None
+    if earlier:
+        excluded = "outcome_before_index"
+    if min(row.day for row in known) > index - task.history_days:
+        excluded = "history_too_short"
+    if any(row.code == "MEDS_DEATH" for row in known):
+        excluded = "dead"
+    first = later[0] if later else None
+    confirmed = task.confirm_days is None and not task.confirm_codes
+    if first is not None and task.confirm_days is not None:
+        confirmed |= any(day >= first + task.confirm_days for day in later)
+    if first is not None:
+        confirmed |= any(day >= first - 30 for day in confirming)
+    start, end = index + task.gap_days, index + task.gap_days + task.horizon_days
+    positive = first is not None and start < first <= end and confirmed
+    last = max(row.day for row in contacts)
+    return {
+        "index_day": index,
+        "excluded": excluded,
+        "boolean_value": positive,
+        "onset_in_gap": first is not None and first <= start,
+        "censored": not positive and last < end,
+    }
+
+
+def ask(task: Task, rows: list, engine: Engine, study: Study, claims) -> dict[tuple[int, str], dict]:
+    """The labels of the module under test, by patient and split; all patients are held out."""
+    split = pa.table({"subject_id": sorted({row.subject_id for row in rows})})
+    split = split.append_column("split", pa.array(["held_out"] * len(split)))
+    table = claims.raw(rows).table.distinct()
+    table = event_table.with_days(table).inner_join(ibis.memtable(split), "subject_id")
+    index = ibis.memtable(engine.to_arrow(tasks.index_dates(table, study)))
+    asked = engine.to_arrow(tasks.ask(task, index, table)).to_pylist()
+    return {(row["subject_id"], row["split"]): row for row in asked}
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple]:
+    """Patients as (subject, day, code, days until known, suspected), dense around both landmarks."""
+    event = st.tuples(
+        st.integers(1, 5),
+        st.integers(0, 400),
+        st.sampled_from([OUTCOME, OUTCOME, "ICD10//N18", CONFIRMING, OTHER, OTHER, "MEDS_DEATH"]),
+        st.sampled_from([0, 0, 1, 30, 90]),
+        st.booleans(),
+    )
+    return draw(st.lists(event, min_size=1, max_size=40))
+
+
+TASKS = st.builds(
+    made_task,
+    confirm_days=st.sampled_from([None, 1, 30]),
+    confirm_codes=st.sampled_from([{}, {"ATC": ["B03X"]}]),
+    washout_days=st.sampled_from([None, 60, 200]),
+    gap_days=st.sampled_from([0, 30]),
+    horizon_days=st.sampled_from([40, 365]),
+    history_days=st.sampled_from([0, 50]),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=histories(), task=TASKS, min_events=st.integers(1, 3))
+def test_labels_are_those_of_the_rule_read_aloud(
+    events: list[tuple], task: Task, min_events: int, engine: Engine, study: Study, claims
+) -> None:
+    rows = [
+        claims.event(subject, day, code, day + late, suspected=suspected)
+        for subject, day, code, late, suspected in set(events)
+    ]
+    found = ask(task, rows, engine, made_study(task, study, min_events), claims)
+    expected = {}
+    for subject in {row.subject_id for row in rows}:
+        own = [row for row in rows if row.subject_id == subject]
+        expected[subject, "held_out"] = label_by_hand(task, own, LANDMARK, min_events)
+        again = label_by_hand(task, own, LATER, min_events)
+        expected[subject, "temporal"] = again if again and again["index_day"] >= LANDMARK else None
+    expected = {key: label for key, label in expected.items() if label is not None}
+    assert found.keys() == expected.keys()
+    for key, label in expected.items():
+        assert {name: found[key][name] for name in label} == label
+
+
+@pytest.mark.parametrize(
+    ("days", "suspected", "positive", "in_gap"),
+    [
+        ([131], False, True, False),  # index day 100, gap 30: the first day that counts
+        ([130], False, False, True),
+        ([495], False, True, False),  # horizon 365: the last day that counts
+        ([496], False, False, False),
+        ([101, 200], False, False, True),  # the first code decides
+        ([200], True, False, False),  # a suspicion never counts
+    ],
+)
+def test_edges_of_the_window(
+    days: list[int], suspected: bool, positive: bool, in_gap: bool, engine: Engine, study: Study, claims
+) -> None:
+    rows = [claims.event(1, 100, OTHER)] + [
+        claims.event(1, day, OUTCOME, suspected=suspected) for day in days
+    ]
+    task = made_task()
+    landmark = Cohort(landmark=dt.date(1970, 4, 12), min_events=1)
+    found = ask(task, rows, engine, study.model_copy(update={"cohort": landmark}), claims)
+    label = found[1, "held_out"]
+    assert (label["index_day"], label["excluded"]) == (100, None)
+    assert (label["boolean_value"], label["onset_in_gap"]) == (positive, in_gap)
+
+
+@pytest.mark.parametrize(
+    ("second", "confirming", "positive"),
+    [
+        (None, None, False),
+        (229, None, False),
+        (230, None, True),  # a second code 30 days after the first
+        (None, 170, True),  # a confirming drug from 30 days before it
+        (None, 169, False),
+        (229, 300, True),  # either will do
+    ],
+)
+def test_edges_of_confirmation(
+    second: int | None, confirming: int | None, positive: bool, engine: Engine, study: Study, claims
+) -> None:
+    rows = [claims.event(1, 100, OTHER), claims.event(1, 200, OUTCOME)]
+    rows += [claims.event(1, second, OUTCOME)] if second else []
+    rows += [claims.event(1, confirming, CONFIRMING)] if confirming else []
+    task = made_task(confirm_days=30, confirm_codes={"ATC": ["B03X"]})
+    landmark = Cohort(landmark=dt.date(1970, 4, 12), min_events=1)
+    found = ask(task, rows, engine, study.model_copy(update={"cohort": landmark}), claims)
+    assert found[1, "held_out"]["boolean_value"] is positive
+
+
+def test_the_future_decides_nobodys_eligibility(engine: Engine, study: Study, claims) -> None:
+    rows = claims.random(50, seed=1)
+    study = study.model_copy(update={"cohort": Cohort(landmark=claims.landmark, min_events=3)})
+    task = made_task(outcome={"ICD10": ["A005"]}, history_days=850, washout_days=300)
+
+    def eligibility(changed: list) -> dict:
+        found = ask(task, changed, engine, study, claims)
+        return {key: (label["index_day"], label["excluded"]) for key, label in found.items()}
+
+    one = eligibility(rows)
+    assert {excluded for _, excluded in one.values()} == {None, "history_too_short", "outcome_before_index"}
+    for name, changed in claims.other_futures(rows).items():
+        assert eligibility(changed) == one, name
+
+
+@pytest.fixture
+def build(engine: Engine, study: Study, write_events, tmp_path: Path):
+    def build_labels(rows: list, study: Study = study) -> Path:
+        events = write_events(rows)
+        for name in ("cohort", "labels"):
+            (tmp_path / name).mkdir()
+        cohort.build(study, engine, events, tmp_path / "cohort")
+        tasks.build(study, engine, events, tmp_path / "cohort", tmp_path / "labels")
+        return tmp_path / "labels"
+
+    return build_labels
+
+
+def test_labels_and_their_account(claims, build, study: Study) -> None:
+    splits = Splits(patients=(0.5, 0.2, 0.3), temporal=dt.date(2010, 5, 1), held_out_hospitals=1)
+    study = study.model_copy(update={"cohort": Cohort(landmark=claims.landmark, min_events=3, splits=splits)})
+    task = made_task(outcome={"ICD10": ["A005"]}, history_days=100, washout_days=200)
+    folder = build(claims.random(120, seed=2), study.model_copy(update={"tasks": [task]}))
+    labels = pq.read_table(folder / "ckd.parquet")
+    assert labels.column_names == [
+        "subject_id",
+        "prediction_time",
+        "boolean_value",
+        "split",
+        "observed_until",
+    ]
+    rows = labels.to_pylist()
+    keys = [(row["subject_id"], row["prediction_time"]) for row in rows]
+    assert keys == sorted(set(keys))
+    landmark = dt.datetime(2010, 1, 1)
+    assert all((row["prediction_time"] >= landmark) == (row["split"] == "temporal") for row in rows)
+
+    account = read_json(folder / "labels.json")["ckd"]["splits"]
+    assert set(account) == {"train", "tuning", "held_out", "hospital", "temporal"}
+    for split, counts in account.items():
+        inside = [row["boolean_value"] for row in rows if row["split"] == split]
+        assert (counts["n"], counts["positives"]) == (len(inside), sum(inside))
+        assert counts["prevalence"] == pytest.approx(sum(inside) / len(inside))
+        assert 0 <= counts["censored_share"] <= 1 - counts["prevalence"]
+
+
+def test_a_task_without_cases_is_bad_input(claims, build, study: Study) -> None:
+    task = made_task(outcome={"ICD10": ["Z999"]}, history_days=100)
+    message = r"task ckd: all \d+ training patients are negative \(outcome ICD10 Z999 within 365 days\)"
+    with pytest.raises(BadInput, match=message):
+        build(claims.random(40, seed=3), study.model_copy(update={"tasks": [task]}))
+
+
+def test_a_task_that_nobody_can_be_asked_is_bad_input(claims, build, study: Study) -> None:
+    task = made_task(history_days=9000)
+    with pytest.raises(BadInput, match="task ckd: no training patient can be asked"):
+        build(claims.random(40, seed=4), study.model_copy(update={"tasks": [task]}))

@@ -1,0 +1,72 @@
+"""Contrasts between arms and kinds of task, on models of known worth."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from claimscale.evaluation.gains import beats_all, best, pretraining_gains, task_dependence
+from claimscale.evaluation.intervals import Scores
+from claimscale.evaluation.saturation import Curve
+
+SimulatedModels = Callable[..., dict[str, Scores]]
+
+
+def made(value: float, spread: float = 1e-3, seeds: tuple[int, ...] = (1, 2, 3), draw: int = 0) -> Scores:
+    replicates = np.random.default_rng(draw).normal(value, spread, size=(len(seeds), 300))
+    return Scores(seeds, np.full(len(seeds), value), replicates, 500)
+
+
+def test_gain_of_pretraining_excludes_zero_only_where_there_is_one(simulated_models: SimulatedModels) -> None:
+    models = simulated_models({"good": 0.5, "poor": 1.5, "poor as well": 1.5}, seed=4, patients=5000)
+    gains = pretraining_gains(
+        {("1M", 1000): models["good"], ("3M", 1000): models["poor"]},
+        {("1M", 1000): models["poor"], ("3M", 1000): models["poor as well"]},
+    )
+    assert [gain.size for gain in gains] == ["1M", "3M", None]
+    assert gains[0].gain.lower() > 0
+    assert gains[1].gain.p_differs() > 0.05
+    mean = (gains[0].gain.estimate + gains[1].gain.estimate) / 2
+    assert gains[2].gain.estimate == pytest.approx(mean)
+
+
+def test_only_pairs_are_compared() -> None:
+    gains = pretraining_gains(
+        {("1M", 1000): made(0.4), ("1M", 300): made(0.4), ("3M", 1000): made(0.4, seeds=(1,))},
+        {("1M", 1000): made(0.3), ("3M", 1000): made(0.3, seeds=(2,))},
+    )
+    assert [(gain.size, gain.patients) for gain in gains] == [("1M", 1000)]
+
+
+def test_beating_all_takes_beating_each() -> None:
+    ahead, close, behind = made(0.5, draw=1), made(0.4998, draw=2), made(0.4, draw=3)
+    assert beats_all(ahead, [behind])
+    assert not beats_all(ahead, [behind, close])
+    assert not beats_all(ahead, [])
+    assert best({"a": behind, "b": ahead, "c": close}) == "b"
+
+
+def curve(smallest: float, largest: float, draw: int) -> Curve:
+    return Curve({"1M": made(smallest, draw=draw), "3M": made(largest, draw=draw + 1)}, 0.1, 500)
+
+
+def test_task_dependence_is_the_difference_of_relative_gains() -> None:
+    found = task_dependence([curve(0.30, 0.40, 1), curve(0.32, 0.40, 3)], [curve(0.48, 0.50, 5)])
+    assert found is not None
+    assert found.estimate == pytest.approx((0.25 + 0.20) / 2 - 0.04)
+    assert found.p_differs() < 0.001
+
+
+def test_equal_relative_gains_show_no_dependence() -> None:
+    found = task_dependence([curve(0.30, 0.40, 1)], [curve(0.15, 0.20, 5)])
+    assert found is not None and found.estimate == pytest.approx(0)
+    low, high = found.two_sided()
+    assert low < 0 < high
+
+
+def test_task_dependence_needs_both_kinds_and_two_sizes() -> None:
+    one = curve(0.3, 0.4, 1)
+    assert task_dependence([one], []) is None
+    assert task_dependence([one], [Curve({"1M": made(0.3)}, 0.1, 500)]) is None
+    other_seeds = Curve({"1M": made(0.3, seeds=(8,)), "3M": made(0.4, seeds=(8,))}, 0.1, 500)
+    assert task_dependence([one], [other_seeds]) is None

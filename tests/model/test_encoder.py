@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import torch
+
+from claimscale.corpus.batches import Batch, in_parts
+from claimscale.corpus.sequences import Sequences
+from claimscale.model import sizes
+from claimscale.model.encoder import Encoder, Readout
+
+VOCABULARY = 40
+SHAPE = sizes.Shape(VOCABULARY, 64, 2, 96, 64)
+
+
+def _sequences(lengths: list[int], seed: int = 0) -> Sequences:
+    random = np.random.default_rng(seed)
+    offsets = np.r_[0, np.cumsum(lengths)]
+    token = random.integers(6, VOCABULARY, offsets[-1]).astype(np.int32)
+    token[offsets[:-1]], token[offsets[:-1] + 1] = 1, 3
+    # Few distinct days, so that many codes share one.
+    age = (20_000 + 30 * random.integers(0, 8, offsets[-1])).astype(np.int32)
+    age[offsets[:-1]] = age[offsets[:-1] + 1] = 20_300
+    return Sequences(token, age, offsets)
+
+
+def _encoder(shape: sizes.Shape = SHAPE) -> Encoder:
+    torch.manual_seed(1)
+    return Encoder(shape, np.arange(shape.vocabulary) % 8)
+
+
+def _states(encoder: Encoder, batch: Batch, read: np.ndarray | None = None) -> torch.Tensor:
+    arrays = (torch.from_numpy(a) for a in (batch.token, batch.age_days, batch.keep))
+    return encoder(*arrays, batch.groups, None if read is None else torch.from_numpy(read)).detach()
+
+
+def _whole(sequences: Sequences) -> Batch:
+    (batch,) = in_parts(sequences, np.arange(len(sequences)), 1 << 20)
+    return batch
+
+
+def _by_source(states: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """States without padding, in the order of the flat sequences."""
+    kept = torch.from_numpy(np.flatnonzero(batch.keep))
+    return states[kept[torch.from_numpy(np.argsort(batch.source[batch.keep]))]]
+
+
+@pytest.mark.parametrize("shape", [SHAPE, sizes.Shape(VOCABULARY, 128, 1, 64, 16)])
+def test_shapes_of_states_and_logits(shape: sizes.Shape):
+    encoder, batch = _encoder(shape), _whole(_sequences([9, 30, 12]))
+    states = _states(encoder, batch)
+    assert states.shape == (len(batch.token), shape.width)
+    assert encoder.masked_logits(states[:5]).shape == (5, VOCABULARY)
+
+
+def test_order_of_codes_of_one_day_does_not_matter():
+    sequences, encoder = _sequences([50, 21]), _encoder()
+    random = np.random.default_rng(5)
+    order = np.arange(len(sequences.token))
+    for start, stop in zip(sequences.offsets[:-1] + 2, sequences.offsets[1:], strict=True):
+        for day in np.unique(sequences.age_days[start:stop]):
+            same = start + np.flatnonzero(sequences.age_days[start:stop] == day)
+            order[same] = random.permutation(same)
+    assert (order != np.arange(len(order))).any()
+    permuted = Sequences(sequences.token[order], sequences.age_days[order], sequences.offsets)
+    before, after = (
+        encoder.masked_logits(_by_source(_states(encoder, batch), batch))
+        for batch in (_whole(sequences), _whole(permuted))
+    )
+    torch.testing.assert_close(after, before[torch.from_numpy(order)], atol=1e-4, rtol=1e-4)
+
+
+def test_days_between_codes_matter():
+    sequences, encoder = _sequences([20]), _encoder()
+    age = sequences.age_days.copy()
+    age[10:] += 400
+    moved = Sequences(sequences.token, age, sequences.offsets)
+    difference = _states(encoder, _whole(sequences))[0] - _states(encoder, _whole(moved))[0]
+    assert difference.abs().max() > 1e-3
+
+
+def test_padding_and_neighbours_do_not_reach_a_sequence():
+    encoder = _encoder()
+    together = _sequences([9, 10, 11, 37])
+    batch = _whole(together)
+    states = _by_source(_states(encoder, batch), batch)
+    for start, stop in zip(together.offsets[:-1], together.offsets[1:], strict=True):
+        alone = Sequences(together.token[start:stop], together.age_days[start:stop], np.array([0, stop - start]))
+        batch = _whole(alone)
+        lonely = _by_source(_states(encoder, batch), batch)
+        torch.testing.assert_close(states[start:stop], lonely, atol=1e-4, rtol=1e-4)
+
+
+def test_reading_some_positions_gives_the_same_states():
+    encoder, batch = _encoder(), _whole(_sequences([12, 12, 40]))
+    read = np.array([3, 0, 17, 50])
+    torch.testing.assert_close(_states(encoder, batch, read), _states(encoder, batch)[read], atol=1e-5, rtol=1e-5)
+
+
+def test_readout_starts_undecided_and_learns_from_the_first_position():
+    readout, batch = Readout(_encoder()), _whole(_sequences([12, 20]))
+    arrays = [torch.from_numpy(a) for a in (batch.token, batch.age_days, batch.keep)]
+    logit = readout(*arrays, batch.groups, torch.from_numpy(batch.first))
+    assert logit.tolist() == [0.0, 0.0]
+    logit.sum().backward()
+    assert readout.weight.grad is not None and readout.weight.grad.abs().sum() > 0

@@ -1,0 +1,69 @@
+"""The fused kernels against the same operations and gradients of plain PyTorch."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from claimscale.model import kernels
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch):
+    def compute(function, *arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels, "_is_fused", lambda x: False)
+            return _value_and_gradients(function, *arguments)
+
+    return compute
+
+
+def _value_and_gradients(function, *arguments):
+    leaves = [a.clone().requires_grad_() if a.is_floating_point() else a for a in arguments]
+    value = function(*leaves)
+    weights = torch.linspace(-1, 2, value.numel()).view(value.shape)
+    (value * weights).sum().backward()
+    return value.detach(), [leaf.grad for leaf in leaves if leaf.grad is not None]
+
+
+def _assert_same(fused, plain):
+    torch.testing.assert_close(fused[0], plain[0], atol=2e-5, rtol=2e-5)
+    for ours, reference in zip(fused[1], plain[1], strict=True):
+        torch.testing.assert_close(ours, reference, atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.parametrize("rows, width", [(1, 64), (37, 128)])
+def test_rms_norm(plain, rows: int, width: int):
+    arguments = torch.randn(rows, width) * 3, torch.rand(width) + 0.5
+    _assert_same(_value_and_gradients(kernels.rms_norm, *arguments), plain(kernels.rms_norm, *arguments))
+
+
+def test_geglu_also_far_from_zero(plain):
+    hidden = torch.randn(33, 2 * 72) * torch.logspace(-2, 1.5, 33)[:, None]
+    _assert_same(_value_and_gradients(kernels.geglu, hidden), plain(kernels.geglu, hidden))
+    assert torch.isfinite(kernels.geglu(torch.full((1, 16), -1e4))).all()
+
+
+def test_rotation_leaves_values_alone_and_has_the_right_gradient(plain):
+    projected, angle = torch.randn(29, 3, 2, 64), torch.randn(29, 32) * 10
+    cosine, sine = angle.cos(), angle.sin()
+
+    def rotate(x):
+        return kernels.rotate_queries_keys(x, cosine, sine)
+
+    _assert_same(_value_and_gradients(rotate, projected), plain(rotate, projected))
+    out = rotate(projected)
+    torch.testing.assert_close(out[:, 2], projected[:, 2])
+    torch.testing.assert_close(out[:, :2].square().mean(-1), torch.ones(29, 2, 2), atol=1e-4, rtol=1e-4)
+
+
+def test_cross_entropy_in_pieces(plain, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kernels, "LOGITS_AT_ONCE", 64 * 50)
+    hidden, weight, bias = torch.randn(150, 16) * 4, torch.randn(50, 16), torch.randn(50)
+    target = torch.randint(50, (150,))
+
+    def loss(hidden, weight, bias):
+        return kernels.summed_cross_entropy(hidden, weight, bias, target)
+
+    _assert_same(_value_and_gradients(loss, hidden, weight, bias), plain(loss, hidden, weight, bias))
+    reference = F.cross_entropy(hidden @ weight.T + bias, target, reduction="sum")
+    torch.testing.assert_close(loss(hidden, weight, bias), reference)

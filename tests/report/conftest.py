@@ -1,0 +1,157 @@
+"""A small run whose truth is known: ckd grows with size, pregabalin is flat; predictions on disk."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from claimscale.report.summary import CellResult, summarise
+from claimscale.study import Study
+
+PARAMETERS = {"100k": 100_412, "200k": 199_310, "400k": 401_020, "800k": 797_555, "1.6M": 1_602_004}
+SIZES = list(PARAMETERS)
+LABELLED = {300: 300, 1000: 1000, "all": 4100}
+TASKS = {
+    "ckd": {"kind": "disease", "outcome": {"ICD10": ["N18"]}, "source": "KDIGO 2012"},
+    "pregabalin": {"kind": "medication", "outcome": {"ATC": ["N02BF02", "N03AX16"]}},
+}
+DATASET = {
+    "patients": 6000,
+    "hospitals": 8,
+    "events": 801_234,
+    "tokens": 512_345,
+    "vocabulary": 618,
+    "span": ["2017-01-04", "2021-12-28"],
+    "quality": {
+        "rows_in": 805_300,
+        "used": 801_234,
+        "dropped": {"no date": 1200, "before birth": 36, "after the end of observation": 2830},
+    },
+}
+Noise = Callable[[str, str, str | None, int], float]
+
+
+def growing_and_flat(task: str, arm: str, size: str | None, labelled: int) -> float:
+    """Noise on the true logit: less of it is a better model."""
+    few = 0.12 * np.log(4100 / labelled)
+    if arm == "lightgbm":
+        return 0.75 + few
+    step = 0.12 if task == "ckd" else 0.0
+    return 0.3 + step * (4 - SIZES.index(str(size))) + few * (3 if arm == "scratch" else 1)
+
+
+@dataclass
+class FakeRun:
+    """What `summarise` is given."""
+
+    study: Study
+    folder: Path
+    cells: list[CellResult]
+    pretraining: list[dict[str, Any]]
+    label_counts: dict[str, dict[str, dict[str, int]]]
+    dataset: Mapping[str, Any] = field(default_factory=lambda: DATASET)
+    oracle: dict[str, Path] = field(default_factory=dict)
+
+    def summarise(self) -> dict[str, Any]:
+        return summarise(
+            self.study,
+            self.folder,
+            cells=self.cells,
+            pretraining=self.pretraining,
+            dataset=self.dataset,
+            label_counts=self.label_counts,
+            oracle=self.oracle,
+        )
+
+
+def make_run(
+    folder: Path,
+    *,
+    noise: Noise = growing_and_flat,
+    patients: int = 4000,
+    seeds: tuple[int, ...] = (42, 123),
+    sizes: tuple[str, ...] = tuple(SIZES),
+    labelled: tuple[Any, ...] = tuple(LABELLED),
+    splits: tuple[str, ...] = ("held_out", "hospital"),
+    oracle: bool = True,
+    **settings: Any,
+) -> FakeRun:
+    """Write predictions of every cell; `patients` are tested per split."""
+    study = Study.model_validate(
+        {
+            "name": "demo",
+            "source": {"kind": "simulated"},
+            "cohort": {"landmark": "2021-01-01"},
+            "sizes": list(sizes),
+            "pretrain": {"seeds": list(seeds)},
+            "finetune": {"patients": list(labelled), "seeds": list(seeds)},
+            "tasks": [{"name": name, **task} for name, task in TASKS.items()],
+            "compare": {"replicates": 200},
+            **settings,
+        },
+        strict=False,
+    )
+    run = FakeRun(study, folder, [], [], {})
+    for place, task in enumerate(TASKS):
+        drawn = np.random.default_rng([1, place])
+        logits = -2.2 + 1.6 * drawn.normal(size=patients * len(splits))
+        labels = drawn.random(len(logits)) < sigmoid(logits)
+        columns = {
+            "subject_id": np.arange(len(logits)),
+            "prediction_time": np.full(len(logits), np.datetime64("2020-12-31", "us")),
+            "split": np.repeat(splits, patients),
+            "boolean_value": labels,
+        }
+        train = {"patients": 4100, "positives": 610}
+        run.label_counts[task] = {"train": train, "tuning": {"patients": 600, "positives": 80}}
+        if oracle:
+            run.oracle[task] = folder / f"oracle-{task}.parquet"
+            pq.write_table(pa.table({**columns, "risk": sigmoid(logits)}), run.oracle[task])
+        encoders: list[Any] = [(arm, size) for arm in study.finetune.arms for size in sizes]
+        models = [*encoders, ("lightgbm", None)]
+        for number, (arm, size) in enumerate(models):
+            for requested in labelled:
+                for seed in seeds:
+                    used = LABELLED[requested]
+                    own = np.random.default_rng([2, place, number, used, seed])
+                    blurred = logits + noise(task, arm, size, used) * own.normal(size=len(logits))
+                    file = folder / f"{task}-{arm}-{size}-n{requested}-s{seed}.parquet"
+                    columns["predicted_boolean_probability"] = sigmoid(blurred)
+                    pq.write_table(pa.table(columns), file)
+                    seconds = 3.0 + number
+                    run.cells.append(CellResult(task, arm, size, used, requested, seed, file, seconds))
+    run.pretraining = [pretraining_run(size, seed) for size in sizes for seed in seeds]
+    return run
+
+
+def pretraining_run(size: str, seed: int) -> dict[str, Any]:
+    rank = SIZES.index(size)
+    loss = 2.1 + 1.4 * 0.75**rank + 0.004 * (seed % 7)
+    return {
+        "size": size, "seed": seed, "parameters": PARAMETERS[size], "body_parameters": PARAMETERS[size] // 2,
+        "layers": 2 + rank, "width": 64 * (1 + rank), "feed_forward": 128 * (1 + rank),
+        "train_flops": 6.0 * PARAMETERS[size] * 4e6, "tokens": 4_000_000,
+        "tokens_per_second": 4e4 / (1 + rank), "seconds": 40.0 * 2**rank,
+        "validation_loss": loss, "validation_loss_first": loss + 1.1, "validation_loss_repeated": loss - 0.9,
+    }  # fmt: skip
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
+
+
+@pytest.fixture(scope="session")
+def fake_run() -> Callable[..., FakeRun]:
+    return make_run
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[FakeRun, dict[str, Any]]:
+    """The run with its summary; neither may be changed by a test."""
+    run = make_run(tmp_path_factory.mktemp("demo"))
+    return run, run.summarise()

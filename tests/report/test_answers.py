@@ -1,0 +1,91 @@
+"""Sentences say what the numbers say."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claimscale.report import answers
+
+SMALL = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",), "oracle": False}
+
+
+def settled(task: str, arm: str, size: str | None, labelled: int) -> float:
+    """ckd needs the larger size, pregabalin does not; LightGBM is poor."""
+    if arm == "lightgbm":
+        return 2.0
+    return 1.5 if task == "ckd" and size == "100k" else 0.02
+
+
+def test_verdicts_in_words(fake_run: Callable[..., Any], tmp_path: Path) -> None:
+    ckd, pregabalin = fake_run(tmp_path, noise=settled, **SMALL).summarise()["answers"]
+    assert (ckd["verdict"], ckd["recommendation"]) == ("not_saturated", "400k")
+    assert "Use 400k, the largest model" in ckd["sentence"]
+    assert (pregabalin["verdict"], pregabalin["recommendation"]) == ("saturated", "100k")
+    assert "The 100k model is good enough" in pregabalin["sentence"]
+    assert "saves 2 minutes of pretraining" in pregabalin["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("rival", "words"), [(0.0, "is above that of every encoder"), (1.15, "no encoder is")]
+)
+def test_lightgbm_is_recommended_where_nothing_beats_it(
+    fake_run: Callable[..., Any], tmp_path: Path, rival: float, words: str
+) -> None:
+    run = fake_run(
+        tmp_path, noise=lambda task, arm, size, labelled: rival if arm == "lightgbm" else 1.4, **SMALL
+    )
+    summary = run.summarise()
+    for answer in summary["answers"]:
+        if answer["recommendation"] == "LightGBM":
+            assert words in answer["sentence"]
+            assert any(warning.startswith(f"{answer['task']}: LightGBM") for warning in summary["warnings"])
+    assert any(answer["recommendation"] == "LightGBM" for answer in summary["answers"])
+
+
+def test_few_positives_are_said(fake_run: Callable[..., Any], tmp_path: Path) -> None:
+    summary = fake_run(tmp_path, patients=120, **SMALL).summarise()
+    assert all(answer["verdict"] == "inconclusive" for answer in summary["answers"])
+    for task in summary["tasks"]:
+        assert any(f"{task['name']}: only {task['positives']} test" in text for text in summary["warnings"])
+        assert "too few" in next(a["about_size"] for a in summary["answers"] if a["task"] == task["name"])
+
+
+def test_every_run_warns_of_what_it_cannot_exclude(demo: Any) -> None:
+    _, summary = demo
+    assert any("simulated" in text for text in summary["warnings"])
+    assert any("under-training" in text for text in summary["warnings"])
+    undecided = {answer["task"] for answer in summary["answers"] if answer["verdict"] == "inconclusive"}
+    assert undecided == {text.split(":")[0] for text in summary["warnings"] if "no verdict on size" in text}
+
+
+@pytest.mark.parametrize(
+    ("reason", "needed", "words"),
+    [
+        ("one_size", None, "only one size"),
+        ("one_seed", None, "fewer than two seeds"),
+        ("no_signal", None, "better than chance"),
+        ("few_positives", None, "too few to compare"),
+        ("few_positives", 4321, "about 4,300 test patients"),
+        ("too_wide", 987_654, "about 990,000 test patients"),
+        ("too_wide", None, "more seeds"),
+        ("near_margin", 5000, "near the margin"),
+    ],
+)
+def test_every_reason_has_its_words(demo: Any, reason: str, needed: int | None, words: str) -> None:
+    run, summary = demo
+    task = dict(summary["tasks"][0])
+    task["saturation"] = task["saturation"] | {
+        "verdict": "inconclusive", "smallest_sufficient": None, "reason": reason, "positives_needed": needed,
+    }  # fmt: skip
+    sentence = answers.answer(run.study, task, {})["sentence"]
+    assert words in sentence and sentence.count(". ") == 0, "one sentence"
+
+
+def test_figures_are_readable() -> None:
+    assert answers.figure(-0.0001) == "0.000"
+    assert answers.figure(-0.0123) == "−0.012"
+    assert answers.figure(None) == answers.figure(float("nan")) == "–"
+    assert answers.duration(None) == "–"
+    assert answers.span({"estimate": 0.1, "low": None, "high": None}) == "0.100 (no interval)"

@@ -1,0 +1,133 @@
+"""One file, no network, no script; every figure drawn, every input escaped."""
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claimscale import study
+from claimscale.report import page, plots
+
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+
+
+class Checker(HTMLParser):
+    """Collects ids and visible text; fails where tags do not nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def html(demo: Any) -> str:
+    run, summary = demo
+    return page.html(summary, study.dump(run.study))
+
+
+def test_is_well_formed_and_self_contained(html: str) -> None:
+    checker = Checker()
+    checker.feed(html)
+    assert checker.open == []
+    assert len(set(checker.ids)) == len(checker.ids)
+    assert "<script" not in html
+    for name, value in checker.attributes:
+        if name in ("src", "href", "xlink:href", "srcset"):
+            assert value.startswith("#"), "nothing is fetched"
+        for target in re.findall(r"url\(#([^)]+)\)", value):
+            assert target in checker.ids
+    assert "@import" not in html and "url(http" not in html
+
+
+def test_answers_come_first_and_warnings_are_there(html: str, demo: Any) -> None:
+    _, summary = demo
+    first_figure = html.index("<figure")
+    for answer in summary["answers"]:
+        assert html.index(answer["sentence"]) < first_figure
+    for warning in summary["warnings"]:
+        assert warning in html
+
+
+def test_every_chart_is_drawn(html: str, demo: Any) -> None:
+    _, summary = demo
+    names = set(plots.charts(summary))
+    assert names == {
+        "ckd/size", "ckd/patients", "ckd/calibration",
+        "pregabalin/size", "pregabalin/patients", "pregabalin/calibration", "pretraining", "cost",
+    }  # fmt: skip
+    assert html.count("<figure>") == html.count("<svg") == len(names)
+
+
+def test_colours_are_left_to_the_page(html: str) -> None:
+    """Every colour of a chart is a variable that both colour schemes define."""
+    for drawn in re.findall(r"<svg.*?</svg>", html, flags=re.S):
+        assert set(re.findall(r'(?:fill|stroke)="#([0-9a-fA-F]+)"', drawn)) <= {"ddd"}
+    used = set(re.findall(r"var\((--[a-z]+)\)", html))
+    light, dark = html.split("@media (prefers-color-scheme: dark)", 1)
+    for variable in used:
+        assert f"{variable}:" in light and f"{variable}:" in dark.split("* {")[0], variable
+
+
+def test_numbers_come_from_the_summary(demo: Any) -> None:
+    _, summary = demo
+    changed = {**summary, "dataset": {**summary["dataset"], "patients": 98_765_432}}
+    assert "98,765,432" in page.html(changed, "")
+    assert "98,765,432" not in page.html(summary, "")
+
+
+def test_what_users_write_is_escaped(demo: Any) -> None:
+    _, summary = demo
+    shown = page.html({**summary, "name": "<b>me</b>"}, "<script>alert(1)</script>")
+    assert "<b>me</b>" not in shown and "<script" not in shown
+    assert "&lt;script&gt;" in shown
+
+
+def test_a_bare_summary_renders(fake_run: Callable[..., Any], tmp_path: Path) -> None:
+    """No pretraining, no oracle, one size, one seed, few patients, optional facts missing."""
+    run = fake_run(
+        tmp_path, seeds=(42,), sizes=("100k",), labelled=("all",), patients=8, splits=("held_out",),
+        oracle=False,
+    )  # fmt: skip
+    run.pretraining, run.dataset = [], {"patients": 8, "hospitals": None, "span": None}
+    target = tmp_path / "report.html"
+    page.render(run.summarise(), "name: demo", target)
+    shown = target.read_text("utf-8")
+    Checker().feed(shown)
+    assert "only one size was trained" in shown
+    assert "NaN" not in shown and "None" not in shown and "nan " not in shown
+
+
+def test_intervals_in_tables_stay_on_their_scale(demo: Any) -> None:
+    _, summary = demo
+    rows = page.forest(summary["tasks"][0])
+    assert [row["result"]["arm"] for row in rows].count("oracle") == 1
+    places = [place for row in rows for place in row["places"].values()]
+    assert min(places) == 0 and max(places) == 100
+
+
+def test_rules_far_below_do_not_squash_the_chart(demo: Any) -> None:
+    """The prevalence lies far below every model: the scale stays with the models."""
+    _, summary = demo
+    task = summary["tasks"][0]
+    chart = plots.metric_by_size(task)
+    assert chart is not None
+    domains = re.findall(r"'domain': \[([0-9.]+), ([0-9.]+)\]", str(chart.to_dict()))
+    assert min(float(low) for low, high in domains if float(high) <= 1) > task["prevalence"]
+    assert "prevalence ↓" in str(chart.to_dict())

@@ -1,0 +1,148 @@
+"""The summary keeps its contract and says what is true of models whose worth is known."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from claimscale.errors import BadInput
+
+KEYS = [
+    "name", "version", "answers", "dataset", "sizes", "tasks", "task_dependence", "forecast", "warnings",
+]  # fmt: skip
+
+
+def task_of(summary: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(task for task in summary["tasks"] if task["name"] == name)
+
+
+def result_of(task: dict[str, Any], arm: str, size: str | None, split: str = "held_out") -> dict[str, Any]:
+    return next(
+        row for row in task["results"]
+        if (row["arm"], row["size"], row["split"], row["requested"]) == (arm, size, split, "all")
+    )  # fmt: skip
+
+
+def numbers(content: Any) -> list[float]:
+    if isinstance(content, dict):
+        return [number for value in content.values() for number in numbers(value)]
+    if isinstance(content, list):
+        return [number for value in content for number in numbers(value)]
+    return [content] if isinstance(content, float) else []
+
+
+def test_keys_and_file(demo: Any) -> None:
+    run, summary = demo
+    assert list(summary) == KEYS
+    assert json.loads((run.folder / "summary.json").read_text("utf-8")) == summary
+    assert all(math.isfinite(number) for number in numbers(summary))
+    assert [size["name"] for size in summary["sizes"]] == run.study.sizes
+    assert [answer["task"] for answer in summary["answers"]] == ["ckd", "pregabalin"]
+    assert summary["forecast"] is None and summary["sizes"][0]["lr_sweep"] is None
+
+
+def test_every_model_has_estimates_within_their_intervals(demo: Any) -> None:
+    _, summary = demo
+    for task in summary["tasks"]:
+        assert len(task["results"]) == 2 * 3 * (5 * 2 + 1)
+        for result in task["results"]:
+            for metric in ("auprc", "auroc", "log_loss", "calibration"):
+                found = result[metric]
+                assert found["low"] < found["estimate"] < found["high"], metric
+            assert result["seeds"] == 2
+            assert (result["parameters"] is None) == (result["arm"] == "lightgbm")
+
+
+def test_estimates_follow_the_truth(demo: Any) -> None:
+    """Less noise ranks higher; nothing beats the true risks by more than chance."""
+    _, summary = demo
+    ckd = task_of(summary, "ckd")
+    smallest, largest = (result_of(ckd, "pretrained", size)["auprc"] for size in ("100k", "1.6M"))
+    assert smallest["estimate"] < largest["estimate"] < ckd["oracle"]["auprc"]["high"]
+    assert ckd["positives"] / ckd["n_test"] == pytest.approx(ckd["prevalence"], rel=1e-5)
+    assert ckd["splits"]["train"]["patients"] == ckd["n_train"] == 4100
+    assert ckd["splits"]["hospital"]["patients"] == 4000
+
+
+def test_pretraining_gains_with_few_labels(demo: Any) -> None:
+    _, summary = demo
+    gains = task_of(summary, "ckd")["pretraining_gain"]
+    few = next(gain for gain in gains if gain["size"] is None and gain["patients"] == 300)
+    assert few["low"] > 0
+    many = next(gain for gain in gains if gain["size"] is None and gain["patients"] == 4100)
+    assert many["low"] < 0 < many["high"]
+
+
+def test_verdict_rests_on_all_pairs_and_saves_the_right_hours(demo: Any) -> None:
+    _, summary = demo
+    hours = {size["name"]: size["hours"] for size in summary["sizes"]}
+    for task in summary["tasks"]:
+        saturation = task["saturation"]
+        assert len(saturation["evidence"]) == 10
+        largest = result_of(task, "pretrained", "1.6M")["auprc"]["estimate"]
+        assert saturation["margin"] == pytest.approx(0.02 * largest, rel=1e-4)
+        if saturation["verdict"] == "saturated":
+            saved = hours["1.6M"] - hours[saturation["smallest_sufficient"]]
+            assert saturation["hours_saved"] == pytest.approx(saved, rel=1e-4)
+        else:
+            assert saturation["hours_saved"] == 0
+    assert task_of(summary, "ckd")["saturation"]["smallest_sufficient"] not in ("100k", "200k")
+
+
+def test_results_table_holds_every_metric(demo: Any) -> None:
+    run, summary = demo
+    table = pq.read_table(run.folder / "results.parquet")
+    assert table.num_rows == 6 * sum(len(task["results"]) for task in summary["tasks"])
+    rows = table.to_pylist()
+    row = next(
+        row for row in rows
+        if (row["task"], row["arm"], row["size"], row["split"], row["patients"], row["metric"])
+        == ("ckd", "scratch", "400k", "hospital", 4100, "auroc")
+    )  # fmt: skip
+    expected = result_of(task_of(summary, "ckd"), "scratch", "400k", "hospital")["auroc"]
+    assert {name: row[name] for name in ("estimate", "low", "high")} == expected
+    assert row["parameters"] == 401_020
+    assert all(row["low"] is None for row in rows if row["metric"] == "expected_calibration_error")
+
+
+def test_task_dependence_is_tested_jointly(demo: Any) -> None:
+    _, summary = demo
+    found = summary["task_dependence"]
+    assert found["low"] < found["estimate"] < found["high"]
+    assert found["estimate"] > 0, "ckd grows with size, pregabalin does not"
+
+
+def test_same_inputs_same_summary(fake_run: Callable[..., Any], tmp_path: Path) -> None:
+    run = fake_run(tmp_path, sizes=("100k", "400k"), labelled=("all",), patients=300)
+    assert run.summarise() == run.summarise()
+
+
+def test_one_seed_one_class_and_no_pretraining_are_survived(
+    fake_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """What cannot be known is null; the verdict is never 'saturated'."""
+    run = fake_run(
+        tmp_path, seeds=(42,), sizes=("100k", "400k"), labelled=("all",), patients=4, splits=("held_out",),
+        oracle=False, pretrain={"seeds": [42]},
+    )  # fmt: skip
+    run.pretraining = []
+    summary = run.summarise()
+    assert all(task["saturation"]["verdict"] == "inconclusive" for task in summary["tasks"])
+    assert summary["sizes"][0]["hours"] is None
+    assert all(task["oracle"] is None for task in summary["tasks"])
+    assert any("One seed only" in warning for warning in summary["warnings"])
+
+
+def test_a_task_without_predictions_is_refused(fake_run: Callable[..., Any], tmp_path: Path) -> None:
+    run = fake_run(tmp_path, sizes=("100k", "400k"), labelled=("all",), patients=100, oracle=False)
+    cells = run.cells
+    run.cells = [cell for cell in cells if cell.task == "ckd"]
+    with pytest.raises(BadInput, match="pregabalin has no predictions"):
+        run.summarise()
+    run.cells = [cell for cell in cells if cell.task == "ckd" or cell.arm == "lightgbm"]
+    with pytest.raises(BadInput, match="no encoder was fine-tuned for pregabalin"):
+        run.summarise()

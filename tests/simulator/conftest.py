@@ -1,0 +1,76 @@
+"""One simulated population, shared by the tests of this folder."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from claimscale.simulator import population, world
+
+PATIENTS, HOSPITALS, SEED = 3000, 4, 7
+
+
+class Events(NamedTuple):
+    """Event columns as arrays; dates as days since 1970-01-01."""
+
+    subject: np.ndarray
+    day: np.ndarray
+    available: np.ndarray
+    code: np.ndarray
+    suspected: np.ndarray
+    hospital: np.ndarray
+    visit: np.ndarray
+
+    def where(self, condition: np.ndarray) -> Events:
+        return Events(*(column[condition] for column in self))
+
+    def coded(self, *prefixes: str) -> np.ndarray:
+        return np.logical_or.reduce([np.strings.startswith(self.code, prefix) for prefix in prefixes])
+
+
+def as_events(table: pa.Table) -> Events:
+    def days(name: str) -> np.ndarray:
+        return table[name].to_numpy().astype("datetime64[D]").astype(np.int64)
+
+    def texts(name: str) -> np.ndarray:
+        return table[name].fill_null("").to_numpy().astype(str)
+
+    return Events(
+        table["subject_id"].to_numpy(),
+        days("time"),
+        days("available_at"),
+        texts("code"),
+        table["suspected"].to_numpy(),
+        texts("hospital_id"),
+        texts("visit_id"),
+    )
+
+
+@pytest.fixture(scope="session")
+def simulation() -> tuple[int, int, int]:
+    """Patients, hospitals, seed."""
+    return PATIENTS, HOSPITALS, SEED
+
+
+@pytest.fixture(scope="session")
+def country() -> world.Country:
+    return world.build(HOSPITALS, SEED)
+
+
+@pytest.fixture(scope="session")
+def table(country: world.Country) -> pa.Table:
+    return population.events(country, SEED, 1, PATIENTS)
+
+
+@pytest.fixture(scope="session")
+def events(table: pa.Table) -> Events:
+    return as_events(table)
+
+
+@pytest.fixture(scope="session")
+def claims(events: Events) -> Events:
+    """Without births and sexes."""
+    return events.where(~events.coded("MEDS_BIRTH", "SEX//"))

@@ -1,0 +1,154 @@
+"""DE-SynPUF files become events, cell by cell."""
+
+import datetime as dt
+import os
+from pathlib import Path
+
+import pytest
+
+from claimscale import study
+from claimscale.engine import Engine
+from claimscale.errors import BadInput
+from claimscale.sources import fingerprint, synpuf
+from claimscale.study import SynpufSource
+
+BENEFICIARY = """\
+DESYNPUF_ID,BENE_BIRTH_DT,BENE_DEATH_DT,BENE_SEX_IDENT_CD
+B2,19400501,,2
+B1,19300101,20090201,1
+"""
+INPATIENT = """\
+DESYNPUF_ID,CLM_ID,SEGMENT,CLM_FROM_DT,CLM_THRU_DT,PRVDR_NUM,ADMTNG_ICD9_DGNS_CD,NCH_BENE_DSCHRG_DT,\
+ICD9_DGNS_CD_1,ICD9_DGNS_CD_2,ICD9_PRCDR_CD_1,HCPCS_CD_1
+B1,11,1,20080110,20080120,H9,0389,20080120,4280,,3995,
+"""
+OUTPATIENT = """\
+DESYNPUF_ID,CLM_ID,SEGMENT,CLM_FROM_DT,CLM_THRU_DT,PRVDR_NUM,ICD9_DGNS_CD_1,ICD9_DGNS_CD_10,ICD9_PRCDR_CD_1,\
+ADMTNG_ICD9_DGNS_CD,HCPCS_CD_1
+B2,21,1,20080302,20080305,H1,25000,v5869,,,36415
+B3,22,1,2008030X,,H1,4019,,,,
+"""
+CARRIER = """\
+DESYNPUF_ID,CLM_ID,CLM_FROM_DT,CLM_THRU_DT,ICD9_DGNS_CD_1,HCPCS_CD_1,LINE_ICD9_DGNS_CD_1,LINE_ICD9_DGNS_CD_13
+B1,31,20080401,20080401,,99213,496,2724
+"""
+DRUG = """\
+DESYNPUF_ID,PDE_ID,SRVC_DT,PROD_SRVC_ID
+B2,41,20080501,00093075601
+B2,42,20080502,
+"""
+FILES = {
+    "DE1_0_2008_Beneficiary_Summary_File_Sample_1.csv": BENEFICIARY,
+    "DE1_0_2009_Beneficiary_Summary_File_Sample_1.csv": BENEFICIARY,
+    "DE1_0_2008_to_2010_Inpatient_Claims_Sample_1.csv": INPATIENT,
+    "DE1_0_2008_to_2010_Outpatient_Claims_Sample_1.csv": OUTPATIENT,
+    "DE1_0_2008_to_2010_Carrier_Claims_Sample_1A.csv": CARRIER,
+    "DE1_0_2008_to_2010_Prescription_Drug_Events_Sample_1.csv": DRUG,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    claims = tmp_path / "claims"
+    claims.mkdir()
+    for name, text in FILES.items():
+        (claims / name).write_text(text, "utf-8")
+    return claims
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    """Read a folder; returns the events as rows, the account and the ids."""
+    with Engine(study.Engine(), tmp_path / "engine") as engine:
+
+        def reader(folder: Path):
+            raw = synpuf.read(SynpufSource(kind="synpuf", path=str(folder)), engine, engine.scratch / "raw")
+            assert raw.subjects is not None
+            subjects = engine.to_arrow(raw.subjects).to_pylist()
+            return engine.to_arrow(raw.table).to_pylist(), raw.rows, subjects
+
+        yield reader
+
+
+def test_every_filled_cell_becomes_an_event(folder: Path, read) -> None:
+    events, _, _ = read(folder)
+    found = {(row["subject_id"], row["code"]) for row in events}
+    assert found == {
+        (1, "MEDS_BIRTH"), (1, "SEX//M"), (1, "MEDS_DEATH"), (2, "MEDS_BIRTH"), (2, "SEX//F"),
+        (1, "ICD9CM//0389"), (1, "ICD9CM//4280"), (1, "ICD9PROC//3995"), (1, "VISIT//inpatient"),
+        (2, "ICD9CM//25000"), (2, "ICD9CM//V5869"), (2, "HCPCS//36415"), (2, "VISIT//outpatient"),
+        (3, "ICD9CM//4019"), (3, "VISIT//outpatient"),
+        (1, "HCPCS//99213"), (1, "ICD9CM//496"), (1, "ICD9CM//2724"), (1, "VISIT//carrier"),
+        (2, "NDC//00093075601"), (2, None),
+    }  # fmt: skip
+
+
+def test_claims_are_known_when_they_end(folder: Path, read) -> None:
+    events, _, _ = read(folder)
+    by_code = {row["code"]: row for row in events}
+    stay = by_code["ICD9CM//4280"]
+    assert (stay["time"], stay["available_at"]) == (dt.datetime(2008, 1, 10), dt.datetime(2008, 1, 20))
+    assert (stay["hospital_id"], stay["visit_id"], stay["suspected"]) == ("H9", "11", False)
+    assert by_code["ICD9CM//25000"]["available_at"] == dt.datetime(2008, 3, 5)
+    assert by_code["HCPCS//99213"]["hospital_id"] is None
+    # Known to the month only, so that the month's own claims are not after death.
+    assert by_code["MEDS_DEATH"]["time"] == dt.datetime(2009, 2, 28)
+    # No such date: the gate drops it, the reader does not guess.
+    assert by_code["ICD9CM//4019"]["time"] is None
+
+
+def test_every_row_is_accounted_for(folder: Path, read) -> None:
+    events, rows, _ = read(folder)
+    lines = {"beneficiary": 4, "inpatient": 1, "outpatient": 2, "carrier": 1, "drug": 2}
+    assert {kind: account["rows"] for kind, account in rows.items()} == lines
+    assert sum(account["events"] for account in rows.values()) == len(events)
+    assert all(account["events"] >= account["rows"] for account in rows.values())
+
+
+def test_subjects_are_numbered_in_the_order_of_their_ids(folder: Path, read) -> None:
+    _, _, subjects = read(folder)
+    numbers = {row["source_id"]: row["subject_id"] for row in subjects}
+    assert numbers == {"B1": 1, "B2": 2, "B3": 3}
+
+
+@pytest.mark.parametrize("kind", list(synpuf.FILES))
+def test_missing_file_is_named(kind: str, folder: Path, read) -> None:
+    for file in folder.glob(synpuf.FILES[kind]):
+        file.unlink()
+    with pytest.raises(BadInput, match=f"holds no {kind} file"):
+        read(folder)
+
+
+def test_missing_folder_and_column_are_named(folder: Path, read) -> None:
+    with pytest.raises(BadInput, match=r"source\.path: .*absent is not a folder"):
+        read(folder / "absent")
+    carrier = next(folder.glob("*Carrier*"))
+    carrier.write_text(CARRIER.replace("CLM_FROM_DT", "FROM"), "utf-8")
+    with pytest.raises(BadInput, match=r"Carrier.*has no column CLM_FROM_DT"):
+        read(folder)
+
+
+def test_fingerprint_changes_with_the_files(folder: Path) -> None:
+    source = SynpufSource(kind="synpuf", path=str(folder))
+    before = fingerprint(source)
+    assert before == fingerprint(source)
+    assert len(before["files"]) == len(FILES)
+    drug = next(folder.glob("*Prescription*"))
+    drug.write_text(DRUG + "B2,43,20080503,00093075602\n", "utf-8")
+    assert fingerprint(source) != before
+
+
+def real_folder() -> Path:
+    beside = Path(__file__).parents[2].parent / "shared" / "data" / "synpuf-500"
+    return Path(os.environ.get("CLAIMSCALE_SYNPUF", beside))
+
+
+@pytest.mark.skipif(not real_folder().is_dir(), reason="no DE-SynPUF folder: set CLAIMSCALE_SYNPUF to one")
+def test_real_files_are_read_whole(read) -> None:
+    _, rows, subjects = read(real_folder())
+    for kind, files in synpuf.files_of(SynpufSource(kind="synpuf", path=str(real_folder()))).items():
+        lines = sum(len(file.read_text("utf-8").splitlines()) - 1 for file in files)
+        assert rows[kind]["rows"] == lines
+        assert rows[kind]["events"] >= lines
+    numbers = [row["subject_id"] for row in subjects]
+    assert sorted(numbers) == list(range(1, len(numbers) + 1))

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from claimscale import study
+from claimscale.sweep.cells import Cell, cells_of
+
+
+def test_every_size_arm_subset_and_seed_has_a_cell_of_its_own(write_study) -> None:
+    settings = study.load(
+        write_study(
+            sizes=["70k", "90k"],
+            tasks=["ckd", "pregabalin"],
+            pretrain={"seeds": [1, 2, 3]},
+            finetune={"patients": [100, "all"], "seeds": [1, 2]},
+        )
+    )
+    cells = cells_of(settings)
+    kinds = [cell.kind for cell in cells]
+    assert kinds.count("pretrain") == 2 * 2, "a seed that nobody fine-tunes is not pretrained"
+    assert kinds.count("finetune") == 2 * 2 * 2 * 2 * 2
+    assert kinds.count("lightgbm") == 2 * 2 * 2
+    assert len({cell.id for cell in cells}) == len(cells)
+
+
+def test_what_a_cell_needs_comes_before_it(write_study) -> None:
+    cells = cells_of(study.load(write_study(sizes=["70k", "90k"])))
+    place = {cell.id: index for index, cell in enumerate(cells)}
+    needs = [(place[cell.id], place[cell.needs]) for cell in cells if cell.needs is not None]
+    assert needs and all(own > needed for own, needed in needs)
+    assert all(cell.needs is None for cell in cells if cell.arm != "pretrained")
+
+
+def test_subsets_that_hold_everyone_become_one_cell(write_study) -> None:
+    settings = study.load(write_study(finetune={"patients": [100, 5000, 9000, "all"], "seeds": [42]}))
+    subsets = {cell.patients for cell in cells_of(settings, {"ckd": 5000}) if cell.kind == "lightgbm"}
+    assert subsets == {100, "all"}
+
+
+def test_without_the_pretrained_arm_nothing_is_pretrained(write_study) -> None:
+    cells = cells_of(study.load(write_study(finetune={"arms": ["scratch"]})))
+    assert {cell.kind for cell in cells} == {"finetune", "lightgbm"}
+
+
+def test_names_are_stable() -> None:
+    assert Cell("pretrain", 42, "11M").id == "pretrain-11M-s42"
+    assert Cell("lightgbm", 42, task="ckd", patients="all").id == "lightgbm-ckd-nall-s42"
+    cell = Cell("finetune", 42, "11M", "ckd", "pretrained", 10000)
+    assert cell.id == "finetune-ckd-11M-pretrained-n10000-s42" and cell.needs == "pretrain-11M-s42"

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from claimscale import cli
+
+TASK_NOBODY_HAS = {"name": "nobody", "kind": "disease", "outcome": {"ICD10": ["ZZZ"]}}
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]):
+    """Call the command line; returns exit code, standard output and standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = cli.call([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def is_one_clear_line(error: str) -> bool:
+    lines = [line for line in error.splitlines() if line.startswith("claimscale: ")]
+    return len(lines) == 1 and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("pretrain.epoch=3", "pretrain.epoch: unknown key"),
+        ("pretrain.epochs=many", "pretrain.epochs"),
+        ("sizes=[10k]", "10k"),
+        ("sizes=[huge]", "'huge' is not a size"),
+        ("source={kind: synpuf, path: /no/such/folder}", "/no/such/folder"),
+        ("cohort.min_events=100000", "no patient is left"),
+        ("tasks=[{name: nobody, kind: disease, outcome: {ICD10: [ZZZ]}}]", "task nobody: all"),
+        ("cohort.landmark=1999-01-01", "no patient is left"),
+        ("cohort.splits.held_out_hospitals=3", "cohort.splits.held_out_hospitals"),
+        ("tokens.min_patients=100000", "tokens.min_patients"),
+        ("tokens.rollup={ICD11: 3}", "ICD11"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(
+    run, write_study, tmp_path: Path, setting: str, expected: str
+) -> None:
+    runs_folder = tmp_path / "runs"
+    code, _, error = run("study", write_study(), "--set", f"runs={runs_folder}", "--set", setting)
+    assert code == 2
+    assert is_one_clear_line(error), error
+    assert expected in error
+    assert not list(runs_folder.rglob("*.partial")) and not list(runs_folder.rglob("scratch-*"))
+    assert not list(runs_folder.rglob("cells/*")), "no cell may start"
+
+
+def test_settings_are_refused_before_anything_is_written(run, write_study, tmp_path: Path) -> None:
+    run("study", write_study(maks=1), "--set", f"runs={tmp_path / 'runs'}")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(run, write_study, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code, _, error = run("study", write_study(), "--set", f"runs={tmp_path / 'file'}")
+    assert code == 2 and is_one_clear_line(error) and "file/tiny: cannot be written" in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["study"],
+        ["studdy", "x.yaml"],
+        ["study", "absent.yaml"],
+        ["study", "x.yaml", "--sett", "a=b"],
+        ["sizes"],
+    ],
+)
+def test_wrong_arguments_are_one_clear_line(run, arguments: list[str]) -> None:
+    code, _, error = run(*arguments)
+    assert code == 2 and is_one_clear_line(error), error
+
+
+def test_plan_names_cells_parameters_operations_and_memory(run) -> None:
+    example = Path(__file__).parents[1] / "examples" / "nationwide.yaml"
+    code, out, _ = run("plan", example)
+    assert code == 0
+    pretraining, finetuning = 5 * 3, 12 * 5 * 2 * 6 * 3
+    assert f"{pretraining} pretraining, {finetuning} fine-tuning" in out
+    rows = re.findall(r"^ *([\d.]+)M +([\d,]+) .* GiB$", out, flags=re.MULTILINE)
+    assert len(rows) == 5
+    for target, parameters in rows:
+        assert abs(int(parameters.replace(",", "")) / (float(target) * 1e6) - 1) < 0.02
+
+
+def test_sizes_are_solved_for_a_vocabulary(run) -> None:
+    code, out, _ = run("sizes", "10000", "11M")
+    assert code == 0
+    parameters = int(out.splitlines()[1].split()[1].replace(",", ""))
+    assert abs(parameters / 11e6 - 1) < 0.02
+
+
+def test_tasks_lists_the_catalogue(run) -> None:
+    code, out, _ = run("tasks")
+    assert code == 0
+    assert re.search(r"^pregabalin +medication .*N02BF02", out, flags=re.MULTILINE)
+
+
+def test_a_fault_shows_its_place_but_not_its_text(run, write_study, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("patient 4711 is in the message")
+
+    monkeypatch.setattr(cli.settings, "load", fail)
+    code, out, error = run("study", write_study())
+    assert code == 3 and is_one_clear_line(error)
+    assert "4711" not in out + error and "ValueError" in error
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (KeyboardInterrupt(), "stopped; run the same command to go on"),
+        (OSError(28, "No space left on device", "runs/x"), "runs/x: No space left on device"),
+    ],
+)
+def test_a_stop_or_a_full_disk_can_be_resumed(run, write_study, monkeypatch, raised, said) -> None:
+    def stop(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(cli.settings, "load", stop)
+    code, _, error = run("study", write_study())
+    assert code == 3 and said in error

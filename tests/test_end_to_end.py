@@ -1,0 +1,160 @@
+"""A whole small study, run as users run it: in a process of its own, stopped, resumed, repeated."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+STUDY = """
+name: tiny
+source: {{kind: simulated, patients: 2500, hospitals: 4}}
+cohort: {{landmark: 2020-10-01, splits: {{patients: [0.5, 0.15, 0.35], held_out_hospitals: 1}}}}
+tokens: {{max_length: 96, min_patients: 20, repeats: year}}
+sizes: [70k, 100k]
+pretrain: {{seeds: [1, 2], epochs: 2, batch_tokens: 4096}}
+tasks: [ckd, pregabalin]
+finetune: {{patients: [200], seeds: [1, 2], epochs: 2}}
+compare: {{replicates: 200}}
+runs: {runs}
+"""
+CELLS = 2 * 2 + 2 * 2 * 2 * 2 + 2 * 2
+SUMMARY_KEYS = {"dataset", "sizes", "tasks", "task_dependence", "forecast", "warnings"}
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    """Start the study in a process group of its own, as a terminal would."""
+    file = folder / "study.yaml"
+    file.write_text(STUDY.format(runs=folder / "runs"), "utf-8")
+    return subprocess.Popen(
+        [sys.executable, "-m", "claimscale.cli", "study", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, error = process.communicate(timeout=600)
+    return process.returncode, out, error
+
+
+def wait_until_cells(run: Path, count: int) -> None:
+    """Until so many cells are done; the study is then in the middle of its work."""
+    for _ in range(3000):
+        if len(list(run.glob("cells/*/DONE"))) >= count:
+            return
+        time.sleep(0.1)
+    raise TimeoutError
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A study run to its end without a stop: the run directory and what was printed."""
+    folder = tmp_path_factory.mktemp("whole")
+    code, out, error = finish(start(folder))
+    assert code == 0, error
+    return folder / "runs" / "tiny", out
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same study stopped by Ctrl-C, then killed with all its workers, then run to its end."""
+    folder = tmp_path_factory.mktemp("stopped")
+    run = folder / "runs" / "tiny"
+    process = start(folder)
+    wait_until_cells(run, 1)
+    os.killpg(process.pid, signal.SIGINT)
+    code, _, error = finish(process)
+    assert code == 3 and error.strip().endswith("stopped; run the same command to go on")
+    process = start(folder)
+    wait_until_cells(run, 3)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert len(list(run.glob("cells/*/DONE"))) < CELLS, "it was stopped in the middle"
+    code, _, error = finish(start(folder))
+    assert code == 0, error
+    return run
+
+
+def predictions(run: Path) -> dict[str, np.ndarray]:
+    files = sorted(run.glob("cells/*/predictions.parquet"))
+    return {
+        file.parent.name: pq.read_table(file)["predicted_boolean_probability"].to_numpy() for file in files
+    }
+
+
+def test_it_answers_every_question_and_says_where_the_report_lies(whole: tuple[Path, str]) -> None:
+    run, out = whole
+    summary = json.loads((run / "summary.json").read_text("utf-8"))
+    assert len(summary["answers"]) == 2
+    assert all(f"{answer['task']}: {answer['sentence']}" in out for answer in summary["answers"])
+    assert str(run / "report.html") in out
+    assert f"{CELLS} cells run" in out
+
+
+def test_the_run_directory_holds_what_the_contract_says(whole: tuple[Path, str]) -> None:
+    run, _ = whole
+    for name in ("study.yaml", "results.parquet", "summary.json", "report.html", "audit.jsonl"):
+        assert (run / name).stat().st_size > 0
+    assert len(list(run.glob("cells/*/DONE"))) == CELLS
+    for cell in (run / "cells").iterdir():
+        kept = {file.name for file in cell.iterdir()}
+        assert {"cell.json", "manifest.json", "DONE"} <= kept
+        assert cell.name.startswith("pretrain") == ("predictions.parquet" not in kept)
+    assert not list(run.rglob("*.partial")) and not list(run.glob("scratch-*"))
+    summary = json.loads((run / "summary.json").read_text("utf-8"))
+    assert summary.keys() >= SUMMARY_KEYS
+    assert [size["name"] for size in summary["sizes"]] == ["70k", "100k"]
+    for task in summary["tasks"]:
+        assert task["oracle"]["auprc"]["estimate"] > task["prevalence"]
+        assert task["saturation"]["verdict"] in {"saturated", "not_saturated", "inconclusive"}
+
+
+def test_every_row_is_accounted_for(whole: tuple[Path, str]) -> None:
+    quality = json.loads((whole[0] / "events" / "quality.json").read_text("utf-8"))
+    assert quality["rows_in"] == quality["used"] + sum(quality["dropped"].values())
+
+
+def test_all_arms_predict_the_same_patients_none_of_whom_was_trained_on(whole: tuple[Path, str]) -> None:
+    run, _ = whole
+    patients = pq.read_table(run / "cohort" / "patients.parquet", columns=["subject_id", "split"]).to_pandas()
+    training = set(patients.loc[patients["split"] == "train", "subject_id"])
+    seen = {
+        (cell.parent.name.split("-")[1], tuple(pq.read_table(cell)["subject_id"].to_pylist()))
+        for cell in run.glob("cells/*/predictions.parquet")
+    }
+    assert len(seen) == 2, "one list of patients per task"
+    assert all(not training & set(subjects) for _, subjects in seen)
+
+
+def test_a_second_run_recomputes_nothing(whole: tuple[Path, str]) -> None:
+    run, _ = whole
+    before = {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()}
+    code, out, _ = finish(start(run.parents[1]))
+    assert code == 0 and "nothing had to be recomputed" in out
+    untouched = {file: file.stat().st_mtime_ns for file in before}
+    changed = {file.name for file in before if before[file] != untouched[file]}
+    assert changed <= {"study.yaml", ".lock"}
+
+
+def test_a_study_stopped_twice_ends_with_the_same_predictions(whole: tuple[Path, str], stopped: Path) -> None:
+    expected, found = predictions(whole[0]), predictions(stopped)
+    assert expected.keys() == found.keys()
+    for cell, probability in expected.items():
+        assert np.array_equal(probability, found[cell]), cell
+
+
+def test_no_log_or_report_shows_a_patient(whole: tuple[Path, str]) -> None:
+    run, _ = whole
+    for name in ("report.html", "summary.json", "audit.jsonl"):
+        assert "subject_id" not in (run / name).read_text("utf-8")

@@ -1,0 +1,50 @@
+"""A small corpus in which codes explain each other: every patient has a topic that draws its codes."""
+
+import numpy as np
+import pytest
+import torch
+
+from claimscale.corpus.sequences import Sequences
+from claimscale.model import sizes
+
+TOPICS = 4
+CODES_PER_TOPIC = 10
+VOCABULARY = 6 + TOPICS * CODES_PER_TOPIC
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def corpus():
+    return make_corpus
+
+
+@pytest.fixture
+def shape() -> sizes.Shape:
+    return sizes.Shape(VOCABULARY, 64, 1, 64, 64)
+
+
+@pytest.fixture
+def types() -> np.ndarray:
+    return np.r_[[0] * 3, [1] * 3, [2] * (VOCABULARY - 6)].astype(np.int8)
+
+
+def make_corpus(patients: int, seed: int) -> tuple[Sequences, np.ndarray]:
+    """Sequences of 8 to 16 codes, and each patient's topic, which gives nine codes in ten."""
+    random = np.random.default_rng(seed)
+    topic = random.integers(0, TOPICS, patients)
+    lengths = random.integers(10, 19, patients)
+    offsets = np.r_[0, np.cumsum(lengths)]
+    drawn = np.where(
+        random.random(offsets[-1]) < 0.9, np.repeat(topic, lengths), random.integers(0, TOPICS, offsets[-1])
+    )
+    token = 6 + drawn * CODES_PER_TOPIC + random.integers(0, CODES_PER_TOPIC, offsets[-1])
+    token[offsets[:-1]], token[offsets[:-1] + 1] = 1, 3
+    age = 20_000 + random.integers(0, 1000, offsets[-1])
+    return Sequences(token.astype(np.int32), age.astype(np.int32), offsets), topic

@@ -1,0 +1,108 @@
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from claimscale.corpus.sequences import Sequences
+from claimscale.errors import BadInput
+from claimscale.model import sizes
+from claimscale.model.encoder import Encoder
+from claimscale.study import Pretrain
+from claimscale.training.pretrain import pretrain, validate
+
+CPU = torch.device("cpu")
+
+
+def _pretrain(folder: Path, train: Sequences, validation: Sequences, shape, types, seed: int = 1, **settings):
+    folder.mkdir(exist_ok=True)
+    return pretrain(
+        train=train, validation=validation, types=types, shape=shape, settings=Pretrain(**settings), seed=seed,
+        folder=folder, device=CPU, progress=lambda share: None,
+    )  # fmt: skip
+
+
+def _metrics(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_pretraining_learns_what_explains_codes_and_records_what_it_did(tmp_path, corpus, shape, types):
+    train, validation = corpus(800, 0)[0], corpus(200, 1)[0]
+    result = _pretrain(tmp_path, train, validation, shape, types, epochs=6, batch_tokens=800)
+    # Knowing the topic leaves ten codes nine times in ten; knowing nothing leaves forty.
+    known, nothing = 0.9 * math.log(10 / 0.925) + 0.1 * math.log(10 / 0.025), math.log(40)
+    assert known - 0.1 < result["validation_loss"] < 0.6 * known + 0.4 * nothing
+    assert result["parameters"] == sizes.parameters(shape)
+    assert result["tokens"] == 6 * len(train.token)
+    assert result["train_flops"] > 0 and result["tokens_per_second"] > 0 and result["peak_memory"] > 1e6
+    lines = _metrics(tmp_path)
+    assert [line["step"] for line in lines] == list(range(len(lines)))
+    assert lines[-1]["tokens"] == result["tokens"] and lines[-1]["loss"] < lines[0]["loss"]
+    weights = load_file(tmp_path / "model.safetensors")
+    assert sum(weight.numel() for weight in weights.values()) == result["parameters"]
+    assert not (tmp_path / "checkpoints").exists()
+    model = Encoder(shape, types)
+    model.load_state_dict(weights)
+    assert validate(model, validation, 0.3, CPU)["validation_loss"] == result["validation_loss"]
+
+
+def test_the_same_seed_gives_the_same_weights_bit_by_bit(tmp_path, corpus, shape, types):
+    data = corpus(150, 0)[0], corpus(30, 1)[0]
+    runs = {
+        name: _pretrain(tmp_path / name, *data, shape, types, seed, epochs=2, batch_tokens=500)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    }
+    a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in "abc")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert runs["a"]["validation_loss"] == runs["b"]["validation_loss"] != runs["c"]["validation_loss"]
+    assert not all(torch.equal(a[name], c[name]) for name in a)
+
+
+def test_first_ever_and_repeated_codes_are_scored_apart(corpus, shape, types):
+    (sequences, _), model = corpus(100, 0), Encoder(shape, types)
+    scores = validate(model, sequences, 0.3, CPU)
+    low, high = sorted((scores["validation_loss_first"], scores["validation_loss_repeated"]))
+    assert low <= scores["validation_loss"] <= high
+    once = Sequences(np.array([1, 3, 6, 7, 8], np.int32), np.zeros(5, np.int32), np.array([0, 5]))
+    scores = validate(model, once, 0.5, CPU)
+    assert scores["validation_loss_repeated"] is None
+    assert scores["validation_loss_first"] == scores["validation_loss"]
+
+
+def test_patients_without_codes_are_left_out(tmp_path, corpus, shape, types):
+    empty = Sequences(np.array([1, 3], np.int32), np.zeros(2, np.int32), np.array([0, 2]))
+    with pytest.raises(BadInput, match="no training patient has a code"):
+        _pretrain(tmp_path / "none", empty, empty, shape, types)
+    full = corpus(40, 0)[0]
+    mixed = Sequences(
+        np.r_[empty.token, full.token], np.r_[empty.age_days, full.age_days], np.r_[0, 2 + full.offsets]
+    )
+    result = _pretrain(tmp_path / "some", mixed, empty, shape, types, epochs=1, batch_tokens=64)
+    assert result["tokens"] == len(full.token)
+    assert result["validation_loss"] is None
+
+
+def _in_own_process(folder: Path, last_share: float) -> int:
+    folder.mkdir(exist_ok=True)
+    script = Path(__file__).with_name("killed.py")
+    return subprocess.run([sys.executable, script, folder, str(last_share)], check=False).returncode
+
+
+def test_a_killed_pretraining_resumes_to_the_same_loss_and_weights(tmp_path):
+    assert _in_own_process(tmp_path / "whole", 2.0) == 0
+    assert _in_own_process(tmp_path / "killed", 0.4) == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "model.safetensors").exists()
+    newest = max((tmp_path / "killed" / "checkpoints").glob("*.safetensors"))
+    newest.write_bytes(newest.read_bytes()[:-5])  # as if the disk had lost its end: the one before counts
+    assert _in_own_process(tmp_path / "killed", 2.0) == 0
+    whole, killed = (_metrics(tmp_path / name) for name in ("whole", "killed"))
+    assert [line["loss"] for line in killed] == [line["loss"] for line in whole]
+    assert killed[-1]["tokens"] == whole[-1]["tokens"]
+    whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
