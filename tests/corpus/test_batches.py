@@ -2,8 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from claimscale.corpus.batches import Batch, Batches, in_parts, mask_batch, padded_lengths
 from claimscale.corpus.sequences import FIRST_CODE, MASK, PAD, Sequences
@@ -30,7 +29,9 @@ def _assert_faithful(batch: Batch, sequences: Sequences) -> None:
             assert batch.token[at : at + length].tolist() == sequences.token[span].tolist()
             assert batch.age_days[at : at + length].tolist() == sequences.age_days[span].tolist()
             assert batch.source[at : at + length].tolist() == list(range(span.start, span.stop))
-            assert batch.keep[at : at + length].all() and not batch.keep[at + length : at + group.length].any()
+            assert (
+                batch.keep[at : at + length].all() and not batch.keep[at + length : at + group.length].any()
+            )
             assert (batch.token[at + length : at + group.length] == PAD).all()
             padded |= length < group.length
             at += group.length
@@ -44,7 +45,7 @@ def test_every_epoch_holds_every_sequence_once_in_a_new_order():
     epochs = []
     for epoch in range(2):
         steps = range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch)
-        drawn = [[part for part in batches.parts(step)] for step in steps]
+        drawn = [list(batches.parts(step)) for step in steps]
         for part in itertools.chain.from_iterable(drawn):
             _assert_faithful(part, sequences)
             assert len(part.token) <= 400

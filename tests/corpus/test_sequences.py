@@ -3,8 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from claimscale.corpus.sequences import CLS, FIRST_CODE, Sequences, seen_earlier, select_inputs
 
@@ -74,9 +73,7 @@ def test_what_is_known_only_after_the_cutoff_is_left_out():
     assert _tokens(_select(store, ["2020-02-29"])) == [CLS, 3, 7, 8]
 
 
-@pytest.mark.parametrize(
-    "repeats, kept", [("all", 5), ("month", 4), ("quarter", 3), ("year", 2)]
-)
+@pytest.mark.parametrize("repeats, kept", [("all", 5), ("month", 4), ("quarter", 3), ("year", 2)])
 def test_repeats_within_a_calendar_period_are_kept_once(repeats: str, kept: int):
     days = ["2020-01-01", "2020-01-31", "2020-02-01", "2020-04-01", "2021-01-01"]
     store = _store([[(7, day, day) for day in days]])
@@ -123,7 +120,11 @@ def test_nothing_after_the_cutoff_changes_an_input(patients, cutoff, max_length,
         for patient in patients:
             events = sorted((at + delay, at, token) for token, at, delay in patient)
             rows.append(
-                [(token, str(day + at), str(day + known)) for known, at, token in events if keep_future or known <= cutoff]
+                [
+                    (token, str(day + at), str(day + known))
+                    for known, at, token in events
+                    if keep_future or known <= cutoff
+                ]
             )
         return _store(rows)
 
@@ -136,5 +137,7 @@ def test_nothing_after_the_cutoff_changes_an_input(patients, cutoff, max_length,
 
 
 def test_seen_earlier_looks_within_one_sequence():
-    sequences = Sequences(np.array([1, 3, 7, 8, 7, 1, 3, 7], np.int32), np.zeros(8, np.int32), np.array([0, 5, 8]))
+    sequences = Sequences(
+        np.array([1, 3, 7, 8, 7, 1, 3, 7], np.int32), np.zeros(8, np.int32), np.array([0, 5, 8])
+    )
     assert seen_earlier(sequences).tolist() == [False, False, False, False, True, False, False, False]

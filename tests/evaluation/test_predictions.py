@@ -6,9 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import average_precision_score
 
 from claimscale.errors import BadInput
 from claimscale.evaluation.predictions import CellResult, aligned_values, load_predictions
+from claimscale.evaluation.resampling import Resamples
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
 
 COLUMNS = ("subject_id", "prediction_time", "split", "boolean_value", "predicted_boolean_probability")
@@ -116,6 +118,22 @@ def test_scoring_groups_seeds_and_pairs_tasks(tmp_path: Path) -> None:
         assert np.array_equal(scores.replicates, pregabalin.by_metric[metric].replicates), metric
         assert scores.replicates.mean() == pytest.approx(scores.values.mean(), abs=0.1), metric
     assert score_models(load_predictions(cells), "temporal", replicates=50, seed=7) == {}
+
+
+def test_a_patient_has_one_weight_in_all_tasks(tmp_path: Path) -> None:
+    """A task on the later half of the patients is resampled with the weights they have among all."""
+    every, later = table(seed=1), {name: values[30:] for name, values in table(seed=2).items()}
+    cells = [
+        cell(write(tmp_path / "a.parquet", every), task="ckd"),
+        cell(write(tmp_path / "b.parquet", later), task="pregabalin"),
+    ]
+    scored = score_models(load_predictions(cells), "held_out", replicates=20, seed=7)
+    found = scored["pregabalin"][Model("pretrained", "1M", "all")].by_metric["auprc"].replicates[0]
+    weights = np.concatenate([block for _, block in Resamples(60, 20, 7).blocks()], axis=1)[30:]
+    labels, risks = later["boolean_value"][:30], later["predicted_boolean_probability"][:30]
+    for replicate in range(20):
+        expected = average_precision_score(labels, risks, sample_weight=weights[:, replicate])
+        assert found[replicate] == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_perfect_ranking_scores_one() -> None:

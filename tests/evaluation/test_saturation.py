@@ -118,6 +118,12 @@ def test_a_size_must_suffice_against_every_larger_one() -> None:
     assert found.smallest_sufficient == "3M"
 
 
+def test_small_steps_do_not_add_up_unnoticed() -> None:
+    """Each step gains less than the margin of 0.008, two steps gain more: 1M fails against 3M."""
+    found = verdict(exact_curve([0.389, 0.394, 0.400]))
+    assert (found.verdict, found.smallest_sufficient) == ("saturated", "2M")
+
+
 def test_evidence_holds_every_pair_with_the_margin() -> None:
     found = verdict(exact_curve([0.39, 0.40, 0.40]))
     assert [(item.smaller, item.larger) for item in found.evidence] == [

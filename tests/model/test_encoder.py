@@ -83,7 +83,9 @@ def test_padding_and_neighbours_do_not_reach_a_sequence():
     batch = _whole(together)
     states = _by_source(_states(encoder, batch), batch)
     for start, stop in zip(together.offsets[:-1], together.offsets[1:], strict=True):
-        alone = Sequences(together.token[start:stop], together.age_days[start:stop], np.array([0, stop - start]))
+        alone = Sequences(
+            together.token[start:stop], together.age_days[start:stop], np.array([0, stop - start])
+        )
         batch = _whole(alone)
         lonely = _by_source(_states(encoder, batch), batch)
         torch.testing.assert_close(states[start:stop], lonely, atol=1e-4, rtol=1e-4)
@@ -92,7 +94,9 @@ def test_padding_and_neighbours_do_not_reach_a_sequence():
 def test_reading_some_positions_gives_the_same_states():
     encoder, batch = _encoder(), _whole(_sequences([12, 12, 40]))
     read = np.array([3, 0, 17, 50])
-    torch.testing.assert_close(_states(encoder, batch, read), _states(encoder, batch)[read], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        _states(encoder, batch, read), _states(encoder, batch)[read], atol=1e-5, rtol=1e-5
+    )
 
 
 def test_readout_starts_undecided_and_learns_from_the_first_position():

@@ -2,8 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from claimscale.errors import BadInput
 from claimscale.model import sizes
@@ -54,7 +53,9 @@ def test_embedding_is_factorised_only_where_it_would_take_most(vocabulary: int):
 
 
 def test_impossible_target_names_the_smallest_that_is_possible():
-    with pytest.raises(BadInput, match="vocabulary of 20,000 codes; the smallest encoder has ([0-9,]+)$") as caught:
+    with pytest.raises(
+        BadInput, match=r"vocabulary of 20,000 codes; the smallest encoder has ([0-9,]+)$"
+    ) as caught:
         sizes.solve(100_000, 20_000)
     smallest = int(str(caught.value).rsplit(" ", 1)[1].replace(",", ""))
     assert sizes.parameters(sizes.solve(smallest, 20_000)) == pytest.approx(smallest, rel=0.02)

@@ -6,8 +6,7 @@ import torch
 
 from claimscale.corpus.batches import Batch, in_parts, mask_batch
 from claimscale.corpus.sequences import Sequences
-from claimscale.model import encoder as encoders
-from claimscale.model import sizes, transfer
+from claimscale.model import encoder as encoders, sizes, transfer
 
 VOCABULARY = 60
 SHAPES = [(64, 2), (256, 2), (64, 8), (256, 8)]
@@ -68,7 +67,9 @@ def test_every_parameter_is_in_exactly_one_group_and_scaled_by_its_fan_in():
     grouped = [id(weight) for group in groups for weight in group["params"]]
     assert sorted(grouped) == sorted(id(weight) for weight in model.parameters())
     rate = {id(weight): group["lr"] for group in groups for weight in group["params"]}
-    decay = {id(weight): group["weight_decay"] * group["lr"] for group in groups for weight in group["params"]}
+    decay = {
+        id(weight): group["weight_decay"] * group["lr"] for group in groups for weight in group["params"]
+    }
     block = model.blocks[0]
     assert isinstance(block, encoders.Block)
     assert rate[id(model.token.weight)] == 1e-3

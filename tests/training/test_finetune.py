@@ -26,7 +26,9 @@ def _finetune(folder: Path, train, tuning, predict: dict[str, Sequences], shape,
 
 def test_it_learns_a_learnable_question_with_calibrated_probabilities(tmp_path, corpus, shape, types):
     test, topic = corpus(300, 2)
-    result, probability = _finetune(tmp_path, corpus(400, 0), corpus(150, 1), {"held_out": test}, shape, types)
+    result, probability = _finetune(
+        tmp_path, corpus(400, 0), corpus(150, 1), {"held_out": test}, shape, types
+    )
     assert probability["held_out"].shape == (300,)
     assert ((probability["held_out"] > 0) & (probability["held_out"] < 1)).all()
     assert roc_auc_score(topic == 0, probability["held_out"]) > 0.95
@@ -69,9 +71,9 @@ def test_progress_only_rises_and_ends_at_one(tmp_path, corpus, shape, types):
     shares: list[float] = []
     (sequences, topic), nothing = corpus(40, 0), {}
     finetune(
-        train=sequences, train_outcome=topic == 0, tuning=sequences, tuning_outcome=topic == 0, predict=nothing,
-        types=types, shape=shape, settings=Finetune(epochs=2), seed=0, start=None, folder=tmp_path, device=CPU,
-        progress=shares.append,
+        train=sequences, train_outcome=topic == 0, tuning=sequences, tuning_outcome=topic == 0,
+        predict=nothing, types=types, shape=shape, settings=Finetune(epochs=2), seed=0, start=None,
+        folder=tmp_path, device=CPU, progress=shares.append,
     )  # fmt: skip
     assert shares == sorted(shares) and shares[-1] == 1.0
 

@@ -23,8 +23,8 @@ CPU = torch.device("cpu")
 def _pretrain(folder: Path, train: Sequences, validation: Sequences, shape, types, seed: int = 1, **settings):
     folder.mkdir(exist_ok=True)
     return pretrain(
-        train=train, validation=validation, types=types, shape=shape, settings=Pretrain(**settings), seed=seed,
-        folder=folder, device=CPU, progress=lambda share: None,
+        train=train, validation=validation, types=types, shape=shape, settings=Pretrain(**settings),
+        seed=seed, folder=folder, device=CPU, progress=lambda share: None,
     )  # fmt: skip
 
 

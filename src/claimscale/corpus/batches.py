@@ -48,7 +48,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Masked:
-    """A batch's tokens with some codes hidden: `token` int32 [T], `position` int64 [M], `target` int64 [M]."""
+    """A batch's tokens, some codes hidden: `token` int32 [T], `position` int64 [M], `target` int64 [M]."""
 
     token: np.ndarray
     position: np.ndarray

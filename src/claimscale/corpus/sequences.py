@@ -54,7 +54,8 @@ def select_inputs(
 
     Kept are codes that were available on the cutoff day or before and are not among the tokens `strip`; of
     repeats of a code within a calendar month, quarter or year the earliest; of those the newest
-    `max_length - 2`. `rows` are patients' positions in the store, `cutoff_days` days since 1970-01-01, both [n].
+    `max_length - 2`. `rows` are patients' positions in the store, `cutoff_days` days since 1970-01-01, each
+    [n].
     """
     rows = np.asarray(rows, np.int64)
     cutoff_days = np.asarray(cutoff_days, np.int64)

@@ -125,7 +125,7 @@ def _weighted_areas(
         if not ends_group[place]:
             continue
         for r in range(replicates):
-            area[r] += group_negatives[r] * (positives[r] + 0.4 * group_positives[r])
+            area[r] += group_negatives[r] * (positives[r] + 0.5 * group_positives[r])
             negatives[r] += group_negatives[r]
             group_negatives[r] = 0.0
         if any_positive:  # most groups are one negative patient: the division is then skipped

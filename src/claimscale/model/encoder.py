@@ -33,6 +33,10 @@ class Encoder(nn.Module):
     `types` [V] is the type id of every token.
     """
 
+    types: Tensor
+    age_rates: Tensor
+    rotary_rates: Tensor
+
     def __init__(self, shape: Shape, types: np.ndarray) -> None:
         super().__init__()
         self.shape = shape
@@ -102,7 +106,9 @@ class Encoder(nn.Module):
         Attention sees differences only; counting from the sequence keeps the angles small and exact.
         """
         days = [
-            (age.view(group.sequences, group.length) - age.view(group.sequences, group.length)[:, :1]).flatten()
+            (
+                age.view(group.sequences, group.length) - age.view(group.sequences, group.length)[:, :1]
+            ).flatten()
             for age, group in zip(_split(age_days_T, groups), groups, strict=True)
         ]
         angle = torch.cat(days)[:, None] * self.rotary_rates
@@ -132,7 +138,9 @@ class Block(nn.Module):
         groups: Sequence[Group],
         read_M: Tensor | None,
     ) -> Tensor:
-        projected = self.queries_keys_values(self.attention_norm(x_Td)).unflatten(1, (3, self.heads, HEAD_WIDTH))
+        projected = self.queries_keys_values(self.attention_norm(x_Td)).unflatten(
+            1, (3, self.heads, HEAD_WIDTH)
+        )
         attended_Td = _attend(rotate_queries_keys(projected, *rotation), masks, groups)
         if read_M is not None:
             x_Td, attended_Td = x_Td[read_M], attended_Td[read_M]

@@ -182,7 +182,7 @@ def _rms_norm_backward(gradient, x, gain, scale, x_gradient, gain_gradient):
 @njit(inline="always")
 def _exp(x):
     """e^x in single precision (Cephes): 2^n by exponent bits, the rest by a polynomial; vectorises."""
-    x = min(max(x, _f32(-87)), _f32(87))
+    x = min(max(x, _f32(-60)), _f32(60))  # beyond, products of results could overflow
     n = np.floor(x * _f32(1.44269504) + _f32(0.5))
     r = x - n * _f32(0.693359375) + n * _f32(2.12194440e-4)
     p = _f32(1.9875691500e-4)

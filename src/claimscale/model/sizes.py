@@ -64,7 +64,7 @@ def train_flops(shape: Shape, tokens: int, masked_tokens: int, mean_length: floa
     """Floating-point operations of pretraining: forward once, backward twice, two per multiply-add.
 
     Tokens are counted without padding. The last layer's output projection and feed-forward, and the head,
-    run at masked positions only. Attention scores are counted when `mean_length` (tokens per sequence) is given.
+    run at masked positions only. `mean_length` (tokens per sequence) adds the attention scores.
     """
     d, f = shape.width, shape.feed_forward
     projection = shape.embedding * d if shape.factorised else 0
@@ -91,7 +91,9 @@ def solve(target: int, vocabulary: int) -> Shape:
             if (shape := _fill(target, Shape(vocabulary, width, layers, 0, min(embedding, width))))
         ]
         if fitting:
-            return min(fitting, key=lambda shape: abs(math.log(shape.feed_forward / shape.width / IDEAL_ASPECT)))
+            return min(
+                fitting, key=lambda shape: abs(math.log(shape.feed_forward / shape.width / IDEAL_ASPECT))
+            )
     smallest = parameters(Shape(vocabulary, HEAD_WIDTH, 1, HEAD_WIDTH, 8))
     largest = "" if target < smallest else f" and the largest width is {WIDEST}"
     raise BadInput(

@@ -53,7 +53,7 @@ def html(summary: Mapping[str, Any], study_yaml: str) -> str:
     return environment.get_template("report.html.j2").render(
         summary=summary,
         study_yaml=study_yaml,
-        figures={name: svg(name, chart) for name, chart in plots.charts(summary).items()},
+        figures={name: svg(chart) for name, chart in plots.charts(summary).items()},
         tables={task["name"]: forest(task) for task in summary["tasks"]},
         other_splits={task["name"]: other_splits(task) for task in summary["tasks"]},
         arm_names=ARM_NAMES,
@@ -63,13 +63,10 @@ def html(summary: Mapping[str, Any], study_yaml: str) -> str:
     )
 
 
-def svg(name: str, chart: plots.Chart) -> Markup:
-    """A chart as SVG that fills its place, with ids of its own: several share one page."""
+def svg(chart: plots.Chart) -> Markup:
+    """A chart as SVG that fills its place."""
     drawn = vl_convert.vegalite_to_svg(chart.to_dict())
     drawn = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", drawn, count=1)
-    prefix = anchor(name)
-    drawn = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', drawn)
-    drawn = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", drawn)
     # The figure's caption says what is to be seen; hundreds of labelled marks would only be noise.
     drawn = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", drawn)
     return Markup(drawn.replace("<svg", '<svg aria-hidden="true"', 1))

@@ -45,7 +45,7 @@ FIRST_MIX = np.uint64(0xBF58476D1CE4E5B9)
 SECOND_MIX = np.uint64(0x94D049BB133111EB)
 
 INNER = {"cache": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""For functions that only compiled code calls: without wrappers for Python they compile in half the time."""
+"""For functions that only compiled code calls: no wrappers for Python need be compiled."""
 
 
 class Person(NamedTuple):

@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
 )
 
 
-def simulate(folder: Path, patients: int, hospitals: int, seed: int, shard_patients: int = 10_000) -> None:
+def simulate(folder: Path, patients: int, hospitals: int, seed: int, shard_patients: int = 5_000) -> None:
     """Write the events of patients 1 to `patients` as `folder/000000.parquet` and on.
 
     Rows are sorted by subject, time and code. A shard appears whole or not at all, and memory holds one

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: weights and optimizer moments, then a JSON file that vouches for them."""
+"""Checkpoints, whole or not there: weights and optimizer moments, then a JSON file that vouches for them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def save_tensors(file: Path, tensors: dict[str, Tensor]) -> str:
 def save_checkpoint(
     folder: Path, step: int, identity: str, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Save the state after `step` steps, for resuming work with this identity (a fingerprint of its inputs)."""
+    """Save the state after `step` steps of the work with this identity (a fingerprint of its inputs)."""
     runs.make_folder(folder)
     tensors = {}
     for name, weight in model.named_parameters():
@@ -41,9 +41,7 @@ def save_checkpoint(
         tensors |= {f"{moment}.{name}": optimizer.state[weight][moment] for moment in MOMENTS}
     digest = save_tensors(folder / f"step-{step:09d}.safetensors", tensors)
     # The JSON comes last: without it, or with another digest, the tensors count for nothing.
-    runs.write_json(
-        folder / f"step-{step:09d}.json", {"step": step, "identity": identity, "sha256": digest}
-    )
+    runs.write_json(folder / f"step-{step:09d}.json", {"step": step, "identity": identity, "sha256": digest})
     for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)

@@ -28,9 +28,8 @@ WEIGHT_DECAY = 0.1
 WARMUP_SHARE = 0.1
 STEPS_PER_EPOCH = 12
 """Few patients get smaller batches, so that every epoch has at least this many steps."""
-RATES = (1.0, 3.0)
-"""Learning rates tried in every arm, as multiples of the setting; the tuning patients choose."""
-PATIENCE = 3
+PATIENCE = 2
+"""Epochs without a lower tuning loss before training stops."""
 HIDDEN_CODES = 0.15
 """Share of codes hidden behind [MASK] while training: few patients cannot be learnt by heart."""
 
@@ -57,9 +56,9 @@ def finetune(
     device: torch.device,
     progress: Callable[[float], None],
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Fine-tune, keep the epoch and learning rate with the lowest tuning loss, predict.
+    """Fine-tune, keep the epoch with the lowest tuning loss, predict.
 
-    `start` is a pretrained `model.safetensors`; null trains from scratch. Outcomes are bool, one per sequence.
+    `start` is a pretrained `model.safetensors`; null trains from scratch. Outcomes are bool, one each.
     Returns what the cell records, and for each name in `predict` the probabilities, float64 [n]. Writes
     `model.safetensors` and `metrics.jsonl` to `folder`. Raises BadInput if all training outcomes are equal.
     """
@@ -68,29 +67,20 @@ def finetune(
     metrics = loop.MetricsFile(folder / "metrics.jsonl")
     started = time.monotonic()
     labelled = Labelled(train, train_outcome), Labelled(tuning, tuning_outcome)
-    best: _Fit | None = None
-    for number, multiple in enumerate(RATES):
-        fit = _Fit(shape, types, start, settings.learning_rate * multiple, seed, device)
-
-        def report(share: float, number: int = number) -> None:
-            progress(0.9 * (number + share) / len(RATES))
-
-        fit.run(*labelled, settings, metrics, report)
-        best = fit if best is None or fit.best_loss < best.best_loss else best
+    fit = _Fit(shape, types, start, settings.learning_rate, seed, device)
+    fit.run(*labelled, settings, metrics, lambda share: progress(0.9 * share))
     metrics.close()
-    assert best is not None
     seconds = time.monotonic() - started
-    best.restore()
-    checkpoints.save_tensors(folder / "model.safetensors", best.model.state_dict())
+    checkpoints.save_tensors(folder / "model.safetensors", fit.model.state_dict())
     probability = {
-        name: torch.sigmoid(logits(best.model, sequences, device)).numpy() for name, sequences in predict.items()
+        name: torch.sigmoid(logits(fit.model, sequences, device)).numpy()
+        for name, sequences in predict.items()
     }
     progress(1.0)
     result = {
         "parameters": sizes.parameters(shape),
-        "learning_rate": best.learning_rate,
-        "epoch": best.best_epoch,
-        "tuning_loss": best.best_loss,
+        "epoch": fit.best_epoch,
+        "tuning_loss": fit.best_loss,
         "seconds": seconds,
         "peak_memory": loop.peak_memory(device),
     }
@@ -113,7 +103,7 @@ def logits(model: Readout, sequences: Sequences, device: torch.device) -> Tensor
 
 
 class _Fit:
-    """One training at one learning rate, which remembers its best epoch."""
+    """One training, which ends with the weights of its best epoch."""
 
     def __init__(
         self,
@@ -160,9 +150,6 @@ class _Fit:
             report((epoch + 1) / settings.epochs)
             if epoch - self.best_epoch >= PATIENCE:
                 break
-
-    def restore(self) -> None:
-        """Put the weights of the best epoch back."""
         self.model.load_state_dict(self._best)
 
     def _losses(self, batches: Batches, step: int, outcome: Tensor) -> Iterator[Tensor]:
@@ -176,7 +163,9 @@ class _Fit:
             first, index = loop.tensor(batch.first, self.device), loop.tensor(batch.index, self.device)
             with loop.mixed_precision(self.device):
                 logit = self.model(inputs.token, inputs.age_days, inputs.keep, inputs.groups, first)
-            yield F.binary_cross_entropy_with_logits(logit.float(), outcome[index], reduction="sum") / patients
+            yield (
+                F.binary_cross_entropy_with_logits(logit.float(), outcome[index], reduction="sum") / patients
+            )
 
     def _evaluate(self, tuning: Labelled, epoch: int) -> None:
         outcome = torch.from_numpy(tuning.outcome.astype(np.float64))

@@ -1,4 +1,4 @@
-"""What pretraining and fine-tuning share: the schedule, one guarded update, batches on a device, the metrics file."""
+"""What pretraining and fine-tuning share: schedule, one guarded update, batches on a device, metrics file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def update(
         total += loss.item()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM).item()
     if not (math.isfinite(total) and math.isfinite(norm)):
-        raise Diverged(f"training diverged at step {step}: loss {total}, gradient norm {norm}; lower learning_rate")
+        raise Diverged(
+            f"training diverged at step {step}: loss {total}, gradient norm {norm}; lower learning_rate"
+        )
     for group in optimizer.param_groups:
         group["lr"] = group["base_rate"] * rate
     optimizer.step()

@@ -48,7 +48,7 @@ def pretrain(
     runs. Called again after a kill it goes on from the newest checkpoint and ends with the same weights.
     `types` [V] holds each token's type; `progress` is told the share done. Losses are in nats per code.
     """
-    run = _Run(train, types, shape, settings, seed, device)
+    run = PretrainingRun(train, types, shape, settings, seed, device)
     identity = _identity(train, shape, settings, seed)
     done = checkpoints.resume(folder / "checkpoints", identity, run.model, run.optimizer)
     metrics = loop.MetricsFile(folder / "metrics.jsonl", done)
@@ -61,9 +61,7 @@ def pretrain(
         rate = run.rate(step) * settings.learning_rate
         metrics.write(step=step, loss=loss, lr=rate, tokens=tokens, masked=masked, seconds=round(seconds, 3))
         if time.monotonic() - saved >= 60 * settings.checkpoint_minutes:
-            checkpoints.save_checkpoint(
-                folder / "checkpoints", step + 1, identity, run.model, run.optimizer
-            )
+            checkpoints.save_checkpoint(folder / "checkpoints", step + 1, identity, run.model, run.optimizer)
             saved = time.monotonic()
         progress((step + 1) / run.steps)
     metrics.close()
@@ -84,7 +82,9 @@ def pretrain(
 
 
 @torch.no_grad()
-def validate(model: Encoder, sequences: Sequences, mask: float, device: torch.device) -> dict[str, float | None]:
+def validate(
+    model: Encoder, sequences: Sequences, mask: float, device: torch.device
+) -> dict[str, float | None]:
     """Mean loss in nats per masked code, overall and apart for first-ever and repeated codes.
 
     A code is repeated if its sequence holds it earlier. Null where no code was masked.
@@ -110,8 +110,8 @@ def validate(model: Encoder, sequences: Sequences, mask: float, device: torch.de
     }
 
 
-class _Run:
-    """Model, optimizer and batches of one pretraining; each step a pure function of its number and the weights."""
+class PretrainingRun:
+    """Model, optimizer and batches of one pretraining; a step depends on its number and the weights only."""
 
     def __init__(
         self,
@@ -126,9 +126,7 @@ class _Run:
         if not len(with_codes):
             raise BadInput("pretrain: no training patient has a code before the landmark")
         self.settings, self.seed, self.device = settings, seed, device
-        self.batches = Batches(
-            train, settings.batch_tokens, seed, with_codes, loop.part_positions(device)
-        )
+        self.batches = Batches(train, settings.batch_tokens, seed, with_codes, loop.part_positions(device))
         self.mean_length = self.batches.tokens_per_epoch / len(with_codes)
         self.steps = settings.epochs * self.batches.steps_per_epoch
         self.warmup = math.ceil(WARMUP_SHARE * self.steps)
@@ -142,7 +140,8 @@ class _Run:
     def step(self, step: int) -> tuple[float, int, int]:
         """Train one step; returns the mean loss, tokens and masked codes."""
         parts = [
-            (batch, mask_batch(batch, self.settings.mask, self.seed, step)) for batch in self.batches.parts(step)
+            (batch, mask_batch(batch, self.settings.mask, self.seed, step))
+            for batch in self.batches.parts(step)
         ]
         masked = sum(len(mask.position) for _, mask in parts)
         loss = loop.update(self.model, self.optimizer, self._losses(parts, masked), self.rate(step), step)
