@@ -87,9 +87,17 @@ def test_a_wrong_override_is_refused(write_study, override: str) -> None:
     problem(write_study(), override)
 
 
+@pytest.mark.parametrize("text", ["1e-3", "1.0e-3", "0.001", "1E-3"])
+def test_numbers_with_an_exponent_are_numbers(write_study, text: str) -> None:
+    assert study.load(write_study(), [f"pretrain.learning_rate={text}"]).pretrain.learning_rate == 0.001
+
+
 def test_codes_stay_strings(write_study) -> None:
     task = {"name": "t", "kind": "disease", "outcome": {"ICD9CM": ["0123"]}}
     assert study.load(write_study(tasks=[task])).tasks[0].outcome == {"ICD9CM": ["0123"]}
+    assert study.load(write_study(tasks=[{**task, "outcome": {"NDC": ["1e3"]}}])).tasks[0].outcome == {
+        "NDC": ["1e3"]
+    }
     unquoted = "tasks=[{name: t, kind: disease, outcome: {ICD9CM: [0123]}}]"
     assert "tasks.0.outcome.ICD9CM.0" in problem(write_study(), unquoted)
 

@@ -13,11 +13,28 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from claimscale.errors import BadInput
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+def _read_exponent(value: Any) -> Any:
+    """YAML 1.1 takes 1e-3, without a dot, for text; people mean the number."""
+    is_number = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
+    return float(value) if is_number else value
+
+
+Number = Annotated[float, BeforeValidator(_read_exponent)]
+Positive = Annotated[Number, Field(gt=0)]
+Fraction = Annotated[Number, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(gt=0)]
 Codes = dict[str, list[str]]
 """Code prefixes per code system, for example `{"ICD10": ["N18"]}`; codes without dots."""
@@ -100,8 +117,8 @@ class Pretrain(Settings):
     epochs: Count = 8
     batch_tokens: Annotated[int, Field(ge=64)] = 65536
     mask: Fraction = 0.3
-    learning_rate: Annotated[float, Field(gt=0)] = 4e-3
-    checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
+    learning_rate: Positive = 4e-3
+    checkpoint_minutes: Positive = 5.0
 
 
 class Finetune(Settings):
@@ -112,7 +129,7 @@ class Finetune(Settings):
     seeds: Annotated[list[int], Field(min_length=1)] = [42, 123, 456]
     epochs: Count = 10
     batch_tokens: Annotated[int, Field(ge=64)] = 8192
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Positive = 1e-3
 
 
 class Task(Settings):
@@ -230,7 +247,7 @@ def parameter_count(size: str) -> int:
 def catalogue() -> dict[str, dict[str, Any]]:
     """The task catalogue as plain data, by name."""
     text = importlib.resources.files("claimscale").joinpath("catalogue.yaml").read_text("utf-8")
-    return yaml.load(text, Loader=_StringSafeLoader)
+    return yaml.load(text, Loader=_StudyLoader)
 
 
 def catalogue_task(name: str) -> dict[str, Any]:
@@ -246,7 +263,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
     Raises BadInput with one line that names the file, the path in it and the cause.
     """
     try:
-        data = yaml.load(path.read_text("utf-8"), Loader=_StringSafeLoader)
+        data = yaml.load(path.read_text("utf-8"), Loader=_StudyLoader)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
@@ -275,7 +292,7 @@ class _ListDumper(yaml.SafeDumper):
 _ListDumper.add_representer(tuple, yaml.SafeDumper.represent_list)
 
 
-class _StringSafeLoader(yaml.SafeLoader):
+class _StudyLoader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice, instead of silently keeping the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -301,7 +318,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     if not isinstance(place, dict):
         raise BadInput(f"--set {override}: {'.'.join(parents)} holds no settings")
     try:
-        place[last] = yaml.load(text, Loader=_StringSafeLoader)
+        place[last] = yaml.load(text, Loader=_StudyLoader)
     except yaml.YAMLError:
         raise BadInput(f"--set {override}: the value is not YAML") from None
 

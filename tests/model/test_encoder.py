@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.corpus.batches import Batch, in_parts
+from claimscale.corpus.batches import Batch, Group, in_parts
 from claimscale.corpus.sequences import Sequences
-from claimscale.model import sizes
+from claimscale.model import kernels, sizes
 from claimscale.model.encoder import Encoder, Readout
 
 VOCABULARY = 40
@@ -83,11 +83,9 @@ def test_padding_and_neighbours_do_not_reach_a_sequence():
     batch = _whole(together)
     states = _by_source(_states(encoder, batch), batch)
     for start, stop in zip(together.offsets[:-1], together.offsets[1:], strict=True):
-        alone = Sequences(
-            together.token[start:stop], together.age_days[start:stop], np.array([0, stop - start])
-        )
-        batch = _whole(alone)
-        lonely = _by_source(_states(encoder, batch), batch)
+        alone = [torch.from_numpy(a[start:stop]) for a in (together.token, together.age_days)]
+        keep = torch.ones(len(alone[0]), dtype=torch.bool)
+        lonely = encoder(*alone, keep, [Group(1, len(keep), padded=False)]).detach()
         torch.testing.assert_close(states[start:stop], lonely, atol=1e-4, rtol=1e-4)
 
 
@@ -97,6 +95,20 @@ def test_reading_some_positions_gives_the_same_states():
     torch.testing.assert_close(
         _states(encoder, batch, read), _states(encoder, batch)[read], atol=1e-5, rtol=1e-5
     )
+
+
+def test_half_precision_without_fused_kernels_stays_close(monkeypatch: pytest.MonkeyPatch):
+    """What a GPU runs, on a CPU."""
+    encoder, batch = _encoder(), _whole(_sequences([12, 40, 33]))
+    exact = _states(encoder, batch)
+    monkeypatch.setattr(kernels, "_is_fused", lambda x: False)
+    torch.testing.assert_close(_states(encoder, batch), exact, atol=1e-4, rtol=1e-4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = _states(encoder, batch)
+        loss = encoder.masked_loss(rounded, torch.full((len(rounded),), 7))
+    kept = torch.from_numpy(batch.keep)
+    assert (rounded - exact)[kept].abs().mean() < 0.03
+    assert rounded.dtype == torch.float32 and loss.isfinite()
 
 
 def test_readout_starts_undecided_and_learns_from_the_first_position():

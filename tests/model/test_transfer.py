@@ -60,6 +60,20 @@ def test_training_moves_activations_alike_at_every_width_and_depth(monkeypatch: 
     assert standard > 1.5 * complete
 
 
+def test_the_residual_stream_does_not_grow_with_depth():
+    def scale(layers: int) -> float:
+        torch.manual_seed(0)
+        shape = sizes.Shape(VOCABULARY, 64, layers, 176, 64)
+        model = encoders.Encoder(shape, np.zeros(VOCABULARY))
+        seen: list[torch.Tensor] = []
+        model.final_norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+        batch = _batch()
+        model(*(torch.from_numpy(a) for a in (batch.token, batch.age_days, batch.keep)), batch.groups)
+        return float(seen[0].square().mean().sqrt())
+
+    assert scale(24) < 1.1 * scale(2)
+
+
 def test_every_parameter_is_in_exactly_one_group_and_scaled_by_its_fan_in():
     shape = sizes.Shape(VOCABULARY, 128, 4, 342, 32)
     model = encoders.Encoder(shape, np.zeros(VOCABULARY))

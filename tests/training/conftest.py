@@ -1,11 +1,17 @@
 """A small corpus in which codes explain each other: every patient has a topic that draws its codes."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import sizes
+from claimscale.study import Pretrain
+from claimscale.training import pretrain as pretraining
 
 TOPICS = 4
 CODES_PER_TOPIC = 10
@@ -23,6 +29,11 @@ def one_thread():
 @pytest.fixture
 def corpus():
     return make_corpus
+
+
+@pytest.fixture(name="pretrain_with_checkpoints")
+def _pretrain_with_checkpoints():
+    return pretrain_with_checkpoints
 
 
 @pytest.fixture
@@ -48,3 +59,18 @@ def make_corpus(patients: int, seed: int) -> tuple[Sequences, np.ndarray]:
     token[offsets[:-1]], token[offsets[:-1] + 1] = 1, 3
     age = 20_000 + random.integers(0, 1000, offsets[-1])
     return Sequences(token.astype(np.int32), age.astype(np.int32), offsets), topic
+
+
+def pretrain_with_checkpoints(folder: Path, progress: Callable[[float], None]) -> dict[str, Any]:
+    """A short pretraining, always the same, that saves a checkpoint after every step."""
+    return pretraining.pretrain(
+        train=make_corpus(120, 0)[0],
+        validation=make_corpus(50, 1)[0],
+        types=np.zeros(VOCABULARY, np.int8),
+        shape=sizes.Shape(VOCABULARY, 64, 1, 64, 64),
+        settings=Pretrain(epochs=3, batch_tokens=400, checkpoint_minutes=1e-6),
+        seed=7,
+        folder=folder,
+        device=torch.device("cpu"),
+        progress=progress,
+    )

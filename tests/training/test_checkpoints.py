@@ -40,6 +40,16 @@ def test_only_the_newest_two_are_kept(tmp_path: Path):
     ]
 
 
+def test_a_single_damaged_byte_is_noticed(tmp_path: Path):
+    for step in (1, 2):
+        checkpoints.save_checkpoint(tmp_path, step, "same", *_trained(step))
+    newest = tmp_path / "step-000000002.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 1
+    newest.write_bytes(content)
+    assert checkpoints.resume(tmp_path, "same", *_trained(0)) == 1
+
+
 def test_checkpoints_of_other_work_or_without_their_mark_do_not_count(tmp_path: Path):
     assert checkpoints.resume(tmp_path / "absent", "same", *_trained(0)) == 0
     checkpoints.save_checkpoint(tmp_path, 1, "same", *_trained(1))

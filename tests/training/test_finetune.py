@@ -78,6 +78,12 @@ def test_progress_only_rises_and_ends_at_one(tmp_path, corpus, shape, types):
     assert shares == sorted(shares) and shares[-1] == 1.0
 
 
+def test_tuning_on_nobody_is_refused(tmp_path, corpus, shape, types):
+    nobody = Sequences(np.zeros(0, np.int32), np.zeros(0, np.int32), np.array([0])), np.zeros(0, np.int64)
+    with pytest.raises(BadInput, match="no tuning patient"):
+        _finetune(tmp_path, corpus(20, 0), nobody, {}, shape, types)
+
+
 def test_one_outcome_for_all_is_refused(tmp_path, corpus, shape, types):
     train = corpus(20, 0)
     with pytest.raises(BadInput, match="same outcome"):

@@ -88,21 +88,21 @@ def test_patients_without_codes_are_left_out(tmp_path, corpus, shape, types):
     assert result["validation_loss"] is None
 
 
-def _in_own_process(folder: Path, last_share: float) -> int:
-    folder.mkdir(exist_ok=True)
+def test_a_killed_pretraining_resumes_to_the_same_loss_and_weights(tmp_path, pretrain_with_checkpoints):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    expected = pretrain_with_checkpoints(whole, lambda share: None)
     script = Path(__file__).with_name("killed.py")
-    return subprocess.run([sys.executable, script, folder, str(last_share)], check=False).returncode
-
-
-def test_a_killed_pretraining_resumes_to_the_same_loss_and_weights(tmp_path):
-    assert _in_own_process(tmp_path / "whole", 2.0) == 0
-    assert _in_own_process(tmp_path / "killed", 0.4) == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "model.safetensors").exists()
-    newest = max((tmp_path / "killed" / "checkpoints").glob("*.safetensors"))
+    assert subprocess.run([sys.executable, script, killed, "0.6"], check=False).returncode == -signal.SIGKILL
+    assert not (killed / "model.safetensors").exists()
+    newest = max((killed / "checkpoints").glob("*.safetensors"))
     newest.write_bytes(newest.read_bytes()[:-5])  # as if the disk had lost its end: the one before counts
-    assert _in_own_process(tmp_path / "killed", 2.0) == 0
-    whole, killed = (_metrics(tmp_path / name) for name in ("whole", "killed"))
-    assert [line["loss"] for line in killed] == [line["loss"] for line in whole]
-    assert killed[-1]["tokens"] == whole[-1]["tokens"]
-    whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
-    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    shares: list[float] = []
+    result = pretrain_with_checkpoints(killed, shares.append)
+    assert shares[0] > 0.3  # it did not start again
+    assert result["validation_loss"] == expected["validation_loss"]
+    assert result["tokens"] == expected["tokens"]
+    assert [line["loss"] for line in _metrics(killed)] == [line["loss"] for line in _metrics(whole)]
+    weights, resumed = (load_file(folder / "model.safetensors") for folder in (whole, killed))
+    assert all(torch.equal(weights[name], resumed[name]) for name in weights)

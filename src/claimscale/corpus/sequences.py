@@ -53,9 +53,9 @@ def select_inputs(
     """One sequence per row: [CLS], sex, then the patient's codes in stored order.
 
     Kept are codes that were available on the cutoff day or before and are not among the tokens `strip`; of
-    repeats of a code within a calendar month, quarter or year the earliest; of those the newest
-    `max_length - 2`. `rows` are patients' positions in the store, `cutoff_days` days since 1970-01-01, each
-    [n].
+    repeats of a code within a calendar month, quarter or year the latest, because how long ago a code was last
+    seen tells most; of those the newest `max_length - 2`. `rows` are patients' positions in the store,
+    `cutoff_days` days since 1970-01-01, each [n].
     """
     rows = np.asarray(rows, np.int64)
     cutoff_days = np.asarray(cutoff_days, np.int64)
@@ -100,42 +100,44 @@ def _select(
     all_token, all_age, all_available, all_offsets, rows, births, cutoffs, sexes, room, periods, first_day,
     stripped, kept, token, age_days, offsets,
 ):  # fmt: skip
-    newest = np.full(stripped.size, -1, np.int64)  # per token: its newest kept occurrence in this patient
-    older = np.empty(kept.size, np.int64)  # per kept occurrence: the one of the same token before it
+    last_kept = np.full(stripped.size, -1, np.int64)  # per token: the occurrence kept last in this patient
+    kept_before = np.empty(kept.size, np.int64)  # per kept occurrence: the one of the same token kept before
     kept_period = np.empty(kept.size, np.int32)
     last_period = periods.size - 1
     end = 0
     for n in range(rows.size):
+        first, stop = all_offsets[rows[n]], all_offsets[rows[n] + 1]
+        while stop > first and all_available[stop - 1] > cutoffs[n]:
+            stop -= 1  # stored by available day
         count = 0
-        for at in range(all_offsets[rows[n]], all_offsets[rows[n] + 1]):
-            if all_available[at] > cutoffs[n]:
-                break  # stored by available day
+        for at in range(stop - 1, first - 1, -1):
+            if count == room:
+                break
             code = all_token[at]
             if stripped[code]:
                 continue
             if periods.size:
-                # A late claim can be older than one already kept, so all kept occurrences are compared.
+                # A late claim can be older than one known before it, so all kept occurrences are compared.
                 day = births[n] + all_age[at] - first_day
                 period = periods[min(max(day, 0), last_period)]
-                match = newest[code]
+                match = last_kept[code]
                 while match >= 0 and kept_period[match] != period:
-                    match = older[match]
+                    match = kept_before[match]
                 if match >= 0:
                     continue
-                older[count] = newest[code]
-                newest[code] = count
+                kept_before[count] = last_kept[code]
+                last_kept[code] = count
                 kept_period[count] = period
             kept[count] = at
             count += 1
         token[end], token[end + 1] = CLS, sexes[n]
         age_days[end : end + 2] = cutoffs[n] - births[n]
         end += 2
-        for i in range(max(0, count - room), count):
+        for i in range(count - 1, -1, -1):
             token[end] = all_token[kept[i]]
             age_days[end] = all_age[kept[i]]
             end += 1
-        for i in range(count):
-            newest[all_token[kept[i]]] = -1
+            last_kept[all_token[kept[i]]] = -1
         offsets[n + 1] = end
 
 

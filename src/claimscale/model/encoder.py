@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from claimscale.corpus.batches import Group
 from claimscale.model import transfer
 from claimscale.model.kernels import geglu, rms_norm, rotate_queries_keys, summed_cross_entropy
-from claimscale.model.sizes import AGE_FEATURES, HEAD_WIDTH, TYPE_COUNT, Shape
+from claimscale.model.sizes import HEAD_WIDTH, TIME_FEATURES, TYPE_COUNT, Shape
 
 DAYS_PER_YEAR = 365.25
 ROTARY_DAYS = (14.0, 40 * DAYS_PER_YEAR)
 """Shortest and longest wavelength of the rotary angles."""
 AGE_DAYS = (DAYS_PER_YEAR, 200 * DAYS_PER_YEAR)
-"""Shortest and longest wavelength of the age features."""
+RECENCY_DAYS = (60.0, 20 * DAYS_PER_YEAR)
+"""Shortest and longest wavelengths of the features of age, and of days before the sequence's [CLS]."""
 
 
 class Encoder(nn.Module):
@@ -35,6 +36,7 @@ class Encoder(nn.Module):
 
     types: Tensor
     age_rates: Tensor
+    recency_rates: Tensor
     rotary_rates: Tensor
 
     def __init__(self, shape: Shape, types: np.ndarray) -> None:
@@ -42,8 +44,8 @@ class Encoder(nn.Module):
         self.shape = shape
         self.token = nn.Embedding(shape.vocabulary, shape.embedding)
         self.token_type = nn.Embedding(TYPE_COUNT, shape.width)
-        self.age = nn.Linear(AGE_FEATURES, shape.width, bias=False)
-        for table in (self.token, self.token_type, self.age):
+        self.time = nn.Linear(TIME_FEATURES, shape.width, bias=False)
+        for table in (self.token, self.token_type, self.time):
             transfer.initialise_input(table.weight)
         if shape.factorised:
             self.widen = transfer.Hidden(shape.embedding, shape.width)
@@ -54,7 +56,9 @@ class Encoder(nn.Module):
         self.head_norm = RmsNorm(shape.width)
         self.output_bias = nn.Parameter(torch.zeros(shape.vocabulary))
         self.register_buffer("types", torch.as_tensor(types, dtype=torch.long), persistent=False)
-        self.register_buffer("age_rates", _rates(AGE_DAYS, AGE_FEATURES // 2), persistent=False)
+        # A sine and a cosine of each rate; age and recency have half of the features each.
+        self.register_buffer("age_rates", _rates(AGE_DAYS, TIME_FEATURES // 4), persistent=False)
+        self.register_buffer("recency_rates", _rates(RECENCY_DAYS, TIME_FEATURES // 4), persistent=False)
         self.register_buffer("rotary_rates", _rates(ROTARY_DAYS, HEAD_WIDTH // 2), persistent=False)
 
     def forward(
@@ -70,8 +74,9 @@ class Encoder(nn.Module):
         `keep_T` is false at padding. What the last layer does after attention is computed for the
         positions read only.
         """
-        x_Td = self._embed(token_T, age_days_T)
-        rotation = self._rotation(age_days_T, groups)
+        days_T = _days_after_first(age_days_T, groups)
+        x_Td = self._embed(token_T, age_days_T, days_T)
+        rotation = self._rotation(days_T)
         masks = [_key_mask(keep, group) for keep, group in zip(_split(keep_T, groups), groups, strict=True)]
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
@@ -92,26 +97,21 @@ class Encoder(nn.Module):
             hidden_ME = self.narrow(hidden_ME)
         return hidden_ME * transfer.output_multiplier(self.shape.embedding)
 
-    def _embed(self, token_T: Tensor, age_days_T: Tensor) -> Tensor:
+    def _embed(self, token_T: Tensor, age_days_T: Tensor, days_T: Tensor) -> Tensor:
         # Type vectors are added to the table rather than to every position: the table is smaller.
         token_Vd = self.widen(self.token.weight) if self.shape.factorised else self.token.weight
         table_Vd = token_Vd + F.embedding(self.types, self.token_type.weight)
-        angle = age_days_T[:, None] * self.age_rates
-        features = torch.cat((angle.sin(), angle.cos()), 1) / math.sqrt(AGE_FEATURES / 2)
-        return (F.embedding(token_T, table_Vd) + self.age(features)) * transfer.input_multiplier()
+        age, recency = age_days_T[:, None] * self.age_rates, days_T[:, None] * self.recency_rates
+        features = torch.cat((age.sin(), age.cos(), recency.sin(), recency.cos()), 1)
+        time_Td = self.time(features / math.sqrt(TIME_FEATURES / 2))
+        return (F.embedding(token_T, table_Vd) + time_Td) * transfer.input_multiplier()
 
-    def _rotation(self, age_days_T: Tensor, groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
+    def _rotation(self, days_T: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine [T, 32] of days since each sequence's first position.
 
         Attention sees differences only; counting from the sequence keeps the angles small and exact.
         """
-        days = [
-            (
-                age.view(group.sequences, group.length) - age.view(group.sequences, group.length)[:, :1]
-            ).flatten()
-            for age, group in zip(_split(age_days_T, groups), groups, strict=True)
-        ]
-        angle = torch.cat(days)[:, None] * self.rotary_rates
+        angle = days_T[:, None] * self.rotary_rates
         return angle.cos(), angle.sin()
 
 
@@ -159,20 +159,44 @@ class RmsNorm(nn.Module):
 
 
 class Readout(nn.Module):
-    """An encoder and the logit of one question, read at each sequence's [CLS]; zero before training."""
+    """An encoder and the logit of one question; zero before training.
+
+    Read from each sequence's [CLS] beside the mean over its positions: pretraining asks positions what
+    they know, and [CLS] alone would hide most of it from few labels.
+    """
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
-        self.weight = nn.Parameter(torch.zeros(encoder.shape.width))
+        self.weight = nn.Parameter(torch.zeros(2 * encoder.shape.width))
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(
         self, token_T: Tensor, age_days_T: Tensor, keep_T: Tensor, groups: Sequence[Group], first_B: Tensor
     ) -> Tensor:
-        """Logits [B] of the sequences whose [CLS] is at positions `first_B`."""
-        hidden_Bd = self.encoder(token_T, age_days_T, keep_T, groups, first_B)
-        return hidden_Bd @ self.weight * transfer.output_multiplier(self.encoder.shape.width) + self.bias
+        """Logits [B] of the sequences whose [CLS] is at positions `first_B`, in flat order."""
+        hidden_Td = self.encoder(token_T, age_days_T, keep_T, groups)
+        pooled_B2d = torch.cat((hidden_Td[first_B], _means(hidden_Td, keep_T, groups)), 1)
+        return pooled_B2d @ self.weight * transfer.output_multiplier(self.encoder.shape.width) + self.bias
+
+
+def _means(hidden_Td: Tensor, keep_T: Tensor, groups: Sequence[Group]) -> Tensor:
+    """Mean hidden state [B, d] over the kept positions of each sequence, in flat order."""
+    means = []
+    for hidden, keep, group in zip(_split(hidden_Td, groups), _split(keep_T, groups), groups, strict=True):
+        kept_BS1 = keep.view(group.sequences, group.length, 1).to(hidden.dtype)
+        hidden_BSd = hidden.view(group.sequences, group.length, -1)
+        means.append((hidden_BSd * kept_BS1).sum(1) / kept_BS1.sum(1))
+    return torch.cat(means)
+
+
+def _days_after_first(age_days_T: Tensor, groups: Sequence[Group]) -> Tensor:
+    """Days [T] since each sequence's first position: [CLS] is the newest, so all others are negative."""
+    days = []
+    for age, group in zip(_split(age_days_T, groups), groups, strict=True):
+        age_BS = age.view(group.sequences, group.length)
+        days.append((age_BS - age_BS[:, :1]).flatten())
+    return torch.cat(days)
 
 
 def _attend(rotated: Tensor, masks: Sequence[Tensor | None], groups: Sequence[Group]) -> Tensor:

@@ -28,7 +28,9 @@ _EPSILON = _f32(NORM_EPSILON)
 
 def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
     """`x` [T, d] scaled to root mean square 1 per row, times `gain` [d]."""
-    return _RmsNorm.apply(x, gain) if _is_fused(x) else F.rms_norm(x, gain.shape, gain, NORM_EPSILON)
+    if _is_fused(x):
+        return _RmsNorm.apply(x, gain)
+    return F.rms_norm(x.float(), gain.shape, gain, NORM_EPSILON)
 
 
 def geglu(hidden: Tensor) -> Tensor:

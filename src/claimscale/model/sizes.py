@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from claimscale.errors import BadInput
 
 HEAD_WIDTH = 64
-AGE_FEATURES = 80
+TIME_FEATURES = 80
 TYPE_COUNT = 8
 TOLERANCE = 0.02
 IDEAL_ASPECT = 8 / 3
@@ -50,7 +50,7 @@ class Shape:
 def parameters(shape: Shape) -> int:
     """Trained numbers of the encoder with its masked-code head."""
     projections = 2 * shape.embedding * shape.width if shape.factorised else 0
-    ends = shape.width**2 + (AGE_FEATURES + TYPE_COUNT + 2) * shape.width + projections
+    ends = shape.width**2 + (TIME_FEATURES + TYPE_COUNT + 2) * shape.width + projections
     return shape.vocabulary * (shape.embedding + 1) + ends + body_parameters(shape)
 
 
@@ -69,7 +69,7 @@ def train_flops(shape: Shape, tokens: int, masked_tokens: int, mean_length: floa
     d, f = shape.width, shape.feed_forward
     projection = shape.embedding * d if shape.factorised else 0
     after_attention = d * d + 3 * d * f
-    per_token = AGE_FEATURES * d + projection + 3 * d * d * shape.layers
+    per_token = TIME_FEATURES * d + projection + 3 * d * d * shape.layers
     per_token += after_attention * (shape.layers - 1) + 2 * mean_length * d * shape.layers
     per_masked = after_attention + d * d + projection + shape.vocabulary * shape.embedding
     return 6.0 * (per_token * tokens + per_masked * masked_tokens)

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from claimscale.corpus.batches import Batches, in_parts, mask_batch
-from claimscale.corpus.sequences import LEADING, Sequences
+from claimscale.corpus.batches import Batches, in_parts
+from claimscale.corpus.sequences import Sequences
 from claimscale.errors import BadInput
 from claimscale.model import sizes
 from claimscale.model.encoder import Encoder, Readout
@@ -30,8 +30,6 @@ STEPS_PER_EPOCH = 12
 """Few patients get smaller batches, so that every epoch has at least this many steps."""
 PATIENCE = 2
 """Epochs without a lower tuning loss before training stops."""
-HIDDEN_CODES = 0.15
-"""Share of codes hidden behind [MASK] while training: few patients cannot be learnt by heart."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +58,13 @@ def finetune(
 
     `start` is a pretrained `model.safetensors`; null trains from scratch. Outcomes are bool, one each.
     Returns what the cell records, and for each name in `predict` the probabilities, float64 [n]. Writes
-    `model.safetensors` and `metrics.jsonl` to `folder`. Raises BadInput if all training outcomes are equal.
+    `model.safetensors` and `metrics.jsonl` to `folder`. Raises BadInput if all training outcomes are equal
+    or nobody is there to tune on.
     """
     if train_outcome.all() or not train_outcome.any():
         raise BadInput("finetune: all training patients have the same outcome")
+    if not len(tuning_outcome):
+        raise BadInput("finetune: there is no tuning patient to choose the best epoch by")
     metrics = loop.MetricsFile(folder / "metrics.jsonl")
     started = time.monotonic()
     labelled = Labelled(train, train_outcome), Labelled(tuning, tuning_outcome)
@@ -156,10 +157,7 @@ class _Fit:
         parts = batches.parts(step)
         patients = sum(len(batch.index) for batch in parts)
         for batch in parts:
-            hidden = batch.token
-            if len(batch.token) > LEADING * len(batch.index) and HIDDEN_CODES:
-                hidden = mask_batch(batch, HIDDEN_CODES, self.seed, step).token
-            inputs = loop.on_device(batch, hidden, self.device)
+            inputs = loop.on_device(batch, batch.token, self.device)
             first, index = loop.tensor(batch.first, self.device), loop.tensor(batch.index, self.device)
             with loop.mixed_precision(self.device):
                 logit = self.model(inputs.token, inputs.age_days, inputs.keep, inputs.groups, first)
