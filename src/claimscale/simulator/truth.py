@@ -6,7 +6,9 @@ the same month goes on many times with other random numbers, and the label rule 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -63,20 +65,29 @@ class Oracle:
         if np.any((subjects < 1) | (subjects > self._patients)):
             raise BadInput(f"oracle: subject ids must lie between 1 and {self._patients}")
         is_outcome = np.isin(self.codes, list(outcome_codes))
-        return kernel.foresee(
-            self._country.world,
-            months.first_days(),
-            stream_seed(self._seed),
-            subjects,
-            np.asarray(prediction_days, np.int64),
-            landmark_day,
-            is_outcome,
-            _writers(self._country.world, is_outcome),
-            gap_days,
-            horizon_days,
-            0 if confirm_days is None else confirm_days,
-            futures,
-        )
+
+        def chunk_risk(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return foresee(
+                self._country.world,
+                months.first_days(),
+                stream_seed(self._seed),
+                subjects[rows],
+                np.asarray(prediction_days, np.int64)[rows],
+                landmark_day,
+                is_outcome,
+                _writers(self._country.world, is_outcome),
+                gap_days,
+                horizon_days,
+                0 if confirm_days is None else confirm_days,
+                futures,
+            )
+
+        # Each patient has streams of its own, so that the number of threads changes nothing.
+        threads = os.cpu_count() or 1
+        with ThreadPoolExecutor(threads) as pool:
+            chunks = list(pool.map(chunk_risk, np.array_split(np.arange(subjects.size), threads)))
+        risks, errors = zip(*chunks, strict=True)
+        return np.concatenate(risks), np.concatenate(errors)
 
 
 def _writers(country: world.World, is_outcome: np.ndarray) -> np.ndarray:
