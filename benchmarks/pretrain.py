@@ -5,16 +5,9 @@ Prints a table and writes `benchmarks/results/pretrain.json`. Run with `make ben
 
 from __future__ import annotations
 
-import datetime as dt
-import json
-import os
-import platform
 import statistics
-import sys
 import time
-from pathlib import Path
 
-import numba
 import numpy as np
 import torch
 
@@ -22,6 +15,7 @@ from claimscale.corpus.sequences import FIRST_CODE, Sequences
 from claimscale.model import sizes
 from claimscale.study import Pretrain
 from claimscale.training.pretrain import PretrainingRun
+from record import write_record
 
 CASES = [
     # parameters, vocabulary, mean sequence length
@@ -92,21 +86,7 @@ def main() -> None:
             f"{row['tokens_per_second']:>9,.0f} {row['fraction_of_peak']:>8.0%}"
         )
         figures |= {f"{target}_{key}": value for key, value in row.items()}
-    results = {
-        "name": "pretrain",
-        "command": "python " + " ".join(sys.argv),
-        "date": dt.date.today().isoformat(),
-        "hardware": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, one thread used",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numba": numba.__version__,
-        },
-        "figures": {key: round(value, 4) for key, value in figures.items()},
-    }
-    file = Path(__file__).parent / "results" / "pretrain.json"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    write_record("pretrain", figures)
 
 
 if __name__ == "__main__":

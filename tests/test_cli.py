@@ -110,7 +110,7 @@ def test_a_fault_shows_its_place_but_not_its_text(run, write_study, monkeypatch:
     def fail(*_: object) -> None:
         raise ValueError("patient 4711 is in the message")
 
-    monkeypatch.setattr(cli.settings, "load", fail)
+    monkeypatch.setattr(cli.study_file, "load", fail)
     code, out, error = run("study", write_study())
     assert code == 3 and is_one_clear_line(error)
     assert "4711" not in out + error and "ValueError" in error
@@ -127,6 +127,6 @@ def test_a_stop_or_a_full_disk_can_be_resumed(run, write_study, monkeypatch, rai
     def stop(*_: object) -> None:
         raise raised
 
-    monkeypatch.setattr(cli.settings, "load", stop)
+    monkeypatch.setattr(cli.study_file, "load", stop)
     code, _, error = run("study", write_study())
     assert code == 3 and said in error

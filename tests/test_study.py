@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from claimscale import study
+from claimscale import study, study_file
 from claimscale.errors import BadInput
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
@@ -14,7 +14,7 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
 
 def problem(file: Path, *overrides: str) -> str:
     with pytest.raises(BadInput) as caught:
-        study.load(file, list(overrides))
+        study_file.load(file, list(overrides))
     text = str(caught.value)
     assert "\n" not in text, "one line"
     return text
@@ -22,10 +22,10 @@ def problem(file: Path, *overrides: str) -> str:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, tmp_path: Path) -> None:
-    loaded = study.load(example)
+    loaded = study_file.load(example)
     resolved = tmp_path / "study.yaml"
-    resolved.write_text(study.dump(loaded), "utf-8")
-    assert study.load(resolved) == loaded
+    resolved.write_text(study_file.dump(loaded), "utf-8")
+    assert study_file.load(resolved) == loaded
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_missing_file_a_folder_and_another_encoding_are_refused(tmp_path: Path
 
 
 def test_overrides_reach_nested_settings_and_keep_their_types(write_study) -> None:
-    loaded = study.load(
+    loaded = study_file.load(
         write_study(), ["pretrain.epochs=2", "sizes=[80k, 90k]", "cohort.landmark=2021-01-01", "runs=/tmp/x"]
     )
     assert loaded.pretrain.epochs == 2
@@ -89,13 +89,13 @@ def test_a_wrong_override_is_refused(write_study, override: str) -> None:
 
 @pytest.mark.parametrize("text", ["1e-3", "1.0e-3", "0.001", "1E-3"])
 def test_numbers_with_an_exponent_are_numbers(write_study, text: str) -> None:
-    assert study.load(write_study(), [f"pretrain.learning_rate={text}"]).pretrain.learning_rate == 0.001
+    assert study_file.load(write_study(), [f"pretrain.learning_rate={text}"]).pretrain.learning_rate == 0.001
 
 
 def test_codes_stay_strings(write_study) -> None:
     task = {"name": "t", "kind": "disease", "outcome": {"ICD9CM": ["0123"]}}
-    assert study.load(write_study(tasks=[task])).tasks[0].outcome == {"ICD9CM": ["0123"]}
-    assert study.load(write_study(tasks=[{**task, "outcome": {"NDC": ["1e3"]}}])).tasks[0].outcome == {
+    assert study_file.load(write_study(tasks=[task])).tasks[0].outcome == {"ICD9CM": ["0123"]}
+    assert study_file.load(write_study(tasks=[{**task, "outcome": {"NDC": ["1e3"]}}])).tasks[0].outcome == {
         "NDC": ["1e3"]
     }
     unquoted = "tasks=[{name: t, kind: disease, outcome: {ICD9CM: [0123]}}]"
@@ -104,7 +104,7 @@ def test_codes_stay_strings(write_study) -> None:
 
 def test_settings_cannot_be_changed(write_study) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        study.load(write_study()).pretrain.epochs = 3  # pyright: ignore[reportAttributeAccessIssue]
+        study_file.load(write_study()).pretrain.epochs = 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @given(st.integers(1, 999), st.sampled_from("kMB"))

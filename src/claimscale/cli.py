@@ -10,7 +10,7 @@ from typing import Annotated
 import cyclopts
 from cyclopts import App, Parameter
 
-from claimscale import __version__, study as settings
+from claimscale import __version__, study as settings, study_file
 from claimscale.errors import BadInput, Interrupted, fault
 
 app = App(
@@ -34,7 +34,7 @@ def study(file: File, *, set: Set = ()) -> None:
     """
     from claimscale import conduct, progress
 
-    resolved = settings.load(file, list(set))
+    resolved = study_file.load(file, list(set))
     with progress.display() as display:
         outcome = conduct.carry_out(resolved, display)
     print()
@@ -49,7 +49,7 @@ def plan(file: File, *, set: Set = ()) -> None:
     """Say what a study would run, how long it takes and how much memory, without running it."""
     from claimscale.sweep.plan import plan_text
 
-    print(plan_text(settings.load(file, list(set)), file))
+    print(plan_text(study_file.load(file, list(set)), file))
 
 
 @app.command
@@ -57,7 +57,7 @@ def ingest(file: File, *, set: Set = ()) -> None:
     """Prepare the claims only: events, quality account, cohort, tokens, labels."""
     from claimscale import conduct, progress, runs
 
-    resolved = settings.load(file, list(set))
+    resolved = study_file.load(file, list(set))
     with progress.display() as display, runs.locked(resolved.run_directory):
         workspace = conduct.prepare(resolved, display)
     quality = runs.read_json(workspace.run / "events" / "quality.json")
@@ -95,7 +95,7 @@ def report(file: File, *, set: Set = ()) -> None:
     """Write the report of a study again from what its cells have left."""
     from claimscale import conduct, progress
 
-    resolved = settings.load(file, list(set))
+    resolved = study_file.load(file, list(set))
     with progress.display() as display:
         path = conduct.report_again(resolved, display)
     print(f"Report: {path}")
@@ -139,7 +139,7 @@ def _run_cells(file: Path, overrides: tuple[str, ...], wanted: str) -> None:
     """Run the cells of a kind, or the one cell of that name."""
     from claimscale import conduct, progress
 
-    resolved = settings.load(file, list(overrides))
+    resolved = study_file.load(file, list(overrides))
     with progress.display() as display:
         ran, total = conduct.carry_out_cells(resolved, wanted, display)
     print(f"{ran} cells run, {total - ran} were there already: {resolved.run_directory / 'cells'}")

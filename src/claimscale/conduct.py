@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claimscale import runs, study as settings
+from claimscale import runs, study_file
 from claimscale.corpus import stages
 from claimscale.errors import BadInput
 from claimscale.progress import Display
@@ -38,7 +38,7 @@ def open_run(study: Study) -> Path:
     """The run directory, with the resolved settings written into it."""
     run = study.run_directory
     runs.make_folder(run)
-    text = settings.dump(study)
+    text = study_file.dump(study)
     try:
         runs.write_text(run / "study.yaml", text)
     except OSError as error:
@@ -135,7 +135,7 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
     mark = run_directory / CONCLUSION
     inputs = runs.fingerprint(
         cells={cell.id: workspace.inputs(cell) for cell in cells},
-        study=settings.dump(study),
+        study=study_file.dump(study),
         code=runs.code_digest("evaluation", "report", "conduct.py"),
     )
     if mark.exists() and runs.read_json(mark)["inputs"] == inputs and (run_directory / REPORT).exists():
@@ -161,7 +161,7 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
         oracle={task: file for task, file in oracle_files.items() if file.exists()},
     )
     display.update(0.99, None, "writing the report")
-    page.render(summary, settings.dump(study), run_directory / REPORT)
+    page.render(summary, study_file.dump(study), run_directory / REPORT)
     runs.write_json(mark, {"inputs": inputs})
     runs.append_audit(run_directory, "concluded", cells=len(cells))
     return summary

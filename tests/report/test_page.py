@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from claimscale import study
+from claimscale import study_file
 from claimscale.report import page, plots
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -39,7 +39,7 @@ class Checker(HTMLParser):
 @pytest.fixture(scope="module")
 def html(demo: Any) -> str:
     run, summary = demo
-    return page.html(summary, study.dump(run.study))
+    return page.html(summary, study_file.dump(run.study))
 
 
 def test_is_well_formed_and_self_contained(html: str) -> None:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from claimscale import study
+from claimscale import study_file
 from claimscale.sweep.cells import Cell, cells_of
 
 
 def test_every_size_arm_subset_and_seed_has_a_cell_of_its_own(write_study) -> None:
-    settings = study.load(
+    settings = study_file.load(
         write_study(
             sizes=["70k", "90k"],
             tasks=["ckd", "pregabalin"],
@@ -22,7 +22,7 @@ def test_every_size_arm_subset_and_seed_has_a_cell_of_its_own(write_study) -> No
 
 
 def test_what_a_cell_needs_comes_before_it(write_study) -> None:
-    cells = cells_of(study.load(write_study(sizes=["70k", "90k"])))
+    cells = cells_of(study_file.load(write_study(sizes=["70k", "90k"])))
     place = {cell.id: index for index, cell in enumerate(cells)}
     needs = [(place[cell.id], place[cell.needs]) for cell in cells if cell.needs is not None]
     assert needs and all(own > needed for own, needed in needs)
@@ -30,13 +30,13 @@ def test_what_a_cell_needs_comes_before_it(write_study) -> None:
 
 
 def test_subsets_that_hold_everyone_become_one_cell(write_study) -> None:
-    settings = study.load(write_study(finetune={"patients": [100, 5000, 9000, "all"], "seeds": [42]}))
+    settings = study_file.load(write_study(finetune={"patients": [100, 5000, 9000, "all"], "seeds": [42]}))
     subsets = {cell.patients for cell in cells_of(settings, {"ckd": 5000}) if cell.kind == "lightgbm"}
     assert subsets == {100, "all"}
 
 
 def test_without_the_pretrained_arm_nothing_is_pretrained(write_study) -> None:
-    cells = cells_of(study.load(write_study(finetune={"arms": ["scratch"]})))
+    cells = cells_of(study_file.load(write_study(finetune={"arms": ["scratch"]})))
     assert {cell.kind for cell in cells} == {"finetune", "lightgbm"}
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from claimscale import study
+from claimscale import study, study_file
 from claimscale.sweep.cells import cells_of
 from claimscale.sweep.estimate import Corpus, TimeLeft, cell_flops
 
@@ -11,7 +11,9 @@ CORPUS = Corpus(500, 300_000, 50.0, {"ckd": 4000}, {"ckd": 3000})
 
 @pytest.fixture
 def settings(write_study) -> study.Study:
-    return study.load(write_study(sizes=["70k", "300k"], finetune={"patients": [500, "all"], "seeds": [42]}))
+    return study_file.load(
+        write_study(sizes=["70k", "300k"], finetune={"patients": [500, "all"], "seeds": [42]})
+    )
 
 
 def test_cost_grows_with_size_and_patients_and_epochs(settings) -> None:

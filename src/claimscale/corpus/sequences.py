@@ -53,8 +53,8 @@ def select_inputs(
     """One sequence per row: [CLS], sex, then the patient's codes in stored order.
 
     Kept are codes that were available on the cutoff day or before and are not among the tokens `strip`; of
-    repeats of a code within a calendar month, quarter or year the latest, because how long ago a code was last
-    seen tells most; of those the newest `max_length - 2`. `rows` are patients' positions in the store,
+    repeats of a code within a calendar month, quarter or year the latest, because how long ago a code was
+    last seen tells most; of those the newest `max_length - 2`. `rows` are patients' positions in the store,
     `cutoff_days` days since 1970-01-01, each [n].
     """
     rows = np.asarray(rows, np.int64)

@@ -67,7 +67,7 @@ class Oracle:
         is_outcome = np.isin(self.codes, list(outcome_codes))
 
         def chunk_risk(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return foresee(
+            return kernel.foresee(
                 self._country.world,
                 months.first_days(),
                 stream_seed(self._seed),
