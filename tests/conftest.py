@@ -9,7 +9,7 @@ import yaml
 
 MINIMAL = {
     "name": "tiny",
-    "source": {"kind": "simulated", "patients": 600, "hospitals": 3},
+    "source": {"kind": "simulated", "patients": 1500, "hospitals": 3},
     "cohort": {"landmark": "2020-10-01"},
     "sizes": ["70k"],
     "tasks": ["ckd"],

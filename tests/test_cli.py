@@ -32,7 +32,7 @@ def is_one_clear_line(error: str) -> bool:
     [
         ("pretrain.epoch=3", "pretrain.epoch: unknown key"),
         ("pretrain.epochs=many", "pretrain.epochs"),
-        ("sizes=[10k]", "10k"),
+        ("sizes=[10k]", "10,000 parameters are impossible"),
         ("sizes=[huge]", "'huge' is not a size"),
         ("source={kind: synpuf, path: /no/such/folder}", "/no/such/folder"),
         ("cohort.min_events=100000", "no patient is left"),

@@ -17,6 +17,7 @@ app = App(
     name="claimscale",
     help="Foundation models from medical claims, and the smallest one that is good enough.",
     version=__version__,
+    suppress_keyboard_interrupt=False,
 )
 
 File = Annotated[Path, Parameter(help="The study file (YAML).")]

@@ -124,9 +124,9 @@ class Finetune(Settings):
     patients: Annotated[list[Count | Literal["all"]], Field(min_length=1)] = ["all"]
     arms: Annotated[list[Literal["pretrained", "scratch"]], Field(min_length=1)] = ["pretrained", "scratch"]
     seeds: Annotated[list[int], Field(min_length=1)] = [42, 123, 456]
-    epochs: Count = 10
+    epochs: Count = 5
     batch_tokens: Annotated[int, Field(ge=64)] = 8192
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 2e-3
 
 
 class Task(Settings):

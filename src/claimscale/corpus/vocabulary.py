@@ -23,7 +23,6 @@ from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.study import Study
 
-PAD, CLS, MASK = 0, 1, 2
 SEXES = ("F", "M", "U")
 SPECIAL_CODES = ("[PAD]", "[CLS]", "[MASK]", *(f"SEX//{sex}" for sex in SEXES))
 FIRST_SEX = 3

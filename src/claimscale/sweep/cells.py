@@ -69,7 +69,7 @@ def cells_of(study: Study, labelled: dict[str, int] | None = None) -> list[Cell]
 
 
 def _subsets(study: Study, labelled: int | None) -> list[Patients]:
-    wanted = [
+    wanted: list[Patients] = [
         "all" if labelled is not None and patients != "all" and patients >= labelled else patients
         for patients in study.finetune.patients
     ]

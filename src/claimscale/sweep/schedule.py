@@ -38,6 +38,7 @@ class Sweep:
     running: dict[Future[float], Cell] = field(default_factory=dict)
     fractions: dict[str, float] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
+    shown: float = 0.0
 
     def next_ready(self) -> Cell | None:
         """The longest waiting cell whose needs are done; pretraining before all else, as others need it."""
@@ -54,7 +55,9 @@ class Sweep:
         longest = max((s for cell_id, s in seconds.items() if cell_id not in self.done), default=0.0)
         now = ", ".join(f"{c.id} {self.fractions.get(c.id, 0):.0%}" for c in self.running.values())
         text = f"{len(self.done)} of {len(self.cells)} cells" + (f" · {now}" if now else "")
-        display.update(1 - left / total if total else 1.0, max(left / self.workers, min(left, longest)), text)
+        # Estimates move as cells finish; what was shown as done stays done.
+        self.shown = max(self.shown, 1 - left / total if total else 1.0)
+        display.update(self.shown, max(left / self.workers, min(left, longest)), text)
 
 
 def run_cells(
