@@ -5,7 +5,6 @@ This module assembles; the statistics are in `evaluation`, the words in `answers
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,26 +15,22 @@ import numpy as np
 import claimscale
 from claimscale import runs
 from claimscale.errors import BadInput
-from claimscale.evaluation.gains import pretraining_gains, task_dependence
-from claimscale.evaluation.intervals import Interval, Scores, interval
+from claimscale.evaluation.gains import task_dependence
 from claimscale.evaluation.predictions import (
+    TEST_SPLITS,
     CellResult,
     SplitPredictions,
     aligned_values,
     load_predictions,
 )
-from claimscale.evaluation.saturation import Curve, Verdict, judge
-from claimscale.evaluation.scoring import Model, ModelScores, score_models, score_ranking
+from claimscale.evaluation.saturation import Curve, judge
+from claimscale.evaluation.scoring import Model, score_models, score_ranking
 from claimscale.report import answers
 from claimscale.report.results import plain, write_results
-from claimscale.study import Study, Task, parameter_count
+from claimscale.report.task_entry import TaskScores, bounds, estimate, saturation_entry, task_entry
+from claimscale.study import Study, parameter_count
 
 __all__ = ["CellResult", "summarise"]
-
-RANGES = {"auprc": (0.0, 1.0), "auroc": (0.0, 1.0), "log_loss": (0.0, math.inf)}
-"""What a metric can be at most; bounds of intervals are cut there."""
-
-TaskScores = Mapping[Model, ModelScores]
 
 
 def summarise(
@@ -65,10 +60,8 @@ def summarise(
     for task in study.tasks:
         if (task.name, "held_out") not in predictions:
             raise BadInput(f"{run_directory}: task {task.name} has no predictions for held-out patients")
-    replicates = study.compare.replicates
     scored = {
-        split: score_models(predictions, split, replicates, study.seed)
-        for split in ("held_out", "hospital", "temporal")
+        split: score_models(predictions, split, study.compare.replicates, study.seed) for split in TEST_SPLITS
     }
     curves = {
         task.name: size_curve(study, scored["held_out"][task.name], predictions[task.name, "held_out"])
@@ -79,10 +72,9 @@ def summarise(
     parameters = {entry["name"]: entry["parameters"] for entry in sizes}
     tasks = []
     for task in study.tasks:
-        verdict = verdicts[task.name]
-        entry = _task(task, study, scored, predictions, label_counts.get(task.name, {}), parameters)
+        entry = task_entry(task, study, scored, predictions, label_counts.get(task.name, {}), parameters)
         entry["oracle"] = _oracle(study, task.name, predictions[task.name, "held_out"], oracle or {})
-        entry["saturation"] = _saturation(study, verdict, curves[task.name], sizes)
+        entry["saturation"] = saturation_entry(study, verdicts[task.name], curves[task.name], sizes)
         tasks.append(entry)
     dependence = _dependence(study, curves)
     summary = {
@@ -147,131 +139,6 @@ def _sizes(study: Study, pretraining: Sequence[Mapping[str, Any]]) -> list[dict[
     return entries
 
 
-def _task(
-    task: Task,
-    study: Study,
-    scored: Mapping[str, Mapping[str, TaskScores]],
-    predictions: Mapping[tuple[str, str], SplitPredictions],
-    counts: Mapping[str, Mapping[str, int]],
-    parameters: Mapping[str, int],
-) -> dict[str, Any]:
-    labels = predictions[task.name, "held_out"].labels
-    splits: dict[str, dict[str, Any]] = {split: dict(found) for split, found in counts.items()}
-    for split in scored:
-        if (task.name, split) in predictions:
-            tested = predictions[task.name, split].labels
-            splits[split] = {
-                **splits.get(split, {}),
-                "patients": len(tested),
-                "positives": int(tested.sum()),
-            }
-    for found in splits.values():
-        if found.get("patients"):
-            found["prevalence"] = found["positives"] / found["patients"]
-    results = [
-        _result(model, scores, split, len(predictions[task.name, split].labels), parameters)
-        for split, tasks in scored.items()
-        for model, scores in tasks.get(task.name, {}).items()
-    ]
-    largest = answers.largest_sample(scored["held_out"][task.name])
-    for result in results:
-        if result["split"] != "held_out" or result["requested"] != largest:
-            del result["calibration"]["curve"]
-    return {
-        "name": task.name,
-        "kind": task.kind,
-        "source": task.source,
-        "n_train": counts.get("train", {}).get("patients"),
-        "n_test": len(labels),
-        "positives": int(labels.sum()),
-        "prevalence": float(labels.mean()),
-        "splits": splits,
-        "results": results,
-        "pretraining_gain": _pretraining_gain(study, scored["held_out"][task.name]),
-    }
-
-
-def _result(
-    model: Model, scores: ModelScores, split: str, patients: int, parameters: Mapping[str, int]
-) -> dict[str, Any]:
-    estimates = {metric: _estimate(found, metric) for metric, found in scores.by_metric.items()}
-    return {
-        "arm": model.arm,
-        "size": model.size,
-        "parameters": parameters[model.size] if model.size else None,
-        "split": split,
-        "patients": scores.patients,
-        "requested": model.requested,
-        "seeds": len(scores.by_metric["auprc"].seeds),
-        "n": patients,
-        "positives": scores.by_metric["auprc"].positives,
-        "seconds": scores.seconds,
-        "auprc": estimates["auprc"],
-        "auroc": estimates["auroc"],
-        "log_loss": estimates["log_loss"],
-        "calibration": {
-            **estimates["calibration_slope"],
-            "intercept": estimates["calibration_intercept"],
-            "expected_error": scores.expected_calibration_error,
-            "curve": [dataclasses.asdict(point) for point in scores.curve],
-        },
-    }
-
-
-def _pretraining_gain(study: Study, scores: TaskScores) -> list[dict[str, Any]]:
-    arms: dict[str, dict[tuple[str, int], Scores]] = {"pretrained": {}, "scratch": {}}
-    for model, found in scores.items():
-        if model.size is not None:
-            arms[model.arm][model.size, found.patients] = found.by_metric[study.compare.metric]
-    return [
-        {
-            "size": gain.size,
-            "patients": gain.patients,
-            "metric": study.compare.metric,
-            "difference": gain.gain.estimate,
-            **_bounds(gain.gain),
-            "p": gain.gain.p_differs(),
-            "seeds": gain.gain.seeds,
-        }
-        for gain in pretraining_gains(arms["pretrained"], arms["scratch"])
-    ]
-
-
-def _saturation(
-    study: Study, verdict: Verdict, curve: Curve, sizes: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    hours = {entry["name"]: entry["hours"] for entry in sizes}
-    hours_saved: float | None = 0.0
-    if verdict.smallest_sufficient is not None:
-        largest, sufficient = hours[list(curve.scores)[-1]], hours[verdict.smallest_sufficient]
-        hours_saved = largest - sufficient if None not in (largest, sufficient) else None
-    evidence = [
-        {
-            "smaller": compared.smaller,
-            "larger": compared.larger,
-            "difference": compared.gain.estimate,
-            **_bounds(compared.gain),
-            "upper_95": compared.gain.upper(0.95),
-            "upper_at_level": compared.gain.upper(1 - verdict.level),
-            "margin": compared.margin,
-            "seeds": compared.gain.seeds,
-        }
-        for compared in verdict.evidence
-    ]
-    return {
-        "verdict": verdict.verdict,
-        "smallest_sufficient": verdict.smallest_sufficient,
-        "metric": study.compare.metric,
-        "margin": verdict.margin,
-        "relative_margin": study.compare.margin,
-        "level": verdict.level,
-        "reason": verdict.reason,
-        "positives_needed": verdict.positives_needed,
-        "hours_saved": hours_saved,
-        "evidence": evidence,
-    }
-
-
 def _oracle(
     study: Study, task: str, rows: SplitPredictions, oracle: Mapping[str, Path]
 ) -> dict[str, Any] | None:
@@ -280,7 +147,7 @@ def _oracle(
         return None
     risks = aligned_values(rows, oracle[task], "held_out", "risk")
     found = score_ranking(rows.labels, risks, study.compare.replicates, study.seed)
-    return {metric: _estimate(scores, metric) for metric, scores in found.items()}
+    return {metric: estimate(scores, metric) for metric, scores in found.items()}
 
 
 def _dependence(study: Study, curves: Mapping[str, Curve]) -> dict[str, Any]:
@@ -290,16 +157,4 @@ def _dependence(study: Study, curves: Mapping[str, Curve]) -> dict[str, Any]:
     found = task_dependence(kinds["disease"], kinds["medication"])
     if found is None or math.isnan(found.standard_error):
         return {"estimate": None, "low": None, "high": None, "p": None}
-    return {"estimate": found.estimate, **_bounds(found), "p": found.p_differs()}
-
-
-def _estimate(scores: Scores, metric: str) -> dict[str, float]:
-    found = interval(scores)
-    least, most = RANGES.get(metric, (-math.inf, math.inf))
-    low, high = found.two_sided()
-    return {"estimate": found.estimate, "low": max(low, least), "high": min(high, most)}
-
-
-def _bounds(found: Interval) -> dict[str, float]:
-    low, high = found.two_sided()
-    return {"low": low, "high": high}
+    return {"estimate": found.estimate, **bounds(found), "p": found.p_differs()}

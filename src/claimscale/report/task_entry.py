@@ -1,0 +1,158 @@
+"""One task's entry in the summary: who was tested, every model's results, what the verdict rests on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from claimscale.evaluation.gains import pretraining_gains
+from claimscale.evaluation.intervals import Interval, Scores, interval
+from claimscale.evaluation.predictions import SplitPredictions
+from claimscale.evaluation.saturation import Curve, Verdict
+from claimscale.evaluation.scoring import Model, ModelScores
+from claimscale.report import answers
+from claimscale.study import Study, Task
+
+RANGES = {"auprc": (0.0, 1.0), "auroc": (0.0, 1.0), "log_loss": (0.0, math.inf)}
+"""What a metric can be at most; bounds of intervals are cut there."""
+
+TaskScores = Mapping[Model, ModelScores]
+
+
+def task_entry(
+    task: Task,
+    study: Study,
+    scored: Mapping[str, Mapping[str, TaskScores]],
+    predictions: Mapping[tuple[str, str], SplitPredictions],
+    counts: Mapping[str, Mapping[str, int]],
+    parameters: Mapping[str, int],
+) -> dict[str, Any]:
+    labels = predictions[task.name, "held_out"].labels
+    splits: dict[str, dict[str, Any]] = {split: dict(found) for split, found in counts.items()}
+    for split in scored:
+        if (task.name, split) in predictions:
+            tested = predictions[task.name, split].labels
+            splits[split] = {
+                **splits.get(split, {}),
+                "patients": len(tested),
+                "positives": int(tested.sum()),
+            }
+    for found in splits.values():
+        if found.get("patients"):
+            found["prevalence"] = found["positives"] / found["patients"]
+    results = [
+        _result(model, scores, split, len(predictions[task.name, split].labels), parameters)
+        for split, tasks in scored.items()
+        for model, scores in tasks.get(task.name, {}).items()
+    ]
+    largest = answers.largest_sample(scored["held_out"][task.name])
+    for result in results:
+        if result["split"] != "held_out" or result["requested"] != largest:
+            del result["calibration"]["curve"]
+    return {
+        "name": task.name,
+        "kind": task.kind,
+        "source": task.source,
+        "n_train": counts.get("train", {}).get("patients"),
+        "n_test": len(labels),
+        "positives": int(labels.sum()),
+        "prevalence": float(labels.mean()),
+        "splits": splits,
+        "results": results,
+        "pretraining_gain": _pretraining_gain(study, scored["held_out"][task.name]),
+    }
+
+
+def _result(
+    model: Model, scores: ModelScores, split: str, patients: int, parameters: Mapping[str, int]
+) -> dict[str, Any]:
+    estimates = {metric: estimate(found, metric) for metric, found in scores.by_metric.items()}
+    return {
+        "arm": model.arm,
+        "size": model.size,
+        "parameters": parameters[model.size] if model.size else None,
+        "split": split,
+        "patients": scores.patients,
+        "requested": model.requested,
+        "seeds": len(scores.by_metric["auprc"].seeds),
+        "n": patients,
+        "positives": scores.by_metric["auprc"].positives,
+        "seconds": scores.seconds,
+        "auprc": estimates["auprc"],
+        "auroc": estimates["auroc"],
+        "log_loss": estimates["log_loss"],
+        "calibration": {
+            **estimates["calibration_slope"],
+            "intercept": estimates["calibration_intercept"],
+            "expected_error": scores.expected_calibration_error,
+            "curve": [dataclasses.asdict(point) for point in scores.curve],
+        },
+    }
+
+
+def _pretraining_gain(study: Study, scores: TaskScores) -> list[dict[str, Any]]:
+    arms: dict[str, dict[tuple[str, int], Scores]] = {"pretrained": {}, "scratch": {}}
+    for model, found in scores.items():
+        if model.size is not None:
+            arms[model.arm][model.size, found.patients] = found.by_metric[study.compare.metric]
+    return [
+        {
+            "size": gain.size,
+            "patients": gain.patients,
+            "metric": study.compare.metric,
+            "difference": gain.gain.estimate,
+            **bounds(gain.gain),
+            "p": gain.gain.p_differs(),
+            "seeds": gain.gain.seeds,
+        }
+        for gain in pretraining_gains(arms["pretrained"], arms["scratch"])
+    ]
+
+
+def saturation_entry(
+    study: Study, verdict: Verdict, curve: Curve, sizes: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    hours = {entry["name"]: entry["hours"] for entry in sizes}
+    hours_saved: float | None = 0.0
+    if verdict.smallest_sufficient is not None:
+        largest, sufficient = hours[list(curve.scores)[-1]], hours[verdict.smallest_sufficient]
+        hours_saved = largest - sufficient if None not in (largest, sufficient) else None
+    evidence = [
+        {
+            "smaller": compared.smaller,
+            "larger": compared.larger,
+            "difference": compared.gain.estimate,
+            **bounds(compared.gain),
+            "upper_95": compared.gain.upper(0.95),
+            "upper_at_level": compared.gain.upper(1 - verdict.level),
+            "margin": compared.margin,
+            "seeds": compared.gain.seeds,
+        }
+        for compared in verdict.evidence
+    ]
+    return {
+        "verdict": verdict.verdict,
+        "smallest_sufficient": verdict.smallest_sufficient,
+        "metric": study.compare.metric,
+        "margin": verdict.margin,
+        "relative_margin": study.compare.margin,
+        "level": verdict.level,
+        "reason": verdict.reason,
+        "positives_needed": verdict.positives_needed,
+        "hours_saved": hours_saved,
+        "evidence": evidence,
+    }
+
+
+def estimate(scores: Scores, metric: str) -> dict[str, float]:
+    found = interval(scores)
+    least, most = RANGES.get(metric, (-math.inf, math.inf))
+    low, high = found.two_sided()
+    return {"estimate": found.estimate, "low": max(low, least), "high": min(high, most)}
+
+
+def bounds(found: Interval) -> dict[str, float]:
+    low, high = found.two_sided()
+    return {"low": low, "high": high}
