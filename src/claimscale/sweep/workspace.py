@@ -127,6 +127,7 @@ class Workspace:
             return runs.fingerprint(code=runs.code_digest(*BASELINE_CODE), **everything)
         if cell.kind == "pretrain" or cell.arm == "pretrained":
             everything["cohort"] = runs.manifest_digest(self.run / "cohort")
+            everything["landmark"] = study.cohort.landmark
             everything["pretrain"] = study.pretrain.model_dump(exclude={"seeds", "checkpoint_minutes"})
         if cell.kind == "finetune":
             everything["finetune"] = study.finetune.model_dump(exclude={"seeds", "patients", "arms"})
