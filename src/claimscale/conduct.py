@@ -12,7 +12,7 @@ from claimscale import runs, study_file
 from claimscale.corpus import stages
 from claimscale.errors import BadInput
 from claimscale.progress import Display
-from claimscale.study import Study
+from claimscale.study import SimulatedSource, Study
 from claimscale.sweep.cells import Cell, cells_of
 from claimscale.sweep.estimate import TimeLeft
 from claimscale.sweep.schedule import run_cells
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 CONCLUSION = "conclusion.json"
+SECONDS_PER_SIMULATED_PATIENT = 0.0035
+CONCLUSION_SECONDS = 15.0
+"""First guesses for the progress display: the demonstration on two cores."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,18 @@ def prepare(study: Study, display: Display) -> Workspace:
 
     def report(stage: str, fraction: float) -> None:
         taken = time.monotonic() - started
-        left = taken * (1 - fraction) / fraction if fraction > 0 else None
+        left = taken * (1 - fraction) / fraction if fraction > 0 else _first_guess(study)
         display.update(0.0, left, f"preparing claims: {stage}")
 
     stages.prepare(study, run, report)
     return Workspace(study, run)
+
+
+def _first_guess(study: Study) -> float | None:
+    """Seconds the preparation may take, before anything is known; null where the source does not say."""
+    if isinstance(study.source, SimulatedSource):
+        return SECONDS_PER_SIMULATED_PATIENT * study.source.patients
+    return None
 
 
 def workers_and_threads(study: Study) -> tuple[int, int]:
@@ -142,7 +152,7 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
         return runs.read_json(run_directory / "summary.json")
     from claimscale.report import page, summary as summaries  # charts and statistics are slow to import
 
-    display.update(0.97, None, "comparing sizes")
+    display.update(0.97, CONCLUSION_SECONDS, "comparing sizes")
     labels = runs.read_json(run_directory / "labels" / "labels.json")
     oracle_files = {task.name: run_directory / "oracle" / f"{task.name}.parquet" for task in study.tasks}
     summary = summaries.summarise(
@@ -160,7 +170,7 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
         },
         oracle={task: file for task, file in oracle_files.items() if file.exists()},
     )
-    display.update(0.99, None, "writing the report")
+    display.update(0.99, CONCLUSION_SECONDS / 3, "writing the report")
     page.render(summary, study_file.dump(study), run_directory / REPORT)
     runs.write_json(mark, {"inputs": inputs})
     runs.append_audit(run_directory, "concluded", cells=len(cells))
