@@ -103,6 +103,54 @@ def report(file: File, *, set: Set = ()) -> None:
 
 
 @app.command
+def simulate(
+    out: Path,
+    *,
+    patients: int,
+    hospitals: int = 8,
+    seed: int = 42,
+    format: str = "tables",
+    youngest: int = 0,
+    csv: bool = False,
+    wareki: bool = False,
+    workers: int | None = None,
+) -> None:
+    """Write simulated patients as files of a format that real claims come in.
+
+    They are a test bench: nothing found in them is evidence about real patients.
+
+    Parameters
+    ----------
+    out
+        The folder to make; it appears whole or not at all.
+    patients
+        How many patients.
+    hospitals
+        How many hospitals of the simulated country, 1 to 519.
+    seed
+        Equal seeds give equal bytes.
+    format
+        tables, uke, dpc, omop, meds or events.
+    youngest
+        Leave out patients younger than this in 2021 (a multiple of 5).
+    csv
+        Flat tables as CSV rather than Parquet.
+    wareki
+        Claim files (uke) with dates in Japanese eras.
+    workers
+        Shards worked on at a time; one per core unless told. The bytes do not depend on it.
+    """
+    from claimscale.simulator import population
+    from claimscale.simulator.writers import WriterOptions
+
+    options = WriterOptions(csv=csv, wareki=wareki)
+    population.simulate(
+        out, patients, hospitals, seed, format, youngest=youngest, options=options, workers=workers
+    )
+    print(f"{patients:,} simulated patients of {hospitals} hospitals: {out}")
+
+
+@app.command
 def sizes(vocabulary: int, *targets: str) -> None:
     """Solve model shapes: parameters as close to each target as 2 % for a vocabulary.
 

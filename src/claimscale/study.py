@@ -42,11 +42,21 @@ class Settings(BaseModel):
 
 
 class SimulatedSource(Settings):
-    """Patients of the embedded simulator; their true risks are known."""
+    """Patients of the embedded simulator; their true risks are known.
+
+    `hospitals` of the simulated country's 519 are drawn. `youngest` leaves out those who are younger in 2021.
+    """
 
     kind: Literal["simulated"]
     patients: Count = 6000
-    hospitals: Count = 8
+    hospitals: Annotated[int, Field(gt=0, le=519)] = 8
+    youngest: Annotated[int, Field(ge=0, le=90, multiple_of=5)] = 0
+
+    @model_validator(mode="after")
+    def has_patients_enough(self) -> SimulatedSource:
+        if self.hospitals > self.patients:
+            raise ValueError(f"{self.hospitals} hospitals are more than {self.patients} patients")
+        return self
 
 
 class SynpufSource(Settings):

@@ -27,7 +27,7 @@ def build(study: Study, labels: Path, target: Path) -> None:
     """
     source = study.source
     assert isinstance(source, SimulatedSource)
-    truth = Oracle(source.patients, source.hospitals, study.seed)
+    truth = Oracle(source.patients, source.hospitals, study.seed, source.youngest)
     for task in study.tasks:
         if task.confirm_codes:
             continue

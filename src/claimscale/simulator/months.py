@@ -20,3 +20,12 @@ def year_months() -> list[str]:
     """The months as text: `201704`, `201705`, ..."""
     months = np.arange(EPOCH_MONTH, EPOCH_MONTH + MONTHS).astype("datetime64[M]")
     return [str(month).replace("-", "") for month in months]
+
+
+def month_number(year_month: str) -> int:
+    """The number of a month written `2020-04`; negative before April 2017.
+
+    >>> month_number("2017-04"), month_number("2020-04")
+    (0, 36)
+    """
+    return int(np.datetime64(year_month, "M").astype(int)) - EPOCH_MONTH

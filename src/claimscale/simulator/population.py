@@ -1,22 +1,27 @@
-"""Simulated patients written as event shards, one range of patients at a time."""
+"""Simulated patients as tables of events, and as files in every format that real claims come in."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder
-from claimscale.simulator import months, world
-from claimscale.simulator.kernel import live_all
+from claimscale.simulator import hospitals as country_hospitals, months, world
+from claimscale.simulator.kernel.histories import live_all
 from claimscale.simulator.world import SEXES, Country
+from claimscale.simulator.writers import WRITERS, WriterOptions
 
 MICROSECONDS_PER_DAY = 86_400_000_000
+SHARD_PATIENTS = 5_000
+"""Patients in memory per worker: about 1.5 million events."""
 
 SCHEMA = pa.schema(
     {
@@ -32,35 +37,82 @@ SCHEMA = pa.schema(
 )
 
 
-def simulate(folder: Path, patients: int, hospitals: int, seed: int, shard_patients: int = 5_000) -> None:
-    """Write the events of patients 1 to `patients` as `folder/000000.parquet` and on.
+def simulate(
+    folder: Path,
+    patients: int,
+    hospitals: int,
+    seed: int,
+    kind: str = "events",
+    *,
+    youngest: int = 0,
+    options: WriterOptions | None = None,
+    workers: int | None = None,
+    shard_patients: int = SHARD_PATIENTS,
+) -> None:
+    """Write patients 1 to `patients` below `folder`, in the format `kind` (see `writers.WRITERS`).
 
-    Rows are sorted by subject, time and code. A shard appears whole or not at all, and memory holds one
-    shard. The rows do not depend on `shard_patients`. Diagnoses are dated to the first of their month, drugs
-    and tests to the day of the visit; all become available on the last day of the month.
-    Raises BadInput for numbers that are not positive and for a folder that cannot be written.
+    The folder appears whole or not at all. The bytes do not depend on `workers` (one per core unless told),
+    and memory holds one shard per worker.
+    Raises BadInput for impossible numbers, an unknown format, a folder that is not empty or cannot be written.
     """
     if patients < 1:
-        raise BadInput(f"source.patients: {patients} is not a positive number of patients")
-    country = world.build(hospitals, seed)
-    make_folder(folder)
-    for shard, first in enumerate(range(1, patients + 1, shard_patients)):
-        table = events(country, seed, first, min(shard_patients, patients + 1 - first))
-        file = folder / f"{shard:06d}.parquet"
-        partial = file.with_name(file.name + ".partial")
+        raise BadInput(f"patients: {patients} is not a positive number of patients")
+    if hospitals > patients:
+        raise BadInput(f"hospitals: {hospitals} hospitals are more than {patients} patients")
+    if kind not in WRITERS:
+        raise BadInput(f"format: {kind!r} is none of {', '.join(WRITERS)}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"{folder}: exists already and is not an empty folder")
+    country = world.build(hospitals, seed, youngest)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    make_folder(partial)
+    try:
+        writer = WRITERS[kind](partial, country.codes, options or WriterOptions())
+
+        def write_shard(shard: int) -> None:
+            first = 1 + shard * shard_patients
+            count = min(shard_patients, patients + 1 - first)
+            writer.write(events(country, seed, first, count), shard)
+
+        _for_each(write_shard, -(-patients // shard_patients), workers or os.cpu_count() or 1)
+        writer.finish()
+        partial.replace(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise BadInput(f"{folder}: cannot be written ({error.strerror or error})") from None
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _for_each(work, count: int, workers: int) -> None:
+    """Call `work` with 0, 1, ... in threads; the first error stops the rest."""
+    with ThreadPoolExecutor(workers) as pool:
         try:
-            pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
-            partial.replace(file)
-        except OSError as error:
-            raise BadInput(f"{file}: cannot be written ({error.strerror})") from None
+            running = set()
+            for number in range(count):
+                if len(running) == workers:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+                running.add(pool.submit(work, number))
+            for future in running:
+                future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def events(country: Country, seed: int, first_patient: int, patients: int) -> pa.Table:
-    """The events of consecutive patients, sorted by subject, time and code, with the columns of SCHEMA."""
+    """The events of consecutive patients with the columns of SCHEMA, sorted by subject, time and code.
+
+    Diagnoses are dated to the first of their month, drugs and tests to their day; all become available on the
+    last day of the month.
+    """
     first_days = months.first_days()
     people, log = live_all(country.world, first_days, stream_seed(seed), first_patient, patients)
     birth_day, sex, hospital, rows = people.T
-    month, day, code, suspected = log.T
+    month, day, code, suspected, setting = log.T
     # Three kinds of events that nobody claims stand behind the country's codes; death is already logged.
     names = [*country.codes, DEATH, BIRTH, *(SEX_PREFIX + sex for sex in SEXES)]
     birth_code = len(country.codes) + 1
@@ -69,22 +121,24 @@ def events(country: Country, seed: int, first_patient: int, patients: int) -> pa
     day = np.concatenate([birth_day, birth_day, day])
     code = np.concatenate([np.full(patients, birth_code), birth_code + 1 + sex, code])
     available = np.concatenate([birth_day, birth_day, first_days[month + 1] - 1])
-    month = np.concatenate([np.full(2 * patients, -1), month])
-    suspected = np.concatenate([np.zeros(2 * patients, np.int32), suspected])
+    nothing = np.zeros(2 * patients, np.int32)
+    visit = np.concatenate([nothing - 1, 2 * month + setting])
+    suspected = np.concatenate([nothing, suspected])
 
-    order = np.lexsort((suspected, code, day, owner))
-    owner, day, code, available, month = (values[order] for values in (owner, day, code, available, month))
-    is_claimed = month >= 0
+    order = _sorted_order(owner, day, code, suspected)
+    owner, day, code, available, visit = (values[order] for values in (owner, day, code, available, visit))
     subject = pa.array(owner + first_patient)
-    hospitals = [f"H{number + 1:02d}" for number in range(country.world.hospital_cumulative.size)]
+    hospital_names = country_hospitals.names(country.hospitals.numbers)
+    visits = [f"{month}{suffix}" for month in months.year_months() for suffix in ("", "-1")]
+    is_visit = (visit >= 0) & (code < len(country.codes))
     columns = [
         subject,
         _timestamps(day),
         _look_up(names, code),
         pa.nulls(owner.size, pa.float32()),
-        _look_up(hospitals, hospital[owner], is_claimed),
+        _look_up(hospital_names, hospital[owner], visit >= 0),
         pc.binary_join_element_wise(  # type: ignore[attr-defined]  # made at run time, unknown to pyright
-            subject.cast(pa.string()), _look_up(months.year_months(), month, is_claimed), "-"
+            subject.cast(pa.string()), _look_up(visits, visit, is_visit), "-"
         ),
         _timestamps(available),
         pa.array(suspected[order].astype(bool)),
@@ -95,6 +149,15 @@ def events(country: Country, seed: int, first_patient: int, patients: int) -> pa
 def stream_seed(seed: int) -> np.uint64:
     """Any integer as the 64 bits that the kernel's generator starts from."""
     return np.uint64(seed % 2**64)
+
+
+def _sorted_order(owner: np.ndarray, day: np.ndarray, code: np.ndarray, suspected: np.ndarray) -> np.ndarray:
+    """Order by owner, day, code, suspected: one sort of a number that holds all four."""
+    days = day.astype(np.int64) - day.min()
+    key = owner.astype(np.int64)
+    for values in (days, code.astype(np.int64), suspected.astype(np.int64)):
+        key = key * (int(values.max()) + 1) + values
+    return np.argsort(key, kind="stable")
 
 
 def _timestamps(days: np.ndarray) -> pa.Array:

@@ -13,21 +13,22 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from claimscale.errors import BadInput
-from claimscale.simulator import kernel, months, world
+from claimscale.simulator import months, world
+from claimscale.simulator.kernel.histories import foresee, states_at
 from claimscale.simulator.population import stream_seed
 
 
 class Oracle:
-    """True risks in the country that `population.simulate(..., patients, hospitals, seed)` writes.
+    """True risks of the patients that `population.simulate` writes for the same arguments.
 
     Attributes:
         codes: every code of the country (`SYSTEM//CODE`).
     """
 
-    def __init__(self, patients: int, hospitals: int, seed: int) -> None:
+    def __init__(self, patients: int, hospitals: int, seed: int, youngest: int = 0) -> None:
         self._patients = patients
         self._seed = seed
-        self._country = world.build(hospitals, seed)
+        self._country = world.build(hospitals, seed, youngest)
         self.codes = self._country.codes
 
     def risk(
@@ -65,9 +66,10 @@ class Oracle:
         if np.any((subjects < 1) | (subjects > self._patients)):
             raise BadInput(f"oracle: subject ids must lie between 1 and {self._patients}")
         is_outcome = np.isin(self.codes, list(outcome_codes))
+        is_written = is_outcome[self._country.world.spelling].any(axis=0)
 
         def chunk_risk(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return kernel.foresee(
+            return foresee(
                 self._country.world,
                 months.first_days(),
                 stream_seed(self._seed),
@@ -75,7 +77,8 @@ class Oracle:
                 np.asarray(prediction_days, np.int64)[rows],
                 landmark_day,
                 is_outcome,
-                _writers(self._country.world, is_outcome),
+                _writers(self._country.world, is_written),
+                bool(is_written[self._country.world.everyday_codes].any()),
                 gap_days,
                 horizon_days,
                 0 if confirm_days is None else confirm_days,
@@ -88,6 +91,18 @@ class Oracle:
             chunks = list(pool.map(chunk_risk, np.array_split(np.arange(subjects.size), threads)))
         risks, errors = zip(*chunks, strict=True)
         return np.concatenate(risks), np.concatenate(errors)
+
+
+def prevalent(
+    patients: int, hospitals: int, seed: int, condition: str, month: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Who has the condition, and who is alive and in sight, at the end of a month (0 is April 2017).
+
+    Returns two bool arrays [patients], in the order of subject ids 1, 2, ...
+    """
+    country = world.build(hospitals, seed)
+    has, in_sight = states_at(country.world, months.first_days(), stream_seed(seed), patients, month)
+    return has[:, country.conditions.index(condition)], in_sight
 
 
 def _writers(country: world.World, is_outcome: np.ndarray) -> np.ndarray:

@@ -1,87 +1,61 @@
-"""The simulated country as flat arrays: conditions and codes, and the habits of its hospitals.
+"""The simulated country as flat arrays for the kernel.
 
-`conditions.yaml` is written for people; the kernel needs arrays. Lists of unequal length become one
-flat array and its offsets: the diagnoses of condition c are `diagnosis_codes[offsets[c]:offsets[c + 1]]`.
+`country/` and `practice.yaml` are written for people; the kernel needs arrays. Lists of unequal length become
+one flat array and its offsets: the diagnoses of condition c are `diagnosis_codes[offsets[c]:offsets[c + 1]]`.
 """
 
 from __future__ import annotations
 
-import importlib.resources
-from typing import Annotated, NamedTuple
+import functools
+from typing import NamedTuple
 
 import numpy as np
-import yaml
-from pydantic import Field
 
-from claimscale.errors import BadInput
-from claimscale.study import Settings
+from claimscale.simulator import description as descriptions
+from claimscale.simulator.description import AGES, Condition, Description
+from claimscale.simulator.hospitals import Hospitals, cumulative, draw, everyday_habits, preferences, zipf
+from claimscale.simulator.months import MONTHS, month_number
 
-AGES = 111
-"""Ages in whole years, 0 to 110."""
 SEXES = ("M", "F")
+ADMISSION, DISCHARGE = "VISIT//ADMISSION", "VISIT//DISCHARGE"
+FIRST_VISIT, REFERRAL = "KUBUN//A000", "KUBUN//B009"
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-
-# Patients from 50 in outpatient care of hospitals with 200 beds or more, in percent of all ages,
-# by 5-year band (50-54 ... 85-89, 90 and over): NDB Open Data no. 9, A002, fiscal year 2022.
+# Outpatients of hospitals with 200 beds or more, in percent of all, by 5-year band from 0-4 to 90 and over:
+# NDB Open Data no. 9, A002, fiscal year 2022.
 PATIENTS_BY_AGE = {
-    "M": (2.8, 3.1, 3.6, 4.3, 6.1, 5.7, 4.5, 2.6, 1.1),
-    "F": (3.9, 3.6, 3.6, 4.1, 5.8, 5.6, 4.7, 3.2, 1.9),
+    "M": (1.7, 1.5, 1.4, 1.1, 0.8, 0.8, 0.9, 1.2, 1.5, 2.2, 2.8, 3.1, 3.6, 4.3, 6.1, 5.7, 4.5, 2.6, 1.1),
+    "F": (1.4, 1.1, 1.1, 1.0, 1.1, 1.4, 1.7, 2.1, 2.5, 3.3, 3.9, 3.6, 3.6, 4.1, 5.8, 5.6, 4.7, 3.2, 1.9),
 }
-YOUNGEST = 50
+BAND_YEARS = 5
 
-HABIT_CONCENTRATION = 2.5
-"""Small: hospitals differ much in the synonyms and drugs they prefer. Large: all follow the nation."""
+ALWAYS = -(10**6)
+"""The month from which on what is not new has been there."""
 
-
-class Incidence(Settings):
-    at_70: Annotated[float, Field(gt=0)]
-    per_decade: Annotated[float, Field(gt=0)]
-    women: Annotated[float, Field(ge=0)]
-    from_age: Annotated[int, Field(ge=0, lt=AGES)]
-
-
-class Condition(Settings):
-    """One disease or stage; see the head of `conditions.yaml`."""
-
-    incidence: Incidence
-    causes: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] = Field(default_factory=dict)
-    lasts: Annotated[float, Field(ge=1)] | None = None
-    diagnoses: Annotated[list[str], Field(min_length=1)]
-    coding: Probability = 0.5
-    drugs: list[Annotated[list[str], Field(min_length=1)]] = Field(default_factory=list)
-    treated: Probability = 0.0
-    escalates: Annotated[float, Field(ge=0)] = 0.0
-    tests: dict[str, Probability] = Field(default_factory=dict)
-    care: float = 0.0
-    mortality: float = 0.0
-
-
-class Everyday(Settings):
-    diagnoses: list[str]
-    drugs: list[str]
-    tests: list[str]
-
-
-class Description(Settings):
-    conditions: dict[str, Condition]
-    rule_outs: dict[str, list[str]]
-    everyday: Everyday
-    visits: Annotated[list[str], Field(min_length=1)]
+EVERYDAY_EXPONENT = 1.3
+"""The long tail: the code of rank r is used as often as 1 / r ** 1.3."""
 
 
 class World(NamedTuple):
-    """All the kernel knows. C conditions, K codes, L treatment lines, H hospitals; cumulative
-    preferences run from above 0 to 1 within each group (a condition's synonyms, a line's drugs)."""
+    """All the kernel knows. C conditions, K codes, L treatment lines, H hospitals, B age bands, R revisions;
+    cumulative preferences run from above 0 to 1 within each group (a condition's synonyms, a line's drugs)."""
 
     hazard: np.ndarray  # float64 [2, AGES, C], monthly, before causes
+    focus: np.ndarray  # float64 [H, C], how many of the condition's patients the hospital draws
+    season: np.ndarray  # float64 [12, C], from January
+    undisturbed: np.ndarray  # float64 [H, 2, AGES, 12], sum of the hazards of those that are always possible:
+    is_undisturbed: np.ndarray  # bool [C], neither a later stage nor new to the world
+    stage_of: np.ndarray  # int32 [C], the condition whose stage it is, or -1
+    appears: np.ndarray  # int32 [C], first month of conditions that are new to the world
+    new_conditions: np.ndarray  # int32, those conditions
     effect_offsets: np.ndarray  # int32 [C + 1]: condition -> its effects on others
     effect_targets: np.ndarray  # int32, conditions
-    effect_weights: np.ndarray  # float64, log hazard ratios
-    effect_delays: np.ndarray  # float64, months until the weight is full, at least 1
-    recovery: np.ndarray  # float64 [C], chance per month that an episode ends; 0 if chronic
+    effect_weights: np.ndarray  # float64, log hazard ratios in full
+    effect_ratios: np.ndarray  # float64, hazard ratios in full
+    effect_delays: np.ndarray  # float64, months until the ratio is full, at least 1
+    recovery: np.ndarray  # float64 [C], rate per month at which an episode ends; 0 if chronic
     care: np.ndarray  # float64 [C]
     mortality: np.ndarray  # float64 [C]
+    admits: np.ndarray  # float64 [C], stays per month with contact
     coding: np.ndarray  # float64 [C]
     diagnosis_offsets: np.ndarray  # int32 [C + 1]
     diagnosis_codes: np.ndarray  # int32
@@ -91,6 +65,9 @@ class World(NamedTuple):
     line_offsets: np.ndarray  # int32 [C + 1]: condition -> lines
     drug_offsets: np.ndarray  # int32 [L + 1]: line -> drugs
     drug_codes: np.ndarray  # int32
+    launched: np.ndarray  # int32, per drug of a line: first month on the market
+    contraindication_offsets: np.ndarray  # int32, per drug of a line
+    contraindications: np.ndarray  # int32, conditions
     formulary: np.ndarray  # float64 [H, drugs], cumulative
     test_offsets: np.ndarray  # int32 [C + 1]
     test_codes: np.ndarray  # int32
@@ -98,13 +75,21 @@ class World(NamedTuple):
     rule_out_offsets: np.ndarray  # int32 [K + 1]: test -> suspected diagnoses
     rule_out_codes: np.ndarray  # int32
     everyday_codes: np.ndarray  # int32
-    everyday_cumulative: np.ndarray  # float64
+    everyday_habits: np.ndarray  # float64 [H, everyday codes], cumulative
     visit_codes: np.ndarray  # int32
     visit_cumulative: np.ndarray  # float64
+    stay_codes: np.ndarray  # int32
+    stay_cumulative: np.ndarray  # float64
+    admission: int  # codes with a meaning of their own
+    discharge: int
+    first_visit: int
+    referral: int
     is_diagnosis: np.ndarray  # bool [K]
+    spelling: np.ndarray  # int32 [R + 1, K]: how a code is written after each revision
+    spelling_of_month: np.ndarray  # int32 [MONTHS], row of `spelling`
     hospital_cumulative: np.ndarray  # float64 [H]
-    birth_cumulative: np.ndarray  # float64 [2 * bands], men's bands then women's
-    youngest: int  # first age of the first band
+    band_ages: np.ndarray  # int32 [B], first age of each band
+    band_cumulative: np.ndarray  # float64 [2 B], men's bands then women's
 
 
 class Country(NamedTuple):
@@ -113,90 +98,52 @@ class Country(NamedTuple):
     world: World
     conditions: list[str]
     codes: list[str]
+    hospitals: Hospitals
 
 
-def build(hospitals: int, seed: int) -> Country:
-    """The country with this many hospitals, whose sizes and habits follow from the seed.
+def build(hospitals: int, seed: int, youngest: int = 0) -> Country:
+    """The country with this many of its hospitals, drawn by the seed.
 
-    Raises BadInput if there is no hospital.
+    `youngest` leaves out the age bands below it: patients are at least so old in the middle of 2021.
+    Raises BadInput unless there are 1 to 519 hospitals.
     """
-    if hospitals < 1:
-        raise BadInput(f"source.hospitals: {hospitals} is not a positive number of hospitals")
-    description = _describe()
+    description = _description()
+    departments = sorted(set(description.departments.values()))
+    drawn = draw(hospitals, seed, len(departments))
     conditions = list(description.conditions.values())
     codes = _all_codes(description)
-    index = {code: position for position, code in enumerate(codes)}
-    names = {name: position for position, name in enumerate(description.conditions)}
-    effects: list[list[tuple[int, float, float]]] = [[] for _ in conditions]
-    for target, condition in enumerate(conditions):
-        for parent, (weight, years) in condition.causes.items():
-            effects[names[parent]].append((target, weight, max(12 * years, 1.0)))
-    diagnoses = [[index[f"ICD10//{code}"] for code in condition.diagnoses] for condition in conditions]
-    lines = [[index[f"ATC//{code}"] for code in line] for condition in conditions for line in condition.drugs]
-    tests = [[index[f"KUBUN//{code}"] for code in condition.tests] for condition in conditions]
-    rule_outs = [
-        [index[f"ICD10//{code}"] for code in description.rule_outs.get(code.removeprefix("KUBUN//"), [])]
-        for code in codes
-    ]
-    everyday = [index[code] for code in _everyday_codes(description.everyday)]
-    visits = [index[f"KUBUN//{code}"] for code in description.visits]
-    random = np.random.default_rng([seed, hospitals])
-    world = World(
-        hazard=np.stack([_hazards(conditions, sex) for sex in SEXES]),
-        effect_offsets=_offsets(effects),
-        effect_targets=np.array([effect[0] for group in effects for effect in group], np.int32),
-        effect_weights=np.array([effect[1] for group in effects for effect in group]),
-        effect_delays=np.array([effect[2] for group in effects for effect in group]),
-        recovery=np.array([1 / condition.lasts if condition.lasts else 0.0 for condition in conditions]),
-        care=np.array([condition.care for condition in conditions]),
-        mortality=np.array([condition.mortality for condition in conditions]),
-        coding=np.array([condition.coding for condition in conditions]),
-        diagnosis_offsets=_offsets(diagnoses),
-        diagnosis_codes=_flat(diagnoses),
-        habits=_preferences(diagnoses, hospitals, random),
-        treated=np.array([condition.treated for condition in conditions]),
-        escalation=np.array([condition.escalates / 12 for condition in conditions]),
-        line_offsets=_offsets([condition.drugs for condition in conditions]),
-        drug_offsets=_offsets(lines),
-        drug_codes=_flat(lines),
-        formulary=_preferences(lines, hospitals, random),
-        test_offsets=_offsets(tests),
-        test_codes=_flat(tests),
-        test_chances=np.array([chance for condition in conditions for chance in condition.tests.values()]),
-        rule_out_offsets=_offsets(rule_outs),
-        rule_out_codes=_flat(rule_outs),
-        everyday_codes=np.array(everyday, np.int32),
-        everyday_cumulative=_cumulative(_zipf(len(everyday))),
-        visit_codes=np.array(visits, np.int32),
-        visit_cumulative=_cumulative(_zipf(len(visits))),
-        is_diagnosis=np.array([code.startswith("ICD10//") for code in codes]),
-        hospital_cumulative=_cumulative(_zipf(hospitals) ** 1.2),
-        birth_cumulative=_cumulative(np.array(PATIENTS_BY_AGE["M"] + PATIENTS_BY_AGE["F"])),
-        youngest=YOUNGEST,
-    )
-    return Country(world, list(description.conditions), codes)
+    parts = {
+        **_diseases(description, drawn, departments),
+        **_care(conditions, codes, drawn, description),
+        **_everyday(description, codes, drawn),
+        **_spellings(description, codes),
+        **_patients(drawn, youngest),
+    }
+    return Country(World(**parts), list(description.conditions), codes, drawn)
 
 
-def _describe() -> Description:
-    text = importlib.resources.files("claimscale.simulator").joinpath("conditions.yaml").read_text("utf-8")
-    return Description.model_validate(yaml.safe_load(text))
+@functools.cache
+def _description() -> Description:
+    return descriptions.read()
 
 
 def _all_codes(description: Description) -> list[str]:
-    """Every code of the country, sorted: the order must not depend on that of the file."""
-    conditions = description.conditions.values()
+    """Every code of the country, sorted: the order must not depend on that of the files."""
+    conditions, practice = description.conditions.values(), description.practice
     diagnoses = {code for condition in conditions for code in condition.diagnoses}
-    diagnoses |= {code for group in description.rule_outs.values() for code in group}
+    diagnoses |= {code for group in practice.rule_outs.values() for code in group}
     drugs = {code for condition in conditions for line in condition.drugs for code in line}
-    tests = {code for condition in conditions for code in condition.tests}
-    tests |= set(description.visits) | set(description.rule_outs)
+    fees = {code for condition in conditions for code in condition.tests}
+    fees |= set(practice.visits) | set(practice.stays) | set(practice.rule_outs)
     codes = {f"ICD10//{code}" for code in diagnoses} | {f"ATC//{code}" for code in drugs}
-    codes |= {f"KUBUN//{code}" for code in tests} | set(_everyday_codes(description.everyday))
-    return sorted(codes)
+    codes |= {f"KUBUN//{code}" for code in fees} | set(_everyday_codes(description))
+    codes |= {code for pairs in practice.revisions.values() for pair in pairs.items() for code in pair}
+    return sorted(codes | {ADMISSION, DISCHARGE, FIRST_VISIT, REFERRAL})
 
 
-def _everyday_codes(everyday: Everyday) -> list[str]:
+def _everyday_codes(description: Description) -> list[str]:
     """Diagnoses, drugs and tests in turn, so that each kind has frequent and rare codes."""
+    everyday = description.practice.everyday
     kinds = {"ICD10": everyday.diagnoses, "ATC": everyday.drugs, "KUBUN": everyday.tests}
     ranked = [
         (rank / len(codes), f"{system}//{code}")
@@ -206,35 +153,145 @@ def _everyday_codes(everyday: Everyday) -> list[str]:
     return [code for _, code in sorted(ranked)]
 
 
+def _diseases(description: Description, drawn: Hospitals, departments: list[str]) -> dict[str, np.ndarray]:
+    """Hazards and how conditions act on each other."""
+    conditions = list(description.conditions.values())
+    position = {name: number for number, name in enumerate(description.conditions)}
+    effects: list[list[tuple[int, float, float]]] = [[] for _ in conditions]
+    for target, (name, condition) in enumerate(description.conditions.items()):
+        causes = {**condition.causes}
+        if condition.stage_of:  # the earlier stage makes the later one possible, whatever else it does to it
+            causes.setdefault(condition.stage_of, [0.0, 0.0])
+        for parent, (weight, years) in causes.items():
+            effects[position[parent]].append((target, weight, max(12 * years, 1.0)))
+    hazard = np.stack([_hazards(conditions, sex) for sex in SEXES])
+    column = [departments.index(description.departments[name]) for name in description.conditions]
+    focus = drawn.departments[:, column]
+    season = np.ones((12, len(conditions)))
+    for number, condition in enumerate(conditions):
+        if condition.season:
+            peak, strength = condition.season
+            season[:, number] += strength * np.cos(2 * np.pi * (np.arange(1, 13) - peak) / 12)
+    stage_of = np.array([position[c.stage_of] if c.stage_of else -1 for c in conditions], np.int32)
+    appears = np.array([month_number(c.appears) if c.appears else ALWAYS for c in conditions], np.int32)
+    is_undisturbed = (stage_of < 0) & (appears == ALWAYS)
+    return {
+        "hazard": hazard,
+        "focus": focus,
+        "season": season,
+        "undisturbed": np.einsum("sac,hc,mc->hsam", hazard * is_undisturbed, focus, season, optimize=True),
+        "is_undisturbed": is_undisturbed,
+        "stage_of": stage_of,
+        "appears": appears,
+        "new_conditions": np.flatnonzero(appears != ALWAYS).astype(np.int32),
+        "effect_offsets": _offsets(effects),
+        "effect_targets": np.array([effect[0] for group in effects for effect in group], np.int32),
+        "effect_weights": np.array([effect[1] for group in effects for effect in group]),
+        "effect_ratios": np.exp([effect[1] for group in effects for effect in group]),
+        "effect_delays": np.array([effect[2] for group in effects for effect in group]),
+        "recovery": np.array([1 / condition.lasts if condition.lasts else 0.0 for condition in conditions]),
+        "care": np.array([condition.care for condition in conditions]),
+        "mortality": np.array([condition.mortality for condition in conditions]),
+        "admits": np.array([condition.admits for condition in conditions]),
+    }
+
+
 def _hazards(conditions: list[Condition], sex: str) -> np.ndarray:
     """Monthly hazards before causes, [AGES, C]; incidence no longer grows after 90."""
     ages = np.arange(AGES)[:, None]
     incidences = [condition.incidence for condition in conditions]
-    yearly = np.array([incidence.at_70 for incidence in incidences]) * np.array(
-        [incidence.per_decade for incidence in incidences]
-    ) ** ((np.minimum(ages, 90) - 70) / 10)
-    yearly = np.where(ages >= [incidence.from_age for incidence in incidences], yearly, 0.0)
-    return yearly / 12 * (np.array([incidence.women for incidence in incidences]) if sex == "F" else 1.0)
+    at_70 = np.array([i.at_70 * (i.women if sex == "F" else i.men) for i in incidences])
+    yearly = at_70 * np.array([i.per_decade for i in incidences]) ** ((np.minimum(ages, 90) - 70) / 10)
+    is_age = (ages >= [i.from_age for i in incidences]) & (ages <= [i.until_age for i in incidences])
+    return np.where(is_age, yearly, 0.0) / 12
 
 
-def _preferences(groups: list[list[int]], hospitals: int, random: np.random.Generator) -> np.ndarray:
-    """How each hospital chooses within each group: cumulative, [H, all members]. Dirichlet around 1/rank."""
-    national = [_zipf(len(group)) for group in groups]
-    habits = [
-        [_cumulative(random.dirichlet(HABIT_CONCENTRATION * share / share.sum())) for share in national]
-        for _ in range(hospitals)
+def _care(
+    conditions: list[Condition], codes: list[str], drawn: Hospitals, description: Description
+) -> dict[str, np.ndarray]:
+    """How each condition is coded, treated and examined."""
+    index = {code: number for number, code in enumerate(codes)}
+    names = list(description.conditions)
+    forbidden = description.practice.contraindicated
+    diagnoses = [[index[f"ICD10//{code}"] for code in condition.diagnoses] for condition in conditions]
+    line_drugs = [line for condition in conditions for line in condition.drugs]
+    lines = [[index[f"ATC//{drug}"] for drug in line] for line in line_drugs]
+    tests = [[index[f"KUBUN//{code}"] for code in condition.tests] for condition in conditions]
+    drugs = [drug for line in line_drugs for drug in line]
+    launches = [description.launch_month(drug) for drug in drugs]
+    contraindications = [
+        sorted({names.index(name) for prefix in forbidden if drug.startswith(prefix) for name in forbidden[prefix]})
+        for drug in drugs
     ]
-    return np.array([np.concatenate(hospital) for hospital in habits])
+    return {
+        "coding": np.array([condition.coding for condition in conditions]),
+        "diagnosis_offsets": _offsets(diagnoses),
+        "diagnosis_codes": _flat(diagnoses),
+        "habits": preferences(diagnoses, drawn.numbers),
+        "treated": np.array([condition.treated for condition in conditions]),
+        "escalation": np.array([condition.escalates / 12 for condition in conditions]),
+        "line_offsets": _offsets([condition.drugs for condition in conditions]),
+        "drug_offsets": _offsets(lines),
+        "drug_codes": _flat(lines),
+        "launched": np.array([ALWAYS if month is None else month for month in launches], np.int32),
+        "contraindication_offsets": _offsets(contraindications),
+        "contraindications": _flat(contraindications),
+        "formulary": preferences(lines, drawn.numbers),
+        "test_offsets": _offsets(tests),
+        "test_codes": _flat(tests),
+        "test_chances": np.array([chance for condition in conditions for chance in condition.tests.values()]),
+    }
 
 
-def _zipf(count: int) -> np.ndarray:
-    return 1 / np.arange(1, count + 1)
+def _everyday(description: Description, codes: list[str], drawn: Hospitals) -> dict[str, np.ndarray | int]:
+    """Codes that belong to no condition: rule-outs, the long tail, fees."""
+    index = {code: number for number, code in enumerate(codes)}
+    practice = description.practice
+    rule_outs = [
+        [index[f"ICD10//{code}"] for code in practice.rule_outs.get(code.removeprefix("KUBUN//"), [])]
+        for code in codes
+    ]
+    everyday = [index[code] for code in _everyday_codes(description)]
+    return {
+        "rule_out_offsets": _offsets(rule_outs),
+        "rule_out_codes": _flat(rule_outs),
+        "everyday_codes": np.array(everyday, np.int32),
+        "everyday_habits": everyday_habits(len(everyday), drawn.numbers, EVERYDAY_EXPONENT),
+        "visit_codes": np.array([index[f"KUBUN//{code}"] for code in practice.visits], np.int32),
+        "visit_cumulative": cumulative(zipf(len(practice.visits))),
+        "stay_codes": np.array([index[f"KUBUN//{code}"] for code in practice.stays], np.int32),
+        "stay_cumulative": cumulative(zipf(len(practice.stays))),
+        "admission": index[ADMISSION],
+        "discharge": index[DISCHARGE],
+        "first_visit": index[FIRST_VISIT],
+        "referral": index[REFERRAL],
+        "is_diagnosis": np.array([code.startswith("ICD10//") for code in codes]),
+    }
 
 
-def _cumulative(weights: np.ndarray) -> np.ndarray:
-    cumulative = np.cumsum(weights) / np.sum(weights)
-    cumulative[-1] = 1.0  # a draw below 1 must always find its place
-    return cumulative
+def _spellings(description: Description, codes: list[str]) -> dict[str, np.ndarray]:
+    """What each revision makes of each code; a code may be replaced more than once."""
+    index = {code: number for number, code in enumerate(codes)}
+    spelling = [np.arange(len(codes), dtype=np.int32)]
+    of_month = np.zeros(MONTHS, np.int32)
+    for year_month, replaced in sorted(description.practice.revisions.items()):
+        renamed = np.arange(len(codes), dtype=np.int32)
+        for old, new in replaced.items():
+            renamed[index[old]] = index[new]
+        spelling.append(renamed[spelling[-1]])
+        of_month[max(month_number(year_month), 0) :] = len(spelling) - 1
+    return {"spelling": np.array(spelling), "spelling_of_month": of_month}
+
+
+def _patients(drawn: Hospitals, youngest: int) -> dict[str, np.ndarray]:
+    ages = np.arange(len(PATIENTS_BY_AGE["M"]), dtype=np.int32) * BAND_YEARS
+    is_kept = ages >= youngest
+    shares = np.concatenate([np.array(PATIENTS_BY_AGE[sex])[is_kept] for sex in SEXES])
+    return {
+        "hospital_cumulative": cumulative(drawn.sizes),
+        "band_ages": ages[is_kept],
+        "band_cumulative": cumulative(shares),
+    }
 
 
 def _offsets(groups: list) -> np.ndarray:

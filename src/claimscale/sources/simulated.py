@@ -20,5 +20,5 @@ def read(source: SimulatedSource, seed: int, engine: Engine, scratch: Path) -> i
     """
     folder = scratch / "simulated"
     shutil.rmtree(folder, ignore_errors=True)  # a stopped run may have left shards of another simulation
-    population.simulate(folder, source.patients, source.hospitals, seed)
-    return engine.read_parquet(folder / "*.parquet")
+    population.simulate(folder, source.patients, source.hospitals, seed, youngest=source.youngest)
+    return engine.read_parquet(folder / "events" / "*.parquet")

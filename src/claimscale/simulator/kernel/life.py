@@ -1,0 +1,352 @@
+"""What happens to a patient, month by month: diseases begin, grow worse and end; treatment; death.
+
+Arrays are copied by loops: numba compiles those ten times as fast as slices.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from claimscale.simulator.kernel.compiled import inner
+from claimscale.simulator.kernel.draws import pick, stream, uniform
+
+ABSENT = -10_000
+"""Onset of a condition that the patient does not have."""
+NO_DRUG = -1
+"""Drug of a treatment line for which no drug was suitable."""
+ENROLLED, DEAD, LOST = 0, 1, 2
+
+RECENT = 60
+"""Months before the first claim that are lived one by one; those before, from birth on, in steps of `LONG_STEP`."""
+LONG_STEP = 12
+MIDDLE = 51
+"""Month at which patients have the ages of the published distribution: July 2021."""
+
+ENTER_AT_START = 0.7
+"""Share of patients known from the first month; the others enter in the `LAST_ENTRY` months after it."""
+LAST_ENTRY = 42
+LOSS_PER_MONTH = 0.0025
+TRANSFER_PER_MONTH = 0.0015
+"""A patient who moves to another hospital is lost as well: claims are seen in one hospital only."""
+CONTACT_LOG_ODDS = -2.0
+DEATHS_AT_70 = (0.008, 0.004)
+"""Deaths per year of men and women without any condition; they grow by 9 % per year of age."""
+GROWTH_OF_DEATHS = 0.09
+LEAST_ADHERENCE, MOST_ADHERENCE = 0.15, 0.75
+"""A patient's chance of a refill in a month with contact lies between them: patients differ, and a chronic drug is
+often prescribed for two or three months."""
+TRIES = 4
+"""Drugs that a doctor thinks of before leaving a line without one."""
+
+DAYS_PER_MONTH = 365.25 / 12
+
+
+class Person(NamedTuple):
+    """What never changes: days from birth to month 0 (negative if born later), sex (0 man, 1 woman),
+    hospital, month of entry, chance of a refill."""
+
+    days_old: int
+    sex: int
+    hospital: int
+    entry: int
+    adherence: float
+
+
+class State(NamedTuple):
+    """What changes, as arrays so that functions can write to it."""
+
+    onset: np.ndarray  # int32 [C], month of onset or ABSENT
+    usual: np.ndarray  # int32 [C], the patient's synonym, position in `diagnosis_codes`
+    lines: np.ndarray  # int32 [C], treatment lines begun
+    drugs: np.ndarray  # int32 [L], drug of each line begun, position in `drug_codes`, or NO_DRUG
+    present: np.ndarray  # int32 [C], the conditions that the patient has, in no order
+    count: np.ndarray  # int32 [1], how many
+    status: np.ndarray  # int32 [1], ENROLLED, DEAD or LOST
+    contacts: np.ndarray  # int32 [1], months with contact so far
+    generator: np.ndarray  # uint64 [1]
+    base: np.ndarray  # float64 [C], monthly hazards at the patient's age and hospital, before season and causes
+    age: np.ndarray  # int32 [1], the age that `base` is for
+    raised: np.ndarray  # float64 [C], hazard ratio of the conditions in `touched`; 0 if untouched
+    touched: np.ndarray  # int32 [C], the conditions that others act on
+    touched_count: np.ndarray  # int32 [1], how many
+    is_stale: np.ndarray  # bool [1], whether `raised` lags behind the conditions
+    hazards: np.ndarray  # float64 [C], scratch
+
+
+@inner
+def new_state(world):
+    conditions = world.care.size
+    return State(
+        np.full(conditions, ABSENT, np.int32),
+        np.zeros(conditions, np.int32),
+        np.zeros(conditions, np.int32),
+        np.zeros(world.drug_offsets.size - 1, np.int32),
+        np.zeros(conditions, np.int32),
+        np.zeros(1, np.int32),
+        np.zeros(1, np.int32),
+        np.zeros(1, np.int32),
+        np.zeros(1, np.uint64),
+        np.zeros(conditions),
+        np.zeros(1, np.int32),
+        np.zeros(conditions),
+        np.zeros(conditions, np.int32),
+        np.zeros(1, np.int32),
+        np.ones(1, np.bool_),
+        np.zeros(conditions),
+    )
+
+
+@inner
+def copy_state(source, target):
+    """All but the generator, which each future has for itself."""
+    for condition in range(source.onset.size):
+        target.onset[condition] = source.onset[condition]
+        target.usual[condition] = source.usual[condition]
+        target.lines[condition] = source.lines[condition]
+        target.base[condition] = source.base[condition]
+        target.raised[condition] = source.raised[condition]
+    for position in range(source.count[0]):
+        target.present[position] = source.present[position]
+    for line in range(source.drugs.size):
+        target.drugs[line] = source.drugs[line]
+    for position in range(source.touched_count[0]):
+        target.touched[position] = source.touched[position]
+    target.age[0] = source.age[0]
+    target.touched_count[0] = source.touched_count[0]
+    target.is_stale[0] = source.is_stale[0]
+    target.count[0] = source.count[0]
+    target.status[0] = source.status[0]
+    target.contacts[0] = source.contacts[0]
+
+
+@inner
+def be_born(world, state, seed, patient):
+    """Reset the state to a life's beginning and draw who the patient is."""
+    for condition in range(state.onset.size):
+        state.onset[condition] = ABSENT
+        state.lines[condition] = 0
+    state.count[0], state.status[0], state.contacts[0] = 0, ENROLLED, 0
+    state.age[0], state.is_stale[0] = -1, True
+    generator = state.generator
+    generator[0] = stream(seed, patient, 0)
+    bands = world.band_ages.size
+    band = pick(generator, world.band_cumulative, 0, 2 * bands)
+    years = world.band_ages[band % bands] + 5 * uniform(generator)
+    days_old = int(years * 365.25 - MIDDLE * DAYS_PER_MONTH)
+    hospital = pick(generator, world.hospital_cumulative, 0, world.hospital_cumulative.size)
+    entry = 0
+    if uniform(generator) >= ENTER_AT_START:
+        entry = 1 + int(uniform(generator) * LAST_ENTRY)
+    entry = max(entry, 1 + int(-days_old / DAYS_PER_MONTH) if days_old < 0 else 0)
+    adherence = LEAST_ADHERENCE + (MOST_ADHERENCE - LEAST_ADHERENCE) * uniform(generator)
+    return Person(days_old, band // bands, hospital, entry, adherence)
+
+
+@inner
+def age_at(world, person, month):
+    """Whole years."""
+    years = int((person.days_old + month * DAYS_PER_MONTH) / 365.25)
+    return min(max(years, 0), world.hazard.shape[1] - 1)
+
+
+@inner
+def grow_up(world, person, state):
+    """Live from birth to the month before month 0, or before birth if that comes later: nothing is seen yet."""
+    month = -int(person.days_old / DAYS_PER_MONTH)
+    while month < 0:
+        months = LONG_STEP if month + LONG_STEP <= -RECENT else 1
+        progress(world, person, state, month, months)
+        fall_ill(world, person, state, month, months)
+        month += months
+
+
+@inner
+def progress(world, person, state, month, months):
+    """Episodes end, and with them their later stages; treatment escalates."""
+    position = 0
+    while position < state.count[0]:
+        condition = state.present[position]
+        stage_of = world.stage_of[condition]
+        has_ended = stage_of >= 0 and state.onset[stage_of] == ABSENT
+        if world.recovery[condition] > 0 and not has_ended:
+            has_ended = uniform(state.generator) >= np.exp(-world.recovery[condition] * months)
+        if has_ended:
+            state.onset[condition] = ABSENT
+            state.lines[condition] = 0
+            state.count[0] -= 1
+            state.present[position] = state.present[state.count[0]]
+            state.is_stale[0] = True
+            continue
+        position += 1
+        lines = world.line_offsets[condition + 1] - world.line_offsets[condition]
+        if state.lines[condition] < lines and world.escalation[condition] > 0:
+            if uniform(state.generator) >= np.exp(-world.escalation[condition] * months):
+                start_line(world, person, state, condition, month)
+
+
+@inner
+def is_open(world, state, condition, month):
+    """Whether the condition could begin: it is absent, known to the world, and the stage before it is present."""
+    if state.onset[condition] != ABSENT or month < world.appears[condition]:
+        return False
+    stage_of = world.stage_of[condition]
+    return stage_of < 0 or state.onset[stage_of] != ABSENT
+
+
+@inner
+def raise_one(state, condition, ratio):
+    if state.raised[condition] == 0.0:
+        state.raised[condition] = ratio
+        state.touched[state.touched_count[0]] = condition
+        state.touched_count[0] += 1
+    else:
+        state.raised[condition] *= ratio
+
+
+@inner
+def bring_up_to_date(world, person, state, month):
+    """Renew `base` with the patient's age, and `raised` each quarter and whenever the conditions have changed."""
+    age = age_at(world, person, month)
+    if age != state.age[0]:
+        state.age[0] = age
+        for condition in range(state.base.size):
+            state.base[condition] = (
+                world.hazard[person.sex, age, condition] * world.focus[person.hospital, condition]
+            )
+    if not state.is_stale[0] and month % 3 != 0:
+        return
+    state.is_stale[0] = False
+    for position in range(state.touched_count[0]):
+        state.raised[state.touched[position]] = 0.0
+    state.touched_count[0] = 0
+    for position in range(world.new_conditions.size):
+        raise_one(state, world.new_conditions[position], 1.0)
+    for position in range(state.count[0]):
+        condition = state.present[position]
+        duration = month - state.onset[condition]
+        for effect in range(world.effect_offsets[condition], world.effect_offsets[condition + 1]):
+            ramp = duration / world.effect_delays[effect]
+            weight = world.effect_weights[effect]
+            ratio = world.effect_ratios[effect] if ramp >= 1.0 else np.exp(weight * ramp)
+            raise_one(state, world.effect_targets[effect], ratio)
+
+
+@inner
+def fall_ill(world, person, state, month, months):
+    """At most one condition begins: hazards compete, raised by the conditions that the patient has.
+
+    The sum over all conditions is known beforehand but for the few that are present or raised.
+    """
+    bring_up_to_date(world, person, state, month)
+    of_year = (month + 3) % 12
+    season = world.season[of_year]
+    total = world.undisturbed[person.hospital, person.sex, state.age[0], of_year]
+    for position in range(state.count[0]):
+        condition = state.present[position]
+        if world.is_undisturbed[condition]:
+            total -= state.base[condition] * season[condition]
+    for position in range(state.touched_count[0]):
+        target = state.touched[position]
+        if is_open(world, state, target, month):
+            excess = state.raised[target] - (1.0 if world.is_undisturbed[target] else 0.0)
+            total += excess * state.base[target] * season[target]
+    if uniform(state.generator) >= np.exp(-max(total, 0.0) * months):
+        begin(world, person, state, choose_condition(world, state, month), month)
+
+
+@inner
+def choose_condition(world, state, month):
+    """Which of the competing conditions begins."""
+    total, last, season = 0.0, 0, world.season[(month + 3) % 12]
+    for condition in range(state.hazards.size):
+        hazard = 0.0
+        if is_open(world, state, condition, month):
+            hazard = state.base[condition] * season[condition]
+            if state.raised[condition] > 0.0:
+                hazard *= state.raised[condition]
+        state.hazards[condition] = hazard
+        total += hazard
+        if hazard > 0.0:
+            last = condition
+    threshold = uniform(state.generator) * total
+    for condition in range(last):
+        threshold -= state.hazards[condition]
+        if threshold < 0.0:
+            return condition
+    return last
+
+
+@inner
+def begin(world, person, state, condition, month):
+    """The condition begins: the usual synonym is settled, drugs it forbids are changed, perhaps one is added."""
+    state.onset[condition] = month
+    state.present[state.count[0]] = condition
+    state.count[0] += 1
+    state.is_stale[0] = True
+    first, last = world.diagnosis_offsets[condition], world.diagnosis_offsets[condition + 1]
+    state.usual[condition] = pick(state.generator, world.habits[person.hospital], first, last)
+    for position in range(state.count[0]):
+        treated = state.present[position]
+        first = world.line_offsets[treated]
+        for line in range(first, first + state.lines[treated]):
+            drug = state.drugs[line]
+            if drug != NO_DRUG and not is_suitable(world, state, drug, month):
+                state.drugs[line] = choose_drug(world, person, state, line, month)
+    has_lines = world.line_offsets[condition + 1] > world.line_offsets[condition]
+    if has_lines and uniform(state.generator) < world.treated[condition]:
+        start_line(world, person, state, condition, month)
+
+
+@inner
+def start_line(world, person, state, condition, month):
+    """Begin the condition's next treatment line."""
+    line = world.line_offsets[condition] + state.lines[condition]
+    state.drugs[line] = choose_drug(world, person, state, line, month)
+    state.lines[condition] += 1
+
+
+@inner
+def choose_drug(world, person, state, line, month):
+    """A drug of the hospital's formulary that is on the market and not contraindicated, or NO_DRUG."""
+    formulary = world.formulary[person.hospital]
+    for _ in range(TRIES):
+        drug = pick(state.generator, formulary, world.drug_offsets[line], world.drug_offsets[line + 1])
+        if is_suitable(world, state, drug, month):
+            return drug
+    return NO_DRUG
+
+
+@inner
+def is_suitable(world, state, drug, month):
+    if month < world.launched[drug]:
+        return False
+    for position in range(world.contraindication_offsets[drug], world.contraindication_offsets[drug + 1]):
+        if state.onset[world.contraindications[position]] != ABSENT:
+            return False
+    return True
+
+
+@inner
+def sum_over_present(state, values):
+    total = 0.0
+    for position in range(state.count[0]):
+        total += values[state.present[position]]
+    return total
+
+
+@inner
+def contact_chance(world, state):
+    """Chance that the patient sees the hospital this month."""
+    return 1 / (1 + np.exp(-CONTACT_LOG_ODDS - sum_over_present(state, world.care)))
+
+
+@inner
+def leave(world, person, state, month, moves):
+    """The patient may die at the end of the month, move to another hospital or be lost."""
+    log_ratio = GROWTH_OF_DEATHS * (age_at(world, person, month) - 70) + sum_over_present(state, world.mortality)
+    if uniform(state.generator) < 1 - np.exp(-DEATHS_AT_70[person.sex] / 12 * np.exp(log_ratio)):
+        state.status[0] = DEAD
+    elif moves or uniform(state.generator) < LOSS_PER_MONTH:
+        state.status[0] = LOST
