@@ -526,7 +526,7 @@ def run(arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--patients", type=int, default=60_000)
-    parser.add_argument("--hospitals", type=int, default=32)
+    parser.add_argument("--hospitals", type=int, default=100)
     parser.add_argument("--seed", type=int, default=2022)
     parser.add_argument(
         "--events", type=Path, help="event shards of that country, made before; otherwise it is simulated"

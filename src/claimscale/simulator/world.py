@@ -26,7 +26,16 @@ PATIENTS_BY_AGE = {
     "M": (1.7, 1.5, 1.4, 1.1, 0.8, 0.8, 0.9, 1.2, 1.5, 2.2, 2.8, 3.1, 3.6, 4.3, 6.1, 5.7, 4.5, 2.6, 1.1),
     "F": (1.4, 1.1, 1.1, 1.0, 1.1, 1.4, 1.7, 2.1, 2.5, 3.3, 3.9, 3.6, 3.6, 4.1, 5.8, 5.6, 4.7, 3.2, 1.9),
 }
+# How likely a patient of each band, as simulated, is seen in the year that these figures are compared with: the old
+# have died meanwhile. More of them enter, so that as many are seen as were published.
+SEEN_BY_AGE = {
+    "M": (0.98, 0.92, 0.91, 0.9, 0.92, 0.95, 0.93, 0.93, 0.97, 0.98, 0.98, 0.99, 0.99, 0.96, 0.9, 0.78, 0.61, 0.37, 0.2),
+    "F": (0.99, 0.92, 0.92, 0.93, 0.96, 0.95, 0.96, 0.98, 0.99, 0.98, 1, 1, 1, 1, 0.97, 0.92, 0.82, 0.64, 0.45),
+}
 BAND_YEARS = 5
+
+SHORT, SHORT_REFILL = 12, 0.85
+"""Drugs of conditions that last so many months at most are prescribed for a month or less: most contacts refill."""
 
 ALWAYS = -(10**6)
 """The month from which on what is not new has been there."""
@@ -62,6 +71,7 @@ class World(NamedTuple):
     habits: np.ndarray  # float64 [H, diagnoses], cumulative
     treated: np.ndarray  # float64 [C]
     escalation: np.ndarray  # float64 [C], per month
+    least_refill: np.ndarray  # float64 [C], chance of a refill in a month with contact, however careless the patient
     line_offsets: np.ndarray  # int32 [C + 1]: condition -> lines
     drug_offsets: np.ndarray  # int32 [L + 1]: line -> drugs
     drug_codes: np.ndarray  # int32
@@ -230,6 +240,7 @@ def _care(
         "habits": preferences(diagnoses, drawn.numbers),
         "treated": np.array([condition.treated for condition in conditions]),
         "escalation": np.array([condition.escalates / 12 for condition in conditions]),
+        "least_refill": np.array([SHORT_REFILL if c.lasts and c.lasts <= SHORT else 0.0 for c in conditions]),
         "line_offsets": _offsets([condition.drugs for condition in conditions]),
         "drug_offsets": _offsets(lines),
         "drug_codes": _flat(lines),
@@ -286,7 +297,8 @@ def _spellings(description: Description, codes: list[str]) -> dict[str, np.ndarr
 def _patients(drawn: Hospitals, youngest: int) -> dict[str, np.ndarray]:
     ages = np.arange(len(PATIENTS_BY_AGE["M"]), dtype=np.int32) * BAND_YEARS
     is_kept = ages >= youngest
-    shares = np.concatenate([np.array(PATIENTS_BY_AGE[sex])[is_kept] for sex in SEXES])
+    entering = {sex: np.divide(PATIENTS_BY_AGE[sex], SEEN_BY_AGE[sex]) for sex in SEXES}
+    shares = np.concatenate([entering[sex][is_kept] for sex in SEXES])
     return {
         "hospital_cumulative": cumulative(drawn.sizes),
         "band_ages": ages[is_kept],

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from claimscale.simulator.kernel.compiled import inner
+from claimscale.simulator.kernel.compiled import allocating, inner
 from claimscale.simulator.kernel.draws import pick, uniform
 from claimscale.simulator.kernel.life import ABSENT, NO_DRUG, sum_over_present
 
@@ -35,7 +35,7 @@ class Claim(NamedTuple):
     setting: np.ndarray  # int32 [2], OUTPATIENT or STAY; row of `spelling` that holds in this month
 
 
-@inner
+@allocating
 def new_claim(world):
     codes = world.is_diagnosis.size
     return Claim(
@@ -120,9 +120,10 @@ def write_condition(world, person, state, claim, condition):
             first, last = world.diagnosis_offsets[condition], world.diagnosis_offsets[condition + 1]
             synonym = pick(state.generator, world.habits[person.hospital], first, last)
         add(world, state, claim, world.diagnosis_codes[synonym], False)
+    refill = max(person.adherence, world.least_refill[condition])
     for line in range(world.line_offsets[condition], world.line_offsets[condition] + state.lines[condition]):
         drug = state.drugs[line]
-        if drug != NO_DRUG and uniform(state.generator) < person.adherence:
+        if drug != NO_DRUG and uniform(state.generator) < refill:
             add(world, state, claim, world.drug_codes[drug], False)
     for test in range(world.test_offsets[condition], world.test_offsets[condition + 1]):
         if uniform(state.generator) < world.test_chances[test]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from claimscale.simulator.kernel.claims import add, new_claim, write_claim
-from claimscale.simulator.kernel.compiled import entry, inner
+from claimscale.simulator.kernel.compiled import allocating, entry, inner
 from claimscale.simulator.kernel.draws import stream, uniform
 from claimscale.simulator.kernel.life import (
     DAYS_PER_MONTH,
@@ -28,7 +28,7 @@ USUAL_EVENTS = 300
 """Events of a patient, roughly: where the log starts."""
 
 
-@inner
+@allocating
 def with_room(log, rows, more):
     """The log, or a longer copy of it if `more` rows do not fit after the first `rows`."""
     if rows + more <= log.shape[0]:
@@ -53,7 +53,7 @@ def copy_claim(claim, log, rows, month, first_day):
     return rows
 
 
-@inner
+@allocating
 def live(world, first_days, person, state, claim, until, log, rows):
     """Live from birth to the end of month `until`, adding events to the log, which holds `rows` already.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from claimscale.simulator.kernel.compiled import inner
+from claimscale.simulator.kernel.compiled import allocating, inner
 from claimscale.simulator.kernel.draws import pick, stream, uniform
 
 ABSENT = -10_000
@@ -20,7 +20,7 @@ ENROLLED, DEAD, LOST = 0, 1, 2
 
 RECENT = 60
 """Months before the first claim that are lived one by one; those before, from birth on, in steps of `LONG_STEP`."""
-LONG_STEP = 12
+LONG_STEP = 6
 MIDDLE = 51
 """Month at which patients have the ages of the published distribution: July 2021."""
 
@@ -34,7 +34,7 @@ CONTACT_LOG_ODDS = -2.0
 DEATHS_AT_70 = (0.008, 0.004)
 """Deaths per year of men and women without any condition; they grow by 9 % per year of age."""
 GROWTH_OF_DEATHS = 0.09
-LEAST_ADHERENCE, MOST_ADHERENCE = 0.15, 0.75
+LEAST_ADHERENCE, MOST_ADHERENCE = 0.1, 0.7
 """A patient's chance of a refill in a month with contact lies between them: patients differ, and a chronic drug is
 often prescribed for two or three months."""
 TRIES = 4
@@ -75,7 +75,7 @@ class State(NamedTuple):
     hazards: np.ndarray  # float64 [C], scratch
 
 
-@inner
+@allocating
 def new_state(world):
     conditions = world.care.size
     return State(
