@@ -46,6 +46,7 @@ class Condition(Settings):
     drugs: list[CodeList] = Field(default_factory=list)
     treated: Probability = 0.0
     escalates: Annotated[float, Field(ge=0)] = 0.0
+    stops: Annotated[float, Field(ge=0)] = 0.0
     tests: dict[str, Probability] = Field(default_factory=dict)
     care: float = 0.0
     mortality: float = 0.0

@@ -71,6 +71,7 @@ class World(NamedTuple):
     habits: np.ndarray  # float64 [H, diagnoses], cumulative
     treated: np.ndarray  # float64 [C]
     escalation: np.ndarray  # float64 [C], per month
+    stopping: np.ndarray  # float64 [C], per month and drug
     least_refill: np.ndarray  # float64 [C], chance of a refill in a month with contact, however careless the patient
     line_offsets: np.ndarray  # int32 [C + 1]: condition -> lines
     drug_offsets: np.ndarray  # int32 [L + 1]: line -> drugs
@@ -240,6 +241,7 @@ def _care(
         "habits": preferences(diagnoses, drawn.numbers),
         "treated": np.array([condition.treated for condition in conditions]),
         "escalation": np.array([condition.escalates / 12 for condition in conditions]),
+        "stopping": np.array([condition.stops / 12 for condition in conditions]),
         "least_refill": np.array([SHORT_REFILL if c.lasts and c.lasts <= SHORT else 0.0 for c in conditions]),
         "line_offsets": _offsets([condition.drugs for condition in conditions]),
         "drug_offsets": _offsets(lines),

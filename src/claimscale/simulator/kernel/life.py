@@ -15,7 +15,7 @@ from claimscale.simulator.kernel.draws import pick, stream, uniform
 ABSENT = -10_000
 """Onset of a condition that the patient does not have."""
 NO_DRUG = -1
-"""Drug of a treatment line for which no drug was suitable."""
+"""Drug of a treatment line that was stopped, or for which no drug was suitable."""
 ENROLLED, DEAD, LOST = 0, 1, 2
 
 RECENT = 60
@@ -30,11 +30,11 @@ LAST_ENTRY = 42
 LOSS_PER_MONTH = 0.0025
 TRANSFER_PER_MONTH = 0.0015
 """A patient who moves to another hospital is lost as well: claims are seen in one hospital only."""
-CONTACT_LOG_ODDS = -2.0
+CONTACT_LOG_ODDS = -1.4
 DEATHS_AT_70 = (0.008, 0.004)
 """Deaths per year of men and women without any condition; they grow by 9 % per year of age."""
 GROWTH_OF_DEATHS = 0.09
-LEAST_ADHERENCE, MOST_ADHERENCE = 0.1, 0.7
+LEAST_ADHERENCE, MOST_ADHERENCE = 0.15, 0.65
 """A patient's chance of a refill in a month with contact lies between them: patients differ, and a chronic drug is
 often prescribed for two or three months."""
 TRIES = 4
@@ -164,7 +164,7 @@ def grow_up(world, person, state):
 
 @inner
 def progress(world, person, state, month, months):
-    """Episodes end, and with them their later stages; treatment escalates."""
+    """Episodes end, and with them their later stages; drugs are stopped; treatment escalates."""
     position = 0
     while position < state.count[0]:
         condition = state.present[position]
@@ -180,7 +180,12 @@ def progress(world, person, state, month, months):
             state.is_stale[0] = True
             continue
         position += 1
-        lines = world.line_offsets[condition + 1] - world.line_offsets[condition]
+        first = world.line_offsets[condition]
+        if world.stopping[condition] > 0:
+            for line in range(first, first + state.lines[condition]):
+                if uniform(state.generator) >= np.exp(-world.stopping[condition] * months):
+                    state.drugs[line] = NO_DRUG
+        lines = world.line_offsets[condition + 1] - first
         if state.lines[condition] < lines and world.escalation[condition] > 0:
             if uniform(state.generator) >= np.exp(-world.escalation[condition] * months):
                 start_line(world, person, state, condition, month)
