@@ -26,11 +26,13 @@ COMPARED = 12_000
 
 
 def simulate(folder: Path, patients: int, workers: int) -> tuple[float, float]:
-    """Seconds and peak memory (GiB) of the command line, from start to exit; the machine code is there already."""
+    """Seconds and peak memory (GiB) of the command line, from start to exit."""
     arguments = ["simulate", str(folder), "--patients", str(patients), "--hospitals", str(HOSPITALS)]
     arguments += ["--format", "events", "--workers", str(workers)]
     started = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", "claimscale.cli", *arguments], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "claimscale.cli", *arguments], stdout=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"claimscale {' '.join(arguments)}: failed")
@@ -61,7 +63,9 @@ def main() -> None:
             shutil.rmtree(place / "compared")
         figures["different_results_of_three_numbers_of_workers"] = len(digests)
         print(f"one and several workers: {'the same bytes' if len(digests) == 1 else 'DIFFERENT BYTES'}")
-        print(f"{'patients':>10} {'workers':>8} {'events':>13} {'seconds':>8} {'events/s/core':>14} {'GiB':>6}")
+        print(
+            f"{'patients':>10} {'workers':>8} {'events':>13} {'seconds':>8} {'events/s/core':>14} {'GiB':>6}"
+        )
         runs = [(20_000, 1), *((int(n), cores) for n in sys.argv[1:] or PATIENTS)]
         for patients, workers in runs:
             seconds, memory = simulate(place / "out", patients, workers)

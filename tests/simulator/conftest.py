@@ -10,7 +10,7 @@ import pytest
 
 from claimscale.simulator import population, world
 
-PATIENTS, HOSPITALS, SEED = 3000, 4, 7
+PATIENTS, HOSPITALS, SEED, YOUNGEST = 6000, 4, 7, 60
 
 
 class Events(NamedTuple):
@@ -26,6 +26,9 @@ class Events(NamedTuple):
 
     def where(self, condition: np.ndarray) -> Events:
         return Events(*(column[condition] for column in self))
+
+    def of_stays(self) -> np.ndarray:
+        return np.strings.endswith(self.visit, "-1")
 
     def coded(self, *prefixes: str) -> np.ndarray:
         return np.logical_or.reduce([np.strings.startswith(self.code, prefix) for prefix in prefixes])
@@ -50,14 +53,14 @@ def as_events(table: pa.Table) -> Events:
 
 
 @pytest.fixture(scope="session")
-def simulation() -> tuple[int, int, int]:
-    """Patients, hospitals, seed."""
-    return PATIENTS, HOSPITALS, SEED
+def simulation() -> tuple[int, int, int, int]:
+    """Patients, hospitals, seed, youngest."""
+    return PATIENTS, HOSPITALS, SEED, YOUNGEST
 
 
 @pytest.fixture(scope="session")
 def country() -> world.Country:
-    return world.build(HOSPITALS, SEED)
+    return world.build(HOSPITALS, SEED, YOUNGEST)
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +77,9 @@ def events(table: pa.Table) -> Events:
 def claims(events: Events) -> Events:
     """Without births and sexes."""
     return events.where(~events.coded("MEDS_BIRTH", "SEX//"))
+
+
+@pytest.fixture(scope="session")
+def everybody() -> Events:
+    """Patients of all ages."""
+    return as_events(population.events(world.build(5, 1), 3, 1, 8000))

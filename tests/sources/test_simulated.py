@@ -9,10 +9,10 @@ from claimscale.sources.raw import EVENT_SCHEMA
 
 def test_simulated_patients_arrive_as_events_whatever_an_earlier_run_left(tmp_path):
     population.simulate(tmp_path / "simulated", 40, 2, seed=1, shard_patients=5)
-    source = study.SimulatedSource(kind="simulated", patients=10, hospitals=3)
+    source = study.SimulatedSource(kind="simulated", patients=10, hospitals=3, youngest=40)
     with Engine(study.Engine(), tmp_path / "scratch") as engine:
         table = simulated.read(source, 3, engine, tmp_path)
         assert table.schema() == EVENT_SCHEMA
         rows = engine.to_arrow(table.order_by("subject_id", "time", "code", "suspected"))
-    expected = population.events(world.build(3, 3), 3, 1, 10)
+    expected = population.events(world.build(3, 3, 40), 3, 1, 10)
     assert rows.cast(expected.schema).equals(expected)

@@ -1,4 +1,4 @@
-"""What the files of `country/` and `practice.yaml` may say, checked: conditions, habits, the long tail of codes."""
+"""What `country/` and `practice.yaml` may say, checked: conditions, habits, the long tail of codes."""
 
 from __future__ import annotations
 

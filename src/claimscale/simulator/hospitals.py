@@ -21,7 +21,7 @@ SIZE_SPREAD = 0.9
 DEPARTMENT_SPREAD = 0.35
 """The same for the share of a general hospital's patients that a department draws."""
 SPECIALISED = 0.2
-"""Share of hospitals known for two departments, which draw `FAME` times the usual patients, the others half."""
+"""Share of hospitals known for two departments, which draw `FAME` times the patients; the others, half."""
 FAME = 3.0
 HABIT_CONCENTRATION = 2.5
 """Small: hospitals differ much in the synonyms and drugs they prefer. Large: all follow the nation."""

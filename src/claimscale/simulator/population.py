@@ -53,7 +53,7 @@ def simulate(
 
     The folder appears whole or not at all. The bytes do not depend on `workers` (one per core unless told),
     and memory holds one shard per worker.
-    Raises BadInput for impossible numbers, an unknown format, a folder that is not empty or cannot be written.
+    Raises BadInput for impossible numbers, an unknown format, and a folder that is not empty or not writable.
     """
     if patients < 1:
         raise BadInput(f"patients: {patients} is not a positive number of patients")
@@ -114,8 +114,9 @@ def events(country: Country, seed: int, first_patient: int, patients: int) -> pa
     birth_day, sex, hospital, rows = people.T
     month, day, code, suspected, setting = log.T
     # Three kinds of events that nobody claims stand behind the country's codes; death is already logged.
-    names = [*country.codes, DEATH, BIRTH, *(SEX_PREFIX + sex for sex in SEXES)]
+    names = np.array([*country.codes, DEATH, BIRTH, *(SEX_PREFIX + sex for sex in SEXES)])
     birth_code = len(country.codes) + 1
+    rank = np.argsort(np.argsort(names))
     everyone = np.arange(patients)
     owner = np.concatenate([everyone, everyone, np.repeat(everyone, rows)])
     day = np.concatenate([birth_day, birth_day, day])
@@ -125,7 +126,7 @@ def events(country: Country, seed: int, first_patient: int, patients: int) -> pa
     visit = np.concatenate([nothing - 1, 2 * month + setting])
     suspected = np.concatenate([nothing, suspected])
 
-    order = _sorted_order(owner, day, code, suspected)
+    order = _sorted_order(owner, day, rank[code], suspected)
     owner, day, code, available, visit = (values[order] for values in (owner, day, code, available, visit))
     subject = pa.array(owner + first_patient)
     hospital_names = country_hospitals.names(country.hospitals.numbers)
@@ -134,7 +135,7 @@ def events(country: Country, seed: int, first_patient: int, patients: int) -> pa
     columns = [
         subject,
         _timestamps(day),
-        _look_up(names, code),
+        _look_up(names.tolist(), code),
         pa.nulls(owner.size, pa.float32()),
         _look_up(hospital_names, hospital[owner], visit >= 0),
         pc.binary_join_element_wise(  # type: ignore[attr-defined]  # made at run time, unknown to pyright
@@ -155,7 +156,7 @@ def _sorted_order(owner: np.ndarray, day: np.ndarray, code: np.ndarray, suspecte
     """Order by owner, day, code, suspected: one sort of a number that holds all four."""
     days = day.astype(np.int64) - day.min()
     key = owner.astype(np.int64)
-    for values in (days, code.astype(np.int64), suspected.astype(np.int64)):
+    for values in (days, code, suspected):
         key = key * (int(values.max()) + 1) + values
     return np.argsort(key, kind="stable")
 

@@ -66,7 +66,7 @@ class Oracle:
         if np.any((subjects < 1) | (subjects > self._patients)):
             raise BadInput(f"oracle: subject ids must lie between 1 and {self._patients}")
         is_outcome = np.isin(self.codes, list(outcome_codes))
-        is_written = is_outcome[self._country.world.spelling].any(axis=0)
+        is_written = np.any(is_outcome[self._country.world.spelling], axis=0)
 
         def chunk_risk(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return foresee(

@@ -26,16 +26,56 @@ PATIENTS_BY_AGE = {
     "M": (1.7, 1.5, 1.4, 1.1, 0.8, 0.8, 0.9, 1.2, 1.5, 2.2, 2.8, 3.1, 3.6, 4.3, 6.1, 5.7, 4.5, 2.6, 1.1),
     "F": (1.4, 1.1, 1.1, 1.0, 1.1, 1.4, 1.7, 2.1, 2.5, 3.3, 3.9, 3.6, 3.6, 4.1, 5.8, 5.6, 4.7, 3.2, 1.9),
 }
-# How likely a patient of each band, as simulated, is seen in the year that these figures are compared with: the old
-# have died meanwhile. More of them enter, so that as many are seen as were published.
+# How likely a patient of each band, as simulated, is seen in the year that these figures are compared to: the
+# old have died meanwhile. More of them enter, so that as many are seen as were published.
 SEEN_BY_AGE = {
-    "M": (0.98, 0.92, 0.91, 0.9, 0.92, 0.95, 0.93, 0.93, 0.97, 0.98, 0.98, 0.99, 0.99, 0.96, 0.9, 0.78, 0.61, 0.37, 0.2),
-    "F": (0.99, 0.92, 0.92, 0.93, 0.96, 0.95, 0.96, 0.98, 0.99, 0.98, 1, 1, 1, 1, 0.97, 0.92, 0.82, 0.64, 0.45),
+    "M": (
+        0.98,
+        0.92,
+        0.91,
+        0.9,
+        0.92,
+        0.95,
+        0.93,
+        0.93,
+        0.97,
+        0.98,
+        0.98,
+        0.99,
+        0.99,
+        0.96,
+        0.9,
+        0.78,
+        0.61,
+        0.37,
+        0.2,
+    ),
+    "F": (
+        0.99,
+        0.92,
+        0.92,
+        0.93,
+        0.96,
+        0.95,
+        0.96,
+        0.98,
+        0.99,
+        0.98,
+        1,
+        1,
+        1,
+        1,
+        0.97,
+        0.92,
+        0.82,
+        0.64,
+        0.45,
+    ),
 }
 BAND_YEARS = 5
 
-SHORT, SHORT_REFILL = 12, 0.85
-"""Drugs of conditions that last so many months at most are prescribed for a month or less: most contacts refill."""
+SHORT, SHORT_REFILL = 18, 0.85
+"""Drugs of conditions of so many months at most are prescribed for a month or less: most contacts refill."""
 
 ALWAYS = -(10**6)
 """The month from which on what is not new has been there."""
@@ -46,7 +86,7 @@ EVERYDAY_EXPONENT = 1.3
 
 class World(NamedTuple):
     """All the kernel knows. C conditions, K codes, L treatment lines, H hospitals, B age bands, R revisions;
-    cumulative preferences run from above 0 to 1 within each group (a condition's synonyms, a line's drugs)."""
+    cumulative preferences run from above 0 to 1 within each group: a condition's synonyms, a line's drugs."""
 
     hazard: np.ndarray  # float64 [2, AGES, C], monthly, before causes
     focus: np.ndarray  # float64 [H, C], how many of the condition's patients the hospital draws
@@ -72,7 +112,9 @@ class World(NamedTuple):
     treated: np.ndarray  # float64 [C]
     escalation: np.ndarray  # float64 [C], per month
     stopping: np.ndarray  # float64 [C], per month and drug
-    least_refill: np.ndarray  # float64 [C], chance of a refill in a month with contact, however careless the patient
+    least_refill: (
+        np.ndarray
+    )  # float64 [C], chance of a refill in a month with contact, however careless the patient
     line_offsets: np.ndarray  # int32 [C + 1]: condition -> lines
     drug_offsets: np.ndarray  # int32 [L + 1]: line -> drugs
     drug_codes: np.ndarray  # int32
@@ -169,7 +211,7 @@ def _diseases(description: Description, drawn: Hospitals, departments: list[str]
     conditions = list(description.conditions.values())
     position = {name: number for number, name in enumerate(description.conditions)}
     effects: list[list[tuple[int, float, float]]] = [[] for _ in conditions]
-    for target, (name, condition) in enumerate(description.conditions.items()):
+    for target, condition in enumerate(conditions):
         causes = {**condition.causes}
         if condition.stage_of:  # the earlier stage makes the later one possible, whatever else it does to it
             causes.setdefault(condition.stage_of, [0.0, 0.0])
@@ -231,7 +273,14 @@ def _care(
     drugs = [drug for line in line_drugs for drug in line]
     launches = [description.launch_month(drug) for drug in drugs]
     contraindications = [
-        sorted({names.index(name) for prefix in forbidden if drug.startswith(prefix) for name in forbidden[prefix]})
+        sorted(
+            {
+                names.index(name)
+                for prefix in forbidden
+                if drug.startswith(prefix)
+                for name in forbidden[prefix]
+            }
+        )
         for drug in drugs
     ]
     return {

@@ -147,7 +147,7 @@ def write_everyday(world, person, state, claim):
 def write_claim(world, person, state, claim, month, days_of_month, wanted, with_everyday):
     """The claim of a month with contact, with the codes of the wanted conditions only (bool [C])."""
     open_claim(world, state, claim, month, days_of_month)
-    for position in range(state.count[0]):
+    for position in range(state.present_count[0]):
         condition = state.present[position]
         if wanted[condition] and state.onset[condition] != ABSENT:
             write_condition(world, person, state, claim, condition)

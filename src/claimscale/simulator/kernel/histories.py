@@ -1,4 +1,4 @@
-"""What Python calls: whole histories as a log of events, the futures behind an index date, and latent states."""
+"""What Python calls: histories as a log of events, the futures behind an index date, latent states."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def states_at(world, first_days, seed, patients, month):
         person = be_born(world, state, seed, 1 + patient)
         log, _ = live(world, first_days, person, state, claim, month, log, 0)
         in_sight[patient] = state.status[0] == ENROLLED and person.entry <= month
-        for position in range(state.count[0]):
+        for position in range(state.present_count[0]):
             has[patient, state.present[position]] = True
     return has, in_sight
 

@@ -19,7 +19,7 @@ NO_DRUG = -1
 ENROLLED, DEAD, LOST = 0, 1, 2
 
 RECENT = 60
-"""Months before the first claim that are lived one by one; those before, from birth on, in steps of `LONG_STEP`."""
+"""Months before month 0 that are lived one by one; earlier ones, from birth on, `LONG_STEP` at a time."""
 LONG_STEP = 6
 MIDDLE = 51
 """Month at which patients have the ages of the published distribution: July 2021."""
@@ -34,9 +34,9 @@ CONTACT_LOG_ODDS = -1.4
 DEATHS_AT_70 = (0.008, 0.004)
 """Deaths per year of men and women without any condition; they grow by 9 % per year of age."""
 GROWTH_OF_DEATHS = 0.09
-LEAST_ADHERENCE, MOST_ADHERENCE = 0.15, 0.65
-"""A patient's chance of a refill in a month with contact lies between them: patients differ, and a chronic drug is
-often prescribed for two or three months."""
+LEAST_ADHERENCE, MOST_ADHERENCE = 0.12, 0.74
+"""A patient's chance of a refill in a month with contact lies between them: patients differ, and a chronic
+drug is often prescribed for two or three months."""
 TRIES = 4
 """Drugs that a doctor thinks of before leaving a line without one."""
 
@@ -62,11 +62,13 @@ class State(NamedTuple):
     lines: np.ndarray  # int32 [C], treatment lines begun
     drugs: np.ndarray  # int32 [L], drug of each line begun, position in `drug_codes`, or NO_DRUG
     present: np.ndarray  # int32 [C], the conditions that the patient has, in no order
-    count: np.ndarray  # int32 [1], how many
+    present_count: np.ndarray  # int32 [1], how many
     status: np.ndarray  # int32 [1], ENROLLED, DEAD or LOST
     contacts: np.ndarray  # int32 [1], months with contact so far
     generator: np.ndarray  # uint64 [1]
-    base: np.ndarray  # float64 [C], monthly hazards at the patient's age and hospital, before season and causes
+    base: (
+        np.ndarray
+    )  # float64 [C], monthly hazards at the patient's age and hospital, before season and causes
     age: np.ndarray  # int32 [1], the age that `base` is for
     raised: np.ndarray  # float64 [C], hazard ratio of the conditions in `touched`; 0 if untouched
     touched: np.ndarray  # int32 [C], the conditions that others act on
@@ -107,7 +109,7 @@ def copy_state(source, target):
         target.lines[condition] = source.lines[condition]
         target.base[condition] = source.base[condition]
         target.raised[condition] = source.raised[condition]
-    for position in range(source.count[0]):
+    for position in range(source.present_count[0]):
         target.present[position] = source.present[position]
     for line in range(source.drugs.size):
         target.drugs[line] = source.drugs[line]
@@ -116,7 +118,7 @@ def copy_state(source, target):
     target.age[0] = source.age[0]
     target.touched_count[0] = source.touched_count[0]
     target.is_stale[0] = source.is_stale[0]
-    target.count[0] = source.count[0]
+    target.present_count[0] = source.present_count[0]
     target.status[0] = source.status[0]
     target.contacts[0] = source.contacts[0]
 
@@ -127,7 +129,7 @@ def be_born(world, state, seed, patient):
     for condition in range(state.onset.size):
         state.onset[condition] = ABSENT
         state.lines[condition] = 0
-    state.count[0], state.status[0], state.contacts[0] = 0, ENROLLED, 0
+    state.present_count[0], state.status[0], state.contacts[0] = 0, ENROLLED, 0
     state.age[0], state.is_stale[0] = -1, True
     generator = state.generator
     generator[0] = stream(seed, patient, 0)
@@ -153,7 +155,7 @@ def age_at(world, person, month):
 
 @inner
 def grow_up(world, person, state):
-    """Live from birth to the month before month 0, or before birth if that comes later: nothing is seen yet."""
+    """Live from birth to month 0, of which nothing is seen yet."""
     month = -int(person.days_old / DAYS_PER_MONTH)
     while month < 0:
         months = LONG_STEP if month + LONG_STEP <= -RECENT else 1
@@ -166,7 +168,7 @@ def grow_up(world, person, state):
 def progress(world, person, state, month, months):
     """Episodes end, and with them their later stages; drugs are stopped; treatment escalates."""
     position = 0
-    while position < state.count[0]:
+    while position < state.present_count[0]:
         condition = state.present[position]
         stage_of = world.stage_of[condition]
         has_ended = stage_of >= 0 and state.onset[stage_of] == ABSENT
@@ -175,8 +177,8 @@ def progress(world, person, state, month, months):
         if has_ended:
             state.onset[condition] = ABSENT
             state.lines[condition] = 0
-            state.count[0] -= 1
-            state.present[position] = state.present[state.count[0]]
+            state.present_count[0] -= 1
+            state.present[position] = state.present[state.present_count[0]]
             state.is_stale[0] = True
             continue
         position += 1
@@ -186,14 +188,14 @@ def progress(world, person, state, month, months):
                 if uniform(state.generator) >= np.exp(-world.stopping[condition] * months):
                     state.drugs[line] = NO_DRUG
         lines = world.line_offsets[condition + 1] - first
-        if state.lines[condition] < lines and world.escalation[condition] > 0:
-            if uniform(state.generator) >= np.exp(-world.escalation[condition] * months):
-                start_line(world, person, state, condition, month)
+        can_escalate = state.lines[condition] < lines and world.escalation[condition] > 0
+        if can_escalate and uniform(state.generator) >= np.exp(-world.escalation[condition] * months):
+            start_line(world, person, state, condition, month)
 
 
 @inner
 def is_open(world, state, condition, month):
-    """Whether the condition could begin: it is absent, known to the world, and the stage before it is present."""
+    """Whether it could begin: it is absent, known to the world, and the stage before it is present."""
     if state.onset[condition] != ABSENT or month < world.appears[condition]:
         return False
     stage_of = world.stage_of[condition]
@@ -212,7 +214,7 @@ def raise_one(state, condition, ratio):
 
 @inner
 def bring_up_to_date(world, person, state, month):
-    """Renew `base` with the patient's age, and `raised` each quarter and whenever the conditions have changed."""
+    """Renew `base` with the patient's age, `raised` each quarter and whenever the conditions have changed."""
     age = age_at(world, person, month)
     if age != state.age[0]:
         state.age[0] = age
@@ -228,7 +230,7 @@ def bring_up_to_date(world, person, state, month):
     state.touched_count[0] = 0
     for position in range(world.new_conditions.size):
         raise_one(state, world.new_conditions[position], 1.0)
-    for position in range(state.count[0]):
+    for position in range(state.present_count[0]):
         condition = state.present[position]
         duration = month - state.onset[condition]
         for effect in range(world.effect_offsets[condition], world.effect_offsets[condition + 1]):
@@ -248,7 +250,7 @@ def fall_ill(world, person, state, month, months):
     of_year = (month + 3) % 12
     season = world.season[of_year]
     total = world.undisturbed[person.hospital, person.sex, state.age[0], of_year]
-    for position in range(state.count[0]):
+    for position in range(state.present_count[0]):
         condition = state.present[position]
         if world.is_undisturbed[condition]:
             total -= state.base[condition] * season[condition]
@@ -285,14 +287,14 @@ def choose_condition(world, state, month):
 
 @inner
 def begin(world, person, state, condition, month):
-    """The condition begins: the usual synonym is settled, drugs it forbids are changed, perhaps one is added."""
+    """It begins: the usual synonym is settled, drugs that it forbids are changed, perhaps one is added."""
     state.onset[condition] = month
-    state.present[state.count[0]] = condition
-    state.count[0] += 1
+    state.present[state.present_count[0]] = condition
+    state.present_count[0] += 1
     state.is_stale[0] = True
     first, last = world.diagnosis_offsets[condition], world.diagnosis_offsets[condition + 1]
     state.usual[condition] = pick(state.generator, world.habits[person.hospital], first, last)
-    for position in range(state.count[0]):
+    for position in range(state.present_count[0]):
         treated = state.present[position]
         first = world.line_offsets[treated]
         for line in range(first, first + state.lines[treated]):
@@ -336,7 +338,7 @@ def is_suitable(world, state, drug, month):
 @inner
 def sum_over_present(state, values):
     total = 0.0
-    for position in range(state.count[0]):
+    for position in range(state.present_count[0]):
         total += values[state.present[position]]
     return total
 
@@ -350,7 +352,9 @@ def contact_chance(world, state):
 @inner
 def leave(world, person, state, month, moves):
     """The patient may die at the end of the month, move to another hospital or be lost."""
-    log_ratio = GROWTH_OF_DEATHS * (age_at(world, person, month) - 70) + sum_over_present(state, world.mortality)
+    log_ratio = GROWTH_OF_DEATHS * (age_at(world, person, month) - 70) + sum_over_present(
+        state, world.mortality
+    )
     if uniform(state.generator) < 1 - np.exp(-DEATHS_AT_70[person.sex] / 12 * np.exp(log_ratio)):
         state.status[0] = DEAD
     elif moves or uniform(state.generator) < LOSS_PER_MONTH:
