@@ -130,3 +130,37 @@ def test_a_stop_or_a_full_disk_can_be_resumed(run, write_study, monkeypatch, rai
     monkeypatch.setattr(cli.study_file, "load", stop)
     code, _, error = run("study", write_study())
     assert code == 3 and said in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--patients", "0"), "0 is not a positive number of patients"),
+        (("--patients", "5", "--hospitals", "9"), "9 hospitals are more than 5 patients"),
+        (("--patients", "600", "--hospitals", "520"), "more than the country's 519"),
+        (("--patients", "5", "--hospitals", "2", "--format", "fhir"), "'fhir' is none of"),
+        (("--patients", "many"), "many"),
+        ((), "patients"),
+    ],
+)
+def test_simulating_the_impossible_is_one_clear_line_and_leaves_nothing(run, tmp_path, arguments, expected):
+    code, _, error = run("simulate", tmp_path / "out", *arguments)
+    assert code == 2
+    assert is_one_clear_line(error), error
+    assert expected in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_simulated_claims_appear_in_the_format_asked_for(run, tmp_path) -> None:
+    wishes = ("--patients", "20", "--hospitals", "2", "--seed", "5")
+    code, said, _ = run("simulate", tmp_path / "tables", *wishes, "--csv")
+    assert code == 0 and "20 simulated patients of 2 hospitals" in said
+    assert (tmp_path / "tables" / "patients" / "000000.csv").read_text().count("\n") == 21
+    run("simulate", tmp_path / "western", *wishes, "--format", "uke")
+    run("simulate", tmp_path / "eras", *wishes, "--format", "uke", "--wareki")
+    western, eras = (
+        next((tmp_path / name).rglob("RECEIPTC*.UKE")).read_bytes() for name in ("western", "eras")
+    )
+    assert b",2017" in western and b",429" in eras and b",429" not in western
+    code, _, error = run("simulate", tmp_path / "tables", *wishes)
+    assert code == 2 and "tables: exists already" in error
