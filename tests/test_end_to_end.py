@@ -16,13 +16,13 @@ import pytest
 
 STUDY = """
 name: tiny
-source: {{kind: simulated, patients: 2500, hospitals: 4}}
+source: {{kind: simulated, patients: 3500, hospitals: 4, youngest: 75}}
 cohort: {{landmark: 2020-10-01, splits: {{patients: [0.5, 0.15, 0.35], held_out_hospitals: 1}}}}
-tokens: {{max_length: 96, min_patients: 20, repeats: year}}
+tokens: {{max_length: 96, min_patients: 50, repeats: year}}
 sizes: [70k, 100k]
 pretrain: {{seeds: [1, 2], epochs: 2, batch_tokens: 4096}}
 tasks: [ckd, pregabalin]
-finetune: {{patients: [200], seeds: [1, 2], epochs: 2}}
+finetune: {{patients: [400], seeds: [1, 2], epochs: 2}}
 compare: {{replicates: 200}}
 runs: {runs}
 """

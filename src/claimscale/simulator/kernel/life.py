@@ -31,7 +31,7 @@ LOSS_PER_MONTH = 0.0025
 TRANSFER_PER_MONTH = 0.0015
 """A patient who moves to another hospital is lost as well: claims are seen in one hospital only."""
 CONTACT_LOG_ODDS = -1.4
-DEATHS_AT_70 = (0.008, 0.004)
+DEATHS_AT_70 = (0.004, 0.002)
 """Deaths per year of men and women without any condition; they grow by 9 % per year of age."""
 GROWTH_OF_DEATHS = 0.09
 LEAST_ADHERENCE, MOST_ADHERENCE = 0.12, 0.74
