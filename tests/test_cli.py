@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,3 +166,11 @@ def test_simulated_claims_appear_in_the_format_asked_for(run, tmp_path) -> None:
     assert b",2017" in western and b",429" in eras and b",429" not in western
     code, _, error = run("simulate", tmp_path / "tables", *wishes)
     assert code == 2 and "tables: exists already" in error
+
+
+def test_a_reader_who_has_seen_enough_is_no_fault() -> None:
+    command = f"{sys.executable} -m claimscale.cli tasks | true"
+    ended = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0 and ended.stderr == ""

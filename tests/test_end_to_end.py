@@ -16,7 +16,7 @@ import pytest
 
 STUDY = """
 name: tiny
-source: {{kind: simulated, patients: 3500, hospitals: 4, youngest: 75}}
+source: {{kind: simulated, patients: 3000, hospitals: 4, youngest: 75}}
 cohort: {{landmark: 2020-10-01, splits: {{patients: [0.5, 0.15, 0.35], held_out_hospitals: 1}}}}
 tokens: {{max_length: 96, min_patients: 50, repeats: year}}
 sizes: [70k, 100k]

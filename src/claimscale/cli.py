@@ -203,12 +203,16 @@ def call(arguments: list[str]) -> int:
     """Run the command line; returns the exit code."""
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except cyclopts.CycloptsError as error:
         return _say(" ".join(str(error).split()), 2)
     except (BadInput, Interrupted) as error:
         return _say(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _say("stopped; run the same command to go on", 3)
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         place = error.filename or "the machine"
         return _say(f"{place}: {error.strerror or error}; run the same command to go on", 3)
