@@ -60,6 +60,12 @@ def test_impossible_wishes_are_bad_input_and_leave_nothing(tmp_path, patients, h
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("youngest", [-5, 63, 95])
+def test_impossible_ages_are_bad_input(tmp_path, youngest):
+    with pytest.raises(BadInput, match=f"youngest: {youngest}"):
+        population.simulate(tmp_path / "out", 5, 1, 1, youngest=youngest)
+
+
 def test_what_lies_in_the_folder_is_never_overwritten(tmp_path):
     (tmp_path / "file").write_text("mine")
     for folder in (tmp_path, tmp_path / "file", tmp_path / "file" / "below"):

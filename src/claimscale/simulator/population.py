@@ -15,8 +15,9 @@ from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder
 from claimscale.simulator import hospitals as country_hospitals, months, world
+from claimscale.simulator.ages import SEXES
 from claimscale.simulator.kernel.histories import live_all
-from claimscale.simulator.world import SEXES, Country
+from claimscale.simulator.world import Country
 from claimscale.simulator.writers import WRITERS, WriterOptions
 
 MICROSECONDS_PER_DAY = 86_400_000_000
@@ -59,6 +60,8 @@ def simulate(
         raise BadInput(f"patients: {patients} is not a positive number of patients")
     if hospitals > patients:
         raise BadInput(f"hospitals: {hospitals} hospitals are more than {patients} patients")
+    if youngest not in range(0, 91, 5):
+        raise BadInput(f"youngest: {youngest} is not a multiple of 5 from 0 to 90")
     if kind not in WRITERS:
         raise BadInput(f"format: {kind!r} is none of {', '.join(WRITERS)}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

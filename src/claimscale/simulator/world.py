@@ -11,68 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from claimscale.simulator import description as descriptions
+from claimscale.simulator import ages, description as descriptions
+from claimscale.simulator.ages import SEXES
 from claimscale.simulator.description import AGES, Condition, Description
 from claimscale.simulator.hospitals import Hospitals, cumulative, draw, everyday_habits, preferences, zipf
 from claimscale.simulator.months import MONTHS, month_number
 
-SEXES = ("M", "F")
 ADMISSION, DISCHARGE = "VISIT//ADMISSION", "VISIT//DISCHARGE"
 FIRST_VISIT, REFERRAL = "KUBUN//A000", "KUBUN//B009"
-
-# Outpatients of hospitals with 200 beds or more, in percent of all, by 5-year band from 0-4 to 90 and over:
-# NDB Open Data no. 9, A002, fiscal year 2022.
-PATIENTS_BY_AGE = {
-    "M": (1.7, 1.5, 1.4, 1.1, 0.8, 0.8, 0.9, 1.2, 1.5, 2.2, 2.8, 3.1, 3.6, 4.3, 6.1, 5.7, 4.5, 2.6, 1.1),
-    "F": (1.4, 1.1, 1.1, 1.0, 1.1, 1.4, 1.7, 2.1, 2.5, 3.3, 3.9, 3.6, 3.6, 4.1, 5.8, 5.6, 4.7, 3.2, 1.9),
-}
-# How likely a patient of each band, as simulated, is seen in the year that these figures are compared to: the
-# old have died meanwhile. More of them enter, so that as many are seen as were published.
-SEEN_BY_AGE = {
-    "M": (
-        0.99,
-        0.94,
-        0.93,
-        0.93,
-        0.92,
-        0.93,
-        0.94,
-        0.94,
-        0.95,
-        0.95,
-        0.95,
-        0.95,
-        0.94,
-        0.92,
-        0.86,
-        0.77,
-        0.63,
-        0.44,
-        0.25,
-    ),
-    "F": (
-        1,
-        0.94,
-        0.93,
-        0.93,
-        0.92,
-        0.96,
-        0.95,
-        0.95,
-        0.95,
-        0.95,
-        0.96,
-        0.96,
-        0.96,
-        0.94,
-        0.92,
-        0.88,
-        0.8,
-        0.67,
-        0.5,
-    ),
-}
-BAND_YEARS = 5
 
 SHORT, SHORT_REFILL = 18, 0.85
 """Drugs of conditions of so many months at most are prescribed for a month or less: most contacts refill."""
@@ -170,7 +116,8 @@ def build(hospitals: int, seed: int, youngest: int = 0) -> Country:
         **_care(conditions, codes, drawn, description),
         **_everyday(description, codes, drawn),
         **_spellings(description, codes),
-        **_patients(drawn, youngest),
+        "hospital_cumulative": cumulative(drawn.sizes),
+        **ages.bands(youngest),
     }
     return Country(World(**parts), list(description.conditions), codes, drawn)
 
@@ -343,18 +290,6 @@ def _spellings(description: Description, codes: list[str]) -> dict[str, np.ndarr
         spelling.append(renamed[spelling[-1]])
         of_month[max(month_number(year_month), 0) :] = len(spelling) - 1
     return {"spelling": np.array(spelling), "spelling_of_month": of_month}
-
-
-def _patients(drawn: Hospitals, youngest: int) -> dict[str, np.ndarray]:
-    ages = np.arange(len(PATIENTS_BY_AGE["M"]), dtype=np.int32) * BAND_YEARS
-    is_kept = ages >= youngest
-    entering = {sex: np.divide(PATIENTS_BY_AGE[sex], SEEN_BY_AGE[sex]) for sex in SEXES}
-    shares = np.concatenate([entering[sex][is_kept] for sex in SEXES])
-    return {
-        "hospital_cumulative": cumulative(drawn.sizes),
-        "band_ages": ages[is_kept],
-        "band_cumulative": cumulative(shares),
-    }
 
 
 def _offsets(groups: list) -> np.ndarray:

@@ -8,7 +8,8 @@ import numpy as np
 
 from claimscale.simulator.kernel.compiled import allocating, inner
 from claimscale.simulator.kernel.draws import pick, uniform
-from claimscale.simulator.kernel.life import ABSENT, NO_DRUG, sum_over_present
+from claimscale.simulator.kernel.life import sum_over_present
+from claimscale.simulator.kernel.state import ABSENT, NO_DRUG
 
 USUAL_SYNONYM = 0.8
 """How often a diagnosis is written with the patient's usual synonym rather than a fresh choice."""

@@ -9,18 +9,15 @@ from claimscale.simulator.kernel.compiled import allocating, entry, inner
 from claimscale.simulator.kernel.draws import stream, uniform
 from claimscale.simulator.kernel.life import (
     DAYS_PER_MONTH,
-    DEAD,
-    ENROLLED,
     TRANSFER_PER_MONTH,
     be_born,
     contact_chance,
-    copy_state,
     fall_ill,
     grow_up,
     leave,
-    new_state,
     progress,
 )
+from claimscale.simulator.kernel.state import DEAD, ENROLLED, copy_state, new_state
 
 LOG_COLUMNS = 5
 """Month, day (from 1970), code, suspected (0, 1), setting (OUTPATIENT, STAY)."""

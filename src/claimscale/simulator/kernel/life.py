@@ -1,22 +1,13 @@
-"""What happens to a patient, month by month: diseases begin, grow worse and end; treatment; death.
-
-Arrays are copied by loops: numba compiles those ten times as fast as slices.
-"""
+"""What happens to a patient, month by month: diseases begin, grow worse and end; treatment; death."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-from claimscale.simulator.kernel.compiled import allocating, inner
+from claimscale.simulator.kernel.compiled import inner
 from claimscale.simulator.kernel.draws import pick, stream, uniform
-
-ABSENT = -10_000
-"""Onset of a condition that the patient does not have."""
-NO_DRUG = -1
-"""Drug of a treatment line that was stopped, or for which no drug was suitable."""
-ENROLLED, DEAD, LOST = 0, 1, 2
+from claimscale.simulator.kernel.state import ABSENT, DEAD, ENROLLED, LOST, NO_DRUG, Person
+from claimscale.simulator.kernel.treatment import change_unsuitable, start_line
 
 RECENT = 60
 """Months before month 0 that are lived one by one; earlier ones, from birth on, `LONG_STEP` at a time."""
@@ -37,90 +28,8 @@ GROWTH_OF_DEATHS = 0.09
 LEAST_ADHERENCE, MOST_ADHERENCE = 0.12, 0.74
 """A patient's chance of a refill in a month with contact lies between them: patients differ, and a chronic
 drug is often prescribed for two or three months."""
-TRIES = 4
-"""Drugs that a doctor thinks of before leaving a line without one."""
 
 DAYS_PER_MONTH = 365.25 / 12
-
-
-class Person(NamedTuple):
-    """What never changes: days from birth to month 0 (negative if born later), sex (0 man, 1 woman),
-    hospital, month of entry, chance of a refill."""
-
-    days_old: int
-    sex: int
-    hospital: int
-    entry: int
-    adherence: float
-
-
-class State(NamedTuple):
-    """What changes, as arrays so that functions can write to it."""
-
-    onset: np.ndarray  # int32 [C], month of onset or ABSENT
-    usual: np.ndarray  # int32 [C], the patient's synonym, position in `diagnosis_codes`
-    lines: np.ndarray  # int32 [C], treatment lines begun
-    drugs: np.ndarray  # int32 [L], drug of each line begun, position in `drug_codes`, or NO_DRUG
-    present: np.ndarray  # int32 [C], the conditions that the patient has, in no order
-    present_count: np.ndarray  # int32 [1], how many
-    status: np.ndarray  # int32 [1], ENROLLED, DEAD or LOST
-    contacts: np.ndarray  # int32 [1], months with contact so far
-    generator: np.ndarray  # uint64 [1]
-    base: (
-        np.ndarray
-    )  # float64 [C], monthly hazards at the patient's age and hospital, before season and causes
-    age: np.ndarray  # int32 [1], the age that `base` is for
-    raised: np.ndarray  # float64 [C], hazard ratio of the conditions in `touched`; 0 if untouched
-    touched: np.ndarray  # int32 [C], the conditions that others act on
-    touched_count: np.ndarray  # int32 [1], how many
-    is_stale: np.ndarray  # bool [1], whether `raised` lags behind the conditions
-    hazards: np.ndarray  # float64 [C], scratch
-
-
-@allocating
-def new_state(world):
-    conditions = world.care.size
-    return State(
-        np.full(conditions, ABSENT, np.int32),
-        np.zeros(conditions, np.int32),
-        np.zeros(conditions, np.int32),
-        np.zeros(world.drug_offsets.size - 1, np.int32),
-        np.zeros(conditions, np.int32),
-        np.zeros(1, np.int32),
-        np.zeros(1, np.int32),
-        np.zeros(1, np.int32),
-        np.zeros(1, np.uint64),
-        np.zeros(conditions),
-        np.zeros(1, np.int32),
-        np.zeros(conditions),
-        np.zeros(conditions, np.int32),
-        np.zeros(1, np.int32),
-        np.ones(1, np.bool_),
-        np.zeros(conditions),
-    )
-
-
-@inner
-def copy_state(source, target):
-    """All but the generator, which each future has for itself."""
-    for condition in range(source.onset.size):
-        target.onset[condition] = source.onset[condition]
-        target.usual[condition] = source.usual[condition]
-        target.lines[condition] = source.lines[condition]
-        target.base[condition] = source.base[condition]
-        target.raised[condition] = source.raised[condition]
-    for position in range(source.present_count[0]):
-        target.present[position] = source.present[position]
-    for line in range(source.drugs.size):
-        target.drugs[line] = source.drugs[line]
-    for position in range(source.touched_count[0]):
-        target.touched[position] = source.touched[position]
-    target.age[0] = source.age[0]
-    target.touched_count[0] = source.touched_count[0]
-    target.is_stale[0] = source.is_stale[0]
-    target.present_count[0] = source.present_count[0]
-    target.status[0] = source.status[0]
-    target.contacts[0] = source.contacts[0]
 
 
 @inner
@@ -294,45 +203,10 @@ def begin(world, person, state, condition, month):
     state.is_stale[0] = True
     first, last = world.diagnosis_offsets[condition], world.diagnosis_offsets[condition + 1]
     state.usual[condition] = pick(state.generator, world.habits[person.hospital], first, last)
-    for position in range(state.present_count[0]):
-        treated = state.present[position]
-        first = world.line_offsets[treated]
-        for line in range(first, first + state.lines[treated]):
-            drug = state.drugs[line]
-            if drug != NO_DRUG and not is_suitable(world, state, drug, month):
-                state.drugs[line] = choose_drug(world, person, state, line, month)
+    change_unsuitable(world, person, state, month)
     has_lines = world.line_offsets[condition + 1] > world.line_offsets[condition]
     if has_lines and uniform(state.generator) < world.treated[condition]:
         start_line(world, person, state, condition, month)
-
-
-@inner
-def start_line(world, person, state, condition, month):
-    """Begin the condition's next treatment line."""
-    line = world.line_offsets[condition] + state.lines[condition]
-    state.drugs[line] = choose_drug(world, person, state, line, month)
-    state.lines[condition] += 1
-
-
-@inner
-def choose_drug(world, person, state, line, month):
-    """A drug of the hospital's formulary that is on the market and not contraindicated, or NO_DRUG."""
-    formulary = world.formulary[person.hospital]
-    for _ in range(TRIES):
-        drug = pick(state.generator, formulary, world.drug_offsets[line], world.drug_offsets[line + 1])
-        if is_suitable(world, state, drug, month):
-            return drug
-    return NO_DRUG
-
-
-@inner
-def is_suitable(world, state, drug, month):
-    if month < world.launched[drug]:
-        return False
-    for position in range(world.contraindication_offsets[drug], world.contraindication_offsets[drug + 1]):
-        if state.onset[world.contraindications[position]] != ABSENT:
-            return False
-    return True
 
 
 @inner
