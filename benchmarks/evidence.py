@@ -153,7 +153,7 @@ def main() -> None:
     for task in SIMPLE + COMPOUND:
         everybody = ("--set", "finetune.patients=[1000, 5000, all]", *place)
         claimscale("run", str(STUDY), f"lightgbm-{task}-nall-s42", *everybody)
-    sweep = ("--set", f"sizes=[{', '.join(SIZES)}]", "--set", "pretrain.epochs=4", *place)
+    sweep = ("--set", f"sizes=[{', '.join(SIZES)}]", "--set", "pretrain.epochs=2", *place)
     for setting in ("pretrain.seeds=[42]", "finetune.seeds=[42]"):
         sweep = (*sweep, "--set", setting)
     claimscale("pretrain", str(STUDY), *sweep)
