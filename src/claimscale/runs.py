@@ -84,18 +84,28 @@ def manifest_digest(folder: Path) -> str:
 
 @contextlib.contextmanager
 def building(folder: Path, inputs: str) -> Iterator[Path]:
-    """A temporary folder to fill, which becomes `folder` as a whole when the block ends without error."""
+    """A temporary folder to fill, sealed and put in the folder's place when the block ends without error."""
+    with appearing(folder) as partial:
+        yield partial
+        seal(partial, inputs)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """A temporary folder to fill, which becomes `folder` as a whole when the block ends without error.
+
+    What lies in `folder` by then is never overwritten: the error is that of renaming onto it.
+    """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     make_folder(partial)
     try:
         yield partial
-        seal(partial, inputs)
+        partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
     _sync(folder.parent)
 
 

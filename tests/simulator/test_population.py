@@ -66,6 +66,12 @@ def test_impossible_ages_are_bad_input(tmp_path, youngest):
         population.simulate(tmp_path / "out", 5, 1, 1, youngest=youngest)
 
 
+@pytest.mark.parametrize("workers", [-1, 0])
+def test_nobody_to_work_is_bad_input(tmp_path, workers):
+    with pytest.raises(BadInput, match=f"workers: {workers}"):
+        population.simulate(tmp_path / "out", 5, 1, 1, workers=workers)
+
+
 def test_what_lies_in_the_folder_is_never_overwritten(tmp_path):
     (tmp_path / "file").write_text("mine")
     for folder in (tmp_path, tmp_path / "file", tmp_path / "file" / "below"):

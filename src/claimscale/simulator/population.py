@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
 from claimscale.errors import BadInput
-from claimscale.runs import make_folder
+from claimscale.runs import appearing
 from claimscale.simulator import hospitals as country_hospitals, months, world
 from claimscale.simulator.ages import SEXES
 from claimscale.simulator.kernel.histories import live_all
@@ -62,34 +62,29 @@ def simulate(
         raise BadInput(f"hospitals: {hospitals} hospitals are more than {patients} patients")
     if youngest not in range(0, 91, 5):
         raise BadInput(f"youngest: {youngest} is not a multiple of 5 from 0 to 90")
+    if workers is not None and workers < 1:
+        raise BadInput(f"workers: {workers} is not a positive number of workers")
     if kind not in WRITERS:
         raise BadInput(f"format: {kind!r} is none of {', '.join(WRITERS)}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder}: exists already and is not an empty folder")
     country = world.build(hospitals, seed, youngest)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    make_folder(partial)
     try:
-        writer = WRITERS[kind](partial, country.codes, options or WriterOptions())
+        with appearing(folder) as partial:
+            writer = WRITERS[kind](partial, country.codes, options or WriterOptions())
 
-        def write_shard(shard: int) -> None:
-            first = 1 + shard * shard_patients
-            count = min(shard_patients, patients + 1 - first)
-            writer.write(events(country, seed, first, count), shard)
+            def write_shard(shard: int) -> None:
+                first = 1 + shard * shard_patients
+                count = min(shard_patients, patients + 1 - first)
+                writer.write(events(country, seed, first, count), shard)
 
-        _for_each(write_shard, -(-patients // shard_patients), workers or os.cpu_count() or 1)
-        writer.finish()
-        partial.replace(folder)
+            _for_each(write_shard, -(-patients // shard_patients), workers or os.cpu_count() or 1)
+            writer.finish()
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise BadInput(f"{folder}: cannot be written ({error.strerror or error})") from None
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
-def _for_each(work, count: int, workers: int) -> None:
+def _for_each(work: Callable[[int], None], count: int, workers: int) -> None:
     """Call `work` with 0, 1, ... in threads; the first error stops the rest."""
     with ThreadPoolExecutor(workers) as pool:
         try:

@@ -12,20 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from claimscale.simulator.population import SCHEMA
 from claimscale.simulator.writers import WRITERS, WriterOptions
-
-SCHEMA = pa.schema(
-    {
-        "subject_id": pa.int64(),
-        "time": pa.timestamp("us"),
-        "code": pa.string(),
-        "numeric_value": pa.float32(),
-        "hospital_id": pa.string(),
-        "visit_id": pa.string(),
-        "available_at": pa.timestamp("us"),
-        "suspected": pa.bool_(),
-    }
-)
 
 COUNTRY_CODES = sorted(
     [f"ICD10//{code}" for code in ("A099", "E119", "I10", "I509", "J189", "M8100", "N18", "N189", "R80")]
