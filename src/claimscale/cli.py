@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -140,13 +141,21 @@ def simulate(
     workers
         Shards worked on at a time; one per core unless told. The bytes do not depend on it.
     """
+    from claimscale import progress
     from claimscale.simulator import population
     from claimscale.simulator.writers import WriterOptions
 
-    options = WriterOptions(csv=csv, wareki=wareki)
-    population.simulate(
-        out, patients, hospitals, seed, format, youngest=youngest, options=options, workers=workers
-    )
+    options, started = WriterOptions(csv=csv, wareki=wareki), time.monotonic()
+    with progress.display() as display:
+
+        def report(fraction: float) -> None:
+            left = (time.monotonic() - started) * (1 - fraction) / fraction
+            display.update(fraction, left, f"{fraction * patients:,.0f} of {patients:,} patients")
+
+        population.simulate(
+            out, patients, hospitals, seed, format,
+            youngest=youngest, options=options, workers=workers, report=report,
+        )  # fmt: skip
     print(f"{patients:,} simulated patients of {hospitals} hospitals: {out}")
 
 

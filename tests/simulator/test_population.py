@@ -36,6 +36,12 @@ def test_the_number_of_workers_changes_no_byte_of_any_format(tmp_path, kind):
     assert files["1"] == files["3"]
 
 
+def test_progress_grows_to_the_whole(tmp_path):
+    told = []
+    population.simulate(tmp_path / "out", 30, 3, 5, shard_patients=7, workers=2, report=told.append)
+    assert told == sorted(told) and told[-1] == 1 and len(told) > 1
+
+
 def test_another_seed_gives_other_patients():
     first, other = (population.events(world.build(3, 1), seed, 1, 20) for seed in (1, 2))
     assert not first.equals(other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -49,11 +50,12 @@ def simulate(
     options: WriterOptions | None = None,
     workers: int | None = None,
     shard_patients: int = SHARD_PATIENTS,
+    report: Callable[[float], None] = lambda fraction: None,
 ) -> None:
     """Write patients 1 to `patients` below `folder`, in the format `kind` (see `writers.WRITERS`).
 
     The folder appears whole or not at all. The bytes do not depend on `workers` (one per core unless told),
-    and memory holds one shard per worker.
+    and memory holds one shard per worker. `report` is told the fraction written, as it grows.
     Raises BadInput for impossible numbers, an unknown format, and a folder that is not empty or not writable.
     """
     if patients < 1:
@@ -78,25 +80,24 @@ def simulate(
                 count = min(shard_patients, patients + 1 - first)
                 writer.write(events(country, seed, first, count), shard)
 
-            _for_each(write_shard, -(-patients // shard_patients), workers or os.cpu_count() or 1)
+            _for_each(write_shard, -(-patients // shard_patients), workers or os.cpu_count() or 1, report)
             writer.finish()
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
-def _for_each(work: Callable[[int], None], count: int, workers: int) -> None:
-    """Call `work` with 0, 1, ... in threads; the first error stops the rest."""
+def _for_each(work: Callable[[int], None], count: int, workers: int, report: Callable[[float], None]) -> None:
+    """Call `work` with 0, 1, ... below `count` in threads; the first error stops the rest."""
     with ThreadPoolExecutor(workers) as pool:
         try:
-            running = set()
-            for number in range(count):
-                if len(running) == workers:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        future.result()
-                running.add(pool.submit(work, number))
-            for future in running:
-                future.result()
+            waiting, running, ended = iter(range(count)), set(), 0
+            while ended < count:
+                running |= {pool.submit(work, n) for n in itertools.islice(waiting, workers - len(running))}
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                ended += len(done)
+                report(ended / count)
         finally:
             pool.shutdown(cancel_futures=True)
 
