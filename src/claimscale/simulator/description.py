@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError
 
-from claimscale.simulator.months import month_number
 from claimscale.study import Settings
 
 AGES = 111
@@ -78,10 +77,6 @@ class Description:
     conditions: dict[str, Condition]
     departments: dict[str, str]
     practice: Practice
-
-    def launch_month(self, drug: str) -> int | None:
-        """Month in which the drug (ATC) came to market, if within the simulated years."""
-        return month_number(self.practice.launched[drug]) if drug in self.practice.launched else None
 
 
 def read() -> Description:

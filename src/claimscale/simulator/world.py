@@ -218,7 +218,7 @@ def _care(
     lines = [[index[f"ATC//{drug}"] for drug in line] for line in line_drugs]
     tests = [[index[f"KUBUN//{code}"] for code in condition.tests] for condition in conditions]
     drugs = [drug for line in line_drugs for drug in line]
-    launches = [description.launch_month(drug) for drug in drugs]
+    launched = {drug: month_number(month) for drug, month in description.practice.launched.items()}
     contraindications = [
         sorted(
             {
@@ -242,7 +242,7 @@ def _care(
         "line_offsets": _offsets([condition.drugs for condition in conditions]),
         "drug_offsets": _offsets(lines),
         "drug_codes": _flat(lines),
-        "launched": np.array([ALWAYS if month is None else month for month in launches], np.int32),
+        "launched": np.array([launched.get(drug, ALWAYS) for drug in drugs], np.int32),
         "contraindication_offsets": _offsets(contraindications),
         "contraindications": _flat(contraindications),
         "formulary": preferences(lines, drawn.numbers),
