@@ -1,5 +1,8 @@
 """The engine reads text as text, stays within its folder and says what it cannot read."""
 
+import os
+import signal
+import threading
 from pathlib import Path
 
 import ibis
@@ -59,3 +62,11 @@ def test_scratch_folder_is_gone_after_closing(tmp_path: Path) -> None:
         assert scratch.is_dir()
         assert scratch.parent == tmp_path
     assert not scratch.exists()
+
+
+def test_ctrl_c_in_the_middle_of_a_query_is_a_stop_and_no_fault(engine: Engine, tmp_path: Path) -> None:
+    numbers = ibis.range(40_000).unnest().name("n").as_table()
+    endless = numbers.cross_join(numbers.view()).aggregate(total=ibis._.n.sum())
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        engine.write_parquet(endless, tmp_path / "never.parquet")

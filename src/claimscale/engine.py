@@ -66,7 +66,7 @@ class Engine:
 
     def read_parquet(self, pattern: str | Path) -> ir.Table:
         """The rows of all Parquet files that match the path or glob pattern. Raises BadInput if none does."""
-        with _as_bad_input(pattern, duckdb.IOException):
+        with _in_our_terms(pattern, duckdb.IOException):
             return self._connection.read_parquet(str(pattern))
 
     def read_csv(self, files: Sequence[Path]) -> ir.Table:
@@ -75,27 +75,34 @@ class Engine:
         Columns are matched by name; a column that a file lacks is null there. Nothing is coerced: a code
         "0123" stays "0123". Raises BadInput if a file cannot be read.
         """
-        with _as_bad_input(files[0], duckdb.IOException):
+        with _in_our_terms(files[0], duckdb.IOException):
             return self._connection.read_csv(
                 [str(file) for file in files], all_varchar=True, header=True, delim=",", union_by_name=True
             )
 
     def write_parquet(self, table: ir.Table, file: Path) -> None:
         """Evaluate the table into one Parquet file, rows in no particular order."""
-        with _as_bad_input("source"):
+        with _in_our_terms("source"):
             self._connection.to_parquet(table, file, compression="zstd")
 
     def to_arrow(self, table: ir.Table) -> pa.Table:
         """Evaluate the table in memory; rows in the order of its last `order_by`, if any."""
-        with _as_bad_input("source"):
+        with _in_our_terms("source"):
             return self._connection.to_pyarrow(table)
 
 
 @contextlib.contextmanager
-def _as_bad_input(place: object, *more: type[duckdb.Error]) -> Iterator[None]:
-    """Faults of the data as BadInput. Only the first line is quoted: the next may hold a patient's row."""
+def _in_our_terms(place: object, *more: type[duckdb.Error]) -> Iterator[None]:
+    """Faults of the data as BadInput, Ctrl-C as what it is everywhere else.
+
+    Only the first line of an error is quoted: the next may hold a patient's row.
+    """
     try:
         yield
+    except RuntimeError as error:
+        if str(error) != "Query interrupted":  # all that DuckDB says of it
+            raise
+        raise KeyboardInterrupt from None
     except (duckdb.InvalidInputException, duckdb.ConversionException, *more) as error:
         cause = str(error).splitlines()[0]
         raise BadInput(f"{place}: cannot be read ({cause})") from None
