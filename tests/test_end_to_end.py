@@ -122,7 +122,7 @@ def test_the_run_directory_holds_what_the_contract_says(whole: tuple[Path, str])
 
 def test_every_row_is_accounted_for(whole: tuple[Path, str]) -> None:
     quality = json.loads((whole[0] / "events" / "quality.json").read_text("utf-8"))
-    assert quality["rows_in"] == quality["used"] + sum(quality["dropped"].values())
+    assert quality["rows_in"] == quality["used"] + sum((quality["quarantined"] | quality["dropped"]).values())
 
 
 def test_all_arms_predict_the_same_patients_none_of_whom_was_trained_on(whole: tuple[Path, str]) -> None:

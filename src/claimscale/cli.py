@@ -63,8 +63,10 @@ def ingest(file: File, *, set: Set = ()) -> None:
     with progress.display() as display, runs.locked(resolved.run_directory):
         workspace = conduct.prepare(resolved, display)
     quality = runs.read_json(workspace.run / "events" / "quality.json")
-    dropped = ", ".join(f"{count:,} {reason}" for reason, count in quality["dropped"].items()) or "none"
-    print(f"{quality['rows_in']:,} rows in = {quality['used']:,} used + dropped: {dropped}")
+    print(f"{quality['rows_in']:,} rows in = {quality['used']:,} used + quarantined and dropped as below")
+    for kind in ("quarantined", "dropped", "repaired", "warnings"):
+        for reason, count in quality[kind].items():
+            print(f"{count:>12,} {kind}: {reason}")
     print(f"Prepared: {workspace.run}")
 
 

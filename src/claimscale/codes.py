@@ -6,6 +6,8 @@ is part of the code. Systems that are not listed here are kept as they come, und
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,15 +34,21 @@ class CodeSystem:
     type: str
     level_lengths: tuple[int, ...] = ()
     dotted: bool = False
+    shape: str = r".+"
+    """A regular expression that every code of the system matches as a whole."""
 
     def normalise(self, text: str) -> str:
-        """The one spelling of a code: no blanks around it, upper case, no dots where they mean nothing.
+        """The one spelling of a code: half-width, upper case, no blanks around it, no dots that mean nothing.
+
+        A hyphen in the end stands for digits that are not there.
 
         >>> SYSTEMS["ICD10"].normalise(" n18.9 "), SYSTEMS["NDC"].normalise("00093075601")
         ('N189', '00093075601')
+        >>> SYSTEMS["ICD10"].normalise("Ｉ５０－")
+        'I50'
         """
-        code = text.strip().upper()
-        return code.replace(".", "") if self.dotted else code
+        code = unicodedata.normalize("NFKC", text).strip().upper()
+        return code.replace(".", "").rstrip("-") if self.dotted else code
 
     def roll_up(self, code: str, depth: int) -> str:
         """The code's ancestor at a depth; a code that is already shorter stays as it is.
@@ -61,16 +69,16 @@ class CodeSystem:
 SYSTEMS = {
     system.name: system
     for system in (
-        CodeSystem("ICD10", "diagnosis", dotted=True),
-        CodeSystem("ICD9CM", "diagnosis", dotted=True),
-        CodeSystem("ATC", "drug", level_lengths=(1, 3, 4, 5, 7)),
-        CodeSystem("YJ", "drug"),
-        CodeSystem("NDC", "drug"),
-        CodeSystem("KUBUN", "procedure"),
-        CodeSystem("HCPCS", "procedure"),
-        CodeSystem("ICD9PROC", "procedure", dotted=True),
+        CodeSystem("ICD10", "diagnosis", dotted=True, shape=r"[A-Z][0-9][0-9A-Z-]{0,5}"),
+        CodeSystem("ICD9CM", "diagnosis", dotted=True, shape=r"([0-9]{3}|V[0-9]{2})[0-9]{0,2}|E[0-9]{3,4}"),
+        CodeSystem("ATC", "drug", (1, 3, 4, 5, 7), shape=r"[A-Z]([0-9]{2}([A-Z]([A-Z]([0-9]{2})?)?)?)?"),
+        CodeSystem("YJ", "drug", shape=r"[0-9]{4}[0-9A-Z]{0,8}"),
+        CodeSystem("NDC", "drug", shape=r"[0-9]{8,11}"),
+        CodeSystem("KUBUN", "procedure", shape=r"[A-Z][0-9][0-9A-Z-]*"),
+        CodeSystem("HCPCS", "procedure", shape=r"[0-9A-Z]{5}([0-9A-Z]{2})?"),
+        CodeSystem("ICD9PROC", "procedure", dotted=True, shape=r"[0-9]{2,4}"),
         CodeSystem("VISIT", "visit"),
-        CodeSystem("SEX", "sex"),
+        CodeSystem("SEX", "sex", shape=r"[FMU]"),
     )
 }
 
@@ -83,6 +91,31 @@ def split(code: str) -> tuple[str, str]:
     """
     system, separator, value = code.partition(SEPARATOR)
     return (system, value) if separator else ("", code)
+
+
+def respell(code: str) -> str:
+    """A whole code in the one spelling of its system.
+
+    >>> respell("ICD10//n18.9"), respell("LOINC//718-7 "), respell("MEDS_DEATH")
+    ('ICD10//N189', 'LOINC//718-7', 'MEDS_DEATH')
+    """
+    name, value = split(code)
+    if name in SYSTEMS:
+        return name + SEPARATOR + SYSTEMS[name].normalise(value)
+    return unicodedata.normalize("NFKC", code).strip()
+
+
+def is_well_formed(code: str) -> bool:
+    """Whether a code in its one spelling has the shape of its system; any text that names something will do
+    where there is no system, or an unknown one.
+
+    >>> is_well_formed("ICD10//N189"), is_well_formed("ICD10//189"), is_well_formed("LOINC//")
+    (True, False, False)
+    """
+    name, value = split(code)
+    if name in SYSTEMS:
+        return re.fullmatch(SYSTEMS[name].shape, value) is not None
+    return bool(value)
 
 
 def type_of(code: str, suspected: bool = False) -> str:

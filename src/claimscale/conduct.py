@@ -217,5 +217,7 @@ def _dataset(workspace: Workspace) -> dict[str, Any]:
         "vocabulary": tokens["vocabulary"],
         "span": quality["span"],
         "cohort": cohort,
-        "quality": {key: quality[key] for key in ("rows_in", "used", "dropped")},
+        "quality": {
+            key: quality[key] for key in ("rows_in", "used", "quarantined", "dropped", "repaired", "warnings")
+        },
     }

@@ -64,10 +64,15 @@ class Engine:
             preserve_insertion_order=False,
         )
 
-    def read_parquet(self, pattern: str | Path) -> ir.Table:
-        """The rows of all Parquet files that match the path or glob pattern. Raises BadInput if none does."""
-        with _in_our_terms(pattern, duckdb.IOException):
-            return self._connection.read_parquet(str(pattern))
+    def read_parquet(self, files: str | Path | Sequence[Path]) -> ir.Table:
+        """The rows of all Parquet files listed, or matching the path or glob pattern.
+
+        Columns are matched by name; a column that a file lacks is null there. Raises BadInput if a file
+        cannot be read or none matches.
+        """
+        listed = [str(files)] if isinstance(files, str | Path) else [str(file) for file in files]
+        with _in_our_terms(listed[0], duckdb.IOException):
+            return self._connection.read_parquet(listed, union_by_name=len(listed) > 1)
 
     def read_csv(self, files: Sequence[Path]) -> ir.Table:
         """The rows of comma-separated files with one header line, every column a string, empty cells null.
@@ -77,13 +82,25 @@ class Engine:
         """
         with _in_our_terms(files[0], duckdb.IOException):
             return self._connection.read_csv(
-                [str(file) for file in files], all_varchar=True, header=True, delim=",", union_by_name=True
+                [str(file) for file in files],
+                all_varchar=True,
+                header=True,
+                delim=",",
+                quote='"',
+                escape='"',
+                strict_mode=True,
+                union_by_name=True,
             )
 
     def write_parquet(self, table: ir.Table, file: Path) -> None:
         """Evaluate the table into one Parquet file, rows in no particular order."""
         with _in_our_terms("source"):
             self._connection.to_parquet(table, file, compression="zstd")
+
+    def write_partitions(self, table: ir.Table, folder: Path, by: str) -> None:
+        """Evaluate the table into files `<by>=<value>/*.parquet`, which do not have the column `by`."""
+        with _in_our_terms("source"):
+            self._connection.to_parquet(table, folder, partition_by=by, compression="lz4")
 
     def to_arrow(self, table: ir.Table) -> pa.Table:
         """Evaluate the table in memory; rows in the order of its last `order_by`, if any."""

@@ -59,20 +59,91 @@ class SimulatedSource(Settings):
         return self
 
 
-class SynpufSource(Settings):
+class CodeMap(Settings):
+    """A crosswalk of the user's own: a CSV file with a header, one row per code.
+
+    A code of system `of` becomes one of system `to`; `columns` names where each stands. Codes that the file
+    does not list stay as they are. A code with several targets takes the first in alphabetical order.
+    """
+
+    of: str
+    to: str
+    file: str
+    columns: Annotated[list[str], Field(min_length=2, max_length=2)]
+
+
+class FileSource(Settings):
+    """Claims in files of the user's. `maps` are applied in turn to the codes that come out."""
+
+    path: str
+    maps: list[CodeMap] = []
+
+
+class SynpufSource(FileSource):
     """A folder of DE-SynPUF claim files (CMS public use files, CSV)."""
 
     kind: Literal["synpuf"]
-    path: str
 
 
-Source = Annotated[SimulatedSource | SynpufSource, Field(discriminator="kind")]
+class TablesSource(FileSource):
+    """A folder of flat tables, CSV or Parquet. `mapping` says what their columns mean.
+
+    It is the name of a ready mapping (`sources/mappings/`) or a YAML file of the user's.
+    """
+
+    kind: Literal["tables"]
+    mapping: str = "neutral"
+    encoding: Literal["utf-8", "cp932"] = "utf-8"
+
+
+class ReceiptSource(FileSource):
+    """A folder of electronic receipts (UKE, 医科 and DPC), searched through all its folders.
+
+    `masters` is a folder with the national master files; without it codes stay receipt codes. `patient` is
+    what a person is known by: the hospital and its chart number, or the insurance number.
+    """
+
+    kind: Literal["receipt"]
+    masters: str | None = None
+    patient: Literal["chart", "insurance"] = "chart"
+
+
+class DpcSource(FileSource):
+    """A folder of DPC survey files (EFn, EFg, Dn, FF1), searched through all its folders."""
+
+    kind: Literal["dpc"]
+    masters: str | None = None
+
+
+class OmopSource(FileSource):
+    """OMOP CDM 5.3 or 5.4: a folder with a Parquet or CSV file (or a folder of them) per table.
+
+    Or a database: `path` is then a URL that Ibis connects to (`duckdb://cdm.duckdb`, `postgres://...`).
+    `codes` asks for the codes of the source's own systems or of the standard vocabularies.
+    """
+
+    kind: Literal["omop"]
+    codes: Literal["source", "standard"] = "source"
+
+
+class MedsSource(FileSource):
+    """A MEDS dataset, 0.3 or 0.4: the folder that holds `data/`."""
+
+    kind: Literal["meds"]
+
+
+Source = Annotated[
+    SimulatedSource | TablesSource | SynpufSource,
+    Field(discriminator="kind"),
+]
 
 
 class Engine(Settings):
-    """Where tables are worked on."""
+    """Where tables are worked on: DuckDB in this process, or Spark (`claimscale[spark]`, Java 17)."""
 
-    kind: Literal["duckdb"] = "duckdb"
+    kind: Literal["duckdb", "spark"] = "duckdb"
+    master: str = "local[2]"
+    """Where Spark runs."""
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?(MB|GB)$")] = "2GB"
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from claimscale.errors import BadInput
 from claimscale.study import Study
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Study:
@@ -17,6 +20,14 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
 
     Raises BadInput with one line that names the file, the path in it and the cause.
     """
+    data = read_mapping(path)
+    for override in overrides or []:
+        _apply_override(data, override)
+    return validated(Study, data, str(path))
+
+
+def read_mapping(path: Traversable) -> dict[str, Any]:
+    """A YAML file of keys and values. Raises BadInput if it is anything else."""
     try:
         data = yaml.load(path.read_text("utf-8"), Loader=_StudyLoader)
     except OSError as error:
@@ -27,12 +38,15 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
         raise BadInput(f"{path}: is not YAML ({_yaml_place(error)})") from None
     if not isinstance(data, dict):
         raise BadInput(f"{path}: holds no settings")
-    for override in overrides or []:
-        _apply_override(data, override)
+    return data
+
+
+def validated(model: type[Model], data: dict[str, Any], place: str) -> Model:
+    """The settings that the data stand for. Raises BadInput with one line on what is wrong first."""
     try:
-        return Study.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise BadInput(f"{path}: {_first_problem(error)}") from None
+        raise BadInput(f"{place}: {_first_problem(error)}") from None
 
 
 def dump(study: Study) -> str:
@@ -87,7 +101,9 @@ def _yaml_place(error: yaml.YAMLError) -> str:
 def _first_problem(error: ValidationError) -> str:
     """One line for the first problem: the path in the file, then the cause."""
     problem = error.errors(include_url=False)[0]
-    shown = [str(part) for part in problem["loc"] if part not in ("simulated", "synpuf", "function-before")]
+    shown = [str(part) for part in problem["loc"] if part != "function-before"]
+    if shown[:1] == ["source"]:
+        del shown[1:2]  # pydantic names the kind of source, which is no key of the file
     place = ".".join(shown)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     cause = _cause(problem)

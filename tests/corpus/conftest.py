@@ -11,10 +11,12 @@ import ibis
 import numpy as np
 import pyarrow as pa
 import pytest
+from ibis import _
 
 from claimscale import study as studies
 from claimscale.corpus import events as event_table
 from claimscale.engine import Engine
+from claimscale.sources import raw as sources
 from claimscale.sources.raw import EVENT_SCHEMA, RawEvents
 from claimscale.study import Study
 
@@ -60,7 +62,9 @@ def born(subject_id: int, sex: str = "F", day: int = -10_000) -> list[Event]:
 
 def raw_events(rows: Iterable[Event]) -> RawEvents:
     table = pa.Table.from_pylist([event.row() for event in rows], schema=EVENT_SCHEMA.to_pyarrow())
-    return RawEvents(ibis.memtable(table))
+    details = {name: _[name] for name in EVENT_SCHEMA if name != "subject_id"}
+    table = ibis.memtable(table).rename(patient="subject_id")
+    return RawEvents(sources.raw_events(table, origin=ibis.literal("made up"), **details))
 
 
 def random_events(patients: int, seed: int, since: int = LANDMARK_DAY - 900, until: int = LANDMARK_DAY + 500):
@@ -138,9 +142,8 @@ def write_events(engine: Engine, tmp_path: Path):
     """Pass events through the gate and write them as an events folder."""
 
     def write(rows: Iterable[Event], name: str = "events", shard_rows: int = 1000) -> Path:
-        clean = tmp_path / f"{name}.parquet"
-        event_table.pass_gate(raw_events(rows), engine, clean)
-        event_table.write_shards(engine.read_parquet(clean), engine, tmp_path / name / "data", shard_rows)
-        return tmp_path / name
+        folder = tmp_path / name
+        event_table.write(raw_events(rows), engine, tmp_path / f"{name}.scratch", folder, shard_rows)
+        return folder
 
     return write

@@ -76,7 +76,7 @@ def ask(task: Task, rows: list, engine: Engine, study: Study, claims) -> dict[tu
     """The labels of the module under test, by patient and split; all patients are held out."""
     split = pa.table({"subject_id": sorted({row.subject_id for row in rows})})
     split = split.append_column("split", pa.array(["held_out"] * len(split)))
-    table = claims.raw(rows).table.distinct()
+    table = claims.raw(rows).table.rename(subject_id="patient").distinct()
     table = event_table.with_days(table).inner_join(ibis.memtable(split), "subject_id")
     index = ibis.memtable(engine.to_arrow(tasks.index_dates(table, study)))
     asked = engine.to_arrow(tasks.ask(task, index, table)).to_pylist()

@@ -30,7 +30,10 @@ DATASET = {
     "quality": {
         "rows_in": 805_300,
         "used": 801_234,
-        "dropped": {"no date": 1200, "before birth": 36, "after the end of observation": 2830},
+        "quarantined": {"unreadable date": 1200, "before birth": 36},
+        "dropped": {"exact duplicate": 2830},
+        "repaired": {"code spelt otherwise": 77},
+        "warnings": {"code not in masters": 5},
     },
 }
 Noise = Callable[[str, str, str | None, int], float]

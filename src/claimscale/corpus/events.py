@@ -1,15 +1,21 @@
-"""The gate: raw events in, checked events out, every row accounted for.
+"""Raw events in, checked events out, in shards of whole patients.
 
 `events/` holds `data/NNNNN.parquet` (MEDS data with our columns, each patient in one shard, sorted by
-patient and time), `quality.json` (rows in = used + dropped by reason) and, for sources whose ids are no
-integers, `subjects.parquet`.
+patient and time), `quality.json` (rows in = used + quarantined + dropped, by reason), `quarantine.parquet`
+(the rows set aside, with the fault of each), `observation.parquet` (when each patient could be seen) and, for
+sources whose ids are no integers, `subjects.parquet`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import math
 import tempfile
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import ibis
 import ibis.expr.types as ir
@@ -21,38 +27,80 @@ import pyarrow.parquet as pq
 from ibis import Deferred, _
 
 from claimscale import sources
-from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
+from claimscale.codes import BIRTH, SEX_PREFIX
+from claimscale.corpus import gate
+from claimscale.corpus.gate import Account, Rows
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder, write_json
-from claimscale.sources.raw import EVENT_SCHEMA, RawEvents
+from claimscale.sources.raw import DETAILS, EVENT_SCHEMA, RawEvents
 from claimscale.study import Study
 
 EPOCH = dt.date(1970, 1, 1)
-FIRST_YEAR, LAST_YEAR = 1900, 2100
-SHARD_ROWS = 4_000_000
-"""Rows sorted and written at a time: about 1 GB of memory."""
+FIRST_YEAR = 1900
+SHARD_ROWS = 2_000_000
+"""Rows judged, sorted and written by one thread at a time: about 0.6 GB of memory."""
+SHARDS_AT_ONCE = 2
+NOBODY = -1
+"""The shard of rows that name no patient whom the source knows."""
 
-DUPLICATE = "exact duplicate"
+OBSERVATION_SCHEMA = pa.schema(
+    [("subject_id", pa.int64()), ("start", pa.timestamp("us")), ("end", pa.timestamp("us"))]
+)
 
 
 def build(study: Study, engine: Engine, target: Path) -> None:
-    """Read the study's source, drop what cannot be used, and write the events folder.
+    """Read the study's source, set aside what cannot be used, and write the events folder.
 
     Raises BadInput when the source cannot be read or nothing usable is left.
     """
     with tempfile.TemporaryDirectory(dir=engine.scratch) as scratch:
         raw = sources.read(study, engine, Path(scratch))
-        clean_file = Path(scratch) / "clean.parquet"
-        quality = pass_gate(raw, engine, clean_file)
+        quality = write(raw, engine, Path(scratch), target)
         if quality["used"] == 0:
             raise BadInput(f"source: none of its {quality['rows_in']:,} events is usable ({_worst(quality)})")
-        clean = engine.read_parquet(clean_file)
-        write_shards(clean, engine, target / "data")
-        if raw.subjects is not None:
-            mapping = engine.to_arrow(raw.subjects.order_by("subject_id"))
-            pq.write_table(mapping, target / "subjects.parquet", write_page_checksum=True)
-        write_json(target / "quality.json", quality | _description(clean, engine))
+    description = _description(read(engine, target), engine)
+    write_json(target / "quality.json", quality | description)
+
+
+def write(raw: RawEvents, engine: Engine, scratch: Path, target: Path, shard_rows: int = SHARD_ROWS) -> dict:
+    """Pass raw events through the gate and write the events folder, but for `quality.json`: its content is
+    returned. `rows_in = used + quarantined + dropped`, always.
+    """
+    make_folder(scratch)
+    patients = _patients(raw, engine, scratch / "patients.parquet")
+    expected = raw.events if raw.events is not None else _count(engine, raw.table)
+    shards = max(1, math.ceil(expected / shard_rows))
+    engine.write_partitions(_numbered(raw, patients, shards, engine), scratch / "shards", by="shard")
+    make_folder(target / "data")
+    files = _files_of_shards(scratch / "shards")
+    account, seen = Account(), []
+    with (
+        _Quarantine(target / "quarantine.parquet") as quarantine,
+        ThreadPoolExecutor(SHARDS_AT_ONCE) as pool,
+    ):
+        today = dt.date.today()
+        pending = deque(sorted(files))
+        started: deque[Future[_Passed]] = deque()
+        # Results are taken in the order of the shards, so that the files do not depend on the threads.
+        while pending or started:
+            while pending and len(started) < SHARDS_AT_ONCE:
+                shard = pending.popleft()
+                started.append(
+                    pool.submit(_pass_shard, files[shard], today, target / f"data/{shard:05d}.parquet")
+                )
+            passed = started.popleft().result()
+            account.add(passed.account)
+            quarantine.add(passed.aside)
+            seen.append(passed.seen)
+    assert account.adds_up, "rows in are not used + quarantined + dropped"
+    if raw.table.schema()["patient"].is_string():
+        mapping = engine.to_arrow(patients.select("subject_id", source_id=_.patient).order_by("subject_id"))
+        pq.write_table(mapping, target / "subjects.parquet", write_page_checksum=True)
+    observed = _observed(raw, patients, engine)
+    observed = pa.concat_tables([OBSERVATION_SCHEMA.empty_table(), *seen]) if observed is None else observed
+    pq.write_table(observed, target / "observation.parquet", write_page_checksum=True)
+    return _quality(account, raw)
 
 
 def read(engine: Engine, events: Path) -> ir.Table:
@@ -87,86 +135,120 @@ def timestamps(days: npt.NDArray[np.integer]) -> pa.Array:
     return pa.array(days.astype("datetime64[D]").astype("datetime64[us]"))
 
 
-def pass_gate(raw: RawEvents, engine: Engine, clean_file: Path) -> dict:
-    """Write the usable rows, each once, to `clean_file`, in no order.
+def _patients(raw: RawEvents, engine: Engine, file: Path) -> ir.Table:
+    """Who there is: `patient`, `subject_id`, and `subject_place`, the place in their order, from 0.
 
-    Returns the account: `rows_in`, `used`, `dropped` by reason (each row has one: the first that applies),
-    `repaired` and the source's own `source_rows`. rows_in = used + all dropped, always.
+    Integer ids are the subject ids; strings are numbered from 1 in their order.
     """
-    judged = _with_reason(raw.table)
-    counts = engine.to_arrow(judged.group_by("reason").aggregate(rows=judged.count())).to_pylist()
-    rows = {count["reason"]: count["rows"] for count in counts}
-    passed = judged.filter(_.reason.isnull())
-    known_too_early = passed.filter(_.available_at < _.time)
-    repaired = _count(engine, known_too_early)
-    # Nothing is known before it happens; letting it pass would show the future to a model.
-    passed = passed.mutate(
-        available_at=ibis.greatest(_.available_at, _.time), suspected=_.suspected.fill_null(False)
-    )
-    engine.write_parquet(passed.select(*EVENT_SCHEMA).distinct(), clean_file)
-    used = pq.read_metadata(clean_file).num_rows
+    ids = (raw.table if raw.patients is None else raw.patients).select("patient")
+    ids = ids.filter(_.patient.notnull()).distinct()
+    placed = ids.mutate(subject_place=ibis.row_number().over(order_by="patient"))
+    is_text = raw.table.schema()["patient"].is_string()
+    number = (_.subject_place + 1) if is_text else _.patient
+    engine.write_parquet(placed.mutate(subject_id=number.cast("int64")), file)
+    return engine.read_parquet(file)
 
-    dropped = {reason: rows[reason] for reason in REASONS if reason in rows}
-    duplicates = rows.get(None, 0) - used
-    if duplicates:
-        dropped[DUPLICATE] = duplicates
+
+def _numbered(raw: RawEvents, patients: ir.Table, shards: int, engine: Engine) -> ir.Table:
+    """The raw events with `subject_id` and `shard`: patients in order, as many in each shard.
+
+    `stranger` is the source's id of somebody whom its list of patients does not have.
+    """
+    places = max(1, _count(engine, patients))
+    joined = raw.table.left_join(patients, "patient")
+    shard = ((_.subject_place * shards) // places).cast("int32").fill_null(NOBODY)
+    is_stranger = joined.subject_id.isnull() & joined.patient.notnull()
+    details: dict[str, Deferred | ir.Value] = {name: _[name] for name in DETAILS}
+    unknown = ibis.ifelse(is_stranger, "unknown patient", ibis.null("string"))
+    details["fault"] = ibis.coalesce(joined.fault, unknown)
+    stranger = ibis.ifelse(is_stranger, joined.patient.cast("string"), ibis.null("string"))
+    return joined.select(subject_id=_.subject_id, **details, stranger=stranger, shard=shard)
+
+
+def _files_of_shards(folder: Path) -> dict[int, list[Path]]:
+    files: dict[int, list[Path]] = {}
+    for file in sorted(folder.glob("shard=*/*.parquet")):
+        files.setdefault(int(file.parent.name.partition("=")[2]), []).append(file)
+    return files
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """What came of a shard beside its events: the account, rows set aside, when patients were seen."""
+
+    account: Account
+    aside: pa.Table
+    seen: pa.Table
+
+
+def _pass_shard(files: list[Path], today: dt.date, target: Path) -> _Passed:
+    account = Account()
+    texts = [*gate.TEXTS]
+    table = pa.concat_tables(pq.ParquetFile(file, read_dictionary=texts).read() for file in files)
+    passed, aside = gate.judge(table, today, account)
+    if len(passed):
+        _write_shard(passed, target)
+    return _Passed(account, aside, _seen(passed))
+
+
+def _write_shard(rows: Rows, file: Path) -> None:
+    table = rows.table()
+    meds.DataSchema.validate(table.slice(0, 0).cast(EVENT_SCHEMA.to_pyarrow()))
+    # Without the Arrow schema dictionaries come back as the texts that they are.
+    pq.write_table(table, file, compression="zstd", write_page_checksum=True, store_schema=False)
+
+
+class _Quarantine:
+    """`quarantine.parquet`: rows set aside, as they came, with their fault; written as they turn up."""
+
+    def __init__(self, file: Path) -> None:
+        self._writer = pq.ParquetWriter(file, gate.QUARANTINE_SCHEMA, write_page_checksum=True)
+
+    def __enter__(self) -> _Quarantine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def add(self, table: pa.Table) -> None:
+        if len(table):
+            self._writer.write_table(table)
+
+
+def _observed(raw: RawEvents, patients: ir.Table, engine: Engine) -> pa.Table | None:
+    """When each patient could be seen, as the source says; None if it does not."""
+    if raw.observation is None:
+        return None
+    periods = raw.observation.inner_join(patients, "patient").filter(_.start.notnull(), _.end.notnull())
+    whole = periods.group_by("subject_id").aggregate(start=_.start.min(), end=_.end.max())
+    return engine.to_arrow(whole.order_by("subject_id")).cast(OBSERVATION_SCHEMA)
+
+
+def _seen(rows: Rows) -> pa.Table:
+    """First and last contact of each patient, for sources that do not say when somebody could be seen."""
+    texts = rows.texts["code"].to_pylist()
+    is_contact = np.array([code != BIRTH and not code.startswith(SEX_PREFIX) for code in texts] + [False])
+    contacts = rows.where(is_contact[rows.columns["code"]])
+    first = np.flatnonzero(np.diff(contacts.subject, prepend=contacts.subject[:1] - 1))
+    last = np.append(first[1:], len(contacts))[: len(first)] - 1
+    time = contacts.columns["time"].view("datetime64[us]")
+    return pa.table([contacts.subject[first], time[first], time[last]], schema=OBSERVATION_SCHEMA)
+
+
+def _quality(account: Account, raw: RawEvents) -> dict:
+    """The account as plain data, the commonest reason first."""
+    sources_rows = {name: {"events": account.made[name], **told} for name, told in raw.rows.items()}
     return {
-        "rows_in": sum(rows.values()),
-        "used": used,
-        "dropped": dropped,
-        "repaired": {"known before it happened": repaired} if repaired else {},
-        "source_rows": raw.rows,
+        "rows_in": account.rows_in,
+        "used": account.used,
+        "quarantined": dict(account.quarantined.most_common()),
+        "dropped": dict(account.dropped.most_common()),
+        "repaired": dict(account.repaired.most_common()),
+        "warnings": dict(account.warned.most_common()) | raw.warnings,
+        "source_rows": sources_rows,
     }
-
-
-REASONS: dict[str, Deferred] = {
-    "missing patient": _.subject_id.isnull(),
-    "missing code": _.code.isnull() | (_.code.strip() == ""),
-    "missing time": _.time.isnull() | _.available_at.isnull(),
-    f"outside {FIRST_YEAR}-{LAST_YEAR}": ~(
-        _.time.year().between(FIRST_YEAR, LAST_YEAR) & _.available_at.year().between(FIRST_YEAR, LAST_YEAR)
-    ),
-    "unknown patient": _.birth.isnull(),
-    "contradicts another birth date": (_.code == BIRTH) & (_.time != _.birth),
-    "contradicts another death date": (_.code == DEATH) & (_.time != _.death),
-    "before birth": _.time < _.birth,
-    "after death": _.time.date() > _.death.date(),
-}
-"""Why a row is dropped, first match first. A patient is unknown without a usable birth date."""
-
-
-def _with_reason(raw: ir.Table) -> ir.Table:
-    """The raw events with `reason`, null where a row passes."""
-    usable = raw.filter(_.subject_id.notnull(), _.time.year().between(FIRST_YEAR, LAST_YEAR))
-    vital = usable.filter(_.code.isin([BIRTH, DEATH]))
-    # Of several birth dates the first stands, of several death dates the last: neither drops a contact.
-    vital = vital.group_by("subject_id").aggregate(
-        birth=_.time.min(where=_.code == BIRTH), death=_.time.max(where=_.code == DEATH)
-    )
-    joined = raw.left_join(vital, "subject_id").drop("subject_id_right")
-    reason = ibis.cases(
-        *((applies.resolve(joined).fill_null(False), reason) for reason, applies in REASONS.items()),
-        else_=ibis.null("string"),
-    )
-    return joined.mutate(reason=reason)
-
-
-def write_shards(clean: ir.Table, engine: Engine, folder: Path, shard_rows: int = SHARD_ROWS) -> None:
-    """Sort the events and write them in shards of whole patients, of about `shard_rows` rows."""
-    make_folder(folder)
-    counts = clean.group_by("subject_id").aggregate(rows=clean.count()).order_by("subject_id")
-    patients = engine.to_arrow(counts)
-    subject_ids = patients["subject_id"].to_numpy()
-    shard_of_patient = (np.cumsum(patients["rows"].to_numpy()) - 1) // shard_rows
-    first_of_shard = np.flatnonzero(np.diff(shard_of_patient, prepend=-1))
-    last_of_shard = np.append(first_of_shard[1:], len(subject_ids)) - 1
-    for shard, (first, last) in enumerate(zip(first_of_shard, last_of_shard, strict=True)):
-        within = clean.filter(_.subject_id.between(int(subject_ids[first]), int(subject_ids[last])))
-        # Sorting by every column makes equal events equal bytes, whatever the engine.
-        order = ["subject_id", "time", *(name for name in EVENT_SCHEMA if name not in ("subject_id", "time"))]
-        table = engine.to_arrow(within.order_by(order)).cast(EVENT_SCHEMA.to_pyarrow())
-        meds.DataSchema.validate(table)
-        pq.write_table(table, folder / f"{shard:05d}.parquet", compression="zstd", write_page_checksum=True)
 
 
 def _description(clean: ir.Table, engine: Engine) -> dict:
@@ -186,7 +268,12 @@ def _count(engine: Engine, table: ir.Table) -> int:
 
 
 def _worst(quality: dict) -> str:
-    return ", ".join(f"{rows:,} {reason}" for reason, rows in quality["dropped"].items()) or "it has none"
+    return (
+        ", ".join(
+            f"{rows:,} {reason}" for reason, rows in (quality["quarantined"] | quality["dropped"]).items()
+        )
+        or "it has none"
+    )
 
 
 def _day(time: Deferred) -> Deferred:

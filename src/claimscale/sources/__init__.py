@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from claimscale.engine import Engine
-from claimscale.sources import simulated, synpuf
-from claimscale.sources.raw import EVENT_SCHEMA, RawEvents
-from claimscale.study import Source, Study, SynpufSource
+from claimscale.errors import BadInput
+from claimscale.sources import maps, simulated, synpuf, tables
+from claimscale.sources.raw import RawEvents
+from claimscale.study import SimulatedSource, Source, Study
+
+READERS: dict[str, Any] = {"tables": tables, "synpuf": synpuf}
+"""The module of each kind of source in files: `files_of(source)` and `read(source, engine, scratch)`."""
 
 
 def read(study: Study, engine: Engine, scratch: Path) -> RawEvents:
@@ -17,20 +21,27 @@ def read(study: Study, engine: Engine, scratch: Path) -> RawEvents:
     Raises BadInput for a source that is missing or unreadable.
     """
     source = study.source
-    if isinstance(source, SynpufSource):
-        return synpuf.read(source, engine, scratch)
-    table = simulated.read(source, study.seed, engine, scratch)
-    return RawEvents(table.select(*EVENT_SCHEMA).cast(EVENT_SCHEMA))
+    if isinstance(source, SimulatedSource):
+        return simulated.read(source, study.seed, engine, scratch)
+    raw: RawEvents = READERS[source.kind].read(source, engine, scratch)
+    return maps.applied(raw, source.maps, engine, scratch)
 
 
 def fingerprint(source: Source) -> dict[str, Any]:
     """What the source's events depend on: its settings and its files' names, sizes and ages."""
-    files = synpuf.files_of(source).values() if isinstance(source, SynpufSource) else []
+    files: list[Path] = []
+    if not isinstance(source, SimulatedSource):
+        files = [file for listed in READERS[source.kind].files_of(source).values() for file in listed]
+        files += [Path(each.file) for each in source.maps]
     return {
         "settings": source.model_dump(mode="json"),
-        "files": [
-            {"name": file.name, "bytes": file.stat().st_size, "modified_ns": file.stat().st_mtime_ns}
-            for listed in files
-            for file in listed
-        ],
+        "files": [_identity(file) for file in files],
     }
+
+
+def _identity(file: Path) -> dict[str, Any]:
+    try:
+        stat = file.stat()
+    except OSError as error:
+        raise BadInput(f"{file}: cannot be read ({error.strerror})") from None
+    return {"name": file.name, "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}

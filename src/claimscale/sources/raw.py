@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
+from ibis import Deferred
 
 EVENT_SCHEMA = ibis.schema(
     {
@@ -21,17 +23,48 @@ EVENT_SCHEMA = ibis.schema(
 )
 """The columns of events. `available_at`: when an event could have been known. Times are local."""
 
+DETAILS = {name: kind for name, kind in EVENT_SCHEMA.items() if name != "subject_id"} | {
+    "origin": EVENT_SCHEMA["code"],
+    "fault": EVENT_SCHEMA["code"],
+}
+"""The columns of raw events beside `patient`."""
+
 
 @dataclass(frozen=True)
 class RawEvents:
     """The events of a source, before the gate.
 
     Attributes:
-        table: the columns of EVENT_SCHEMA; any may be null, rows may be wrong or repeated.
-        rows: per file or table of the source, `{"rows": read, "events": made from them}`.
-        subjects: `source_id` (string) to `subject_id` (int64), for sources whose ids are no integers.
+        table: `patient`, the source's own id of the patient (an int64 is the subject id, strings are
+            numbered), the event columns, `origin`, the file kind or table that a row comes from, and `fault`,
+            what the reader found wrong with the row (a name of `faults.FAULTS`), else null. Any value may be
+            null, rows may be wrong or repeated.
+        rows: the rows of each origin, `{"rows": read}`, and for those that make no event
+            `"without_event": {reason: rows}`.
+        patients: `patient` of everybody whom the source lists, perhaps repeatedly; others are unknown. None
+            if it has no such list.
+        events: about how many rows the table has, if that is cheaply known.
+        observation: `patient`, `start`, `end` (timestamps, the last day included): when a patient could be
+            seen, as the source says; several rows per patient are joined. None if the source does not say.
+        warnings: what a user should know but what stops nothing: name to number of cases.
     """
 
     table: ir.Table
-    rows: dict[str, dict[str, int]] = field(default_factory=dict)
-    subjects: ir.Table | None = None
+    rows: dict[str, dict] = field(default_factory=dict)
+    patients: ir.Table | None = None
+    events: int | None = None
+    observation: ir.Table | None = None
+    warnings: dict[str, int] = field(default_factory=dict)
+
+
+def raw_events(table: ir.Table, **columns: ir.Value | Deferred) -> ir.Table:
+    """The columns of raw events from a table with `patient`; those not given are empty, `suspected` false.
+
+    Without `available_at` an event is known when it happens.
+    """
+    given: dict[str, Any] = {"suspected": ibis.literal(False)}
+    given |= {"available_at": columns["time"]} if "time" in columns else {}
+    given |= columns
+    return table.select(
+        "patient", **{name: given.get(name, ibis.null(kind)).cast(kind) for name, kind in DETAILS.items()}
+    )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import ibis.expr.types as ir
+import ibis
+from ibis import _
 
 from claimscale.engine import Engine
 from claimscale.simulator import population
+from claimscale.sources.raw import EVENT_SCHEMA, RawEvents, raw_events
 from claimscale.study import SimulatedSource
 
 
-def read(source: SimulatedSource, seed: int, engine: Engine, scratch: Path) -> ir.Table:
-    """The events of the simulated patients, with the columns of `raw.EVENT_SCHEMA`.
+def read(source: SimulatedSource, seed: int, engine: Engine, scratch: Path) -> RawEvents:
+    """The events of the simulated patients.
 
     The shards are written to `scratch/simulated`, which must outlive the table.
     Raises BadInput if they cannot be.
@@ -21,4 +23,7 @@ def read(source: SimulatedSource, seed: int, engine: Engine, scratch: Path) -> i
     folder = scratch / "simulated"
     shutil.rmtree(folder, ignore_errors=True)  # a stopped run may have left shards of another simulation
     population.simulate(folder, source.patients, source.hospitals, seed, youngest=source.youngest)
-    return engine.read_parquet(folder / "events" / "*.parquet")
+    table = engine.read_parquet(folder / "events" / "*.parquet")
+    details = {name: _[name] for name in EVENT_SCHEMA if name != "subject_id"}
+    events = raw_events(table.rename(patient="subject_id"), origin=ibis.literal("events"), **details)
+    return RawEvents(events)

@@ -19,7 +19,7 @@ from claimscale.codes import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder
-from claimscale.sources.raw import EVENT_SCHEMA, RawEvents
+from claimscale.sources.raw import RawEvents, raw_events
 from claimscale.study import SynpufSource
 
 FILES = {
@@ -74,7 +74,6 @@ def files_of(source: SynpufSource) -> dict[str, list[Path]]:
 def read(source: SynpufSource, engine: Engine, scratch: Path) -> RawEvents:
     """All five kinds of file as raw events.
 
-    Patients get the numbers 1, 2, ... in the order of their source ids; the mapping is in `subjects`.
     Beneficiaries are listed once per year, so their birth and sex come out repeatedly: the gate drops
     exact repeats. Raises BadInput for missing files or columns.
     """
@@ -86,15 +85,11 @@ def read(source: SynpufSource, engine: Engine, scratch: Path) -> RawEvents:
         table = engine.read_csv(found)
         _check_columns(table, kind, found[0])
         events = _beneficiary_events(table) if kind == "beneficiary" else _claim_events(table, kind)
+        events = events.mutate(origin=ibis.literal(kind))
         # Text is parsed once: the gate reads the events several times.
         engine.write_parquet(events, parsed / f"{kind}.parquet")
-        made = engine.read_parquet(parsed / f"{kind}.parquet")
-        rows[kind] = {"rows": _count(engine, table), "events": _count(engine, made)}
-    events = engine.read_parquet(parsed / "*.parquet")
-    engine.write_parquet(_numbered(events), scratch / "subjects.parquet")
-    subjects = engine.read_parquet(scratch / "subjects.parquet")
-    table = events.left_join(subjects, "source_id").select(*EVENT_SCHEMA).cast(EVENT_SCHEMA)
-    return RawEvents(table, rows, subjects)
+        rows[kind] = {"rows": _count(engine, table)}
+    return RawEvents(engine.read_parquet(parsed / "*.parquet"), rows)
 
 
 def _count(engine: Engine, table: ir.Table) -> int:
@@ -114,26 +109,20 @@ def _check_columns(table: ir.Table, kind: str, file: Path) -> None:
         raise BadInput(f"{file}: has no column {', '.join(missing)}")
 
 
-def _numbered(events: ir.Table) -> ir.Table:
-    """Dense subject ids, from 1, in the order of the source ids."""
-    ids = events.select("source_id").filter(_.source_id.notnull()).distinct()
-    return ids.mutate(subject_id=ibis.row_number().over(order_by="source_id") + 1)
-
-
 def _beneficiary_events(table: ir.Table) -> ir.Table:
     """Birth and sex of each row, and death where there is one: a row per beneficiary and year."""
     people = table.select(
-        source_id=_.DESYNPUF_ID.strip().nullif(""),
+        patient=_.DESYNPUF_ID.strip().nullif(""),
         birth=_timestamp(_.BENE_BIRTH_DT),
         # Deaths are known to the month and written as its first day: claims of that month are not after it.
         death=_timestamp(_.BENE_DEATH_DT) + ibis.interval(months=1) - ibis.interval(days=1),
         is_dead=_.BENE_DEATH_DT.strip().nullif("").notnull(),
         sex=SEX_PREFIX + _.BENE_SEX_IDENT_CD.strip().cases(("1", "M"), ("2", "F"), else_="U"),
     )
-    births = _events(people, code=ibis.literal(BIRTH), time=_.birth, available_at=_.birth)
-    sexes = _events(people, code=_.sex, time=_.birth, available_at=_.birth)
+    births = raw_events(people, code=ibis.literal(BIRTH), time=_.birth, available_at=_.birth)
+    sexes = raw_events(people, code=_.sex, time=_.birth, available_at=_.birth)
     dead = people.filter(_.is_dead)
-    deaths = _events(dead, code=ibis.literal(DEATH), time=_.death, available_at=_.death)
+    deaths = raw_events(dead, code=ibis.literal(DEATH), time=_.death, available_at=_.death)
     return ibis.union(births, sexes, deaths)
 
 
@@ -151,7 +140,7 @@ def _claim_events(table: ir.Table, kind: str) -> ir.Table:
     }
     claims = table.select(
         *systems,
-        source_id=_.DESYNPUF_ID.strip().nullif(""),
+        patient=_.DESYNPUF_ID.strip().nullif(""),
         time=_timestamp(_[columns.start]),
         available_at=_timestamp(_[columns.end]).fill_null(_timestamp(_[columns.start])),
         visit_id=_[columns.claim].strip(),
@@ -163,22 +152,10 @@ def _claim_events(table: ir.Table, kind: str) -> ir.Table:
         cells = cells.filter(_.cell.notnull())
     prefix = _.column.cases(*((column, system + SEPARATOR) for column, system in systems.items()))
     where = {name: _[name] for name in ("time", "available_at", "visit_id", "hospital_id")}
-    events = _events(cells, code=prefix + _.cell, **where)
+    events = raw_events(cells, code=prefix + _.cell, **where)
     if not columns.is_visit:
         return events
-    return ibis.union(events, _events(claims, code=ibis.literal(f"VISIT//{kind}"), **where))
-
-
-def _events(table: ir.Table, **columns: ir.Value | Deferred) -> ir.Table:
-    """The event columns, empty where not given."""
-    empty = {
-        "numeric_value": ibis.null("float32"),
-        "hospital_id": NO_TEXT,
-        "visit_id": NO_TEXT,
-        "suspected": ibis.literal(False),
-    }
-    given = empty | columns
-    return table.select("source_id", **{name: given[name] for name in EVENT_SCHEMA if name != "subject_id"})
+    return ibis.union(events, raw_events(claims, code=ibis.literal(f"VISIT//{kind}"), **where))
 
 
 def _timestamp(text: Deferred) -> Deferred:

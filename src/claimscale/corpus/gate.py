@@ -1,0 +1,352 @@
+"""The gate: whole patients of raw events in, checked and sorted events out, every row accounted for.
+
+Rows are judged shard by shard in NumPy, so that every engine gives the same events, byte for byte. What is
+done about which fault stands in `sources.faults`, the order in which a row is judged in `_faults`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from numba import njit
+
+from claimscale import codes
+from claimscale.sources.faults import FAULTS, Outcome
+from claimscale.sources.raw import EVENT_SCHEMA
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+MISSING = np.iinfo(np.int64).min
+UNDECIDED = -2
+MICROSECONDS_PER_DAY = 86_400_000_000
+ORDER = ("time", "code", "numeric_value", "hospital_id", "visit_id", "available_at", "suspected")
+"""Within a patient, events stand in the order of these columns: equal events are neighbours."""
+TEXTS = ("code", "hospital_id", "visit_id", "origin", "fault", "stranger")
+BEFORE_ALL_PATIENTS = int(np.datetime64("1900-01-01", "us").astype(np.int64))
+AFTER_ALL_CLAIMS = int(np.datetime64("2100-01-01", "us").astype(np.int64))
+
+QUARANTINE_SCHEMA = pa.schema(
+    [*EVENT_SCHEMA.to_pyarrow(), ("stranger", pa.string()), ("origin", pa.string()), ("fault", pa.string())]
+)
+"""Rows set aside. `stranger`: the source's id of a patient who is not in its list."""
+
+
+@dataclass
+class Account:
+    """What became of the rows: used, or set aside or dropped for one reason each; and what was put right."""
+
+    rows_in: int = 0
+    used: int = 0
+    quarantined: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    repaired: Counter[str] = field(default_factory=Counter)
+    warned: Counter[str] = field(default_factory=Counter)
+    made: Counter[str] = field(default_factory=Counter)
+    """Events by the origin that they were made from, before any was set aside."""
+
+    def fault(self, name: str, rows: int) -> None:
+        if rows:
+            kinds = {
+                Outcome.QUARANTINE: self.quarantined,
+                Outcome.DROP: self.dropped,
+                Outcome.REPAIR: self.repaired,
+                Outcome.WARN: self.warned,
+            }
+            kinds[FAULTS[name]][name] += rows
+
+    def add(self, other: Account) -> None:
+        self.rows_in += other.rows_in
+        self.used += other.used
+        for name in ("quarantined", "dropped", "repaired", "warned", "made"):
+            getattr(self, name).update(getattr(other, name))
+
+    @property
+    def adds_up(self) -> bool:
+        return self.rows_in == self.used + self.quarantined.total() + self.dropped.total()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of whole patients in columns: texts as places in sorted dictionaries, -1 where null.
+
+    Times are microseconds, MISSING where null; `numeric_value` the bits of a float32, MISSING where null.
+    """
+
+    subject: Int64s
+    columns: dict[str, Int64s]
+    texts: dict[str, pa.Array]
+
+    def where(self, rows: Bools | Int64s) -> Rows:
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        return Rows(self.subject[rows], columns, self.texts)
+
+    def __len__(self) -> int:
+        return len(self.subject)
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Rows:
+        """Raw events with `subject_id` and the columns of `raw.DETAILS`."""
+        columns: dict[str, Int64s] = {}
+        texts: dict[str, pa.Array] = {}
+        for name in TEXTS:
+            columns[name], texts[name] = _sorted_dictionary(table[name])
+        for name in ("time", "available_at"):
+            columns[name] = _filled(table[name].cast(pa.timestamp("us")).cast(pa.int64()))
+        value = table["numeric_value"].combine_chunks()
+        bits = value.fill_null(0).to_numpy().astype(np.float32).view(np.int32).astype(np.int64)
+        columns["numeric_value"] = np.where(_valid(value), bits, MISSING)
+        columns["suspected"] = (
+            table["suspected"].combine_chunks().fill_null(False).to_numpy(False).astype(int)
+        )
+        return cls(_filled(table["subject_id"].cast(pa.int64())), columns, texts)
+
+    def table(self) -> pa.Table:
+        """The rows with the columns of EVENT_SCHEMA; texts stay dictionaries."""
+        found = self.columns
+        value = found["numeric_value"]
+        floats = np.where(value == MISSING, 0, value).astype(np.int32).view(np.float32)
+        arrays = {
+            "subject_id": pa.array(self.subject),
+            "time": _timestamps(found["time"]),
+            "code": self.text("code"),
+            "numeric_value": pa.array(floats, mask=value == MISSING),
+            "hospital_id": self.text("hospital_id"),
+            "visit_id": self.text("visit_id"),
+            "available_at": _timestamps(found["available_at"]),
+            "suspected": pa.array(found["suspected"].astype(bool)),
+        }
+        return pa.table({name: arrays[name] for name in EVENT_SCHEMA})
+
+    def text(self, name: str) -> pa.DictionaryArray:
+        place = self.columns[name]
+        indices = pa.array(place.astype(np.int32), mask=place < 0)
+        return pa.DictionaryArray.from_arrays(indices, self.texts[name])
+
+
+def judge(table: pa.Table, today: dt.date, account: Account) -> tuple[Rows, pa.Table]:
+    """Judge the raw events of whole patients.
+
+    Returns the events that pass, each once and in order, and the rows to set aside (QUARANTINE_SCHEMA).
+    """
+    rows = respelt(Rows.of(table), account)
+    account.rows_in += len(rows)
+    origins = np.bincount(rows.columns["origin"] + 1, minlength=len(rows.texts["origin"]) + 1)
+    for name, made in zip([None, *rows.texts["origin"].to_pylist()], origins.tolist(), strict=True):
+        if made and name is not None:
+            account.made[name] += made
+    rows = in_order(rows)
+    fault, names = _faults(rows, today)
+    for place, name in enumerate(names):
+        account.fault(name, int(np.count_nonzero(fault == place)))
+    aside = _set_aside(rows.where(fault >= 0), fault[fault >= 0], names)
+    passed = rows.where(fault < 0)
+    repeated = _repeats(passed)
+    account.fault("exact duplicate", int(np.count_nonzero(repeated)))
+    passed = passed.where(~repeated)
+    account.used += len(passed)
+    return passed, aside
+
+
+def _set_aside(rows: Rows, fault: Int64s, names: list[str]) -> pa.Table:
+    table = rows.table()
+    subject = pa.array(rows.subject, mask=rows.subject == MISSING)
+    reasons = pa.DictionaryArray.from_arrays(pa.array(fault.astype(np.int32)), pa.array(names, pa.string()))
+    table = table.set_column(0, "subject_id", subject)
+    table = table.append_column("stranger", rows.text("stranger")).append_column(
+        "origin", rows.text("origin")
+    )
+    return table.append_column("fault", reasons).cast(QUARANTINE_SCHEMA)
+
+
+def respelt(rows: Rows, account: Account) -> Rows:
+    """Codes in their one spelling, and nothing known before it happened."""
+    given = rows.texts["code"].to_pylist()
+    spelt = [codes.respell(code) for code in given]
+    found, time = rows.columns, rows.columns["time"]
+    changed = np.array([new != old for new, old in zip(spelt, given, strict=True)] + [False])
+    account.fault("code spelt otherwise", int(np.count_nonzero(changed[found["code"]])))
+    dictionary = sorted(set(spelt))
+    place = {code: number for number, code in enumerate(dictionary)}
+    new_place = np.array([place[code] for code in spelt] + [-1])
+    # A claim that is known before what it tells of would show a model the future.
+    early = (found["available_at"] < time) & (found["available_at"] != MISSING)
+    account.fault("known before it happened", int(np.count_nonzero(early)))
+    columns = found | {
+        "code": new_place[found["code"]],
+        "available_at": np.where(early, time, found["available_at"]),
+    }
+    return Rows(rows.subject, columns, rows.texts | {"code": pa.array(dictionary, pa.string())})
+
+
+def in_order(rows: Rows) -> Rows:
+    """The rows by subject, then by the columns of ORDER."""
+    subjects, local = np.unique(rows.subject, return_inverse=True)
+    keys = np.column_stack([rows.columns[name] for name in ORDER])
+    return rows.where(sorted_places(local.astype(np.int64), len(subjects), keys))
+
+
+def _faults(rows: Rows, today: dt.date) -> tuple[Int64s, list[str]]:
+    """The fault of each row, as a place in the list of names; -1 where there is none."""
+    found, time = rows.columns, rows.columns["time"]
+    names: list[str] = []
+    fault = np.full(len(rows), -1, dtype=np.int64)
+
+    def mark(name: str, applies: Bools) -> None:
+        fault[(fault < 0) & applies] = len(names)
+        names.append(name)
+
+    for place, name in enumerate(rows.texts["fault"].to_pylist()):
+        mark(name, found["fault"] == place)
+    mark("missing patient", rows.subject == MISSING)
+    spelt = rows.texts["code"].to_pylist()
+    is_empty = np.array([not codes.split(code)[1].strip() for code in spelt] + [True])
+    mark("missing code", is_empty[found["code"]])
+    mark("missing time", (time == MISSING) | (found["available_at"] == MISSING))
+    mark("placeholder date", (time <= BEFORE_ALL_PATIENTS) | (found["available_at"] >= AFTER_ALL_CLAIMS))
+    tomorrow = int(np.datetime64(today + dt.timedelta(days=1), "us").astype(np.int64))
+    mark("in the future", time >= tomorrow)
+    is_misspelt = np.array([not codes.is_well_formed(code) for code in spelt] + [False])
+    mark("not a code of its system", is_misspelt[found["code"]])
+    vital = _vital(rows, fault < 0)
+    mark("unknown patient", vital.birth == MISSING)
+    mark("contradicts another birth date", vital.is_birth & (time != vital.birth))
+    mark("contradicts another death date", vital.is_death & (time != vital.death))
+    mark("contradicts another sex", vital.is_sex & (found["code"] != vital.sex))
+    mark("before birth", time < vital.birth)
+    day_of_death = vital.death - vital.death % MICROSECONDS_PER_DAY
+    is_after = time >= day_of_death + MICROSECONDS_PER_DAY
+    mark("after death", (vital.death != MISSING) & is_after)
+    return fault, names
+
+
+@dataclass(frozen=True)
+class _Vital:
+    """Of each row's patient: times or MISSING; `sex` is a place among the codes, UNDECIDED or -1."""
+
+    birth: Int64s
+    death: Int64s
+    sex: Int64s
+    is_birth: Bools
+    is_death: Bools
+    is_sex: Bools
+
+
+def _vital(rows: Rows, usable: Bools) -> _Vital:
+    """Of several birth dates the first stands, of deaths the last: neither takes a contact away.
+
+    Of two sexes the one told by more rows stands, a known one before an unknown one; neither in a draw.
+    """
+    code, time = rows.columns["code"], rows.columns["time"]
+    texts = rows.texts["code"].to_pylist()
+    starts = np.flatnonzero(np.diff(rows.subject, prepend=rows.subject[:1] - 1))
+    lengths = np.diff(np.append(starts, len(rows)))
+
+    def marked(wanted: Callable[[str], bool]) -> Bools:
+        return np.array([wanted(text) for text in texts] + [False])[code]
+
+    def of_patients(values: Int64s, reduced: np.ufunc) -> Int64s:
+        return np.repeat(reduced.reduceat(values, starts), lengths) if len(starts) else values
+
+    is_birth, is_death = marked(codes.BIRTH.__eq__), marked(codes.DEATH.__eq__)
+    latest = np.iinfo(np.int64).max
+    birth = of_patients(np.where(is_birth & usable, time, latest), np.minimum)
+    death = of_patients(np.where(is_death & usable, time, MISSING), np.maximum)
+    is_sex = marked(lambda text: text.startswith(codes.SEX_PREFIX))
+    weight, sex = np.zeros(len(rows), np.int64), np.full(len(rows), -1, np.int64)
+    for place in np.unique(code[is_sex & usable]).tolist():
+        told = of_patients(((code == place) & usable).astype(np.int64), np.add)
+        told = np.where(texts[place] == codes.SEX_PREFIX + "U", np.minimum(told, 1), 2 * told)
+        sex = np.where(told > weight, place, np.where((told == weight) & (told > 0), UNDECIDED, sex))
+        weight = np.maximum(told, weight)
+    return _Vital(np.where(birth == latest, MISSING, birth), death, sex, is_birth, is_death, is_sex)
+
+
+def _repeats(rows: Rows) -> Bools:
+    """Rows equal to the one before."""
+    if not len(rows):
+        return np.zeros(0, dtype=bool)
+    same = rows.subject[1:] == rows.subject[:-1]
+    for name in ORDER:
+        same &= rows.columns[name][1:] == rows.columns[name][:-1]
+    return np.concatenate([[False], same])
+
+
+@njit(cache=True, nogil=True)
+def sorted_places(subject: Int64s, subjects: int, keys: npt.NDArray[np.int64]) -> Int64s:
+    """The places of the rows in order: by subject (0 to subjects - 1), then by the columns of `keys`.
+
+    A counting sort brings a patient's rows together; these few are merged in order.
+    """
+    rows, width = keys.shape
+    bounds = np.zeros(subjects + 1, np.int64)
+    for row in range(rows):
+        bounds[subject[row] + 1] += 1
+    for number in range(subjects):
+        bounds[number + 1] += bounds[number]
+    free = bounds[:-1].copy()
+    places = np.empty(rows, np.int64)
+    for row in range(rows):
+        places[free[subject[row]]] = row
+        free[subject[row]] += 1
+    spare = np.empty(rows, np.int64)
+    for number in range(subjects):
+        low, high = bounds[number], bounds[number + 1]
+        run = 1
+        while run < high - low:
+            for left in range(low, high, 2 * run):
+                middle, right = min(left + run, high), min(left + 2 * run, high)
+                one, other = left, middle
+                for place in range(left, right):
+                    take_one = other >= right
+                    if one < middle and other < right:
+                        take_one = True
+                        first, second = places[one], places[other]
+                        for column in range(width):
+                            if keys[first, column] != keys[second, column]:
+                                take_one = keys[first, column] < keys[second, column]
+                                break
+                    if take_one:
+                        spare[place] = places[one]
+                        one += 1
+                    else:
+                        spare[place] = places[other]
+                        other += 1
+            places[low:high] = spare[low:high]
+            run *= 2
+    return places
+
+
+def _sorted_dictionary(column: pa.ChunkedArray) -> tuple[Int64s, pa.Array]:
+    """Places of the column's values in the sorted list of them; -1 where null."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    column = column.unify_dictionaries()
+    if column.num_chunks == 0:
+        return np.zeros(0, np.int64), pa.array([], pa.string())
+    values = column.chunk(0).dictionary.cast(pa.string())
+    order = pc.call_function("array_sort_indices", [values]).to_numpy()
+    rank = np.empty(len(order) + 1, np.int64)
+    rank[order] = np.arange(len(order))
+    rank[-1] = -1
+    places = np.concatenate([chunk.indices.fill_null(-1).to_numpy() for chunk in column.chunks])
+    return rank[places], values.take(pa.array(order))
+
+
+def _filled(column: pa.ChunkedArray) -> Int64s:
+    return column.combine_chunks().fill_null(MISSING).to_numpy()
+
+
+def _valid(column: pa.Array) -> Bools:
+    return column.is_valid().to_numpy(zero_copy_only=False)
+
+
+def _timestamps(microseconds: Int64s) -> pa.Array:
+    return pa.array(microseconds, mask=microseconds == MISSING).cast(pa.timestamp("us"))

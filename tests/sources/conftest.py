@@ -1,0 +1,62 @@
+"""Simulated claims in every format, and how what is read compares with what was simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from claimscale import study as studies
+from claimscale.corpus import events as event_table
+from claimscale.engine import Engine
+from claimscale.simulator import population, world
+from claimscale.sources.raw import RawEvents
+
+PATIENTS, HOSPITALS, SEED = 300, 5, 11
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory):
+    with Engine(studies.Engine(memory="500MB"), tmp_path_factory.mktemp("engine")) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def simulated() -> pa.Table:
+    """The simulator's own events."""
+    return population.events(world.build(HOSPITALS, SEED), SEED, 1, PATIENTS)
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A folder with the same patients as `simulated`, in a format."""
+    made: dict[tuple, Path] = {}
+
+    def write(kind: str, options: population.WriterOptions | None = None) -> Path:
+        key = (kind, options)
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp(kind) / "claims"
+            population.simulate(
+                made[key], PATIENTS, HOSPITALS, SEED, kind, options=options, shard_patients=120
+            )
+        return made[key]
+
+    return write
+
+
+@pytest.fixture
+def through_gate(engine: Engine, tmp_path: Path):
+    """Pass raw events through the gate; returns the events, with the source's own ids, and the account."""
+
+    def passed(raw: RawEvents) -> tuple[pa.Table, dict]:
+        target = tmp_path / "events"
+        quality = event_table.write(raw, engine, tmp_path / "gate", target)
+        events = engine.read_parquet(target / "data" / "*.parquet")
+        if (target / "subjects.parquet").exists():
+            ids = engine.read_parquet(target / "subjects.parquet")
+            events = events.inner_join(ids, "subject_id")
+        return engine.to_arrow(events), quality
+
+    return passed

@@ -1,0 +1,41 @@
+"""A user's crosswalk changes the codes it lists, and no others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ibis
+import pyarrow as pa
+import pytest
+
+from claimscale.errors import BadInput
+from claimscale.sources import maps
+from claimscale.sources.raw import RawEvents, raw_events
+from claimscale.study import CodeMap
+
+
+def crosswalk(file: Path, text: str) -> CodeMap:
+    file.write_text(text, "utf-8")
+    return CodeMap(of="YJ", to="ATC", file=str(file), columns=["price_code", "atc"])
+
+
+def test_listed_codes_are_mapped_once_each(engine, tmp_path: Path) -> None:
+    listed = crosswalk(tmp_path / "atc.csv", "price_code,atc\n0123,C08CA01\n0123,A01AA01\n0456,\n")
+    codes = ["YJ//0123", "YJ//0456", "YJ//123", "ICD10//0123", None]
+    table = ibis.memtable(pa.table({"patient": [1] * 5, "code": codes}))
+    raw = RawEvents(raw_events(table, code=table.code))
+    mapped = engine.to_arrow(maps.applied(raw, [listed], engine, tmp_path).table)["code"].to_pylist()
+    assert sorted(map(str, mapped)) == ["ATC//A01AA01", "ICD10//0123", "None", "YJ//0456", "YJ//123"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("price,atc\n1,A\n", "has no column price_code"),
+        ("price_code,atc\n", "maps no code"),
+        ('price_code,atc\n"1,A\n', "is not CSV"),
+    ],
+)
+def test_a_map_that_is_none_is_bad_input(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=rf"source\.maps: .*{message}"):
+        maps.read(crosswalk(tmp_path / "atc.csv", text))

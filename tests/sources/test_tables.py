@@ -1,0 +1,195 @@
+"""Flat tables become the simulator's own events again, and JMDC's columns mean what they say."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from claimscale.errors import BadInput
+from claimscale.simulator.population import WriterOptions
+from claimscale.sources import tables
+from claimscale.study import TablesSource
+
+COMPARED = ("subject_id", "time", "code", "hospital_id", "visit_id", "available_at", "suspected")
+
+
+def source(folder: Path, **settings) -> TablesSource:
+    return TablesSource(kind="tables", path=str(folder), **settings)
+
+
+def comparable(events: pa.Table, ids: str) -> list[tuple]:
+    columns = [events[ids].cast(pa.int64())] + [events[name] for name in COMPARED[1:]]
+    # Of birth, sex and death the tables do not say which hospital told of them.
+    return sorted(
+        (*row[:3], None, None, None, row[6]) if row[2].startswith(("MEDS_", "SEX//")) else row
+        for row in zip(*(column.to_pylist() for column in columns), strict=True)
+    )
+
+
+@pytest.mark.parametrize("csv", [False, True])
+def test_round_trip_of_simulated_patients(csv, simulated, written, through_gate, engine, tmp_path) -> None:
+    folder = written("tables", WriterOptions(csv=csv))
+    raw = tables.read(source(folder), engine, tmp_path)
+    events, quality = through_gate(raw)
+    assert not quality["quarantined"] and not quality["dropped"]
+    assert comparable(events, "source_id") == comparable(simulated, "subject_id")
+
+
+def test_every_row_is_accounted_for(written, through_gate, engine, tmp_path) -> None:
+    folder = written("tables")
+    _, quality = through_gate(tables.read(source(folder), engine, tmp_path))
+    for name, account in quality["source_rows"].items():
+        files = (folder / name).glob("*.parquet")
+        assert account["rows"] == sum(pq.read_metadata(file).num_rows for file in files)
+    diagnoses, visits = quality["source_rows"]["diagnoses"], quality["source_rows"]["visits"]
+    assert diagnoses["events"] == diagnoses["rows"]
+    assert visits["events"] == 2 * (visits["rows"] - sum(visits["without_event"].values()))
+
+
+KEYS = "member_id,claim_id,medical_facility_id,month_and_year_of_medical_care"
+JMDC = {
+    "enrollment": """member_id,month_and_year_of_birth_of_member,gender_of_member,observation_start,\
+observation_end,withdrawal_death_flag
+M1,195004,Male,201704,202303,
+M2,196012,Female,201801,201906,1
+""",
+    "claim": f"""{KEYS},type_of_claim,admission_date,discharge_date
+M1,C1,F1,201803,Outpatient,,
+M2,C2,F2,201906,DPC,2019-06-03,2019-06-20
+""",
+    "diagnosis": f"""{KEYS},standard_disease_code,suspicion_flag
+M1,C1,F1,201803,8833421,
+M1,C1,F1,201803,0000001,1
+M1,C1,F1,201803,9999999,
+""",
+    "diagnosis_master": "standard_disease_code,icd10_level4_code\n8833421,I10-\n0000001,N189\n",
+    "drug": f"""{KEYS},jmdc_drug_code,date_of_prescription
+M1,C1,F1,201803,100,2018-03-09
+M1,C1,F1,201803,100,
+""",
+    "drug_master": "jmdc_drug_code,who_atc_code\n100,C08CA01\n",
+    "procedure": f"""{KEYS},standardized_procedure_code,date_of_procedure
+M2,C2,F2,201906,160076210,2019-06-04
+M2,C2,F2,201906,160076210,2019-06-31
+""",
+    "procedure_master": "standardized_procedure_code,procedure_code\n160076210,D007\n",
+}
+
+
+@pytest.fixture
+def jmdc(tmp_path: Path) -> Path:
+    folder = tmp_path / "jmdc"
+    folder.mkdir()
+    for name, text in JMDC.items():
+        (folder / f"{name}.csv").write_text(text, "utf-8")
+    return folder
+
+
+def test_jmdc_tables(jmdc: Path, through_gate, engine, tmp_path) -> None:
+    events, quality = through_gate(tables.read(source(jmdc, mapping="jmdc"), engine, tmp_path / "raw"))
+    found = {
+        (row["source_id"], row["code"], f"{row['time']:%Y-%m-%d}", f"{row['available_at']:%Y-%m-%d}",
+         row["hospital_id"], row["suspected"])
+        for row in events.to_pylist()
+    }  # fmt: skip
+    assert found == {
+        ("M1", "MEDS_BIRTH", "1950-04-01", "1950-04-01", None, False),
+        ("M1", "SEX//M", "1950-04-01", "1950-04-01", None, False),
+        ("M2", "MEDS_BIRTH", "1960-12-01", "1960-12-01", None, False),
+        ("M2", "SEX//F", "1960-12-01", "1960-12-01", None, False),
+        ("M2", "MEDS_DEATH", "2019-06-30", "2019-06-30", None, False),
+        ("M1", "ICD10//I10", "2018-03-01", "2018-03-31", "F1", False),
+        ("M1", "ICD10//N189", "2018-03-01", "2018-03-31", "F1", True),
+        ("M1", "ATC//C08CA01", "2018-03-09", "2018-03-31", "F1", False),
+        ("M1", "ATC//C08CA01", "2018-03-01", "2018-03-31", "F1", False),
+        ("M2", "KUBUN//D007", "2019-06-04", "2019-06-30", "F2", False),
+        ("M2", "VISIT//ADMISSION", "2019-06-03", "2019-06-30", "F2", False),
+        ("M2", "VISIT//DISCHARGE", "2019-06-20", "2019-06-30", "F2", False),
+    }
+    assert quality["quarantined"] == {"missing code": 1, "unreadable date": 1}
+    observed = pq.read_table(tmp_path / "events/observation.parquet").to_pylist()
+    assert [(row["start"].date(), row["end"].date()) for row in observed] == [
+        (dt.date(2017, 4, 1), dt.date(2023, 3, 31)),
+        (dt.date(2018, 1, 1), dt.date(2019, 6, 30)),
+    ]
+
+
+def test_a_mapping_of_ones_own(tmp_path: Path, through_gate, engine) -> None:
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    (folder / "people.csv").write_bytes("番号,生年月日,性別\n007,3250401,男\n".encode("cp932"))
+    (folder / "acts.csv").write_bytes("番号,日,コード\n007,4301203,620098801\n".encode("cp932"))
+    mapping = {
+        "dates": "wareki",
+        "patients": {"table": "people", "patient": "番号", "birth": "生年月日",
+                     "sex": {"column": "性別", "male": ["男"], "female": ["女"]}},
+        "codes": [{"table": "acts", "patient": "番号", "date": "日", "system": "RECEIPT", "code": "コード"}],
+    }  # fmt: skip
+    (tmp_path / "mine.yaml").write_text(json.dumps(mapping, ensure_ascii=False), "utf-8")
+    own = source(folder, mapping=str(tmp_path / "mine.yaml"), encoding="cp932")
+    events, _ = through_gate(tables.read(own, engine, tmp_path / "raw"))
+    found = {(row["source_id"], row["time"].date().isoformat(), row["code"]) for row in events.to_pylist()}
+    assert found == {
+        ("007", "1950-04-01", "MEDS_BIRTH"),
+        ("007", "1950-04-01", "SEX//M"),
+        ("007", "2018-12-03", "RECEIPT//620098801"),
+    }
+
+
+def test_codes_as_numbers_are_refused_unless_their_width_is_known(tmp_path, written, engine) -> None:
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    for table in ("patients", "visits", "diagnoses", "drugs"):
+        (folder / table).symlink_to(written("tables") / table)
+    acts = pa.table(
+        {"patient_id": ["1"], "visit_id": ["1"], "code": [112007410], "date": [dt.date(2020, 1, 2)]}
+    )
+    (folder / "procedures").mkdir()
+    pq.write_table(acts, folder / "procedures" / "0.parquet")
+    with pytest.raises(BadInput, match=r"procedures\.code: holds numbers, so leading zeros are lost"):
+        tables.read(source(folder), engine, tmp_path / "raw")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("drug.csv missing", r"holds no table drug \(\.csv or \.parquet\)"),
+        ("drug.csv twice", r"holds table drug as CSV and as Parquet"),
+        ("drug.csv: member_id=nobody", r"drug\.csv: has no column member_id \(source\.mapping: jmdc\)"),
+        ("drug.csv: claim_id=member_id", r"drug\.csv, line 1: column 'member_id' stands twice"),
+        ("drug.csv: 100=1\0", r"drug\.csv, line 2: holds a NUL byte"),
+        ("drug.csv: 100=\udcff", r"drug\.csv, line 2: is not utf-8 text"),
+        ("drug.csv: C1=\"C1", r"drug\.csv: cannot be read"),
+    ],
+)  # fmt: skip
+def test_faults_of_whole_files_are_named(change: str, message: str, jmdc: Path, engine, tmp_path) -> None:
+    file = jmdc / "drug.csv"
+    action = change.partition(": ")[2]
+    if change.endswith("missing"):
+        file.unlink()
+    elif change.endswith("twice"):
+        pq.write_table(pa_csv.read_csv(file), jmdc / "drug.parquet")
+    else:
+        old, new = action.split("=")
+        file.write_bytes(JMDC["drug"].replace(old, new).encode("utf-8", "surrogateescape"))
+    with pytest.raises(BadInput, match=message) as caught:
+        engine.to_arrow(tables.read(source(jmdc, mapping="jmdc"), engine, tmp_path / "raw").table)
+    assert "M1" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ("jdmc", r"source\.mapping: 'jdmc' is none of jmdc, neutral, nor a YAML file"),
+        ("absent.yaml", r"absent\.yaml: cannot be read"),
+    ],
+)
+def test_a_wrong_mapping_is_named(mapping: str, message: str, jmdc: Path, engine, tmp_path) -> None:
+    with pytest.raises(BadInput, match=message):
+        tables.read(source(jmdc, mapping=mapping), engine, tmp_path / "raw")
