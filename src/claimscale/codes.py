@@ -71,6 +71,7 @@ SYSTEMS = {
     for system in (
         CodeSystem("ICD10", "diagnosis", dotted=True, shape=r"[A-Z][0-9][0-9A-Z-]{0,5}"),
         CodeSystem("ICD9CM", "diagnosis", dotted=True, shape=r"([0-9]{3}|V[0-9]{2})[0-9]{0,2}|E[0-9]{3,4}"),
+        CodeSystem("DISEASE", "diagnosis", shape=r"[0-9]{7}"),
         CodeSystem("ATC", "drug", (1, 3, 4, 5, 7), shape=r"[A-Z]([0-9]{2}([A-Z]([A-Z]([0-9]{2})?)?)?)?"),
         CodeSystem("YJ", "drug", shape=r"[0-9]{4}[0-9A-Z]{0,8}"),
         CodeSystem("NDC", "drug", shape=r"[0-9]{8,11}"),

@@ -7,11 +7,17 @@ from typing import Any
 
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources import maps, simulated, synpuf, tables
+from claimscale.sources import maps, meds_dataset, omop, receipt, simulated, synpuf, tables
 from claimscale.sources.raw import RawEvents
 from claimscale.study import SimulatedSource, Source, Study
 
-READERS: dict[str, Any] = {"tables": tables, "synpuf": synpuf}
+READERS: dict[str, Any] = {
+    "tables": tables,
+    "receipt": receipt,
+    "omop": omop,
+    "meds": meds_dataset,
+    "synpuf": synpuf,
+}
 """The module of each kind of source in files: `files_of(source)` and `read(source, engine, scratch)`."""
 
 

@@ -57,14 +57,16 @@ class RawEvents:
     warnings: dict[str, int] = field(default_factory=dict)
 
 
-def raw_events(table: ir.Table, **columns: ir.Value | Deferred) -> ir.Table:
+def raw_events(table: ir.Table, **columns: ir.Value | Deferred | str) -> ir.Table:
     """The columns of raw events from a table with `patient`; those not given are empty, `suspected` false.
 
-    Without `available_at` an event is known when it happens.
+    A text stands for itself. Without `available_at` an event is known when it happens.
     """
     given: dict[str, Any] = {"suspected": ibis.literal(False)}
     given |= {"available_at": columns["time"]} if "time" in columns else {}
-    given |= columns
+    given |= {
+        name: ibis.literal(value) if isinstance(value, str) else value for name, value in columns.items()
+    }
     return table.select(
         "patient", **{name: given.get(name, ibis.null(kind)).cast(kind) for name, kind in DETAILS.items()}
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import ibis
 from ibis import _
 
 from claimscale.engine import Engine
@@ -25,5 +24,5 @@ def read(source: SimulatedSource, seed: int, engine: Engine, scratch: Path) -> R
     population.simulate(folder, source.patients, source.hospitals, seed, youngest=source.youngest)
     table = engine.read_parquet(folder / "events" / "*.parquet")
     details = {name: _[name] for name in EVENT_SCHEMA if name != "subject_id"}
-    events = raw_events(table.rename(patient="subject_id"), origin=ibis.literal("events"), **details)
+    events = raw_events(table.rename(patient="subject_id"), origin="events", **details)
     return RawEvents(events)

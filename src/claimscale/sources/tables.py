@@ -142,15 +142,14 @@ def _people(opened: Tables) -> ir.Table:
         death=died,
         told=told.fill_null(False),
     )
-    origin = ibis.literal(people.table)
+    origin = people.table
     unreadable = _.birth.isnull().ifelse("unreadable date", ibis.null("string"))
     born = [
-        raw_events(known, code=code, time=_.birth, origin=origin, fault=unreadable)
-        for code in (ibis.literal(BIRTH), _.sex)
+        raw_events(known, code=code, time=_.birth, origin=origin, fault=unreadable) for code in (BIRTH, _.sex)
     ]
     dead = raw_events(
         known.filter(_.told),
-        code=ibis.literal(DEATH),
+        code=DEATH,
         time=_.death,
         origin=origin,
         fault=_.death.isnull().ifelse("unreadable date", ibis.null("string")),
@@ -181,17 +180,17 @@ def _stays(opened: Tables) -> ir.Table:
         else_=ibis.null("string"),
     )
     shared = {name: _[name] for name in ("visit_id", "hospital_id")}
-    shared |= {"origin": ibis.literal(visits.table), "fault": fault}
+    shared |= {"origin": visits.table, "fault": fault}
     admitted = raw_events(
         stays,
-        code=ibis.literal("VISIT//ADMISSION"),
+        code="VISIT//ADMISSION",
         time=_.start,
         available_at=ibis.coalesce(_.available_at, month_end(_.start)),
         **shared,
     )
     discharged = raw_events(
         stays.filter(_.told_end),
-        code=ibis.literal("VISIT//DISCHARGE"),
+        code="VISIT//DISCHARGE",
         time=_.end,
         available_at=_.available_at,
         **shared,
@@ -225,7 +224,7 @@ def _coded(opened: Tables, codes: Codes) -> ir.Table:
         code=(codes.system + SEPARATOR) + _.code,
         # A claim is known when its month has ended; where no month is told, that of the event.
         available_at=month_end(ibis.coalesce(_.month, _.date)),
-        origin=ibis.literal(codes.table),
+        origin=codes.table,
         fault=_.is_unreadable.ifelse("unreadable date", ibis.null("string")),
         **{name: _[name] for name in ("hospital_id", "visit_id", "suspected", "numeric_value")},
     )

@@ -1,0 +1,79 @@
+"""MEDS datasets, versions 0.3 and 0.4: `data/**/*.parquet` with subject_id, time, code and numeric_value.
+
+Columns of ours beyond MEDS (hospital_id, visit_id, available_at, suspected) are read where they are. Rows
+without a time are facts about a subject: sex is one, the others have no place among events.
+Source: Medical-Event-Data-Standard/meds, schemas of 0.3 and 0.4.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+from ibis import _
+
+from claimscale.codes import BIRTH, SEX_PREFIX
+from claimscale.engine import Engine
+from claimscale.errors import BadInput
+from claimscale.sources.dates import Expression
+from claimscale.sources.raw import EVENT_SCHEMA, RawEvents, raw_events
+from claimscale.study import MedsSource
+
+NEEDED = ("subject_id", "time", "code")
+ORIGIN = "data"
+SEX_CODES = r"(?i)^(SEX|GENDER)//"
+SEXES = {"M": ("m", "male", "man", "8507"), "F": ("f", "female", "woman", "8532")}
+
+
+def files_of(source: MedsSource) -> dict[str, list[Path]]:
+    """The shards. Raises BadInput when the folder is missing or holds none."""
+    folder = Path(source.path)
+    if not folder.is_dir():
+        raise BadInput(f"source.path: {folder} is not a folder")
+    shards = sorted((folder / "data").rglob("*.parquet"))
+    if not shards:
+        raise BadInput(f"source.path: {folder} holds no MEDS data (data/*.parquet)")
+    return {ORIGIN: shards}
+
+
+def read(source: MedsSource, engine: Engine, scratch: Path) -> RawEvents:
+    """All shards as raw events. Raises BadInput for missing columns and ids that are no integers."""
+    files = files_of(source)[ORIGIN]
+    table = engine.read_parquet(files)
+    missing = [name for name in NEEDED if name not in table.columns]
+    if missing:
+        raise BadInput(f"{files[0]}: has no column {', '.join(missing)}")
+    if not table.subject_id.type().is_integer():
+        raise BadInput(f"{files[0]}: subject_id holds {table.subject_id.type()}, not integers")
+    given = [name for name in EVENT_SCHEMA if name in table.columns and name != "subject_id"]
+    rows = table.select(patient=table.subject_id.cast("int64"), **{name: table[name] for name in given})
+    code: Expression = rows.code
+    rows = rows.mutate(is_sex=rows.time.isnull() & code.re_search(SEX_CODES))
+    timed = rows.filter(_.time.notnull() | rows.code.isnull())
+    details: dict[str, Expression] = {name: timed[name] for name in given}
+    if "available_at" in given:
+        details["available_at"] = ibis.coalesce(timed.available_at, timed.time)
+    events = ibis.union(raw_events(timed, origin=ORIGIN, **details), _sexes(rows.filter(_.is_sex), timed))
+    without = rows.filter(_.time.isnull(), ~_.is_sex, _.code.notnull())
+    account = {
+        "rows": _count(engine, rows),
+        "without_event": {"fact without a time": _count(engine, without)},
+    }
+    return RawEvents(events, {ORIGIN: account}, events=account["rows"])
+
+
+def _sexes(told: ir.Table, timed: ir.Table) -> ir.Table:
+    """Sex is known from birth on. A subject without a birth keeps the row without a time: it is set aside."""
+    births = timed.filter(_.code == BIRTH).group_by("patient").aggregate(birth=_.time.min())
+    code: Expression = told.code
+    value = code.re_replace(SEX_CODES, "").lower()
+    sex = ibis.cases(
+        *((value.isin(list(words)), SEX_PREFIX + sex) for sex, words in SEXES.items()), else_=SEX_PREFIX + "U"
+    )
+    known = told.select("patient", sex=sex).left_join(births, "patient")
+    return raw_events(known, time=_.birth, code=_.sex, origin=ORIGIN)
+
+
+def _count(engine: Engine, table: ir.Table) -> int:
+    return engine.to_arrow(table.aggregate(rows=table.count()))["rows"][0].as_py()

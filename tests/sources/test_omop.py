@@ -1,0 +1,166 @@
+"""OMOP tables become the simulator's own events again; codes are the source's or the standard ones."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from claimscale.errors import BadInput
+from claimscale.sources import omop
+from claimscale.study import OmopSource
+
+
+def source(folder: Path | str, **settings) -> OmopSource:
+    return OmopSource(kind="omop", path=str(folder), **settings)
+
+
+def compared(rows: list[dict]) -> Counter:
+    """What OMOP carries: the month's end stands for when a claim was known; visits name the hospital."""
+    return Counter(
+        (row["subject_id"], row["time"], row["code"], row["suspected"], row["visit_id"])
+        for row in rows
+        if row["visit_id"] is not None or row["code"].startswith(("MEDS_", "SEX//"))
+    )
+
+
+@pytest.mark.parametrize("as_database", [False, True])
+def test_round_trip_of_simulated_patients(
+    as_database, written, simulated, through_gate, engine, tmp_path
+) -> None:
+    place: Path | str = written("omop")
+    if as_database:
+        with duckdb.connect(str(tmp_path / "cdm.duckdb")) as database:
+            for folder in Path(place).iterdir():
+                database.sql(f"CREATE TABLE {folder.name} AS FROM '{folder}/*.parquet'")
+        place = f"duckdb://{tmp_path / 'cdm.duckdb'}"
+    (tmp_path / "raw").mkdir()
+    events, quality = through_gate(omop.read(source(place), engine, tmp_path / "raw"))
+    assert not quality["quarantined"] and not quality["dropped"]
+    assert compared(events.to_pylist()) == compared(simulated.to_pylist())
+    known = {row["visit_id"]: row["available_at"] for row in simulated.to_pylist() if row["visit_id"]}
+    assert all(row["available_at"] == known[row["visit_id"]] for row in events.to_pylist() if row["visit_id"])
+
+
+def test_every_row_is_accounted_for(written, through_gate, engine, tmp_path) -> None:
+    folder = written("omop")
+    _, quality = through_gate(omop.read(source(folder), engine, tmp_path))
+    for name, account in quality["source_rows"].items():
+        rows = sum(pq.read_metadata(file).num_rows for file in (folder / name).glob("*.parquet"))
+        assert account["rows"] == rows
+        if name.endswith(("_occurrence", "_exposure")) and name != "visit_occurrence":
+            assert account["events"] == rows
+
+
+PERSON = (
+    "person_id,gender_concept_id,year_of_birth,month_of_birth,day_of_birth\n1,8507,1950,4,\n2,8532,1960,,\n"
+)
+CONDITIONS = """condition_occurrence_id,person_id,condition_concept_id,condition_start_date,\
+visit_occurrence_id,condition_source_value,condition_source_concept_id,condition_status_concept_id
+1,1,201826,2020-01-05,10,E11.9,45533017,
+2,1,201826,2020-02-30,,E11.9,45533017,
+3,2,0,2020-03-01,,local 7,0,32899
+4,2,0,2020-03-02,,,0,
+"""
+CONCEPTS = """concept_id,vocabulary_id,concept_code
+201826,SNOMED,44054006
+45533017,ICD10CM,E11.9
+45533017,ICD10CM,E11.9
+"""
+VISITS = """visit_occurrence_id,person_id,visit_concept_id,visit_start_date,visit_end_date,care_site_id
+10,1,9201,2020-01-05,2020-01-09,3
+11,2,9201,2020-01-05,2020-01-01,3
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    folder = tmp_path / "cdm"
+    folder.mkdir()
+    tables = {
+        "PERSON": PERSON,
+        "condition_occurrence": CONDITIONS,
+        "concept": CONCEPTS,
+        "visit_occurrence": VISITS,
+    }
+    for name, text in tables.items():
+        (folder / f"{name}.csv").write_text(text, "utf-8")
+    return folder
+
+
+def test_codes_of_the_source_or_of_the_standard(small: Path, through_gate, engine, tmp_path) -> None:
+    events, quality = through_gate(omop.read(source(small), engine, tmp_path / "a"))
+    rows = events.to_pylist()
+    found = {(row["subject_id"], row["code"], f"{row['time']:%Y-%m-%d}") for row in rows}
+    assert found == {
+        (1, "MEDS_BIRTH", "1950-04-01"),
+        (1, "SEX//M", "1950-04-01"),
+        (2, "MEDS_BIRTH", "1960-01-01"),
+        (2, "SEX//F", "1960-01-01"),
+        (1, "ICD10//E119", "2020-01-05"),
+        (1, "VISIT//ADMISSION", "2020-01-05"),
+        (1, "VISIT//DISCHARGE", "2020-01-09"),
+        (2, "SOURCE//local 7", "2020-03-01"),
+    }
+    (coded,) = (row for row in rows if row["code"] == "ICD10//E119")
+    assert (f"{coded['available_at']:%Y-%m-%d}", coded["hospital_id"]) == ("2020-01-09", "3")
+    assert [row["suspected"] for row in rows if row["code"].startswith("SOURCE")] == [True]
+    assert quality["quarantined"] == {"unreadable date": 1, "missing code": 1, "end before start": 2}
+
+
+def test_standard_codes(small: Path, engine, tmp_path) -> None:
+    table = omop.read(source(small, codes="standard"), engine, tmp_path).table
+    codes = {row["code"] for row in engine.to_arrow(table).to_pylist() if row["origin"].startswith("cond")}
+    assert codes == {"SNOMED//44054006", None}
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "message"),
+    [
+        ("PERSON", None, None, r"holds no table person"),
+        (
+            "condition_occurrence",
+            "condition_start_date",
+            "day",
+            r"condition_occurrence has no column condition_start",
+        ),
+    ],
+)
+def test_missing_tables_and_columns_are_named(table, old, new, message, small, engine, tmp_path) -> None:
+    file = small / f"{table}.csv"
+    if old is None:
+        file.unlink()
+    else:
+        file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
+    with pytest.raises(BadInput, match=message):
+        omop.read(source(small), engine, tmp_path / "raw")
+
+
+def test_what_is_no_parquet_is_refused(small: Path, engine, tmp_path) -> None:
+    (small / "death.parquet").write_bytes(b"PAR1 not so")
+    with pytest.raises(BadInput, match=r"death\.parquet: cannot be read"):
+        omop.read(source(small), engine, tmp_path / "raw")
+
+
+def test_a_database_that_is_none_is_bad_input(engine, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"source\.path: the database"):
+        omop.read(source("nosuch://host/cdm"), engine, tmp_path)
+
+
+def real_folder() -> Path:
+    beside = Path(__file__).parents[2].parent / "shared" / "data" / "omop-gibleed"
+    return Path(os.environ.get("CLAIMSCALE_OMOP", beside))
+
+
+@pytest.mark.skipif(not real_folder().is_dir(), reason="no OMOP folder: set CLAIMSCALE_OMOP to one")
+def test_a_public_database_is_read_whole(through_gate, engine, tmp_path: Path) -> None:
+    _, quality = through_gate(omop.read(source(real_folder()), engine, tmp_path))
+    for name, account in quality["source_rows"].items():
+        assert account["rows"] == pq.read_metadata(real_folder() / f"{name}.parquet").num_rows
+        if any(domain.table == name for domain in omop.DOMAINS):
+            assert account["events"] == account["rows"]
+    assert quality["used"] > 0.99 * quality["rows_in"]
