@@ -108,6 +108,13 @@ class ReceiptSource(FileSource):
     patient: Literal["chart", "insurance"] = "chart"
 
 
+class DpcSource(FileSource):
+    """A folder of DPC survey files (EFn, EFg, Dn, FF1), searched through all its folders."""
+
+    kind: Literal["dpc"]
+    masters: str | None = None
+
+
 class OmopSource(FileSource):
     """OMOP CDM 5.3 or 5.4: a folder with a Parquet or CSV file (or a folder of them) per table.
 
@@ -126,7 +133,7 @@ class MedsSource(FileSource):
 
 
 Source = Annotated[
-    SimulatedSource | TablesSource | ReceiptSource | OmopSource | MedsSource | SynpufSource,
+    SimulatedSource | TablesSource | ReceiptSource | DpcSource | OmopSource | MedsSource | SynpufSource,
     Field(discriminator="kind"),
 ]
 

@@ -7,13 +7,14 @@ from typing import Any
 
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources import maps, meds_dataset, omop, receipt, simulated, synpuf, tables
+from claimscale.sources import dpc, maps, meds_dataset, omop, receipt, simulated, synpuf, tables
 from claimscale.sources.raw import RawEvents
 from claimscale.study import SimulatedSource, Source, Study
 
 READERS: dict[str, Any] = {
     "tables": tables,
     "receipt": receipt,
+    "dpc": dpc,
     "omop": omop,
     "meds": meds_dataset,
     "synpuf": synpuf,

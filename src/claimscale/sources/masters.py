@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +37,12 @@ class Masters:
 
     codes: dict[str, str]
 
-    def explain(self, code: str) -> str | None:
-        """The code that it stands for; None if no master has it."""
-        return self.codes.get(code)
+    def explained(self, code: str, warnings: Counter[str]) -> str:
+        """What the code stands for; itself, and a warning, if no master has it."""
+        meaning = self.codes.get(code)
+        if meaning is None:
+            warnings["code not in masters"] += 1
+        return meaning or code
 
 
 def is_suspected(modifiers: str) -> bool:

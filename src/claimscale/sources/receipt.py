@@ -8,7 +8,7 @@ Source: 社会保険診療報酬支払基金, レセプト電算処理システ�
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.sources import masters as master_files
 from claimscale.sources.japanese_dates import NO_DATE, day_of, last_day, month_of
-from claimscale.sources.masters import DISEASE, ENCODING, RECEIPT, Masters, is_suspected
+from claimscale.sources.masters import DISEASE, RECEIPT, Masters, is_suspected
 from claimscale.sources.parts import Parts
 from claimscale.sources.raw import RawEvents
+from claimscale.sources.text import lines_of
 from claimscale.study import ReceiptSource
 
 WIDTH = 50
@@ -71,31 +72,10 @@ def read(source: ReceiptSource, engine: Engine, scratch: Path) -> RawEvents:
 def read_file(file: Path, patient_key: str, masters: Masters, parts: Parts) -> None:
     """One file's receipts, added to `parts`."""
     reader = _Reader(patient_key, masters, parts)
-    for number, line in _lines(file):
+    for number, line in lines_of(file):
         fields = line.split(",")
         reader.take(fields + [""] * (WIDTH - len(fields)), f"{file}, line {number}")
     reader.end()
-
-
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not empty. Raises BadInput for what is not text in CP932."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{file}: cannot be read ({error.strerror})") from None
-    if content.startswith(b"\xef\xbb\xbf"):
-        raise BadInput(f"{file}, line 1: begins with a UTF-8 mark; receipts are CP932")
-    if b"\0" in content:
-        line = content[: content.index(b"\0")].count(b"\n") + 1
-        raise BadInput(f"{file}, line {line}: holds a NUL byte")
-    try:
-        text = content.decode(ENCODING)
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise BadInput(f"{file}, line {line}: is not text in CP932") from None
-    for number, line in enumerate(text.split("\n"), 1):
-        if stripped := line.rstrip("\r\x1a"):
-            yield number, stripped
 
 
 @dataclass(frozen=True)
@@ -226,10 +206,7 @@ class _Reader:
         self._add(code, day, origin, fault=None if day else "unreadable date")
 
     def _explained(self, code: str) -> str:
-        meaning = self.masters.explain(code)
-        if meaning is None:
-            self.parts.warnings["code not in masters"] += 1
-        return meaning or code
+        return self.masters.explained(code, self.parts.warnings)
 
     def _death(self, day: dt.date | None, origin: str) -> None:
         of = self._current
