@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 IN := $(VENV)/bin/
 
-.PHONY: study test bench lint clean
+.PHONY: study test test-faults bench lint clean
 .DEFAULT_GOAL := study
 
 study: $(INSTALLED)
@@ -20,6 +20,12 @@ test: $(DEVELOPED) lint
 	@$(IN)coverage run -m pytest $(TESTS)
 	@$(IN)coverage combine --quiet
 	@$(IN)coverage report --fail-under=90
+
+# Every kind of fault in five places, and ten minutes of fuzzing (which needs atheris).
+test-faults: $(DEVELOPED)
+	@CLAIMSCALE_FAULT_PLACES=5 $(IN)pytest tests/faults
+	@$(IN)python -m pip install --quiet --disable-pip-version-check atheris
+	@$(IN)python tests/fuzz/fuzz_receipt.py -max_total_time=600
 
 lint: $(DEVELOPED)
 	@$(IN)ruff format --check --quiet .

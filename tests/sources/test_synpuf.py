@@ -74,10 +74,10 @@ def test_every_filled_cell_becomes_an_event(folder: Path, read) -> None:
     found = {(row["patient"], row["code"]) for row in events}
     assert found == {
         ("B1", "MEDS_BIRTH"), ("B1", "SEX//M"), ("B1", "MEDS_DEATH"), ("B2", "MEDS_BIRTH"), ("B2", "SEX//F"),
-        ("B1", "ICD9CM//0389"), ("B1", "ICD9CM//4280"), ("B1", "ICD9PROC//3995"), ("B1", "VISIT//inpatient"),
-        ("B2", "ICD9CM//25000"), ("B2", "ICD9CM//V5869"), ("B2", "HCPCS//36415"), ("B2", "VISIT//outpatient"),
-        ("B3", "ICD9CM//4019"), ("B3", "VISIT//outpatient"),
-        ("B1", "HCPCS//99213"), ("B1", "ICD9CM//496"), ("B1", "ICD9CM//2724"), ("B1", "VISIT//carrier"),
+        ("B1", "ICD9CM//0389"), ("B1", "ICD9CM//4280"), ("B1", "ICD9PROC//3995"), ("B1", "VISIT//INPATIENT"),
+        ("B2", "ICD9CM//25000"), ("B2", "ICD9CM//V5869"), ("B2", "HCPCS//36415"), ("B2", "VISIT//OUTPATIENT"),
+        ("B3", "ICD9CM//4019"), ("B3", "VISIT//OUTPATIENT"),
+        ("B1", "HCPCS//99213"), ("B1", "ICD9CM//496"), ("B1", "ICD9CM//2724"), ("B1", "VISIT//CARRIER"),
         ("B2", "NDC//00093075601"), ("B2", None),
     }  # fmt: skip
 

@@ -136,7 +136,7 @@ def judge(table: pa.Table, today: dt.date, account: Account) -> tuple[Rows, pa.T
 
     Returns the events that pass, each once and in order, and the rows to set aside (QUARANTINE_SCHEMA).
     """
-    rows = respelt(Rows.of(table), account)
+    rows = repaired(Rows.of(table))
     account.rows_in += len(rows)
     origins = np.bincount(rows.columns["origin"] + 1, minlength=len(rows.texts["origin"]) + 1)
     for name, made in zip([None, *rows.texts["origin"].to_pylist()], origins.tolist(), strict=True):
@@ -152,6 +152,8 @@ def judge(table: pa.Table, today: dt.date, account: Account) -> tuple[Rows, pa.T
     account.fault("exact duplicate", int(np.count_nonzero(repeated)))
     passed = passed.where(~repeated)
     account.used += len(passed)
+    for name in REPAIRS:
+        account.fault(name, int(passed.columns[name].sum()))
     return passed, aside
 
 
@@ -166,22 +168,25 @@ def _set_aside(rows: Rows, fault: Int64s, names: list[str]) -> pa.Table:
     return table.append_column("fault", reasons).cast(QUARANTINE_SCHEMA)
 
 
-def respelt(rows: Rows, account: Account) -> Rows:
-    """Codes in their one spelling, and nothing known before it happened."""
+REPAIRS = ("code spelt otherwise", "known before it happened")
+
+
+def repaired(rows: Rows) -> Rows:
+    """Codes in their one spelling, nothing known before it happened; REPAIRS mark the rows in question."""
     given = rows.texts["code"].to_pylist()
     spelt = [codes.respell(code) for code in given]
     found, time = rows.columns, rows.columns["time"]
     changed = np.array([new != old for new, old in zip(spelt, given, strict=True)] + [False])
-    account.fault("code spelt otherwise", int(np.count_nonzero(changed[found["code"]])))
     dictionary = sorted(set(spelt))
     place = {code: number for number, code in enumerate(dictionary)}
     new_place = np.array([place[code] for code in spelt] + [-1])
     # A claim that is known before what it tells of would show a model the future.
     early = (found["available_at"] < time) & (found["available_at"] != MISSING)
-    account.fault("known before it happened", int(np.count_nonzero(early)))
     columns = found | {
         "code": new_place[found["code"]],
         "available_at": np.where(early, time, found["available_at"]),
+        REPAIRS[0]: changed[found["code"]].astype(np.int64),
+        REPAIRS[1]: early.astype(np.int64),
     }
     return Rows(rows.subject, columns, rows.texts | {"code": pa.array(dictionary, pa.string())})
 

@@ -1,7 +1,7 @@
 """DPC survey files: what was done and given (EFn, EFg, Dn) and Form 1 of stays (FF1).
 
 Lines of fields between tabs, in CP932, with a header or without. Field numbers in comments count from 1.
-Diseases of stays are in Form 1, those of outpatients among the EF rows. Other files of the survey are counted,
+Diseases of stays are in Form 1, those of outpatients among the EF rows. Other files are counted,
 not read.
 Source: 厚生労働省, DPC導入の影響評価に係る調査 実施説明資料 (layouts of EF, D and 様式1).
 """

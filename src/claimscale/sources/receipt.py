@@ -1,52 +1,68 @@
-"""Electronic receipts (レセプト電算処理, UKE files of 医科 and DPC), line by line.
+"""Electronic receipts (レセプト電算処理, UKE files of 医科 and DPC) as raw events.
 
-A receipt is a patient's claim of one month at one facility. Fields are read by position, short lines are
-padded, records that are not known are counted. Field numbers in comments count from 1.
-Source: 社会保険診療報酬支払基金, レセプト電算処理システム 記録条件仕様 (医科, DPC).
+A receipt is a patient's claim of one month at one facility; what it tells is known when the month is over.
+Files are independent of each other: chunks of them are parsed side by side into Parquet parts.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable
-from dataclasses import dataclass
+import functools
+import multiprocessing
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis import _
+
+from claimscale.codes import BIRTH
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources import masters as master_files
-from claimscale.sources.japanese_dates import NO_DATE, day_of, last_day, month_of
-from claimscale.sources.masters import DISEASE, RECEIPT, Masters, is_suspected
-from claimscale.sources.parts import Parts
-from claimscale.sources.raw import RawEvents
-from claimscale.sources.text import lines_of
+from claimscale.runs import make_folder
+from claimscale.sources import masters as master_files, receipt_records
+from claimscale.sources.dates import Expression
+from claimscale.sources.raw import RawEvents, raw_events
+from claimscale.sources.receipt_lines import blocks_of
+from claimscale.sources.receipt_records import ADMISSION, Reader, Told
 from claimscale.study import ReceiptSource
 
-WIDTH = 50
-"""Fields a line is padded to: more than any record has."""
-FREE_TEXT_DISEASE = "0000999"
-MATERIAL = "MATERIAL//"
-ADMISSION, DISCHARGE = "VISIT//ADMISSION", "VISIT//DISCHARGE"
-SEXES = {"1": "M", "2": "F"}
-DIED = "3"
-DIED_IN_HOSPITAL = ("6", "7")
-"""転帰 of a disease, and of a DPC stay (of the main disease, of another)."""
-FIRST_DAY_OF_ACTS, FIRST_DAY_OF_MATERIALS, DAYS = 13, 17, 31
+CHUNK_BYTES = 64 << 20
+"""Files of about so many bytes become one part. A process holds less than 0.5 GB while it parses."""
+ROWS_AT_ONCE = 200_000
 
-NOT_READ = {
-    "UK": "file header",
-    "HO": "insurance",
-    "KO": "insurance",
-    "CO": "comment",
-    "SJ": "free text",
-    "KK": "patient's state",
-    "SK": "act of the grouping",
-    "GA": "leave",
-    "HH": "day rates",
-    "GT": "day rates",
-}
-"""Records that say nothing coded about a patient, or nothing that other records do not say."""
+EVENTS = pa.schema(
+    {
+        "receipt": pa.int64(),
+        "origin": pa.string(),
+        "code": pa.string(),
+        "day": pa.date32(),
+        "suspected": pa.bool_(),
+        "numeric_value": pa.float32(),
+        "fault": pa.string(),
+    }
+)
+RECEIPTS = pa.schema(
+    {
+        "receipt": pa.int64(),
+        "patient": pa.string(),
+        "hospital_id": pa.string(),
+        "kind": pa.string(),
+        "first_day": pa.date32(),
+        "last_day": pa.date32(),
+        "birth": pa.date32(),
+        "sex": pa.string(),
+        "is_stay": pa.bool_(),
+        "admission": pa.date32(),
+    }
+)
+Chunk = list[tuple[int, Path]]
+"""Files with their place among all files."""
 
 
 def files_of(source: ReceiptSource) -> dict[str, list[Path]]:
@@ -54,7 +70,7 @@ def files_of(source: ReceiptSource) -> dict[str, list[Path]]:
     folder = Path(source.path)
     if not folder.is_dir():
         raise BadInput(f"source.path: {folder} is not a folder")
-    receipts = sorted(file for file in folder.rglob("*") if file.suffix.lower() == ".uke")
+    receipts = sorted(file for file in folder.rglob("*") if file.suffix.lower() == ".uke" and file.is_file())
     if not receipts:
         raise BadInput(f"source.path: {folder} holds no receipts (*.UKE)")
     return {"receipts": receipts, "masters": master_files.files_of(source.masters)}
@@ -62,232 +78,226 @@ def files_of(source: ReceiptSource) -> dict[str, list[Path]]:
 
 def read(source: ReceiptSource, engine: Engine, scratch: Path) -> RawEvents:
     """All receipts as raw events. Raises BadInput for a file that is no UKE file, with the line."""
+    files = files_of(source)["receipts"]
     masters = master_files.load(source.masters)
-    parts = Parts(scratch / "receipts")
-    for file in files_of(source)["receipts"]:
-        read_file(file, source.patient, masters, parts)
-    return parts.finish(engine)
+    parts = scratch / "receipts"
+    make_folder(parts)
+    account = _parse(files, source.patient == "insurance", masters.suspected, parts)
+    receipts = _with_visits(parts, engine)
+    events = engine.read_parquet(parts / "events-*.parquet")
+    events = master_files.translated(events, masters, engine, parts / "masters.parquet")
+    people, admissions = _people(receipts), _admissions(receipts)
+    _account_for_receipts(account, people, admissions, engine)
+    rows = {
+        origin: {"rows": lines, "without_event": dict(account.without_event[origin])}
+        for origin, lines in sorted(account.lines.items())
+    }
+    warnings = account.warnings + _notes(events, engine)
+    table = ibis.union(_events(events, receipts), _births(people), _admitted(admissions))
+    return RawEvents(
+        table,
+        rows,
+        patients=receipts.select("patient"),
+        events=account.events + 3 * account.lines["RE"],
+        warnings=dict(sorted(warnings.items())),
+    )
 
 
-def read_file(file: Path, patient_key: str, masters: Masters, parts: Parts) -> None:
-    """One file's receipts, added to `parts`."""
-    reader = _Reader(patient_key, masters, parts)
-    for number, line in lines_of(file):
-        fields = line.split(",")
-        reader.take(fields + [""] * (WIDTH - len(fields)), f"{file}, line {number}")
-    reader.end()
+@dataclass
+class Account:
+    """The lines of files by record, why some of them make no event, and what users should know."""
+
+    events: int = 0
+    lines: Counter[str] = field(default_factory=Counter)
+    without_event: dict[str, Counter[str]] = field(default_factory=functools.partial(defaultdict, Counter))
+    warnings: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Account | Told, events: int) -> None:
+        self.events += events
+        self.lines += other.lines
+        self.warnings += other.warnings
+        for origin, reasons in other.without_event.items():
+            self.without_event[origin] += reasons
 
 
-@dataclass(frozen=True)
-class _Receipt:
-    """What all lines of a receipt share."""
+def _parse(files: Sequence[Path], by_insurance: bool, suspected: frozenset[str], parts: Path) -> Account:
+    """Parse all files into `parts`; the same files make the same parts, whatever the number of processes."""
+    chunks = list(_chunks(files))
+    parse = functools.partial(parse_chunk, by_insurance=by_insurance, suspected=suspected, parts=parts)
+    account = Account()
+    processes = min(len(chunks), os.cpu_count() or 1)
+    if processes < 2:
+        for place, chunk in enumerate(chunks):
+            account.add(part := parse(place, chunk), part.events)
+        return account
+    # Threads of the engine do not survive a fork.
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+    try:
+        for part in pool.map(parse, range(len(chunks)), chunks):
+            account.add(part, part.events)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return account
 
-    patient: str | None
-    hospital: str
-    visit: str
-    month: dt.date | None
-    known: dt.date | None
-    fault: str | None
+
+def _chunks(files: Sequence[Path]) -> Iterator[Chunk]:
+    chunk: Chunk = []
+    size = 0
+    for number, file in enumerate(files):
+        chunk.append((number, file))
+        try:
+            size += file.stat().st_size
+        except OSError as error:
+            raise BadInput(f"{file}: cannot be read ({error.strerror})") from None
+        if size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
-class _Reader:
-    """Goes through the lines of one file, a receipt at a time."""
+def parse_chunk(
+    place: int, chunk: Chunk, by_insurance: bool, suspected: frozenset[str], parts: Path
+) -> Account:
+    """Parse files into `events-<place>.parquet` and `receipts-<place>.parquet`."""
+    account = Account()
+    told = Told()
+    reader = Reader(by_insurance, suspected, told)
+    with (
+        pq.ParquetWriter(parts / f"events-{place:06d}.parquet", EVENTS, compression="lz4") as events,
+        pq.ParquetWriter(parts / f"receipts-{place:06d}.parquet", RECEIPTS, compression="lz4") as receipts,
+    ):
 
-    def __init__(self, patient_key: str, masters: Masters, parts: Parts) -> None:
-        self.by_insurance = patient_key == "insurance"
-        self.masters = masters
-        self.parts = parts
-        self.facility = ""
-        self.lines: list[list[str]] = []
-        self.receipt: _Receipt | None = None
-        self.receipts = 0
-        self.has_totals = False
-        self.coded: dict[str, Callable[[list[str]], None]] = {
-            "BU": self._stay,
-            "SB": self._grouped_disease,
-            "SY": self._disease,
-            "SI": self._act,
-            "IY": self._act,
-            "TO": self._material,
-            "CD": self._bundled,
-        }
+        def flush(least: int) -> None:
+            for rows, writer, schema in ((told.events, events, EVENTS), (told.receipts, receipts, RECEIPTS)):
+                if len(rows) >= least:
+                    account.events += len(rows) if rows is told.events else 0
+                    writer.write_table(_table(rows, schema))
+                    rows.clear()
 
-    def take(self, fields: list[str], place: str) -> None:
-        """One line. Raises BadInput, naming the place, where the order of records makes no sense."""
-        record = fields[0] if fields[0].isalnum() and len(fields[0]) == 2 else "?"
-        self.parts.lines[record] += 1
-        if record == "IR":
-            self._end_receipt()
-            self.facility = fields[2] + fields[3] + fields[4]
-            self._silent(record, "facility")
-        elif record == "RE":
-            if not self.facility:
-                raise BadInput(f"{place}: a receipt (RE) before any facility (IR)")
-            self._end_receipt()
-            self.lines.append(fields)
-        elif record == "GO":
-            self._end_receipt()
-            self._totals(fields)
-        elif record in self.coded or record == "HO":
-            if not self.lines:
-                raise BadInput(f"{place}: {record} before any receipt (RE)")
-            self.lines.append(fields)
-        else:
-            self._silent(record, NOT_READ.get(record, "unknown record"))
-            if record not in NOT_READ:
-                self.parts.warnings["unknown record"] += 1
+        for number, file in chunk:
 
-    def end(self) -> None:
-        self._end_receipt()
-        if not self.has_totals:
-            self.parts.warnings["file without totals"] += 1
+            def blocks(file: Path = file) -> Iterator[bytes]:
+                for block in blocks_of(file):
+                    yield block
+                    flush(ROWS_AT_ONCE)
 
-    def _silent(self, record: str, reason: str) -> None:
-        self.parts.silent(record, reason)
+            receipt_records.read(str(file), blocks(), number, reader)
+        flush(1)
+    account.add(told, 0)
+    return account
 
-    def _end_receipt(self) -> None:
-        """Read a receipt when all its lines are there: who the patient is may stand after the first."""
-        if not self.lines:
-            return
-        header, *lines = self.lines
-        self.receipts += 1
-        self._begin(header, [fields for fields in lines if fields[0] == "HO"])
-        for fields in lines:
-            if fields[0] == "HO":
-                self._silent("HO", "insurance")
-            else:
-                self.coded[fields[0]](fields)
-        self.lines.clear()
 
-    def _begin(self, fields: list[str], insurance: list[list[str]]) -> None:
-        """RE: 3 kind, 4 month, 6 sex, 7 birth, 9 admission, 14 chart number."""
-        month, birth = month_of(fields[3]), day_of(fields[6])
-        sex = SEX_PREFIX + SEXES.get(fields[5], "U")
-        if self.by_insurance:
-            # HO: 2 insurer, 3 symbol, 4 number, which a family shares.
-            numbers = ["/".join(each[1:4]) for each in insurance if each[2] + each[3]]
-            patient = f"{numbers[0]}/{fields[6]}/{sex}" if numbers else None
-        else:
-            patient = f"{self.facility}/{fields[13].strip()}" if fields[13].strip() else None
-        setting = "stay" if fields[2][:1] == "4" or fields[2][3:4] in tuple("13579") else "outpatient"
-        self.receipt = _Receipt(
-            patient=patient,
-            hospital=self.facility,
-            visit=f"{self.facility}/{patient or self.receipts}/{fields[3]}/{setting}",
-            month=month,
-            known=last_day(month) if month else None,
-            fault=None if month else "unreadable date",
+def _table(rows: Sequence[tuple], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True)
+    arrays = [_array(values, kind.type) for values, kind in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(values: tuple, kind: pa.DataType) -> pa.Array:
+    return pa.array(values, pa.int32()).cast(kind) if pa.types.is_date32(kind) else pa.array(values, kind)
+
+
+def _with_visits(parts: Path, engine: Engine) -> ir.Table:
+    """The receipts, with `visit`: the number of a patient's claim of a month, a hospital and a kind.
+
+    A receipt that was sent again has the number of the first, so that what it repeats is an exact repeat. The
+    number is told by the order of all receipts: it holds nothing of the patient's own number.
+    """
+    receipts = engine.read_parquet(parts / "receipts-*.parquet")
+    receipts = receipts.mutate(
+        of=ibis.coalesce(_.patient, ""),
+        month=ibis.coalesce(_.first_day.cast("string"), ""),
+        since=ibis.coalesce(_.admission.cast("string"), ""),
+    )
+    keys = ("hospital_id", "month", "of", "kind", "since")
+    numbers = receipts.select(*keys).distinct()
+    numbers = numbers.mutate(visit=ibis.row_number().over(order_by=keys) + 1)
+    numbered = receipts.inner_join(numbers, keys).drop("of", "month", "since")
+    engine.write_parquet(numbered, parts / "visits.parquet")
+    return engine.read_parquet(parts / "visits.parquet")
+
+
+def _people(receipts: ir.Table) -> ir.Table:
+    """Birth and sex of each patient once, and `receipt`, the first to tell them. Faults stay one by one."""
+    is_faulty = _.patient.isnull() | _.birth.isnull()
+    told = receipts.mutate(single=is_faulty.ifelse(_.receipt, ibis.literal(0, "int64")))
+    return told.group_by("patient", "birth", "sex", "single").aggregate(receipt=_.receipt.min())
+
+
+def _admissions(receipts: ir.Table) -> ir.Table:
+    """Each admission once: a stay's receipts of later months tell it again."""
+    is_faulty = _.patient.isnull() | _.admission.isnull() | _.last_day.isnull()
+    told = receipts.filter(_.is_stay).mutate(single=is_faulty.ifelse(_.receipt, ibis.literal(0, "int64")))
+    return told.group_by("patient", "hospital_id", "admission", "single").aggregate(
+        receipt=_.receipt.min(), visit=_.visit.min(), last_day=_.last_day.min()
+    )
+
+
+def _account_for_receipts(account: Account, people: ir.Table, admissions: ir.Table, engine: Engine) -> None:
+    told = ibis.union(people.select("receipt"), admissions.select("receipt")).distinct()
+    repeats = account.lines["RE"] - _count(engine, told)
+    if repeats:
+        account.without_event["RE"]["birth, sex and admission told before"] += repeats
+
+
+def _count(engine: Engine, table: ir.Table) -> int:
+    return engine.to_arrow(table.aggregate(rows=table.count()))["rows"][0].as_py()
+
+
+def _notes(events: ir.Table, engine: Engine) -> Counter[str]:
+    """How many events have a code that the masters lack, give no target, or have abolished."""
+    noted = events.filter(_.note.notnull()).group_by("note").aggregate(events=_.count())
+    found = engine.to_arrow(noted).to_pydict()
+    return Counter(dict(zip(found["note"], found["events"], strict=True)))
+
+
+def _no_patient(table: ir.Table) -> Expression:
+    is_missing: Expression = table.patient.isnull()
+    return is_missing.ifelse("missing patient", ibis.null("string"))
+
+
+def _no_date(day: Expression) -> Expression:
+    return day.isnull().ifelse("unreadable date", ibis.null("string"))
+
+
+def _events(events: ir.Table, receipts: ir.Table) -> ir.Table:
+    of = receipts.select("receipt", "patient", "hospital_id", "visit", "last_day")
+    joined = events.inner_join(of, "receipt")
+    return raw_events(
+        joined,
+        time=joined.day,
+        code=joined.code,
+        numeric_value=joined.numeric_value,
+        hospital_id=joined.hospital_id,
+        visit_id=joined.visit.cast("string"),
+        available_at=joined.last_day,
+        suspected=joined.suspected,
+        origin=joined.origin,
+        fault=ibis.coalesce(joined.fault, _no_patient(joined), _no_date(joined.last_day)),
+    )
+
+
+def _births(people: ir.Table) -> ir.Table:
+    fault = ibis.coalesce(_no_patient(people), _no_date(people.birth))
+    return ibis.union(
+        *(
+            raw_events(people, time=people.birth, code=code, origin=ibis.literal("RE"), fault=fault)
+            for code in (ibis.literal(BIRTH), people.sex)
         )
-        fault = None if birth else "unreadable date"
-        for code in (BIRTH, sex):
-            self.parts.add_fact((patient, birth, code, None, None, birth, False, "RE", fault))
-        if fields[8] not in NO_DATE:
-            self._dated(ADMISSION, fields[8], "RE")
+    )
 
-    @property
-    def _current(self) -> _Receipt:
-        assert self.receipt is not None
-        return self.receipt
 
-    def _add(
-        self,
-        code: str | None,
-        day: dt.date | None,
-        origin: str,
-        suspected: bool = False,
-        fault: str | None = None,
-    ) -> None:
-        of = self._current
-        fault = fault or of.fault
-        self.parts.add((of.patient, day, code, of.hospital, of.visit, of.known, suspected, origin, fault))
-
-    def _dated(self, code: str | None, text: str, origin: str) -> None:
-        day = day_of(text)
-        self._add(code, day, origin, fault=None if day else "unreadable date")
-
-    def _explained(self, code: str) -> str:
-        return self.masters.explained(code, self.parts.warnings)
-
-    def _death(self, day: dt.date | None, origin: str) -> None:
-        of = self._current
-        if day is not None:
-            known = max(day, of.known or day)
-            self.parts.add_fact((of.patient, day, DEATH, None, None, known, False, origin, of.fault))
-
-    def _stay(self, fields: list[str]) -> None:
-        """BU: 3 admission (as in RE), 4 discharge, 5 outcome."""
-        if fields[3] in NO_DATE:
-            self._silent("BU", "stay goes on")
-            return
-        self._dated(DISCHARGE, fields[3], "BU")
-        if fields[4] in DIED_IN_HOSPITAL:
-            self._death(day_of(fields[3]), "BU")
-
-    def _disease(self, fields: list[str]) -> None:
-        """SY: 2 disease, 4 outcome, 5 modifiers. Dated to the claim's month, not to when treatment began."""
-        of = self._current
-        if fields[3] == DIED:
-            self._death(of.known, "SY")
-        if fields[1] == FREE_TEXT_DISEASE:
-            self._silent("SY", "free text")
-            return
-        code = self._explained(DISEASE + fields[1]) if fields[1] else None
-        self._add(code, of.month, "SY", is_suspected(fields[4]))
-
-    def _grouped_disease(self, fields: list[str]) -> None:
-        """SB: 2 disease, 3 modifiers, 5 ICD-10."""
-        if fields[1] == FREE_TEXT_DISEASE and not fields[4]:
-            self._silent("SB", "free text")
-            return
-        code = f"ICD10//{fields[4]}" if fields[4] else self._explained(DISEASE + fields[1])
-        self._add(code, self._current.month, "SB", is_suspected(fields[2]))
-
-    def _act(self, fields: list[str]) -> None:
-        """SI, IY: 4 code, 14 to 44 the days of the month."""
-        self._on_days(fields[0], fields[3], fields[FIRST_DAY_OF_ACTS : FIRST_DAY_OF_ACTS + DAYS])
-
-    def _material(self, fields: list[str]) -> None:
-        """TO: 4 code, 18 to 48 the days of the month."""
-        self._on_days("TO", fields[3], fields[FIRST_DAY_OF_MATERIALS : FIRST_DAY_OF_MATERIALS + DAYS])
-
-    def _bundled(self, fields: list[str]) -> None:
-        """CD: 2 day, 6 code."""
-        if (code := self._code("CD", fields[5])) is not None:
-            self._dated(code or None, fields[1], "CD")
-
-    def _on_days(self, record: str, code_field: str, days: list[str]) -> None:
-        """An event per day with a number above zero; without any day, one in the month."""
-        code = self._code(record, code_field)
-        if code is None:
-            return
-        month = self._current.month
-        told = [(number, value.strip()) for number, value in enumerate(days, 1) if value.strip()]
-        if not told:
-            self._add(code or None, month, record)
-        made = 0
-        for number, value in told:
-            if not (value.isascii() and value.isdigit()):
-                self._add(code or None, None, record, fault="unreadable value")
-            elif int(value) > 0:
-                self._dated(code or None, f"{month:%Y%m}{number:02d}" if month else "", record)
-            else:
-                continue
-            made += 1
-        if told and not made:
-            self._silent(record, "no day")
-
-    def _code(self, record: str, code: str) -> str | None:
-        """The code with its system, "" if the line has none; None where there is nothing to code."""
-        if code.startswith("8"):
-            self._silent(record, "comment")
-            return None
-        if code.startswith("7"):
-            return MATERIAL + code
-        return self._explained(RECEIPT + code) if code else ""
-
-    def _totals(self, fields: list[str]) -> None:
-        """GO: 2 receipts in the file."""
-        self._silent("GO", "totals")
-        self.has_totals = True
-        if fields[1] != str(self.receipts):
-            self.parts.warnings["totals differ"] += 1
+def _admitted(admissions: ir.Table) -> ir.Table:
+    return raw_events(
+        admissions,
+        time=admissions.admission,
+        code=ibis.literal(ADMISSION),
+        hospital_id=admissions.hospital_id,
+        visit_id=admissions.visit.cast("string"),
+        available_at=admissions.last_day,
+        origin=ibis.literal("RE"),
+        fault=ibis.coalesce(
+            _no_patient(admissions), _no_date(admissions.admission), _no_date(admissions.last_day)
+        ),
+    )

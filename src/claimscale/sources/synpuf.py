@@ -155,7 +155,7 @@ def _claim_events(table: ir.Table, kind: str) -> ir.Table:
     events = raw_events(cells, code=prefix + _.cell, **where)
     if not columns.is_visit:
         return events
-    return ibis.union(events, raw_events(claims, code=ibis.literal(f"VISIT//{kind}"), **where))
+    return ibis.union(events, raw_events(claims, code=ibis.literal(f"VISIT//{kind.upper()}"), **where))
 
 
 def _timestamp(text: Deferred) -> Deferred:

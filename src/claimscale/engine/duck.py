@@ -1,0 +1,77 @@
+"""Tables on DuckDB, in this process."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from claimscale import study
+from claimscale.errors import BadInput
+
+
+class DuckBackend:
+    """DuckDB within a memory limit, spilling to the scratch folder."""
+
+    def __init__(self, settings: study.Engine, scratch: Path) -> None:
+        self._connection = ibis.duckdb.connect(
+            ":memory:",
+            memory_limit=settings.memory,
+            temp_directory=str(scratch / "spill"),
+            # Row order is only ever what `order_by` asks for, so the engine need not buffer to keep it.
+            preserve_insertion_order=False,
+        )
+
+    def close(self) -> None:
+        self._connection.disconnect()
+
+    def read_parquet(self, files: list[str]) -> ir.Table:
+        with _in_our_terms(files[0], duckdb.IOException):
+            return self._connection.read_parquet(files, union_by_name=len(files) > 1)
+
+    def read_csv(self, files: list[str]) -> ir.Table:
+        with _in_our_terms(files[0], duckdb.IOException):
+            return self._connection.read_csv(
+                files,
+                all_varchar=True,
+                header=True,
+                delim=",",
+                quote='"',
+                escape='"',
+                strict_mode=True,
+                union_by_name=True,
+            )
+
+    def write_parquet(self, table: ir.Table, file: Path) -> None:
+        with _in_our_terms("source"):
+            self._connection.to_parquet(table, file, compression="zstd")
+
+    def write_partitions(self, table: ir.Table, folder: Path, by: str) -> None:
+        with _in_our_terms("source"):
+            self._connection.to_parquet(table, folder, partition_by=by, compression="lz4")
+
+    def to_arrow(self, table: ir.Table) -> pa.Table:
+        with _in_our_terms("source"):
+            return self._connection.to_pyarrow(table)
+
+
+@contextlib.contextmanager
+def _in_our_terms(place: object, *more: type[duckdb.Error]) -> Iterator[None]:
+    """Faults of the data as BadInput, Ctrl-C as what it is everywhere else.
+
+    Only the first line of an error is quoted: the next may hold a patient's row.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) != "Query interrupted":  # all that DuckDB says of it
+            raise
+        raise KeyboardInterrupt from None
+    except (duckdb.InvalidInputException, duckdb.ConversionException, *more) as error:
+        cause = str(error).splitlines()[0]
+        raise BadInput(f"{place}: cannot be read ({cause})") from None

@@ -1,0 +1,143 @@
+"""The same tables on Spark: `claimscale[spark]` and Java 17. A session starts once per process.
+
+The memory limit is that of the driver, and holds for the first session of a process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import itertools
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from claimscale import study
+from claimscale.errors import BadInput
+
+SETTINGS = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "OFF",  # what Spark logs may quote a patient's row
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.timestampType": "TIMESTAMP_NTZ",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # A cast that fails is null, as everywhere in claimscale; the gate counts it.
+    "spark.sql.ansi.enabled": "false",
+    "spark.sql.shuffle.partitions": "8",
+}
+
+
+class SparkBackend:
+    """Spark behind Ibis."""
+
+    def __init__(self, settings: study.Engine, scratch: Path) -> None:
+        self._scratch = scratch
+        self._numbers = itertools.count()
+        self._session = _session(settings.master, settings.memory, scratch.parent)
+        with _quiet():
+            self._connection: Any = ibis.pyspark.connect(self._session)
+
+    def close(self) -> None:
+        """Nothing: the session serves the next engine of this process."""
+
+    def read_parquet(self, files: list[str]) -> ir.Table:
+        with _in_our_terms(files[0]):
+            merged = str(len(files) > 1).lower()
+            return self._table(self._session.read.option("mergeSchema", merged).parquet(*files))
+
+    def read_csv(self, files: list[str]) -> ir.Table:
+        with _in_our_terms(files[0]):
+            reader = self._session.read.options(header=True, quote='"', escape='"', multiLine=True)
+            frames = [reader.option("mode", "FAILFAST").csv(file) for file in files]
+            whole = frames[0]
+            for frame in frames[1:]:
+                whole = whole.unionByName(frame, allowMissingColumns=True)
+            return self._table(whole)
+
+    def _table(self, frame: Any) -> ir.Table:
+        name = f"claims_{id(self)}_{next(self._numbers)}"
+        frame.createOrReplaceTempView(name)
+        return self._connection.table(name)
+
+    def write_parquet(self, table: ir.Table, file: Path) -> None:
+        """Spark writes a folder: its parts are put into one file, a row group at a time."""
+        folder = self._scratch / f"parts_{next(self._numbers)}"
+        with _in_our_terms("source"):
+            self._frame(table).write.parquet(str(folder))
+        schema = table.schema().to_pyarrow()
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for part in sorted(folder.glob("*.parquet")):
+                content = pq.ParquetFile(part)
+                for group in range(content.num_row_groups):
+                    writer.write_table(content.read_row_group(group).cast(schema))
+        shutil.rmtree(folder)
+
+    def write_partitions(self, table: ir.Table, folder: Path, by: str) -> None:
+        with _in_our_terms("source"):
+            self._frame(table).write.partitionBy(by).parquet(str(folder))
+
+    def to_arrow(self, table: ir.Table) -> pa.Table:
+        with _in_our_terms("source"):
+            return self._connection.to_pyarrow(table).cast(table.schema().to_pyarrow())
+
+    def _frame(self, table: ir.Table) -> Any:
+        with _quiet():
+            self._connection._run_pre_execute_hooks(table)
+            return self._session.sql(self._connection.compile(table))
+
+
+def _session(master: str, memory: str, within: Path) -> Any:
+    """Raises BadInput where Spark or Java is missing."""
+    needs = "engine.kind: spark needs claimscale[spark] and Java 17"
+    if shutil.which("java") is None:
+        raise BadInput(f"{needs} (there is no java)")
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError:
+        raise BadInput(f"{needs} (there is no pyspark)") from None
+    if (running := SparkSession.getActiveSession()) is not None:
+        return running
+    builder: Any = SparkSession.builder
+    # The session outlives this engine, and so must the folder that it spills to.
+    spill = tempfile.mkdtemp(prefix="claimscale-spark-", dir=within)
+    atexit.register(shutil.rmtree, spill, ignore_errors=True)
+    given = SETTINGS | {"spark.driver.memory": memory.removesuffix("B").lower(), "spark.local.dir": spill}
+    for key, value in given.items():
+        builder = builder.config(key, value)
+    try:
+        with _quiet():
+            return builder.master(master).appName("claimscale").getOrCreate()
+    except Exception as error:  # whatever the JVM says when it does not start
+        raise BadInput(f"{needs} ({type(error).__name__} at engine.master: {master})") from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """PySpark warns of pandas 3, which we do not use."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _in_our_terms(place: object) -> Iterator[None]:
+    """Faults of the data as BadInput. Spark's messages are not quoted: they may hold a patient's row."""
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+
+    try:
+        with _quiet():
+            yield
+    except PySparkException as error:
+        raise BadInput(f"{place}: cannot be read ({error.getCondition() or type(error).__name__})") from None
+    except Py4JJavaError as error:
+        raise BadInput(f"{place}: cannot be read ({error.java_exception.getClass().getName()})") from None

@@ -1,0 +1,64 @@
+"""The examples on the pages of docs/sources are true."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from claimscale import sources, study as studies
+from claimscale.corpus import events as event_table
+from claimscale.engine import Engine
+from claimscale.study import Study
+
+PAGES = Path(__file__).parents[2] / "docs" / "sources"
+BLOCK = re.compile(r"^```(\w+) ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: str) -> dict[tuple[str, str], str]:
+    text = (PAGES / f"{page}.md").read_text("utf-8")
+    return {(kind, name): content for kind, name, content in BLOCK.findall(text)}
+
+
+def write(kind: str, file: Path, content: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "parquet":
+        table = pa_csv.read_csv(io.BytesIO(content.encode()))
+        index = table.schema.get_field_index("time")
+        table = table.set_column(index, "time", table["time"].cast(pa.timestamp("us")))
+        pq.write_table(table, file)
+    else:
+        file.write_bytes(content.replace("⇥", "\t").encode("cp932"))
+
+
+@pytest.mark.parametrize("page", ["tables", "dpc", "omop", "meds", "synpuf"])
+def test_the_example_of_a_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = blocks(page)
+    monkeypatch.chdir(tmp_path)
+    for (kind, name), content in found.items():
+        if kind in ("file", "parquet"):
+            write(kind, tmp_path / name, content)
+    settings = yaml.safe_load(found["yaml", ""])
+    settings |= {"name": "page", "cohort": {"landmark": "2020-01-01"}, "sizes": ["60k"], "tasks": ["ckd"]}
+    study = Study.model_validate(settings, strict=False)
+    with Engine(studies.Engine(), tmp_path / "engine") as engine:
+        (tmp_path / "scratch").mkdir()
+        raw = sources.read(study, engine, tmp_path / "scratch")
+        quality = event_table.write(raw, engine, tmp_path / "gate", tmp_path / "events")
+    rows = pq.read_table(tmp_path / "events/data/00000.parquet").to_pylist()
+    ids: dict[int, object] = {row["subject_id"]: row["subject_id"] for row in rows}
+    if (tmp_path / "events/subjects.parquet").exists():
+        numbers = pq.read_table(tmp_path / "events/subjects.parquet").to_pylist()
+        ids = {row["subject_id"]: row["source_id"] for row in numbers}
+    shown = [
+        f"{ids[row['subject_id']]} {row['time']:%Y-%m-%d} {row['code']}{' suspected' * row['suspected']}"
+        for row in rows
+    ]
+    shown += [f"set aside: {count} {fault}" for fault, count in quality["quarantined"].items()]
+    assert sorted(shown) == sorted(found["events", ""].splitlines())

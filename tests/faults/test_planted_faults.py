@@ -1,0 +1,337 @@
+"""Faults planted into sound claims reach their declared outcome; sound claims raise no alarm.
+
+`make test` plants each kind once, `make test-faults` five times, in different places.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from claimscale import sources, study as studies
+from claimscale.corpus import events as event_table
+from claimscale.engine import Engine
+from claimscale.errors import BadInput
+from claimscale.simulator.writers.masters import Masters
+from claimscale.sources.faults import FAULTS, Outcome
+from claimscale.study import Study
+
+PLACES = int(os.environ.get("CLAIMSCALE_FAULT_PLACES", "1"))
+PATIENTS = 12
+Random = np.random.Generator
+Change = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One kind of fault: what it does to the claims, and what must come of it.
+
+    `rejected` is a part of the line that refuses the source. Otherwise `faults` counts rows by fault, and
+    `warning` names a warning.
+    """
+
+    name: str
+    source: str
+    plant: Callable[[Path, Random], None]
+    rejected: str | None = None
+    faults: dict[str, int] | None = None
+    warning: str | None = None
+
+
+def sound_tables(folder: Path) -> None:
+    """Patients with a birth, some with a death in 2022, visits, diagnoses, drugs and procedures of 2021."""
+    tables = {
+        "patients": ["patient_id,birth_date,sex,death_date,hospital_id"],
+        "visits": ["visit_id,patient_id,hospital_id,kind,claim_month,start_date,end_date"],
+        "diagnoses": ["visit_id,patient_id,code,month,suspected"],
+        "drugs": ["visit_id,patient_id,code,date"],
+        "procedures": ["visit_id,patient_id,code,date"],
+    }
+    for number in range(1, PATIENTS + 1):
+        who, visit, day = f"P{number:03d}", f"V{number:03d}", f"2021-03-{number:02d}"
+        tables["patients"].append(f"{who},1950-01-{number:02d},{'FM'[number % 2]},2022-01-05,H{number % 3}")
+        tables["visits"].append(f"{visit},{who},H{number % 3},inpatient,2021-03,{day},2021-03-28")
+        tables["diagnoses"].append(f"{visit},{who},N189,2021-03,false")
+        tables["drugs"].append(f"{visit},{who},C08CA01,{day}")
+        tables["procedures"].append(f"{visit},{who},D007,{day}")
+    folder.mkdir()
+    for name, lines in tables.items():
+        (folder / f"{name}.csv").write_text("\n".join([*lines, ""]), "utf-8")
+
+
+MASTERS = Masters.of(["ICD10//I10", "ATC//C08CA01", "KUBUN//A001"])
+DISEASE, ACT = MASTERS.disease("I10"), MASTERS.act("A001").receipt_code
+
+
+def sound_receipts(folder: Path) -> None:
+    lines = ["IR,1,12,1,0000001,,,202104,00,"]
+    for number in range(1, PATIENTS + 1):
+        lines += [f"RE,{number},1122,202103,,1,195001{number:02d},,,,,,,C{number:03d}"]
+        lines += [f"SY,{DISEASE},20200105,1,,,01", f"SI,12,1,{ACT},,73,1,,,,,,,1" + "," * 30]
+    folder.mkdir()
+    (folder / "a.UKE").write_bytes("\r\n".join([*lines, f"GO,{PATIENTS},0,99", ""]).encode("cp932"))
+    MASTERS.write(folder / "masters")
+
+
+SOUND = {"tables": sound_tables, "receipt": sound_receipts}
+
+
+def a_row(random: Random) -> int:
+    """The place of a data row; the first line is the header."""
+    return int(random.integers(1, PATIENTS + 1))
+
+
+def row(table: str, change: Change) -> Callable[[Path, Random], None]:
+    """Change one row."""
+
+    def plant(folder: Path, random: Random) -> None:
+        file = folder / f"{table}.csv"
+        lines = file.read_text("utf-8").split("\n")
+        place = a_row(random)
+        changed = change(lines[place])
+        assert changed != lines[place]
+        lines[place] = changed
+        file.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+
+    return plant
+
+
+def cell(table: str, column: int, value: str) -> Callable[[Path, Random], None]:
+    def change(line: str) -> str:
+        cells = line.split(",")
+        return ",".join([*cells[:column], value, *cells[column + 1 :]])
+
+    return row(table, change)
+
+
+def also(table: str, change: Change) -> Callable[[Path, Random], None]:
+    """Repeat one row, changed."""
+    return row(table, lambda line: f"{line}\n{change(line)}")
+
+
+def whole(table: str, change: Callable[[bytes], bytes]) -> Callable[[Path, Random], None]:
+    def plant(folder: Path, random: Random) -> None:
+        file = folder / f"{table}.csv"
+        file.write_bytes(change(file.read_bytes()))
+
+    return plant
+
+
+def as_parquet(table: str, change: Callable[[pa.Table], pa.Table] = lambda table: table, cut: int = 0):
+    def plant(folder: Path, random: Random) -> None:
+        file = folder / f"{table}.csv"
+        content = pa_csv.read_csv(file)
+        pq.write_table(change(content), file.with_suffix(".parquet"))
+        if cut:
+            data = file.with_suffix(".parquet").read_bytes()
+            file.with_suffix(".parquet").write_bytes(data[:-cut])
+        file.unlink()
+
+    return plant
+
+
+def codes_as_numbers(table: pa.Table) -> pa.Table:
+    return table.set_column(2, "code", pa.array(range(len(table))))
+
+
+def line(change: Callable[[list[str], int], None]) -> Callable[[Path, Random], None]:
+    """Change the lines of a receipt file, given the place of some receipt (RE)."""
+
+    def plant(folder: Path, random: Random) -> None:
+        file = folder / "a.UKE"
+        lines = file.read_bytes().decode("cp932").split("\r\n")
+        change(lines, 1 + 3 * int(random.integers(PATIENTS)))
+        file.write_bytes("\r\n".join(lines).encode("utf-8", "surrogateescape"))
+
+    return plant
+
+
+def put(lines: list[str], place: int, text: str) -> None:
+    lines[place] = text
+
+
+def remove(folder: Path, random: Random) -> None:
+    (folder / "drugs.csv").unlink()
+
+
+def twice(folder: Path, random: Random) -> None:
+    pq.write_table(pa_csv.read_csv(folder / "drugs.csv"), folder / "drugs.parquet")
+
+
+def headers_only(folder: Path, random: Random) -> None:
+    for file in folder.glob("*.csv"):
+        file.write_text(file.read_text("utf-8").split("\n")[0] + "\n", "utf-8")
+
+
+def no_header(folder: Path, random: Random) -> None:
+    file = folder / "drugs.csv"
+    file.write_text(file.read_text("utf-8").partition("\n")[2], "utf-8")
+
+
+def T(name: str, plant: Callable[[Path, Random], None], **expected: Any) -> Planted:
+    return Planted(name, "tables", plant, **expected)
+
+
+def R(name: str, plant: Callable[[Path, Random], None], **expected: Any) -> Planted:
+    return Planted(name, "receipt", plant, **expected)
+
+
+UNREADABLE = {"unreadable date": 1}
+SPELT = {"code spelt otherwise": 1}
+KINDS = [
+    # Files that are no tables.
+    T("cut in the middle of a row", whole("drugs", lambda data: data[:-20]), rejected="cannot be read"),
+    T("cut in the middle of a character", whole("drugs", lambda data: data + "高".encode()[:2]), rejected="character"),
+    T("a byte that is no UTF-8", row("drugs", lambda text: text + "\udcff"), rejected="is not utf-8"),
+    T("CP932", row("drugs", lambda text: text + "\udc8d\udc82"), rejected="is not utf-8"),
+    T("UTF-16", whole("drugs", lambda data: data.decode().encode("utf-16")), rejected="NUL|not utf-8"),
+    T("a NUL byte", row("drugs", lambda text: text.replace("C08", "C\0")), rejected="NUL"),
+    T("an unclosed quote", row("drugs", lambda text: text.replace("C08", '"C08')), rejected="cannot be read"),
+    T("a huge field", row("drugs", lambda text: text.replace("C08", "C" * 3_000_000)), rejected="cannot be read"),
+    T("a cell too many", row("drugs", lambda text: text + ",x"), rejected="cannot be read"),
+    T("a cell too few", row("drugs", lambda text: text.rpartition(",")[0]), rejected="cannot be read"),
+    T("a column named twice", whole("drugs", lambda data: data.replace(b"code", b"date", 1)), rejected="stands twice"),
+    T("a column renamed", whole("drugs", lambda data: data.replace(b"code", b"kode", 1)), rejected="no column code"),
+    T("semicolons", whole("drugs", lambda data: data.replace(b",", b";")), rejected="no column"),
+    T("no header", no_header, rejected="no column|stands twice"),
+    T("an empty file", whole("drugs", lambda data: b""), rejected="is empty"),
+    T("headers without rows", headers_only, rejected="none of its 0 events"),
+    T("a missing table", remove, rejected="holds no table drugs"),
+    T("a table in two kinds", twice, rejected="as CSV and as Parquet"),
+    T("Parquet cut short", as_parquet("drugs", cut=50), rejected="cannot be read"),
+    T("Parquet that is none", as_parquet("drugs", cut=10**9), rejected="cannot be read"),
+    T("codes as numbers", as_parquet("drugs", codes_as_numbers), rejected="leading zeros are lost"),
+    # Dates.
+    T("a day that is not", cell("drugs", 3, "2021-02-30"), faults=UNREADABLE),
+    T("a month that is not", cell("diagnoses", 3, "2021-13"), faults=UNREADABLE),
+    T("an era date unannounced", cell("drugs", 3, "5030309"), faults=UNREADABLE),
+    T("a serial number unannounced", cell("drugs", 3, "44264"), faults=UNREADABLE),
+    T("a zero date", cell("drugs", 3, "00000000"), faults=UNREADABLE),
+    T("day before month", cell("drugs", 3, "13/03/2021"), faults=UNREADABLE),
+    T("words for a date", cell("drugs", 3, "unknown"), faults=UNREADABLE),
+    T("swapped columns", row("drugs", lambda text: ",".join(np.array(text.split(","))[[0, 1, 3, 2]])), faults=UNREADABLE),
+    T("admission unreadable", cell("visits", 5, "2021-3-x"), faults={"unreadable date": 2}),
+    T("discharge before admission", cell("visits", 6, "2021-02-27"), faults={"end before start": 2}),
+    T("in the future", cell("drugs", 3, "2098-01-01"), faults={"in the future": 1}),
+    T("in 9999", cell("drugs", 3, "9999-12-31"), faults={"placeholder date": 1}),
+    T("in 1900", cell("drugs", 3, "1900-01-01"), faults={"placeholder date": 1}),
+    T("before birth", cell("drugs", 3, "1949-12-31"), faults={"before birth": 1}),
+    T("after death", cell("drugs", 3, "2022-01-06"), faults={"after death": 1}),
+    T("birth unreadable", cell("patients", 1, "19500230"), faults={"unreadable date": 2, "unknown patient": 6}),
+    T("death unreadable", cell("patients", 3, "2022-02-30"), faults=UNREADABLE),
+    T("no date anywhere", row("drugs", lambda text: ",".join(["VX", *text.split(",")[1:3], ""])), faults={"missing time": 1}),
+    # Patients.
+    T("two birth dates", also("patients", lambda text: text.replace("1950", "1951")), faults={"contradicts another birth date": 1, "exact duplicate": 1}),
+    T("two death dates", also("patients", lambda text: text.replace("2022-01-05", "2022-02-05")), faults={"contradicts another death date": 1, "exact duplicate": 2}),
+    T("another sex", also("patients", lambda text: text.replace(",F,", ",X,").replace(",M,", ",X,")), faults={"contradicts another sex": 1, "exact duplicate": 2}),
+    T("a patient not listed", cell("drugs", 1, "P999"), faults={"unknown patient": 1}),
+    T("a patient's id in other letters", row("drugs", lambda text: text.replace("P0", "p0")), faults={"unknown patient": 1}),
+    T("no patient", cell("drugs", 1, ""), faults={"missing patient": 1}),
+    T("a blank patient", cell("drugs", 1, "  "), faults={"missing patient": 1}),
+    # Codes.
+    T("no code", cell("drugs", 2, ""), faults={"missing code": 1}),
+    T("a blank code", cell("drugs", 2, "   "), faults={"missing code": 1}),
+    T("a code of another system", cell("drugs", 2, "N189"), faults={"not a code of its system": 1}),
+    T("a code cut short", cell("diagnoses", 2, "N"), faults={"not a code of its system": 1}),
+    T("a code that lost its zero", cell("procedures", 2, "7"), faults={"not a code of its system": 1}),
+    T("words for a code", cell("diagnoses", 2, "kidney disease"), faults={"not a code of its system": 1}),
+    T("full-width letters", cell("diagnoses", 2, "Ｎ１８９"), faults=SPELT),
+    T("small letters", cell("diagnoses", 2, "n189"), faults=SPELT),
+    T("a dot", cell("diagnoses", 2, "N18.9"), faults=SPELT),
+    T("a hyphen for nothing", cell("diagnoses", 2, "N18-"), faults=SPELT),
+    # Rows.
+    T("a row twice", also("drugs", lambda text: text), faults={"exact duplicate": 1}),
+    T("a visit twice", also("visits", lambda text: text), faults={"exact duplicate": 2}),
+    # Receipts.
+    R("a UTF-8 mark", line(lambda lines, at: put(lines, 0, "\ufeff" + lines[0])), rejected="UTF-8 mark"),
+    R("a NUL byte in a receipt", line(lambda lines, at: put(lines, at + 1, "SY,\0")), rejected="NUL"),
+    R("UTF-8 among CP932", line(lambda lines, at: put(lines, at + 1, "SY,0000999,,1,,\udce9\udcab\udc98")), rejected="CP932"),
+    R("no facility", line(lambda lines, at: lines.pop(0)), rejected="before any facility"),
+    R("a disease before any receipt", line(lambda lines, at: lines.insert(1, lines[at + 1])), rejected="before any receipt"),
+    R("an unknown record", line(lambda lines, at: lines.insert(at + 1, "ZZ,1")), warning="unknown record"),
+    R("a receipt lost", line(lambda lines, at: lines.__delitem__(slice(at, at + 3))), warning="totals differ"),
+    R("no totals", line(lambda lines, at: lines.__delitem__(-2)), rejected="ends before GO"),
+    R("an unknown disease", line(lambda lines, at: put(lines, at + 1, "SY,1234567,,1")), warning="code not in masters"),
+    R("a disease without a code", line(lambda lines, at: put(lines, at + 1, "SY,,,1")), faults={"missing code": 1}),
+    R("a code of five digits", line(lambda lines, at: put(lines, at + 1, "SY,12345,,1")), faults={"missing code": 1}, warning="unreadable code"),
+    R("no chart number", line(lambda lines, at: put(lines, at, lines[at].rpartition(",")[0])), faults={"missing patient": 4}),
+    R("an impossible month", line(lambda lines, at: put(lines, at, lines[at].replace("202103", "202113"))), faults={"unreadable date": 2}),
+    R("an impossible birth", line(lambda lines, at: put(lines, at, lines[at].replace("195001", "195013"))), faults={"unreadable date": 2, "unknown patient": 2}),
+    R("words for a number of times", line(lambda lines, at: put(lines, at + 2, f"SI,12,1,{ACT},,73,1,,,,,,,once")), faults={"unreadable value": 1}),
+    R("the thirty-first of a short month", line(lambda lines, at: (put(lines, at, lines[at].replace("202103", "202102")), put(lines, at + 2, f"SI,12,1,{ACT},,73,1,,,,,," + "," * 31 + "1"))), faults={"unreadable date": 1}),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ingest(tmp_path_factory: pytest.TempPathFactory):
+    """Bring a folder's claims in; returns the account."""
+    with Engine(studies.Engine(), tmp_path_factory.mktemp("engine")) as engine:
+
+        def run(kind: str, folder: Path, target: Path) -> dict:
+            source = {"kind": kind, "path": str(folder)}
+            if kind == "receipt":
+                source["masters"] = str(folder / "masters")
+            settings = {"name": "x", "source": source, "cohort": {"landmark": "2021-06-01"}}
+            study = Study.model_validate(settings | {"sizes": ["60k"], "tasks": ["ckd"]}, strict=False)
+            shutil.rmtree(target, ignore_errors=True)
+            (target / "scratch").mkdir(parents=True)
+            raw = sources.read(study, engine, target / "scratch")
+            quality = event_table.write(raw, engine, target / "gate", target / "events")
+            if quality["used"] == 0:
+                raise BadInput(f"none of its {quality['rows_in']} events is usable")
+            return quality
+
+        yield run
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_sound_claims_raise_no_alarm(kind: str, ingest, tmp_path: Path) -> None:
+    SOUND[kind](tmp_path / "claims")
+    quality = ingest(kind, tmp_path / "claims", tmp_path / "target")
+    assert not any(quality[name] for name in ("quarantined", "dropped", "repaired", "warnings"))
+    assert quality["used"] == PATIENTS * (8 if kind == "tables" else 4)
+
+
+def test_a_mark_at_the_beginning_of_a_table_is_no_fault(ingest, tmp_path: Path) -> None:
+    sound_tables(tmp_path / "claims")
+    file = tmp_path / "claims/drugs.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    quality = ingest("tables", tmp_path / "claims", tmp_path / "target")
+    assert quality["used"] == quality["rows_in"]
+
+
+@pytest.mark.parametrize("place", range(PLACES))
+@pytest.mark.parametrize("planted", KINDS, ids=[planted.name for planted in KINDS])
+def test_a_fault_reaches_its_declared_outcome(planted: Planted, place: int, ingest, tmp_path: Path) -> None:
+    folder = tmp_path / "claims"
+    SOUND[planted.source](folder)
+    planted.plant(folder, np.random.default_rng(place))
+    if planted.rejected:
+        with pytest.raises(BadInput, match=planted.rejected) as caught:
+            ingest(planted.source, folder, tmp_path / "target")
+        assert "\n" not in str(caught.value)
+        assert "P0" not in str(caught.value)
+        return
+    quality = ingest(planted.source, folder, tmp_path / "target")
+    kinds = {Outcome.QUARANTINE: "quarantined", Outcome.DROP: "dropped", Outcome.REPAIR: "repaired"}
+    expected: dict[str, dict[str, int]] = {name: {} for name in kinds.values()}
+    for name, rows in (planted.faults or {}).items():
+        expected[kinds[FAULTS[name]]][name] = rows
+    assert {name: quality[name] for name in expected} == expected
+    assert quality["warnings"] == ({planted.warning: 1} if planted.warning else quality["warnings"])
+    aside = sum(quality["quarantined"].values()) + sum(quality["dropped"].values())
+    assert quality["rows_in"] == quality["used"] + aside
+
+
+def test_there_are_sixty_kinds_with_names_of_their_own() -> None:
+    assert len({planted.name for planted in KINDS}) == len(KINDS) >= 60

@@ -1,0 +1,43 @@
+"""Fuzz target of the reader of UKE files: `python tests/fuzz/fuzz_receipt.py -max_total_time=600`.
+
+Needs atheris (`pip install atheris`). Any exception but BadInput, and any line not accounted for,
+stops it with the input that did it. The first byte chooses the key of a person and the size of blocks.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["claimscale.sources"]):
+    from claimscale.errors import BadInput
+    from claimscale.sources import receipt
+    from claimscale.sources.receipt_records import Reader, Told, read
+
+FACILITY = b"IR,1,13,1,1234567,,,202106,00,\nRE,1,1112,202105,,2,19500228,,,,,,,0042\n"
+SUSPECTED = frozenset({"8002"})
+
+
+def read_one(data: bytes) -> None:
+    choice, content = data[:1] or b"\0", data[1:]
+    if choice[0] & 2:
+        content = FACILITY + content + b"\nGO,1,0,99\n"
+    step = 1 + choice[0]
+    told = Told()
+    blocks = (content[start : start + step] for start in range(0, len(content), step))
+    try:
+        read("file", blocks, 0, Reader(bool(choice[0] & 1), SUSPECTED, told))
+    except BadInput:
+        return
+    stripped = content.rstrip(b"\x1a")
+    assert told.lines.total() == stripped.count(b"\n") + (not stripped.endswith(b"\n"))
+    for origin, reasons in told.without_event.items():
+        assert reasons.total() <= told.lines[origin]
+    for rows, schema in ((told.events, receipt.EVENTS), (told.receipts, receipt.RECEIPTS)):
+        assert not rows or receipt._table(rows, schema).num_rows == len(rows)
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, read_one)
+    atheris.Fuzz()

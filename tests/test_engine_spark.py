@@ -1,0 +1,114 @@
+"""DuckDB and Spark give the same events, tokens and labels, row for row, from every kind of source."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from claimscale import study as studies
+from claimscale.corpus import cohort, events, tasks, tokens
+from claimscale.engine import Engine
+from claimscale.errors import BadInput
+from claimscale.runs import read_json
+from claimscale.simulator import population
+from claimscale.study import Study
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("java") is None or importlib.util.find_spec("pyspark") is None,
+    reason="Spark needs Java 17 and claimscale[spark]",
+)
+
+PATIENTS, HOSPITALS, SEED = 150, 3, 5
+KINDS = ("tables", "csv", "receipt", "dpc", "omop", "meds", "simulated")
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """The same patients as a source of every kind."""
+    root = tmp_path_factory.mktemp("sources")
+    formats = {
+        "tables": "tables",
+        "csv": "tables",
+        "receipt": "uke",
+        "dpc": "dpc",
+        "omop": "omop",
+        "meds": "meds",
+    }
+    found: dict[str, dict] = {
+        "simulated": {"kind": "simulated", "patients": PATIENTS, "hospitals": HOSPITALS, "youngest": 60}
+    }
+    for kind, form in formats.items():
+        options = population.WriterOptions(csv=kind == "csv")
+        population.simulate(root / kind, PATIENTS, HOSPITALS, SEED, form, youngest=60, options=options)
+        found[kind] = {"kind": "tables" if kind == "csv" else kind, "path": str(root / kind)}
+        if form in ("uke", "dpc"):
+            masters = root / kind / "masters"
+            crosswalk = {
+                "of": "YJ",
+                "to": "ATC",
+                "file": str(masters / "atc.csv"),
+                "columns": ["price_code", "atc"],
+            }
+            found[kind] |= {"masters": str(masters), "maps": [crosswalk]}
+    return found
+
+
+def study_of(source: dict) -> Study:
+    return Study.model_validate(
+        {
+            "name": "two-engines",
+            "source": source,
+            "cohort": {"landmark": "2020-10-01", "min_events": 3, "splits": {"patients": [0.5, 0.2, 0.3]}},
+            "tokens": {"min_patients": 2},
+            "sizes": ["60k"],
+            # Common enough to have both answers in every split of so few patients.
+            "tasks": [
+                {"name": "hypertension", "kind": "disease", "outcome": {"ICD10": ["I10"]}, "washout_days": 60}
+            ],
+        },
+        strict=False,
+    )
+
+
+def made(study: Study, kind: str, target: Path) -> Path:
+    """All data stages on an engine."""
+    for name in ("events", "cohort", "tokens", "labels"):
+        (target / name).mkdir(parents=True)
+    with Engine(studies.Engine(kind=kind, memory="1GB"), target.parent / "scratch") as engine:
+        events.build(study, engine, target / "events")
+        cohort.build(study, engine, target / "events", target / "cohort")
+        tokens.build(study, engine, target / "events", target / "cohort", target / "tokens")
+        tasks.build(study, engine, target / "events", target / "cohort", target / "labels")
+    return target
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_engines_make_the_same_files(kind: str, sources, tmp_path: Path) -> None:
+    study = study_of(sources[kind])
+    duck, spark = made(study, "duckdb", tmp_path / "duck"), made(study, "spark", tmp_path / "spark")
+    names = sorted(file.relative_to(duck) for file in duck.rglob("*.*") if file.is_file())
+    assert names == sorted(file.relative_to(spark) for file in spark.rglob("*.*") if file.is_file())
+    for name in names:
+        one, other = duck / name, spark / name
+        if name.suffix == ".parquet":
+            assert pq.read_table(one).equals(pq.read_table(other)), name
+        elif name.suffix == ".npy":
+            assert np.array_equal(np.load(one), np.load(other)), name
+        else:
+            assert read_json(one) == read_json(other), name
+    assert len(pq.read_table(duck / "events/data")) > 1000
+
+
+def test_spark_refuses_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with Engine(studies.Engine(kind="spark"), tmp_path) as engine:
+        with pytest.raises(BadInput, match=r"absent\.parquet: cannot be read"):
+            engine.read_parquet(tmp_path / "absent.parquet")
+        (tmp_path / "a.csv").write_text("patient,code\nP1,0123\nP2\n", "utf-8")
+        with pytest.raises(BadInput, match="cannot be read") as caught:
+            engine.to_arrow(engine.read_csv([tmp_path / "a.csv"]))
+        assert "P2" not in str(caught.value)
