@@ -12,6 +12,7 @@ from ibis import _
 from claimscale.codes import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
+from claimscale.runs import make_folder
 from claimscale.sources import tables_mapping, text
 from claimscale.sources.dates import Expression, last_day_of, month_end, timestamp_of
 from claimscale.sources.raw import RawEvents, raw_events
@@ -79,6 +80,8 @@ class Tables:
 
     mapping: Mapping
     tables: dict[str, ir.Table]
+    visits: ir.Table | None = None
+    """What rows take from their visit: `of_visit`, `visit_month`, `visit_hospital`."""
 
     def when(self, table: ir.Table, column: str | None) -> Expression:
         """A column as a date; null where it is none."""
@@ -97,6 +100,7 @@ def read(source: TablesSource, engine: Engine, scratch: Path) -> RawEvents:
     """All tables as raw events. Raises BadInput for missing or unreadable files and columns."""
     mapping = tables_mapping.load(source.mapping)
     used = columns_used(mapping)
+    make_folder(scratch)
     tables = {}
     for name, files in files_of(source).items():
         if files[0].suffix.lower() == ".csv":
@@ -110,6 +114,10 @@ def read(source: TablesSource, engine: Engine, scratch: Path) -> RawEvents:
             )
         tables[name] = table.select(*used[name])
     opened = Tables(mapping, tables)
+    if (visits := _told_by_visits(opened)) is not None:
+        # Worked out once: every table of codes looks its visits up.
+        engine.write_parquet(visits, scratch / "visits.parquet")
+        opened = Tables(mapping, tables, engine.read_parquet(scratch / "visits.parquet"))
     parts = [_people(opened), *(_coded(opened, each) for each in mapping.codes)]
     parts += [_stays(opened)] if mapping.visits else []
     rows = _account(opened, engine)
@@ -256,11 +264,11 @@ def _looked_up(rows: ir.Table, opened: Tables, codes: Codes) -> ir.Table:
     return joined.mutate(code=_.taken).drop("by", "taken")
 
 
-def _with_visits(rows: ir.Table, opened: Tables, codes: Codes) -> ir.Table:
-    """The hospital and month of a row's visit, where the row does not tell."""
+def _told_by_visits(opened: Tables) -> ir.Table | None:
+    """Month and hospital of each visit; None where no row needs them."""
     visits = opened.mapping.visits
-    if visits is None or codes.visit is None or (codes.hospital and codes.month):
-        return rows
+    if visits is None or all(each.hospital and each.month for each in opened.mapping.codes):
+        return None
     table = opened.tables[visits.table]
     told = table.select(
         of_visit=_text(table[visits.visit]),
@@ -268,10 +276,16 @@ def _with_visits(rows: ir.Table, opened: Tables, codes: Codes) -> ir.Table:
         visit_hospital=_text(table[visits.hospital]) if visits.hospital else ibis.null("string"),
     )
     # A visit told twice must not double its rows.
-    told = told.group_by("of_visit").aggregate(
+    return told.group_by("of_visit").aggregate(
         visit_month=_.visit_month.max(), visit_hospital=_.visit_hospital.min()
     )
-    joined = rows.left_join(told, [("visit_id", "of_visit")])
+
+
+def _with_visits(rows: ir.Table, opened: Tables, codes: Codes) -> ir.Table:
+    """The hospital and month of a row's visit, where the row does not tell."""
+    if opened.visits is None or codes.visit is None or (codes.hospital and codes.month):
+        return rows
+    joined = rows.left_join(opened.visits, [("visit_id", "of_visit")])
     return joined.mutate(
         month=ibis.coalesce(_.month, _.visit_month),
         hospital_id=ibis.coalesce(_.hospital_id, _.visit_hospital),
