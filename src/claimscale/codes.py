@@ -10,7 +10,9 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from claimscale import icd
 from claimscale.errors import BadInput
 
 SEPARATOR = "//"
@@ -20,6 +22,9 @@ SEX_PREFIX = "SEX//"
 
 TYPES = ("special", "sex", "diagnosis", "suspected", "drug", "procedure", "visit", "other")
 """What a token can be; its place here is its type id."""
+
+Depth = int | Literal["who"]
+"""How far a system's codes are rolled up: characters or levels; `who` is for ICD10 alone."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,19 @@ class CodeSystem:
         code = unicodedata.normalize("NFKC", text).strip().upper()
         return code.replace(".", "").rstrip("-") if self.dotted else code
 
-    def roll_up(self, code: str, depth: int) -> str:
+    def roll_up(self, code: str, depth: Depth) -> str:
         """The code's ancestor at a depth; a code that is already shorter stays as it is.
 
+        The depth `who` means the longest prefix that the WHO's ICD-10 has: national extensions are cut off.
         Raises BadInput where the system has no such level.
 
         >>> SYSTEMS["ATC"].roll_up("N02BF02", 4), SYSTEMS["ICD9CM"].roll_up("0389", 3)
         ('N02BF', '038')
         """
+        if depth == "who":
+            if self.name != "ICD10":
+                raise BadInput(f"tokens.rollup.{self.name}: `who` is a depth of ICD10 only")
+            return icd.longest_who_prefix(code)
         if not self.level_lengths:
             return code[:depth]
         if depth > len(self.level_lengths):
@@ -131,7 +141,7 @@ def type_of(code: str, suspected: bool = False) -> str:
     return "suspected" if suspected and system.type == "diagnosis" else system.type
 
 
-def roll_up(code: str, depths: Mapping[str, int]) -> str:
+def roll_up(code: str, depths: Mapping[str, Depth]) -> str:
     """The code shortened to its system's depth, if `depths` names one.
 
     >>> roll_up("ICD10//N189", {"ICD10": 3}), roll_up("ATC//N02BF02", {"ICD10": 3})
@@ -143,7 +153,7 @@ def roll_up(code: str, depths: Mapping[str, int]) -> str:
     return system + SEPARATOR + SYSTEMS[system].roll_up(value, depths[system])
 
 
-def merges_longer(code: str, depths: Mapping[str, int]) -> bool:
+def merges_longer(code: str, depths: Mapping[str, Depth]) -> bool:
     """Whether longer codes are rolled up into this one.
 
     >>> merges_longer("ICD10//N18", {"ICD10": 3}), merges_longer("ICD10//N189", {"ICD10": 4, "ATC": 5})
@@ -151,10 +161,11 @@ def merges_longer(code: str, depths: Mapping[str, int]) -> bool:
     >>> merges_longer("ICD10//N18", {"ICD10": 4}), merges_longer("ICD10//N18", {})
     (False, False)
     """
-    return roll_up(code + "0", depths) == code
+    # Whatever the WHO has, a nation may have extended.
+    return depths.get(split(code)[0]) == "who" or roll_up(code + "0", depths) == code
 
 
-def check_depths(depths: Mapping[str, int]) -> None:
+def check_depths(depths: Mapping[str, Depth]) -> None:
     """Raises BadInput for a roll-up of an unknown system, or to a level that the system does not have."""
     for name, depth in depths.items():
         if name not in SYSTEMS:

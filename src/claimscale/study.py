@@ -60,16 +60,23 @@ class SimulatedSource(Settings):
 
 
 class CodeMap(Settings):
-    """A crosswalk of the user's own: a CSV file with a header, one row per code.
+    """A crosswalk: a CSV file of the user's own with a header, one row per code.
 
     A code of system `of` becomes one of system `to`; `columns` names where each stands. Codes that the file
     does not list stay as they are. A code with several targets takes the first in alphabetical order.
+    Without a file ICD9CM becomes ICD10, or the reverse, by what claimscale[icd] knows.
     """
 
     of: str
     to: str
-    file: str
-    columns: Annotated[list[str], Field(min_length=2, max_length=2)]
+    file: str | None = None
+    columns: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def file_has_columns(self) -> CodeMap:
+        if (self.file is None) != (self.columns is None):
+            raise ValueError("file and columns: one needs the other")
+        return self
 
 
 class FileSource(Settings):
@@ -179,12 +186,13 @@ class Tokens(Settings):
     """How events become model inputs.
 
     `repeats` keeps one occurrence of a code per calendar month, quarter or year.
-    `rollup` shortens codes: characters for ICD10, ICD9CM and YJ, levels 1 to 5 for ATC.
+    `rollup` shortens codes: characters for ICD10, ICD9CM and YJ (3 or 4: class, 7: ingredient), levels 1 to
+    5 for ATC; `ICD10: who` cuts national extensions off (claimscale[icd]).
     """
 
     max_length: Annotated[int, Field(ge=8)] = 512
     min_patients: Count = 10
-    rollup: dict[str, Count] = {}
+    rollup: dict[str, Count | Literal["who"]] = {}
     repeats: Literal["all", "month", "quarter", "year"] = "month"
 
 

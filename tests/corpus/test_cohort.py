@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import meds
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from claimscale.corpus import cohort
@@ -89,6 +91,9 @@ def test_patients_need_enough_events_known_before_the_landmark(claims, build) ->
     assert 101 in chosen
     assert not {102, 103} & set(chosen)
     assert chosen == sorted(chosen)
+    splits = pq.read_table(target / "subject_splits.parquet")
+    meds.SubjectSplitSchema.validate(splits)  # raises where they are no MEDS splits
+    assert splits.equals(cohort.read(target).select(["subject_id", "split"]))
     flow = read_json(target / "cohort.json")
     assert (flow["patients"], flow["seen_before_landmark"]) == (43, 42)
     assert flow["with_enough_events"] == len(chosen) == sum(flow["splits"].values())

@@ -180,6 +180,11 @@ def test_build_writes_events_and_their_account(
     assert (quality["patients"], quality["codes"], quality["hospitals"]) == (2, 5, 0)
     assert quality["span"] == ["1970-01-21", "1970-04-11"]
     assert not (tmp_path / "subjects.parquet").exists()
+    codes = pq.read_table(tmp_path / meds.code_metadata_filepath)
+    meds.CodeMetadataSchema.validate(codes)
+    found = pq.read_table(tmp_path / "data")["code"].to_pylist()
+    assert codes["code"].to_pylist() == sorted(set(found))
+    meds.DatasetMetadataSchema.validate(read_json(tmp_path / meds.dataset_metadata_filepath))
 
 
 def test_text_ids_are_numbered_in_their_order_and_kept(claims, engine: Engine, tmp_path: Path) -> None:

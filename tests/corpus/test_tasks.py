@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 
 import ibis
+import meds
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -210,15 +211,8 @@ def test_labels_and_their_account(claims, build, study: Study) -> None:
     study = study.model_copy(update={"cohort": Cohort(landmark=claims.landmark, min_events=3, splits=splits)})
     task = made_task(outcome={"ICD10": ["A005"]}, history_days=100, washout_days=200)
     folder = build(claims.random(120, seed=2), study.model_copy(update={"tasks": [task]}))
-    labels = pq.read_table(folder / "ckd.parquet")
-    assert labels.column_names == [
-        "subject_id",
-        "prediction_time",
-        "boolean_value",
-        "split",
-        "observed_until",
-    ]
-    rows = labels.to_pylist()
+    meds.LabelSchema.validate(pq.read_table(folder / "ckd.parquet"))  # raises where they are no MEDS labels
+    rows = tasks.read(folder, "ckd").to_pylist()
     keys = [(row["subject_id"], row["prediction_time"]) for row in rows]
     assert keys == sorted(set(keys))
     landmark = dt.datetime(2010, 1, 1)

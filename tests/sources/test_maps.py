@@ -7,7 +7,9 @@ from pathlib import Path
 import ibis
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
+from claimscale.codes import is_well_formed
 from claimscale.errors import BadInput
 from claimscale.sources import maps
 from claimscale.sources.raw import RawEvents, raw_events
@@ -26,6 +28,18 @@ def test_listed_codes_are_mapped_once_each(engine, tmp_path: Path) -> None:
     raw = RawEvents(raw_events(table, code=table.code))
     mapped = engine.to_arrow(maps.applied(raw, [listed], engine, tmp_path).table)["code"].to_pylist()
     assert sorted(map(str, mapped)) == ["ATC//A01AA01", "ICD10//0123", "None", "YJ//0456", "YJ//123"]
+
+
+def test_icd_9_and_10_need_no_file() -> None:
+    forward = maps.read(CodeMap(of="ICD9CM", to="ICD10"))
+    assert (forward["ICD9CM//0010"], forward["ICD9CM//5859"]) == ("ICD10//A000", "ICD10//N189")
+    assert all(is_well_formed(code) for code in [*forward, *forward.values()])
+    back = maps.read(CodeMap(of="ICD10", to="ICD9CM"))
+    assert back["ICD10//A000"] == "ICD9CM//0010"
+    with pytest.raises(BadInput, match=r"source\.maps: YJ to ATC: needs a `file` and its `columns`"):
+        maps.read(CodeMap(of="YJ", to="ATC"))
+    with pytest.raises(ValidationError, match="file and columns: one needs the other"):
+        CodeMap(of="YJ", to="ATC", file="atc.csv")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Who is studied, and which patients train, tune and test.
 
-`cohort/` holds `patients.parquet` (one row per patient, by subject id) and `cohort.json` (how many were left
-at each step). Only what was known before the landmark decides anything here.
+`cohort/` holds `patients.parquet` (one row per patient, by subject id), `subject_splits.parquet` (their
+splits as MEDS writes them) and `cohort.json` (how many were left at each step). Only what was known before
+the landmark decides anything here.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import _
 
+from claimscale import meds_files
 from claimscale.codes import BIRTH, SEX_PREFIX
 from claimscale.corpus import events as event_table
 from claimscale.engine import Engine
@@ -52,6 +54,8 @@ def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
     )
     patients = enough.drop_columns("contacts").add_column(1, "split", pa.array(split, pa.string()))
     pq.write_table(patients, target / "patients.parquet", write_page_checksum=True)
+    splits = meds_files.splits_table(patients["subject_id"], split)
+    pq.write_table(splits, target / "subject_splits.parquet", write_page_checksum=True)
     names, counts = np.unique(split, return_counts=True)
     flow = {
         "patients": everyone,

@@ -3,7 +3,7 @@
 `events/` holds `data/NNNNN.parquet` (MEDS data with our columns, each patient in one shard, sorted by
 patient and time), `quality.json` (rows in = used + quarantined + dropped, by reason), `quarantine.parquet`
 (the rows set aside, with the fault of each), `observation.parquet` (when each patient could be seen) and, for
-sources whose ids are no integers, `subjects.parquet`.
+sources whose ids are no integers, `subjects.parquet`. With `metadata/` it is a MEDS dataset.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import Deferred, _
 
-from claimscale import sources
+from claimscale import meds_files, sources
 from claimscale.codes import BIRTH, SEX_PREFIX
 from claimscale.corpus import gate
 from claimscale.corpus.gate import Account, Rows
@@ -38,8 +38,8 @@ from claimscale.study import Study
 
 EPOCH = dt.date(1970, 1, 1)
 FIRST_YEAR = 1900
-SHARD_ROWS = 2_000_000
-"""Rows judged, sorted and written by one thread at a time: about 0.6 GB of memory."""
+SHARD_ROWS = 1_000_000
+"""Rows judged, sorted and written by one thread at a time: about 0.3 GB of memory."""
 SHARDS_AT_ONCE = 2
 NOBODY = -1
 """The shard of rows that name no patient whom the source knows."""
@@ -59,8 +59,9 @@ def build(study: Study, engine: Engine, target: Path) -> None:
         quality = write(raw, engine, Path(scratch), target)
         if quality["used"] == 0:
             raise BadInput(f"source: none of its {quality['rows_in']:,} events is usable ({_worst(quality)})")
-    description = _description(read(engine, target), engine)
-    write_json(target / "quality.json", quality | description)
+    clean = read(engine, target)
+    _write_metadata(clean, study.name, engine, target)
+    write_json(target / "quality.json", quality | _description(clean, engine))
 
 
 def write(raw: RawEvents, engine: Engine, scratch: Path, target: Path, shard_rows: int = SHARD_ROWS) -> dict:
@@ -71,7 +72,7 @@ def write(raw: RawEvents, engine: Engine, scratch: Path, target: Path, shard_row
     patients = _patients(raw, engine, scratch / "patients.parquet")
     expected = raw.events if raw.events is not None else _count(engine, raw.table)
     shards = max(1, math.ceil(expected / shard_rows))
-    engine.write_partitions(_numbered(raw, patients, shards, engine), scratch / "shards", by="shard")
+    engine.write_partitions(_numbered(raw, patients, shards, engine), scratch / "shards", "shard", shards)
     make_folder(target / "data")
     files = _files_of_shards(scratch / "shards")
     account, seen = Account(), []
@@ -249,6 +250,15 @@ def _quality(account: Account, raw: RawEvents) -> dict:
         "warnings": dict(account.warned.most_common()) | raw.warnings,
         "source_rows": sources_rows,
     }
+
+
+def _write_metadata(clean: ir.Table, name: str, engine: Engine, target: Path) -> None:
+    """What MEDS asks for beside the data."""
+    make_folder(target / "metadata")
+    codes = engine.to_arrow(clean.select("code").distinct())["code"].to_pylist()
+    file = target / meds.code_metadata_filepath
+    pq.write_table(meds_files.codes_table(codes), file, write_page_checksum=True)
+    write_json(target / meds.dataset_metadata_filepath, meds_files.description(name))
 
 
 def _description(clean: ir.Table, engine: Engine) -> dict:

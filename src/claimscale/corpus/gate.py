@@ -193,9 +193,18 @@ def repaired(rows: Rows) -> Rows:
 
 def in_order(rows: Rows) -> Rows:
     """The rows by subject, then by the columns of ORDER."""
-    subjects, local = np.unique(rows.subject, return_inverse=True)
+    local, subjects = _numbers_from_zero(rows.subject)
     keys = np.column_stack([rows.columns[name] for name in ORDER])
-    return rows.where(sorted_places(local.astype(np.int64), len(subjects), keys))
+    return rows.where(sorted_places(local, subjects, keys))
+
+
+def _numbers_from_zero(subject: Int64s) -> tuple[Int64s, int]:
+    """The subjects as small numbers in the same order, and how many numbers that takes."""
+    low, high = (int(subject.min()), int(subject.max())) if len(subject) else (0, 0)
+    if high - low < 2 * len(subject):  # a shard of patients that are numbered without large gaps
+        return subject - low, high - low + 1
+    subjects, numbers = np.unique(subject, return_inverse=True)
+    return numbers.astype(np.int64), len(subjects)
 
 
 def _faults(rows: Rows, today: dt.date) -> tuple[Int64s, list[str]]:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from claimscale.codes import full_prefixes
+from claimscale.corpus import tasks
 from claimscale.corpus.cohort import HELD_OUT
 from claimscale.corpus.events import day_number
 from claimscale.simulator.truth import Oracle
@@ -31,7 +32,7 @@ def build(study: Study, labels: Path, target: Path) -> None:
     for task in study.tasks:
         if task.confirm_codes:
             continue
-        table = pq.read_table(labels / f"{task.name}.parquet").filter(pc.field("split") == HELD_OUT)
+        table = tasks.read(labels, task.name).filter(pc.field("split") == HELD_OUT)
         prefixes = full_prefixes(task.outcome)
         risk, standard_error = truth.risk(
             subject_ids=table["subject_id"].to_numpy(),

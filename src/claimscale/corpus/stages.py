@@ -16,7 +16,7 @@ from claimscale.corpus import cohort, events, oracle, tasks, tokens
 from claimscale.engine import Engine
 from claimscale.study import Study
 
-COMMON_CODE = ("engine", "codes.py", "corpus/events.py", "corpus/gate.py", "corpus/cohort.py")
+COMMON_CODE = ("engine", "codes.py", "icd.py", "corpus/events.py", "corpus/gate.py", "corpus/cohort.py")
 """Modules that nearly every stage uses."""
 
 

@@ -1,8 +1,9 @@
 """Labels: for each clinical question, who may be asked, when, and what happened.
 
-`labels/` holds `<task>.parquet` (MEDS labels with `split` and `observed_until`) and `labels.json` (counts per
-task and split). All rules count in whole days. The index date is the last day on which anything became known
-before the landmark; whatever decides that a patient may be asked was known by then.
+`labels/` holds `<task>.parquet` (MEDS labels, and nothing else), `asked/<task>.parquet` (for the same index
+dates `split` and `observed_until`) and `labels.json` (counts per task and split). All rules count in whole
+days. The index date is the last day on which anything became known before the landmark; whatever decides that
+a patient may be asked was known by then.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from claimscale.corpus import cohort as cohorts, events as event_table
 from claimscale.corpus.cohort import HELD_OUT, TEMPORAL, TRAIN, TUNING
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.runs import write_json
+from claimscale.runs import make_folder, write_json
 from claimscale.study import Codes, Study, Task
 
 CONFIRM_BEFORE_DAYS = 30
 """A confirming drug or procedure counts from this long before the outcome's first code."""
 
+KEYS = ["subject_id", "prediction_time"]
 EXCLUSIONS = ("dead", "history_too_short", "outcome_before_index")
 
 
@@ -48,8 +50,18 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
         labels = asked.filter(asked["excluded"].is_null())
         account[task.name] = _account(asked, labels, task)
         _check_classes(task, account[task.name]["splits"])
-        _write(labels, target / f"{task.name}.parquet")
+        _write(labels, target, task.name)
     write_json(target / "labels.json", account)
+
+
+def read(labels: Path, task: str) -> pa.Table:
+    """The labels of a task: subject_id, prediction_time, boolean_value, split, observed_until."""
+    asked = pq.read_table(labels / "asked" / f"{task}.parquet")
+    table = pq.read_table(labels / f"{task}.parquet")
+    assert table.select(KEYS).equals(asked.select(KEYS)), f"{task}: labels and who was asked differ"
+    for name in ("split", "observed_until"):
+        table = table.append_column(name, asked[name])
+    return table
 
 
 def index_dates(table: ir.Table, study: Study) -> ir.Table:
@@ -132,18 +144,18 @@ def _days_of(table: ir.Table, codes: Codes) -> ir.Table:
     return table.filter(matches, ~_.suspected).select("subject_id", "day", "available_day")
 
 
-def _write(labels: pa.Table, file: Path) -> None:
+def _write(labels: pa.Table, target: Path, task: str) -> None:
+    """The labels with the columns that MEDS allows, and beside them, row for row, who was asked."""
+
     def at_midnight(name: str) -> pa.Array:
         return event_table.timestamps(labels[name].to_numpy())
 
-    columns = {
-        "subject_id": labels["subject_id"],
-        "prediction_time": at_midnight("index_day"),
-        "boolean_value": labels["boolean_value"],
-        "split": labels["split"],
-        "observed_until": at_midnight("observed_until"),
-    }
-    pq.write_table(pa.table(columns), file, write_page_checksum=True)
+    keys = {"subject_id": labels["subject_id"], "prediction_time": at_midnight("index_day")}
+    table = pa.table(keys | {"boolean_value": labels["boolean_value"]})
+    asked = pa.table(keys | {"split": labels["split"], "observed_until": at_midnight("observed_until")})
+    make_folder(target / "asked")
+    pq.write_table(table, target / f"{task}.parquet", write_page_checksum=True)
+    pq.write_table(asked, target / "asked" / f"{task}.parquet", write_page_checksum=True)
 
 
 def _account(asked: pa.Table, labels: pa.Table, task: Task) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import _
 
-from claimscale.codes import TYPES, check_depths, full_prefixes, merges_longer, roll_up, type_of
+from claimscale.codes import TYPES, Depth, check_depths, full_prefixes, merges_longer, roll_up, type_of
 from claimscale.corpus.cohort import TRAIN
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -92,7 +92,7 @@ class Vocabulary:
         )
 
 
-def code_map(events: ir.Table, engine: Engine, rollup: Mapping[str, int]) -> pa.Table:
+def code_map(events: ir.Table, engine: Engine, rollup: Mapping[str, Depth]) -> pa.Table:
     """What each (code, suspected) of the events becomes: the columns of CODE_MAP_SCHEMA, no demographics.
 
     Raises BadInput for a roll-up that no code system has.

@@ -81,9 +81,12 @@ class Engine:
         """Evaluate the table into one Parquet file, rows in no particular order."""
         self._backend.write_parquet(table, file)
 
-    def write_partitions(self, table: ir.Table, folder: Path, by: str) -> None:
-        """Evaluate the table into files `<by>=<value>/*.parquet`, which do not have the column `by`."""
-        self._backend.write_partitions(table, folder, by)
+    def write_partitions(self, table: ir.Table, folder: Path, by: str, values: int) -> None:
+        """Evaluate the table into files `<by>=<value>/*.parquet`, which do not have the column `by`.
+
+        `values`: about how many values the column has.
+        """
+        self._backend.write_partitions(table, folder, by, values)
 
     def to_arrow(self, table: ir.Table) -> pa.Table:
         """Evaluate the table in memory; rows in the order of its last `order_by`, if any."""

@@ -14,6 +14,12 @@ import pyarrow as pa
 from claimscale import study
 from claimscale.errors import BadInput
 
+# Rows that a thread holds before it writes them to the files of their partitions. Few spare the memory that
+# joins need at the same time (with 2 GB, 100,000 are a third faster than the default of 524,288 on 30M rows);
+# too few to a file make files of tiny pieces.
+LEAST_ROWS_HELD, MOST_ROWS_HELD = 100_000, 524_288
+ROWS_HELD_PER_VALUE = 2_000
+
 
 class DuckBackend:
     """DuckDB within a memory limit, spilling to the scratch folder."""
@@ -51,7 +57,9 @@ class DuckBackend:
         with _in_our_terms("source"):
             self._connection.to_parquet(table, file, compression="zstd")
 
-    def write_partitions(self, table: ir.Table, folder: Path, by: str) -> None:
+    def write_partitions(self, table: ir.Table, folder: Path, by: str, values: int) -> None:
+        held = min(max(LEAST_ROWS_HELD, ROWS_HELD_PER_VALUE * values), MOST_ROWS_HELD)
+        self._connection.raw_sql(f"SET partitioned_write_flush_threshold = {held}")
         with _in_our_terms("source"):
             self._connection.to_parquet(table, folder, partition_by=by, compression="lz4")
 

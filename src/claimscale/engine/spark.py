@@ -81,7 +81,7 @@ class SparkBackend:
                     writer.write_table(content.read_row_group(group).cast(schema))
         shutil.rmtree(folder)
 
-    def write_partitions(self, table: ir.Table, folder: Path, by: str) -> None:
+    def write_partitions(self, table: ir.Table, folder: Path, by: str, values: int) -> None:
         with _in_our_terms("source"):
             self._frame(table).write.partitionBy(by).parquet(str(folder))
 

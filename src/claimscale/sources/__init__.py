@@ -39,7 +39,7 @@ def fingerprint(source: Source) -> dict[str, Any]:
     files: list[Path] = []
     if not isinstance(source, SimulatedSource):
         files = [file for listed in READERS[source.kind].files_of(source).values() for file in listed]
-        files += [Path(each.file) for each in source.maps]
+        files += [Path(each.file) for each in source.maps if each.file]
     return {
         "settings": source.model_dump(mode="json"),
         "files": [_identity(file) for file in files],

@@ -1,4 +1,4 @@
-"""Crosswalks of the user's own: codes of one system become codes of another."""
+"""Crosswalks, ready or of the user's own: codes of one system become codes of another."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import _
 
+from claimscale import icd
 from claimscale.codes import SEPARATOR, respell
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -38,6 +39,9 @@ def applied(raw: RawEvents, maps: Sequence[CodeMap], engine: Engine, scratch: Pa
 
 def read(code_map: CodeMap) -> dict[str, str]:
     """Whole code to whole code, in their one spelling."""
+    if code_map.file is None or code_map.columns is None:
+        pairs = icd.equivalents(code_map.of, code_map.to).items()
+        return {code_map.of + SEPARATOR + code: code_map.to + SEPARATOR + target for code, target in pairs}
     place = f"source.maps: {code_map.file}"
     of, to = code_map.columns
     targets: dict[str, str] = {}

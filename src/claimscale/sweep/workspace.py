@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from claimscale import runs
+from claimscale.corpus import tasks
 from claimscale.corpus.cohort import nested_order
 from claimscale.corpus.sequences import select_inputs
 from claimscale.corpus.tokens import TokenStore
@@ -89,7 +90,7 @@ class Workspace:
         return next(task for task in self.study.tasks if task.name == name)
 
     def samples(self, task: str) -> dict[str, Sample]:
-        table = pq.read_table(self.run / "labels" / f"{task}.parquet")
+        table = tasks.read(self.run / "labels", task)
         subjects = table["subject_id"].to_numpy()
         index_days = table["prediction_time"].to_numpy().astype("datetime64[D]").astype(np.int32)
         outcome = table["boolean_value"].to_numpy(zero_copy_only=False)
@@ -120,8 +121,9 @@ class Workspace:
         everything["tokens"] = runs.manifest_digest(self.run / "tokens")
         everything["sequence"] = (study.tokens.max_length, study.tokens.repeats)
         if cell.task is not None:
-            labels = runs.read_json(self.run / "labels" / runs.MANIFEST)["files"][f"{cell.task}.parquet"]
-            everything["labels"] = labels["sha256"]
+            labels = runs.read_json(self.run / "labels" / runs.MANIFEST)["files"]
+            names = (f"{cell.task}.parquet", f"asked/{cell.task}.parquet")
+            everything["labels"] = [labels[name]["sha256"] for name in names]
             everything["strip"] = self.task(cell.task).strip
         if cell.kind == "lightgbm":
             return runs.fingerprint(code=runs.code_digest(*BASELINE_CODE), **everything)

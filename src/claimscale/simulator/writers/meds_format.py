@@ -10,7 +10,7 @@ import meds
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from claimscale import __version__
+from claimscale import meds_files
 from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder
@@ -25,26 +25,15 @@ class MedsWriter:
 
     def __init__(self, folder: Path, country_codes: Sequence[str], options: WriterOptions) -> None:
         self.folder = folder
-        self.codes = sorted({*country_codes, *WITHOUT_CLAIM})
+        self.codes = {*country_codes, *WITHOUT_CLAIM}
 
     def write(self, events: pa.Table, shard: int) -> None:
         write_parquet(self.folder / meds.data_subdirectory / f"{shard:06d}.parquet", events)
 
     def finish(self) -> None:
         """Codes, the dataset's description, and one split that holds every subject of the shards."""
-        schema = meds.CodeMetadataSchema.schema()
-        names = pa.array(self.codes, pa.string())
-        nulls = {field.name: pa.nulls(len(names), field.type) for field in schema}
-        codes = pa.table({**nulls, "code": names}, schema=schema)
-        write_parquet(self.folder / meds.code_metadata_filepath, codes)
-        description = {
-            "dataset_name": "claimscale simulated claims",
-            "etl_name": "claimscale",
-            "etl_version": __version__,
-            "meds_version": meds.__version__,
-            "raw_source_id_columns": ["visit_id"],
-            "site_id_columns": ["hospital_id"],
-        }
+        write_parquet(self.folder / meds.code_metadata_filepath, meds_files.codes_table(self.codes))
+        description = meds_files.description("claimscale simulated claims")
         text = json.dumps(description, indent=2) + "\n"
         write_bytes(self.folder / meds.dataset_metadata_filepath, text.encode())
         self._write_splits()
@@ -59,8 +48,7 @@ class MedsWriter:
             with pq.ParquetWriter(partial, schema, compression="zstd", write_page_checksum=True) as writer:
                 for shard in sorted((self.folder / meds.data_subdirectory).glob("*.parquet")):
                     subjects = pq.read_table(shard, columns=["subject_id"])["subject_id"].unique()
-                    split = pa.array([meds.train_split]).take(pa.array([0] * len(subjects), pa.int8()))
-                    writer.write_table(pa.table([subjects, split], schema=schema))
+                    writer.write_table(meds_files.splits_table(subjects, [meds.train_split] * len(subjects)))
             partial.replace(file)
         except OSError as error:
             partial.unlink(missing_ok=True)
