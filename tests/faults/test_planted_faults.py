@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ def sound_tables(folder: Path) -> None:
 
 MASTERS = Masters.of(["ICD10//I10", "ATC//C08CA01", "KUBUN//A001"])
 DISEASE, ACT = MASTERS.disease("I10"), MASTERS.act("A001").receipt_code
+DRUG = MASTERS.drug("C08CA01").receipt_code
 
 
 def sound_receipts(folder: Path) -> None:
@@ -80,10 +82,58 @@ def sound_receipts(folder: Path) -> None:
         lines += [f"SY,{DISEASE},20200105,1,,,01", f"SI,12,1,{ACT},,73,1,,,,,,,1" + "," * 30]
     folder.mkdir()
     (folder / "a.UKE").write_bytes("\r\n".join([*lines, f"GO,{PATIENTS},0,99", ""]).encode("cp932"))
+    other = ["IR,1,12,1,0000002,,,202104,00,", *lines[1:4], "GO,1,0,99", ""]
+    (folder / "b.UKE").write_bytes("\r\n".join(other).encode("cp932"))
     MASTERS.write(folder / "masters")
 
 
-SOUND = {"tables": sound_tables, "receipt": sound_receipts}
+def sound_surveys(folder: Path) -> None:
+    """Form 1 and acts of a stay of each patient, half of them in a second facility."""
+    folder.mkdir()
+    for place in ("121000001", "121000002"):
+        form, acts = [], []
+        for number in range(1, PATIENTS // 2 + 1):
+            stay = f"{place}\t{number:010d}\t20210402\t0\t0"
+            form += [f"{stay}\tA000010\t20200401\t1\t195001{number:02d}\t2" + "\t" * 7]
+            form += [f"{stay}\tA006010\t20200401\t1\t\tI500" + "\t" * 7]
+            cells = [place, f"{number:010d}", "20210420", "20210402", "21", "0001", "001", "", DRUG]
+            acts += ["\t".join([*cells, *[""] * 14, "20210405", *[""] * 7])]
+        for name, lines in (("FF1", form), ("EFn", acts)):
+            text = "\r\n".join([*lines, ""])
+            (folder / f"{name}_{place}_2104.txt").write_bytes(text.encode("cp932"))
+    MASTERS.write(folder / "masters")
+
+
+def sound_omop(folder: Path) -> None:
+    tables = {
+        "person": ["person_id,gender_concept_id,year_of_birth,month_of_birth,day_of_birth"],
+        "care_site": ["care_site_id,care_site_source_value", "1,H1", "2,H2"],
+        "visit_occurrence": [
+            "visit_occurrence_id,person_id,visit_concept_id,visit_start_date,visit_end_date,care_site_id"
+        ],
+        "condition_occurrence": [
+            "condition_occurrence_id,person_id,condition_concept_id,condition_start_date,"
+            "condition_source_value,condition_source_concept_id,visit_occurrence_id"
+        ],
+        "concept": ["concept_id,vocabulary_id,concept_code", "7,ICD10CM,N189"],
+    }
+    for number in range(1, PATIENTS + 1):
+        day = f"2021-03-{number:02d}"
+        tables["person"].append(f"{number},8507,1950,4,{number}")
+        tables["visit_occurrence"].append(f"{number},{number},9201,{day},2021-03-28,{1 + number % 2}")
+        tables["condition_occurrence"].append(f"{number},{number},0,{day},N18.9,7,{number}")
+    folder.mkdir()
+    for name, lines in tables.items():
+        (folder / f"{name}.csv").write_text("\n".join([*lines, ""]), "utf-8")
+
+
+SOUND = {"tables": sound_tables, "receipt": sound_receipts, "dpc": sound_surveys, "omop": sound_omop}
+SOUND_EVENTS = {
+    "tables": 8 * PATIENTS,
+    "receipt": 4 * (PATIENTS + 1),
+    "dpc": 6 * PATIENTS,
+    "omop": 5 * PATIENTS,
+}
 
 
 def a_row(random: Random) -> int:
@@ -156,6 +206,41 @@ def line(change: Callable[[list[str], int], None]) -> Callable[[Path, Random], N
     return plant
 
 
+def survey(kind: str, change: Change) -> Callable[[Path, Random], None]:
+    """Change one line of a survey file of a facility."""
+
+    def plant(folder: Path, random: Random) -> None:
+        file = folder / f"{kind}_12100000{random.integers(1, 3)}_2104.txt"
+        lines = file.read_bytes().decode("cp932").split("\r\n")
+        # Form 1 has two lines per patient, of which the first tells the birth.
+        place = int(random.integers(PATIENTS // 2)) * (2 if kind == "FF1" else 1)
+        changed = change(lines[place])
+        assert changed != lines[place]
+        lines[place] = changed
+        file.write_bytes("\r\n".join(lines).encode("cp932"))
+
+    return plant
+
+
+def field(number: int, value: str) -> Change:
+    """Put a value into a field of a line with tabs, counted from 1."""
+
+    def change(line: str) -> str:
+        cells = line.split("\t")
+        return "\t".join([*cells[: number - 1], value, *cells[number:]])
+
+    return change
+
+
+def retired(folder: Path, random: Random) -> None:
+    """One disease of the claims has an abolished code."""
+    file = next((folder / "masters").glob("b_*.txt"))
+    rows = file.read_bytes().decode("cp932")
+    old = rows.split("\r\n")[0].replace(DISEASE, "9999998").replace("99999999", "20200331")
+    file.write_bytes((rows + old + "\r\n").encode("cp932"))
+    line(lambda lines, at: put(lines, at + 1, "SY,9999998,,1"))(folder, random)
+
+
 def put(lines: list[str], place: int, text: str) -> None:
     lines[place] = text
 
@@ -184,6 +269,20 @@ def T(name: str, plant: Callable[[Path, Random], None], **expected: Any) -> Plan
 
 def R(name: str, plant: Callable[[Path, Random], None], **expected: Any) -> Planted:
     return Planted(name, "receipt", plant, **expected)
+
+
+def D(name: str, plant: Callable[[Path, Random], None], **expected: Any) -> Planted:
+    return Planted(name, "dpc", plant, **expected)
+
+
+def M(name: str, plant: Callable[[Path, Random], None], **expected: Any) -> Planted:
+    return Planted(name, "omop", plant, **expected)
+
+
+def only_one_hospital(folder: Path, random: Random) -> None:
+    for name in ("patients", "visits"):
+        file = folder / f"{name}.csv"
+        file.write_text(re.sub(r"\bH\d\b", f"H{random.integers(9)}", file.read_text("utf-8")), "utf-8")
 
 
 UNREADABLE = {"unreadable date": 1}
@@ -238,6 +337,8 @@ KINDS = [
     T("a patient's id in other letters", row("drugs", lambda text: text.replace("P0", "p0")), faults={"unknown patient": 1}),
     T("no patient", cell("drugs", 1, ""), faults={"missing patient": 1}),
     T("a blank patient", cell("drugs", 1, "  "), faults={"missing patient": 1}),
+    T("one id in two hospitals", also("patients", lambda text: text.replace("1950", "1971").replace(",H", ",H1")), faults={"contradicts another birth date": 1, "exact duplicate": 1}),
+    T("claims of one hospital", only_one_hospital, warning="all of one hospital"),
     # Codes.
     T("no code", cell("drugs", 2, ""), faults={"missing code": 1}),
     T("a blank code", cell("drugs", 2, "   "), faults={"missing code": 1}),
@@ -269,6 +370,21 @@ KINDS = [
     R("an impossible birth", line(lambda lines, at: put(lines, at, lines[at].replace("195001", "195013"))), faults={"unreadable date": 2, "unknown patient": 2}),
     R("words for a number of times", line(lambda lines, at: put(lines, at + 2, f"SI,12,1,{ACT},,73,1,,,,,,,once")), faults={"unreadable value": 1}),
     R("the thirty-first of a short month", line(lambda lines, at: (put(lines, at, lines[at].replace("202103", "202102")), put(lines, at + 2, f"SI,12,1,{ACT},,73,1,,,,,," + "," * 31 + "1"))), faults={"unreadable date": 1}),
+    R("a retired disease", retired, warning="abolished code"),
+    # Survey files.
+    D("a NUL byte in a survey file", survey("EFn", field(8, "\0")), rejected="NUL"),
+    D("a line without tabs", survey("EFn", lambda text: text.replace("\t", " ")), rejected="no fields between tabs"),
+    D("an act on no day", survey("EFn", field(24, "20210431")), faults=UNREADABLE),
+    D("an act without a day", survey("EFn", field(24, "")), faults=UNREADABLE),
+    D("an act without a code", survey("EFn", field(9, "")), faults={"missing code": 1}),
+    D("a survey's impossible birth", survey("FF1", field(9, "19501301")), faults={"unreadable date": 2, "unknown patient": 4}),
+    # OMOP.
+    M("a person not listed", cell("condition_occurrence", 1, "77"), faults={"unknown patient": 1}),
+    M("an id that is no number", cell("condition_occurrence", 1, "x7"), faults={"missing patient": 1}),
+    M("a condition on no day", cell("condition_occurrence", 3, "2021-02-29"), faults=UNREADABLE),
+    M("a condition without a code", row("condition_occurrence", lambda text: text.replace("N18.9,7", ",0")), faults={"missing code": 1}),
+    M("a visit that ends before it begins", cell("visit_occurrence", 4, "2021-02-28"), faults={"end before start": 2, "known before it happened": 1}),
+    M("a birth without a year", cell("person", 2, ""), faults={"unreadable date": 2, "unknown patient": 3}),
 ]  # fmt: skip
 
 
@@ -279,7 +395,7 @@ def ingest(tmp_path_factory: pytest.TempPathFactory):
 
         def run(kind: str, folder: Path, target: Path) -> dict:
             source = {"kind": kind, "path": str(folder)}
-            if kind == "receipt":
+            if (folder / "masters").exists():
                 source["masters"] = str(folder / "masters")
             settings = {"name": "x", "source": source, "cohort": {"landmark": "2021-06-01"}}
             study = Study.model_validate(settings | {"sizes": ["60k"], "tasks": ["ckd"]}, strict=False)
@@ -299,7 +415,7 @@ def test_sound_claims_raise_no_alarm(kind: str, ingest, tmp_path: Path) -> None:
     SOUND[kind](tmp_path / "claims")
     quality = ingest(kind, tmp_path / "claims", tmp_path / "target")
     assert not any(quality[name] for name in ("quarantined", "dropped", "repaired", "warnings"))
-    assert quality["used"] == PATIENTS * (8 if kind == "tables" else 4)
+    assert quality["used"] == SOUND_EVENTS[kind]
 
 
 def test_a_mark_at_the_beginning_of_a_table_is_no_fault(ingest, tmp_path: Path) -> None:

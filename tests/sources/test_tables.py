@@ -193,3 +193,66 @@ def test_faults_of_whole_files_are_named(change: str, message: str, jmdc: Path, 
 def test_a_wrong_mapping_is_named(mapping: str, message: str, jmdc: Path, engine, tmp_path) -> None:
     with pytest.raises(BadInput, match=message):
         tables.read(source(jmdc, mapping=mapping), engine, tmp_path / "raw")
+
+
+def test_ids_that_are_a_hospitals_own(through_gate, engine, tmp_path) -> None:
+    tables_of_two = {
+        "people": "id,place,born,sex\n7,H1,19500401,1\n7,H2,19710501,2\n",
+        "claims": "claim,id,place,from,to,in\nA,7,H1,20210301,20210302,1\nB,7,H2,20210303,20210304,0\n",
+        "drugs": "claim,id,day,atc\nA,7,20210301,C08CA01\nB,7,20210303,A10BA02\nC,7,20210303,A10BA02\n",
+    }
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for name, text in tables_of_two.items():
+        (folder / f"{name}.csv").write_text(text, "utf-8")
+    mapping = folder / "mine.yaml"
+    mapping.write_text(
+        """
+patients: {table: people, patient: id, hospital: place, birth: born,
+           sex: {column: sex, male: ["1"], female: ["2"]}}
+visits: {table: claims, patient: id, visit: claim, hospital: place, start: from, end: to,
+         stay: {column: in, values: ["1"]}}
+codes: [{table: drugs, patient: id, visit: claim, date: day, system: ATC, code: atc}]
+""",
+        "utf-8",
+    )
+    raw = tables.read(source(folder, mapping=str(mapping)), engine, tmp_path / "raw")
+    events, quality = through_gate(raw)
+    assert {(row["source_id"], row["code"]) for row in events.to_pylist()} == {
+        ("H1/7", "MEDS_BIRTH"), ("H1/7", "SEX//M"), ("H1/7", "ATC//C08CA01"),
+        ("H1/7", "VISIT//ADMISSION"), ("H1/7", "VISIT//DISCHARGE"),
+        ("H2/7", "MEDS_BIRTH"), ("H2/7", "SEX//F"), ("H2/7", "ATC//A10BA02"),
+    }  # fmt: skip
+    # A row of an unknown visit is nobody's.
+    assert quality["quarantined"] == {"missing patient": 1}
+    assert (quality["hospitals"], quality["patients_in_several_hospitals"]) == (2, 0)
+    text = mapping.read_text("utf-8").replace("visit: claim, date", "date")
+    mapping.write_text(text, "utf-8")
+    with pytest.raises(BadInput, match="drugs has no hospital, which tells patients apart"):
+        tables.read(source(folder, mapping=str(mapping)), engine, tmp_path / "again")
+
+
+def test_codes_of_several_systems_in_one_table(through_gate, engine, tmp_path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "people.csv").write_text("id,born,sex\n7,19500401,1\n", "utf-8")
+    (folder / "dx.csv").write_text(
+        "id,day,version,code\n7,20210301,9,5859\n7,20210302,10,N189\n7,20210303,11,GB61\n", "utf-8"
+    )
+    mapping = folder / "mine.yaml"
+    mapping.write_text(
+        """
+patients: {table: people, patient: id, birth: born, sex: {column: sex, male: ["1"], female: ["2"]}}
+codes:
+  - {table: dx, patient: id, date: day, system: ICD9CM, code: code, only: {column: version, values: ["9"]}}
+  - {table: dx, patient: id, date: day, system: ICD10, code: code, only: {column: version, values: ["10"]}}
+""",
+        "utf-8",
+    )
+    events, quality = through_gate(
+        tables.read(source(folder, mapping=str(mapping)), engine, tmp_path / "raw")
+    )
+    codes = [code for code in events["code"].to_pylist() if code.startswith("ICD")]
+    assert sorted(codes) == ["ICD10//N189", "ICD9CM//5859"]
+    account = quality["source_rows"]["dx"]
+    assert account == {"rows": 3, "events": 2, "without_event": {"picked by no `only`": 1}}

@@ -70,7 +70,7 @@ def write(raw: RawEvents, engine: Engine, scratch: Path, target: Path, shard_row
     """
     make_folder(scratch)
     patients = _patients(raw, engine, scratch / "patients.parquet")
-    expected = raw.events if raw.events is not None else _count(engine, raw.table)
+    expected = raw.events if raw.events is not None else engine.count(raw.table)
     shards = max(1, math.ceil(expected / shard_rows))
     engine.write_partitions(_numbered(raw, patients, shards, engine), scratch / "shards", "shard", shards)
     make_folder(target / "data")
@@ -81,6 +81,8 @@ def write(raw: RawEvents, engine: Engine, scratch: Path, target: Path, shard_row
         ThreadPoolExecutor(SHARDS_AT_ONCE) as pool,
     ):
         today = dt.date.today()
+        hospitals: set[str] = set()
+        in_several = 0
         pending = deque(sorted(files))
         started: deque[Future[_Passed]] = deque()
         # Results are taken in the order of the shards, so that the files do not depend on the threads.
@@ -94,6 +96,8 @@ def write(raw: RawEvents, engine: Engine, scratch: Path, target: Path, shard_row
             account.add(passed.account)
             quarantine.add(passed.aside)
             seen.append(passed.seen)
+            hospitals |= passed.hospitals
+            in_several += passed.in_several_hospitals
     assert account.adds_up, "rows in are not used + quarantined + dropped"
     if raw.table.schema()["patient"].is_string():
         mapping = engine.to_arrow(patients.select("subject_id", source_id=_.patient).order_by("subject_id"))
@@ -101,7 +105,8 @@ def write(raw: RawEvents, engine: Engine, scratch: Path, target: Path, shard_row
     observed = _observed(raw, patients, engine)
     observed = pa.concat_tables([OBSERVATION_SCHEMA.empty_table(), *seen]) if observed is None else observed
     pq.write_table(observed, target / "observation.parquet", write_page_checksum=True)
-    return _quality(account, raw)
+    visibility = {"hospitals": len(hospitals), "patients_in_several_hospitals": in_several}
+    return _quality(account, raw, {"all of one hospital": 1} if len(hospitals) == 1 else {}) | visibility
 
 
 def read(engine: Engine, events: Path) -> ir.Table:
@@ -155,7 +160,7 @@ def _numbered(raw: RawEvents, patients: ir.Table, shards: int, engine: Engine) -
 
     `stranger` is the source's id of somebody whom its list of patients does not have.
     """
-    places = max(1, _count(engine, patients))
+    places = max(1, engine.count(patients))
     joined = raw.table.left_join(patients, "patient")
     shard = ((_.subject_place * shards) // places).cast("int32").fill_null(NOBODY)
     is_stranger = joined.subject_id.isnull() & joined.patient.notnull()
@@ -175,11 +180,13 @@ def _files_of_shards(folder: Path) -> dict[int, list[Path]]:
 
 @dataclass(frozen=True)
 class _Passed:
-    """What came of a shard beside its events: the account, rows set aside, when patients were seen."""
+    """What came of a shard beside its events: its account, rows set aside, when and where who was seen."""
 
     account: Account
     aside: pa.Table
     seen: pa.Table
+    hospitals: set[str]
+    in_several_hospitals: int
 
 
 def _pass_shard(files: list[Path], today: dt.date, target: Path) -> _Passed:
@@ -189,7 +196,7 @@ def _pass_shard(files: list[Path], today: dt.date, target: Path) -> _Passed:
     passed, aside = gate.judge(table, today, account)
     if len(passed):
         _write_shard(passed, target)
-    return _Passed(account, aside, _seen(passed))
+    return _Passed(account, aside, _seen(passed), *_hospitals(passed))
 
 
 def _write_shard(rows: Rows, file: Path) -> None:
@@ -238,7 +245,19 @@ def _seen(rows: Rows) -> pa.Table:
     return pa.table([contacts.subject[first], time[first], time[last]], schema=OBSERVATION_SCHEMA)
 
 
-def _quality(account: Account, raw: RawEvents) -> dict:
+def _hospitals(rows: Rows) -> tuple[set[str], int]:
+    """The hospitals of the rows, and how many patients have rows of more than one."""
+    told = rows.where(rows.columns["hospital_id"] >= 0)
+    place = told.columns["hospital_id"]
+    if not len(told):
+        return set(), 0
+    first = np.flatnonzero(np.diff(told.subject, prepend=told.subject[:1] - 1))
+    several = np.minimum.reduceat(place, first) != np.maximum.reduceat(place, first)
+    names = rows.texts["hospital_id"].take(pa.array(np.flatnonzero(np.bincount(place)))).to_pylist()
+    return set(names), int(np.count_nonzero(several))
+
+
+def _quality(account: Account, raw: RawEvents, warned: dict[str, int]) -> dict:
     """The account as plain data, the commonest reason first."""
     sources_rows = {name: {"events": account.made[name], **told} for name, told in raw.rows.items()}
     return {
@@ -247,7 +266,7 @@ def _quality(account: Account, raw: RawEvents) -> dict:
         "quarantined": dict(account.quarantined.most_common()),
         "dropped": dict(account.dropped.most_common()),
         "repaired": dict(account.repaired.most_common()),
-        "warnings": dict(account.warned.most_common()) | raw.warnings,
+        "warnings": dict(account.warned.most_common()) | raw.warnings | warned,
         "source_rows": sources_rows,
     }
 
@@ -264,17 +283,11 @@ def _write_metadata(clean: ir.Table, name: str, engine: Engine, target: Path) ->
 def _description(clean: ir.Table, engine: Engine) -> dict:
     """What the events hold, for the report; the span leaves births out."""
     contacts = clean.filter(_.code != BIRTH, ~_.code.startswith(SEX_PREFIX))
-    whole = clean.aggregate(
-        patients=clean.subject_id.nunique(), hospitals=clean.hospital_id.nunique(), codes=clean.code.nunique()
-    )
+    whole = clean.aggregate(patients=clean.subject_id.nunique(), codes=clean.code.nunique())
     row = engine.to_arrow(whole).to_pylist()[0]
     span = contacts.aggregate(first=contacts.time.min(), last=contacts.time.max())
     ends = engine.to_arrow(span).to_pylist()[0].values()
     return row | {"span": [None if end is None else end.date().isoformat() for end in ends]}
-
-
-def _count(engine: Engine, table: ir.Table) -> int:
-    return engine.to_arrow(table.aggregate(rows=table.count()))["rows"][0].as_py()
 
 
 def _worst(quality: dict) -> str:

@@ -91,3 +91,7 @@ class Engine:
     def to_arrow(self, table: ir.Table) -> pa.Table:
         """Evaluate the table in memory; rows in the order of its last `order_by`, if any."""
         return self._backend.to_arrow(table)
+
+    def count(self, table: ir.Table) -> int:
+        """How many rows the table has."""
+        return self.to_arrow(table.aggregate(rows=table.count()))["rows"][0].as_py()

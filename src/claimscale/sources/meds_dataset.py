@@ -57,8 +57,8 @@ def read(source: MedsSource, engine: Engine, scratch: Path) -> RawEvents:
     events = ibis.union(raw_events(timed, origin=ORIGIN, **details), _sexes(rows.filter(_.is_sex), timed))
     without = rows.filter(_.time.isnull(), ~_.is_sex, _.code.notnull())
     account = {
-        "rows": _count(engine, rows),
-        "without_event": {"fact without a time": _count(engine, without)},
+        "rows": engine.count(rows),
+        "without_event": {"fact without a time": engine.count(without)},
     }
     return RawEvents(events, {ORIGIN: account}, events=account["rows"])
 
@@ -73,7 +73,3 @@ def _sexes(told: ir.Table, timed: ir.Table) -> ir.Table:
     )
     known = told.select("patient", sex=sex).left_join(births, "patient")
     return raw_events(known, time=_.birth, code=_.sex, origin=ORIGIN)
-
-
-def _count(engine: Engine, table: ir.Table) -> int:
-    return engine.to_arrow(table.aggregate(rows=table.count()))["rows"][0].as_py()

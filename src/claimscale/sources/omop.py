@@ -128,9 +128,6 @@ class _Tables:
         column: Expression = self.tables[table][name].cast("string").strip()
         return column.nullif("")
 
-    def count(self, table: ir.Table) -> int:
-        return self.engine.to_arrow(table.aggregate(rows=table.count()))["rows"][0].as_py()
-
 
 def _opened(files: list[Path], engine: Engine, scratch: Path) -> ir.Table:
     is_csv = files[0].suffix.lower() == ".csv"
@@ -170,7 +167,7 @@ def read(source: OmopSource, engine: Engine, scratch: Path) -> RawEvents:
     """All clinical tables as raw events; `person_id` is the subject id."""
     tables = _Tables(source, engine, scratch)
     parts = [_people(tables)]
-    rows: dict[str, dict] = {name: {"rows": tables.count(tables[name])} for name in tables.tables}
+    rows: dict[str, dict] = {name: {"rows": tables.engine.count(tables[name])} for name in tables.tables}
     for name in ("care_site", "concept", "observation_period"):
         if tables.has(name):
             rows[name]["without_event"] = {"looked up": rows[name]["rows"]}
@@ -181,7 +178,7 @@ def read(source: OmopSource, engine: Engine, scratch: Path) -> RawEvents:
         visits = _visits(tables)
         stays = visits.filter(_.is_stay)
         parts.append(_stays(stays))
-        outpatient = rows["visit_occurrence"]["rows"] - tables.count(stays)
+        outpatient = rows["visit_occurrence"]["rows"] - tables.engine.count(stays)
         rows["visit_occurrence"]["without_event"] = {"visit that is no stay": outpatient}
     parts += [_events(tables, domain, visits) for domain in DOMAINS if tables.has(domain.table)]
     return RawEvents(

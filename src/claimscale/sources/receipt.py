@@ -236,13 +236,9 @@ def _admissions(receipts: ir.Table) -> ir.Table:
 
 def _account_for_receipts(account: Account, people: ir.Table, admissions: ir.Table, engine: Engine) -> None:
     told = ibis.union(people.select("receipt"), admissions.select("receipt")).distinct()
-    repeats = account.lines["RE"] - _count(engine, told)
+    repeats = account.lines["RE"] - engine.count(told)
     if repeats:
         account.without_event["RE"]["birth, sex and admission told before"] += repeats
-
-
-def _count(engine: Engine, table: ir.Table) -> int:
-    return engine.to_arrow(table.aggregate(rows=table.count()))["rows"][0].as_py()
 
 
 def _notes(events: ir.Table, engine: Engine) -> Counter[str]:

@@ -88,12 +88,8 @@ def read(source: SynpufSource, engine: Engine, scratch: Path) -> RawEvents:
         events = events.mutate(origin=ibis.literal(kind))
         # Text is parsed once: the gate reads the events several times.
         engine.write_parquet(events, parsed / f"{kind}.parquet")
-        rows[kind] = {"rows": _count(engine, table)}
+        rows[kind] = {"rows": engine.count(table)}
     return RawEvents(engine.read_parquet(parsed / "*.parquet"), rows)
-
-
-def _count(engine: Engine, table: ir.Table) -> int:
-    return engine.to_arrow(table.aggregate(rows=table.count())).column("rows")[0].as_py()
 
 
 def _check_columns(table: ir.Table, kind: str, file: Path) -> None:

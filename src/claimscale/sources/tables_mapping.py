@@ -39,10 +39,15 @@ class Death(Settings):
 
 
 class Patients(Settings):
-    """One row per patient, or several that agree. `observed`: first and last day, or month, of insurance."""
+    """One row per patient, or several that agree. `observed`: first and last day, or month, of insurance.
+
+    With `hospital`, ids are a hospital's own: one id in two hospitals is two people. Every table then needs a
+    hospital, of its own or of its visits.
+    """
 
     table: str
     patient: str
+    hospital: str | None = None
     birth: str
     sex: Sex
     death: Death | None = None
@@ -82,7 +87,7 @@ class Codes(Settings):
 
     A row is dated to `date`, else to the first day of `month`; hospital and month come from the row's visit
     where the table does not have them. `width` restores leading zeros that were lost: codes have that many
-    characters.
+    characters. `only` picks rows: a table with codes of several systems is listed once for each.
     """
 
     table: str
@@ -95,6 +100,7 @@ class Codes(Settings):
     code: str
     width: Width | None = None
     lookup: Lookup | None = None
+    only: Flag | None = None
     suspected: Flag | None = None
     value: str | None = None
 
@@ -108,11 +114,18 @@ class Mapping(Settings):
     codes: Annotated[list[Codes], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def tables_are_named_once(self) -> Mapping:
-        if self.visits is None:
+    def rows_are_dated_and_placed(self) -> Mapping:
+        visits = self.visits
+        if visits is None:
             lost = [each.table for each in self.codes if each.date is None and each.month is None]
             if lost:
                 raise ValueError(f"codes: {lost[0]} has neither date nor month, and there are no visits")
+        if self.patients.hospital is not None:
+            of_visits = visits is not None and visits.hospital is not None
+            lost = ["visits"] if visits is not None and not of_visits else []
+            lost += [each.table for each in self.codes if not (each.hospital or (each.visit and of_visits))]
+            if lost:
+                raise ValueError(f"patients.hospital: {lost[0]} has no hospital, which tells patients apart")
         return self
 
 
