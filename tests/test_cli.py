@@ -174,3 +174,39 @@ def test_a_reader_who_has_seen_enough_is_no_fault() -> None:
         ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0 and ended.stderr == ""
+
+
+def test_ingest_tells_what_came_in_even_where_a_later_stage_refuses(run, tmp_path: Path) -> None:
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    (folder / "people.csv").write_text("id,born,sex\nSECRET,19500401,1\n", "utf-8")
+    (folder / "drugs.csv").write_text("id,day,atc\nSECRET,20210301,C08CA01\nSECRET,x,C08CA01\n", "utf-8")
+    (tmp_path / "mine.yaml").write_text(
+        """
+patients: {table: people, patient: id, birth: born, sex: {column: sex, male: ["1"], female: ["2"]}}
+codes: [{table: drugs, patient: id, date: day, system: ATC, code: atc}]
+""",
+        "utf-8",
+    )
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        f"""
+name: tiny
+runs: {tmp_path / "runs"}
+source: {{kind: tables, path: {folder}, mapping: {tmp_path / "mine.yaml"}}}
+cohort: {{landmark: 2022-01-01}}
+sizes: [60k]
+tasks: [ckd]
+""",
+        "utf-8",
+    )
+    code, output, error = run("ingest", str(study))
+    assert (code, is_one_clear_line(error)) == (2, True)
+    assert "no patient is left" in error
+    assert "4 events = 3 used + 1 set aside + 0 dropped" in output
+    assert "unreadable date" in output
+    assert "SECRET" not in output + error
+    (folder / "drugs.csv").unlink()
+    code, output, error = run("ingest", str(study))
+    assert code == 2 and "holds no table drugs" in error
+    assert "events =" not in output

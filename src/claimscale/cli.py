@@ -58,15 +58,16 @@ def plan(file: File, *, set: Set = ()) -> None:
 def ingest(file: File, *, set: Set = ()) -> None:
     """Prepare the claims only: events, quality account, cohort, tokens, labels."""
     from claimscale import conduct, progress, runs
+    from claimscale.report.account import account_text
 
     resolved = study_file.load(file, list(set))
-    with progress.display() as display, runs.locked(resolved.run_directory):
-        workspace = conduct.prepare(resolved, display)
-    quality = runs.read_json(workspace.run / "events" / "quality.json")
-    print(f"{quality['rows_in']:,} rows in = {quality['used']:,} used + quarantined and dropped as below")
-    for kind in ("quarantined", "dropped", "repaired", "warnings"):
-        for reason, count in quality[kind].items():
-            print(f"{count:>12,} {kind}: {reason}")
+    try:
+        with progress.display() as display, runs.locked(resolved.run_directory):
+            workspace = conduct.prepare(resolved, display)
+    finally:
+        # Also when a later stage refuses: claims that came in are worth knowing about.
+        if (quality := conduct.account(resolved)) is not None:
+            print(account_text(quality))
     print(f"Prepared: {workspace.run}")
 
 

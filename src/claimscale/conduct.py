@@ -63,6 +63,16 @@ def prepare(study: Study, display: Display) -> Workspace:
     return Workspace(study, run)
 
 
+def account(study: Study) -> dict[str, Any] | None:
+    """What became of the source's rows; None unless the events are those of this study's source."""
+    try:
+        events = stages.stages_of(study)[0]
+    except BadInput:
+        return None
+    run = study.run_directory
+    return runs.read_json(run / "events" / "quality.json") if events.is_current(run) else None
+
+
 def _first_guess(study: Study) -> float | None:
     """Seconds the preparation may take, before anything is known; null where the source does not say."""
     if isinstance(study.source, SimulatedSource):
@@ -218,6 +228,7 @@ def _dataset(workspace: Workspace) -> dict[str, Any]:
         "span": quality["span"],
         "cohort": cohort,
         "quality": {
-            key: quality[key] for key in ("rows_in", "used", "quarantined", "dropped", "repaired", "warnings")
+            key: quality[key]
+            for key in ("source_rows", "rows_in", "used", "quarantined", "dropped", "repaired", "warnings")
         },
     }

@@ -104,6 +104,28 @@ def test_every_row_is_accounted_for(folder: Path, read) -> None:
     assert all(made[kind] >= account["rows"] for kind, account in rows.items())
 
 
+def test_insured_years_are_when_somebody_could_be_seen(folder: Path, tmp_path: Path) -> None:
+    columns = BENEFICIARY.partition("\n")[0] + ",BENE_HI_CVRAGE_TOT_MONS,BENE_SMI_CVRAGE_TOT_MONS"
+    rows = {
+        2008: ["B1,19300101,,1,12,12", "B2,19400501,,2,12,0"],
+        2009: ["B1,19300101,20090201,1,2,2", "B2,19400501,,2,12,3"],
+    }
+    for year, lines in rows.items():
+        file = folder / f"DE1_0_{year}_Beneficiary_Summary_File_Sample_1.csv"
+        file.write_text("\n".join([columns, *lines, ""]), "utf-8")
+    with Engine(study.Engine(), tmp_path / "engine") as engine:
+        raw = synpuf.read(SynpufSource(kind="synpuf", path=str(folder)), engine, engine.scratch / "raw")
+        assert raw.observation is not None
+        periods = engine.to_arrow(raw.observation).to_pylist()
+    found = {(row["patient"], f"{row['start']:%Y-%m-%d}", f"{row['end']:%Y-%m-%d}") for row in periods}
+    # Without medical insurance in 2008 B2 could not be seen by a physician; B1 died in February 2009.
+    assert found == {
+        ("B1", "2008-01-01", "2008-12-31"),
+        ("B1", "2009-01-01", "2009-02-28"),
+        ("B2", "2009-01-01", "2009-12-31"),
+    }
+
+
 @pytest.mark.parametrize("kind", list(synpuf.FILES))
 def test_missing_file_is_named(kind: str, folder: Path, read) -> None:
     for file in folder.glob(synpuf.FILES[kind]):

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
-from ibis import Deferred, _, selectors
+from ibis import _, selectors
 
 from claimscale.codes import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder
+from claimscale.sources import text
+from claimscale.sources.dates import Expression
 from claimscale.sources.raw import RawEvents, raw_events
 from claimscale.study import SynpufSource
 
@@ -37,6 +39,7 @@ SYSTEM_OF_COLUMN = {
     r"PROD_SRVC_ID": "NDC",
 }
 
+COVERAGE = ("BENE_HI_CVRAGE_TOT_MONS", "BENE_SMI_CVRAGE_TOT_MONS")
 NO_TEXT = ibis.null("string")
 
 
@@ -82,14 +85,38 @@ def read(source: SynpufSource, engine: Engine, scratch: Path) -> RawEvents:
     make_folder(parsed)
     rows: dict[str, dict[str, int]] = {}
     for kind, found in files.items():
-        table = engine.read_csv(found)
+        table = engine.read_csv(text.checked(found, "utf-8", parsed))
         _check_columns(table, kind, found[0])
         events = _beneficiary_events(table) if kind == "beneficiary" else _claim_events(table, kind)
         events = events.mutate(origin=ibis.literal(kind))
         # Text is parsed once: the gate reads the events several times.
         engine.write_parquet(events, parsed / f"{kind}.parquet")
         rows[kind] = {"rows": engine.count(table)}
-    return RawEvents(engine.read_parquet(parsed / "*.parquet"), rows)
+    observation = _coverage(files["beneficiary"], engine)
+    return RawEvents(engine.read_parquet(parsed / "*.parquet"), rows, observation=observation)
+
+
+def _coverage(files: list[Path], engine: Engine) -> ir.Table | None:
+    """The years in which each beneficiary had months of hospital (HI) and of medical (SMI) insurance.
+
+    Files say how many months, not which, and their year only in their names. None where they say neither.
+    """
+    years = []
+    for file in files:
+        table: Expression = engine.read_csv([file])
+        year = re.search(r"_(20\d\d)_", file.name)
+        if year is None or not set(COVERAGE) <= set(table.columns):
+            continue
+        insured = table.filter(*(table[column].try_cast("int64") > 0 for column in COVERAGE))
+        first, last = (_timestamp(ibis.literal(year[1] + day)) for day in ("0101", "1231"))
+        died = ibis.coalesce(_month_end(insured.BENE_DEATH_DT), last)
+        periods = insured.select(
+            patient=insured.DESYNPUF_ID.strip().nullif(""),
+            start=first,
+            end=ibis.ifelse(died < last, died, last),
+        )
+        years.append(periods)
+    return ibis.union(*years) if len(years) > 1 else (years or [None])[0]
 
 
 def _check_columns(table: ir.Table, kind: str, file: Path) -> None:
@@ -111,7 +138,7 @@ def _beneficiary_events(table: ir.Table) -> ir.Table:
         patient=_.DESYNPUF_ID.strip().nullif(""),
         birth=_timestamp(_.BENE_BIRTH_DT),
         # Deaths are known to the month and written as its first day: claims of that month are not after it.
-        death=_timestamp(_.BENE_DEATH_DT) + ibis.interval(months=1) - ibis.interval(days=1),
+        death=_month_end(_.BENE_DEATH_DT),
         is_dead=_.BENE_DEATH_DT.strip().nullif("").notnull(),
         sex=SEX_PREFIX + _.BENE_SEX_IDENT_CD.strip().cases(("1", "M"), ("2", "F"), else_="U"),
     )
@@ -154,9 +181,13 @@ def _claim_events(table: ir.Table, kind: str) -> ir.Table:
     return ibis.union(events, raw_events(claims, code=ibis.literal(f"VISIT//{kind.upper()}"), **where))
 
 
-def _timestamp(text: Deferred) -> Deferred:
+def _month_end(digits: Expression) -> Expression:
+    return _timestamp(digits) + ibis.interval(months=1) - ibis.interval(days=1)
+
+
+def _timestamp(digits: Expression) -> Expression:
     """YYYYMMDD as a timestamp; null for anything that is no such date."""
-    digits = text.strip()
+    digits = digits.strip()
     iso = digits.substr(0, 4).concat("-", digits.substr(4, 2), "-", digits.substr(6, 2))
     day = digits.re_search(r"^\d{8}$").ifelse(iso, NO_TEXT).try_cast("date")
     return day.cast("timestamp(6)")
