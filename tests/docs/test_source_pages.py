@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,17 +39,24 @@ def write(kind: str, file: Path, content: str) -> None:
         file.write_bytes(content.replace("⇥", "\t").encode("cp932"))
 
 
-@pytest.mark.parametrize("page", ["tables", "dpc", "omop", "meds", "synpuf"])
-def test_the_example_of_a_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+has_spark = shutil.which("java") is not None and importlib.util.find_spec("pyspark") is not None
+needs_spark = pytest.mark.skipif(not has_spark, reason="Spark needs Java 17 and claimscale[spark]")
+
+
+@pytest.mark.parametrize("engine_kind", ["duckdb", pytest.param("spark", marks=needs_spark)])
+@pytest.mark.parametrize("page", ["tables", "jmdc", "dpc", "omop", "meds", "synpuf"])
+def test_the_example_of_a_page(
+    page: str, engine_kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = blocks(page)
     monkeypatch.chdir(tmp_path)
-    for (kind, name), content in found.items():
-        if kind in ("file", "parquet"):
-            write(kind, tmp_path / name, content)
+    for (block, name), content in found.items():
+        if block in ("file", "parquet"):
+            write(block, tmp_path / name, content)
     settings = yaml.safe_load(found["yaml", ""])
     settings |= {"name": "page", "cohort": {"landmark": "2020-01-01"}, "sizes": ["60k"], "tasks": ["ckd"]}
     study = Study.model_validate(settings, strict=False)
-    with Engine(studies.Engine(), tmp_path / "engine") as engine:
+    with Engine(studies.Engine(kind=engine_kind, memory="1GB"), tmp_path / "engine") as engine:
         (tmp_path / "scratch").mkdir()
         raw = sources.read(study, engine, tmp_path / "scratch")
         quality = event_table.write(raw, engine, tmp_path / "gate", tmp_path / "events")

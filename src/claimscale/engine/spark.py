@@ -52,12 +52,14 @@ class SparkBackend:
     def read_parquet(self, files: list[str]) -> ir.Table:
         with _in_our_terms(files[0]):
             merged = str(len(files) > 1).lower()
-            return self._table(self._session.read.option("mergeSchema", merged).parquet(*files))
+            return self._table(
+                self._session.read.option("mergeSchema", merged).parquet(*map(_absolute, files))
+            )
 
     def read_csv(self, files: list[str]) -> ir.Table:
         with _in_our_terms(files[0]):
             reader = self._session.read.options(header=True, quote='"', escape='"', multiLine=True)
-            frames = [reader.option("mode", "FAILFAST").csv(file) for file in files]
+            frames = [reader.option("mode", "FAILFAST").csv(_absolute(file)) for file in files]
             whole = frames[0]
             for frame in frames[1:]:
                 whole = whole.unionByName(frame, allowMissingColumns=True)
@@ -93,6 +95,11 @@ class SparkBackend:
         with _quiet():
             self._connection._run_pre_execute_hooks(table)
             return self._session.sql(self._connection.compile(table))
+
+
+def _absolute(file: str) -> str:
+    """The JVM stays in the folder in which it was started; this process may have moved on."""
+    return str(Path(file).absolute())
 
 
 def _session(master: str, memory: str, within: Path) -> Any:
