@@ -89,3 +89,32 @@ def test_figures_are_readable() -> None:
     assert answers.figure(None) == answers.figure(float("nan")) == "–"
     assert answers.duration(None) == "–"
     assert answers.span({"estimate": 0.1, "low": None, "high": None}) == "0.100 (no interval)"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            {"outcome": "at", "patients": 2345.6, "low": 1234.0, "high": 5000.0},
+            "overtakes LightGBM at about 2,300 labelled patients (95 % interval 1,200 to 5,000)",
+        ),
+        (
+            {"outcome": "at", "patients": 2345.6, "low": None, "high": None},
+            "(95 % interval fewer than 300 to more than 10,000)",
+        ),
+        ({"outcome": "from_the_smallest", "ahead": 1.0}, "from 300 labelled patients on, the fewest tested."),
+        ({"outcome": "from_the_smallest", "ahead": 0.9}, "the 95 % interval reaches to more than 10,000."),
+        ({"outcome": "never_in_range", "ahead": 0.0}, "with up to 10,000 labelled patients."),
+        ({"outcome": "never_in_range", "low": 4000.0, "ahead": 0.1}, "the 95 % interval begins at 4,000."),
+    ],
+)
+def test_overtaking_in_words(found: dict[str, Any], said: str) -> None:
+    whole = {
+        "size": "11M",
+        "tested": [300, 10_000],
+        "patients": None,
+        "low": None,
+        "high": None,
+        "ahead": 0.5,
+    }
+    assert said in answers.overtaking(whole | found)

@@ -146,3 +146,17 @@ def test_a_task_without_predictions_is_refused(fake_run: Callable[..., Any], tmp
     run.cells = [cell for cell in cells if cell.task == "ckd" or cell.arm == "lightgbm"]
     with pytest.raises(BadInput, match="no encoder was fine-tuned for pregabalin"):
         run.summarise()
+
+
+def test_break_even_is_where_the_curves_were_made_to_cross(fake_run, tmp_path: Path) -> None:
+    """LightGBM's noise does not fall with labels, the encoders' does: they meet at 1,000 patients."""
+
+    def noise(task: str, arm: str, size: str | None, labelled: int) -> float:
+        return 0.8 if arm == "lightgbm" else 0.8 + 0.25 * math.log(1000 / labelled)
+
+    summary = fake_run(tmp_path, noise=noise, sizes=("100k",), patients=8000).summarise()
+    for task in summary["tasks"]:
+        found = task["break_even"]
+        assert (found["outcome"], found["size"], found["tested"]) == ("at", "100k", [300, 1000, 4100])
+        assert 600 < found["patients"] < 1700
+        assert found["low"] is None or found["low"] < found["patients"]

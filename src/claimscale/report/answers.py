@@ -71,6 +71,29 @@ def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def overtaking(found: Mapping[str, Any]) -> str:
+    """How many labelled patients it takes before the pretrained model is ahead of LightGBM, in a sentence."""
+    model, tested = f"The pretrained {found['size']} model", found["tested"]
+    least, most = f"{tested[0]:,}", f"{tested[-1]:,}"
+    low, high = (None if found[end] is None else _rounded(found[end]) for end in ("low", "high"))
+    from_few = f"fewer than {least}" if low is None else low
+    to_many = f"more than {most}" if high is None else high
+    match found["outcome"]:
+        case "at":
+            return (
+                f"{model} overtakes LightGBM at about {_rounded(found['patients'])} labelled patients "
+                f"(95 % interval {from_few} to {to_many})."
+            )
+        case "from_the_smallest":
+            limit = f"; the 95 % interval reaches to {to_many}" if found["ahead"] < 1 or high else ""
+            return (
+                f"{model} is ahead of LightGBM from {least} labelled patients on, the fewest tested{limit}."
+            )
+        case _:
+            limit = f"; the 95 % interval begins at {from_few}" if found["ahead"] > 0 else ""
+            return f"{model} does not overtake LightGBM with up to {most} labelled patients{limit}."
+
+
 def figure(value: float | None, decimals: int = 3) -> str:
     """A number for reading: a true minus sign, a dash for what is not known."""
     if value is None or math.isnan(value):
@@ -187,7 +210,7 @@ def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list
     return found
 
 
-def _rounded(count: int) -> str:
+def _rounded(count: float) -> str:
     """Two significant digits: the number is a plan, not a measurement."""
     return f"{int(float(f'{count:.2g}')):,}"
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from claimscale import runs
 from claimscale.report import plots
-from claimscale.report.answers import METRIC_NAMES, duration, figure, percent
+from claimscale.report.answers import METRIC_NAMES, duration, figure, overtaking, percent
 
 ARM_NAMES = {arm: name for arm, (name, _, _) in plots.ARMS.items()}
 SPLIT_NAMES = {
@@ -49,6 +49,7 @@ def html(summary: Mapping[str, Any], study_yaml: str) -> str:
         "count": count,
         "compact": compact,
         "anchor": anchor,
+        "overtaking": overtaking,
     }
     return environment.get_template("report.html.j2").render(
         summary=summary,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from claimscale.evaluation.break_even import break_even
 from claimscale.evaluation.gains import pretraining_gains
 from claimscale.evaluation.intervals import Interval, Scores, interval
 from claimscale.evaluation.predictions import SplitPredictions
@@ -62,6 +63,7 @@ def task_entry(
         "splits": splits,
         "results": results,
         "pretraining_gain": _pretraining_gain(study, scored["held_out"][task.name]),
+        "break_even": _break_even(study, scored["held_out"][task.name]),
     }
 
 
@@ -109,6 +111,19 @@ def _pretraining_gain(study: Study, scores: TaskScores) -> list[dict[str, Any]]:
         }
         for gain in pretraining_gains(arms["pretrained"], arms["scratch"])
     ]
+
+
+def _break_even(study: Study, scores: TaskScores) -> dict[str, Any] | None:
+    """Labelled patients from which the largest pretrained model is ahead of LightGBM."""
+    metric, size = study.compare.metric, study.sizes[-1]
+    by_patients: dict[str, dict[int, Scores]] = {"pretrained": {}, "lightgbm": {}}
+    for model, found in scores.items():
+        if model.arm in by_patients and model.size in (size, None):
+            by_patients[model.arm][found.patients] = found.by_metric[metric]
+    found = break_even(by_patients["pretrained"], by_patients["lightgbm"], study.seed)
+    if found is None:
+        return None
+    return {"size": size, "rival": "lightgbm", "metric": metric, **dataclasses.asdict(found)}
 
 
 def saturation_entry(

@@ -1,0 +1,83 @@
+"""Where one model overtakes another, on models whose learning curves are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from claimscale.evaluation.break_even import break_even, overtaken_at
+from claimscale.evaluation.intervals import Scores
+
+TESTED = (300, 1000, 3000, 10_000)
+
+
+def made(values: dict[int, float], seed: int, spread: float = 1e-3, seeds: int = 3) -> dict[int, Scores]:
+    """A model's scores by labelled patients, with chance of patients and of training around its values."""
+    generator = np.random.default_rng(seed)
+    patients = generator.normal(0, spread, size=300)
+    return {
+        number: Scores(
+            tuple(range(seeds)),
+            value + generator.normal(0, spread, size=seeds),
+            value + patients + generator.normal(0, spread / 10, size=(seeds, 300)),
+            500,
+        )
+        for number, value in values.items()
+    }
+
+
+def straight(slope: float, at: float) -> dict[int, float]:
+    """A gain that is straight over the logarithm of the patients and zero at `at`."""
+    return {number: slope * np.log(number / at) for number in TESTED}
+
+
+@pytest.mark.parametrize("truth", [500, 1000, 2222, 7000])
+def test_the_crossing_is_found_and_its_interval_covers_it(truth: float) -> None:
+    covered = 0
+    for seed in range(40):
+        model, rival = made(straight(0.01, truth), seed), made(dict.fromkeys(TESTED, 0.0), 1000 + seed)
+        found = break_even(model, rival, seed)
+        assert found is not None and found.outcome == "at" and found.patients is not None
+        assert found.patients == pytest.approx(truth, rel=0.6)
+        low, high = found.low or 0.0, found.high or np.inf
+        assert low <= found.patients <= high
+        covered += low <= truth <= high
+    # 95 % of 40 is 38; below 34 has a chance of about 1 in 100.
+    assert covered >= 34
+
+
+def test_ahead_from_the_smallest_and_never() -> None:
+    flat = made(dict.fromkeys(TESTED, 0.0), 1)
+    ahead = break_even(made(dict.fromkeys(TESTED, 0.05), 2), flat)
+    behind = break_even(made(dict.fromkeys(TESTED, -0.05), 3), flat)
+    assert ahead is not None and behind is not None
+    assert (ahead.outcome, ahead.patients, ahead.low, ahead.high, ahead.ahead) == (
+        "from_the_smallest", None, None, None, 1.0,
+    )  # fmt: skip
+    assert (behind.outcome, behind.patients, behind.high, behind.ahead) == ("never_in_range", None, None, 0.0)
+
+
+def test_what_is_lost_again_does_not_count() -> None:
+    tested = np.array([100.0, 1000.0, 10_000.0, 100_000.0])
+    gains = np.array([[1.0, -1.0, 1.0, 1.0], [1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, -1.0, 0.5]])
+    first, second, third = overtaken_at(tested, gains)
+    assert first == pytest.approx(np.sqrt(1000 * 10_000))
+    assert second == np.inf
+    assert 10_000 < third < 100_000
+
+
+def test_more_noise_widens_the_interval() -> None:
+    widths = []
+    for spread in (5e-4, 4e-3):
+        found = break_even(
+            made(straight(0.01, 2000), 5, spread), made(dict.fromkeys(TESTED, 0.0), 6, spread), seed=1
+        )
+        assert found is not None
+        widths.append(np.log((found.high or np.inf) / (found.low or 1.0)))
+    assert widths[1] > 2 * widths[0]
+
+
+def test_one_number_of_patients_or_one_seed_say_nothing() -> None:
+    flat = dict.fromkeys(TESTED, 0.0)
+    assert break_even(made({300: 0.1}, 1), made(flat, 2)) is None
+    assert break_even(made(flat, 1, seeds=1), made(flat, 2)) is None
