@@ -3,7 +3,7 @@
 Simulates patients as Parquet tables, then, alternating three times: reads every file with pyarrow and writes
 it again (plain); tables -> events; events -> tokens. Prints medians and ratios and writes
 `benchmarks/results/ingest.json`. Run with `make bench NAME=ingest`; another number of patients, or memory, by
-`.venv/bin/python benchmarks/ingest.py 120000 4GB`. One step alone, as this program calls itself:
+`.venv/bin/python benchmarks/ingest.py 400000 2GB` (100M rows; measured once, for its memory). One step alone, as this program calls itself:
 `ingest.py --step events FOLDER MEMORY`.
 """
 
@@ -97,7 +97,7 @@ def main(patients: int, memory: str) -> None:
         folder = Path(name)
         population.simulate(folder / "claims", patients, HOSPITALS, 7, "tables")
         seconds: dict[str, list[float]] = {each: [] for each in STEPS}
-        for _ in range(REPETITIONS):
+        for _ in range(REPETITIONS if patients == PATIENTS else 1):
             for each in STEPS:
                 taken, rows, peak = measured(each, folder, memory)
                 seconds[each].append(taken)
