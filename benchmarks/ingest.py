@@ -2,9 +2,9 @@
 
 Simulates patients as Parquet tables, then, alternating three times: reads every file with pyarrow and writes
 it again (plain); tables -> events; events -> tokens. Prints medians and ratios and writes
-`benchmarks/results/ingest.json`. Run with `make bench NAME=ingest`; another number of patients, or memory, by
-`.venv/bin/python benchmarks/ingest.py 400000 2GB` (100M rows; measured once, for its memory). One step alone, as this program calls itself:
-`ingest.py --step events FOLDER MEMORY`.
+`benchmarks/results/ingest.json`. Run with `make bench NAME=ingest`. Another number of patients, or memory:
+`.venv/bin/python benchmarks/ingest.py 400000 2GB` (100M rows), measured once, for its memory. One step alone,
+as this program calls itself: `ingest.py --step events FOLDER MEMORY`.
 """
 
 from __future__ import annotations
