@@ -62,7 +62,7 @@ def test_round_trip_of_simulated_patients(written, simulated, through_gate, engi
     folder = written("dpc")
     raw = dpc.read(source(folder / "dpc", masters=str(folder / "masters")), engine, tmp_path)
     atc = CodeMap(of="YJ", to="ATC", file=str(folder / "masters/atc.csv"), columns=["price_code", "atc"])
-    events, quality = through_gate(maps.applied(raw, [atc], engine, tmp_path))
+    events, quality = through_gate(maps.applied(raw, [atc]))
     assert not quality["quarantined"] and not quality["warnings"]
     rows = simulated.to_pylist()
     claimed = {row["subject_id"] for row in rows if row["visit_id"] is not None}
@@ -206,3 +206,70 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, kind: str, content: byt
 def test_a_folder_without_survey_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="holds no DPC files"):
         dpc.files_of(source(tmp_path))
+
+
+def read_all(files: dict[str, bytes], tmp_path: Path, engine) -> tuple[list[dict], dict]:
+    parts = Parts(tmp_path / "together")
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        dpc.read_file(tmp_path / name, NO_MASTERS, parts)
+    raw = parts.finish(engine)
+    return engine.to_arrow(raw.table).to_pylist(), raw.rows
+
+
+def test_a_stay_of_several_months_begins_once(tmp_path: Path, engine) -> None:
+    content = lines(act("620098801", "20210425", _3="20210610", _4="20210420"))
+    names = [f"EFn_011234567_{month}.txt" for month in ("2104", "2105", "2106")]
+    rows, _ = read_all(dict.fromkeys(names, content), tmp_path, engine)
+    admissions = [row for row in rows if row["code"] == "VISIT//ADMISSION"]
+    assert [f"{row['available_at']:%Y-%m-%d}" for row in admissions] == ["2021-04-30"]
+
+
+def test_one_mistyped_sex_is_outvoted(tmp_path: Path, engine) -> None:
+    told = ["2", "2", "1", "2"]
+    files = {
+        f"FF1_011234567_21{month:02d}.txt": lines(form("A000010", "19501121", sex))
+        for month, sex in enumerate(told, 1)
+    }
+    rows, accounts = read_all(files, tmp_path, engine)
+    sexes = {row["code"]: row["fault"] for row in rows if row["code"].startswith("SEX//")}
+    assert sexes == {"SEX//F": None, "SEX//M": "contradicts another sex"}
+    assert accounts["FF1"] == {"rows": 4, "without_event": {"told before": 3}}
+
+
+def test_outpatients_of_dpc_hospitals_have_no_admission_date(events) -> None:
+    content = lines(
+        act("620098801", "20210405", _3="00000000", _4="00000000"),
+        act("620098801", "20210409", _3="00000000", _4="00000000"),
+    )
+    rows, _ = events("EFg_011234567_2104.txt", content)
+    assert [row["fault"] for row in rows] == [None, None]
+    assert len({row["visit_id"] for row in rows}) == 2
+
+
+def test_what_has_no_code_of_its_own_makes_no_event(events) -> None:
+    disease = {"_5": "SY", "_10": ""}
+    content = lines(
+        act("0000999", "20210405", **disease),
+        act("777770000", "20210405"),
+        act("62009880", "20210405"),
+        act("8833421", "20210405", _5="SY", _10="20498002"),
+    )
+    rows, parts = events("EFg_011234567_2104.txt", content)
+    assert parts.without_event["EFG"] == {"free text": 2}
+    assert parts.warnings == {"unreadable code": 1, "code not in masters": 1}
+    assert {row["code"] for row in rows if row["suspected"]} == {"DISEASE//8833421"}
+
+
+@pytest.mark.parametrize("name", ["EFn_011234567_201204.txt", "EFn_011234567_2113.txt", "EFn_2104.txt"])
+def test_a_name_without_a_month_is_refused(name: str, tmp_path: Path, engine) -> None:
+    (tmp_path / name).write_bytes(lines(act("620098801", "20210405")))
+    with pytest.raises(BadInput, match="is not named like a DPC file"):
+        dpc.read(source(tmp_path), engine, tmp_path / "scratch")
+
+
+def test_form_1_accounts_for_stays_that_go_on_and_deaths_without_a_day(events) -> None:
+    content = lines(form("A000030", "00000000", "", "1"), form("A000030", "", "", "6"))
+    rows, parts = events("FF1_011234567_2104.txt", content)
+    assert parts.without_event["FF1"] == {"stay goes on": 1}
+    assert [(row["code"], row["fault"]) for row in rows] == [("MEDS_DEATH", "unreadable date")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import ibis
@@ -21,13 +22,25 @@ def crosswalk(file: Path, text: str) -> CodeMap:
     return CodeMap(of="YJ", to="ATC", file=str(file), columns=["price_code", "atc"])
 
 
-def test_listed_codes_are_mapped_once_each(engine, tmp_path: Path) -> None:
+def test_listed_codes_are_mapped_however_they_are_spelt(through_gate, engine, tmp_path: Path) -> None:
     listed = crosswalk(tmp_path / "atc.csv", "price_code,atc\n0123,C08CA01\n0123,A01AA01\n0456,\n")
-    codes = ["YJ//0123", "YJ//0456", "YJ//123", "ICD10//0123", None]
-    table = ibis.memtable(pa.table({"patient": [1] * 5, "code": codes}))
-    raw = RawEvents(raw_events(table, code=table.code))
-    mapped = engine.to_arrow(maps.applied(raw, [listed], engine, tmp_path).table)["code"].to_pylist()
-    assert sorted(map(str, mapped)) == ["ATC//A01AA01", "ICD10//0123", "None", "YJ//0456", "YJ//123"]
+    first = maps.read(listed)
+    assert first == {"YJ//0123": "ATC//A01AA01"}
+    codes = ["YJ//0123", "YJ//０１２３ ", "YJ//0456", "ICD9CM//585.9", "ICD9CM//5859", "ICD10//N189"]
+    rows = [{"patient": 1, "code": code, "day": 10 + place} for place, code in enumerate(codes)]
+    rows += [{"patient": 1, "code": "MEDS_BIRTH", "day": 0}]
+    days = [dt.datetime(2020, 1, 1) + dt.timedelta(row["day"]) for row in rows]
+    table = ibis.memtable(
+        pa.table({"patient": [1] * len(rows), "code": [row["code"] for row in rows], "day": days})
+    )
+    raw = RawEvents(raw_events(table, code=table.code, time=table.day))
+    events, quality = through_gate(maps.applied(raw, [listed, CodeMap(of="ICD9CM", to="ICD10")]))
+    assert events.sort_by("time")["code"].to_pylist() == [
+        "MEDS_BIRTH", "ATC//A01AA01", "ATC//A01AA01", "YJ//0456",
+        "ICD10//N189", "ICD10//N189", "ICD10//N189",
+    ]  # fmt: skip
+    assert quality["warnings"] == {"code not in crosswalk": 1}
+    assert quality["repaired"] == {"code spelt otherwise": 2}
 
 
 def test_icd_9_and_10_need_no_file() -> None:

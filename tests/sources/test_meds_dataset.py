@@ -83,3 +83,21 @@ def test_what_is_no_meds_dataset_is_refused(dataset, engine, tmp_path) -> None:
     pq.write_table(pa.table({"subject_id": ["a"], "time": [BIRTH], "code": ["x"]}), file)
     with pytest.raises(BadInput, match="subject_id holds string, not integers"):
         meds_dataset.read(source(folder), engine, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("time", ["SECRET"], "time holds string, not timestamp"),
+        ("code", [7], "code holds int64, not string"),
+        ("suspected", ["SECRET"], "suspected holds string, not boolean"),
+        ("numeric_value", ["SECRET"], "numeric_value holds string, not float32"),
+    ],
+)
+def test_columns_of_another_type_are_refused(column, values, message, engine, tmp_path: Path) -> None:
+    columns = {"subject_id": [7], "time": [BIRTH], "code": ["MEDS_BIRTH"]} | {column: values}
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table(columns), tmp_path / "data" / "0.parquet")
+    with pytest.raises(BadInput, match=message) as caught:
+        meds_dataset.read(source(tmp_path), engine, tmp_path)
+    assert "SECRET" not in str(caught.value)

@@ -71,9 +71,10 @@ CONCEPTS = """concept_id,vocabulary_id,concept_code
 45533017,ICD10CM,E11.9
 45533017,ICD10CM,E11.9
 """
-VISITS = """visit_occurrence_id,person_id,visit_concept_id,visit_start_date,visit_end_date,care_site_id
-10,1,9201,2020-01-05,2020-01-09,3
-11,2,9201,2020-01-05,2020-01-01,3
+VISITS = """visit_occurrence_id,person_id,visit_concept_id,visit_start_date,visit_end_date,care_site_id,\
+visit_type_concept_id
+10,1,9201,2020-01-05,2020-01-09,3,32817
+11,2,9201,2020-01-05,2020-01-01,3,32817
 """
 
 
@@ -110,6 +111,43 @@ def test_codes_of_the_source_or_of_the_standard(small: Path, through_gate, engin
     assert (f"{coded['available_at']:%Y-%m-%d}", coded["hospital_id"]) == ("2020-01-09", "3")
     assert [row["suspected"] for row in rows if row["code"].startswith("SOURCE")] == [True]
     assert quality["quarantined"] == {"unreadable date": 1, "missing code": 1, "end before start": 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "end", "known"),
+    [
+        ("32817", "2020-01-09", "2020-01-09"),  # a health record
+        ("32810", "2020-01-09", "2020-01-31"),  # a claim
+        ("44818517", "2020-01-09", "2020-01-31"),  # a claim by an older name
+        ("", "2020-01-09", "2020-01-31"),  # nobody knows: too late is safe
+        ("32810", "", "2020-01-31"),  # a claim without an end
+        ("32810", "2020-02-03", "2020-02-29"),
+    ],
+)
+def test_claims_are_known_when_their_month_is_over(kind, end, known, small, engine, tmp_path) -> None:
+    changed = VISITS.replace("2020-01-09,3,32817", f"{end},3,{kind}")
+    (small / "visit_occurrence.csv").write_text(changed, "utf-8")
+    table = omop.read(source(small), engine, tmp_path / "raw").table
+    rows = engine.to_arrow(table).to_pylist()
+    (row,) = (row for row in rows if row["code"] == "ICD10//E11.9" and row["visit_id"])
+    assert f"{row['available_at']:%Y-%m-%d}" == known
+
+
+def test_numbers_written_with_a_point_are_the_same_ids(small: Path, through_gate, engine, tmp_path) -> None:
+    file = small / "condition_occurrence.csv"
+    text = file.read_text("utf-8")
+    file.write_text(
+        text.replace("\n1,1,201826", "\n1,1.0,201826.0").replace(",10,E11.9", ",10.0,E11.9"), "utf-8"
+    )
+    events, _ = through_gate(omop.read(source(small), engine, tmp_path / "a"))
+    (row,) = (row for row in events.to_pylist() if row["code"] == "ICD10//E119")
+    assert (row["subject_id"], row["visit_id"]) == (1, "10")
+
+
+def test_a_code_table_without_its_columns_is_refused(small: Path, engine, tmp_path) -> None:
+    (small / "concept.csv").write_text("concept_id\tvocabulary_id\n1\tx\n", "utf-8")
+    with pytest.raises(BadInput, match="table concept has no column"):
+        omop.read(source(small), engine, tmp_path / "raw")
 
 
 def test_standard_codes(small: Path, engine, tmp_path) -> None:

@@ -303,6 +303,45 @@ def test_the_discharge_tells_of_a_death_before_a_disease_does(lines) -> None:
     assert [row["time"] for row in rows if row["code"] == "MEDS_DEATH"] == [day("2021-05-31")]
 
 
+def test_a_death_told_by_a_discharge_and_on_another_receipt_is_that_of_the_discharge(
+    lines, through_gate
+) -> None:
+    stay = head(f3="4112", f9="20210502")
+    records = (stay, "BU,010060x2990401,20210502,20210510,6", head(), "SY,8833421,20200101,3,,,")
+    events, quality = through_gate(lines(*records)[1])
+    deaths = [row["time"] for row in events.to_pylist() if row["code"] == "MEDS_DEATH"]
+    assert deaths == [day("2021-05-10")]
+    # The outpatient receipt's disease is dated to the month's first day, so it is not after the death.
+    assert quality["quarantined"] == {"contradicts another death date": 1}
+
+
+def test_one_mistyped_sex_is_outvoted(lines, through_gate) -> None:
+    records = [head(f4=f"2021{month:02d}", f6="1" if month == 3 else "2") for month in range(1, 7)]
+    events, quality = through_gate(lines(*records)[1])
+    assert [row["code"] for row in events.to_pylist()] == ["MEDS_BIRTH", "SEX//F"]
+    assert quality["quarantined"] == {"contradicts another sex": 1}
+
+
+def test_a_draw_of_sexes_decides_for_none(lines, through_gate) -> None:
+    tie = [head(f4="202101"), head(f4="202102", f6="1"), head(f4="202103", f6="9")]
+    events, quality = through_gate(lines(*tie)[1])
+    assert [row["code"] for row in events.to_pylist()] == ["MEDS_BIRTH"]
+    assert quality["quarantined"] == {"contradicts another sex": 3}
+
+
+def test_an_uncoded_material_ends_its_unit(lines) -> None:
+    rows, _ = lines(
+        head(),
+        service("140000610", block="40", points=""),
+        service("777770000", 5, record="TO"),
+        service("140009310", 20),
+    )
+    assert coded(rows, "time") == [
+        ("RECEIPT//140000610", day("2021-05-05")),
+        ("RECEIPT//140009310", day("2021-05-20")),
+    ]
+
+
 def test_a_receipt_sent_again_is_the_same_visit(lines, through_gate) -> None:
     once = head(), "SY,8833421,,1,,,,", service("112007410", 3)
     rows, _ = lines(*once, *once)

@@ -11,6 +11,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
+from claimscale import sources
 from claimscale.errors import BadInput
 from claimscale.simulator.population import WriterOptions
 from claimscale.sources import tables
@@ -256,3 +257,131 @@ codes:
     assert sorted(codes) == ["ICD10//N189", "ICD9CM//5859"]
     account = quality["source_rows"]["dx"]
     assert account == {"rows": 3, "events": 2, "without_event": {"picked by no `only`": 1}}
+
+
+PEOPLE = "id,born,sex\n7,19500401,1\n8,19600401,2\n"
+MINE = """
+patients: {table: people, patient: id, birth: born, sex: {column: sex, male: ["1"], female: ["2"]}}
+codes: [{table: drugs, patient: id, date: day, system: LAB, code: code, value: amount}]
+"""
+
+
+@pytest.fixture
+def read_mine(tmp_path: Path, engine, through_gate):
+    """Read files given by name, through a mapping; returns the events and the account."""
+
+    def read(files: dict[str, str | pa.Table], mapping: str = MINE) -> tuple[list[dict], dict]:
+        folder = tmp_path / "mine"
+        folder.mkdir(exist_ok=True)
+        for name, content in files.items():
+            if isinstance(content, str):
+                (folder / f"{name}.csv").write_text(content, "utf-8")
+            else:
+                pq.write_table(content, folder / f"{name}.parquet")
+        (folder / "mine.yaml").write_text(mapping, "utf-8")
+        settings = source(folder, mapping=str(folder / "mine.yaml"))
+        events, quality = through_gate(tables.read(settings, engine, tmp_path / "raw"))
+        return events.to_pylist(), quality
+
+    return read
+
+
+def test_no_line_is_taken_for_a_comment(read_mine) -> None:
+    lines = [f"7,202103{day:02d},x,\n" for day in range(1, 11)]
+    drugs = "id,day,code,amount\n" + "".join(lines) + "#7,20210311,x,\n#N/A,20210312,y,\n"
+    _, quality = read_mine({"people": PEOPLE, "drugs": drugs})
+    assert quality["source_rows"]["drugs"]["rows"] == 12
+    assert quality["quarantined"] == {"unknown patient": 2}
+
+
+def test_what_is_no_number_is_set_aside(read_mine) -> None:
+    amounts = ["5", "5.5", "1_0", "5f", "NaN", "", "1e2", "x"]
+    drugs = "id,day,code,amount\n" + "".join(
+        f"7,202103{day:02d},x,{amount}\n" for day, amount in enumerate(amounts, 1)
+    )
+    events, quality = read_mine({"people": PEOPLE, "drugs": drugs})
+    values = [row["numeric_value"] for row in sorted(events, key=lambda row: row["time"])]
+    assert [value for value in values if value is not None] == [5.0, 5.5, 100.0]
+    assert quality["quarantined"] == {"unreadable value": 4}
+
+
+def test_numbers_with_a_point_are_whole_numbers_again(read_mine) -> None:
+    drugs = pa.table(
+        {
+            "id": pa.array([7.0, None, 8.5], pa.float64()),
+            "day": ["20210301"] * 3,
+            "code": pa.array([123.0, 123.0, 123.0]),
+            "amount": [1.0, 1.0, 1.0],
+        }
+    )
+    events, quality = read_mine(
+        {"people": PEOPLE, "drugs": drugs}, MINE.replace("code: code", "code: code, width: 5")
+    )
+    assert [row["code"] for row in events if row["code"].startswith("LAB")] == ["LAB//00123"]
+    assert quality["quarantined"] == {"missing patient": 1, "unknown patient": 1}
+
+
+def test_a_column_of_dates_with_nan_sets_rows_aside(read_mine) -> None:
+    days = pa.array([20210301.0, float("nan")])
+    drugs = pa.table({"id": ["7", "7"], "day": days, "code": ["x", "x"], "amount": [1.0, 1.0]})
+    _, quality = read_mine({"people": PEOPLE, "drugs": drugs})
+    assert quality["quarantined"] == {"unreadable date": 1}
+
+
+def test_the_same_visit_id_of_two_patients_and_hospitals(read_mine) -> None:
+    mapping = """
+patients: {table: people, patient: id, hospital: place, birth: born,
+           sex: {column: sex, male: ["1"], female: ["2"]}}
+visits: {table: visits, patient: id, visit: visit, hospital: place, month: month, start: from, end: to,
+         stay: {column: in, values: ["1"]}}
+codes: [{table: drugs, patient: id, visit: visit, date: day, system: ATC, code: atc}]
+"""
+    files = {
+        "people": "id,place,born,sex\n7,A,19500401,1\n8,B,19600401,1\n9,A,19500401,1\n9,B,19500401,1\n",
+        "visits": "visit,id,place,month,from,to,in\n1,7,A,202103,,,0\n1,8,B,202109,,,0\n"
+        "2,9,A,202103,,,0\n2,9,B,202103,,,0\n",
+        "drugs": "visit,id,day,atc\n1,7,20210305,C08CA01\n1,8,20210905,A10BA02\n2,9,20210301,C08CA01\n",
+    }
+    events, quality = read_mine(files, mapping)
+    found = {(row["source_id"], row["code"], row["available_at"].month) for row in events if row["visit_id"]}
+    assert found == {("A/7", "ATC//C08CA01", 3), ("B/8", "ATC//A10BA02", 9)}
+    # Of visit 2 nobody can tell whose it is.
+    assert quality["quarantined"] == {"missing patient": 1}
+
+
+def test_a_stay_that_monthly_claims_tell_again_is_one(read_mine) -> None:
+    mapping = """
+patients: {table: people, patient: id, birth: born, sex: {column: sex, male: ["1"], female: ["2"]}}
+visits: {table: visits, patient: id, visit: visit, hospital: place, month: month, start: from, end: to,
+         stay: {column: in, values: ["1"]}}
+codes: [{table: drugs, patient: id, visit: visit, date: day, system: ATC, code: atc}]
+"""
+    files = {
+        "people": PEOPLE,
+        "visits": "visit,id,place,month,from,to,in\nC1,7,A,202104,20210420,,1\nC2,7,A,202105,20210420,,1\n"
+        "C3,7,A,202106,20210420,20210610,1\n",
+        "drugs": "visit,id,day,atc\n",
+    }
+    events, quality = read_mine(files, mapping)
+    ends = [(row["code"], f"{row['available_at']:%Y%m%d}") for row in events if row["visit_id"]]
+    assert sorted(ends) == [("VISIT//ADMISSION", "20210430"), ("VISIT//DISCHARGE", "20210630")]
+    assert quality["source_rows"]["visits"]["without_event"]["stay told before"] == 1
+
+
+def test_targets_of_a_code_table_must_be_text(read_mine) -> None:
+    mapping = MINE.replace("code: code", "code: code, lookup: {table: names, by: code, take: name}")
+    names = pa.table({"code": ["x"], "name": [1234567]})
+    drugs = "id,day,code,amount\n7,20210301,x,\n"
+    with pytest.raises(BadInput, match=r"names\.name: holds numbers, so leading zeros are lost"):
+        read_mine({"people": PEOPLE, "drugs": drugs, "names": names}, mapping)
+
+
+def test_events_depend_on_what_the_mapping_says(tmp_path: Path) -> None:
+    for name, text in {"people": PEOPLE, "drugs": "id,day,code,amount,other\n"}.items():
+        (tmp_path / f"{name}.csv").write_text(text, "utf-8")
+    mapping = tmp_path / "mine.yaml"
+    mapping.write_text(MINE, "utf-8")
+    before = sources.fingerprint(source(tmp_path, mapping=str(mapping)))
+    assert before == sources.fingerprint(source(tmp_path, mapping=str(mapping)))
+    mapping.write_text(MINE.replace("code: code", "code: other"), "utf-8")
+    assert before != sources.fingerprint(source(tmp_path, mapping=str(mapping)))

@@ -12,6 +12,7 @@ import datetime as dt
 import math
 import tempfile
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from claimscale.corpus.gate import Account, Rows
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder, write_json
-from claimscale.sources.raw import DETAILS, EVENT_SCHEMA, RawEvents
+from claimscale.sources.raw import DETAILS, EVENT_SCHEMA, Crosswalk, RawEvents
 from claimscale.study import Study
 
 EPOCH = dt.date(1970, 1, 1)
@@ -42,7 +43,7 @@ SHARD_ROWS = 1_000_000
 """Rows judged, sorted and written by one thread at a time: about 0.3 GB of memory."""
 SHARDS_AT_ONCE = 2
 NOBODY = -1
-"""The shard of rows that name no patient whom the source knows."""
+"""The first of the shards, counting down, of rows that name no patient whom the source knows."""
 
 OBSERVATION_SCHEMA = pa.schema(
     [("subject_id", pa.int64()), ("start", pa.timestamp("us")), ("end", pa.timestamp("us"))]
@@ -90,7 +91,9 @@ def write(raw: RawEvents, engine: Engine, scratch: Path, target: Path, shard_row
             while pending and len(started) < SHARDS_AT_ONCE:
                 shard = pending.popleft()
                 started.append(
-                    pool.submit(_pass_shard, files[shard], today, target / f"data/{shard:05d}.parquet")
+                    pool.submit(
+                        _pass_shard, files[shard], today, raw.crosswalks, target / f"data/{shard:05d}.parquet"
+                    )
                 )
             passed = started.popleft().result()
             account.add(passed.account)
@@ -162,7 +165,9 @@ def _numbered(raw: RawEvents, patients: ir.Table, shards: int, engine: Engine) -
     """
     places = max(1, engine.count(patients))
     joined = raw.table.left_join(patients, "patient")
-    shard = ((_.subject_place * shards) // places).cast("int32").fill_null(NOBODY)
+    # Rows of nobody need not be together: their days spread them, lest one shard held all.
+    apart = NOBODY - _day(_.time).fill_null(0).abs() % shards
+    shard = ibis.coalesce((_.subject_place * shards) // places, apart).cast("int32")
     is_stranger = joined.subject_id.isnull() & joined.patient.notnull()
     details: dict[str, Deferred | ir.Value] = {name: _[name] for name in DETAILS}
     unknown = ibis.ifelse(is_stranger, "unknown patient", ibis.null("string"))
@@ -189,11 +194,11 @@ class _Passed:
     in_several_hospitals: int
 
 
-def _pass_shard(files: list[Path], today: dt.date, target: Path) -> _Passed:
+def _pass_shard(files: list[Path], today: dt.date, crosswalks: Sequence[Crosswalk], target: Path) -> _Passed:
     account = Account()
     texts = [*gate.TEXTS]
     table = pa.concat_tables(pq.ParquetFile(file, read_dictionary=texts).read() for file in files)
-    passed, aside = gate.judge(table, today, account)
+    passed, aside = gate.judge(table, today, account, crosswalks)
     if len(passed):
         _write_shard(passed, target)
     return _Passed(account, aside, _seen(passed), *_hospitals(passed))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ from numba import njit
 
 from claimscale import codes
 from claimscale.sources.faults import FAULTS, Outcome
-from claimscale.sources.raw import EVENT_SCHEMA
+from claimscale.sources.raw import EVENT_SCHEMA, Crosswalk
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -131,12 +131,14 @@ class Rows:
         return pa.DictionaryArray.from_arrays(indices, self.texts[name])
 
 
-def judge(table: pa.Table, today: dt.date, account: Account) -> tuple[Rows, pa.Table]:
+def judge(
+    table: pa.Table, today: dt.date, account: Account, crosswalks: Sequence[Crosswalk] = ()
+) -> tuple[Rows, pa.Table]:
     """Judge the raw events of whole patients.
 
     Returns the events that pass, each once and in order, and the rows to set aside (QUARANTINE_SCHEMA).
     """
-    rows = repaired(Rows.of(table))
+    rows = repaired(Rows.of(table), crosswalks)
     account.rows_in += len(rows)
     origins = np.bincount(rows.columns["origin"] + 1, minlength=len(rows.texts["origin"]) + 1)
     for name, made in zip([None, *rows.texts["origin"].to_pylist()], origins.tolist(), strict=True):
@@ -152,7 +154,7 @@ def judge(table: pa.Table, today: dt.date, account: Account) -> tuple[Rows, pa.T
     account.fault("exact duplicate", int(np.count_nonzero(repeated)))
     passed = passed.where(~repeated)
     account.used += len(passed)
-    for name in REPAIRS:
+    for name in MARKS:
         account.fault(name, int(passed.columns[name].sum()))
     return passed, aside
 
@@ -168,27 +170,39 @@ def _set_aside(rows: Rows, fault: Int64s, names: list[str]) -> pa.Table:
     return table.append_column("fault", reasons).cast(QUARANTINE_SCHEMA)
 
 
-REPAIRS = ("code spelt otherwise", "known before it happened")
+MARKS = ("code spelt otherwise", "known before it happened", "code not in crosswalk")
 
 
-def repaired(rows: Rows) -> Rows:
-    """Codes in their one spelling, nothing known before it happened; REPAIRS mark the rows in question."""
+def repaired(rows: Rows, crosswalks: Sequence[Crosswalk]) -> Rows:
+    """Codes in their one spelling and mapped, nothing known before it happened; MARKS tell of which rows."""
     given = rows.texts["code"].to_pylist()
     spelt = [codes.respell(code) for code in given]
+    mapped, lost = _mapped(spelt, crosswalks)
     found, time = rows.columns, rows.columns["time"]
     changed = np.array([new != old for new, old in zip(spelt, given, strict=True)] + [False])
-    dictionary = sorted(set(spelt))
+    dictionary = sorted(set(mapped))
     place = {code: number for number, code in enumerate(dictionary)}
-    new_place = np.array([place[code] for code in spelt] + [-1])
+    new_place = np.array([place[code] for code in mapped] + [-1])
     # A claim that is known before what it tells of would show a model the future.
     early = (found["available_at"] < time) & (found["available_at"] != MISSING)
     columns = found | {
         "code": new_place[found["code"]],
         "available_at": np.where(early, time, found["available_at"]),
-        REPAIRS[0]: changed[found["code"]].astype(np.int64),
-        REPAIRS[1]: early.astype(np.int64),
+        MARKS[0]: changed[found["code"]].astype(np.int64),
+        MARKS[1]: early.astype(np.int64),
+        MARKS[2]: np.array([*lost, False])[found["code"]].astype(np.int64),
     }
     return Rows(rows.subject, columns, rows.texts | {"code": pa.array(dictionary, pa.string())})
+
+
+def _mapped(spelt: Sequence[str], crosswalks: Sequence[Crosswalk]) -> tuple[list[str], list[bool]]:
+    """The codes after all crosswalks, and which of them a crosswalk of their system does not list."""
+    mapped, lost = list(spelt), [False] * len(spelt)
+    for crosswalk in crosswalks:
+        for place, code in enumerate(mapped):
+            lost[place] |= codes.split(code)[0] == crosswalk.of and code not in crosswalk.targets
+            mapped[place] = crosswalk.targets.get(code, code)
+    return mapped, lost
 
 
 def in_order(rows: Rows) -> Rows:

@@ -49,6 +49,9 @@ class DuckBackend:
                 delim=",",
                 quote='"',
                 escape='"',
+                # Without these DuckDB guesses, and passes over lines that it takes for comments or titles.
+                comment="",
+                skip=0,
                 strict_mode=True,
                 union_by_name=True,
             )
@@ -72,7 +75,8 @@ class DuckBackend:
 def _in_our_terms(place: object, *more: type[duckdb.Error]) -> Iterator[None]:
     """Faults of the data as BadInput, Ctrl-C as what it is everywhere else.
 
-    Only the first line of an error is quoted: the next may hold a patient's row.
+    Only the first line of an error is quoted: the next may hold a patient's row. Of a value that cannot be
+    converted not even that, for it names the value.
     """
     try:
         yield
@@ -80,6 +84,8 @@ def _in_our_terms(place: object, *more: type[duckdb.Error]) -> Iterator[None]:
         if str(error) != "Query interrupted":  # all that DuckDB says of it
             raise
         raise KeyboardInterrupt from None
-    except (duckdb.InvalidInputException, duckdb.ConversionException, *more) as error:
+    except duckdb.ConversionException:
+        raise BadInput(f"{place}: cannot be read (a value is not of its column's type)") from None
+    except (duckdb.InvalidInputException, *more) as error:
         cause = str(error).splitlines()[0]
         raise BadInput(f"{place}: cannot be read ({cause})") from None

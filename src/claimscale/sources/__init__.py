@@ -19,7 +19,10 @@ READERS: dict[str, Any] = {
     "meds": meds_dataset,
     "synpuf": synpuf,
 }
-"""The module of each kind of source in files: `files_of(source)` and `read(source, engine, scratch)`."""
+"""The module of each kind of source in files: `files_of(source)` and `read(source, engine, scratch)`.
+
+`depends_on(source)`, where there is one, tells what its events depend on beside settings and files.
+"""
 
 
 def read(study: Study, engine: Engine, scratch: Path) -> RawEvents:
@@ -31,18 +34,22 @@ def read(study: Study, engine: Engine, scratch: Path) -> RawEvents:
     if isinstance(source, SimulatedSource):
         return simulated.read(source, study.seed, engine, scratch)
     raw: RawEvents = READERS[source.kind].read(source, engine, scratch)
-    return maps.applied(raw, source.maps, engine, scratch)
+    return maps.applied(raw, source.maps)
 
 
 def fingerprint(source: Source) -> dict[str, Any]:
     """What the source's events depend on: its settings and its files' names, sizes and ages."""
     files: list[Path] = []
+    more: Any = None
     if not isinstance(source, SimulatedSource):
         files = [file for listed in READERS[source.kind].files_of(source).values() for file in listed]
         files += [Path(each.file) for each in source.maps if each.file]
+        if hasattr(READERS[source.kind], "depends_on"):
+            more = READERS[source.kind].depends_on(source)
     return {
         "settings": source.model_dump(mode="json"),
         "files": [_identity(file) for file in files],
+        "more": more,
     }
 
 

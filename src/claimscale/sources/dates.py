@@ -5,13 +5,12 @@ What is no date of the declared kind is null: the gate sets such rows aside, nob
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import ibis
 import ibis.expr.types as ir
 
-Expression = Any
-"""A column, or what is made of columns. Ibis's own annotations refuse much of what it accepts."""
+from claimscale.sources.columns import Expression, integer_of
 
 DateStyle = Literal["western", "wareki", "excel"]
 """How a text is a date. western: YYYYMMDD, YYYY-MM-DD, YYYY/M/D (a time may follow), and months YYYYMM,
@@ -27,7 +26,7 @@ EXCEL_DAY_ZERO = "1899-12-30"
 def timestamp_of(column: Expression, style: DateStyle = "western") -> Expression:
     """A column of dates, times or text as midnight of its day."""
     if isinstance(column, ir.NumericValue):
-        column = column.cast("int64").cast("string")
+        column = integer_of(column).cast("string")
     if not isinstance(column, ir.StringValue):
         return _midnight(column.cast("date"))
     text = column.strip()

@@ -18,20 +18,23 @@ from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.sources import masters as master_files
 from claimscale.sources.japanese_dates import NO_DATE, day_of, last_day, month_of
-from claimscale.sources.masters import DISEASE, RECEIPT, SUSPECTED, Masters
+from claimscale.sources.japanese_text import blocks_of, lines_of
+from claimscale.sources.masters import DISEASE, RECEIPT, Masters, is_suspected
 from claimscale.sources.parts import Parts
 from claimscale.sources.raw import RawEvents
-from claimscale.sources.text import lines_of
+from claimscale.sources.receipt_fields import code_of
+from claimscale.sources.receipt_records import FREE_TEXT_DISEASE
 from claimscale.study import DpcSource
 
-NAME = re.compile(r"(EFn|EFg|Dn|FF1|FF4|Hn)_(\d+)_(\d{4})", re.IGNORECASE)
+KIND = re.compile(r"(EFn|EFg|Dn|FF1|FF4|Hn)_", re.IGNORECASE)
+NAME = re.compile(KIND.pattern + r"\d+_(\d{4})(\D.*)?", re.IGNORECASE)
 NOT_READ = ("FF4", "HN")
 WIDTH = 32
 HEADER_OF_ACT = "000"
 """行為明細番号 of the line that opens an act: what was done follows in lines of its own."""
 OUTPATIENT_DISEASE = "SY"
-MATERIAL = "MATERIAL//"
 ADMISSION, DISCHARGE = "VISIT//ADMISSION", "VISIT//DISCHARGE"
+UNREADABLE_DATE = "unreadable date"
 SEXES = {"1": "M", "2": "F"}
 DIED = ("6", "7")
 DIAGNOSES = ("A006010", "A006020", "A006030", "A006031", "A006040", "A006050")
@@ -54,7 +57,7 @@ def files_of(source: DpcSource) -> dict[str, list[Path]]:
     folder = Path(source.path)
     if not folder.is_dir():
         raise BadInput(f"source.path: {folder} is not a folder")
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and NAME.match(file.name))
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and KIND.match(file.name))
     if not files:
         raise BadInput(f"source.path: {folder} holds no DPC files (EFn_*, EFg_*, Dn_*, FF1_*)")
     return {"survey": files, "masters": master_files.files_of(source.masters)}
@@ -71,35 +74,42 @@ def read(source: DpcSource, engine: Engine, scratch: Path) -> RawEvents:
 
 def read_file(file: Path, masters: Masters, parts: Parts) -> None:
     """One file's rows, added to `parts`. Raises BadInput for a name that is not of the survey."""
-    named = NAME.match(file.name)
-    if named is None:
-        raise BadInput(f"{file}: is not named like a DPC file (EFn_<facility>_<YYMM>)")
-    kind = named[1].upper()
+    named = NAME.fullmatch(file.name)
     # The survey writes years in two digits of the western calendar, and began in 2003.
-    reader = _Reader(kind, month_of("20" + named[3]), masters, parts)
-    for number, line in lines_of(file):
-        fields = [field.strip() for field in line.split("\t")]
-        parts.lines[kind] += 1
-        if kind in NOT_READ:
-            parts.silent(kind, "file not read")
-        elif not fields[0][:1].isdigit() and number == 1:
-            parts.silent(kind, "column names")
-        elif len(fields) < 2:
-            raise BadInput(f"{file}, line {number}: has no fields between tabs")
-        else:
-            reader.take(fields + [""] * (WIDTH - len(fields)))
+    month = month_of("20" + named[2]) if named else None
+    if named is None or month is None:
+        raise BadInput(f"{file}: is not named like a DPC file (EFn_<facility>_<YYMM>)")
+    reader = _Reader(named[1].upper(), month, masters, parts)
+    for first, lines in lines_of(str(file), blocks_of(file)):
+        for number, line in enumerate(lines, first):
+            if line.strip():
+                reader.line(f"{file}, line {number}", line, number == 1)
+    parts.end_file()
 
 
 class _Reader:
     """Goes through the lines of one file of a kind and month."""
 
-    def __init__(self, kind: str, month: dt.date | None, masters: Masters, parts: Parts) -> None:
+    def __init__(self, kind: str, month: dt.date, masters: Masters, parts: Parts) -> None:
         self.kind = kind
         self.month = month
         self.masters = masters
         self.parts = parts
 
-    def take(self, fields: list[str]) -> None:
+    def line(self, place: str, line: str, is_first: bool) -> None:
+        """Raises BadInput for a line that has no fields."""
+        fields = [field.strip() for field in line.split("\t")]
+        self.parts.lines[self.kind] += 1
+        if self.kind in NOT_READ:
+            self.parts.silent(self.kind, "file not read")
+        elif not fields[0][:1].isdigit() and is_first:
+            self.parts.silent(self.kind, "column names")
+        elif len(fields) < 2:
+            raise BadInput(f"{place}: has no fields between tabs")
+        else:
+            self._take(fields + [""] * (WIDTH - len(fields)))
+
+    def _take(self, fields: list[str]) -> None:
         """1 facility, 2 the patient's number there."""
         self.hospital = fields[0]
         self.patient = f"{fields[0]}/{fields[1]}" if fields[1] else None
@@ -108,10 +118,9 @@ class _Reader:
         else:
             self._act(fields)
 
-    def _known(self, day: dt.date | None) -> dt.date | None:
+    def _known(self, day: dt.date | None) -> dt.date:
         """When an event is known: at the end of the file's month."""
-        known = self.month or day
-        return None if known is None else max(last_day(known), day or known)
+        return max(last_day(self.month), day or self.month)
 
     def _row(
         self, code: str | None, day: dt.date | None, visit: str, fault: str | None, suspected: bool = False
@@ -132,43 +141,57 @@ class _Reader:
         """An event that many lines tell: an end of a stay."""
         if text not in NO_DATE:
             day = day_of(text)
-            self.parts.add_fact(self._row(code, day, visit, None if day else "unreadable date"))
+            self.parts.add_fact(self._row(code, day, visit, None if day else UNREADABLE_DATE))
 
     def _person(self, code: str, birth: str) -> None:
         day = day_of(birth)
-        fault = None if day else "unreadable date"
+        fault = None if day else UNREADABLE_DATE
         self.parts.add_fact((self.patient, day, code, None, None, day, False, self.kind, fault))
 
     def _act(self, fields: list[str]) -> None:
-        """EF, D: 3 discharge (EFg: birth), 4 admission (EFg: visit day), 5 kind, 7 number in the act."""
+        """EF, D: 3 discharge (EFg: birth), 4 admission (EFg: visit day), 5 kind, 7 number in the act.
+
+        DPC hospitals leave both empty (00000000) for outpatients: each day is a visit then.
+        """
         layout = LAYOUTS[self.kind]
-        visit = fields[3]
-        if self.kind == "EFG":
-            self._person(BIRTH, fields[2])
-        else:
+        visit = fields[layout.day] if fields[3] in NO_DATE else fields[3]
+        if self.kind != "EFG":
             self._fact(ADMISSION, fields[3], visit)
             self._fact(DISCHARGE, fields[2], visit)
+        elif fields[2] not in NO_DATE:
+            self._person(BIRTH, fields[2])
         if fields[4].upper() == OUTPATIENT_DISEASE:
-            month = self.month or month_of(fields[3][:6])
-            code = fields[8] or fields[7]
-            # Where the modifier stands no public layout says; ours stands in 10.
-            coded = self.masters.explained(DISEASE + code, self.parts.warnings) if code else None
-            self.parts.add(self._row(coded, month, visit, None, fields[9] == SUSPECTED))
+            self._outpatient_disease(fields[8] or fields[7], fields[9], visit)
         elif fields[6] == HEADER_OF_ACT and self.kind != "DN":
             self.parts.silent(self.kind, "header of an act")
-        elif fields[layout.code].startswith("8"):
-            self.parts.silent(self.kind, "comment")
         else:
-            day = day_of(fields[layout.day])
-            fault = None if day else "unreadable date"
-            self.parts.add(self._row(self._coded(fields[layout.code]), day, visit, fault))
+            self._done(fields[layout.code], day_of(fields[layout.day]), visit)
 
-    def _coded(self, code: str) -> str | None:
-        if not code:
-            return None
-        if code.startswith("7"):
-            return MATERIAL + code
-        return self.masters.explained(RECEIPT + code, self.parts.warnings)
+    def _outpatient_disease(self, code: str, modifiers: str, visit: str) -> None:
+        """Where the modifiers stand no public layout says; ours stand in 10."""
+        if code == FREE_TEXT_DISEASE:
+            self.parts.silent(self.kind, "free text")
+            return
+        suspected = is_suspected(modifiers, self.masters.suspected)
+        self.parts.add(self._row(self._disease(code), self.month, visit, None, suspected))
+
+    def _done(self, text: str, day: dt.date | None, visit: str) -> None:
+        code, reason = code_of(text)
+        if reason:
+            self.parts.silent(self.kind, reason)
+            return
+        if code is None and text:
+            self.parts.warnings["unreadable code"] += 1
+        coded = (
+            self.masters.explained(code, self.parts.warnings) if code and code.startswith(RECEIPT) else code
+        )
+        self.parts.add(self._row(coded, day, visit, None if day else UNREADABLE_DATE))
+
+    def _disease(self, code: str) -> str | None:
+        if re.fullmatch(r"\d{7}", code, re.ASCII):
+            return self.masters.explained(DISEASE + code, self.parts.warnings)
+        self.parts.warnings["unreadable code"] += 1 if code else 0
+        return None
 
     def _form(self, fields: list[str]) -> None:
         """Form 1: 3 admission, 6 item, 9 to 17 its values."""
@@ -182,6 +205,8 @@ class _Reader:
             self._fact(DISCHARGE, values[0], visit)
             if values[2] in DIED:
                 self._death(values[0])
+            elif values[0] in NO_DATE:
+                self.parts.silent("FF1", "stay goes on")
         elif item in DIAGNOSES:
             self._diagnosis(values, visit)
         else:
@@ -189,17 +214,16 @@ class _Reader:
 
     def _death(self, text: str) -> None:
         day = day_of(text)
-        if day is not None:
-            known = self._known(day)
-            self.parts.add_fact((self.patient, day, DEATH, None, None, known, False, "FF1", None))
+        fault = None if day else UNREADABLE_DATE
+        self.parts.add_fact((self.patient, day, DEATH, None, None, self._known(day), False, "FF1", fault))
 
     def _diagnosis(self, values: list[str], visit: str) -> None:
         """2 ICD-10, 4 disease, 5 to 8 modifiers. Dated to the month of admission; roles do not repeat it."""
+        if values[3] == FREE_TEXT_DISEASE and not values[1]:
+            self.parts.silent("FF1", "free text")
+            return
         admitted = day_of(visit)
         month = admitted.replace(day=1) if admitted else None
-        if values[1]:
-            code: str | None = f"ICD10//{values[1]}"
-        else:
-            code = self.masters.explained(DISEASE + values[3], self.parts.warnings) if values[3] else None
-        fault = None if month else "unreadable date"
-        self.parts.add_fact(self._row(code, month, visit, fault, SUSPECTED in values[4:8]))
+        code = f"ICD10//{values[1]}" if values[1] else self._disease(values[3])
+        suspected = any(is_suspected(text, self.masters.suspected) for text in values[4:8])
+        self.parts.add_fact(self._row(code, month, visit, None if month else UNREADABLE_DATE, suspected))

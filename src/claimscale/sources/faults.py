@@ -39,4 +39,5 @@ FAULTS: dict[str, Outcome] = {
     "exact duplicate": Outcome.DROP,
     "known before it happened": Outcome.REPAIR,
     "code spelt otherwise": Outcome.REPAIR,
+    "code not in crosswalk": Outcome.WARN,
 }

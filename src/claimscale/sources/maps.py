@@ -7,34 +7,19 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import ibis
-import pyarrow as pa
-import pyarrow.parquet as pq
-from ibis import _
-
 from claimscale import icd
 from claimscale.codes import SEPARATOR, respell
-from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources.raw import RawEvents
+from claimscale.sources.raw import Crosswalk, RawEvents
 from claimscale.study import CodeMap
 
 
-def applied(raw: RawEvents, maps: Sequence[CodeMap], engine: Engine, scratch: Path) -> RawEvents:
-    """The events with their codes mapped, one map after the other. Codes that a map lacks stay as they are.
+def applied(raw: RawEvents, maps: Sequence[CodeMap]) -> RawEvents:
+    """The events with the crosswalks that the gate applies to their codes, one after the other.
 
     Raises BadInput for a file that is missing, has no such columns, or maps nothing.
     """
-    table = raw.table
-    for place, each in enumerate(maps):
-        targets = read(each)
-        file = scratch / f"map_{place}.parquet"
-        columns = {"from_code": list(targets), "to_code": list(targets.values())}
-        pq.write_table(pa.table(columns, schema=pa.schema([(name, pa.string()) for name in columns])), file)
-        joined = table.left_join(engine.read_parquet(file), [("code", "from_code")])
-        mapped = joined.mutate(code=ibis.coalesce(_.to_code, _.code))
-        table = mapped.drop("from_code", "to_code")
-    return dataclasses.replace(raw, table=table)
+    return dataclasses.replace(raw, crosswalks=tuple(Crosswalk(each.of, read(each)) for each in maps))
 
 
 def read(code_map: CodeMap) -> dict[str, str]:

@@ -27,7 +27,7 @@ from ibis import _
 from claimscale.codes import SEPARATOR, respell
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources.dates import Expression
+from claimscale.sources.columns import Expression
 
 ENCODING = "cp932"
 DISEASE, RECEIPT = "DISEASE" + SEPARATOR, "RECEIPT" + SEPARATOR

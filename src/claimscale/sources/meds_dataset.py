@@ -16,7 +16,7 @@ from ibis import _
 from claimscale.codes import BIRTH, SEX_PREFIX
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources.dates import Expression
+from claimscale.sources.columns import Expression
 from claimscale.sources.raw import EVENT_SCHEMA, RawEvents, raw_events
 from claimscale.study import MedsSource
 
@@ -47,7 +47,8 @@ def read(source: MedsSource, engine: Engine, scratch: Path) -> RawEvents:
     if not table.subject_id.type().is_integer():
         raise BadInput(f"{files[0]}: subject_id holds {table.subject_id.type()}, not integers")
     given = [name for name in EVENT_SCHEMA if name in table.columns and name != "subject_id"]
-    rows = table.select(patient=table.subject_id.cast("int64"), **{name: table[name] for name in given})
+    _check_types(table, given, files[0])
+    rows = table.select(patient=table.subject_id.try_cast("int64"), **{name: table[name] for name in given})
     code: Expression = rows.code
     rows = rows.mutate(is_sex=rows.time.isnull() & code.re_search(SEX_CODES))
     timed = rows.filter(_.time.notnull() | rows.code.isnull())
@@ -61,6 +62,21 @@ def read(source: MedsSource, engine: Engine, scratch: Path) -> RawEvents:
         "without_event": {"fact without a time": engine.count(without)},
     }
     return RawEvents(events, {ORIGIN: account}, events=account["rows"])
+
+
+def _check_types(table: ir.Table, columns: list[str], file: Path) -> None:
+    """Raises BadInput for a column that does not hold what MEDS says: nothing is guessed from texts."""
+    for name in columns:
+        wanted, found = EVENT_SCHEMA[name], table[name].type()
+        fits = (
+            (found.is_timestamp() or found.is_date() if wanted.is_timestamp() else False)
+            or (wanted.is_numeric() and not wanted.is_boolean() and found.is_numeric())
+            or (wanted.is_string() and found.is_string())
+            or (wanted.is_boolean() and found.is_boolean())
+            or found.is_null()
+        )
+        if not fits:
+            raise BadInput(f"{file}: {name} holds {found}, not {wanted}")
 
 
 def _sexes(told: ir.Table, timed: ir.Table) -> ir.Table:

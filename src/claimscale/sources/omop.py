@@ -1,15 +1,17 @@
 """OMOP CDM 5.3 and 5.4, from files or from a database.
 
-Each clinical table is one event per row. A row of a visit that is a claim is known when the month in
-which the visit ends is over, of another visit when it ends; without a visit, when it happened.
+Each clinical table is one event per row. A row is known when the month in which its visit ends is over, as
+claims are; where a type says that it comes from a health record, when the visit ends.
 Source: OHDSI Common Data Model 5.4, https://ohdsi.github.io/CommonDataModel/cdm54.html.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -20,13 +22,15 @@ from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.sources import text
-from claimscale.sources.dates import Expression, month_end, timestamp_of
+from claimscale.sources.columns import NO_TEXT, Expression, integer_of, number_of, text_of
+from claimscale.sources.dates import month_end, timestamp_of
 from claimscale.sources.raw import RawEvents, raw_events
 from claimscale.study import OmopSource
 
 MALE, FEMALE = 8507, 8532
-CLAIM = 32810
-"""Visit type: the visit comes from a claim."""
+FROM_RECORDS = (32817, 32818, 32827, 44818518)
+"""Types of what a health record tells: EHR, admission note, encounter record, and an older name of it. What
+is of another type, or of none, is taken for a claim: too late is safe, too early shows a model the future."""
 PRELIMINARY = 32899
 """Condition status: Preliminary diagnosis."""
 STAYS = (9201, 262, 8971, 8920, 32037)
@@ -39,7 +43,7 @@ SYSTEM_OF_VOCABULARY = {
     "ICD9CM": "ICD9CM",
     "ICD9Proc": "ICD9PROC",
 }
-NO_TEXT = ibis.null("string")
+STARTED = dt.datetime.now().isoformat()
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class Domain:
     stem: str
     date: str
     value: str | None = None
+
+    @property
+    def type(self) -> str:
+        """The column that says whether a row comes from a claim."""
+        return f"{self.stem}_type_concept_id"
 
 
 DOMAINS = (
@@ -90,6 +99,16 @@ def files_of(source: OmopSource) -> dict[str, list[Path]]:
     return found
 
 
+def depends_on(source: OmopSource) -> Any:
+    """Of a database in a file its size and age. Others are read again by every run: who knows their age?"""
+    if "://" not in source.path:
+        return None
+    file = Path(source.path.partition("://")[2])
+    if source.path.startswith("duckdb://") and file.is_file():
+        return [file.stat().st_size, file.stat().st_mtime_ns]
+    return STARTED
+
+
 class _Tables:
     """The tables of the source, column names in lower case."""
 
@@ -117,16 +136,12 @@ class _Tables:
         """A column of integers, whatever the file stores them as; null where it is empty or lacks it."""
         if optional and name not in self.tables[table].columns:
             return ibis.null("int64")
-        column = self.column(table, name)
-        if isinstance(column, ir.BooleanValue):
-            return ibis.null("int64")  # an empty column, of which a writer could not tell the type
-        return (column.strip() if isinstance(column, ir.StringValue) else column).try_cast("int64")
+        return integer_of(self.column(table, name))
 
     def text(self, table: str, name: str) -> Expression:
         if name not in self.tables[table].columns:
             return NO_TEXT
-        column: Expression = self.tables[table][name].cast("string").strip()
-        return column.nullif("")
+        return text_of(self.tables[table][name])
 
 
 def _opened(files: list[Path], engine: Engine, scratch: Path) -> ir.Table:
@@ -237,9 +252,10 @@ def _visits(tables: _Tables) -> ir.Table:
         ),
         site=tables.id(name, "care_site_id", optional=True),
         is_stay=tables.id(name, "visit_concept_id").isin(list(STAYS)).fill_null(False),
-        is_claim=tables.id(name, "visit_type_concept_id", optional=True).isin([CLAIM]).fill_null(False),
+        is_record=tables.id(name, "visit_type_concept_id", optional=True).isin(list(FROM_RECORDS)),
     )
-    visits = visits.mutate(known=ibis.ifelse(_.is_claim, month_end(visits.end), visits.end))
+    visits = visits.mutate(is_record=_.is_record.fill_null(False), over=ibis.coalesce(_.end, _.start))
+    visits = visits.mutate(known=ibis.ifelse(_.is_record, _.over, month_end(_.over)))
     if not tables.has("care_site"):
         return visits.mutate(hospital_id=_.site.cast("string"))
     sites = tables["care_site"].select(
@@ -282,6 +298,9 @@ def _events(tables: _Tables, domain: Domain, visits: ir.Table | None) -> ir.Tabl
     """One event per row of a clinical table."""
     name, stem = domain.table, domain.stem
     status = tables.id(name, "condition_status_concept_id", optional=True)
+    number, is_no_number = ibis.null("float32"), ibis.literal(False)
+    if domain.value:
+        number, is_no_number = number_of(tables.column(name, domain.value))
     rows = tables[name].select(
         patient=tables.id(name, "person_id"),
         time=timestamp_of(tables.column(name, domain.date)),
@@ -291,29 +310,34 @@ def _events(tables: _Tables, domain: Domain, visits: ir.Table | None) -> ir.Tabl
         source_value=tables.text(name, f"{stem}_source_value"),
         of_visit=tables.id(name, "visit_occurrence_id", optional=True),
         suspected=status.isin([PRELIMINARY]).fill_null(False),
-        numeric_value=_number(tables, name, domain.value),
+        numeric_value=number,
+        is_no_number=is_no_number,
+        is_record=tables.id(name, domain.type, optional=True).isin(list(FROM_RECORDS)).fill_null(False),
     )
     rows = _coded(tables, rows)
-    details: dict[str, Expression] = {"available_at": _.time, "visit_id": NO_TEXT, "hospital_id": NO_TEXT}
+    known = ibis.ifelse(_.is_record, _.time, month_end(_.time))
+    details: dict[str, Expression] = {"available_at": known, "visit_id": NO_TEXT, "hospital_id": NO_TEXT}
     if visits is not None:
         seen = visits.group_by("visit").aggregate(
-            known=_.known.max(), visit_id=_.visit_id.min(), hospital_id=_.hospital_id.min()
+            known=_.known.max(),
+            of_record=_.is_record.any(),
+            visit_id=_.visit_id.min(),
+            hospital_id=_.hospital_id.min(),
         )
         rows = rows.left_join(seen, [("of_visit", "visit")])
+        of_claim = ibis.greatest(ibis.coalesce(_.known, _.time), month_end(_.time))
         details = {
-            "available_at": ibis.coalesce(_.known, _.time),
+            "available_at": ibis.cases(
+                (_.of_record, ibis.coalesce(_.known, _.time)), (_.known.notnull(), of_claim), else_=known
+            ),
             "visit_id": _.visit_id,
             "hospital_id": _.hospital_id,
         }
-    fault = ibis.ifelse(_.is_told & _.time.isnull(), "unreadable date", NO_TEXT)
+    fault = ibis.cases(
+        (_.is_told & _.time.isnull(), "unreadable date"), (_.is_no_number, "unreadable value"), else_=NO_TEXT
+    )
     kept = {column: _[column] for column in ("time", "code", "suspected", "numeric_value")}
     return raw_events(rows, origin=name, fault=fault, **kept, **details)
-
-
-def _number(tables: _Tables, table: str, column: str | None) -> Expression:
-    if column is None or isinstance(tables.column(table, column), ir.BooleanValue):
-        return ibis.null("float32")
-    return tables.column(table, column).try_cast("float32")
 
 
 def _coded(tables: _Tables, rows: ir.Table) -> ir.Table:
@@ -328,14 +352,14 @@ def _coded(tables: _Tables, rows: ir.Table) -> ir.Table:
     if not tables.has("concept"):
         number = "CONCEPT//" + _.concept.cast("string")
         return rows.mutate(code=ibis.coalesce(number, value))
-    vocabulary = tables.text("concept", "vocabulary_id")
+    vocabulary = text_of(tables.column("concept", "vocabulary_id"))
     known: Expression = ibis.cases(
         *((vocabulary == name, system) for name, system in SYSTEM_OF_VOCABULARY.items()),
         else_=vocabulary.replace(" ", ""),
     )
     concepts = tables["concept"].select(
         concept_id=tables.id("concept", "concept_id"),
-        named=known.concat("//", tables.text("concept", "concept_code")),
+        named=known.concat("//", text_of(tables.column("concept", "concept_code"))),
     )
     # A concept listed twice must not double its events.
     concepts = concepts.group_by("concept_id").aggregate(named=_.named.min())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,14 @@ DETAILS = {name: kind for name, kind in EVENT_SCHEMA.items() if name != "subject
 
 
 @dataclass(frozen=True)
+class Crosswalk:
+    """Codes of system `of` become others: whole code to whole code, each in its one spelling."""
+
+    of: str
+    targets: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class RawEvents:
     """The events of a source, before the gate.
 
@@ -47,6 +56,7 @@ class RawEvents:
         observation: `patient`, `start`, `end` (timestamps, the last day included): when a patient could be
             seen, as the source says; several rows per patient are joined. None if the source does not say.
         warnings: what a user should know but what stops nothing: name to number of cases.
+        crosswalks: what the gate makes of codes, one after the other, once they are in their one spelling.
     """
 
     table: ir.Table
@@ -55,6 +65,7 @@ class RawEvents:
     events: int | None = None
     observation: ir.Table | None = None
     warnings: dict[str, int] = field(default_factory=dict)
+    crosswalks: tuple[Crosswalk, ...] = ()
 
 
 def raw_events(table: ir.Table, **columns: ir.Value | Deferred | str) -> ir.Table:

@@ -21,15 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import _
 
-from claimscale.codes import BIRTH
+from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder
 from claimscale.sources import masters as master_files, receipt_records
-from claimscale.sources.dates import Expression
+from claimscale.sources.columns import NO_TEXT, Expression
+from claimscale.sources.japanese_text import blocks_of
 from claimscale.sources.raw import RawEvents, raw_events
-from claimscale.sources.receipt_lines import blocks_of
-from claimscale.sources.receipt_records import ADMISSION, Reader, Told
+from claimscale.sources.receipt_records import ADMISSION, NOT_MEDICAL, Reader, Told
 from claimscale.study import ReceiptSource
 
 CHUNK_BYTES = 64 << 20
@@ -218,11 +218,30 @@ def _with_visits(parts: Path, engine: Engine) -> ir.Table:
     return engine.read_parquet(parts / "visits.parquet")
 
 
-def _people(receipts: ir.Table) -> ir.Table:
-    """Birth and sex of each patient once, and `receipt`, the first to tell them. Faults stay one by one."""
+@dataclass(frozen=True)
+class _People:
+    """Births and sexes that receipts tell, each once, with `receipt`, the first to tell it."""
+
+    births: ir.Table
+    sexes: ir.Table
+
+
+def _people(receipts: ir.Table) -> _People:
+    """What is wrong stays receipt by receipt. Of several sexes the one told by more receipts stands.
+
+    A known sex stands before an unknown one; in a draw all are handed on, and the gate decides for none.
+    """
     is_faulty = _.patient.isnull() | _.birth.isnull()
     told = receipts.mutate(single=is_faulty.ifelse(_.receipt, ibis.literal(0, "int64")))
-    return told.group_by("patient", "birth", "sex", "single").aggregate(receipt=_.receipt.min())
+    births = told.group_by("patient", "birth", "single").aggregate(receipt=_.receipt.min())
+    sexes = told.group_by("patient", "sex", "single").aggregate(
+        birth=_.birth.min(), receipt=_.receipt.min(), told=_.receipt.count()
+    )
+    is_known: Expression = sexes.sex != SEX_PREFIX + "U"
+    sexes = sexes.mutate(told=is_known.ifelse(sexes.told, ibis.literal(0, "int64")))
+    most = sexes.told.max().over(ibis.window(group_by=["patient", "single"]))
+    lost = ibis.ifelse(sexes.told < most, "contradicts another sex", NO_TEXT)
+    return _People(births, sexes.mutate(lost=lost))
 
 
 def _admissions(receipts: ir.Table) -> ir.Table:
@@ -234,9 +253,11 @@ def _admissions(receipts: ir.Table) -> ir.Table:
     )
 
 
-def _account_for_receipts(account: Account, people: ir.Table, admissions: ir.Table, engine: Engine) -> None:
-    told = ibis.union(people.select("receipt"), admissions.select("receipt")).distinct()
-    repeats = account.lines["RE"] - engine.count(told)
+def _account_for_receipts(account: Account, people: _People, admissions: ir.Table, engine: Engine) -> None:
+    tables = (people.births, people.sexes, admissions)
+    told = ibis.union(*(table.select("receipt") for table in tables)).distinct()
+    foreign = account.without_event["RE"][NOT_MEDICAL]
+    repeats = account.lines["RE"] - foreign - engine.count(told)
     if repeats:
         account.without_event["RE"]["birth, sex and admission told before"] += repeats
 
@@ -250,16 +271,22 @@ def _notes(events: ir.Table, engine: Engine) -> Counter[str]:
 
 def _no_patient(table: ir.Table) -> Expression:
     is_missing: Expression = table.patient.isnull()
-    return is_missing.ifelse("missing patient", ibis.null("string"))
+    return is_missing.ifelse("missing patient", NO_TEXT)
 
 
 def _no_date(day: Expression) -> Expression:
-    return day.isnull().ifelse("unreadable date", ibis.null("string"))
+    return day.isnull().ifelse("unreadable date", NO_TEXT)
 
 
 def _events(events: ir.Table, receipts: ir.Table) -> ir.Table:
     of = receipts.select("receipt", "patient", "hospital_id", "visit", "last_day")
     joined = events.inner_join(of, "receipt")
+    # A discharge tells the day of a death; what diseases tell of it, on any receipt, is its month.
+    discharged = joined.filter(_.origin == "BU", _.code == DEATH, _.day.notnull(), _.fault.isnull())
+    discharged = discharged.select(dead="patient").distinct()
+    joined = joined.left_join(discharged, [("patient", "dead")])
+    is_told = (joined.origin == "SY") & (joined.code == DEATH) & joined.dead.notnull()
+    told = ibis.ifelse(is_told, "contradicts another death date", NO_TEXT)
     return raw_events(
         joined,
         time=joined.day,
@@ -270,18 +297,17 @@ def _events(events: ir.Table, receipts: ir.Table) -> ir.Table:
         available_at=joined.last_day,
         suspected=joined.suspected,
         origin=joined.origin,
-        fault=ibis.coalesce(joined.fault, _no_patient(joined), _no_date(joined.last_day)),
+        fault=ibis.coalesce(joined.fault, _no_patient(joined), _no_date(joined.last_day), told),
     )
 
 
-def _births(people: ir.Table) -> ir.Table:
-    fault = ibis.coalesce(_no_patient(people), _no_date(people.birth))
-    return ibis.union(
-        *(
-            raw_events(people, time=people.birth, code=code, origin=ibis.literal("RE"), fault=fault)
-            for code in (ibis.literal(BIRTH), people.sex)
-        )
-    )
+def _births(people: _People) -> ir.Table:
+    def told(table: ir.Table, code: Expression, lost: Expression) -> ir.Table:
+        fault = ibis.coalesce(_no_patient(table), _no_date(table.birth), lost)
+        return raw_events(table, time=table.birth, code=code, origin=ibis.literal("RE"), fault=fault)
+
+    births, sexes = people.births, people.sexes
+    return ibis.union(told(births, ibis.literal(BIRTH), NO_TEXT), told(sexes, sexes.sex, sexes.lost))
 
 
 def _admitted(admissions: ir.Table) -> ir.Table:

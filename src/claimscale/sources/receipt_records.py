@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from claimscale.codes import DEATH, SEPARATOR, SEX_PREFIX
 from claimscale.errors import BadInput
 from claimscale.sources.japanese_dates import NO_DATE
+from claimscale.sources.japanese_text import lines_of
 from claimscale.sources.masters import DISEASE, is_suspected
 from claimscale.sources.receipt_fields import code_of, days_until, ends_of_month, half_width, quantity_of
-from claimscale.sources.receipt_lines import lines_of
 
 ADMISSION, DISCHARGE = "VISIT//ADMISSION", "VISIT//DISCHARGE"
 FREE_TEXT_DISEASE = "0000999"
@@ -31,6 +31,7 @@ FIRST_DAY = {"SI": 13, "IY": 13, "TO": 17}
 """Where the 31 columns of days begin, from 0."""
 DAYS = 31
 OTHER = "other"
+NOT_MEDICAL, UNKNOWN_RECORD = "not a medical receipt", "unknown record"
 """The origin of records that are not known: their names may be anything."""
 UNREADABLE_DATE, UNREADABLE_VALUE = "unreadable date", "unreadable value"
 
@@ -137,14 +138,17 @@ class Reader:
         self._without(fields[0], SILENT.get(fields[0], "administration"))
 
     def _of_other_fee_table(self, fields: list[str]) -> None:
-        self._without(fields[0], "not a medical receipt")
+        self._without(fields[0], NOT_MEDICAL)
 
     def _unknown(self, line: str) -> None:
         self.told.lines[OTHER] += 1
-        reason = "unknown record" if line.strip() else "blank line"
-        self._without(OTHER, reason)
-        if line.strip():
-            self.told.warnings[reason] += 1
+        if not line.strip():
+            self._without(OTHER, "blank line")
+        elif self.handlers is self._foreign:  # records of other fee tables, which medical claims do not have
+            self._without(OTHER, NOT_MEDICAL)
+        else:
+            self._without(OTHER, UNKNOWN_RECORD)
+            self.told.warnings[UNKNOWN_RECORD] += 1
 
     def _misplaced(self, fields: list[str]) -> None:
         needed = "facility (IR)" if self.handlers is self._before else "receipt (RE)"
@@ -328,13 +332,12 @@ class Reader:
         if fields[1] and self.unit:  # a new block; an empty 診療識別 is carried forward
             self._close_unit([])
         code, reason = code_of(fields[3])
+        cells = [(day, value) for day, value in enumerate(fields[first : first + DAYS], 1) if value]
+        if (cells or fields[5]) and self.unit:
+            self._close_unit(cells)
         if reason:
             self._without(record, reason)
-            return
-        cells = [(day, value) for day, value in enumerate(fields[first : first + DAYS], 1) if value]
-        if cells or fields[5]:
-            if self.unit:
-                self._close_unit(cells)
+        elif cells or fields[5]:
             self._on_days(record, code, fields[4], cells)
         else:
             self.unit.append((record, code, fields[4]))

@@ -20,7 +20,7 @@ from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder
 from claimscale.sources import text
-from claimscale.sources.dates import Expression
+from claimscale.sources.columns import NO_TEXT, Expression
 from claimscale.sources.raw import RawEvents, raw_events
 from claimscale.study import SynpufSource
 
@@ -40,7 +40,6 @@ SYSTEM_OF_COLUMN = {
 }
 
 COVERAGE = ("BENE_HI_CVRAGE_TOT_MONS", "BENE_SMI_CVRAGE_TOT_MONS")
-NO_TEXT = ibis.null("string")
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class ClaimColumns:
 
 
 CLAIMS = {
+    # Where the discharge is empty, the claim's last day stands for it.
     "inpatient": ClaimColumns("CLM_ID", "CLM_FROM_DT", "NCH_BENE_DSCHRG_DT", "PRVDR_NUM", is_visit=True),
     "outpatient": ClaimColumns("CLM_ID", "CLM_FROM_DT", "CLM_THRU_DT", "PRVDR_NUM", is_visit=True),
     "carrier": ClaimColumns("CLM_ID", "CLM_FROM_DT", "CLM_THRU_DT", None, is_visit=True),
@@ -105,7 +105,7 @@ def _coverage(files: list[Path], engine: Engine) -> ir.Table | None:
     for file in files:
         table: Expression = engine.read_csv([file])
         year = re.search(r"_(20\d\d)_", file.name)
-        if year is None or not set(COVERAGE) <= set(table.columns):
+        if year is None or not {*COVERAGE, "BENE_DEATH_DT"} <= set(table.columns):
             continue
         insured = table.filter(*(table[column].try_cast("int64") > 0 for column in COVERAGE))
         first, last = (_timestamp(ibis.literal(year[1] + day)) for day in ("0101", "1231"))
@@ -161,11 +161,14 @@ def _claim_events(table: ir.Table, kind: str) -> ir.Table:
         for pattern, system in SYSTEM_OF_COLUMN.items()
         if re.fullmatch(pattern, column)
     }
+    if not systems:
+        raise BadInput(f"source.path: the {kind} files have no column of codes")
+    ends = [name for name in (columns.end, "CLM_THRU_DT", columns.start) if name in table.columns]
     claims = table.select(
         *systems,
         patient=_.DESYNPUF_ID.strip().nullif(""),
         time=_timestamp(_[columns.start]),
-        available_at=_timestamp(_[columns.end]).fill_null(_timestamp(_[columns.start])),
+        available_at=ibis.coalesce(*(_timestamp(_[column]) for column in ends)),
         visit_id=_[columns.claim].strip(),
         hospital_id=_[columns.provider].strip().nullif("") if columns.provider else NO_TEXT,
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import operator
 from pathlib import Path
+from typing import Any
 
 import ibis
+from ibis import _
 
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -30,6 +32,11 @@ def files_of(source: TablesSource) -> dict[str, list[Path]]:
     return {
         table: _files_of_table(folder, table) for table in columns_used(tables_mapping.load(source.mapping))
     }
+
+
+def depends_on(source: TablesSource) -> dict[str, Any]:
+    """The mapping: a file of the user's may say something else tomorrow."""
+    return tables_mapping.load(source.mapping).model_dump(mode="json")
 
 
 def _files_of_table(folder: Path, table: str) -> list[Path]:
@@ -101,8 +108,12 @@ def read(source: TablesSource, engine: Engine, scratch: Path) -> RawEvents:
         engine.write_parquet(visits, scratch / "visits.parquet")
         opened = tables_events.Tables(mapping, tables, engine.read_parquet(scratch / "visits.parquet"))
     parts = [tables_events.people(opened), *(tables_events.coded(opened, each) for each in mapping.codes)]
-    parts += [tables_events.stays(opened)] if mapping.visits else []
     rows = _account(opened, engine)
+    if mapping.visits:
+        stays = tables_events.stays(opened)
+        parts.append(tables_events.ends_of_stays(opened, stays))
+        without = rows[mapping.visits.table].setdefault("without_event", {})
+        without["stay told before"] = engine.count(stays.filter(~(_.admits | _.discharges)))
     return RawEvents(
         ibis.union(*parts),
         rows,

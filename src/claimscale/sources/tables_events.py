@@ -10,7 +10,8 @@ from ibis import _
 
 from claimscale.codes import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
 from claimscale.errors import BadInput
-from claimscale.sources.dates import Expression, last_day_of, month_end, timestamp_of
+from claimscale.sources.columns import NO_TEXT, Expression, number_of, text_of
+from claimscale.sources.dates import last_day_of, month_end, timestamp_of
 from claimscale.sources.raw import raw_events
 from claimscale.sources.tables_mapping import Codes, Flag, Mapping
 
@@ -32,7 +33,7 @@ class Tables:
         """Who each row of the table of patients is about."""
         people = self.mapping.patients
         table = self.tables[people.table]
-        return self.patient(_text(table[people.patient]), _optional(table, people.hospital))
+        return self.patient(text_of(table[people.patient]), _optional(table, people.hospital))
 
     def patients(self) -> ir.Table:
         """`patient` of everybody in the table of patients."""
@@ -54,13 +55,13 @@ class Tables:
 def people(opened: Tables) -> ir.Table:
     people = opened.mapping.patients
     table = opened.tables[people.table]
-    sex = _text(table[people.sex.column]).upper()
+    sex = text_of(table[people.sex.column]).upper()
     male, female = (
         sex.isin([value.upper() for value in values]) for values in (people.sex.male, people.sex.female)
     )
     death = people.death
     died = opened.until(table, death.column if death else None)
-    told: Expression = _text(table[death.column]).notnull() if death else ibis.literal(False)
+    told: Expression = text_of(table[death.column]).notnull() if death else ibis.literal(False)
     if death and death.only:
         told = told & is_flagged(table, death.only)
     known = table.select(
@@ -71,7 +72,7 @@ def people(opened: Tables) -> ir.Table:
         told=told.fill_null(False),
     )
     origin = people.table
-    unreadable = _.birth.isnull().ifelse("unreadable date", ibis.null("string"))
+    unreadable = _.birth.isnull().ifelse("unreadable date", NO_TEXT)
     born = [
         raw_events(known, code=code, time=_.birth, origin=origin, fault=unreadable) for code in (BIRTH, _.sex)
     ]
@@ -80,50 +81,54 @@ def people(opened: Tables) -> ir.Table:
         code=DEATH,
         time=_.death,
         origin=origin,
-        fault=_.death.isnull().ifelse("unreadable date", ibis.null("string")),
+        fault=_.death.isnull().ifelse("unreadable date", NO_TEXT),
     )
     return ibis.union(*born, dead)
 
 
 def stays(opened: Tables) -> ir.Table:
-    """Admission and discharge of stays; other visits have no event of their own."""
+    """Each row of a stay, with whether it is the first to tell the admission, and the discharge.
+
+    Monthly claims of a long stay tell both again. Rows with a fault stand for themselves.
+    """
     visits = opened.mapping.visits
     assert visits is not None
     table = opened.tables[visits.table]
     start, end = opened.when(table, visits.start), opened.when(table, visits.end)
-    known = ibis.coalesce(month_end(opened.when(table, visits.month)), month_end(end))
     hospital = _optional(table, visits.hospital)
-    stays = table.filter(is_flagged(table, visits.stay)).select(
-        patient=opened.patient(_text(table[visits.patient]), hospital),
+    rows = table.filter(is_flagged(table, visits.stay)).select(
+        patient=opened.patient(text_of(table[visits.patient]), hospital),
         start=start,
         end=end,
-        told_start=_text(table[visits.start]).notnull(),
-        told_end=_text(table[visits.end]).notnull(),
-        visit_id=_text(table[visits.visit]),
+        told_start=text_of(table[visits.start]).notnull(),
+        told_end=text_of(table[visits.end]).notnull(),
+        visit_id=text_of(table[visits.visit]),
         hospital_id=hospital,
-        available_at=known,
+        known=ibis.coalesce(month_end(opened.when(table, visits.month)), month_end(end)),
     )
     fault = ibis.cases(
         ((_.told_start & _.start.isnull()) | (_.told_end & _.end.isnull()), "unreadable date"),
         (_.end < _.start, "end before start"),
-        else_=ibis.null("string"),
+        else_=NO_TEXT,
     )
-    shared = {name: _[name] for name in ("visit_id", "hospital_id")}
-    shared |= {"origin": visits.table, "fault": fault}
-    admitted = raw_events(
-        stays,
-        code="VISIT//ADMISSION",
-        time=_.start,
-        available_at=ibis.coalesce(_.available_at, month_end(_.start)),
-        **shared,
-    )
-    discharged = raw_events(
-        stays.filter(_.told_end),
-        code="VISIT//DISCHARGE",
-        time=_.end,
-        available_at=_.available_at,
-        **shared,
-    )
+    rows = rows.mutate(fault=fault, known=ibis.coalesce(_.known, month_end(_.start)))
+    is_faulty = rows.fault.notnull() | rows.patient.isnull()
+
+    def is_first(day: str) -> Expression:
+        told_by = ibis.window(group_by=["patient", "hospital_id", day], order_by=["known", "visit_id"])
+        # Rows that are equal in all are both the first: the gate drops one and counts it.
+        return (ibis.rank().over(told_by) == 0) | is_faulty | rows[day].isnull()
+
+    return rows.mutate(admits=is_first("start"), discharges=is_first("end") & _.told_end)
+
+
+def ends_of_stays(opened: Tables, rows: ir.Table) -> ir.Table:
+    """Admission and discharge of each of the `stays`; other visits have no event of their own."""
+    assert opened.mapping.visits is not None
+    shared = {name: _[name] for name in ("visit_id", "hospital_id", "fault")}
+    shared |= {"origin": ibis.literal(opened.mapping.visits.table), "available_at": _.known}
+    admitted = raw_events(rows.filter(_.admits), code="VISIT//ADMISSION", time=_.start, **shared)
+    discharged = raw_events(rows.filter(_.discharges), code="VISIT//DISCHARGE", time=_.end, **shared)
     return ibis.union(admitted, discharged)
 
 
@@ -133,9 +138,12 @@ def coded(opened: Tables, codes: Codes) -> ir.Table:
     if codes.only is not None:
         table = table.filter(is_flagged(table, codes.only))
     date = opened.when(table, codes.date)
-    told: Expression = _text(table[codes.date]).notnull() if codes.date else ibis.literal(False)
+    told: Expression = text_of(table[codes.date]).notnull() if codes.date else ibis.literal(False)
+    number, is_no_number = ibis.null("float32"), ibis.literal(False)
+    if codes.value:
+        number, is_no_number = number_of(table[codes.value])
     rows = table.select(
-        patient=_text(table[codes.patient]),
+        patient=text_of(table[codes.patient]),
         code=_code(table, codes),
         date=date,
         is_unreadable=told & date.isnull(),
@@ -143,7 +151,8 @@ def coded(opened: Tables, codes: Codes) -> ir.Table:
         hospital_id=_optional(table, codes.hospital),
         visit_id=_optional(table, codes.visit),
         suspected=is_flagged(table, codes.suspected) if codes.suspected else ibis.literal(False),
-        numeric_value=table[codes.value].try_cast("float32") if codes.value else ibis.null("float32"),
+        numeric_value=number,
+        is_no_number=is_no_number,
     )
     if codes.lookup:
         rows = _looked_up(rows, opened, codes)
@@ -157,23 +166,29 @@ def coded(opened: Tables, codes: Codes) -> ir.Table:
         # A claim is known when its month has ended; where no month is told, that of the event.
         available_at=month_end(ibis.coalesce(_.month, _.date)),
         origin=codes.table,
-        fault=_.is_unreadable.ifelse("unreadable date", ibis.null("string")),
+        fault=ibis.cases(
+            (_.is_unreadable, "unreadable date"), (_.is_no_number, "unreadable value"), else_=NO_TEXT
+        ),
         **{name: _[name] for name in ("hospital_id", "visit_id", "suspected", "numeric_value")},
     )
 
 
 def _code(table: ir.Table, codes: Codes) -> Expression:
-    """The code in its system's spelling, null if empty. Raises BadInput for a column of numbers."""
-    column = table[codes.code]
-    if not isinstance(column, ir.StringValue) and codes.width is None:
-        raise BadInput(
-            f"{codes.table}.{codes.code}: holds numbers, so leading zeros are lost "
-            f"(say `width` in source.mapping if all its codes have one)"
-        )
-    spelt = _text(column)
+    """The code as it is written, null if empty. Raises BadInput for a column of numbers."""
+    if codes.width is None:
+        _refuse_numbers(table, codes.table, codes.code)
+    spelt = text_of(table[codes.code])
     if codes.width is not None:
         spelt = spelt.lpad(codes.width, "0")
     return spelt
+
+
+def _refuse_numbers(table: ir.Table, name: str, column: str) -> None:
+    if not isinstance(table[column], ir.StringValue | ir.NullValue):
+        raise BadInput(
+            f"{name}.{column}: holds numbers, so leading zeros are lost "
+            f"(say `width` in source.mapping if all its codes have one)"
+        )
 
 
 def _looked_up(rows: ir.Table, opened: Tables, codes: Codes) -> ir.Table:
@@ -181,7 +196,10 @@ def _looked_up(rows: ir.Table, opened: Tables, codes: Codes) -> ir.Table:
     lookup = codes.lookup
     assert lookup is not None
     table = opened.tables[lookup.table]
-    pairs = table.select(by=_text(table[lookup.by]), taken=_text(table[lookup.take]))
+    _refuse_numbers(table, lookup.table, lookup.take)
+    if codes.width is None:
+        _refuse_numbers(table, lookup.table, lookup.by)
+    pairs = table.select(by=text_of(table[lookup.by]), taken=text_of(table[lookup.take]))
     # One target per code, the same on every engine, so that no event is doubled.
     pairs = pairs.filter(_.by.notnull(), _.taken.notnull()).group_by("by").aggregate(taken=_.taken.min())
     joined = rows.left_join(pairs, [("code", "by")])
@@ -195,13 +213,18 @@ def told_by_visits(opened: Tables) -> ir.Table | None:
         return None
     table = opened.tables[visits.table]
     told = table.select(
-        of_visit=_text(table[visits.visit]),
+        of_visit=text_of(table[visits.visit]),
+        of_id=text_of(table[visits.patient]),
         visit_month=opened.when(table, visits.month),
         visit_hospital=_optional(table, visits.hospital),
     )
     # A visit told twice must not double its rows.
-    return told.group_by("of_visit").aggregate(
-        visit_month=_.visit_month.max(), visit_hospital=_.visit_hospital.min()
+    hospital: Expression = _.visit_hospital.min()
+    if opened.mapping.patients.hospital is not None:
+        # Two hospitals may give the same ids: whose visit it was, nobody can tell.
+        hospital = (hospital == _.visit_hospital.max()).ifelse(hospital, NO_TEXT)
+    return told.group_by("of_visit", "of_id").aggregate(
+        visit_month=_.visit_month.max(), visit_hospital=hospital
     )
 
 
@@ -209,24 +232,19 @@ def _with_visits(rows: ir.Table, opened: Tables, codes: Codes) -> ir.Table:
     """The hospital and month of a row's visit, where the row does not tell."""
     if opened.visits is None or codes.visit is None or (codes.hospital and codes.month):
         return rows
-    joined = rows.left_join(opened.visits, [("visit_id", "of_visit")])
+    joined = rows.left_join(opened.visits, [("visit_id", "of_visit"), ("patient", "of_id")])
     return joined.mutate(
         month=ibis.coalesce(_.month, _.visit_month),
         hospital_id=ibis.coalesce(_.hospital_id, _.visit_hospital),
-    ).drop("of_visit", "visit_month", "visit_hospital")
-
-
-def _text(column: Expression) -> Expression:
-    """A column as text without blanks around it; empty is null."""
-    return column.cast("string").strip().nullif("")
+    ).drop("of_visit", "of_id", "visit_month", "visit_hospital")
 
 
 def _optional(table: ir.Table, column: str | None) -> Expression:
-    return ibis.null("string") if column is None else _text(table[column])
+    return NO_TEXT if column is None else text_of(table[column])
 
 
 def is_flagged(table: ir.Table, flag: Flag) -> Expression:
-    told = _text(table[flag.column]).lower().isin([value.lower() for value in flag.values])
+    told = text_of(table[flag.column]).lower().isin([value.lower() for value in flag.values])
     return ibis.coalesce(told, False)
 
 

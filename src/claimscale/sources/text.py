@@ -72,24 +72,3 @@ def _check_header(file: Path, named: Path) -> None:
         if name.lower() in seen:
             raise BadInput(f"{named}, line 1: column {name!r} stands twice")
         seen.add(name.lower())
-
-
-def lines_of(file: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a file in CP932, empty ones left out. Raises BadInput for what is no such text."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{file}: cannot be read ({error.strerror})") from None
-    if content.startswith(b"\xef\xbb\xbf"):
-        raise BadInput(f"{file}, line 1: begins with a UTF-8 mark; Japanese claim files are CP932")
-    if b"\0" in content:
-        line = content[: content.index(b"\0")].count(b"\n") + 1
-        raise BadInput(f"{file}, line {line}: holds a NUL byte")
-    try:
-        text = content.decode("cp932")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise BadInput(f"{file}, line {line}: is not text in CP932") from None
-    for number, line in enumerate(text.split("\n"), 1):
-        if stripped := line.rstrip("\r\x1a"):
-            yield number, stripped

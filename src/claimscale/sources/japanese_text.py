@@ -1,4 +1,4 @@
-"""UKE files as lines of text: CP932, ended by CRLF or LF, checked block by block."""
+"""Japanese claim files as lines of text: CP932, ended by CRLF or LF, checked block by block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from claimscale.sources.masters import ENCODING
 
 BLOCK = 1 << 20
 LONGEST_LINE = 1 << 20
-"""Bytes: a record of a receipt has some hundreds. A longer one would be held in memory for nothing."""
+"""Bytes: a record has some hundreds. A longer one would be held in memory for nothing."""
 UTF8_MARK = b"\xef\xbb\xbf"
 END_OF_FILE = b"\x1a"
 """What DOS programs put after the last line."""
@@ -36,7 +36,7 @@ def lines_of(place: str, blocks: Iterable[bytes]) -> Iterator[tuple[int, list[st
     for block in blocks:
         rest += block
         if number == 1 and rest.startswith(UTF8_MARK):
-            raise BadInput(f"{place}, line 1: begins with a UTF-8 mark; receipts are CP932")
+            raise BadInput(f"{place}, line 1: begins with a UTF-8 mark; Japanese claim files are CP932")
         end = rest.rfind(b"\n") + 1
         # Neither byte of a CP932 character can be a line feed, so lines may be cut before decoding.
         whole, rest = rest[:end], rest[end:]
