@@ -121,7 +121,8 @@ def carry_out_cells(study: Study, wanted: str, display: Display) -> tuple[int, i
         everything = {cell.id: cell for cell in cells_of(study, workspace.corpus.labelled)}
         chosen = {cell.id for cell in everything.values() if wanted in (cell.kind, cell.id)}
         if not chosen:
-            raise BadInput(f"{wanted}: {study.name} has no such cell (one is {next(iter(everything))})")
+            known = f"one is {next(iter(everything))}" if everything else "its tasks have too few positives"
+            raise BadInput(f"{wanted}: {study.name} has no such cell ({known})")
         chosen |= {need for cell_id in chosen if (need := everything[cell_id].needs) is not None}
         cells = [cell for cell in everything.values() if cell.id in chosen]
         return run(workspace, cells, display), len(cells)
@@ -173,12 +174,17 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
         dataset=_dataset(workspace),
         label_counts={
             name: {
-                split: {"patients": counts["n"], "positives": counts["positives"]}
+                split: {
+                    "patients": counts["patients"],
+                    "dates": counts["n"],
+                    "positives": counts["positives"],
+                }
                 for split, counts in task["splits"].items()
             }
             for name, task in labels.items()
         },
         oracle={task: file for task, file in oracle_files.items() if file.exists()},
+        shortages={name: task["shortage"] for name, task in labels.items() if task["shortage"]},
     )
     display.update(0.99, CONCLUSION_SECONDS / 3, "writing the report")
     page.render(summary, study_file.dump(study), run_directory / REPORT)
