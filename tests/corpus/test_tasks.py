@@ -345,9 +345,9 @@ def test_labels_and_their_account(claims, build, study: Study) -> None:
 
 def test_a_task_without_cases_is_a_shortage_and_the_others_go_on(claims, build, study: Study) -> None:
     none = made_task(name="none", outcome={"ICD10": ["Z999"]}, history_days=100)
-    common = made_task(name="common", outcome={"ICD10": ["A01"]}, history_days=100, washout_days=90)
+    common = made_task(name="common", outcome={"ICD10": ["A018"]}, history_days=100, washout_days=90)
     impossible = made_task(name="impossible", history_days=9000)
-    folder = build(claims.random(200, seed=3), study.model_copy(update={"tasks": [none, common, impossible]}))
+    folder = build(claims.random(500, seed=3), study.model_copy(update={"tasks": [none, common, impossible]}))
     account = read_json(folder / "labels.json")
     assert account["none"]["shortage"] == {
         "label": "positive",

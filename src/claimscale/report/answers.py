@@ -127,9 +127,10 @@ def _what_was_lacking(task: Mapping[str, Any]) -> str:
     if not task["n_train"] or not task["n_test"]:
         found = "nobody can be asked this question"
     else:
+        counts = ((splits[split], use) for split, use in (("train", "training"), ("held_out", "testing")))
         having = " and ".join(
-            f"{splits[split]['positives']:,} of {splits[split].get('dates', splits[split]['patients']):,} {use}"
-            for split, use in (("train", "in training"), ("held_out", "in testing"))
+            f"{found['positives']:,} of {found.get('dates', found['patients']):,} in {use}"
+            for found, use in counts
         )
         found = f"too few to learn from and to test on, as the outcome came to {having}"
     return (
