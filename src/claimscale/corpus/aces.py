@@ -3,8 +3,8 @@
 ACES reads MEDS data, finds trigger events and counts predicates in windows around them; a window whose counts
 are not allowed drops its trigger. Two of our rules need a second file, because a label there is the count of
 one predicate in one window: that a first code inside the gap makes a negative, and that a code needs a
-second one. `<task>.yaml` finds who is asked, with the label before those rules; `<task>.positives.yaml` finds,
-by the full rule, who is positive. Both files say in comments what they cannot express.
+second one. `<task>.yaml` finds who is asked, with the label before those rules; `<task>.positives.yaml`
+finds, by the full rule, who is positive. Both files say in comments what they cannot express.
 """
 
 from __future__ import annotations
