@@ -56,12 +56,13 @@ def random_cohorts(task: Task, seed: int) -> pa.Table:
     """Events of COHORTS small cohorts as different from each other as possible, under disjoint subject ids.
 
     Cohorts differ in size, in how many events a patient has, in how common the outcome is and in how many
-    codes are mere suspicions. Codes lie inside the prefixes, and just outside.
+    codes are mere suspicions. Codes lie inside the prefixes and just outside, days at the edges of windows.
     """
     random = np.random.default_rng([seed, *task.name.encode()])
     prefixes = [system + "//" + prefix for system, listed in task.outcome.items() for prefix in listed]
     beside = ["ICD10//A00", "ATC//C10AA05", "ICD10//F001", "ICD10//G309", "ICD10//N17", "ICD9CM//5851"]
     first, last = event_table.day_number(BEGIN), event_table.day_number(END)
+    edges = edges_of(task)
     rows: list[tuple[int, int, str, bool]] = []
     for cohort in range(COHORTS):
         share, events, doubt = random.random() ** 2, int(random.integers(2, 40)), random.random() * 0.4
@@ -69,7 +70,13 @@ def random_cohorts(task: Task, seed: int) -> pa.Table:
             subject = 1 + cohort * PATIENTS_AT_MOST + patient
             rows.append((subject, first - 15_000, "MEDS_BIRTH", False))
             rows.append((subject, first - 15_000, "SEX//F", False))
-            for day in random.integers(first, last, events).tolist():
+            days = random.integers(first, last, events)
+            # Half of the events lie a rule's number of days after another one, or a day beside that.
+            moved = (
+                random.choice(days, events) + random.choice(edges, events) + random.integers(-1, 2, events)
+            )
+            days = np.where(random.random(events) < 0.5, days, moved.clip(first, last - 1))
+            for day in days.tolist():
                 code = random.choice(prefixes) + random.choice(["", "1", "9"])
                 if random.random() > share:
                     code = random.choice(beside)
@@ -78,6 +85,15 @@ def random_cohorts(task: Task, seed: int) -> pa.Table:
                 rows.append((subject, int(random.integers(first, last)), "MEDS_DEATH", False))
     columns = [np.array(column) for column in zip(*sorted(set(rows)), strict=True)]
     return events_table(*columns)
+
+
+def edges_of(task: Task) -> list[int]:
+    """The numbers of days that the task's windows begin and end with."""
+    days = {task.gap_days, task.gap_days + task.horizon_days, task.history_days}
+    days |= {task.washout_days or 0, task.confirm_days or 0}
+    for rule in task.exclude:
+        days |= {rule.look_back_days or 0, -rule.until_days}
+    return sorted(days)
 
 
 def events_table(subject: np.ndarray, day: np.ndarray, code: np.ndarray, suspected: np.ndarray) -> pa.Table:
