@@ -52,48 +52,76 @@ TASKS = {
 }
 
 
+Rows = list[tuple[int, int, str, bool]]
+
+
 def random_cohorts(task: Task, seed: int) -> pa.Table:
     """Events of COHORTS small cohorts as different from each other as possible, under disjoint subject ids.
 
-    Cohorts differ in size, in how many events a patient has, in how common the outcome is and in how many
-    codes are mere suspicions. Codes lie inside the prefixes and just outside, days at the edges of windows.
+    Cohorts differ in size, in how many events a patient has, in how common the outcome is, in how many codes
+    are mere suspicions, and in how many patients live at the edges of the task's windows.
     """
     random = np.random.default_rng([seed, *task.name.encode()])
-    prefixes = [system + "//" + prefix for system, listed in task.outcome.items() for prefix in listed]
-    beside = ["ICD10//A00", "ATC//C10AA05", "ICD10//F001", "ICD10//G309", "ICD10//N17", "ICD9CM//5851"]
     first, last = event_table.day_number(BEGIN), event_table.day_number(END)
-    edges = edges_of(task)
-    rows: list[tuple[int, int, str, bool]] = []
+    rows: Rows = []
     for cohort in range(COHORTS):
         share, events, doubt = random.random() ** 2, int(random.integers(2, 40)), random.random() * 0.4
+        at_edges = random.random()
         for patient in range(int(random.integers(1, PATIENTS_AT_MOST + 1))):
             subject = 1 + cohort * PATIENTS_AT_MOST + patient
             rows.append((subject, first - 15_000, "MEDS_BIRTH", False))
             rows.append((subject, first - 15_000, "SEX//F", False))
-            days = random.integers(first, last, events)
-            # Half of the events lie a rule's number of days after another one, or a day beside that.
-            moved = (
-                random.choice(days, events) + random.choice(edges, events) + random.integers(-1, 2, events)
-            )
-            days = np.where(random.random(events) < 0.5, days, moved.clip(first, last - 1))
-            for day in days.tolist():
-                code = random.choice(prefixes) + random.choice(["", "1", "9"])
-                if random.random() > share:
-                    code = random.choice(beside)
-                rows.append((subject, day, str(code), bool(random.random() < doubt)))
+            if random.random() < at_edges:
+                rows += at_the_edges(task, subject, random)
+            else:
+                rows += anywhere(task, subject, share, events, doubt, random)
             if random.random() < 0.1:
                 rows.append((subject, int(random.integers(first, last)), "MEDS_DEATH", False))
     columns = [np.array(column) for column in zip(*sorted(set(rows)), strict=True)]
     return events_table(*columns)
 
 
-def edges_of(task: Task) -> list[int]:
-    """The numbers of days that the task's windows begin and end with."""
-    days = {task.gap_days, task.gap_days + task.horizon_days, task.history_days}
-    days |= {task.washout_days or 0, task.confirm_days or 0}
+def outcome_code(task: Task, random: np.random.Generator) -> str:
+    prefixes = [system + "//" + prefix for system, listed in task.outcome.items() for prefix in listed]
+    return str(random.choice(prefixes) + random.choice(["", "1", "9"]))
+
+
+def anywhere(
+    task: Task, subject: int, share: float, events: int, doubt: float, random: np.random.Generator
+) -> Rows:
+    """Events on any days, with codes inside the prefixes and just outside."""
+    beside = ["ICD10//A00", "ATC//C10AA05", "ICD10//F001", "ICD10//G309", "ICD10//N17", "ICD9CM//5851"]
+    rows: Rows = []
+    for day in random.integers(event_table.day_number(BEGIN), event_table.day_number(END), events).tolist():
+        is_outcome = random.random() < share
+        code = outcome_code(task, random) if is_outcome else str(random.choice(beside))
+        rows.append((subject, day, code, bool(random.random() < doubt)))
+    return rows
+
+
+def at_the_edges(task: Task, subject: int, random: np.random.Generator) -> Rows:
+    """A patient of few events, each where a window of one index date begins or ends, or a day beside that."""
+    month = np.datetime64("2011-02") + random.integers(0, 15)
+    index = int(month.astype("datetime64[D]").astype(int) + random.integers(0, 3))
+
+    def about(day: int) -> int:
+        return day + int(random.integers(-1, 2))
+
+    rows = [(subject, index, "ICD10//A00", False)]
+    rows.append((subject, about(index - task.history_days), "ICD10//A00", False))
+    if task.washout_days and random.random() < 0.5:
+        rows.append((subject, about(index - task.washout_days), outcome_code(task, random), False))
     for rule in task.exclude:
-        days |= {rule.look_back_days or 0, -rule.until_days}
-    return sorted(days)
+        code = next(f"{system}//{prefixes[0]}" for system, prefixes in rule.codes.items())
+        edge = index + rule.until_days if rule.look_back_days is None else index - rule.look_back_days
+        if random.random() < 0.5:
+            edge = index + rule.until_days
+        if random.random() < 0.5:
+            rows.append((subject, about(edge), code, False))
+    onset = about(index + task.gap_days + int(random.choice([0, task.horizon_days])))
+    rows.append((subject, onset, outcome_code(task, random), bool(random.random() < 0.1)))
+    rows.append((subject, about(onset + (task.confirm_days or 1)), outcome_code(task, random), False))
+    return rows
 
 
 def events_table(subject: np.ndarray, day: np.ndarray, code: np.ndarray, suspected: np.ndarray) -> pa.Table:
