@@ -95,6 +95,8 @@ def _on_gpu(study: Study) -> bool:
 
 def run(workspace: Workspace, cells: list[Cell], display: Display) -> int:
     """Run cells, with what they need, as far as they are not done; returns how many were run."""
+    for size in workspace.study.sizes:
+        workspace.shape(size)  # an impossible size is refused also where nothing can be trained
     workers, threads = workers_and_threads(workspace.study)
     time_left = TimeLeft.of(workspace.study, workspace.corpus, cells, threads)
     return run_cells(workspace, cells, time_left, workers, threads, display)
