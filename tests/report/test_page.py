@@ -134,7 +134,7 @@ def test_a_task_of_which_nothing_was_trained_says_what_it_lacks(
     assert ckd["saturation"]["more_needed"] == {"train": 8, "held_out": 28}
     assert pregabalin["results"] == alone["tasks"][1]["results"], "the other task is as it would be"
     words = (
-        "Undecided, nothing was trained: too few to learn from and to test on, as the outcome came to "
+        "Undecided, nothing was trained: too few to learn from or to test on, as the outcome came to "
         "2 of 900 in training and 2 of 900 in testing; "
         "at least 36 more positives needed (8 to train, 28 to test)."
     )

@@ -132,7 +132,7 @@ def _what_was_lacking(task: Mapping[str, Any]) -> str:
             f"{found['positives']:,} of {found.get('dates', found['patients']):,} in {use}"
             for found, use in counts
         )
-        found = f"too few to learn from and to test on, as the outcome came to {having}"
+        found = f"too few to learn from or to test on, as the outcome came to {having}"
     return (
         f"Undecided, nothing was trained: {found}; at least {sum(more.values()):,} more {asked} needed "
         f"({more['train']:,} to train, {more['held_out']:,} to test)."
