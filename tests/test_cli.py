@@ -29,6 +29,14 @@ def is_one_clear_line(error: str) -> bool:
     return len(lines) == 1 and "Traceback" not in error
 
 
+def test_the_catalogue_is_written_for_aces_into_a_new_folder_only(run, tmp_path: Path) -> None:
+    code, out, _ = run("tasks", "--aces", tmp_path / "aces")
+    assert code == 0 and out.startswith("48 ACES configurations of 24 tasks")
+    assert len(list((tmp_path / "aces").glob("*.positives.yaml"))) == 24
+    code, _, error = run("tasks", "--aces", tmp_path / "aces")
+    assert code == 2 and "aces: is there already" in error
+
+
 def test_a_study_without_cases_ends_with_an_answer_that_says_what_it_lacks(
     run, write_study, tmp_path: Path
 ) -> None:

@@ -88,6 +88,14 @@ def test_a_wrong_setting_is_named_with_its_path_and_cause(write_study, changed, 
     assert expected in problem(write_study(**changed))
 
 
+def test_a_task_of_labels_made_elsewhere_survives_being_written_down(write_study, tmp_path: Path) -> None:
+    made = {"name": "made", "kind": "disease", "labels": "a.parquet", "strip": {"ICD10": ["Z49"]}}
+    loaded = study_file.load(write_study(tasks=[made]))
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(study_file.dump(loaded), "utf-8")
+    assert study_file.load(resolved) == loaded
+
+
 def test_splits_must_add_up_to_one(write_study) -> None:
     text = problem(write_study(), "cohort.splits.patients=[0.7, 0.2, 0.2]")
     assert "cohort.splits.patients: fractions add up to 1.1, not 1" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import pyarrow.parquet as pq
 from claimscale.corpus import cohort as cohorts, events as event_table
 from claimscale.corpus.cohort import HELD_OUT, TEMPORAL, TRAIN, hashed_order
 from claimscale.errors import BadInput
-from claimscale.runs import fingerprint
 from claimscale.study import Study
 from claimscale.task import Task
 
@@ -24,7 +24,12 @@ OUTSIDE, AFTER, REPEATED, NOT_DRAWN = "outside_observation", "after_landmark", "
 def identity(study: Study) -> dict[str, str]:
     """What labels made elsewhere depend on: the content of every label file, by name."""
     files = [(task.labels, file) for task in study.tasks if task.labels for file in _files(task)]
-    return {f"{place}/{file.name}": fingerprint(content=file.read_bytes().hex()) for place, file in files}
+    return {f"{place}/{file.name}": _digest(file) for place, file in files}
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read(task: Task, study: Study, events: Path, cohort: Path) -> tuple[pa.Table, dict[str, int]]:
