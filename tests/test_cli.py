@@ -29,6 +29,26 @@ def is_one_clear_line(error: str) -> bool:
     return len(lines) == 1 and "Traceback" not in error
 
 
+def test_the_catalogue_is_written_for_aces_into_a_new_folder_only(run, tmp_path: Path) -> None:
+    code, out, _ = run("tasks", "--aces", tmp_path / "aces")
+    assert code == 0 and out.startswith("48 ACES configurations of 24 tasks")
+    assert len(list((tmp_path / "aces").glob("*.positives.yaml"))) == 24
+    code, _, error = run("tasks", "--aces", tmp_path / "aces")
+    assert code == 2 and "aces: is there already" in error
+
+
+def test_a_study_without_cases_ends_with_an_answer_that_says_what_it_lacks(
+    run, write_study, tmp_path: Path
+) -> None:
+    tasks = "tasks=[{name: nobody, kind: disease, outcome: {ICD10: [ZZZ]}}]"
+    code, out, _ = run("study", write_study(), "--set", f"runs={tmp_path / 'runs'}", "--set", tasks)
+    assert code == 0
+    assert "nobody: Undecided, nothing was trained" in out
+    assert "at least 40 more positives needed (10 to train, 30 to test)" in out
+    assert not list((tmp_path / "runs").rglob("cells/*"))
+    assert next((tmp_path / "runs").rglob("report.html")).stat().st_size > 0
+
+
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
@@ -38,7 +58,11 @@ def is_one_clear_line(error: str) -> bool:
         ("sizes=[huge]", "'huge' is not a size"),
         ("source={kind: synpuf, path: /no/such/folder}", "/no/such/folder"),
         ("cohort.min_events=100000", "no patient is left"),
-        ("tasks=[{name: nobody, kind: disease, outcome: {ICD10: [ZZZ]}}]", "task nobody: all"),
+        (
+            "tasks=[{name: nobody, kind: disease, outcome: {ICD10: [N18]}, history_days: 9999}]",
+            "task nobody: no training patient can be asked",
+        ),
+        ("tasks=[{name: made, kind: disease, labels: /no/such/file}]", "task made: labels: /no/such/file"),
         ("cohort.landmark=1999-01-01", "no patient is left"),
         ("cohort.splits.held_out_hospitals=3", "cohort.splits.held_out_hospitals"),
         ("tokens.min_patients=100000", "tokens.min_patients"),

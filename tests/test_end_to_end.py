@@ -21,7 +21,7 @@ cohort: {{landmark: 2020-10-01, splits: {{patients: [0.5, 0.15, 0.35], held_out_
 tokens: {{max_length: 96, min_patients: 50, repeats: year}}
 sizes: [70k, 100k]
 pretrain: {{seeds: [1, 2], epochs: 2, batch_tokens: 4096}}
-tasks: [ckd, pregabalin]
+tasks: [ckd, {{name: rare, kind: disease, outcome: {{ICD10: [A80]}}}}, pregabalin]
 finetune: {{patients: [400], seeds: [1, 2], epochs: 2}}
 compare: {{replicates: 200}}
 runs: {runs}
@@ -96,10 +96,22 @@ def predictions(run: Path) -> dict[str, np.ndarray]:
 def test_it_answers_every_question_and_says_where_the_report_lies(whole: tuple[Path, str]) -> None:
     run, out = whole
     summary = json.loads((run / "summary.json").read_text("utf-8"))
-    assert len(summary["answers"]) == 2
+    assert len(summary["answers"]) == 3
     assert all(f"{answer['task']}: {answer['sentence']}" in out for answer in summary["answers"])
     assert str(run / "report.html") in out
     assert f"{CELLS} cells run" in out
+
+
+def test_a_question_with_too_few_cases_ends_undecided_and_stops_no_other(whole: tuple[Path, str]) -> None:
+    run, out = whole
+    summary = json.loads((run / "summary.json").read_text("utf-8"))
+    saturation = summary["tasks"][1]["saturation"]
+    assert (saturation["verdict"], saturation["reason"]) == ("inconclusive", "untrained_few_positives")
+    more = saturation["more_needed"]
+    assert 0 < more["train"] <= 10 and 20 < more["held_out"] <= 30
+    needed = f"at least {sum(more.values())} more positives needed"
+    assert needed in out and needed in (run / "report.html").read_text("utf-8")
+    assert not list((run / "cells").glob("*rare*"))
 
 
 def test_the_run_directory_holds_what_the_contract_says(whole: tuple[Path, str]) -> None:
@@ -115,7 +127,7 @@ def test_the_run_directory_holds_what_the_contract_says(whole: tuple[Path, str])
     summary = json.loads((run / "summary.json").read_text("utf-8"))
     assert summary.keys() >= SUMMARY_KEYS
     assert [size["name"] for size in summary["sizes"]] == ["70k", "100k"]
-    for task in summary["tasks"]:
+    for task in (task for task in summary["tasks"] if task["results"]):
         assert task["oracle"]["auprc"]["estimate"] > task["prevalence"]
         assert task["saturation"]["verdict"] in {"saturated", "not_saturated", "inconclusive"}
 

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 PATIENTS, HOSPITALS, SEED = 150, 3, 5
+SPLITS = {"patients": [0.5, 0.2, 0.3], "temporal": "2021-06-01"}
 KINDS = ("tables", "csv", "receipt", "dpc", "omop", "meds", "simulated")
 
 
@@ -63,12 +64,30 @@ def study_of(source: dict) -> Study:
         {
             "name": "two-engines",
             "source": source,
-            "cohort": {"landmark": "2020-10-01", "min_events": 3, "splits": {"patients": [0.5, 0.2, 0.3]}},
+            "cohort": {"landmark": "2020-10-01", "min_events": 3, "splits": SPLITS},
             "tokens": {"min_patients": 2},
             "sizes": ["60k"],
             # Common enough to have both answers in every split of so few patients.
             "tasks": [
-                {"name": "hypertension", "kind": "disease", "outcome": {"ICD10": ["I10"]}, "washout_days": 60}
+                {
+                    "name": "hypertension",
+                    "kind": "disease",
+                    "outcome": {"ICD10": ["I10"]},
+                    "washout_days": 60,
+                },
+                {
+                    "name": "at_every_visit",
+                    "kind": "disease",
+                    "outcome": {"ICD10": ["I10"]},
+                    "exclude": [
+                        {"codes": {"ICD10": ["E11"]}, "look_back_days": 200, "until_days": -20},
+                        {"codes": {"ICD10": ["C"]}},
+                    ],
+                    "washout_days": 60,
+                    "gap_days": 0,
+                    "index": "every_visit",
+                    "first_day": "2018-06-01",
+                },
             ],
         },
         strict=False,

@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 from claimscale import study, study_file
 from claimscale.errors import BadInput
 
+CKD = {"name": "ckd", "kind": "disease", "outcome": {"ICD10": ["N18"]}}
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
 
 
@@ -43,10 +44,56 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
         ({"finetune": {"seeds": [7]}}, "finetune.seeds: [7] are not among pretrain.seeds"),
         ({"finetune": {"patients": [-1]}}, "finetune.patients"),
         ({"name": "../elsewhere"}, "name"),
+        (
+            {"tasks": [{**CKD, "alive_at_days": 90}]},
+            "tasks.0: alive_at_days: would ask something of the time after",
+        ),
+        ({"tasks": [{**CKD, "gap_days": -1}]}, "tasks.0.gap_days: -1 would count as predicted what is known"),
+        ({"tasks": [{**CKD, "washout_days": 0}]}, "tasks.0.washout_days: 0 leaves no washout"),
+        (
+            {"tasks": [{**CKD, "washout_days": -9}]},
+            "tasks.0.washout_days: -9 would reach past the index date",
+        ),
+        (
+            {"tasks": [{**CKD, "history_days": -9}]},
+            "tasks.0.history_days: -9 would ask for time in sight after",
+        ),
+        (
+            {"tasks": [{**CKD, "exclude": [{"codes": {"ATC": ["C"]}, "until_days": 1}]}]},
+            "tasks.0.exclude.0.until_days: 1 reaches 1 days past the index date",
+        ),
+        (
+            {"tasks": [{**CKD, "exclude": [{"codes": {"ATC": ["C"]}, "days_after": 1}]}]},
+            "tasks.0.exclude.0: days_after: would ask something of the time after",
+        ),
+        (
+            {
+                "tasks": [
+                    {**CKD, "exclude": [{"codes": {"ATC": ["C"]}, "look_back_days": 5, "until_days": -9}]}
+                ]
+            },
+            "tasks.0.exclude.0: look_back_days: 5 leaves no day before until_days",
+        ),
+        ({"tasks": [{**CKD, "exclude": [{"codes": {}}]}]}, "tasks.0.exclude.0: codes: names no codes"),
+        ({"tasks": [{**CKD, "index": "every_visit"}]}, "tasks.0: first_day: index: every_visit needs it"),
+        ({"tasks": [{**CKD, "labels": "a.parquet"}]}, "tasks.0: outcome: has no effect beside labels"),
+        ({"tasks": [{"name": "x", "kind": "disease"}]}, "tasks.0: outcome has no codes"),
+        (
+            {"tasks": [{**CKD, "index": "every_visit", "first_day": dt.date(2021, 1, 1)}]},
+            "tasks: ckd: first_day must come before cohort.landmark",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_path_and_cause(write_study, changed, expected) -> None:
     assert expected in problem(write_study(**changed))
+
+
+def test_a_task_of_labels_made_elsewhere_survives_being_written_down(write_study, tmp_path: Path) -> None:
+    made = {"name": "made", "kind": "disease", "labels": "a.parquet", "strip": {"ICD10": ["Z49"]}}
+    loaded = study_file.load(write_study(tasks=[made]))
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(study_file.dump(loaded), "utf-8")
+    assert study_file.load(resolved) == loaded
 
 
 def test_splits_must_add_up_to_one(write_study) -> None:

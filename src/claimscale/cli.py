@@ -189,8 +189,25 @@ def sizes(vocabulary: int, *targets: str) -> None:
 
 
 @app.command
-def tasks() -> None:
-    """List the task catalogue."""
+def tasks(*, aces: Path | None = None) -> None:
+    """List the task catalogue, or write it as ACES configurations.
+
+    Parameters
+    ----------
+    aces
+        The folder to make: one configuration (YAML) per task, and a second one for its positives.
+    """
+    if aces is not None:
+        from claimscale.corpus.aces import export
+        from claimscale.runs import make_folder
+        from claimscale.task import Task
+
+        if aces.exists():
+            raise BadInput(f"{aces}: is there already")
+        make_folder(aces)
+        found = {name: Task(**settings.catalogue_task(name)) for name in settings.catalogue()}
+        print(f"{len(export(found, aces))} ACES configurations of {len(found)} tasks: {aces}")
+        return
     for name, task in settings.catalogue().items():
         codes = "; ".join(f"{system} {' '.join(prefixes)}" for system, prefixes in task["outcome"].items())
         print(f"{name:<28} {task['kind']:<10} {codes}")

@@ -95,6 +95,8 @@ def _on_gpu(study: Study) -> bool:
 
 def run(workspace: Workspace, cells: list[Cell], display: Display) -> int:
     """Run cells, with what they need, as far as they are not done; returns how many were run."""
+    for size in workspace.study.sizes:
+        workspace.shape(size)  # an impossible size is refused also where nothing can be trained
     workers, threads = workers_and_threads(workspace.study)
     time_left = TimeLeft.of(workspace.study, workspace.corpus, cells, threads)
     return run_cells(workspace, cells, time_left, workers, threads, display)
@@ -121,7 +123,8 @@ def carry_out_cells(study: Study, wanted: str, display: Display) -> tuple[int, i
         everything = {cell.id: cell for cell in cells_of(study, workspace.corpus.labelled)}
         chosen = {cell.id for cell in everything.values() if wanted in (cell.kind, cell.id)}
         if not chosen:
-            raise BadInput(f"{wanted}: {study.name} has no such cell (one is {next(iter(everything))})")
+            known = f"one is {next(iter(everything))}" if everything else "its tasks have too few positives"
+            raise BadInput(f"{wanted}: {study.name} has no such cell ({known})")
         chosen |= {need for cell_id in chosen if (need := everything[cell_id].needs) is not None}
         cells = [cell for cell in everything.values() if cell.id in chosen]
         return run(workspace, cells, display), len(cells)
@@ -173,12 +176,17 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
         dataset=_dataset(workspace),
         label_counts={
             name: {
-                split: {"patients": counts["n"], "positives": counts["positives"]}
+                split: {
+                    "patients": counts["patients"],
+                    "dates": counts["n"],
+                    "positives": counts["positives"],
+                }
                 for split, counts in task["splits"].items()
             }
             for name, task in labels.items()
         },
         oracle={task: file for task, file in oracle_files.items() if file.exists()},
+        shortages={name: task["shortage"] for name, task in labels.items() if task["shortage"]},
     )
     display.update(0.99, CONCLUSION_SECONDS / 3, "writing the report")
     page.render(summary, study_file.dump(study), run_directory / REPORT)

@@ -7,38 +7,16 @@ resolved settings are saved with every run.
 from __future__ import annotations
 
 import datetime as dt
-import importlib.resources
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
+from claimscale.settings import Codes, Count, Fraction, Positive, Settings
+from claimscale.task import Task, catalogue, catalogue_task
 
-def _read_exponent(value: Any) -> Any:
-    """YAML 1.1 takes 1e-3, without a dot, for text; people mean the number."""
-    is_number = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
-    return float(value) if is_number else value
-
-
-Number = Annotated[float, BeforeValidator(_read_exponent)]
-Positive = Annotated[Number, Field(gt=0)]
-Fraction = Annotated[Number, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(gt=0)]
-Codes = dict[str, list[str]]
-"""Code prefixes per code system, for example `{"ICD10": ["N18"]}`; codes without dots."""
-
-
-class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+__all__ = ["Codes", "Study", "Task", "catalogue", "catalogue_task", "parameter_count"]
 
 
 class SimulatedSource(Settings):
@@ -218,36 +196,6 @@ class Finetune(Settings):
     learning_rate: Positive = 2e-3
 
 
-class Task(Settings):
-    """One clinical question: will the outcome come, within the horizon, after the index date?
-
-    Days count from the index date: the outcome's first code must lie in `(gap, gap + horizon]`.
-    Patients with an outcome code in the `washout` before it (all history if null) are left out.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    kind: Literal["disease", "medication"]
-    outcome: Codes
-    confirm_days: Annotated[int, Field(ge=1)] | None = None
-    """A second outcome code at least this many days after the first makes it count; null asks for none."""
-    confirm_codes: Codes = {}
-    """Drugs or procedures that confirm a single outcome code, from 30 days before it onwards."""
-    washout_days: Count | None = None
-    gap_days: Annotated[int, Field(ge=0)] = 30
-    horizon_days: Count = 365
-    history_days: Annotated[int, Field(ge=0)] = 365
-    strip: Codes = {}
-    """Codes that only follow the outcome: never shown to a model."""
-    source: str = ""
-    """Where the definition comes from."""
-
-    @model_validator(mode="after")
-    def has_outcome(self) -> Task:
-        if not any(self.outcome.values()):
-            raise ValueError("outcome has no codes")
-        return self
-
-
 class Compare(Settings):
     """How sizes are compared: a size suffices if larger ones gain less than `margin` (relative)."""
 
@@ -308,6 +256,9 @@ class Study(Settings):
         missing = sorted(set(self.finetune.seeds) - set(self.pretrain.seeds))
         if "pretrained" in self.finetune.arms and missing:
             raise ValueError(f"finetune.seeds: {missing} are not among pretrain.seeds")
+        for task in self.tasks:
+            if task.first_day is not None and task.first_day >= self.cohort.landmark:
+                raise ValueError(f"tasks: {task.name}: first_day must come before cohort.landmark")
         later = self.cohort.splits.temporal
         if later is not None and later <= self.cohort.landmark:
             raise ValueError("cohort.splits.temporal: must come after cohort.landmark")
@@ -328,16 +279,3 @@ def parameter_count(size: str) -> int:
     if match is None:
         raise ValueError(f"{size!r} is not a size such as 400k, 2.2M or 1B")
     return round(float(match[1]) * {"k": 10**3, "M": 10**6, "B": 10**9}[match[2]])
-
-
-def catalogue() -> dict[str, dict[str, Any]]:
-    """The task catalogue as plain data, by name."""
-    text = importlib.resources.files("claimscale").joinpath("catalogue.yaml").read_text("utf-8")
-    return yaml.safe_load(text)
-
-
-def catalogue_task(name: str) -> dict[str, Any]:
-    known = catalogue()
-    if name not in known:
-        raise ValueError(f"{name!r} is not in the task catalogue ({', '.join(sorted(known))})")
-    return {"name": name, **known[name]}

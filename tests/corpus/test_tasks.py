@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 from pathlib import Path
 
 import ibis
 import meds
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from claimscale.codes import has_prefix
-from claimscale.corpus import cohort, events as event_table, tasks
+from claimscale.corpus import cohort, events as event_table, index_dates, tasks
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import read_json
-from claimscale.study import Cohort, Splits, Study, Task
+from claimscale.study import Cohort, Splits, Study
+from claimscale.task import Task
 
 OUTCOME, CONFIRMING, OTHER = "ICD10//N189", "ATC//B03XA01", "ICD10//A00"
 FIRST, SECOND = dt.date(1970, 7, 20), dt.date(1970, 9, 8)
@@ -36,19 +39,42 @@ def made_study(task: Task, study: Study, min_events: int = 1) -> Study:
 
 def label_by_hand(task: Task, rows: list, landmark: int, min_events: int) -> dict | None:
     """The protocol's rule for one patient at one landmark, written as it is read; None if not asked."""
-    contacts = [row for row in rows if not row.code.startswith(("MEDS_BIRTH", "SEX"))]
-    known = [row for row in contacts if row.known_day < landmark]
+    known = [row for row in contacts_of(rows) if row.known_day < landmark]
     if len(known) < min_events:
         return None
-    index = max(row.known_day for row in known)
+    return label_at(task, rows, max(row.known_day for row in known))
+
+
+def contacts_of(rows: list) -> list:
+    return [row for row in rows if not row.code.startswith(("MEDS_BIRTH", "SEX"))]
+
+
+def label_at(task: Task, rows: list, index: int) -> dict:
+    """The rule at one index date."""
+    contacts = contacts_of(rows)
+    known = [row for row in contacts if row.known_day <= index]
+    date = event_table.EPOCH + dt.timedelta(days=index)
+    month_start = index - date.day + 1
+    month_end = month_start + calendar.monthrange(date.year, date.month)[1] - 1
     outcomes = [row for row in contacts if has_prefix(row.code, task.outcome) and not row.suspected]
     washout_start = index - task.washout_days if task.washout_days else -1_000_000
-    earlier = [row for row in outcomes if row.known_day <= index and row.day > washout_start]
+    earlier = [
+        row for row in outcomes if row.known_day <= index and row.day > min(washout_start, month_start - 1)
+    ]
     later = sorted(row.day for row in outcomes if row.known_day > index)
     confirming = [
         row.day for row in contacts if has_prefix(row.code, task.confirm_codes) and not row.suspected
     ]
     excluded = None
+    for rule in task.exclude:
+        since = index - rule.look_back_days if rule.look_back_days else -1_000_000
+        if any(
+            has_prefix(row.code, rule.codes)
+            and not row.suspected
+            and since < row.day <= index + rule.until_days
+            for row in known
+        ):
+            excluded = "excluded_code"
     if earlier:
         excluded = "outcome_before_index"
     if min(row.day for row in known) > index - task.history_days:
@@ -61,7 +87,7 @@ def label_by_hand(task: Task, rows: list, landmark: int, min_events: int) -> dic
         confirmed |= any(day >= first + task.confirm_days for day in later)
     if first is not None:
         confirmed |= any(day >= first - 30 for day in confirming)
-    start, end = index + task.gap_days, index + task.gap_days + task.horizon_days
+    start, end = max(index + task.gap_days, month_end), index + task.gap_days + task.horizon_days
     positive = first is not None and start < first <= end and confirmed
     last = max(row.day for row in contacts)
     return {
@@ -73,13 +99,29 @@ def label_by_hand(task: Task, rows: list, landmark: int, min_events: int) -> dic
     }
 
 
-def ask(task: Task, rows: list, engine: Engine, study: Study, claims) -> dict[tuple[int, str], dict]:
-    """The labels of the module under test, by patient and split; all patients are held out."""
+def visits_by_hand(rows: list, first: int, end: int, min_events: int) -> list[int]:
+    """The first day of each month on which something became known, once enough events are known."""
+    found: dict[tuple[int, int], int] = {}
+    for day in sorted({row.known_day for row in contacts_of(rows)}):
+        date = event_table.EPOCH + dt.timedelta(days=day)
+        enough = sum(row.known_day <= day for row in contacts_of(rows)) >= min_events
+        if first <= day < end and enough:
+            found.setdefault((date.year, date.month), day)
+    return list(found.values())
+
+
+def table_of(rows: list, claims):
+    """The events of all rows, as `tasks` reads them; all patients are held out."""
     split = pa.table({"subject_id": sorted({row.subject_id for row in rows})})
     split = split.append_column("split", pa.array(["held_out"] * len(split)))
     table = claims.raw(rows).table.rename(subject_id="patient").distinct()
-    table = event_table.with_days(table).inner_join(ibis.memtable(split), "subject_id")
-    index = ibis.memtable(engine.to_arrow(tasks.index_dates(table, study)))
+    return event_table.with_days(table).inner_join(ibis.memtable(split), "subject_id")
+
+
+def ask(task: Task, rows: list, engine: Engine, study: Study, claims) -> dict[tuple[int, str], dict]:
+    """The labels of the module under test, by patient and split."""
+    table = table_of(rows, claims)
+    index = engine.to_arrow(index_dates.landmark_dates(table, study))
     asked = engine.to_arrow(tasks.ask(task, index, table)).to_pylist()
     return {(row["subject_id"], row["split"]): row for row in asked}
 
@@ -105,6 +147,13 @@ TASKS = st.builds(
     gap_days=st.sampled_from([0, 30]),
     horizon_days=st.sampled_from([40, 365]),
     history_days=st.sampled_from([0, 50]),
+    exclude=st.sampled_from(
+        [
+            [],
+            [{"codes": {"ICD10": ["A00"]}, "look_back_days": 45, "until_days": -10}],
+            [{"codes": {"ATC": ["B03XA01"]}}, {"codes": {"ICD10": ["A"]}, "look_back_days": 3}],
+        ]
+    ),
 )
 
 
@@ -128,6 +177,58 @@ def test_labels_are_those_of_the_rule_read_aloud(
     assert found.keys() == expected.keys()
     for key, label in expected.items():
         assert {name: found[key][name] for name in label} == label
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=histories(), task=TASKS, min_events=st.integers(1, 3))
+def test_every_visit_is_asked_about_once_a_month_by_the_same_rule(
+    events: list[tuple], task: Task, min_events: int, engine: Engine, study: Study, claims
+) -> None:
+    rows = [
+        claims.event(subject, day, code, day + late, suspected=suspected)
+        for subject, day, code, late, suspected in set(events)
+    ]
+    first = dt.date(1970, 3, 5)
+    table = table_of(rows, claims)
+    dates = engine.to_arrow(index_dates.visit_dates(table, made_study(task, study, min_events), first))
+    found = engine.to_arrow(tasks.ask(task, dates, table)).to_pylist()
+    expected = {}
+    for subject in {row.subject_id for row in rows}:
+        own = [row for row in rows if row.subject_id == subject]
+        periods = {"held_out": (event_table.day_number(first), LANDMARK), "temporal": (LANDMARK, LATER)}
+        for split, (begin, end) in periods.items():
+            for day in visits_by_hand(own, begin, end, min_events):
+                expected[subject, split, day] = label_at(task, own, day)
+    keyed = {(row["subject_id"], row["split"], row["index_day"]): row for row in found}
+    assert len(keyed) == len(found) and keyed.keys() == expected.keys()
+    for key, label in expected.items():
+        assert {name: keyed[key][name] for name in label} == label
+
+
+def test_of_all_visits_training_keeps_each_and_testing_one_that_the_future_does_not_choose(
+    study: Study,
+) -> None:
+    first = dt.date(2008, 1, 1)
+    days = np.arange(
+        event_table.day_number(first), claims_end := event_table.day_number(dt.date(2010, 1, 1)), 31
+    )
+    subjects = np.repeat(np.arange(400), len(days))
+    split = np.where(subjects % 2 == 0, "train", "held_out")
+    index = pa.table(
+        {"subject_id": subjects, "split": pa.array(split.tolist()), "index_day": np.tile(days, 400)}
+    )
+    chosen = index_dates.drawn(index, study, first)
+    assert chosen[split == "train"].all()
+    tested = subjects[chosen & (split == "held_out")]
+    assert len(tested) == len(set(tested)) > 180
+    picked = np.tile(days, 400)[chosen & (split == "held_out")]
+    assert len(set(picked)) == len(days), "all parts of the period are asked about"
+    # Without all that follows somebody's index date it is the index date still.
+    last = dict(zip(tested.tolist(), picked.tolist(), strict=True))
+    until = np.array([last.get(subject, claims_end) for subject in subjects])
+    kept = np.tile(days, 400) <= until
+    again = index_dates.drawn(index.filter(pa.array(kept)), study, first)
+    assert (again == chosen[kept]).all()
 
 
 @pytest.mark.parametrize(
@@ -181,16 +282,31 @@ def test_edges_of_confirmation(
 def test_the_future_decides_nobodys_eligibility(engine: Engine, study: Study, claims) -> None:
     rows = claims.random(50, seed=1)
     study = study.model_copy(update={"cohort": Cohort(landmark=claims.landmark, min_events=3)})
-    task = made_task(outcome={"ICD10": ["A005"]}, history_days=850, washout_days=300)
+    task = made_task(
+        outcome={"ICD10": ["A005"]},
+        history_days=850,
+        washout_days=300,
+        exclude=[{"codes": {"ICD10": ["A020"]}, "look_back_days": 200}],
+    )
 
     def eligibility(changed: list) -> dict:
         found = ask(task, changed, engine, study, claims)
         return {key: (label["index_day"], label["excluded"]) for key, label in found.items()}
 
     one = eligibility(rows)
-    assert {excluded for _, excluded in one.values()} == {None, "history_too_short", "outcome_before_index"}
+    assert {excluded for _, excluded in one.values()} == {None, *tasks.EXCLUSIONS} - {"dead"}
     for name, changed in claims.other_futures(rows).items():
         assert eligibility(changed) == one, name
+
+
+def test_no_day_of_the_index_dates_month_counts_as_later(engine: Engine, study: Study, claims) -> None:
+    """Index date 11 April without a gap: an outcome of 30 April is no positive, one of 1 May is."""
+    cohort_settings = Cohort(landmark=dt.date(1970, 4, 12), min_events=1)
+    for day, positive in ((119, False), (120, True)):
+        rows = [claims.event(1, 100, OTHER), claims.event(1, day, OUTCOME)]
+        made = study.model_copy(update={"cohort": cohort_settings})
+        found = ask(made_task(gap_days=0), rows, engine, made, claims)[1, "held_out"]
+        assert (found["boolean_value"], found["onset_in_gap"]) == (positive, not positive)
 
 
 @pytest.fixture
@@ -227,14 +343,25 @@ def test_labels_and_their_account(claims, build, study: Study) -> None:
         assert 0 <= counts["censored_share"] <= 1 - counts["prevalence"]
 
 
-def test_a_task_without_cases_is_bad_input(claims, build, study: Study) -> None:
-    task = made_task(outcome={"ICD10": ["Z999"]}, history_days=100)
-    message = r"task ckd: all \d+ training patients are negative \(outcome ICD10 Z999 within 365 days\)"
+def test_a_task_without_cases_is_a_shortage_and_the_others_go_on(claims, build, study: Study) -> None:
+    none = made_task(name="none", outcome={"ICD10": ["Z999"]}, history_days=100)
+    common = made_task(name="common", outcome={"ICD10": ["A018"]}, history_days=100, washout_days=90)
+    impossible = made_task(name="impossible", history_days=9000)
+    folder = build(claims.random(500, seed=3), study.model_copy(update={"tasks": [none, common, impossible]}))
+    account = read_json(folder / "labels.json")
+    assert account["none"]["shortage"] == {
+        "label": "positive",
+        "have": {"train": 0, "held_out": 0},
+        "fewest": 10,
+    }
+    assert account["common"]["shortage"] is None
+    assert account["impossible"]["shortage"]["have"] == {"train": 0, "held_out": 0}
+    assert account["impossible"]["excluded"]["history_too_short"] > 0
+    assert len(tasks.read(folder, "impossible")) == 0
+
+
+def test_tasks_none_of_which_can_be_asked_are_bad_input(claims, build, study: Study) -> None:
+    asked = [made_task(history_days=9000), made_task(name="other", history_days=9000)]
+    message = r"task ckd: no training patient can be asked \(40 history_too_short\), and none of the 2 tasks"
     with pytest.raises(BadInput, match=message):
-        build(claims.random(40, seed=3), study.model_copy(update={"tasks": [task]}))
-
-
-def test_a_task_that_nobody_can_be_asked_is_bad_input(claims, build, study: Study) -> None:
-    task = made_task(history_days=9000)
-    with pytest.raises(BadInput, match="task ckd: no training patient can be asked"):
-        build(claims.random(40, seed=4), study.model_copy(update={"tasks": [task]}))
+        build(claims.random(40, seed=4), study.model_copy(update={"tasks": asked}))

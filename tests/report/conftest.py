@@ -59,6 +59,7 @@ class FakeRun:
     label_counts: dict[str, dict[str, dict[str, int]]]
     dataset: Mapping[str, Any] = field(default_factory=lambda: DATASET)
     oracle: dict[str, Path] = field(default_factory=dict)
+    shortages: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def summarise(self) -> dict[str, Any]:
         return summarise(
@@ -69,6 +70,7 @@ class FakeRun:
             dataset=self.dataset,
             label_counts=self.label_counts,
             oracle=self.oracle,
+            shortages=self.shortages,
         )
 
 

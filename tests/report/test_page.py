@@ -114,6 +114,47 @@ def test_a_bare_summary_renders(fake_run: Callable[..., Any], tmp_path: Path) ->
     assert "NaN" not in shown and "None" not in shown and "nan " not in shown
 
 
+def without(run: Any, *tasks: str) -> Any:
+    """The run as if nothing of these tasks could be trained."""
+    run.cells = [cell for cell in run.cells if cell.task not in tasks]
+    for task in tasks:
+        found = {"patients": 900, "dates": 900, "positives": 2}
+        run.label_counts[task] = {"train": found, "tuning": found, "held_out": found}
+        run.shortages[task] = {"label": "positive", "have": {"train": 2, "held_out": 2}, "fewest": 10}
+    return run
+
+
+def test_a_task_of_which_nothing_was_trained_says_what_it_lacks(
+    fake_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    sizes = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",)}
+    alone = fake_run(tmp_path, **sizes).summarise()
+    summary = without(fake_run(tmp_path, **sizes), "ckd").summarise()
+    ckd, pregabalin = summary["tasks"]
+    assert ckd["saturation"]["more_needed"] == {"train": 8, "held_out": 28}
+    assert pregabalin["results"] == alone["tasks"][1]["results"], "the other task is as it would be"
+    words = (
+        "Undecided, nothing was trained: too few to learn from or to test on, as the outcome came to "
+        "2 of 900 in training and 2 of 900 in testing; "
+        "at least 36 more positives needed (8 to train, 28 to test)."
+    )
+    assert summary["answers"][0]["sentence"] == words
+    assert any(warning.startswith("ckd: nothing was trained") for warning in summary["warnings"])
+    shown = page.html(summary, "name: demo")
+    Checker().feed(shown)
+    assert words in shown and "None" not in shown
+
+
+def test_a_study_of_which_nothing_was_trained_has_a_report(
+    fake_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = without(fake_run(tmp_path, sizes=("100k",), labelled=("all",)), "ckd", "pregabalin")
+    run.pretraining = []
+    summary = run.summarise()
+    assert [answer["verdict"] for answer in summary["answers"]] == ["inconclusive", "inconclusive"]
+    Checker().feed(page.html(summary, "name: demo"))
+
+
 def test_intervals_in_tables_stay_on_their_scale(demo: Any) -> None:
     _, summary = demo
     rows = page.forest(summary["tasks"][0])

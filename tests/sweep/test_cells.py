@@ -40,6 +40,12 @@ def test_without_the_pretrained_arm_nothing_is_pretrained(write_study) -> None:
     assert {cell.kind for cell in cells} == {"finetune", "lightgbm"}
 
 
+def test_a_task_that_cannot_be_trained_has_no_cells_and_none_at_all_no_pretraining(write_study) -> None:
+    settings = study_file.load(write_study(tasks=["ckd", "gout"]))
+    assert {cell.task for cell in cells_of(settings, {"gout": 900})} == {None, "gout"}
+    assert cells_of(settings, {}) == []
+
+
 def test_names_are_stable() -> None:
     assert Cell("pretrain", 42, "11M").id == "pretrain-11M-s42"
     assert Cell("lightgbm", 42, task="ckd", patients="all").id == "lightgbm-ckd-nall-s42"

@@ -81,7 +81,7 @@ def assign_splits(
     """
     held_out = held_out_hospitals(hospitals, splits.held_out_hospitals, seed)
     bounds = np.cumsum(splits.patients)[:-1]
-    by_patient = np.searchsorted(bounds, _uniform(subject_ids, f"split/{seed}"), side="right")
+    by_patient = np.searchsorted(bounds, uniform(subject_ids, f"split/{seed}"), side="right")
     assigned = [
         HOSPITAL if hospital in held_out else PATIENT_SPLITS[place]
         for hospital, place in zip(hospitals, by_patient, strict=True)
@@ -99,7 +99,7 @@ def held_out_hospitals(hospitals: Sequence[str | None], wanted: int, seed: int) 
         raise BadInput(
             f"cohort.splits.held_out_hospitals: cannot hold out {wanted} of {len(known)} hospitals and train"
         )
-    return {known[place] for place in _hash_order(known, f"hospital/{seed}")[:wanted]}
+    return {known[place] for place in hashed_order(known, f"hospital/{seed}")[:wanted]}
 
 
 def nested_order(subject_ids: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
@@ -107,7 +107,7 @@ def nested_order(subject_ids: npt.NDArray[np.int64], seed: int) -> npt.NDArray[n
 
     Each patient's place depends on the patient and the seed alone, up to who else is there.
     """
-    return _hash_order(subject_ids.tolist(), f"subset/{seed}")
+    return hashed_order(subject_ids.tolist(), f"subset/{seed}")
 
 
 def _patients(known: ir.Table) -> ir.Table:
@@ -133,11 +133,12 @@ def _patients(known: ir.Table) -> ir.Table:
     return joined.select(*columns).order_by("subject_id")
 
 
-def _hash_order(values: Iterable[object], salt: str) -> npt.NDArray[np.int64]:
+def hashed_order(values: Iterable[object], salt: str) -> npt.NDArray[np.int64]:
+    """A permutation of the values by their salted md5."""
     return np.argsort(np.array(_digests(values, salt)), kind="stable")
 
 
-def _uniform(values: npt.NDArray[np.int64], salt: str) -> npt.NDArray[np.float64]:
+def uniform(values: npt.NDArray[np.int64], salt: str) -> npt.NDArray[np.float64]:
     """A number in [0, 1) per value, from the first 13 hex digits: as many as a float64 holds exactly."""
     return np.array([int(digest[:13], 16) / 16**13 for digest in _digests(values.tolist(), salt)])
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from claimscale import runs, sources
-from claimscale.corpus import cohort, events, oracle, tasks, tokens
+from claimscale.corpus import cohort, events, label_files, oracle, tasks, tokens
 from claimscale.engine import Engine
 from claimscale.study import Study
 
 COMMON_CODE = ("engine", "codes.py", "icd.py", "corpus/events.py", "corpus/gate.py", "corpus/cohort.py")
 """Modules that nearly every stage uses."""
+LABEL_CODE = ("corpus/tasks.py", "corpus/index_dates.py", "corpus/label_files.py")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,10 @@ def stages_of(study: Study) -> list[Stage]:
     source = {"source": sources.fingerprint(study.source), "seed": study.seed}
     who = {"cohort": study.cohort.model_dump(mode="json"), "seed": study.seed}
     which = {"min_patients": study.tokens.min_patients, "rollup": study.tokens.rollup}
-    asked = {"tasks": [task.model_dump(mode="json") for task in study.tasks]}
+    asked = {
+        "tasks": [task.model_dump(mode="json") for task in study.tasks],
+        "label_files": label_files.identity(study),
+    }
     stages = [
         Stage("events", 4, (), ("sources", "simulator"), source, _build_events),
         Stage("cohort", 1, ("events",), (), who, _build_cohort),
@@ -79,7 +83,7 @@ def stages_of(study: Study) -> list[Stage]:
             which,
             _build_tokens,
         ),
-        Stage("labels", 2, ("events", "cohort"), ("corpus/tasks.py",), asked, _build_labels),
+        Stage("labels", 2, ("events", "cohort"), LABEL_CODE, asked, _build_labels),
     ]
     if study.source.kind == "simulated":
         code = ("simulator", "corpus/oracle.py")

@@ -2,8 +2,7 @@
 
 `labels/` holds `<task>.parquet` (MEDS labels, and nothing else), `asked/<task>.parquet` (for the same index
 dates `split` and `observed_until`) and `labels.json` (counts per task and split). All rules count in whole
-days. The index date is the last day on which anything became known before the landmark; whatever decides that
-a patient may be asked was known by then.
+days. Whatever decides that a patient may be asked was known on the index date.
 """
 
 from __future__ import annotations
@@ -20,38 +19,72 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import Deferred, _
 
-from claimscale.codes import DEATH, full_prefixes
-from claimscale.corpus import cohort as cohorts, events as event_table
-from claimscale.corpus.cohort import HELD_OUT, TEMPORAL, TRAIN, TUNING
+from claimscale.codes import full_prefixes
+from claimscale.corpus import cohort as cohorts, events as event_table, index_dates, label_files
+from claimscale.corpus.cohort import HELD_OUT, TRAIN, TUNING
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder, write_json
-from claimscale.study import Codes, Study, Task
+from claimscale.study import Study
+from claimscale.task import Codes, Task
 
 CONFIRM_BEFORE_DAYS = 30
 """A confirming drug or procedure counts from this long before the outcome's first code."""
+FEWEST_OF_A_CLASS = 10
+"""With fewer cases, or fewer others, in training or testing nothing is trained. A predictor needs about ten
+cases to be estimated (Peduzzi 1996, doi 10.1016/S0895-4356(96)00236-3); and of 2,000 bootstrap draws of a
+test set with 10 cases hardly one has none (e^-10 each), with 5 a dozen."""
 
 KEYS = ["subject_id", "prediction_time"]
-EXCLUSIONS = ("dead", "history_too_short", "outcome_before_index")
+DATES = ["subject_id", "split", "index_day"]
+EXCLUSIONS = ("dead", "history_too_short", "outcome_before_index", "excluded_code")
 
 
 def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path) -> None:
     """Write the labels of every task.
 
-    Raises BadInput when a task cannot be learned or tested: nobody to ask in the train, tuning or held-out
-    split, or only one class in the train or held-out split.
+    A task with too few cases has a `shortage` in the account, and the others go on. Raises BadInput when no
+    task can be asked of anybody in the train, tuning or held-out split, or a label file is unusable.
     """
     patients = ibis.memtable(cohorts.read(cohort).select(["subject_id", "split"]))
     table = event_table.read(engine, events).inner_join(patients, "subject_id")
-    index = engine.to_arrow(index_dates(table, study))
+    at_landmark = functools.cache(lambda: engine.to_arrow(index_dates.landmark_dates(table, study)))
     account = {}
     for task in study.tasks:
-        asked = engine.to_arrow(ask(task, ibis.memtable(index), table))
-        labels = asked.filter(asked["excluded"].is_null())
-        account[task.name] = _account(asked, labels, task)
-        _check_classes(task, account[task.name]["splits"])
+        if task.labels is not None:
+            labels, excluded = label_files.read(task, study, events, cohort)
+        else:
+            dates = at_landmark() if task.first_day is None else _visits(engine, table, study, task)
+            asked = engine.to_arrow(ask(task, dates, table))
+            labels, excluded = _of_those_asked(asked, study, task)
+        account[task.name] = _account(labels, excluded, task)
         _write(labels, target, task.name)
+    if all(_nobody(found["splits"]) for found in account.values()):
+        task = study.tasks[0]
+        found = account[task.name]
+        others = f", and none of the {len(account)} tasks can be asked" if len(account) > 1 else ""
+        raise BadInput(
+            f"task {task.name}: no {_nobody(found['splits'])} patient can be asked "
+            f"({_left_out(found)}){others}"
+        )
     write_json(target / "labels.json", account)
+
+
+def _visits(engine: Engine, table: ir.Table, study: Study, task: Task) -> pa.Table:
+    assert task.first_day is not None
+    return engine.to_arrow(index_dates.visit_dates(table, study, task.first_day))
+
+
+def _of_those_asked(asked: pa.Table, study: Study, task: Task) -> tuple[pa.Table, dict[str, int]]:
+    """The labels of the index dates at which somebody is asked, and how many were left out why."""
+    reasons = asked["excluded"].to_pylist()
+    excluded = {reason: reasons.count(reason) for reason in EXCLUSIONS}
+    labels = asked.filter(asked["excluded"].is_null())
+    if task.first_day is not None:
+        chosen = index_dates.drawn(labels, study, task.first_day)
+        excluded["not_drawn"] = int(np.count_nonzero(~chosen))
+        labels = labels.filter(pa.array(chosen))
+    return labels, excluded
 
 
 def read(labels: Path, task: str) -> pa.Table:
@@ -64,65 +97,74 @@ def read(labels: Path, task: str) -> pa.Table:
     return table
 
 
-def index_dates(table: ir.Table, study: Study) -> ir.Table:
-    """One row per patient and landmark: subject_id, split, index_day, first_day, dead, observed_until."""
-    landmark = event_table.day_number(study.cohort.landmark)
-    index = _last_contacts(table, landmark, study.cohort.min_events)
-    if study.cohort.splits.temporal is None:
-        return index
-    later = event_table.day_number(study.cohort.splits.temporal)
-    test_patients = table.filter(_.split == HELD_OUT)
-    again = _last_contacts(test_patients, later, study.cohort.min_events)
-    # Without a contact since the first landmark it would be the same question a second time.
-    again = again.filter(_.index_day >= landmark).mutate(split=ibis.literal(TEMPORAL))
-    return index.union(again)
-
-
-def _last_contacts(table: ir.Table, landmark: int, min_events: int) -> ir.Table:
-    contacts = table.filter(~_.demographic).mutate(known=_.available_day < landmark)
-    index = contacts.group_by("subject_id", "split").aggregate(
-        index_day=_.available_day.max(where=_.known),
-        first_day=_.day.min(where=_.known),
-        events=_.known.sum(),
-        dead=(_.known & (_.code == DEATH)).any(),
-        observed_until=_.day.max(),
-    )
-    return index.filter(_.events >= min_events).drop("events")
-
-
-def ask(task: Task, index: ir.Table, table: ir.Table) -> ir.Table:
+def ask(task: Task, index: pa.Table, table: ir.Table) -> ir.Table:
     """One row per patient and index date, whether the patient may be asked and what happened.
 
-    Columns beside those of `index`: `excluded` (one of EXCLUSIONS, or null), `boolean_value`,
-    `onset_in_gap` (the first code came too early to count: such a patient is a negative) and `censored`
-    (negative, but last observed before the window's end).
+    Columns beside those of `index` (index_dates.COLUMNS): `excluded` (one of EXCLUSIONS, or null),
+    `boolean_value`, `onset_in_gap` (the first code came too early to count: such a patient is a negative) and
+    `censored` (negative, but last observed before the window's end).
     """
-    dates = index.select("subject_id", "split", "index_day")
-    outcomes = _days_of(table, task.outcome).inner_join(dates, "subject_id")
-    in_washout = _.day > _.index_day - task.washout_days if task.washout_days else ibis.literal(True)
-    seen = outcomes.mutate(known=_.available_day <= _.index_day, in_washout=in_washout)
-    seen = seen.group_by("subject_id", "split").aggregate(
-        before=(_.known & _.in_washout).any(), first=_.day.min(where=~_.known), last=_.day.max(where=~_.known)
-    )
+    dates = ibis.memtable(_with_months(index))
+    joined = dates.left_join(_outcomes(task, dates, table), DATES)
+    joined = joined.drop(*(f"{name}_right" for name in DATES))
     confirmed = _days_of(table, task.confirm_codes)
     confirmed = confirmed.group_by("subject_id").aggregate(last_confirming=_.day.max())
-
-    joined = index.left_join(seen, ["subject_id", "split"]).drop("subject_id_right", "split_right")
     joined = joined.left_join(confirmed, "subject_id").drop("subject_id_right")
-    start = _.index_day + task.gap_days
-    end = start + task.horizon_days
-    has_history = _.first_day <= _.index_day - task.history_days
-    reason = _.before.fill_null(False).ifelse("outcome_before_index", ibis.null("string"))
+    barred = _excluded_dates(task, dates, table)
+    joined = joined.left_join(barred, DATES).drop(*(f"{name}_right" for name in DATES))
+
+    # Claims carry months: an outcome of the index date's month cannot be said to have come after it.
+    start = ibis.greatest(_.index_day + task.gap_days, _.month_end)
+    end = _.index_day + task.gap_days + task.horizon_days
+    reasons = {
+        "dead": _.dead,
+        "history_too_short": _.first_day > _.index_day - task.history_days,
+        "outcome_before_index": _.before.fill_null(False),
+        "excluded_code": _.barred.fill_null(False),
+    }
+    excluded = ibis.cases(*((rule, reason) for reason, rule in reasons.items()), else_=ibis.null("string"))
     in_window = ((_.first > start) & (_.first <= end)).fill_null(False)
     labelled = joined.mutate(
-        excluded=_.dead.ifelse("dead", has_history.ifelse(reason, "history_too_short")),
+        excluded=excluded,
         boolean_value=in_window & _is_confirmed(task),
         onset_in_gap=(_.first <= start).fill_null(False),
         window_end=end,
     )
     labelled = labelled.mutate(censored=~_.boolean_value & (_.observed_until < _.window_end))
-    labelled = labelled.drop("before", "first", "last", "last_confirming", "window_end")
-    return labelled.order_by("subject_id", "index_day")
+    kept = [*index.column_names, "excluded", "boolean_value", "onset_in_gap", "censored"]
+    return labelled.select(kept).order_by("subject_id", "index_day")
+
+
+def _with_months(index: pa.Table) -> pa.Table:
+    """The index dates with the first and the last day of their calendar months, as day numbers."""
+    months = index["index_day"].to_numpy().astype("datetime64[D]").astype("datetime64[M]")
+    start = months.astype("datetime64[D]").astype(np.int32)
+    end = (months + 1).astype("datetime64[D]").astype(np.int32) - 1
+    return index.append_column("month_start", pa.array(start)).append_column("month_end", pa.array(end))
+
+
+def _outcomes(task: Task, dates: ir.Table, table: ir.Table) -> ir.Table:
+    """Per index date with an outcome: whether one came `before`, and the `first` and `last` day since."""
+    outcomes = _days_of(table, task.outcome).inner_join(dates, "subject_id")
+    in_washout: Deferred | ir.Value = ibis.literal(True)
+    if task.washout_days is not None:
+        in_washout = (_.day > _.index_day - task.washout_days) | (_.day >= _.month_start)
+    seen = outcomes.mutate(known=_.available_day <= _.index_day, in_washout=in_washout)
+    return seen.group_by(DATES).aggregate(
+        before=(_.known & _.in_washout).any(), first=_.day.min(where=~_.known), last=_.day.max(where=~_.known)
+    )
+
+
+def _excluded_dates(task: Task, dates: ir.Table, table: ir.Table) -> ir.Table:
+    """The index dates at which a code of `exclude` was known and in its window: DATES and `barred`, true."""
+    found = dates.filter(False).select(DATES)
+    for exclusion in task.exclude:
+        given = _days_of(table, exclusion.codes).inner_join(dates, "subject_id")
+        given = given.filter(_.available_day <= _.index_day, _.day <= _.index_day + exclusion.until_days)
+        if exclusion.look_back_days is not None:
+            given = given.filter(_.day > _.index_day - exclusion.look_back_days)
+        found = found.union(given.select(DATES))
+    return found.distinct().mutate(barred=ibis.literal(True))
 
 
 def _is_confirmed(task: Task) -> Deferred:
@@ -158,44 +200,48 @@ def _write(labels: pa.Table, target: Path, task: str) -> None:
     pq.write_table(asked, target / "asked" / f"{task}.parquet", write_page_checksum=True)
 
 
-def _account(asked: pa.Table, labels: pa.Table, task: Task) -> dict[str, Any]:
+def _account(labels: pa.Table, excluded: dict[str, int], task: Task) -> dict[str, Any]:
     """Counts of a task: per split the index dates asked at, and how many were left out why."""
     split = np.array(labels["split"].to_pylist(), dtype=str)
     positive = labels["boolean_value"].to_numpy()
-    in_gap = labels["onset_in_gap"].to_numpy()
-    censored = labels["censored"].to_numpy()
     splits = {}
     for name in (TRAIN, TUNING, HELD_OUT, *np.setdiff1d(split, (TRAIN, TUNING, HELD_OUT)).tolist()):
         inside = split == name
         n = int(inside.sum())
         splits[name] = {
             "n": n,
+            "patients": len(np.unique(labels["subject_id"].to_numpy()[inside])),
             "positives": int(positive[inside].sum()),
             "prevalence": float(positive[inside].mean()) if n else None,
-            "onset_in_gap": int(in_gap[inside].sum()),
-            "censored_share": float(censored[inside].mean()) if n else None,
         }
-    reasons = asked["excluded"].to_pylist()
-    return {
-        "kind": task.kind,
-        "splits": splits,
-        "excluded": {reason: reasons.count(reason) for reason in EXCLUSIONS},
+        if "censored" in labels.column_names:  # a label file does not say how long its windows are
+            splits[name]["onset_in_gap"] = int(labels["onset_in_gap"].to_numpy()[inside].sum())
+            censored = labels["censored"].to_numpy()[inside]
+            splits[name]["censored_share"] = float(censored.mean()) if n else None
+    return {"kind": task.kind, "splits": splits, "excluded": excluded, "shortage": _shortage(splits)}
+
+
+def _shortage(splits: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """What a task lacks for anything to be trained and tested; None if it lacks nothing.
+
+    `label`: of which patients there are too few, `positive` or `negative`; `have`: how many train and test.
+    """
+    have = {
+        "positive": {name: splits[name]["positives"] for name in (TRAIN, HELD_OUT)},
+        "negative": {name: splits[name]["n"] - splits[name]["positives"] for name in (TRAIN, HELD_OUT)},
     }
+    scarcest = min(have, key=lambda label: min(have[label].values()))
+    if min(have[scarcest].values()) >= FEWEST_OF_A_CLASS and not _nobody(splits):
+        return None
+    return {"label": scarcest, "have": have[scarcest], "fewest": FEWEST_OF_A_CLASS}
 
 
-def _check_classes(task: Task, splits: dict[str, dict[str, Any]]) -> None:
+def _nobody(splits: dict[str, dict[str, Any]]) -> str | None:
+    """The first split in which nobody can be asked, in words."""
     names = {TRAIN: "training", TUNING: "tuning", HELD_OUT: "held-out"}
-    for split, name in names.items():
-        n, positives = splits[split]["n"], splits[split]["positives"]
-        if n == 0:
-            raise BadInput(
-                f"task {task.name}: no {name} patient can be asked (history_days or washout_days leave none)"
-            )
-        if split != TUNING and positives in (0, n):
-            label = "positive" if positives else "negative"
-            raise BadInput(f"task {task.name}: all {n:,} {name} patients are {label} ({_codes_text(task)})")
+    return next((name for split, name in names.items() if splits[split]["n"] == 0), None)
 
 
-def _codes_text(task: Task) -> str:
-    listed = "; ".join(f"{system} {', '.join(prefixes)}" for system, prefixes in task.outcome.items())
-    return f"outcome {listed} within {task.horizon_days} days"
+def _left_out(found: dict[str, Any]) -> str:
+    reasons = [f"{count:,} {reason}" for reason, count in found["excluded"].items() if count]
+    return ", ".join(reasons) or "nobody is left out, there is nobody"

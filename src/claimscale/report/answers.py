@@ -11,6 +11,11 @@ from claimscale.evaluation.scoring import Model, ModelScores
 from claimscale.study import Study
 
 FEW_POSITIVES = 100
+UNTRAINED = {
+    "untrained_few_positives": "positives",
+    "untrained_few_negatives": "patients without the outcome",
+}
+"""Reasons why nothing was trained: of whom there were too few."""
 METRIC_NAMES = {"auprc": "AUPRC", "auroc": "AUROC"}
 
 
@@ -133,8 +138,28 @@ def _about_size(task: Mapping[str, Any]) -> str:
                 f"Use {gain['larger']}, the largest model: it adds {span(gain, 'difference')} {metric} to "
                 f"{gain['smaller']}, more than the margin of {margin}; larger ones may add still more."
             )
+        case _ if saturation["reason"] in UNTRAINED:
+            return _what_was_lacking(task)
         case _:
             return f"Undecided which size is good enough: {_why_undecided(task)}."
+
+
+def _what_was_lacking(task: Mapping[str, Any]) -> str:
+    saturation, splits = task["saturation"], task["splits"]
+    more, asked = saturation["more_needed"], UNTRAINED[saturation["reason"]]
+    if not task["n_train"] or not task["n_test"]:
+        found = "nobody can be asked this question"
+    else:
+        counts = ((splits[split], use) for split, use in (("train", "training"), ("held_out", "testing")))
+        having = " and ".join(
+            f"{found['positives']:,} of {found.get('dates', found['patients']):,} in {use}"
+            for found, use in counts
+        )
+        found = f"too few to learn from or to test on, as the outcome came to {having}"
+    return (
+        f"Undecided, nothing was trained: {found}; at least {sum(more.values()):,} more {asked} needed "
+        f"({more['train']:,} to train, {more['held_out']:,} to test)."
+    )
 
 
 def _why_undecided(task: Mapping[str, Any]) -> str:
@@ -193,6 +218,10 @@ def _lightgbm(study: Study, scores: Mapping[Model, ModelScores]) -> str | None:
 
 def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list[str]:
     found, name = [], task["name"]
+    if task["saturation"]["reason"] in UNTRAINED:
+        return [
+            f"{name}: nothing was trained, for want of patients; the other questions do not depend on it."
+        ]
     if task["positives"] < FEW_POSITIVES:
         found.append(
             f"{name}: only {task['positives']} test patients have the outcome; below {FEW_POSITIVES} every "

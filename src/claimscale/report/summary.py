@@ -27,7 +27,14 @@ from claimscale.evaluation.saturation import Curve, judge
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
 from claimscale.report import answers
 from claimscale.report.results import plain, write_results
-from claimscale.report.task_entry import TaskScores, bounds, estimate, saturation_entry, task_entry
+from claimscale.report.task_entry import (
+    TaskScores,
+    bounds,
+    estimate,
+    saturation_entry,
+    task_entry,
+    untrained_entry,
+)
 from claimscale.study import Study, parameter_count
 
 __all__ = ["CellResult", "summarise"]
@@ -42,6 +49,7 @@ def summarise(
     dataset: Mapping[str, Any],
     label_counts: Mapping[str, Mapping[str, Mapping[str, int]]],
     oracle: Mapping[str, Path] | None = None,
+    shortages: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Score all cells, judge every task, write `results.parquet` and `summary.json`; return the summary.
 
@@ -51,13 +59,16 @@ def summarise(
         cells: one entry per fine-tuned or baseline cell.
         pretraining: one mapping per (size, seed) with the fields of the pretraining result.
         dataset: patients, hospitals, events, tokens, vocabulary, span, quality.
-        label_counts: task -> split -> {"patients", "positives"}, as the labels were made.
+        label_counts: task -> split -> {"patients", "positives"} and, where patients are asked more than
+            once, "dates", as the labels were made.
+        shortages: task -> what it lacked, for tasks of which nothing was trained (labels.json).
         oracle: task -> Parquet with subject_id, prediction_time, split, risk (simulated data only).
 
     Raises BadInput if predictions are missing, unreadable or not about the same patients.
     """
-    predictions = load_predictions(cells)
-    for task in study.tasks:
+    predictions, shortages = load_predictions(cells), shortages or {}
+    trained = [task for task in study.tasks if task.name not in shortages]
+    for task in trained:
         if (task.name, "held_out") not in predictions:
             raise BadInput(f"{run_directory}: task {task.name} has no predictions for held-out patients")
     scored = {
@@ -65,26 +76,31 @@ def summarise(
     }
     curves = {
         task.name: size_curve(study, scored["held_out"][task.name], predictions[task.name, "held_out"])
-        for task in study.tasks
+        for task in trained
     }
     verdicts = judge(curves, study.compare.margin)
     sizes = _sizes(study, pretraining)
     parameters = {entry["name"]: entry["parameters"] for entry in sizes}
     tasks = []
     for task in study.tasks:
-        entry = task_entry(task, study, scored, predictions, label_counts.get(task.name, {}), parameters)
+        counts = label_counts.get(task.name, {})
+        if task.name in shortages:
+            tasks.append(untrained_entry(task, study, counts, shortages[task.name]))
+            continue
+        entry = task_entry(task, study, scored, predictions, counts, parameters)
         entry["oracle"] = _oracle(study, task.name, predictions[task.name, "held_out"], oracle or {})
         entry["saturation"] = saturation_entry(study, verdicts[task.name], curves[task.name], sizes)
         tasks.append(entry)
-    dependence = _dependence(study, curves)
     summary = {
         "name": study.name,
         "version": claimscale.__version__,
-        "answers": [answers.answer(study, entry, scored["held_out"][entry["name"]]) for entry in tasks],
+        "answers": [
+            answers.answer(study, entry, scored["held_out"].get(entry["name"], {})) for entry in tasks
+        ],
         "dataset": dict(dataset),
         "sizes": sizes,
         "tasks": tasks,
-        "task_dependence": dependence,
+        "task_dependence": _dependence(study, curves),
         "forecast": None,
         "warnings": [],
     }
@@ -153,7 +169,8 @@ def _oracle(
 def _dependence(study: Study, curves: Mapping[str, Curve]) -> dict[str, Any]:
     kinds: dict[Literal["disease", "medication"], list[Curve]] = {"disease": [], "medication": []}
     for task in study.tasks:
-        kinds[task.kind].append(curves[task.name])
+        if task.name in curves:
+            kinds[task.kind].append(curves[task.name])
     found = task_dependence(kinds["disease"], kinds["medication"])
     if found is None or math.isnan(found.standard_error):
         return {"estimate": None, "low": None, "high": None, "p": None}

@@ -11,7 +11,7 @@ from claimscale.evaluation.break_even import break_even
 from claimscale.evaluation.gains import pretraining_gains
 from claimscale.evaluation.intervals import Interval, Scores, interval
 from claimscale.evaluation.predictions import SplitPredictions
-from claimscale.evaluation.saturation import Curve, Verdict
+from claimscale.evaluation.saturation import FEWEST_POSITIVES, Curve, Verdict
 from claimscale.evaluation.scoring import Model, ModelScores
 from claimscale.report import answers
 from claimscale.study import Study, Task
@@ -31,18 +31,15 @@ def task_entry(
     parameters: Mapping[str, int],
 ) -> dict[str, Any]:
     labels = predictions[task.name, "held_out"].labels
-    splits: dict[str, dict[str, Any]] = {split: dict(found) for split, found in counts.items()}
+    splits = _with_prevalence(counts)
     for split in scored:
         if (task.name, split) in predictions:
             tested = predictions[task.name, split].labels
             splits[split] = {
-                **splits.get(split, {}),
                 "patients": len(tested),
                 "positives": int(tested.sum()),
+                "prevalence": float(tested.mean()),
             }
-    for found in splits.values():
-        if found.get("patients"):
-            found["prevalence"] = found["positives"] / found["patients"]
     results = [
         _result(model, scores, split, len(predictions[task.name, split].labels), parameters)
         for split, tasks in scored.items()
@@ -65,6 +62,54 @@ def task_entry(
         "pretraining_gain": _pretraining_gain(study, scored["held_out"][task.name]),
         "break_even": _break_even(study, scored["held_out"][task.name]),
     }
+
+
+def untrained_entry(
+    task: Task, study: Study, counts: Mapping[str, Mapping[str, int]], shortage: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The entry of a task with too few cases, or too few others, for anything to be trained.
+
+    How many more are needed can only be a least number here: as many to train as a task needs at all, and as
+    many to test as a verdict may rest on.
+    """
+    splits = _with_prevalence(counts)
+    tested = splits.get("held_out", {"patients": 0, "positives": 0})
+    have, least = shortage["have"], {"train": shortage["fewest"], "held_out": FEWEST_POSITIVES}
+    return {
+        "name": task.name,
+        "kind": task.kind,
+        "source": task.source,
+        "n_train": counts.get("train", {}).get("patients"),
+        "n_test": tested["patients"],
+        "positives": tested["positives"],
+        "prevalence": tested.get("prevalence"),
+        "splits": splits,
+        "results": [],
+        "pretraining_gain": [],
+        "oracle": None,
+        "saturation": {
+            "verdict": "inconclusive",
+            "smallest_sufficient": None,
+            "metric": study.compare.metric,
+            "margin": None,
+            "relative_margin": study.compare.margin,
+            "level": None,
+            "reason": f"untrained_few_{shortage['label']}s",
+            "positives_needed": least["held_out"],
+            "more_needed": {split: max(0, least[split] - have[split]) for split in least},
+            "hours_saved": None,
+            "evidence": [],
+        },
+    }
+
+
+def _with_prevalence(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, Any]]:
+    splits: dict[str, dict[str, Any]] = {split: dict(found) for split, found in counts.items()}
+    for found in splits.values():
+        asked = found.get("dates", found["patients"])
+        if asked:
+            found["prevalence"] = found["positives"] / asked
+    return splits
 
 
 def _result(
@@ -156,9 +201,15 @@ def saturation_entry(
         "level": verdict.level,
         "reason": verdict.reason,
         "positives_needed": verdict.positives_needed,
+        "more_needed": _more_needed(verdict.positives_needed, curve.positives),
         "hours_saved": hours_saved,
         "evidence": evidence,
     }
+
+
+def _more_needed(needed: int | None, positives: int) -> dict[str, int] | None:
+    """How many more test patients with the outcome would decide; null where their number does not."""
+    return None if needed is None else {"train": 0, "held_out": max(0, needed - positives)}
 
 
 def estimate(scores: Scores, metric: str) -> dict[str, float]:

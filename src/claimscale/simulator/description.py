@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError
 
-from claimscale.study import Settings
+from claimscale.settings import Settings
 
 AGES = 111
 """Ages in whole years, 0 to 110."""

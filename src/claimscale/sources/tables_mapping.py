@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 
 from claimscale import study_file
 from claimscale.errors import BadInput
+from claimscale.settings import Settings
 from claimscale.sources.dates import DateStyle
-from claimscale.study import Settings
 
 Width = Annotated[int, Field(ge=1, le=20)]
 

@@ -44,13 +44,15 @@ class Cell:
 def cells_of(study: Study, labelled: dict[str, int] | None = None) -> list[Cell]:
     """All cells of a study, dependencies first.
 
-    `labelled` gives the labelled training patients per task, where known: subsets that would hold all of
-    them anyway become one cell, `nall`.
+    `labelled` gives the labelled training patients of the tasks that can be trained, where known: subsets
+    that would hold all of them anyway become one cell, `nall`, and other tasks have no cells. If none can be
+    trained there are no cells at all.
     """
     cells: list[Cell] = []
-    if "pretrained" in study.finetune.arms:
+    trained = [task for task in study.tasks if labelled is None or task.name in labelled]
+    if "pretrained" in study.finetune.arms and trained:
         cells += [Cell("pretrain", seed, size) for size in study.sizes for seed in study.finetune.seeds]
-    for task in study.tasks:
+    for task in trained:
         subsets = _subsets(study, (labelled or {}).get(task.name))
         cells += [
             Cell("finetune", seed, size, task.name, arm, patients)

@@ -23,7 +23,7 @@ class Corpus:
     """Tokens of one pretraining epoch."""
     tokens_per_patient: float
     labelled: dict[str, int]
-    """Labelled training patients per task."""
+    """Labelled training patients per task that can be trained."""
     predicted: dict[str, int]
     """Patients to predict per task, over all splits."""
 

@@ -89,7 +89,7 @@ def _finetune(
         progress=progress,
     )
     write_predictions(folder, others, probability)
-    return {"patients": len(train.rows), "positives": int(train.outcome.sum()), **result}
+    return {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum()), **result}
 
 
 def _lightgbm(
@@ -111,7 +111,7 @@ def _lightgbm(
         progress=progress,
     )
     write_predictions(folder, others, probability)
-    return {"patients": len(train.rows), "positives": int(train.outcome.sum()), **result}
+    return {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum()), **result}
 
 
 Work = Callable[[Workspace, Cell, Path, int, Progress], dict[str, Any]]

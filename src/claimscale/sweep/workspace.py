@@ -60,8 +60,9 @@ class Workspace:
         counted = select_inputs(store, some, last_day, tokens.max_length, tokens.repeats, nothing)
         per_patient = float(counted.lengths.mean())
         labels = runs.read_json(self.run / "labels" / "labels.json")
-        counts = {task.name: labels[task.name]["splits"] for task in self.study.tasks}
-        labelled = {task: splits["train"]["n"] for task, splits in counts.items()}
+        trained = [task.name for task in self.study.tasks if labels[task.name]["shortage"] is None]
+        counts = {task: labels[task]["splits"] for task in trained}
+        labelled = {task: splits["train"]["patients"] for task, splits in counts.items()}
         predicted = {
             task: sum(split["n"] for name, split in splits.items() if name != "train")
             for task, splits in counts.items()
@@ -99,9 +100,17 @@ class Workspace:
         return {name: everyone.take(np.flatnonzero(split == name)) for name in np.unique(split).tolist()}
 
     def subset(self, sample: Sample, patients: Patients) -> Sample:
-        """The first `patients` in an order fixed by the study's seed, so that subsets are nested."""
+        """The first `patients` in an order fixed by the study's seed, so that subsets are nested.
+
+        Of each patient come all index dates.
+        """
         order = nested_order(sample.subjects, self.study.seed)
-        return sample.take(order if patients == "all" else order[:patients])
+        if patients == "all":
+            return sample.take(order)
+        # all dates of a patient are neighbours in the order
+        ordered = sample.subjects[order]
+        number = np.cumsum(np.append(1, ordered[1:] != ordered[:-1]))[: len(ordered)]
+        return sample.take(order[number <= patients])
 
     def training_samples(self, cell: Cell) -> tuple[Sample, Sample, dict[str, Sample]]:
         """Training and tuning patients of a cell, and all samples to predict.

@@ -1,0 +1,71 @@
+"""The examples of docs/tasks.md are true."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import re
+from pathlib import Path
+
+import ibis
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pytest
+import yaml
+
+from claimscale import study as studies, study_file
+from claimscale.corpus import events as event_table, index_dates, tasks
+from claimscale.engine import Engine
+from claimscale.errors import BadInput
+from claimscale.study import Study
+
+PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+) (\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+BY_NAME = {name: content for _, name, content in BLOCKS}
+
+
+def study_of(asked: list) -> Study:
+    settings = {"name": "page", "source": {"kind": "simulated"}, "sizes": ["60k"], "tasks": asked}
+    settings["cohort"] = {"landmark": dt.date(2020, 1, 1), "min_events": 1}
+    return study_file.validated(Study, settings, "study.yaml")
+
+
+def test_every_example_is_a_task() -> None:
+    found = [yaml.safe_load(content) for _, name, content in BLOCKS if name == "task"]
+    assert len(found) == 4
+    for asked in found:
+        assert study_of(asked).tasks[0].name == asked[0]["name"]
+
+
+def test_what_the_page_says_is_refused_is_refused_with_that_reason() -> None:
+    cases = re.findall(r"^- (.+)\n# (.+)$", BY_NAME["refused"], re.MULTILINE)
+    assert len(cases) == 6
+    for line, reason in cases:
+        with pytest.raises(BadInput) as caught:
+            study_of([yaml.safe_load(line)])
+        assert str(caught.value).startswith(f"study.yaml: {reason}")
+
+
+def test_the_worked_example(tmp_path: Path) -> None:
+    study = study_of(yaml.safe_load(BLOCKS[0][2]))
+    given = pa_csv.read_csv(io.BytesIO(BY_NAME["claims"].encode()))
+    times = {
+        "time": given["day"].cast(pa.timestamp("us")),
+        "available_at": given["known"].cast(pa.timestamp("us")),
+    }
+    subjects = given["patient"]
+    no = pa.array([False] * len(given))
+    events = pa.table({"subject_id": subjects, "code": given["code"], "suspected": no, **times})
+    split = pa.array(["held_out"] * len(given))
+    table = event_table.with_days(ibis.memtable(events.append_column("split", split)))
+    with Engine(studies.Engine(), tmp_path) as engine:
+        dates = engine.to_arrow(index_dates.landmark_dates(table, study))
+        answers = engine.to_arrow(tasks.ask(study.tasks[0], dates, table)).to_pylist()
+    shown = []
+    for row in answers:
+        day = event_table.EPOCH + dt.timedelta(days=row["index_day"])
+        if row["excluded"] is None:
+            shown.append(f"{row['subject_id']} asked on {day}: {'yes' if row['boolean_value'] else 'no'}")
+        else:
+            shown.append(f"{row['subject_id']} not asked on {day}: {row['excluded']}")
+    assert shown == BY_NAME["answers"].splitlines()
