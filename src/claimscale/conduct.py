@@ -220,8 +220,8 @@ def _dataset(workspace: Workspace) -> dict[str, Any]:
     cohort = runs.read_json(workspace.run / "cohort" / "cohort.json")
     return {
         "source": workspace.study.source.kind,
-        "patients": cohort["with_enough_events"],
-        "hospitals": quality["hospitals"],
+        "patients": cohort["studied"],
+        "hospitals": cohort["drawn_hospitals"],
         "events": quality["used"],
         "tokens": tokens["tokens"],
         "vocabulary": tokens["vocabulary"],
