@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claimscale import runs, study_file
-from claimscale.corpus import stages
+from claimscale.corpus import description, stages
 from claimscale.errors import BadInput
 from claimscale.progress import Display
 from claimscale.study import SimulatedSource, Study
@@ -218,6 +218,7 @@ def _dataset(workspace: Workspace) -> dict[str, Any]:
     quality = runs.read_json(workspace.run / "events" / "quality.json")
     tokens = runs.read_json(workspace.run / "tokens" / "tokens.json")
     cohort = runs.read_json(workspace.run / "cohort" / "cohort.json")
+    described = runs.read_json(workspace.run / "cohort" / "description.json")
     return {
         "source": workspace.study.source.kind,
         "patients": cohort["studied"],
@@ -227,6 +228,7 @@ def _dataset(workspace: Workspace) -> dict[str, Any]:
         "vocabulary": tokens["vocabulary"],
         "span": quality["span"],
         "cohort": cohort,
+        "description": description.shown(described, workspace.study.privacy.profile),
         "quality": {
             key: quality[key]
             for key in ("source_rows", "rows_in", "used", "quarantined", "dropped", "repaired", "warnings")

@@ -71,6 +71,7 @@ def test_every_chart_is_drawn(html: str, demo: Any) -> None:
     assert names == {
         "ckd/size", "ckd/patients", "ckd/calibration",
         "pregabalin/size", "pregabalin/patients", "pregabalin/calibration", "pretraining", "cost",
+        "cohort/age", "cohort/sequence_length", "cohort/observation", "cohort/hospitals",
     }  # fmt: skip
     assert html.count("<figure>") == html.count("<svg") == len(names)
 
@@ -131,3 +132,11 @@ def test_rules_far_below_do_not_squash_the_chart(demo: Any) -> None:
     domains = re.findall(r"'domain': \[([0-9.]+), ([0-9.]+)\]", str(chart.to_dict()))
     assert min(float(low) for low, high in domains if float(high) <= 1) > task["prevalence"]
     assert "prevalence ↓" in str(chart.to_dict())
+
+
+def test_the_cohort_is_described_and_small_cells_stay_hidden(html: str) -> None:
+    table = html[html.index("The cohort, as known at the landmark") :]
+    table = table[table.index("<table>") : table.index("</table>")]
+    assert "70.8 (14.4)" in table and "73.1 (59.3–82.3)" in table and "39–94.3" in table
+    assert "&lt;10" in table
+    assert "Held-out hospitals" in table

@@ -21,7 +21,7 @@ from ibis import _
 
 from claimscale import meds_files
 from claimscale.codes import BIRTH, SEX_PREFIX
-from claimscale.corpus import events as event_table
+from claimscale.corpus import description, events as event_table
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import write_json
@@ -76,6 +76,8 @@ def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
         "splits": dict(zip(names.tolist(), counts.tolist(), strict=True)),
     }
     write_json(target / "cohort.json", flow)
+    people = description.per_patient(known, patients, landmark, study.tokens.repeats, engine)
+    write_json(target / "description.json", description.describe(people))
 
 
 def read(cohort: Path) -> pa.Table:
@@ -97,9 +99,7 @@ def draw_hospitals(hospitals: Collection[str], wanted: int | None, seed: int) ->
     return {known[place] for place in _hash_order(known, f"sample/hospital/{seed}")[:wanted]}
 
 
-def draw_patients(
-    subject_ids: npt.NDArray[np.int64], wanted: int | None, seed: int
-) -> npt.NDArray[np.int64]:
+def draw_patients(subject_ids: npt.NDArray[np.int64], wanted: int | None, seed: int) -> npt.NDArray[np.int64]:
     """Places of the sampled patients, ascending: those whose salted md5 comes first; all if `wanted` is None.
 
     Raises BadInput if there are fewer than wanted.
