@@ -80,7 +80,14 @@ def stages_of(study: Study) -> list[Stage]:
             which,
             _build_tokens,
         ),
-        Stage("labels", 2, ("events", "cohort"), ("corpus/tasks.py",), asked, _build_labels),
+        Stage(
+            "labels",
+            2,
+            ("events", "cohort"),
+            ("corpus/tasks.py", "corpus/observation.py"),
+            asked,
+            _build_labels,
+        ),
     ]
     if study.source.kind == "simulated":
         code = ("simulator", "corpus/oracle.py")

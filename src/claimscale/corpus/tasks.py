@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from ibis import Deferred, _
 
 from claimscale.codes import DEATH, full_prefixes
-from claimscale.corpus import cohort as cohorts, events as event_table
+from claimscale.corpus import cohort as cohorts, events as event_table, observation
 from claimscale.corpus.cohort import HELD_OUT, TEMPORAL, TRAIN, TUNING
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -43,7 +43,7 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
     """
     patients = ibis.memtable(cohorts.read(cohort).select(["subject_id", "split"]))
     table = event_table.read(engine, events).inner_join(patients, "subject_id")
-    index = engine.to_arrow(index_dates(table, study))
+    index = observation.with_stated(engine.to_arrow(index_dates(table, study)), events)
     account = {}
     for task in study.tasks:
         asked = engine.to_arrow(ask(task, ibis.memtable(index), table))
