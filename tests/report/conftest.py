@@ -60,6 +60,10 @@ DATASET = {
         "warnings": {"code not in masters": 5},
     },
 }
+CHECKS = [
+    {"task": None, "title": "Drift of codes", "status": "passed", "sentence": "Codes are used alike."},
+    {"task": "ckd", "title": "Censoring", "status": "warned", "sentence": "A third leave early."},
+]
 Noise = Callable[[str, str, str | None, int], float]
 
 
@@ -83,6 +87,7 @@ class FakeRun:
     label_counts: dict[str, dict[str, dict[str, int]]]
     dataset: Mapping[str, Any] = field(default_factory=lambda: DATASET)
     oracle: dict[str, Path] = field(default_factory=dict)
+    checks: list[dict[str, Any]] = field(default_factory=lambda: CHECKS)
 
     def summarise(self) -> dict[str, Any]:
         return summarise(
@@ -93,6 +98,7 @@ class FakeRun:
             dataset=self.dataset,
             label_counts=self.label_counts,
             oracle=self.oracle,
+            checks=self.checks,
         )
 
 

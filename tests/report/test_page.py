@@ -134,6 +134,14 @@ def test_rules_far_below_do_not_squash_the_chart(demo: Any) -> None:
     assert "prevalence ↓" in str(chart.to_dict())
 
 
+def test_checks_are_listed_and_those_that_warn_come_first(html: str, demo: Any) -> None:
+    _, summary = demo
+    assert "ckd: A third leave early." in summary["warnings"]
+    assert not any("used alike" in warning for warning in summary["warnings"])
+    assert html.index("ckd: A third leave early.") < html.index("<figure")
+    assert "1 of 2 passed" in html and "Codes are used alike." in html
+
+
 def test_the_cohort_is_described_and_small_cells_stay_hidden(html: str) -> None:
     table = html[html.index("The cohort, as known at the landmark") :]
     table = table[table.index("<table>") : table.index("</table>")]

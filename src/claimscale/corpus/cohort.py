@@ -45,8 +45,11 @@ def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
     seen = engine.to_arrow(_patients(known))
     hospitals = {name for name in seen["hospital_id"].unique().to_pylist() if name is not None}
     drawn = draw_hospitals(hospitals, study.cohort.sample.hospitals, study.seed)
-    of_drawn = seen.filter(pa.array(name in drawn for name in seen["hospital_id"].to_pylist()))
-    inside = seen if study.cohort.sample.hospitals is None else of_drawn
+    inside = seen
+    if study.cohort.sample.hospitals is not None:
+        inside = seen.filter(
+            pa.array([name in drawn for name in seen["hospital_id"].to_pylist()], pa.bool_())
+        )
     enough = inside.filter(inside["contacts"].to_numpy() >= study.cohort.min_events)
     if len(enough) == 0:
         raise BadInput(

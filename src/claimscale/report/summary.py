@@ -42,6 +42,7 @@ def summarise(
     dataset: Mapping[str, Any],
     label_counts: Mapping[str, Mapping[str, Mapping[str, int]]],
     oracle: Mapping[str, Path] | None = None,
+    checks: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Score all cells, judge every task, write `results.parquet` and `summary.json`; return the summary.
 
@@ -53,6 +54,7 @@ def summarise(
         dataset: patients, hospitals, events, tokens, vocabulary, span, quality.
         label_counts: task -> split -> {"patients", "positives"}, as the labels were made.
         oracle: task -> Parquet with subject_id, prediction_time, split, risk (simulated data only).
+        checks: validity checks, each task (null: the study), title, status (passed, warned), sentence.
 
     Raises BadInput if predictions are missing, unreadable or not about the same patients.
     """
@@ -86,6 +88,7 @@ def summarise(
         "tasks": tasks,
         "task_dependence": dependence,
         "forecast": None,
+        "checks": list(checks),
         "warnings": [],
     }
     summary["warnings"] = answers.warnings(study, summary)
