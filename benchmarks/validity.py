@@ -16,11 +16,11 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from record import write_record
 
 from claimscale.corpus import stages
 from claimscale.study import Study
 from claimscale.validity import checks
+from record import write_record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "validity"))
 import made_up
@@ -47,9 +47,8 @@ def main() -> None:
     for check in planted:
         figures[f"{check}_sensitivity"] = found[check] / planted[check]
         figures[f"{check}_false_alarms"] = alarms[check] / CLEAN_SETS
-        print(
-            f"{check:<20} sensitivity {found[check]} of {planted[check]}, alarms {alarms[check]} of {CLEAN_SETS}"
-        )
+        told = f"sensitivity {found[check]} of {planted[check]}, alarms {alarms[check]} of {CLEAN_SETS}"
+        print(f"{check:<20} {told}")
     figures["sensitivity"] = sum(found.values()) / sum(planted.values())
     figures["highest_false_alarm_rate"] = max(alarms.values(), default=0) / CLEAN_SETS
     figures |= _countries()

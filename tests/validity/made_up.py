@@ -121,7 +121,7 @@ def make(seed: int) -> Made:
     split = random.random(n)
     order = np.lexsort((entries.code, entries.patient))
     counts = random.binomial(n // 2, np.linspace(0.4, 0.004, CODES))
-    made = Made(
+    return Made(
         random, entries, index_day, outcome, np.where(outcome, onset, NEVER), death, until,
         _outcome_codings(random, outcome, onset, index_day), _few(random, outcome, index_day, 0),
         _few(random, outcome, index_day, 40),
@@ -133,7 +133,6 @@ def make(seed: int) -> Made:
         subjects[split < 0.7], LANDMARK - 1, 1 + random.binomial(3, 0.5, n), counts,
         random.binomial(n // 2, np.linspace(0.4, 0.004, CODES)),
     )  # fmt: skip
-    return made
 
 
 def _entries(
