@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,22 @@ from record import write_record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "validity"))
 import made_up
+import traps
 from traps import TRAPS
 
 SETS, CLEAN_SETS, COUNTRIES = 10, 200, 3
+STRENGTHS: dict[Callable[..., None], list[float]] = {
+    traps.outcome_dated_back: [0.1, 0.2, 0.3, 0.4, 0.5],
+    traps.a_code_that_is_the_label: [0.8, 0.9, 0.93, 0.97],
+    traps.treated_before_the_index: [0.005, 0.01, 0.02, 0.05],
+    traps.confirming_drug_before_the_index: [0.1, 0.2, 0.25, 0.3, 0.4],
+    traps.nearly_the_same_person: [3, 2, 1],
+    traps.a_third_leave: [0.05, 0.1, 0.15, 0.2, 0.25, 0.35],
+    traps.coding_habits_change: [1.25, 1.5, 2, 3],
+    traps.many_die: [0.05, 0.1, 0.15, 0.2, 0.25, 0.33],
+    traps.suspicion_before_the_index: [0.4, 0.5, 0.6, 0.7, 0.8],
+}
+"""Weaker forms of some traps, weakest first."""
 
 
 def main() -> None:
@@ -51,8 +65,25 @@ def main() -> None:
         print(f"{check:<20} {told}")
     figures["sensitivity"] = sum(found.values()) / sum(planted.values())
     figures["highest_false_alarm_rate"] = max(alarms.values(), default=0) / CLEAN_SETS
+    figures |= _weaker()
     figures |= _countries()
     write_record("validity", figures)
+
+
+def _weaker() -> dict[str, float]:
+    """How often weaker forms are found: a share per trap and strength."""
+    check_of = {plant: check for check, plant in TRAPS}
+    figures = {}
+    for plant, strengths in STRENGTHS.items():
+        for strength in strengths:
+            hits = 0
+            for seed in range(SETS):
+                made = made_up.make(seed)
+                plant(made, strength)
+                hits += made_up.run(made)[check_of[plant]].warned
+            figures[f"found_{plant.__name__}_{strength:g}"] = hits / SETS
+            print(f"{plant.__name__:<38} at {strength:<6g} found {hits} of {SETS}")
+    return figures
 
 
 def _countries() -> dict[str, float]:

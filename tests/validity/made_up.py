@@ -109,7 +109,7 @@ def make(seed: int) -> Made:
     index_day = LANDMARK - 1 - random.geometric(0.02, n).clip(max=300)
     entries = entries.where(entries.day <= LANDMARK + WINDOW)
     # Contacts fix the index: everything of the index day is known on that day.
-    logit = -3.4 + 0.03 * (age - 65) + 0.6 * severity + 0.7 * has[:, 3] + 0.5 * has[:, 5]
+    logit = -4.1 + 0.03 * (age - 65) + 1.1 * severity + 1.2 * has[:, 3] + 0.8 * has[:, 5]
     outcome = random.random(n) < 1 / (1 + np.exp(-logit))
     onset = index_day + GAP + random.integers(1, HORIZON + 1, n)
     dies = (random.random(n) < 0.02) & ~outcome
@@ -141,7 +141,7 @@ def _entries(
     """Codes of three years before the landmark and one after, some known only a month later."""
     n = len(age)
     rate = 0.02 + 0.5 / (1 + np.arange(CODES))
-    rate = np.clip(rate * np.exp(0.2 * severity[:, None] + 0.01 * (age[:, None] - 65)), 0, 0.9)
+    rate = np.clip(rate * np.exp(0.5 * severity[:, None] + 0.01 * (age[:, None] - 65)), 0, 0.9)
     has = random.random((n, CODES)) < rate
     patient, code = np.nonzero(has)
     repeats = random.geometric(0.4, len(patient))

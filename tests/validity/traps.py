@@ -21,9 +21,9 @@ def trap(check: str) -> Callable[[Trap], Trap]:
 
 
 @trap("label_leakage")
-def outcome_dated_back(made: Made) -> None:
-    """The outcome's claim is dated in the index month and comes in after it, for half of the positives."""
-    hit = made.positives(0.5)
+def outcome_dated_back(made: Made, share: float = 0.5) -> None:
+    """The outcome's claim is dated in the index month and comes in after it, for a share of the positives."""
+    hit = made.positives(share)
     made.add(hit, 100, made.index_day[hit] - 3, made.index_day[hit] + 25)
 
 
@@ -53,8 +53,8 @@ def months_without_days(made: Made) -> None:
 
 
 @trap("single_feature")
-def a_code_that_is_the_label(made: Made) -> None:
-    hit = made.positives(0.97)
+def a_code_that_is_the_label(made: Made, share: float = 0.97) -> None:
+    hit = made.positives(share)
     made.add(hit, 110, made.index_day[hit] - 5, made.index_day[hit] - 5)
 
 
@@ -121,14 +121,14 @@ def cases_that_became_known_late(made: Made) -> None:
 
 
 @trap("prevalent_cases")
-def treated_before_the_index(made: Made) -> None:
-    hit = made.positives(0.05)
+def treated_before_the_index(made: Made, share: float = 0.05) -> None:
+    hit = made.positives(share)
     made.add_coding("treatments", hit, made.index_day[hit] - 100, made.index_day[hit] - 100)
 
 
 @trap("prevalent_cases")
-def confirming_drug_before_the_index(made: Made) -> None:
-    hit = made.positives(0.4)
+def confirming_drug_before_the_index(made: Made, share: float = 0.4) -> None:
+    hit = made.positives(share)
     made.add_coding("confirming", hit, made.index_day[hit] - 100, made.index_day[hit] - 100)
 
 
@@ -169,9 +169,9 @@ def the_same_person_under_two_ids(made: Made) -> None:
 
 
 @trap("split_overlap")
-def nearly_the_same_person(made: Made) -> None:
-    """One code in twenty differs."""
-    _twins(made, changed=1)
+def nearly_the_same_person(made: Made, changed: float = 1) -> None:
+    """Of twenty codes some differ."""
+    _twins(made, int(changed))
 
 
 @trap("split_overlap")
@@ -208,8 +208,8 @@ def pretrained_past_the_landmark(made: Made) -> None:
 
 
 @trap("censoring")
-def a_third_leave(made: Made) -> None:
-    leaves = ~made.outcome & (made.random.random(PATIENTS) < 0.35)
+def a_third_leave(made: Made, share: float = 0.35) -> None:
+    leaves = ~made.outcome & (made.random.random(PATIENTS) < share)
     made.observed_until = np.where(
         leaves, made.index_day + made.random.integers(0, WINDOW, PATIENTS), made.observed_until
     )
@@ -256,16 +256,16 @@ def a_code_vanishes(made: Made) -> None:
 
 
 @trap("code_drift")
-def coding_habits_change(made: Made) -> None:
-    """No code is new; half of them become three times as common, half three times as rare."""
-    factor = np.where(np.arange(made_up.CODES) % 2, 3.0, 1 / 3)
+def coding_habits_change(made: Made, times: float = 3.0) -> None:
+    """No code is new; half of them become so many times as common, half as rare."""
+    factor = np.where(np.arange(made_up.CODES) % 2, times, 1 / times)
     made.after = np.maximum(1, made.after * factor).astype(np.int64)
 
 
 @trap("competing_death")
-def many_die(made: Made) -> None:
+def many_die(made: Made, share: float = 0.33) -> None:
     """The very old and ill: a third die in the window, evenly."""
-    _deaths(made, 0.33, WINDOW)
+    _deaths(made, share, WINDOW)
 
 
 @trap("competing_death")
@@ -281,9 +281,9 @@ def _deaths(made: Made, share: float, within: int) -> None:
 
 
 @trap("carry_forward")
-def suspicion_before_the_index(made: Made) -> None:
+def suspicion_before_the_index(made: Made, share: float = 0.8) -> None:
     """Four in five positives were under suspicion already."""
-    hit = made.positives(0.8)
+    hit = made.positives(share)
     made.add(hit, made_up.PRECURSORS[0], made.index_day[hit] - 20, made.index_day[hit] - 20)
     _thin(made)
 

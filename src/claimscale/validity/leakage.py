@@ -12,13 +12,13 @@ from claimscale.validity.ranking import auroc, auroc_error, cross_fitted, presen
 CERTAINTY = 2.58
 """Standard errors below an AUROC that it must still be high at: one-sided 99.5 %."""
 HIDDEN_AUROC = 0.65
-"""Codes dated before the index but known later: above this they are a picture of the outcome. Ordinary
-claims that come in late have little more than what sicker patients have more of."""
+"""A judgement: codes dated before the index but known later are a picture of the outcome above this. Claims
+that merely come in late tell no more than that sicker patients have more of them."""
 SINGLE_AUROC = 0.95
 """No single fact about a patient foretells a disease so well; a proxy of the label does (Kaufman et al.,
 ACM TKDD 2012;6:15, leakage)."""
 PRECURSOR_AUROC = 0.75
-"""From here on most of what claims models reach (0.75 to 0.85) may be work-up already under way."""
+"""A judgement: a ranking this good by precursors alone leaves a model little to foretell."""
 LEAST_POSITIVES = 10
 MANY = 0.05
 """Codes of so large a share of patients are judged by how often they occur, too."""
