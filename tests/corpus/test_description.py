@@ -131,3 +131,23 @@ def test_under_the_ndb_profile_no_small_cell_is_shown(claims, describe) -> None:
     assert counts(found) and min(n for n in counts(found) if n) < 10
     assert all(n == 0 or n >= 10 for n in counts(shown))
     assert all(group["age"]["min"] is None for group in shown["groups"].values())
+
+
+def test_no_split_can_be_had_from_the_whole_and_the_others() -> None:
+    people = {"train": (300, 200), "tuning": (40, 30), "held_out": (90, 80), "hospital": (4, 2)}
+    rows = [
+        {"split": split, "sex": sex, "hospital_id": "A"}
+        for split, counts in people.items()
+        for sex, count in zip("FM", counts, strict=True)
+        for _ in range(count)
+    ]
+    numbers = {"age": 60.0, "visits": 3, "sequence_length": 9, "observation_days": 90}
+    found = description.describe(pa.Table.from_pylist([row | numbers for row in rows]))
+    shown = description.shown(found, "ndb")["groups"]
+    assert shown["hospital"]["patients"] == "<10" and shown["tuning"]["patients"] is None
+    assert shown["train"]["patients"] == 500
+    assert set(shown["train"]["sex"].values()) == {None}, (
+        "or men of the held-out hospital could be worked out"
+    )
+    assert shown["all"]["sex"] == {"F": 434, "M": 312, "U": 0}
+    assert shown["hospital"]["age"]["mean"] is None and shown["tuning"]["age"]["mean"] == 60

@@ -113,15 +113,16 @@ def shown(description: dict[str, Any], profile: str) -> dict[str, Any]:
     """What may be shown of a description.
 
     Under the profile `ndb` counts of 1 to 9 patients become '<10'. Where one such count alone could be had
-    from its total, the next smallest is left out too (null). The range is left out, being two patients'
-    values, and so are all numbers about fewer than ten patients.
+    from its total, the next smallest is left out too (null). Sexes are shown of the whole cohort only where
+    a split has such a count of them. The range is left out, being two patients' values, and so are all
+    numbers about fewer than ten patients.
     """
     if profile != "ndb":
         return description
     histograms = description["histograms"]
     ages = histograms["age_by_sex"]
     return {
-        "groups": {name: _shown_group(group) for name, group in description["groups"].items()},
+        "groups": _shown_groups(description["groups"]),
         "histograms": {
             "age_by_sex": {
                 "edges": ages["edges"],
@@ -178,6 +179,19 @@ def _spread(values: npt.NDArray[np.number]) -> dict[str, float | None]:
         "min": float(values.min()),
         "max": float(values.max()),
     }
+
+
+def _shown_groups(groups: dict[str, Any]) -> dict[str, Any]:
+    found = {name: _shown_group(group) for name, group in groups.items()}
+    splits = [name for name in groups if name != "all"]
+    patients = small_cells([groups[name]["patients"] for name in splits])
+    for name, count in zip(splits, patients, strict=True):
+        found[name]["patients"] = count
+    # A sex hidden in one split could be had from the other splits and the whole.
+    if any(0 < count < SMALLEST_CELL for name in splits for count in groups[name]["sex"].values()):
+        for name in splits:
+            found[name]["sex"] = dict.fromkeys(groups[name]["sex"])
+    return found
 
 
 def _shown_group(group: dict[str, Any]) -> dict[str, Any]:
