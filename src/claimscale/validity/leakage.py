@@ -11,9 +11,12 @@ from claimscale.validity.ranking import auroc, auroc_error, cross_fitted, presen
 
 CERTAINTY = 2.58
 """Standard errors below an AUROC that it must still be high at: one-sided 99.5 %."""
-HIDDEN_AUROC = 0.65
+HIDDEN_AUROC = 0.6
 """A judgement: codes dated before the index but known later are a picture of the outcome above this. Claims
 that merely come in late tell no more than that sicker patients have more of them."""
+HIDDEN_EXCESS, EXCESS_CERTAINTY = 0.05, 4.0
+"""One such code in one in twenty more of the positives, by four standard errors: it stands the test for a
+thousand codes at once."""
 SINGLE_AUROC = 0.95
 """No single fact about a patient foretells a disease so well; a proxy of the label does (Kaufman et al.,
 ACM TKDD 2012;6:15, leakage)."""
@@ -33,7 +36,8 @@ def label_leakage(entries: Entries, index_day: Ints, outcome: Bools, onset_day: 
     day of the first outcome code after the index, negative for none.
 
     Warns if codes dated up to the index date but known only after it rank the outcome with an AUROC surely
-    above 0.65 (cross-fitted); if an outcome of a positive falls in the month of the index; or if the source
+    above 0.6 (cross-fitted), or one of them is surely had by 5 percentage points more of the positives; if
+    an outcome of a positive falls in the month of the index; or if the source
     gives months only and no later day of knowing, so that the order within a month is lost.
     """
     known_later = entries.available > entries.day
@@ -41,12 +45,14 @@ def label_leakage(entries: Entries, index_day: Ints, outcome: Bools, onset_day: 
         (entries.day <= index_day[entries.patient]) & (entries.available > index_day[entries.patient])
     )
     area, low = _area(hidden, outcome)
+    excess = _largest_excess(hidden, outcome)
     same_month = outcome & (onset_day >= 0) & (_month(onset_day) == _month(index_day))
     first = np.asarray(entries.day).astype("datetime64[D]")
     month_starts = float((first == first.astype("datetime64[M]")).mean()) if len(first) else 0.0
     evidence = {
         "hidden_auroc": area,
         "hidden_auroc_low": low,
+        "hidden_code_excess_low": excess,
         "hidden_entries": float(len(hidden.patient)),
         "positives_with_onset_in_index_month": float(same_month.sum()),
         "known_later_share": float(known_later.mean()) if len(known_later) else 0.0,
@@ -57,6 +63,11 @@ def label_leakage(entries: Entries, index_day: Ints, outcome: Bools, onset_day: 
         problems.append(
             f"Codes dated up to the index date but known only afterwards foretell the outcome (AUROC "
             f"{area:.2f}): a model that goes by dates of service would see the outcome itself"
+        )
+    elif excess > HIDDEN_EXCESS:
+        problems.append(
+            "A code dated up to the index date but known only afterwards is far commoner in positives: a "
+            "model that goes by dates of service would see the outcome itself"
         )
     if same_month.any():
         problems.append(
@@ -138,6 +149,17 @@ def _area(entries: Entries, outcome: Bools) -> tuple[float, float]:
         return 0.5, 0.0
     area = auroc(cross_fitted(presence(entries, len(outcome)), outcome), outcome)
     return area, area - CERTAINTY * auroc_error(area, positives, len(outcome) - positives)
+
+
+def _largest_excess(entries: Entries, outcome: Bools) -> float:
+    """How much commoner the most telling code surely is in positives: difference of shares, less error."""
+    positives = int(outcome.sum())
+    if not len(entries.patient) or positives < LEAST_POSITIVES or positives == len(outcome):
+        return 0.0
+    present = presence(entries, len(outcome))
+    p, q = (np.asarray(present[group].mean(axis=0)).ravel() for group in (outcome, ~outcome))
+    error = np.sqrt(p * (1 - p) / positives + q * (1 - q) / (len(outcome) - positives))
+    return float((p - q - EXCESS_CERTAINTY * error).max())
 
 
 def _month(day: Ints) -> Ints:
