@@ -14,9 +14,10 @@ from claimscale import study as studies
 from claimscale.corpus import cohort, events, tasks, tokens
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.runs import read_json
+from claimscale.runs import read_json, write_json
 from claimscale.simulator import population
 from claimscale.study import Study
+from claimscale.validity import checks
 
 pytestmark = pytest.mark.skipif(
     shutil.which("java") is None or importlib.util.find_spec("pyspark") is None,
@@ -95,7 +96,7 @@ def study_of(source: dict) -> Study:
 
 
 def made(study: Study, kind: str, target: Path) -> Path:
-    """All data stages on an engine."""
+    """All data stages on an engine, and the validity checks of them."""
     for name in ("events", "cohort", "tokens", "labels"):
         (target / name).mkdir(parents=True)
     with Engine(studies.Engine(kind=kind, memory="1GB"), target.parent / "scratch") as engine:
@@ -103,6 +104,8 @@ def made(study: Study, kind: str, target: Path) -> Path:
         cohort.build(study, engine, target / "events", target / "cohort")
         tokens.build(study, engine, target / "events", target / "cohort", target / "tokens")
         tasks.build(study, engine, target / "events", target / "cohort", target / "labels")
+    on_engine = study.model_copy(update={"engine": studies.Engine(kind=kind, memory="1GB")})
+    write_json(target / "checks.json", [one.plain() for one in checks.check(on_engine, target, print)])
     return target
 
 

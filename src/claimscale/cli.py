@@ -72,6 +72,24 @@ def ingest(file: File, *, set: Set = ()) -> None:
 
 
 @app.command
+def check(file: File, *, set: Set = ()) -> None:
+    """Check a study for the faults that make claims answer the wrong question, before anything is trained.
+
+    One line per check and clinical question; warnings do not stop a study. docs/validity.md explains each.
+    """
+    from claimscale import conduct, progress
+    from claimscale.validity import checks
+
+    resolved = study_file.load(file, list(set))
+    with progress.display() as display:
+        findings = conduct.check(resolved, display)
+    for one in findings:
+        print(checks.line(one))
+    warned = sum(one.warned for one in findings)
+    print(f"\n{warned} of {len(findings)} checks warn: {resolved.run_directory / checks.FILE}")
+
+
+@app.command
 def pretrain(file: File, *, set: Set = ()) -> None:
     """Run the pretraining cells of a study."""
     _run_cells(file, set, "pretrain")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claimscale import runs, study_file
-from claimscale.corpus import stages
+from claimscale.corpus import description, stages
 from claimscale.errors import BadInput
 from claimscale.progress import Display
 from claimscale.study import SimulatedSource, Study
@@ -17,6 +17,8 @@ from claimscale.sweep.cells import Cell, cells_of
 from claimscale.sweep.estimate import TimeLeft
 from claimscale.sweep.schedule import run_cells
 from claimscale.sweep.workspace import Workspace
+from claimscale.validity import checks
+from claimscale.validity.finding import Finding
 
 if TYPE_CHECKING:
     from claimscale.evaluation.predictions import CellResult
@@ -25,6 +27,7 @@ REPORT = "report.html"
 CONCLUSION = "conclusion.json"
 SECONDS_PER_SIMULATED_PATIENT = 0.0035
 CONCLUSION_SECONDS = 15.0
+CHECK_SECONDS = 10.0
 """First guesses for the progress display: the demonstration on two cores."""
 
 
@@ -130,6 +133,27 @@ def carry_out_cells(study: Study, wanted: str, display: Display) -> tuple[int, i
         return run(workspace, cells, display), len(cells)
 
 
+def check(study: Study, display: Display) -> list[Finding]:
+    """The validity checks of a study; prepares the claims if need be, and writes `checks.json`."""
+    with runs.locked(study.run_directory):
+        findings = checked(prepare(study, display), display)
+        display.update(1.0, 0.0, "checked")
+    return findings
+
+
+def checked(workspace: Workspace, display: Display) -> list[Finding]:
+    """The findings of the run's checks; those of an earlier time where nothing they rest on has changed."""
+    study, run_directory = workspace.study, workspace.run
+    findings = checks.read_current(run_directory, study)
+    if findings is None:
+        findings = checks.check(
+            study, run_directory, lambda what: display.update(0.95, CHECK_SECONDS, f"checking {what}")
+        )
+        checks.write(findings, run_directory, study)
+        runs.append_audit(run_directory, "checked", warned=sum(one.warned for one in findings))
+    return findings
+
+
 def report_again(study: Study, display: Display) -> Path:
     """The conclusion and the report anew, from what a finished study left."""
     run_directory = study.run_directory
@@ -159,6 +183,7 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
     inputs = runs.fingerprint(
         cells={cell.id: workspace.inputs(cell) for cell in cells},
         study=study_file.dump(study),
+        checks=checks.inputs(run_directory, study),
         code=runs.code_digest("evaluation", "report", "conduct.py"),
     )
     if mark.exists() and runs.read_json(mark)["inputs"] == inputs and (run_directory / REPORT).exists():
@@ -166,6 +191,7 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
     from claimscale.report import page, summary as summaries  # charts and statistics are slow to import
 
     display.update(0.97, CONCLUSION_SECONDS, "comparing sizes")
+    findings = checked(workspace, display)
     labels = runs.read_json(run_directory / "labels" / "labels.json")
     oracle_files = {task.name: run_directory / "oracle" / f"{task.name}.parquet" for task in study.tasks}
     summary = summaries.summarise(
@@ -187,6 +213,15 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
         },
         oracle={task: file for task, file in oracle_files.items() if file.exists()},
         shortages={name: task["shortage"] for name, task in labels.items() if task["shortage"]},
+        checks=[
+            {
+                "task": one.task,
+                "title": checks.TITLES[one.check],
+                "status": one.status,
+                "sentence": one.sentence,
+            }
+            for one in findings
+        ],
     )
     display.update(0.99, CONCLUSION_SECONDS / 3, "writing the report")
     page.render(summary, study_file.dump(study), run_directory / REPORT)
@@ -226,15 +261,17 @@ def _dataset(workspace: Workspace) -> dict[str, Any]:
     quality = runs.read_json(workspace.run / "events" / "quality.json")
     tokens = runs.read_json(workspace.run / "tokens" / "tokens.json")
     cohort = runs.read_json(workspace.run / "cohort" / "cohort.json")
+    described = runs.read_json(workspace.run / "cohort" / "description.json")
     return {
         "source": workspace.study.source.kind,
-        "patients": cohort["with_enough_events"],
-        "hospitals": quality["hospitals"],
+        "patients": cohort["studied"],
+        "hospitals": cohort["drawn_hospitals"],
         "events": quality["used"],
         "tokens": tokens["tokens"],
         "vocabulary": tokens["vocabulary"],
         "span": quality["span"],
         "cohort": cohort,
+        "description": description.shown(described, workspace.study.privacy.profile),
         "quality": {
             key: quality[key]
             for key in ("source_rows", "rows_in", "used", "quarantined", "dropped", "repaired", "warnings")

@@ -152,11 +152,19 @@ class Splits(Settings):
         return value
 
 
+class Sample(Settings):
+    """How many hospitals to draw, and how many patients of those; all of them where it is not said."""
+
+    hospitals: Count | None = None
+    patients: Count | None = None
+
+
 class Cohort(Settings):
     """Who is studied: patients with enough events before the landmark, the date of all questions."""
 
     landmark: dt.date
     min_events: Count = 5
+    sample: Sample = Sample()
     splits: Splits = Splits()
 
 

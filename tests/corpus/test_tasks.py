@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from claimscale.codes import has_prefix
-from claimscale.corpus import cohort, events as event_table, index_dates, tasks
+from claimscale.corpus import cohort, events as event_table, index_dates, observation, tasks
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import read_json
@@ -365,3 +365,60 @@ def test_tasks_none_of_which_can_be_asked_are_bad_input(claims, build, study: St
     message = r"task ckd: no training patient can be asked \(40 history_too_short\), and none of the 2 tasks"
     with pytest.raises(BadInput, match=message):
         build(claims.random(40, seed=4), study.model_copy(update={"tasks": asked}))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "excluded", "censored"),
+    [
+        (None, None, "history_too_short", True),  # the contacts alone
+        (-300, 900, None, False),  # insured long before the first contact, and beyond the window
+        (-300, 480, None, True),
+        (50, 900, "history_too_short", False),
+        (101, 900, "history_too_short", False),  # begins after the index date: not known then
+    ],
+)
+def test_observation_is_what_the_source_states_of_it(
+    start: int | None, end: int | None, excluded: str | None, censored: bool,
+    engine: Engine, study: Study, claims, tmp_path: Path,
+) -> None:  # fmt: skip
+    days = np.array([[0 if start is None else start, 0 if end is None else end]], dtype="datetime64[D]")
+    periods = pa.table(
+        [pa.array([1]), *(event_table.timestamps(day.astype(int)) for day in days.T)],
+        schema=event_table.OBSERVATION_SCHEMA,
+    )
+    observation.write(periods, start is not None, tmp_path / "observation.parquet")
+    rows = [claims.event(1, 60, OTHER), claims.event(1, 100, OTHER), claims.event(1, 300, OTHER)]
+    split = pa.table({"subject_id": [1], "split": ["held_out"]})
+    table = event_table.with_days(claims.raw(rows).table.rename(subject_id="patient"))
+    table = table.inner_join(ibis.memtable(split), "subject_id")
+    changed = study.model_copy(update={"cohort": Cohort(landmark=dt.date(1970, 4, 12), min_events=1)})
+    index = engine.to_arrow(index_dates.landmark_dates(table, changed))
+    index = observation.with_stated(index, tmp_path)
+    (label,) = engine.to_arrow(tasks.ask(made_task(history_days=60), index, table)).to_pylist()
+    assert (label["excluded"], label["censored"]) == (excluded, censored)
+
+
+def test_the_future_of_observation_decides_nobodys_eligibility(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    index = pa.table(
+        {
+            "subject_id": np.arange(300),
+            "index_day": np.full(300, 1000, np.int32),
+            "first_day": random.integers(0, 1000, 300, dtype=np.int32),
+            "observed_until": random.integers(1000, 2000, 300, dtype=np.int32),
+        }
+    )
+
+    def first_days(start: np.ndarray, end: np.ndarray) -> list:
+        columns = [np.arange(300), event_table.timestamps(start), event_table.timestamps(end)]
+        table = pa.table(columns, schema=event_table.OBSERVATION_SCHEMA)
+        observation.write(table, True, tmp_path / "observation.parquet")
+        found = observation.with_stated(index, tmp_path)
+        assert found.schema.equals(index.schema)
+        return found["first_day"].to_pylist()
+
+    start, end = random.integers(0, 1300, 300), random.integers(1000, 2000, 300)
+    known = first_days(start, end)
+    later = np.where(start > 1000, start + 500, start)
+    assert first_days(later, end + 700) == known
+    assert first_days(np.where(start <= 1000, start - 1, start), end) != known

@@ -20,7 +20,31 @@ TASKS = {
     "ckd": {"kind": "disease", "outcome": {"ICD10": ["N18"]}, "source": "KDIGO 2012"},
     "pregabalin": {"kind": "medication", "outcome": {"ATC": ["N02BF02", "N03AX16"]}},
 }
+SPREAD = {"mean": 70.8, "sd": 14.4, "median": 73.1, "q1": 59.3, "q3": 82.3, "min": 39.0, "max": 94.3}
+HIDDEN = {**SPREAD, "min": None, "max": None}
+
+
+def group(patients: int | str, spread: Mapping[str, float | None] = SPREAD) -> dict[str, Any]:
+    return {
+        "patients": patients,
+        "hospitals": 8,
+        "sex": {"F": patients, "M": "<10", "U": 0},
+        **dict.fromkeys(("age", "visits", "sequence_length", "observation_days"), spread),
+        "codes": {"diagnosis": spread, "drug": spread},
+    }
+
+
+DESCRIPTION = {
+    "groups": {"all": group(5991), "train": group(4000, HIDDEN), "hospital": group("<10", HIDDEN)},
+    "histograms": {
+        "age_by_sex": {"edges": [30, 35, 40, 45], "counts": {"F": [20, "<10", None], "M": [10, 30, 20]}},
+        "sequence_length": {"edges": [0, 40, 80], "counts": [3000, 2991]},
+        "observation_years": {"edges": [0, 2, 4], "counts": [5000, 991]},
+        "patients_per_hospital": [5000, 991, "<10"],
+    },
+}
 DATASET = {
+    "description": DESCRIPTION,
     "patients": 6000,
     "hospitals": 8,
     "events": 801_234,
@@ -36,6 +60,10 @@ DATASET = {
         "warnings": {"code not in masters": 5},
     },
 }
+CHECKS = [
+    {"task": None, "title": "Drift of codes", "status": "passed", "sentence": "Codes are used alike."},
+    {"task": "ckd", "title": "Censoring", "status": "warned", "sentence": "A third leave early."},
+]
 Noise = Callable[[str, str, str | None, int], float]
 
 
@@ -60,6 +88,7 @@ class FakeRun:
     dataset: Mapping[str, Any] = field(default_factory=lambda: DATASET)
     oracle: dict[str, Path] = field(default_factory=dict)
     shortages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checks: list[dict[str, Any]] = field(default_factory=lambda: CHECKS)
 
     def summarise(self) -> dict[str, Any]:
         return summarise(
@@ -71,6 +100,7 @@ class FakeRun:
             label_counts=self.label_counts,
             oracle=self.oracle,
             shortages=self.shortages,
+            checks=self.checks,
         )
 
 

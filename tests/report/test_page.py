@@ -71,6 +71,7 @@ def test_every_chart_is_drawn(html: str, demo: Any) -> None:
     assert names == {
         "ckd/size", "ckd/patients", "ckd/calibration",
         "pregabalin/size", "pregabalin/patients", "pregabalin/calibration", "pretraining", "cost",
+        "cohort/age", "cohort/sequence_length", "cohort/observation", "cohort/hospitals",
     }  # fmt: skip
     assert html.count("<figure>") == html.count("<svg") == len(names)
 
@@ -172,3 +173,19 @@ def test_rules_far_below_do_not_squash_the_chart(demo: Any) -> None:
     domains = re.findall(r"'domain': \[([0-9.]+), ([0-9.]+)\]", str(chart.to_dict()))
     assert min(float(low) for low, high in domains if float(high) <= 1) > task["prevalence"]
     assert "prevalence ↓" in str(chart.to_dict())
+
+
+def test_checks_are_listed_and_those_that_warn_come_first(html: str, demo: Any) -> None:
+    _, summary = demo
+    assert "ckd: A third leave early." in summary["warnings"]
+    assert not any("used alike" in warning for warning in summary["warnings"])
+    assert html.index("ckd: A third leave early.") < html.index("<figure")
+    assert "1 of 2 passed" in html and "Codes are used alike." in html
+
+
+def test_the_cohort_is_described_and_small_cells_stay_hidden(html: str) -> None:
+    table = html[html.index("The cohort, as known at the landmark") :]
+    table = table[table.index("<table>") : table.index("</table>")]
+    assert "70.8 (14.4)" in table and "73.1 (59.3–82.3)" in table and "39–94.3" in table
+    assert "&lt;10" in table
+    assert "Held-out hospitals" in table

@@ -12,7 +12,8 @@ import pytest
 from claimscale.errors import BadInput
 
 KEYS = [
-    "name", "version", "answers", "dataset", "sizes", "tasks", "task_dependence", "forecast", "warnings",
+    "name", "version", "answers", "dataset", "sizes", "tasks", "task_dependence", "forecast", "checks",
+    "warnings",
 ]  # fmt: skip
 
 

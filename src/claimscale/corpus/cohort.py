@@ -1,14 +1,14 @@
 """Who is studied, and which patients train, tune and test.
 
 `cohort/` holds `patients.parquet` (one row per patient, by subject id), `subject_splits.parquet` (their
-splits as MEDS writes them) and `cohort.json` (how many were left at each step). Only what was known before
-the landmark decides anything here.
+splits as MEDS writes them), `cohort.json` (how many were left at each step) and `description.json` (who they
+are). Only what was known before the landmark decides anything here.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import ibis
@@ -21,7 +21,7 @@ from ibis import _
 
 from claimscale import meds_files
 from claimscale.codes import BIRTH, SEX_PREFIX
-from claimscale.corpus import events as event_table
+from claimscale.corpus import description, events as event_table
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import write_json
@@ -35,24 +35,35 @@ PATIENT_SPLITS = (TRAIN, TUNING, HELD_OUT)
 def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
     """Choose the patients and their splits.
 
-    Raises BadInput when nobody is left, a split is empty, or there are too few hospitals to hold out.
+    Raises BadInput when nobody is left, a split is empty, or there are fewer hospitals or patients than the
+    study wants to draw or to hold out.
     """
     table = event_table.read(engine, events)
     landmark = event_table.day_number(study.cohort.landmark)
     known = table.filter(_.available_day < landmark)
     everyone = engine.to_arrow(table.aggregate(patients=table.subject_id.nunique()))["patients"][0].as_py()
     seen = engine.to_arrow(_patients(known))
-    enough = seen.filter(seen["contacts"].to_numpy() >= study.cohort.min_events)
+    hospitals = {name for name in seen["hospital_id"].unique().to_pylist() if name is not None}
+    drawn = draw_hospitals(hospitals, study.cohort.sample.hospitals, study.seed)
+    inside = seen
+    if study.cohort.sample.hospitals is not None:
+        inside = seen.filter(
+            pa.array([name in drawn for name in seen["hospital_id"].to_pylist()], pa.bool_())
+        )
+    enough = inside.filter(inside["contacts"].to_numpy() >= study.cohort.min_events)
     if len(enough) == 0:
         raise BadInput(
             f"cohort: no patient is left: of {everyone:,}, {everyone - len(seen):,} have no event before "
-            f"{study.cohort.landmark} and {len(seen):,} have fewer than {study.cohort.min_events}"
+            f"{study.cohort.landmark} and {len(inside):,} have fewer than {study.cohort.min_events}"
         )
+    studied = enough.take(
+        draw_patients(enough["subject_id"].to_numpy(), study.cohort.sample.patients, study.seed)
+    )
 
     split = assign_splits(
-        enough["subject_id"].to_numpy(), enough["hospital_id"].to_pylist(), study.cohort.splits, study.seed
+        studied["subject_id"].to_numpy(), studied["hospital_id"].to_pylist(), study.cohort.splits, study.seed
     )
-    patients = enough.drop_columns("contacts").add_column(1, "split", pa.array(split, pa.string()))
+    patients = studied.drop_columns("contacts").add_column(1, "split", pa.array(split, pa.string()))
     pq.write_table(patients, target / "patients.parquet", write_page_checksum=True)
     splits = meds_files.splits_table(patients["subject_id"], split)
     pq.write_table(splits, target / "subject_splits.parquet", write_page_checksum=True)
@@ -60,15 +71,47 @@ def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
     flow = {
         "patients": everyone,
         "seen_before_landmark": len(seen),
+        "hospitals": len(hospitals),
+        "drawn_hospitals": len(drawn),
+        "of_drawn_hospitals": len(inside),
         "with_enough_events": len(enough),
+        "studied": len(studied),
         "splits": dict(zip(names.tolist(), counts.tolist(), strict=True)),
     }
     write_json(target / "cohort.json", flow)
+    people = description.per_patient(known, patients, landmark, study.tokens.repeats, engine)
+    write_json(target / "description.json", description.describe(people))
 
 
 def read(cohort: Path) -> pa.Table:
     """The patients: subject_id, split, hospital_id, sex, birth_day, first_day, last_day, by subject id."""
     return pq.read_table(cohort / "patients.parquet")
+
+
+def draw_hospitals(hospitals: Collection[str], wanted: int | None, seed: int) -> set[str]:
+    """The hospitals of the sample: those whose salted md5 comes first. All of them if `wanted` is None.
+
+    The order of any two hospitals depends on their names and the seed alone. Raises BadInput if there are
+    fewer than wanted.
+    """
+    if wanted is None:
+        return set(hospitals)
+    if wanted > len(hospitals):
+        raise BadInput(f"cohort.sample.hospitals: cannot draw {wanted:,} of {len(hospitals):,} hospitals")
+    known = sorted(hospitals)
+    return {known[place] for place in _hash_order(known, f"sample/hospital/{seed}")[:wanted]}
+
+
+def draw_patients(subject_ids: npt.NDArray[np.int64], wanted: int | None, seed: int) -> npt.NDArray[np.int64]:
+    """Places of the sampled patients, ascending: those whose salted md5 comes first; all if `wanted` is None.
+
+    Raises BadInput if there are fewer than wanted.
+    """
+    if wanted is None:
+        return np.arange(len(subject_ids))
+    if wanted > len(subject_ids):
+        raise BadInput(f"cohort.sample.patients: cannot draw {wanted:,} of {len(subject_ids):,} patients")
+    return np.sort(_hash_order(subject_ids.tolist(), f"sample/patient/{seed}")[:wanted])
 
 
 def assign_splits(

@@ -29,7 +29,7 @@ from ibis import Deferred, _
 
 from claimscale import meds_files, sources
 from claimscale.codes import BIRTH, SEX_PREFIX
-from claimscale.corpus import gate
+from claimscale.corpus import gate, observation
 from claimscale.corpus.gate import Account, Rows
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -106,8 +106,9 @@ def write(raw: RawEvents, engine: Engine, scratch: Path, target: Path, shard_row
         mapping = engine.to_arrow(patients.select("subject_id", source_id=_.patient).order_by("subject_id"))
         pq.write_table(mapping, target / "subjects.parquet", write_page_checksum=True)
     observed = _observed(raw, patients, engine)
-    observed = pa.concat_tables([OBSERVATION_SCHEMA.empty_table(), *seen]) if observed is None else observed
-    pq.write_table(observed, target / "observation.parquet", write_page_checksum=True)
+    contacts = pa.concat_tables([OBSERVATION_SCHEMA.empty_table(), *seen])
+    file = target / "observation.parquet"
+    observation.write(contacts if observed is None else observed, observed is not None, file)
     visibility = {"hospitals": len(hospitals), "patients_in_several_hospitals": in_several}
     return _quality(account, raw, {"all of one hospital": 1} if len(hospitals) == 1 else {}) | visibility
 

@@ -18,7 +18,7 @@ from claimscale.study import Study
 
 COMMON_CODE = ("engine", "codes.py", "icd.py", "corpus/events.py", "corpus/gate.py", "corpus/cohort.py")
 """Modules that nearly every stage uses."""
-LABEL_CODE = ("corpus/tasks.py", "corpus/index_dates.py", "corpus/label_files.py")
+LABEL_CODE = tuple(f"corpus/{name}.py" for name in ("tasks", "index_dates", "label_files", "observation"))
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def stages_of(study: Study) -> list[Stage]:
     """The data stages in the order they depend on each other."""
     source = {"source": sources.fingerprint(study.source), "seed": study.seed}
     who = {"cohort": study.cohort.model_dump(mode="json"), "seed": study.seed}
+    described = {"repeats": study.tokens.repeats}  # the description counts what a model can see
     which = {"min_patients": study.tokens.min_patients, "rollup": study.tokens.rollup}
     asked = {
         "tasks": [task.model_dump(mode="json") for task in study.tasks],
@@ -74,7 +75,7 @@ def stages_of(study: Study) -> list[Stage]:
     }
     stages = [
         Stage("events", 4, (), ("sources", "simulator"), source, _build_events),
-        Stage("cohort", 1, ("events",), (), who, _build_cohort),
+        Stage("cohort", 1, ("events",), ("corpus/description.py",), who | described, _build_cohort),
         Stage(
             "tokens",
             2,

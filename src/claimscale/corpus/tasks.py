@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from ibis import Deferred, _
 
 from claimscale.codes import full_prefixes
-from claimscale.corpus import cohort as cohorts, events as event_table, index_dates, label_files
+from claimscale.corpus import cohort as cohorts, events as event_table, index_dates, label_files, observation
 from claimscale.corpus.cohort import HELD_OUT, TRAIN, TUNING
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -48,13 +48,17 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
     """
     patients = ibis.memtable(cohorts.read(cohort).select(["subject_id", "split"]))
     table = event_table.read(engine, events).inner_join(patients, "subject_id")
-    at_landmark = functools.cache(lambda: engine.to_arrow(index_dates.landmark_dates(table, study)))
+
+    @functools.cache
+    def at_landmark() -> pa.Table:
+        return observation.with_stated(engine.to_arrow(index_dates.landmark_dates(table, study)), events)
+
     account = {}
     for task in study.tasks:
         if task.labels is not None:
             labels, excluded = label_files.read(task, study, events, cohort)
         else:
-            dates = at_landmark() if task.first_day is None else _visits(engine, table, study, task)
+            dates = at_landmark() if task.first_day is None else _visits(engine, table, study, task, events)
             asked = engine.to_arrow(ask(task, dates, table))
             labels, excluded = _of_those_asked(asked, study, task)
         account[task.name] = _account(labels, excluded, task)
@@ -70,9 +74,10 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
     write_json(target / "labels.json", account)
 
 
-def _visits(engine: Engine, table: ir.Table, study: Study, task: Task) -> pa.Table:
+def _visits(engine: Engine, table: ir.Table, study: Study, task: Task, events: Path) -> pa.Table:
     assert task.first_day is not None
-    return engine.to_arrow(index_dates.visit_dates(table, study, task.first_day))
+    dates = engine.to_arrow(index_dates.visit_dates(table, study, task.first_day))
+    return observation.with_stated(dates, events)
 
 
 def _of_those_asked(asked: pa.Table, study: Study, task: Task) -> tuple[pa.Table, dict[str, int]]:

@@ -57,6 +57,9 @@ def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
     found = []
     if study.source.kind == "simulated":
         found.append("The patients are simulated: nothing here is evidence about real patients.")
+    for check in summary["checks"]:
+        if check["status"] == "warned":
+            found.append(f"{check['task']}: {check['sentence']}" if check["task"] else check["sentence"])
     for task, answered in zip(summary["tasks"], summary["answers"], strict=True):
         found += _task_warnings(task, answered)
     if len(study.finetune.seeds) == 1:

@@ -21,6 +21,13 @@ SPLIT_NAMES = {
     "hospital": "Held-out hospitals",
     "temporal": "Later in time",
 }
+GROUP_NAMES = {
+    "all": "All",
+    "train": "Training",
+    "tuning": "Tuning",
+    "held_out": "Held-out",
+    "hospital": "Held-out hospitals",
+}
 VERDICT_NAMES = {
     "saturated": "A smaller model is good enough",
     "not_saturated": "Size still pays",
@@ -47,6 +54,8 @@ def html(summary: Mapping[str, Any], study_yaml: str) -> str:
         "percent": percent,
         "duration": duration,
         "count": count,
+        "cell": cell,
+        "spread": spread,
         "compact": compact,
         "anchor": anchor,
         "overtaking": overtaking,
@@ -59,6 +68,7 @@ def html(summary: Mapping[str, Any], study_yaml: str) -> str:
         other_splits={task["name"]: other_splits(task) for task in summary["tasks"]},
         arm_names=ARM_NAMES,
         split_names=SPLIT_NAMES,
+        group_names=GROUP_NAMES,
         verdict_names=VERDICT_NAMES,
         metric_names=METRIC_NAMES,
     )
@@ -110,6 +120,34 @@ def other_splits(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def count(value: float | None) -> str:
     """A whole number with thousands parted: 12,345."""
     return "–" if value is None else f"{value:,.0f}"
+
+
+def cell(value: int | str | None) -> str:
+    """A count of a table: '<10' as it is, a dash for one that is left out."""
+    return value if isinstance(value, str) else count(value)
+
+
+def spread(found: Mapping[str, float | None], scale: float = 1.0) -> dict[str, str]:
+    """Mean (SD), median (quartiles) and range for reading, each number divided by `scale`."""
+
+    def told(name: str) -> str:
+        value = found[name]
+        return "–" if value is None else compact_number(value / scale)
+
+    texts = {
+        "mean": f"{told('mean')} ({told('sd')})",
+        "median": f"{told('median')} ({told('q1')}–{told('q3')})",
+    }
+    return texts | {"range": "–" if found["min"] is None else f"{told('min')}–{told('max')}"}
+
+
+def compact_number(value: float) -> str:
+    """One decimal below a hundred, none above or for whole numbers.
+
+    >>> compact_number(71.26), compact_number(12345.6), compact_number(5.0)
+    ('71.3', '12,346', '5')
+    """
+    return f"{value:.1f}" if abs(value) < 100 and value != int(value) else f"{value:,.0f}"
 
 
 def compact(value: float | None) -> str:

@@ -1,8 +1,7 @@
-"""The summary as charts: a dictionary in, Altair charts out. Drawn for 400 pixels, the width of a phone.
+"""The summary as charts: a dictionary in, Altair charts out.
 
-Colours are CSS variables that the page defines, one set for light and one for dark. The arms use blue,
-orange and green of the Okabe-Ito palette, which colour-blind readers can tell apart; shapes and dashes
-repeat what colours say.
+The arms use blue, orange and green of the Okabe-Ito palette, which colour-blind readers can tell apart;
+shapes and dashes repeat what colours say.
 """
 
 from __future__ import annotations
@@ -14,24 +13,23 @@ from typing import Any
 import altair as alt
 
 from claimscale.report.answers import METRIC_NAMES
+from claimscale.report.cohort_plots import cohort_charts
+from claimscale.report.styling import FAINT, FONT_SIZE, HEIGHT, INK, WIDTH, Chart, styled
 
-WIDTH, HEIGHT = 290, 210
-FONT_SIZE = 13
 LINE_HEIGHT = 15
-INK, FAINT, GRID = "var(--ink)", "var(--faint)", "var(--grid)"
 ARMS = {
     "pretrained": ("Pretrained", "var(--pretrained)", "circle"),
     "scratch": ("From scratch", "var(--scratch)", "square"),
     "lightgbm": ("LightGBM", "var(--lightgbm)", "diamond"),
 }
 Summary = Mapping[str, Any]
-Chart = alt.LayerChart | alt.FacetChart
 
 
 def charts(summary: Summary) -> dict[str, Chart]:
     """All charts by name; one that has nothing to show is left out.
 
-    `<task>/size`, `<task>/patients`, `<task>/calibration` per task; `pretraining` and `cost` once.
+    `<task>/size`, `<task>/patients`, `<task>/calibration` per task; `pretraining`, `cost` and those of the
+    cohort (`cohort/...`) once.
     """
     drawn: dict[str, Chart | None] = {}
     for task in summary["tasks"]:
@@ -40,6 +38,8 @@ def charts(summary: Summary) -> dict[str, Chart]:
         drawn[f"{task['name']}/calibration"] = calibration(task)
     drawn["pretraining"] = loss_by_size(summary["sizes"])
     drawn["cost"] = cost_by_size(summary["sizes"])
+    if description := summary["dataset"].get("description"):
+        drawn |= cohort_charts(description)
     return {name: chart for name, chart in drawn.items() if chart is not None}
 
 
@@ -69,7 +69,7 @@ def metric_by_size(task: Summary) -> Chart | None:
     domain = _domain([*rows, *({"low": value, "high": value, "estimate": value} for value in near)])
     shifted = [_shifted(row, "parameters", sorted(names)) for row in rows]
     x = _size_axis(names, "shifted")
-    return _styled(
+    return styled(
         [*_rule_layers(rules, domain), *_lines(shifted, x, METRIC_NAMES[metric], domain)],
         width=WIDTH - 70 if rules else WIDTH,
     )
@@ -91,7 +91,7 @@ def metric_by_patients(task: Summary) -> Chart | None:
     x = alt.X("shifted:Q", title="Labelled patients").scale(type="log", nice=False, domain=_padded(counts))
     x = x.axis(values=counts, format=",", labelOverlap="greedy", grid=False)
     shifted = [_shifted(row, "patients", counts) for row in rows]
-    return _styled(_lines(shifted, x, METRIC_NAMES[metric], _domain(rows)))
+    return styled(_lines(shifted, x, METRIC_NAMES[metric], _domain(rows)))
 
 
 def calibration(task: Summary) -> Chart | None:
@@ -114,7 +114,7 @@ def calibration(task: Summary) -> Chart | None:
     x = alt.X("predicted:Q", title="Predicted risk").scale(scale).axis(format="%", tickCount=5)
     y = alt.Y("observed:Q", title="Observed share").scale(scale).axis(format="%", tickCount=5)
     base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y, color=_colour(rows))
-    return _styled(
+    return styled(
         [
             diagonal.encode(x=alt.X("risk:Q"), y=alt.Y("risk:Q")),
             base.mark_line(strokeWidth=1.8),
@@ -139,7 +139,7 @@ def loss_by_size(sizes: Sequence[Summary]) -> Chart | None:
     y = alt.Y("loss:Q", title="Validation loss (nats)").scale(zero=False, nice=True).axis(tickCount=5)
     line = alt.Chart(alt.Data(values=means)).encode(x=x, y=y)
     points = alt.Chart(alt.Data(values=runs)).encode(x=x, y=y)
-    return _styled(
+    return styled(
         [
             line.mark_line(stroke=ARMS["pretrained"][1], strokeWidth=2),
             points.mark_point(filled=True, size=36, fill=ARMS["pretrained"][1], opacity=0.75),
@@ -162,7 +162,7 @@ def cost_by_size(sizes: Sequence[Summary]) -> Chart | None:
     y = alt.Y("time:Q", title=f"{unit} of pretraining, one seed").scale(zero=True).axis(tickCount=5)
     base = alt.Chart(alt.Data(values=points)).encode(x=x, y=y)
     label = alt.Text("time:Q", format=".2~r")
-    return _styled(
+    return styled(
         [
             base.mark_line(stroke=ARMS["pretrained"][1], strokeWidth=2),
             base.mark_point(filled=True, size=48, fill=ARMS["pretrained"][1], opacity=1),
@@ -275,20 +275,3 @@ def _padded(places: Sequence[float]) -> list[float]:
     """A logarithmic domain with room at both ends."""
     room = (places[-1] / places[0]) ** 0.08 if len(places) > 1 else 2.0
     return [places[0] / room, places[-1] * room]
-
-
-def _styled(layers: Sequence[alt.Chart], width: int = WIDTH) -> Chart:
-    font = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
-    return (
-        alt.layer(*layers)
-        .properties(width=width, height=HEIGHT, background="transparent", padding=4)
-        .configure(font=font)
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelColor=INK, titleColor=INK, gridColor=GRID, domainColor=FAINT, tickColor=FAINT,
-            labelFontSize=FONT_SIZE, titleFontSize=FONT_SIZE, titleFontWeight="normal", titlePadding=8,
-        )
-        .configure_legend(
-            orient="top", labelColor=INK, labelFontSize=FONT_SIZE, symbolOpacity=1, symbolSize=70, offset=4
-        )
-    )  # fmt: skip

@@ -50,6 +50,7 @@ def summarise(
     label_counts: Mapping[str, Mapping[str, Mapping[str, int]]],
     oracle: Mapping[str, Path] | None = None,
     shortages: Mapping[str, Mapping[str, Any]] | None = None,
+    checks: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Score all cells, judge every task, write `results.parquet` and `summary.json`; return the summary.
 
@@ -63,6 +64,7 @@ def summarise(
             once, "dates", as the labels were made.
         shortages: task -> what it lacked, for tasks of which nothing was trained (labels.json).
         oracle: task -> Parquet with subject_id, prediction_time, split, risk (simulated data only).
+        checks: validity checks, each task (null: the study), title, status (passed, warned), sentence.
 
     Raises BadInput if predictions are missing, unreadable or not about the same patients.
     """
@@ -102,6 +104,7 @@ def summarise(
         "tasks": tasks,
         "task_dependence": _dependence(study, curves),
         "forecast": None,
+        "checks": list(checks),
         "warnings": [],
     }
     summary["warnings"] = answers.warnings(study, summary)

@@ -1,0 +1,119 @@
+"""Are the patients who test a model apart from those who trained it?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from claimscale.validity.finding import Bools, Finding, Ints, finding, part, share
+
+HASHES, BAND = 16, 2
+PATIENTS_AT_ONCE = 20_000
+LEAST_CODES = 10
+"""Patients with fewer different codes can agree by chance."""
+NEAR = 0.9
+"""Jaccard index from which two code sets of one birth date and sex are one person's."""
+
+
+def split_overlap(
+    subjects: Ints, learns: Bools, tests: Bools, birth_day: Ints, sex: Ints, offsets: Ints, codes: Ints
+) -> Finding:
+    """Is a patient, or one who looks the same, among those who train and those who test?
+
+    One row per patient and split [n]: `subjects`, whether it `learns` (training, tuning) or `tests`,
+    `birth_day`, `sex`; its codes are `codes[offsets[i]:offsets[i + 1]]`, repeats allowed. Warns on any
+    subject on both sides, and on any pair across them with equal birth and sex and at least ten codes of
+    which nine in ten are shared (Jaccard), found by MinHash (Broder 1997).
+    """
+    both = np.intersect1d(subjects[learns], subjects[tests])
+    apart = ~np.isin(subjects, both)
+    pairs = near_duplicates(learns & apart, tests & apart, birth_day, sex, offsets, codes)
+    evidence = {
+        "patients_in_both": float(len(both)),
+        "near_duplicates": float(pairs),
+        "test_patients": float(len(np.unique(subjects[tests]))),
+    }
+    problems = []
+    if len(both):
+        shared = part(len(both), len(np.unique(subjects[tests])))
+        problems.append(f"{shared} of the test patients are also among those who train or tune")
+    if pairs:
+        twins = part(pairs, len(np.unique(subjects[tests])))
+        problems.append(
+            f"{twins} of the test patients have a twin in training: same birth and sex, nearly the same codes"
+        )
+    return finding("split_overlap", problems, "No patient, and no near-duplicate, is on both sides", evidence)
+
+
+def near_duplicates(
+    learns: Bools, tests: Bools, birth_day: Ints, sex: Ints, offsets: Ints, codes: Ints
+) -> int:
+    """How many test patients have a near-duplicate among those who learn."""
+    signature = _signatures(offsets, codes)
+    sets: dict[int, Ints] = {}
+
+    def codes_of(place: int) -> Ints:
+        if place not in sets:
+            sets[place] = np.unique(codes[offsets[place] : offsets[place + 1]])
+        return sets[place]
+
+    found: set[int] = set()
+    for first in range(0, HASHES, BAND):
+        key = np.column_stack([birth_day, sex, signature[:, first : first + BAND]])
+        order = np.lexsort(key.T)
+        starts = np.flatnonzero(np.append(True, (key[order][1:] != key[order][:-1]).any(axis=1)))
+        ends = np.append(starts[1:], len(order))
+        for start, end in zip(starts[ends - starts > 1], ends[ends - starts > 1], strict=True):
+            group = order[start:end]
+            learners = group[learns[group]]
+            for place in group[tests[group]].tolist():
+                own = codes_of(place)
+                if place in found or len(own) < LEAST_CODES:
+                    continue
+                if any(_jaccard(own, codes_of(other)) >= NEAR for other in learners.tolist()):
+                    found.add(place)
+    return len(found)
+
+
+def pretraining_overlap(pretrained: Ints, tests: Ints, pretrained_until: int, landmark: int) -> Finding:
+    """Has pretraining seen a test patient, or anything from the landmark onwards?
+
+    `pretrained` and `tests` are subject ids; `pretrained_until` is the last day whose events pretraining
+    may know, `landmark` the day of the questions.
+    """
+    both = np.intersect1d(pretrained, tests)
+    evidence = {
+        "pretrained_test_patients": float(len(both)),
+        "share_of_test_patients": share(len(both), len(np.unique(tests))),
+        "days_beyond_landmark": float(max(pretrained_until - landmark + 1, 0)),
+    }
+    problems = []
+    if len(both):
+        problems.append(f"Pretraining sees {part(len(both), len(np.unique(tests)))} of the test patients")
+    if pretrained_until >= landmark:
+        problems.append(
+            f"Pretraining sees events of {pretrained_until - landmark + 1:,} days after the landmark"
+        )
+    return finding(
+        "pretraining_overlap", problems, "Pretraining sees no test patient and no later event", evidence
+    )
+
+
+def _signatures(offsets: Ints, codes: Ints) -> Ints:
+    """MinHash of each patient's codes, int64 [n, HASHES]; -1 for patients without any."""
+    random = np.random.default_rng(42)
+    size = int(codes.max()) + 1 if len(codes) else 1
+    orders = [random.permutation(size).astype(np.int32) for _ in range(HASHES)]
+    filled = np.flatnonzero(np.diff(offsets) > 0)
+    found = np.full((len(offsets) - 1, HASHES), -1, dtype=np.int64)
+    for places in np.array_split(filled, max(1, len(filled) // PATIENTS_AT_ONCE)):
+        if len(places):
+            begin, end = offsets[places[0]], offsets[places[-1] + 1]
+            own = np.asarray(codes[begin:end])
+            for number, order in enumerate(orders):
+                found[places, number] = np.minimum.reduceat(order[own], offsets[places] - begin)
+    return found
+
+
+def _jaccard(one: Ints, other: Ints) -> float:
+    common = len(np.intersect1d(one, other, assume_unique=True))
+    return common / (len(one) + len(other) - common)
