@@ -10,8 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from claimscale.corpus import events as event_table
 from claimscale.corpus.tokens import TokenStore
 from claimscale.corpus.vocabulary import SPECIAL_CODES, Vocabulary
+from claimscale.engine import Engine
+from claimscale.study import Study
 
 _path = Path(__file__).parents[1] / "corpus" / "conftest.py"
 _spec = importlib.util.spec_from_file_location("corpus_fixtures", _path)
@@ -19,9 +22,36 @@ assert _spec is not None and _spec.loader is not None
 _fixtures = importlib.util.module_from_spec(_spec)
 sys.modules["corpus_fixtures"] = _fixtures  # dataclasses look their module up there
 _spec.loader.exec_module(_fixtures)
-claims, engine, study, write_events = (
-    _fixtures.claims, _fixtures.engine, _fixtures.study, _fixtures.write_events,
-)  # fmt: skip
+engine = _fixtures.engine
+
+
+@pytest.fixture(scope="session")
+def claims() -> SimpleNamespace:
+    """Made-up claims as `tests/corpus` makes them, a study of them, and how to write them as events."""
+
+    def write(rows: list, engine: Engine, scratch: Path, folder: Path) -> None:
+        event_table.write(_fixtures.raw_events(rows), engine, scratch, folder, 1000)
+
+    def study() -> Study:
+        return Study.model_validate(
+            {
+                "name": "made-up",
+                "source": {"kind": "simulated"},
+                "cohort": {"landmark": _fixtures.LANDMARK, "min_events": 3},
+                "tokens": {"min_patients": 2},
+                "sizes": ["60k"],
+                "tasks": ["ckd"],
+            }
+        )
+
+    return SimpleNamespace(
+        random=_fixtures.random_events,
+        other_futures=_fixtures.other_futures,
+        landmark_day=_fixtures.LANDMARK_DAY,
+        study=study,
+        write=write,
+    )
+
 
 DIAGNOSIS, SUSPECTED, DRUG = 2, 3, 4
 KINDS = [
