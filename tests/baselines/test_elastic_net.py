@@ -25,9 +25,7 @@ def test_it_finds_the_same_optimum_as_scikit_learn(penalty: float, mix: float) -
     reference = LogisticRegression(
         solver="saga", C=1 / (penalty * len(x)), l1_ratio=mix, max_iter=20_000, tol=1e-9, random_state=0
     ).fit(scaled, outcome)
-    np.testing.assert_allclose(
-        fit.coefficient[:11] * x[:, :11].std(axis=0), reference.coef_[0], atol=2e-4
-    )
+    np.testing.assert_allclose(fit.coefficient[:11] * x[:, :11].std(axis=0), reference.coef_[0], atol=2e-4)
     np.testing.assert_allclose(
         fit.predict(sparse.csr_matrix(x)), reference.predict_proba(scaled)[:, 1], atol=2e-4
     )

@@ -96,8 +96,8 @@ def test_nothing_that_became_known_later_counts(stores) -> None:
 def test_a_patient_without_events_has_only_age_and_sex(stores) -> None:
     matrix, layout = counted(stores.make([[], []], [0, 0], [3, 5]))
     assert matrix.shape == (2, layout.width)
-    np.testing.assert_array_equal(matrix.toarray()[:, :4], [[np.float32(18_000 / DAYS_PER_YEAR), 1, 0, 0]] * 1 + [
-        [np.float32(18_000 / DAYS_PER_YEAR), 0, 0, 0]])  # fmt: skip
+    age = np.float32(18_000 / DAYS_PER_YEAR)
+    np.testing.assert_array_equal(matrix.toarray()[:, :4], [[age, 1, 0, 0], [age, 0, 0, 0]])
     assert matrix.nnz == 3
 
 

@@ -131,3 +131,16 @@ def test_rules_far_below_do_not_squash_the_chart(demo: Any) -> None:
     domains = re.findall(r"'domain': \[([0-9.]+), ([0-9.]+)\]", str(chart.to_dict()))
     assert min(float(low) for low, high in domains if float(high) <= 1) > task["prevalence"]
     assert "prevalence ↓" in str(chart.to_dict())
+
+
+def test_every_baseline_has_a_name_a_colour_and_a_row(fake_run: Callable[..., Any], tmp_path: Path) -> None:
+    names = ("lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both")
+    run = fake_run(tmp_path, baselines=names, sizes=("100k", "400k"), labelled=(300, "all"), oracle=False)
+    text = page.html(run.summarise(), study_file.dump(run.study))
+    css = text[text.index("<style") : text.index("</style>")]
+    for name in names:
+        shown, colour, _ = plots.ARMS[name]
+        assert f'<tr class="{name}">' in text
+        assert text.count(shown) >= 4, "in table and legend of both tasks"
+        assert css.count(colour[4:-1] + ":") == 2, "for light and dark"
+    assert "Embeddings are those of the largest" in text

@@ -225,7 +225,12 @@ def _fill(
 
 @njit(cache=True)
 def _write_person(age, sex, history, end, indices, values):
-    person = (age / DAYS_PER_YEAR, 1.0 if sex == 0 else 0.0, 1.0 if sex == 1 else 0.0, history / DAYS_PER_YEAR)
+    person = (
+        age / DAYS_PER_YEAR,
+        1.0 if sex == 0 else 0.0,
+        1.0 if sex == 1 else 0.0,
+        history / DAYS_PER_YEAR,
+    )
     for k in range(len(PERSON)):
         if person[k] != 0:
             indices[end], values[end] = k, person[k]

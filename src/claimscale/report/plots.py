@@ -181,9 +181,7 @@ def _point(result: Summary, metric: str) -> dict[str, Any]:
     return {"arm": ARMS[result["arm"]][0], **result[metric]}
 
 
-def _shifted(
-    row: dict[str, Any], axis: str, places: Sequence[float], arms: Sequence[str]
-) -> dict[str, Any]:
+def _shifted(row: dict[str, Any], axis: str, places: Sequence[float], arms: Sequence[str]) -> dict[str, Any]:
     """Move the arms that are shown a little apart, so that their intervals do not cover each other."""
     width = math.log(places[-1] / places[0]) if len(places) > 1 else 1.0
     offset = (arms.index(row["arm"]) - (len(arms) - 1) / 2) * 0.018 * width
