@@ -10,6 +10,7 @@ would take beside it. Prints a table and writes `benchmarks/results/features.jso
 """
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportOperatorIssue=false
 
 from __future__ import annotations
 

@@ -128,4 +128,4 @@ def test_baselines_are_those_known_each_once_and_tuned_alike(write_study) -> Non
     embedded = "baselines=[lightgbm_embeddings]"
     scratch = "finetune={arms: [scratch], seeds: [5]}"
     assert "not among pretrain.seeds" in problem(write_study(), embedded, scratch)
-    assert study_file.load(write_study(), [scratch]).baselines == ["lightgbm", "carry_forward"]
+    assert study_file.load(write_study(), [scratch]).baselines == ["lightgbm", "logistic", "carry_forward"]

@@ -295,7 +295,7 @@ class Study(Settings):
     pretrain: Pretrain = Pretrain()
     tasks: Annotated[list[Task], Field(min_length=1)]
     finetune: Finetune = Finetune()
-    baselines: list[Baseline] = ["lightgbm", "carry_forward"]
+    baselines: list[Baseline] = ["lightgbm", "logistic", "carry_forward"]
     search: Search = Search()
     compare: Compare = Compare()
     privacy: Privacy = Privacy()

@@ -37,7 +37,7 @@ def test_subsets_that_hold_everyone_become_one_cell(write_study) -> None:
 
 def test_without_the_pretrained_arm_nothing_is_pretrained(write_study) -> None:
     cells = cells_of(study_file.load(write_study(finetune={"arms": ["scratch"]})))
-    assert {cell.kind for cell in cells} == {"finetune", "lightgbm", "carry_forward"}
+    assert {cell.kind for cell in cells} == {"finetune", "lightgbm", "logistic", "carry_forward"}
 
 
 def test_baselines_on_embeddings_pretrain_the_largest_size_and_wait_for_it(write_study) -> None:

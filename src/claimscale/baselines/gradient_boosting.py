@@ -77,7 +77,7 @@ def fit_predict(
         booster = _fit(
             *data(chosen.pop("support")), {**FIXED, **chosen, "seed": seed, "num_threads": threads}
         )
-        return booster, booster.best_score["tuning"]["binary_logloss"]
+        return booster, float(booster.best_score["tuning"]["binary_logloss"])
 
     first = {**FIRST, "support": supported.choices[-1] if len(supported.choices) < 3 else 10}
     best = search(attempt, first, trials, seed, progress)
