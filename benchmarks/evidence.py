@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score
 
 from claimscale.baselines.features import count_features
+from claimscale.baselines.groups import CodeGroups
 from claimscale.corpus.tokens import TokenStore
 from claimscale.study import catalogue_task
 from record import write_record
@@ -70,7 +71,7 @@ def attainable(run: Path, task: str, patients: pd.DataFrame) -> np.ndarray:
     rows = store.rows_of(patients["subject_id"].to_numpy())
     index_days = patients["prediction_time"].to_numpy().astype("datetime64[D]").astype(np.int64)
     strip = store.vocabulary.tokens_with_prefix(catalogue_task(task).get("strip", {}))
-    features = count_features(store, rows, index_days, strip)
+    features = count_features(store, CodeGroups.of(store.vocabulary), rows, index_days, strip)
     risk, fold = patients["risk"].to_numpy(), np.arange(len(patients)) % 2
     settings = {"objective": "cross_entropy", "num_leaves": 31, "learning_rate": 0.05, "min_data_in_leaf": 20}
     settings |= {"feature_fraction": 0.5, "lambda_l2": 5.0, "verbosity": -1, "seed": 0, "deterministic": True}

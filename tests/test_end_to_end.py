@@ -23,10 +23,14 @@ sizes: [70k, 100k]
 pretrain: {{seeds: [1, 2], epochs: 2, batch_tokens: 4096}}
 tasks: [ckd, {{name: rare, kind: disease, outcome: {{ICD10: [A80]}}}}, pregabalin]
 finetune: {{patients: [400], seeds: [1, 2], epochs: 2}}
+baselines: [lightgbm, logistic, carry_forward, lightgbm_embeddings, lightgbm_both]
+search: {{trials: 2}}
 compare: {{replicates: 200}}
 runs: {runs}
 """
-CELLS = 2 * 2 + 2 * 2 * 2 * 2 + 2 * 2
+ARMS = {"pretrained", "scratch"}
+BASELINES = {"lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both"}
+CELLS = 2 * 2 + 2 * 2 * 2 * 2 + 2 * 2 * len(BASELINES)
 SUMMARY_KEYS = {"dataset", "sizes", "tasks", "task_dependence", "forecast", "warnings"}
 
 
@@ -129,6 +133,8 @@ def test_the_run_directory_holds_what_the_contract_says(whole: tuple[Path, str])
     assert [size["name"] for size in summary["sizes"]] == ["70k", "100k"]
     for task in (task for task in summary["tasks"] if task["results"]):
         assert task["oracle"]["auprc"]["estimate"] > task["prevalence"]
+        assert {result["arm"] for result in task["results"]} == ARMS | BASELINES
+        assert all((result["size"] is None) == (result["arm"] in BASELINES) for result in task["results"])
         assert task["saturation"]["verdict"] in {"saturated", "not_saturated", "inconclusive"}
 
 

@@ -166,3 +166,13 @@ def test_the_catalogue_holds_ten_diseases_and_eight_drugs_each_with_a_source() -
     assert all(task.source for task in tasks)
     prefixes = [prefix for task in tasks for group in task.outcome.values() for prefix in group]
     assert all(prefix and "." not in prefix for prefix in prefixes)
+
+
+def test_baselines_are_those_known_each_once_and_tuned_alike(write_study) -> None:
+    assert "baselines" in problem(write_study(), "baselines=[lightgbm, lightgbm]")
+    assert "baselines.0" in problem(write_study(), "baselines=[xgboost]")
+    assert "search.trials" in problem(write_study(), "search.trials=0")
+    embedded = "baselines=[lightgbm_embeddings]"
+    scratch = "finetune={arms: [scratch], seeds: [5]}"
+    assert "not among pretrain.seeds" in problem(write_study(), embedded, scratch)
+    assert study_file.load(write_study(), [scratch]).baselines == ["lightgbm", "logistic", "carry_forward"]

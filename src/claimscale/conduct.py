@@ -238,8 +238,8 @@ def _cell_result(workspace: Workspace, cell: Cell) -> CellResult:
     assert cell.task is not None and cell.patients is not None
     return CellResult(
         task=cell.task,
-        arm=cell.arm or "lightgbm",
-        size=cell.size,
+        arm=cell.arm or cell.kind,
+        size=cell.size if cell.arm else None,
         patients=result["patients"],
         requested=cell.patients,
         seed=cell.seed,

@@ -204,6 +204,23 @@ class Finetune(Settings):
     learning_rate: Positive = 2e-3
 
 
+Baseline = Literal["lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both"]
+"""Models beside the fine-tuned encoders, on identical patients.
+
+LightGBM and elastic-net logistic regression on counted codes; carry-forward, which knows only what the
+record says about the outcome itself; LightGBM on the pretrained encoder's frozen embeddings, and on both.
+"""
+
+ON_EMBEDDINGS: frozenset[str] = frozenset({"lightgbm_embeddings", "lightgbm_both"})
+"""Baselines that need a pretrained encoder."""
+
+
+class Search(Settings):
+    """How baselines are tuned: as many trials for each, the tuning split's log-loss decides."""
+
+    trials: Count = 20
+
+
 class Compare(Settings):
     """How sizes are compared: a size suffices if larger ones gain less than `margin` (relative)."""
 
@@ -234,7 +251,8 @@ class Study(Settings):
     pretrain: Pretrain = Pretrain()
     tasks: Annotated[list[Task], Field(min_length=1)]
     finetune: Finetune = Finetune()
-    baselines: list[Literal["lightgbm"]] = ["lightgbm"]
+    baselines: list[Baseline] = ["lightgbm", "logistic", "carry_forward"]
+    search: Search = Search()
     compare: Compare = Compare()
     privacy: Privacy = Privacy()
     compute: Compute = Compute()
@@ -261,8 +279,10 @@ class Study(Settings):
         names = [task.name for task in self.tasks]
         if len(set(names)) != len(names):
             raise ValueError("tasks: two tasks share a name")
+        if len(set(self.baselines)) != len(self.baselines):
+            raise ValueError("baselines: one is listed twice")
         missing = sorted(set(self.finetune.seeds) - set(self.pretrain.seeds))
-        if "pretrained" in self.finetune.arms and missing:
+        if ("pretrained" in self.finetune.arms or ON_EMBEDDINGS & set(self.baselines)) and missing:
             raise ValueError(f"finetune.seeds: {missing} are not among pretrain.seeds")
         for task in self.tasks:
             if task.first_day is not None and task.first_day >= self.cohort.landmark:

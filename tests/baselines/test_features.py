@@ -1,100 +1,122 @@
 from __future__ import annotations
 
-import itertools
-from types import SimpleNamespace
+import dataclasses
 
 import numpy as np
 import pytest
+import scipy.sparse as sparse
 
-from claimscale.baselines.features import DAYS_PER_YEAR, WINDOWS_DAYS, CodeGroups, count_features
+from claimscale.baselines import features
+from claimscale.baselines.features import DAYS_PER_YEAR, PERSON, SERVICES, WINDOWS_DAYS, Layout
+from claimscale.baselines.groups import CodeGroups
 
-CODES = [
-    "[PAD]",
-    "[CLS]",
-    "[MASK]",
-    "SEX//F",
-    "SEX//M",
-    "SEX//U",
-    "ICD10//N181",
-    "ICD10//N189",
-    "ATC//A10BA02",
-]
-TYPES = np.array([0, 0, 0, 1, 1, 1, 2, 2, 4], dtype=np.int8)
-N181, N189, METFORMIN = 6, 7, 8
-INDEX_DAY = 18_000
+NOTHING = np.zeros(0, dtype=np.int32)
 
 
-def store(*patients: list[tuple[int, int]]) -> SimpleNamespace:
-    """A token store of patients born on day 0, each a list of (days before the index date, token)."""
-    ordered = [sorted(patient, key=lambda event: -event[0]) for patient in patients]
-    days = np.array([INDEX_DAY - ago for patient in ordered for ago, _ in patient], dtype=np.int32)
-    visits = [np.unique([ago for ago, _ in patient], return_inverse=True)[1] for patient in ordered]
-    return SimpleNamespace(
-        vocabulary=SimpleNamespace(codes=CODES, types=TYPES, size=len(CODES)),
-        offsets=np.cumsum([0] + [len(patient) for patient in ordered]),
-        token=np.array([token for patient in ordered for _, token in patient], dtype=np.uint16),
-        age_days=days,
-        available=days,
-        visit=np.concatenate(visits).astype(np.int32),
-        birth_day=np.zeros(len(patients), dtype=np.int32),
-        sex=np.full(len(patients), 4, dtype=np.int32),
+def counted(store, rows=None, cutoff=None, strip=NOTHING) -> tuple[sparse.csr_matrix, Layout]:
+    rows = np.arange(len(store)) if rows is None else rows
+    cutoff = np.full(len(rows), 18_000) if cutoff is None else cutoff
+    groups = CodeGroups.of(store.vocabulary)
+    return features.count_features(store, groups, rows, cutoff, strip), Layout(groups.count)
+
+
+def plain_row(store, row: int, cutoff: int, strip: set[int], groups: CodeGroups) -> np.ndarray:
+    """The features of one patient, counted one by one."""
+    layout = Layout(groups.count)
+    out = np.zeros(layout.width)
+    birth = int(store.birth_day[row])
+    known = []
+    for at in range(store.offsets[row], store.offsets[row + 1]):
+        if store.available[at] <= cutoff and int(store.token[at]) not in strip:
+            known.append((birth + int(store.age_days[at]), int(store.visit[at]), int(store.token[at])))
+    first = min([day for day, _, _ in known], default=cutoff)
+    sex = store.vocabulary.codes[store.sex[row]]
+    out[:4] = (
+        (cutoff - birth) / DAYS_PER_YEAR, sex == "SEX//F", sex == "SEX//M", (cutoff - first) / DAYS_PER_YEAR
+    )  # fmt: skip
+    for place, window in enumerate(WINDOWS_DAYS):
+        inside = [event for event in known if window is None or cutoff - event[0] < window]
+        block = out[layout.window(place)]
+        for _, _, token in inside:
+            for column in groups.columns[token]:
+                if column >= 0:
+                    block[column] += 1
+        block[groups.count :] = (
+            len(inside), len({visit for _, visit, _ in inside}), len({token for _, _, token in inside})
+        )  # fmt: skip
+    closeness = out[layout.closeness]
+    for day, _, token in known:
+        for column in groups.columns[token]:
+            if column >= 0:
+                closeness[column] = max(closeness[column], 1 / (1 + (cutoff - day) / DAYS_PER_YEAR))
+    return out
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_features_are_what_plain_counting_gives(stores, seed: int) -> None:
+    store = stores.random(60, seed)
+    random = np.random.default_rng(seed)
+    rows = random.permutation(60)[:40]
+    cutoff = stores.index_day - random.integers(0, 500, size=40)
+    strip = random.integers(6, store.vocabulary.size, size=2)
+    matrix, layout = counted(store, rows, cutoff, strip)
+    groups = CodeGroups.of(store.vocabulary)
+    expected = np.stack(
+        [
+            plain_row(store, row, day, set(strip.tolist()), groups)
+            for row, day in zip(rows, cutoff, strict=True)
+        ]
     )
+    assert matrix.dtype == np.float32 and matrix.shape == (40, layout.width)
+    np.testing.assert_array_equal(matrix.toarray(), expected.astype(np.float32))
 
 
-def features(data: SimpleNamespace, strip: tuple[int, ...] = ()) -> np.ndarray:
-    rows = np.arange(len(data.offsets) - 1)
-    cutoff = np.full(len(rows), INDEX_DAY, dtype=np.int32)
-    return count_features(data, rows, cutoff, np.array(strip, dtype=np.int32)).toarray()  # pyright: ignore
+def test_the_matrix_is_canonical_and_holds_no_zeros(stores) -> None:
+    matrix, _ = counted(stores.random(50, seed=9))
+    assert (matrix.data != 0).all()
+    for row in range(matrix.shape[0]):
+        columns = matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]
+        assert (np.diff(columns) > 0).all()
 
 
-def split_blocks(
-    matrix: np.ndarray, data: SimpleNamespace
-) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    """Demographics, one block of counts and utilisation per window, closeness."""
-    groups = CodeGroups.of(data.vocabulary).count
-    edges = 2 + np.arange(len(WINDOWS_DAYS) + 1) * (groups + 2)
-    windows = [matrix[:, a:b] for a, b in itertools.pairwise(edges)]
-    return matrix[:, :2], windows, matrix[:, edges[-1] :]
+def test_nothing_that_became_known_later_counts(stores) -> None:
+    store = stores.random(80, seed=3)
+    later = store.available > stores.index_day
+    assert later.any()
+    changed = dataclasses.replace(
+        store,
+        token=np.where(later, 6, store.token).astype(np.uint16),
+        age_days=np.where(later, store.age_days - 200, store.age_days).astype(np.int32),
+    )
+    one, two = counted(store)[0], counted(changed)[0]
+    for array in ("data", "indices", "indptr"):
+        np.testing.assert_array_equal(getattr(one, array), getattr(two, array))
 
 
-def test_codes_are_counted_in_their_windows() -> None:
-    data = store([(5, N189), (100, N189), (300, METFORMIN), (900, N189)])
-    _, windows, _ = split_blocks(features(data), data)
-    assert [block[0, N189] for block in windows] == [1, 2, 2, 3]
-    assert [block[0, METFORMIN] for block in windows] == [0, 0, 1, 1]
-    assert [block[0, -2] for block in windows] == [1, 2, 3, 4], "events"
-    assert [block[0, -1] for block in windows] == [1, 2, 3, 4], "visits"
+def test_a_patient_without_events_has_only_age_and_sex(stores) -> None:
+    matrix, layout = counted(stores.make([[], []], [0, 0], [3, 5]))
+    assert matrix.shape == (2, layout.width)
+    age = np.float32(18_000 / DAYS_PER_YEAR)
+    np.testing.assert_array_equal(matrix.toarray()[:, :4], [[age, 1, 0, 0], [age, 0, 0, 0]])
+    assert matrix.nnz == 3
 
 
-def test_sibling_codes_share_a_group() -> None:
-    data = store([(5, N181), (6, N189)], [(5, METFORMIN)])
-    _, windows, _ = split_blocks(features(data), data)
-    groups = windows[-1][:, len(CODES) : -2]
-    assert groups[0].max() == 2, "both codes of N18 count for the group"
-    assert not np.any((groups[0] > 0) & (groups[1] > 0)), "a drug shares no group with a diagnosis"
+def test_linear_features_hold_counts_on_a_log_scale_and_presence(stores) -> None:
+    matrix, layout = counted(stores.random(50, seed=5))
+    linear = features.linear_features(matrix, layout).toarray()
+    dense, width = matrix.toarray(), layout.closeness.start - len(PERSON)
+    counts = dense[:, len(PERSON) : layout.closeness.start]
+    person, squared, logs, seen, closeness = np.split(
+        linear, np.cumsum([len(PERSON), 1, width, width]), axis=1
+    )
+    np.testing.assert_array_equal(person, dense[:, : len(PERSON)])
+    np.testing.assert_allclose(squared[:, 0], (dense[:, 0] / 10 - 6) ** 2, rtol=1e-5)
+    np.testing.assert_allclose(logs, np.log1p(counts), rtol=1e-6)
+    np.testing.assert_array_equal(seen, counts > 0)
+    np.testing.assert_array_equal(closeness, dense[:, layout.closeness])
+    assert len(SERVICES) * len(WINDOWS_DAYS) + layout.codes * len(WINDOWS_DAYS) == width
 
 
-def test_nothing_after_the_index_date_counts() -> None:
-    known = [(5, N189), (100, METFORMIN)]
-    with_future, without = store([*known, (-1, N181), (-400, N189)]), store(known)
-    assert np.array_equal(features(with_future), features(without))
-
-
-def test_stripped_codes_leave_no_trace() -> None:
-    data, clean = store([(5, N189), (5, METFORMIN)]), store([(5, METFORMIN)])
-    assert np.array_equal(features(data, strip=(N189,)), features(clean))
-
-
-def test_a_later_sight_is_closer_and_never_is_zero() -> None:
-    data = store([(10, N189)], [(700, N189)], [(700, N189), (10, N189)], [(1, METFORMIN)])
-    _, _, closeness = split_blocks(features(data), data)
-    late, early, both, never = closeness[:, N189]
-    assert late > early > never == 0
-    assert both == late, "only the last sight matters"
-
-
-def test_age_and_sex_come_first_and_a_patient_without_events_has_only_those() -> None:
-    data = store([], [(5, N189)])
-    matrix = features(data)
-    assert matrix[0, :2] == pytest.approx([INDEX_DAY / DAYS_PER_YEAR, 4])
-    assert not matrix[0, 2:].any()
+def test_support_counts_patients(stores) -> None:
+    matrix, _ = counted(stores.random(50, seed=6))
+    np.testing.assert_array_equal(features.support(matrix), (matrix.toarray() != 0).sum(axis=0))

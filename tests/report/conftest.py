@@ -70,7 +70,7 @@ Noise = Callable[[str, str, str | None, int], float]
 def growing_and_flat(task: str, arm: str, size: str | None, labelled: int) -> float:
     """Noise on the true logit: less of it is a better model."""
     few = 0.12 * np.log(4100 / labelled)
-    if arm == "lightgbm":
+    if size is None:
         return 0.75 + few
     step = 0.12 if task == "ckd" else 0.0
     return 0.3 + step * (4 - SIZES.index(str(size))) + few * (3 if arm == "scratch" else 1)
@@ -114,6 +114,7 @@ def make_run(
     labelled: tuple[Any, ...] = tuple(LABELLED),
     splits: tuple[str, ...] = ("held_out", "hospital"),
     oracle: bool = True,
+    baselines: tuple[str, ...] = ("lightgbm",),
     **settings: Any,
 ) -> FakeRun:
     """Write predictions of every cell; `patients` are tested per split."""
@@ -127,6 +128,7 @@ def make_run(
             "finetune": {"patients": list(labelled), "seeds": list(seeds)},
             "tasks": [{"name": name, **task} for name, task in TASKS.items()],
             "compare": {"replicates": 200},
+            "baselines": list(baselines),
             **settings,
         },
         strict=False,
@@ -148,7 +150,7 @@ def make_run(
             run.oracle[task] = folder / f"oracle-{task}.parquet"
             pq.write_table(pa.table({**columns, "risk": sigmoid(logits)}), run.oracle[task])
         encoders: list[Any] = [(arm, size) for arm in study.finetune.arms for size in sizes]
-        models = [*encoders, ("lightgbm", None)]
+        models = [*encoders, *((name, None) for name in baselines)]
         for number, (arm, size) in enumerate(models):
             for requested in labelled:
                 for seed in seeds:

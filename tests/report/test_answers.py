@@ -44,6 +44,20 @@ def test_lightgbm_is_recommended_where_nothing_beats_it(
     assert any(answer["recommendation"] == "LightGBM" for answer in summary["answers"])
 
 
+def test_the_best_baseline_is_the_rival_and_embeddings_are_none(
+    fake_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    noise = {"lightgbm": 1.2, "logistic": 0.2, "carry_forward": 1.3, "lightgbm_both": 0.0}
+    run = fake_run(
+        tmp_path, noise=lambda task, arm, size, labelled: noise.get(arm, 1.4), baselines=tuple(noise), **SMALL
+    )
+    summary = run.summarise()
+    for answer in summary["answers"]:
+        assert answer["recommendation"] == "Logistic regression"
+        assert answer["sentence"].startswith("Use logistic regression: its AUPRC")
+        assert f"{answer['task']}: Logistic regression does as well" in " ".join(summary["warnings"])
+
+
 def test_few_positives_are_said(fake_run: Callable[..., Any], tmp_path: Path) -> None:
     summary = fake_run(tmp_path, patients=120, **SMALL).summarise()
     assert all(answer["verdict"] == "inconclusive" for answer in summary["answers"])

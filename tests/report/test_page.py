@@ -189,3 +189,16 @@ def test_the_cohort_is_described_and_small_cells_stay_hidden(html: str) -> None:
     assert "70.8 (14.4)" in table and "73.1 (59.3–82.3)" in table and "39–94.3" in table
     assert "&lt;10" in table
     assert "Held-out hospitals" in table
+
+
+def test_every_baseline_has_a_name_a_colour_and_a_row(fake_run: Callable[..., Any], tmp_path: Path) -> None:
+    names = ("lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both")
+    run = fake_run(tmp_path, baselines=names, sizes=("100k", "400k"), labelled=(300, "all"), oracle=False)
+    text = page.html(run.summarise(), study_file.dump(run.study))
+    css = text[text.index("<style") : text.index("</style>")]
+    for name in names:
+        shown, colour, _ = plots.ARMS[name]
+        assert f'<tr class="{name}">' in text
+        assert text.count(shown) >= 4, "in table and legend of both tasks"
+        assert css.count(colour[4:-1] + ":") == 2, "for light and dark"
+    assert "Embeddings are those of the largest" in text

@@ -37,7 +37,33 @@ def test_subsets_that_hold_everyone_become_one_cell(write_study) -> None:
 
 def test_without_the_pretrained_arm_nothing_is_pretrained(write_study) -> None:
     cells = cells_of(study_file.load(write_study(finetune={"arms": ["scratch"]})))
-    assert {cell.kind for cell in cells} == {"finetune", "lightgbm"}
+    assert {cell.kind for cell in cells} == {"finetune", "lightgbm", "logistic", "carry_forward"}
+
+
+def test_baselines_on_embeddings_pretrain_the_largest_size_and_wait_for_it(write_study) -> None:
+    settings = study_file.load(
+        write_study(
+            sizes=["70k", "90k"],
+            finetune={"arms": ["scratch"], "seeds": [42]},
+            baselines=["lightgbm_embeddings", "lightgbm_both", "logistic"],
+        )
+    )
+    cells = cells_of(settings)
+    assert [cell.id for cell in cells if cell.kind == "pretrain"] == ["pretrain-90k-s42"]
+    needs = {cell.id: cell.needs for cell in cells if cell.kind in settings.baselines}
+    assert needs == {
+        "lightgbm_embeddings-ckd-90k-nall-s42": "pretrain-90k-s42",
+        "lightgbm_both-ckd-90k-nall-s42": "pretrain-90k-s42",
+        "logistic-ckd-nall-s42": None,
+    }
+
+
+def test_every_baseline_gets_every_subset_and_seed(write_study) -> None:
+    names = ["lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both"]
+    cells = cells_of(study_file.load(write_study(finetune={"patients": [100, "all"]}, baselines=names)))
+    for name in names:
+        asked = {(cell.patients, cell.seed) for cell in cells if cell.kind == name}
+        assert asked == {(patients, seed) for patients in (100, "all") for seed in (42, 123, 456)}
 
 
 def test_a_task_that_cannot_be_trained_has_no_cells_and_none_at_all_no_pretraining(write_study) -> None:

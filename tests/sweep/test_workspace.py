@@ -1,13 +1,59 @@
-"""Subsets of labelled patients: nested, and whole patients, however often each is asked."""
+"""Which patients a cell is given: the same for every arm, each subset within the next."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from claimscale import study_file
+from claimscale.sweep.cells import Cell, cells_of
 from claimscale.sweep.workspace import Sample, Workspace
+
+BASELINES = ["lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both"]
+
+
+@pytest.fixture
+def workspace(write_study, tmp_path, monkeypatch) -> Workspace:
+    """A workspace whose samples are made up; no claims are prepared."""
+    study = study_file.load(
+        write_study(finetune={"patients": [100, 300, "all"], "seeds": [42]}, baselines=BASELINES)
+    )
+    random = np.random.default_rng(0)
+
+    def sample(first: int, count: int) -> Sample:
+        subjects = np.arange(first, first + count)
+        return Sample(subjects, subjects, np.full(count, 18_000), random.random(count) < 0.2)
+
+    samples = {"train": sample(0, 1000), "tuning": sample(2000, 400), "held_out": sample(4000, 50)}
+    monkeypatch.setattr(Workspace, "samples", lambda self, task: samples)
+    return Workspace(study, tmp_path)
+
+
+def chosen(workspace: Workspace, cell: Cell) -> tuple[list[int], list[int], dict[str, list[int]]]:
+    train, tuning, others = workspace.training_samples(cell)
+    predicted = {name: sample.subjects.tolist() for name, sample in others.items()}
+    return train.subjects.tolist(), tuning.subjects.tolist(), predicted
+
+
+@pytest.mark.parametrize("patients", [100, 300, "all"])
+def test_every_arm_learns_from_and_is_asked_about_the_same_patients(workspace, patients) -> None:
+    cells = [cell for cell in cells_of(workspace.study) if cell.patients == patients]
+    assert {cell.kind for cell in cells} == {"finetune", *BASELINES}
+    first = chosen(workspace, cells[0])
+    assert all(chosen(workspace, cell) == first for cell in cells)
+    assert len(first[0]) == (1000 if patients == "all" else patients)
+    assert not set(first[0]) & set(first[1]) and "train" not in first[2]
+
+
+def test_a_smaller_subset_lies_within_each_larger_one(workspace) -> None:
+    for kind in BASELINES:
+        cells = [cell for cell in cells_of(workspace.study) if cell.kind == kind]
+        found = {cell.patients: chosen(workspace, cell) for cell in cells}
+        for smaller, larger in ((100, 300), (300, "all")):
+            assert set(found[smaller][0]) < set(found[larger][0])
+            assert set(found[smaller][1]) <= set(found[larger][1])
 
 
 def test_a_subset_holds_so_many_patients_with_all_their_dates(write_study, tmp_path: Path) -> None:

@@ -1,138 +1,261 @@
 """Counted codes as sparse features for the baselines.
 
 Per patient and index date: how often each code, and each coarser group of codes, was seen in the last
-30, 180 and 365 days and in all history (the protocol's windows), the days since it was last seen, then
-sex, age and the numbers of events and visits. Only events available at the index date count.
+30, 180 and 365 days and in all history (the protocol's windows), how long ago it was last seen, use of
+services, age and sex. Only events available at the index date count. Whether a code was seen at all in a
+window is no column of its own here: a tree finds it by splitting a count between 0 and 1. A linear model
+cannot, so `linear_features` adds it.
+
+Matrices are compressed sparse rows throughout and are built in two passes over the events, the first of
+which only counts entries; nothing of size patients x columns is ever made.
 """
+
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sparse
+from numba import njit
 
-from claimscale import codes
+from claimscale.baselines.groups import CodeGroups
 from claimscale.corpus.tokens import TokenStore
-from claimscale.corpus.vocabulary import Vocabulary
+from claimscale.corpus.vocabulary import FIRST_SEX, SEXES
 
 WINDOWS_DAYS = (30, 180, 365, None)
-"""Days before the index date; None is all history."""
-
-ROLL_UPS = ({"ICD10": 3, "ICD9CM": 3, "ATC": 4}, {"ATC": 3})
-"""Coarser groups beside the full codes: characters for diagnoses, levels for ATC."""
+"""Days before the index date, ascending; None is all history."""
 
 DAYS_PER_YEAR = 365.25
+PERSON = ("age", "female", "male", "history")
+"""Age in years, indicators of sex (both 0 if unknown), and years since the first event."""
+SERVICES = ("events", "visits", "distinct codes")
+"""Use of services, per window."""
 
 
 @dataclass(frozen=True)
-class CodeGroups:
-    """Columns that tokens count towards: each token itself, then its groups.
+class Layout:
+    """Where the columns of a feature matrix lie: the person, one block per window, then closeness.
 
-    `columns[token, k]` is the k-th column of a token, or -1 where it has none; shape (tokens, 1 + roll-ups).
+    A window's block is the counts of all code columns, then SERVICES.
     """
 
-    columns: np.ndarray
-    count: int
+    codes: int
 
-    @classmethod
-    def of(cls, vocabulary: Vocabulary) -> CodeGroups:
-        columns = np.full((vocabulary.size, 1 + len(ROLL_UPS)), -1, dtype=np.int32)
-        columns[:, 0] = np.arange(vocabulary.size)
-        next_column = vocabulary.size
-        for k, depths in enumerate(ROLL_UPS, start=1):
-            known: dict[tuple[str, int], int] = {}
-            for token, (code, kind) in enumerate(zip(vocabulary.codes, vocabulary.types, strict=True)):
-                system = code.partition("//")[0]
-                if system not in depths:
-                    continue
-                key = (codes.roll_up(code, depths), int(kind))
-                if key not in known:
-                    known[key] = next_column
-                    next_column += 1
-                columns[token, k] = known[key]
-        return cls(columns, next_column)
+    def window(self, place: int) -> slice:
+        """The block of one window."""
+        width = self.codes + len(SERVICES)
+        return slice(len(PERSON) + place * width, len(PERSON) + (place + 1) * width)
+
+    @property
+    def closeness(self) -> slice:
+        start = self.window(len(WINDOWS_DAYS)).start
+        return slice(start, start + self.codes)
+
+    @property
+    def width(self) -> int:
+        return self.closeness.stop
 
 
 def count_features(
-    store: TokenStore, rows: np.ndarray, cutoff_days: np.ndarray, strip: np.ndarray
+    store: TokenStore, groups: CodeGroups, rows: np.ndarray, cutoff_days: np.ndarray, strip: np.ndarray
 ) -> sparse.csr_matrix:
-    """Features of n patients at their index dates, float32 [n, features], sparse.
+    """Features of n patients at their index dates, float32 [n, Layout(groups.count).width], sparse.
 
     `rows` [n] are patients of the store, `cutoff_days` [n] their last allowed available day (days since
-    1970-01-01), `strip` the tokens never to be counted.
+    1970-01-01), `strip` the tokens never to be counted. Closeness is 1 / (1 + years since last seen): it
+    falls as days since last grow, and leaves 'never' at zero, so that the matrix stays sparse; trees split
+    on order alone and lose nothing by it.
     """
-    groups = CodeGroups.of(store.vocabulary)
-    events, sample = _events_up_to(store, rows, cutoff_days, strip)
-    token = store.token[events].astype(np.int64)
-    days_ago = cutoff_days[sample] - (store.age_days[events] + store.birth_day[rows[sample]])
-    blocks = [_demographics(store, rows, cutoff_days)]
-    for window in WINDOWS_DAYS:
-        inside = slice(None) if window is None else days_ago < window
-        blocks.append(_counts(groups, sample[inside], token[inside], len(rows)))
-        blocks.append(_utilisation(store, events[inside], sample[inside], len(rows)))
-    blocks.append(_recency(groups, sample, token, days_ago, len(rows)))
+    layout, rows = Layout(groups.count), np.asarray(rows, np.int64)
+    cutoffs = np.asarray(cutoff_days, np.int64)
+    births = np.asarray(store.birth_day)[rows].astype(np.int64)
+    stripped = np.zeros(store.vocabulary.size, np.bool_)
+    stripped[strip] = True
+    windows = np.array([np.iinfo(np.int64).max if days is None else days for days in WINDOWS_DAYS])
+    events = (store.token, store.age_days, store.available, store.visit, store.offsets)
+    patients = (rows, births, cutoffs, np.asarray(store.sex)[rows] - FIRST_SEX)
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    _count_entries(*events, *patients, stripped, groups.columns, groups.count, windows, offsets)
+    np.cumsum(offsets, out=offsets)
+    entries = int(offsets[-1])
+    # One type for both: SciPy would copy the larger array otherwise.
+    index_type = np.int32 if max(entries, layout.width) <= np.iinfo(np.int32).max else np.int64
+    offsets, indices = offsets.astype(index_type), np.empty(entries, index_type)
+    values = np.empty(entries, np.float32)
+    _fill(*events, *patients, stripped, groups.columns, groups.count, windows, offsets, indices, values)
+    return _assembled(values, indices, offsets, layout.width)
+
+
+def linear_features(matrix: sparse.csr_matrix, layout: Layout) -> sparse.csr_matrix:
+    """The same features as a linear model needs them: float32 [n, 2 x windows + 1 blocks], sparse.
+
+    The person with age squared, then every window's log(1 + count), its presence (0 or 1), and closeness.
+    """
+    counts = matrix[:, layout.window(0).start : layout.closeness.start]
+    logs, seen = counts.copy(), counts.copy()
+    logs.data = np.log1p(counts.data)
+    seen.data = np.ones_like(counts.data)
+    person = matrix[:, : len(PERSON)]
+    blocks = [person, age_squared(matrix), logs, seen, matrix[:, layout.closeness]]
     return sparse.csr_matrix(sparse.hstack(blocks, format="csr", dtype=np.float32))
 
 
-def _events_up_to(
-    store: TokenStore, rows: np.ndarray, cutoff_days: np.ndarray, strip: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in the store of all usable events, and the sample each belongs to."""
-    starts = np.asarray(store.offsets[rows])
-    lengths = np.asarray(store.offsets[rows + 1]) - starts
-    sample = np.repeat(np.arange(len(rows)), lengths)
-    first_of_sample = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    events = np.arange(lengths.sum()) - first_of_sample + np.repeat(starts, lengths)
-    usable = store.available[events] <= cutoff_days[sample]
-    if len(strip):
-        usable &= ~np.isin(store.token[events], strip)
-    return events[usable], sample[usable]
+def age_squared(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The square of decades from age 60, float32 [n, 1]; a linear model may bend its risk by it.
 
-
-def _demographics(store: TokenStore, rows: np.ndarray, cutoff_days: np.ndarray) -> sparse.csr_matrix:
-    age_years = (cutoff_days - store.birth_day[rows]) / DAYS_PER_YEAR
-    return sparse.csr_matrix(np.stack([age_years, store.sex[rows]], axis=1).astype(np.float32))
-
-
-def _counts(groups: CodeGroups, sample: np.ndarray, token: np.ndarray, samples: int) -> sparse.csr_matrix:
-    """How often each column was seen; repeated entries of a sparse matrix add up."""
-    columns = groups.columns[token]
-    counted = columns >= 0
-    row = np.broadcast_to(sample[:, None], columns.shape)[counted]
-    ones = np.ones(len(row), dtype=np.float32)
-    counts = sparse.coo_matrix((ones, (row, columns[counted])), shape=(samples, groups.count))
-    return sparse.csr_matrix(counts)
-
-
-def _recency(
-    groups: CodeGroups, sample: np.ndarray, token: np.ndarray, days_ago: np.ndarray, samples: int
-) -> sparse.csr_matrix:
-    """Closeness of the last sight of each column: 1 on the index date, 1/2 a year before, 0 if never.
-
-    A decreasing function of days-since-last keeps 'never' at zero, so that the matrix stays sparse;
-    trees split on order alone and lose nothing by it.
+    Age is known of everybody, so that a shift costs no sparsity; it keeps age and its square apart.
     """
-    columns = groups.columns[token]
-    counted = columns >= 0
-    key = np.broadcast_to(sample[:, None], columns.shape)[counted].astype(np.int64) * groups.count
-    key += columns[counted]
-    ago = np.broadcast_to(days_ago[:, None], columns.shape)[counted]
-    order = np.lexsort((ago, key))
-    key, ago = key[order], ago[order]
-    latest = np.ones(len(key), dtype=bool)
-    latest[1:] = key[1:] != key[:-1]
-    closeness = (1 / (1 + np.maximum(ago[latest], 0) / 365)).astype(np.float32)
-    return sparse.csr_matrix(
-        (closeness, (key[latest] // groups.count, key[latest] % groups.count)), shape=(samples, groups.count)
+    decades = matrix[:, :1].toarray() / 10 - 6
+    return sparse.csr_matrix((decades**2).astype(np.float32))
+
+
+def support(matrix: sparse.csr_matrix) -> npt.NDArray[np.int64]:
+    """How many patients have anything in each column: int64 [columns]. Entries must be other than zero."""
+    return np.bincount(matrix.indices, minlength=matrix.get_shape()[1])
+
+
+def _assembled(values: np.ndarray, indices: np.ndarray, offsets: np.ndarray, width: int) -> sparse.csr_matrix:
+    matrix = sparse.csr_matrix((values, indices, offsets), shape=(len(offsets) - 1, width), copy=False)
+    matrix.has_sorted_indices = matrix.has_canonical_format = True  # as the second pass writes them
+    return matrix
+
+
+@njit(cache=True)
+def _innermost(ago, windows):
+    """The narrowest of the ascending windows that an event so many days ago lies in."""
+    place = 0
+    while ago >= windows[place]:
+        place += 1
+    return place
+
+
+@njit(cache=True)
+def _person_entries(age, sex, history):
+    """How many of PERSON are not zero; sex is a place in SEXES, of which the last is unknown."""
+    return (age != 0) + (sex < len(SEXES) - 1) + (history != 0)
+
+
+@njit(cache=True)
+def _count_entries(
+    token, age_days, available, visit, all_offsets, rows, births, cutoffs, sexes, stripped, columns, codes,
+    windows, entries,
+):  # fmt: skip
+    """How many entries each row of the matrix has, into entries[1:]."""
+    innermost = np.full(codes, windows.size, np.int8)  # per column: narrowest window it is seen in
+    touched = np.empty(codes, np.int32)
+    for n in range(rows.size):
+        count, first_day, narrowest = 0, cutoffs[n], windows.size
+        for at in range(all_offsets[rows[n]], all_offsets[rows[n] + 1]):
+            if available[at] > cutoffs[n]:
+                break  # stored by available day
+            if stripped[token[at]]:
+                continue
+            day = births[n] + age_days[at]
+            first_day = min(first_day, day)
+            place = _innermost(cutoffs[n] - day, windows)
+            narrowest = min(narrowest, place)
+            for k in range(columns.shape[1]):
+                column = columns[token[at], k]
+                if column < 0:
+                    continue
+                if innermost[column] == windows.size:
+                    touched[count] = column
+                    count += 1
+                innermost[column] = min(innermost[column], place)
+        found = _person_entries(cutoffs[n] - births[n], sexes[n], cutoffs[n] - first_day)
+        found += len(SERVICES) * (windows.size - narrowest)
+        for i in range(count):
+            found += windows.size - innermost[touched[i]] + 1
+            innermost[touched[i]] = windows.size
+        entries[n + 1] = found
+
+
+@njit(cache=True)
+def _fill(
+    token, age_days, available, visit, all_offsets, rows, births, cutoffs, sexes, stripped, columns, codes,
+    windows, offsets, indices, values,
+):  # fmt: skip
+    """Write every row, columns ascending."""
+    counts = np.zeros((codes, windows.size), np.int32)  # per column and innermost window
+    latest = np.full(codes, -1, np.int64)  # day last seen, -1 if not yet
+    services = np.zeros((windows.size, len(SERVICES)), np.int64)
+    touched = np.empty(codes, np.int32)
+    for n in range(rows.size):
+        count, first_day, last_visit = 0, cutoffs[n], -1
+        for at in range(all_offsets[rows[n]], all_offsets[rows[n] + 1]):
+            if available[at] > cutoffs[n]:
+                break
+            if stripped[token[at]]:
+                continue
+            day = births[n] + age_days[at]
+            ago = max(cutoffs[n] - day, 0)
+            first_day = min(first_day, day)
+            place = _innermost(ago, windows)
+            services[place, 0] += 1
+            services[place, 1] += visit[at] != last_visit
+            last_visit = visit[at]
+            for k in range(columns.shape[1]):
+                column = columns[token[at], k]
+                if column < 0:
+                    continue
+                if latest[column] < 0:
+                    touched[count] = column
+                    count += 1
+                    latest[column] = ago
+                counts[column, place] += 1
+                latest[column] = min(latest[column], ago)
+        end = _write_person(
+            cutoffs[n] - births[n], sexes[n], cutoffs[n] - first_day, offsets[n], indices, values
+        )
+        seen = np.sort(touched[:count])
+        for column in seen:
+            total, is_code = 0, column < stripped.size
+            for place in range(windows.size):
+                services[place, 2] += is_code and total == 0 and counts[column, place] > 0
+                total += counts[column, place]
+        _write_codes(seen, counts, latest, services, codes, end, indices, values)
+        for column in seen:
+            counts[column] = 0
+            latest[column] = -1
+        services[:] = 0
+
+
+@njit(cache=True)
+def _write_person(age, sex, history, end, indices, values):
+    person = (
+        age / DAYS_PER_YEAR,
+        1.0 if sex == 0 else 0.0,
+        1.0 if sex == 1 else 0.0,
+        history / DAYS_PER_YEAR,
     )
+    for k in range(len(PERSON)):
+        if person[k] != 0:
+            indices[end], values[end] = k, person[k]
+            end += 1
+    return end
 
 
-def _utilisation(
-    store: TokenStore, events: np.ndarray, sample: np.ndarray, samples: int
-) -> sparse.csr_matrix:
-    """Numbers of events and of distinct visits."""
-    event_count = np.bincount(sample, minlength=samples)
-    visit_key = sample.astype(np.int64) << 32 | store.visit[events]
-    visit_count = np.bincount(np.unique(visit_key) >> 32, minlength=samples)
-    return sparse.csr_matrix(np.stack([event_count, visit_count], axis=1).astype(np.float32))
+@njit(cache=True)
+def _write_codes(seen, counts, latest, services, codes, end, indices, values):
+    """One row's windows, each including the narrower ones, then closeness."""
+    start = len(PERSON)
+    for place in range(services.shape[0]):
+        if place:
+            services[place] += services[place - 1]
+        for column in seen:
+            if place:
+                counts[column, place] += counts[column, place - 1]
+            if counts[column, place]:
+                indices[end], values[end] = start + column, counts[column, place]
+                end += 1
+        for k in range(len(SERVICES)):
+            if services[place, k]:
+                indices[end], values[end] = start + codes + k, services[place, k]
+                end += 1
+        start += codes + len(SERVICES)
+    for column in seen:
+        indices[end], values[end] = start + column, 1 / (1 + latest[column] / DAYS_PER_YEAR)
+        end += 1

@@ -99,7 +99,7 @@ def draw_hospitals(hospitals: Collection[str], wanted: int | None, seed: int) ->
     if wanted > len(hospitals):
         raise BadInput(f"cohort.sample.hospitals: cannot draw {wanted:,} of {len(hospitals):,} hospitals")
     known = sorted(hospitals)
-    return {known[place] for place in _hash_order(known, f"sample/hospital/{seed}")[:wanted]}
+    return {known[place] for place in hashed_order(known, f"sample/hospital/{seed}")[:wanted]}
 
 
 def draw_patients(subject_ids: npt.NDArray[np.int64], wanted: int | None, seed: int) -> npt.NDArray[np.int64]:
@@ -111,7 +111,7 @@ def draw_patients(subject_ids: npt.NDArray[np.int64], wanted: int | None, seed: 
         return np.arange(len(subject_ids))
     if wanted > len(subject_ids):
         raise BadInput(f"cohort.sample.patients: cannot draw {wanted:,} of {len(subject_ids):,} patients")
-    return np.sort(_hash_order(subject_ids.tolist(), f"sample/patient/{seed}")[:wanted])
+    return np.sort(hashed_order(subject_ids.tolist(), f"sample/patient/{seed}")[:wanted])
 
 
 def assign_splits(

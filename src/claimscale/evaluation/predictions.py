@@ -23,11 +23,12 @@ TEST_SPLITS = ("held_out", "hospital", "temporal")
 class CellResult:
     """One trained and applied model. `patients` labelled patients were used, `requested` were asked for.
 
-    `size` is None for LightGBM. `seconds` is the time the cell took.
+    `arm` is pretrained, scratch or the name of a baseline; `size` is None for baselines, those on the
+    embeddings of the largest encoder too. `seconds` is the time the cell took.
     """
 
     task: str
-    arm: Literal["pretrained", "scratch", "lightgbm"]
+    arm: str
     size: str | None
     patients: int
     requested: int | Literal["all"]

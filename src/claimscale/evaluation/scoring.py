@@ -18,7 +18,7 @@ METRICS = ("auprc", "auroc", "log_loss", "calibration_slope", "calibration_inter
 
 
 class Model(NamedTuple):
-    """What seeds are averaged over: an arm, its size (None for LightGBM), its labelled patients."""
+    """What seeds are averaged over: an arm, its size (None for baselines), its labelled patients."""
 
     arm: str
     size: str | None

@@ -175,9 +175,21 @@ class Readout(nn.Module):
         self, token_T: Tensor, age_days_T: Tensor, keep_T: Tensor, groups: Sequence[Group], first_B: Tensor
     ) -> Tensor:
         """Logits [B] of the sequences whose [CLS] is at positions `first_B`, in flat order."""
-        hidden_Td = self.encoder(token_T, age_days_T, keep_T, groups)
-        pooled_B2d = torch.cat((hidden_Td[first_B], _means(hidden_Td, keep_T, groups)), 1)
+        pooled_B2d = pooled(self.encoder, token_T, age_days_T, keep_T, groups, first_B)
         return pooled_B2d @ self.weight * transfer.output_multiplier(self.encoder.shape.width) + self.bias
+
+
+def pooled(
+    encoder: Encoder,
+    token_T: Tensor,
+    age_days_T: Tensor,
+    keep_T: Tensor,
+    groups: Sequence[Group],
+    first_B: Tensor,
+) -> Tensor:
+    """One vector per sequence, [B, 2d] in flat order: the state at [CLS], then the mean over positions."""
+    hidden_Td = encoder(token_T, age_days_T, keep_T, groups)
+    return torch.cat((hidden_Td[first_B], _means(hidden_Td, keep_T, groups)), 1)
 
 
 def _means(hidden_Td: Tensor, keep_T: Tensor, groups: Sequence[Group]) -> Tensor:

@@ -16,6 +16,8 @@ UNTRAINED = {
     "untrained_few_negatives": "patients without the outcome",
 }
 """Reasons why nothing was trained: of whom there were too few."""
+RIVALS = {"lightgbm": "LightGBM", "logistic": "Logistic regression", "carry_forward": "Carry-forward"}
+"""Baselines that need no encoder, and may therefore make one superfluous."""
 METRIC_NAMES = {"auprc": "AUPRC", "auroc": "AUROC"}
 
 
@@ -30,14 +32,14 @@ def largest_sample(scores: Mapping[Model, ModelScores]) -> int | Literal["all"]:
 
 
 def answer(study: Study, task: Mapping[str, Any], scores: Mapping[Model, ModelScores]) -> dict[str, Any]:
-    """The answer to one task: `sentence` for a reader in a hurry, `recommendation` a size, LightGBM or null.
+    """The answer to one task: `sentence` for a reader in a hurry, `recommendation` a size, a rival or null.
 
     `task` is the task's entry in the summary, `scores` its models on held-out patients.
     """
     saturation = task["saturation"]
-    rival = _lightgbm(study, scores)
+    rival = _rival(study, scores)
     if rival is not None:
-        recommendation, sentence = "LightGBM", rival
+        recommendation, sentence = rival
     else:
         recommendation = saturation["smallest_sufficient"]
         if saturation["verdict"] == "not_saturated":
@@ -192,29 +194,36 @@ def _why_undecided(task: Mapping[str, Any]) -> str:
     return f"{compared} is too uncertain for the margin of {margin}; {asked}"
 
 
-def _lightgbm(study: Study, scores: Mapping[Model, ModelScores]) -> str | None:
-    """Advice to use LightGBM where no encoder has a higher estimate on as many labelled patients."""
+def _rival(study: Study, scores: Mapping[Model, ModelScores]) -> tuple[str, str] | None:
+    """The best baseline and the advice to use it, where no encoder has a higher estimate.
+
+    All on as many labelled patients.
+    """
     metric, largest = study.compare.metric, largest_sample(scores)
-    rival = scores.get(Model("lightgbm", None, largest))
+    rivals = {
+        RIVALS[model.arm]: found.by_metric[metric]
+        for model, found in scores.items()
+        if model.arm in RIVALS and model.requested == largest
+    }
     encoders = {
         f"{model.size} {model.arm.replace('scratch', 'from scratch')}": found.by_metric[metric]
         for model, found in scores.items()
         if model.size and model.requested == largest
     }
-    if rival is None or not encoders:
+    if not rivals or not encoders:
         return None
-    champion = best(encoders)
-    theirs, ours = (found.values.mean() for found in (encoders[champion], rival.by_metric[metric]))
+    champion, rival = best(encoders), best(rivals)
+    theirs, ours = (found.values.mean() for found in (encoders[champion], rivals[rival]))
     if not ours >= theirs:
         return None
-    name = METRIC_NAMES[metric]
-    if beats_all(rival.by_metric[metric], list(encoders.values())):
-        return (
-            f"Use LightGBM: its {name} of {figure(ours)} is above that of every encoder (the best, "
+    name, used = METRIC_NAMES[metric], rival if rival == "LightGBM" else rival.lower()
+    if beats_all(rivals[rival], list(encoders.values())):
+        return rival, (
+            f"Use {used}: its {name} of {figure(ours)} is above that of every encoder (the best, "
             f"{champion}, reaches {figure(theirs)})."
         )
-    return (
-        f"Use LightGBM: no encoder is shown to be better ({name} {figure(ours)} against {figure(theirs)} of "
+    return rival, (
+        f"Use {used}: no encoder is shown to be better ({name} {figure(ours)} against {figure(theirs)} of "
         f"the best, {champion})."
     )
 
@@ -234,10 +243,10 @@ def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list
         found.append(
             f"{name}: no verdict on size. That is want of evidence, not evidence that sizes are equal."
         )
-    if answered["recommendation"] == "LightGBM":
+    if answered["recommendation"] in RIVALS.values():
         found.append(
-            f"{name}: LightGBM does as well as every encoder or better; the verdict about sizes is about "
-            "encoders only."
+            f"{name}: {answered['recommendation']} does as well as every encoder or better; the verdict "
+            "about sizes is about encoders only."
         )
     return found
 

@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from claimscale import runs
 from claimscale.report import plots
-from claimscale.report.answers import METRIC_NAMES, duration, figure, overtaking, percent
+from claimscale.report.answers import METRIC_NAMES, RIVALS, duration, figure, overtaking, percent
+from claimscale.study import ON_EMBEDDINGS
 
 ARM_NAMES = {arm: name for arm, (name, _, _) in plots.ARMS.items()}
 SPLIT_NAMES = {
@@ -70,6 +71,8 @@ def html(summary: Mapping[str, Any], study_yaml: str) -> str:
         split_names=SPLIT_NAMES,
         group_names=GROUP_NAMES,
         verdict_names=VERDICT_NAMES,
+        rivals=list(RIVALS.values()),
+        on_embeddings=sorted(ON_EMBEDDINGS),
         metric_names=METRIC_NAMES,
     )
 

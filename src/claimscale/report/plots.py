@@ -1,7 +1,8 @@
 """The summary as charts: a dictionary in, Altair charts out.
 
-The arms use blue, orange and green of the Okabe-Ito palette, which colour-blind readers can tell apart;
-shapes and dashes repeat what colours say.
+Pretrained, scratch and LightGBM use blue, orange and green of the Okabe-Ito palette, which colour-blind
+readers can tell apart; its purple, yellow and grey are for the other baselines. Shapes and dashes repeat what
+colours say.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ ARMS = {
     "pretrained": ("Pretrained", "var(--pretrained)", "circle"),
     "scratch": ("From scratch", "var(--scratch)", "square"),
     "lightgbm": ("LightGBM", "var(--lightgbm)", "diamond"),
+    "logistic": ("Logistic regression", "var(--logistic)", "triangle-up"),
+    "carry_forward": ("Carry-forward", "var(--carry-forward)", "cross"),
+    "lightgbm_embeddings": ("LightGBM on embeddings", "var(--embeddings)", "triangle-down"),
+    "lightgbm_both": ("LightGBM on both", "var(--both)", "triangle-right"),
 }
 Summary = Mapping[str, Any]
 
@@ -67,7 +72,8 @@ def metric_by_size(task: Summary) -> Chart | None:
     low, high = _domain(rows)
     near = [rule["value"] for rule in rules if rule["value"] > low - 0.5 * (high - low)]
     domain = _domain([*rows, *({"low": value, "high": value, "estimate": value} for value in near)])
-    shifted = [_shifted(row, "parameters", sorted(names)) for row in rows]
+    arms = [name for name, _, _ in _shown(rows)]
+    shifted = [_shifted(row, "parameters", sorted(names), arms) for row in rows]
     x = _size_axis(names, "shifted")
     return styled(
         [*_rule_layers(rules, domain), *_lines(shifted, x, METRIC_NAMES[metric], domain)],
@@ -76,7 +82,7 @@ def metric_by_size(task: Summary) -> Chart | None:
 
 
 def metric_by_patients(task: Summary) -> Chart | None:
-    """The metric against labelled patients: the largest encoder per arm, and LightGBM."""
+    """The metric against labelled patients: the largest encoder per arm, and all baselines."""
     metric = task["saturation"]["metric"]
     held_out = [result for result in task["results"] if result["split"] == "held_out"]
     largest = max((result["parameters"] or 0 for result in held_out), default=0)
@@ -90,7 +96,8 @@ def metric_by_patients(task: Summary) -> Chart | None:
         return None
     x = alt.X("shifted:Q", title="Labelled patients").scale(type="log", nice=False, domain=_padded(counts))
     x = x.axis(values=counts, format=",", labelOverlap="greedy", grid=False)
-    shifted = [_shifted(row, "patients", counts) for row in rows]
+    arms = [name for name, _, _ in _shown(rows)]
+    shifted = [_shifted(row, "patients", counts, arms) for row in rows]
     return styled(_lines(shifted, x, METRIC_NAMES[metric], _domain(rows)))
 
 
@@ -101,7 +108,7 @@ def calibration(task: Summary) -> Chart | None:
     rows = [
         {**point, "arm": ARMS[result["arm"]][0]}
         for result in results
-        if result["parameters"] in (None, largest)
+        if result["parameters"] == largest or result["arm"] == "lightgbm"
         for point in result["calibration"].get("curve", [])
     ]
     if not rows:
@@ -175,11 +182,10 @@ def _point(result: Summary, metric: str) -> dict[str, Any]:
     return {"arm": ARMS[result["arm"]][0], **result[metric]}
 
 
-def _shifted(row: dict[str, Any], axis: str, places: Sequence[float]) -> dict[str, Any]:
-    """Move the arms a little apart, so that their intervals do not cover each other."""
-    names = [name for name, _, _ in ARMS.values()]
+def _shifted(row: dict[str, Any], axis: str, places: Sequence[float], arms: Sequence[str]) -> dict[str, Any]:
+    """Move the arms that are shown a little apart, so that their intervals do not cover each other."""
     width = math.log(places[-1] / places[0]) if len(places) > 1 else 1.0
-    offset = (names.index(row["arm"]) - 0.5) * 0.018 * width
+    offset = (arms.index(row["arm"]) - (len(arms) - 1) / 2) * 0.018 * width
     return {**row, "shifted": row[axis] * math.exp(offset)}
 
 

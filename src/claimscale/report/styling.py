@@ -28,6 +28,7 @@ def styled(layers: Sequence[alt.Chart], width: int = WIDTH) -> Chart:
             labelFontSize=FONT_SIZE, titleFontSize=FONT_SIZE, titleFontWeight="normal", titlePadding=8,
         )
         .configure_legend(
-            orient="top", labelColor=INK, labelFontSize=FONT_SIZE, symbolOpacity=1, symbolSize=70, offset=4
+            orient="top", labelColor=INK, labelFontSize=FONT_SIZE, symbolOpacity=1, symbolSize=70, offset=4,
+            columns=2, labelLimit=200,
         )
     )  # fmt: skip

@@ -8,16 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from claimscale.study import Study
+from claimscale.study import ON_EMBEDDINGS, Baseline, Study
 
 Patients = int | Literal["all"]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One unit of work. `size` and `arm` are null for baselines, `task` and `patients` for pretraining."""
+    """One unit of work. `arm` is null for baselines and pretraining, `task` and `patients` for pretraining.
 
-    kind: Literal["pretrain", "finetune", "lightgbm"]
+    `size` is null for baselines that need no encoder.
+    """
+
+    kind: Literal["pretrain", "finetune"] | Baseline
     seed: int
     size: str | None = None
     task: str | None = None
@@ -38,7 +41,9 @@ class Cell:
     @property
     def needs(self) -> str | None:
         """The cell that must be done before this one."""
-        return Cell("pretrain", self.seed, self.size).id if self.arm == "pretrained" else None
+        if self.arm == "pretrained" or self.kind in ON_EMBEDDINGS:
+            return Cell("pretrain", self.seed, self.size).id
+        return None
 
 
 def cells_of(study: Study, labelled: dict[str, int] | None = None) -> list[Cell]:
@@ -48,10 +53,9 @@ def cells_of(study: Study, labelled: dict[str, int] | None = None) -> list[Cell]
     that would hold all of them anyway become one cell, `nall`, and other tasks have no cells. If none can be
     trained there are no cells at all.
     """
-    cells: list[Cell] = []
     trained = [task for task in study.tasks if labelled is None or task.name in labelled]
-    if "pretrained" in study.finetune.arms and trained:
-        cells += [Cell("pretrain", seed, size) for size in study.sizes for seed in study.finetune.seeds]
+    sizes = _pretrained(study) if trained else []
+    cells = [Cell("pretrain", seed, size) for size in sizes for seed in study.finetune.seeds]
     for task in trained:
         subsets = _subsets(study, (labelled or {}).get(task.name))
         cells += [
@@ -61,13 +65,29 @@ def cells_of(study: Study, labelled: dict[str, int] | None = None) -> list[Cell]
             for patients in subsets
             for seed in study.finetune.seeds
         ]
-        if "lightgbm" in study.baselines:
-            cells += [
-                Cell("lightgbm", seed, task=task.name, patients=patients)
-                for patients in subsets
-                for seed in study.finetune.seeds
-            ]
+        cells += [
+            Cell(baseline, seed, _embedded(study, baseline), task.name, patients=patients)
+            for baseline in study.baselines
+            for patients in subsets
+            for seed in study.finetune.seeds
+        ]
     return cells
+
+
+def _pretrained(study: Study) -> list[str]:
+    """The sizes that some other cell needs."""
+    if "pretrained" in study.finetune.arms:
+        return study.sizes
+    return study.sizes[-1:] if ON_EMBEDDINGS & set(study.baselines) else []
+
+
+def _embedded(study: Study, baseline: Baseline) -> str | None:
+    """The size whose embeddings a baseline gets: the largest, which knows most.
+
+    These arms ask what trees make of the best that pretraining has to give; which size is enough is asked
+    of fine-tuned encoders, and a cell for each size would ask it twice.
+    """
+    return study.sizes[-1] if baseline in ON_EMBEDDINGS else None
 
 
 def _subsets(study: Study, labelled: int | None) -> list[Patients]:

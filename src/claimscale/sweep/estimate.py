@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from claimscale.model import sizes
-from claimscale.study import Study, parameter_count
+from claimscale.study import ON_EMBEDDINGS, Study, parameter_count
 from claimscale.sweep.cells import Cell
 
 CPU_FLOPS_PER_CORE = 2.0e10
 """What one core was seen to reach on small encoders; only the first guess depends on it."""
 
-OVERHEAD_SECONDS = {"pretrain": 3.0, "finetune": 2.0, "lightgbm": 10.0}
+OVERHEAD_SECONDS = {
+    "pretrain": 3.0,
+    "finetune": 2.0,
+    "lightgbm": 10.0,
+    "logistic": 10.0,
+    "carry_forward": 3.0,
+    "lightgbm_embeddings": 10.0,
+    "lightgbm_both": 20.0,
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Corpus:
 
 
 def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
-    """Floating-point operations of a cell's training and prediction; 0 for LightGBM."""
+    """Floating-point operations of a cell's training and prediction; 0 for a baseline without an encoder."""
     if cell.size is None:
         return 0.0
     shape = sizes.solve(parameter_count(cell.size), corpus.vocabulary)
@@ -39,6 +47,9 @@ def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
     assert cell.task is not None and cell.patients is not None
     everyone = corpus.labelled[cell.task]
     patients = everyone if cell.patients == "all" else min(cell.patients, everyone)
+    if cell.kind in ON_EMBEDDINGS:  # one pass forward, which is a third of a training step
+        passes = (1.5 * patients + corpus.predicted[cell.task]) / 3
+        return sizes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)
     # Every epoch trains on the patients and looks at half as many for early stopping, forward only.
     passes = study.finetune.epochs * (patients + patients / 6) + corpus.predicted[cell.task] / 3
     return sizes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)

@@ -104,11 +104,12 @@ def plan_text(study: Study, path: Path) -> str:
     cells = cells_of(study, corpus.labelled)
     plans = plan_sizes(study, corpus, cells)
     total = sum(plan.flops for plan in plans)
-    counts = {kind: sum(cell.kind == kind for cell in cells) for kind in ("pretrain", "finetune", "lightgbm")}
+    counts = {kind: sum(cell.kind == kind for cell in cells) for kind in ("pretrain", "finetune")}
+    baselines = len(cells) - sum(counts.values())
     basis = "as prepared in the run directory" if prepared else "assumed, as the claims are not prepared yet"
     lines = [
         f"{study.name} ({path}): {len(cells)} cells, of which {counts['pretrain']} pretraining, "
-        f"{counts['finetune']} fine-tuning, {counts['lightgbm']} LightGBM",
+        f"{counts['finetune']} fine-tuning, {baselines} baselines ({', '.join(study.baselines) or 'none'})",
         f"Tasks: {', '.join(task.name for task in study.tasks)}",
         f"Vocabulary {corpus.vocabulary:,}, {corpus.pretraining_tokens:,} tokens an epoch ({basis})",
         "",

@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sparse
 import torch
 
 from claimscale import runs
-from claimscale.baselines import features, gradient_boosting
+from claimscale.baselines import carry_forward, features, gradient_boosting, logistic
+from claimscale.baselines.groups import CodeGroups
+from claimscale.baselines.search import Labelled
 from claimscale.corpus.sequences import Sequences, select_inputs
 from claimscale.sweep.cells import Cell
 from claimscale.sweep.workspace import Sample, Workspace, write_predictions
 from claimscale.training import finetune, pretrain
+from claimscale.training.embeddings import FrozenEncoder
 
 Progress = Callable[[float], None]
 
@@ -92,30 +96,70 @@ def _finetune(
     return {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum()), **result}
 
 
-def _lightgbm(
+def _baseline(
     workspace: Workspace, cell: Cell, folder: Path, threads: int, progress: Progress
 ) -> dict[str, Any]:
-    assert cell.task is not None
-    strip = workspace.store.vocabulary.tokens_with_prefix(workspace.task(cell.task).strip)
+    """Features of the cell's patients, whatever its kind asks for, and the model on them."""
+    torch.set_num_threads(threads)
     train, tuning, others = workspace.training_samples(cell)
+    features_of = _features_of(workspace, cell)
 
-    def counted(sample: Sample):
-        return features.count_features(workspace.store, sample.rows, sample.index_days, strip)
+    def labelled(sample: Sample) -> Labelled:
+        return Labelled(features_of(sample), sample.outcome)
 
-    probability, result = gradient_boosting.fit_predict(
-        train=(counted(train), train.outcome),
-        tuning=(counted(tuning), tuning.outcome),
-        predict={name: counted(sample) for name, sample in others.items()},
-        seed=cell.seed,
-        threads=threads,
-        progress=progress,
-    )
+    data = labelled(train), labelled(tuning), {name: features_of(sample) for name, sample in others.items()}
+    trials = workspace.study.search.trials
+    if cell.kind == "logistic":
+        probability, result = logistic.fit_predict(*data, trials=trials, seed=cell.seed, progress=progress)
+    elif cell.kind == "carry_forward":
+        probability, result = carry_forward.fit_predict(
+            *data, trials=trials, seed=cell.seed, progress=progress
+        )
+    else:
+        probability, result = gradient_boosting.fit_predict(
+            *data, trials=trials, seed=cell.seed, threads=threads, progress=progress
+        )
     write_predictions(folder, others, probability)
     return {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum()), **result}
 
 
+def _features_of(workspace: Workspace, cell: Cell) -> Callable[[Sample], sparse.csr_matrix]:
+    """What a baseline sees of a sample's patients: sparse features, float32 [n, columns]."""
+    assert cell.task is not None
+    store, task = workspace.store, workspace.task(cell.task)
+    strip = store.vocabulary.tokens_with_prefix(task.strip)
+    groups = CodeGroups.of(store.vocabulary)
+    layout = features.Layout(groups.count)
+
+    def counted(sample: Sample) -> sparse.csr_matrix:
+        return features.count_features(store, groups, sample.rows, sample.index_days, strip)
+
+    if cell.kind == "logistic":
+        return lambda sample: features.linear_features(counted(sample), layout)
+    if cell.kind == "carry_forward":
+        families = carry_forward.families(store.vocabulary, task)
+        return lambda sample: carry_forward.rule_features(counted(sample), layout, families)
+    if cell.needs is None:
+        return counted
+    assert cell.size is not None
+    weights = workspace.folder(cell.needs) / "model.safetensors"
+    device = device_of(workspace)
+    encoder = FrozenEncoder(weights, workspace.shape(cell.size), store.vocabulary.types, device)
+
+    def embedded(sample: Sample) -> sparse.csr_matrix:
+        sequences = sequences_of(workspace, sample.rows, sample.index_days, strip)
+        return sparse.csr_matrix(encoder.embed(sequences))
+
+    if cell.kind == "lightgbm_embeddings":
+        return embedded
+    return lambda sample: sparse.csr_matrix(
+        sparse.hstack([counted(sample), embedded(sample)], format="csr", dtype=np.float32)
+    )
+
+
 Work = Callable[[Workspace, Cell, Path, int, Progress], dict[str, Any]]
-WORK: dict[str, Work] = {"pretrain": _pretrain, "finetune": _finetune, "lightgbm": _lightgbm}
+WORK: dict[str, Work] = {"pretrain": _pretrain, "finetune": _finetune}
+"""Every other kind is a baseline."""
 
 
 def run_cell(workspace: Workspace, cell: Cell, threads: int, progress: Progress) -> dict[str, Any]:
@@ -126,7 +170,7 @@ def run_cell(workspace: Workspace, cell: Cell, threads: int, progress: Progress)
         return runs.read_json(folder / runs.CELL)["result"]
     description = {"id": cell.id, "cell": asdict(cell)}
     runs.open_cell(folder, inputs, description)
-    result = WORK[cell.kind](workspace, cell, folder, threads, progress)
+    result = WORK.get(cell.kind, _baseline)(workspace, cell, folder, threads, progress)
     runs.write_json(folder / runs.CELL, {"inputs": inputs, **description, "result": result})
     runs.seal(folder, inputs)
     return result

@@ -134,15 +134,22 @@ class Workspace:
             names = (f"{cell.task}.parquet", f"asked/{cell.task}.parquet")
             everything["labels"] = [labels[name]["sha256"] for name in names]
             everything["strip"] = self.task(cell.task).strip
-        if cell.kind == "lightgbm":
-            return runs.fingerprint(code=runs.code_digest(*BASELINE_CODE), **everything)
-        if cell.kind == "pretrain" or cell.arm == "pretrained":
+        code: tuple[str, ...] = ENCODER_CODE
+        if cell.kind not in ("pretrain", "finetune"):
+            code = BASELINE_CODE if cell.needs is None else BASELINE_CODE + ENCODER_CODE
+            everything["search"] = study.search.model_dump()
+        if cell.kind == "carry_forward":
+            everything["outcome"] = (
+                self.task(cell.task or "").outcome,
+                self.task(cell.task or "").confirm_codes,
+            )
+        if cell.kind == "pretrain" or cell.needs is not None:
             everything["cohort"] = runs.manifest_digest(self.run / "cohort")
             everything["landmark"] = study.cohort.landmark
             everything["pretrain"] = study.pretrain.model_dump(exclude={"seeds", "checkpoint_minutes"})
         if cell.kind == "finetune":
             everything["finetune"] = study.finetune.model_dump(exclude={"seeds", "patients", "arms"})
-        return runs.fingerprint(code=runs.code_digest(*ENCODER_CODE), **everything)
+        return runs.fingerprint(code=runs.code_digest(*code), **everything)
 
     def is_done(self, cell: Cell) -> bool:
         return runs.is_current(self.folder(cell.id), self.inputs(cell))

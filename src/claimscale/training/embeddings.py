@@ -1,0 +1,46 @@
+"""What a pretrained encoder makes of patients it is not tuned for: frozen embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file
+
+from claimscale.corpus.batches import in_parts
+from claimscale.corpus.sequences import Sequences
+from claimscale.model import sizes
+from claimscale.model.encoder import Encoder, pooled
+from claimscale.training import loop
+
+
+class FrozenEncoder:
+    """A pretrained encoder that no label will ever change.
+
+    `weights` is the `model.safetensors` of a pretraining, `types` [vocabulary] the type of every token.
+    """
+
+    def __init__(self, weights: Path, shape: sizes.Shape, types: np.ndarray, device: torch.device) -> None:
+        self.encoder = Encoder(shape, types)
+        self.encoder.load_state_dict(load_file(weights))
+        self.encoder.to(device).eval()
+        self.device, self.width = device, 2 * shape.width
+
+    @torch.no_grad()
+    def embed(self, sequences: Sequences) -> npt.NDArray[np.float32]:
+        """Embeddings of all sequences in their order, float32 [n, 2 x width], as fine-tuning reads them.
+
+        The first half is the state at [CLS], the second the mean over the sequence's positions.
+        """
+        out = np.empty((len(sequences), self.width), dtype=np.float32)
+        for batch in in_parts(sequences, np.arange(len(sequences)), loop.part_positions(self.device)):
+            inputs = loop.on_device(batch, batch.token, self.device)
+            first = loop.tensor(batch.first, self.device)
+            with loop.mixed_precision(self.device):
+                vector = pooled(
+                    self.encoder, inputs.token, inputs.age_days, inputs.keep, inputs.groups, first
+                )
+            out[batch.index] = vector.float().cpu().numpy()
+        return out

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+
+from claimscale.corpus.batches import Group
+from claimscale.corpus.sequences import Sequences
+from claimscale.model.encoder import Encoder
+from claimscale.training.checkpoints import save_tensors
+from claimscale.training.embeddings import FrozenEncoder
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def frozen(tmp_path, shape, types) -> FrozenEncoder:
+    torch.manual_seed(3)
+    save_tensors(tmp_path / "model.safetensors", Encoder(shape, types).state_dict())
+    return FrozenEncoder(tmp_path / "model.safetensors", shape, types, CPU)
+
+
+def some(sequences: Sequences, chosen: list[int]) -> Sequences:
+    parts = [slice(sequences.offsets[n], sequences.offsets[n + 1]) for n in chosen]
+    lengths = [part.stop - part.start for part in parts]
+    token, age_days = (
+        np.concatenate([array[part] for part in parts]) for array in (sequences.token, sequences.age_days)
+    )
+    return Sequences(token, age_days, np.r_[0, np.cumsum(lengths)])
+
+
+def test_embeddings_are_a_cls_state_and_the_mean_of_positions(frozen, corpus, shape):
+    sequences, _ = corpus(30, 0)
+    found = frozen.embed(sequences)
+    assert found.shape == (30, 2 * shape.width) and found.dtype == np.float32
+    batch = some(sequences, [7])
+    length = len(batch.token)
+    with torch.no_grad():
+        hidden = frozen.encoder(
+            torch.from_numpy(batch.token), torch.from_numpy(batch.age_days),
+            torch.ones(length, dtype=torch.bool), [Group(1, length, False)],
+        ).numpy()  # fmt: skip
+    np.testing.assert_allclose(found[7], np.r_[hidden[0], hidden.mean(0)], atol=1e-5)
+
+
+def test_a_patient_has_one_embedding_whoever_else_is_embedded(frozen, corpus):
+    sequences, _ = corpus(40, 1)
+    order = [31, 2, 17]
+    np.testing.assert_allclose(
+        frozen.embed(some(sequences, order)), frozen.embed(sequences)[order], atol=1e-5
+    )
+    np.testing.assert_array_equal(frozen.embed(sequences), frozen.embed(sequences))
+
+
+def test_codes_move_embeddings(frozen, corpus):
+    sequences, _ = corpus(10, 2)
+    token = sequences.token.copy()
+    token[sequences.offsets[4] + 3] = 6 + (token[sequences.offsets[4] + 3] - 5) % 40
+    before, after = frozen.embed(sequences), frozen.embed(
+        Sequences(token, sequences.age_days, sequences.offsets)
+    )  # fmt: skip
+    changed = np.abs(before - after).max(axis=1) > 1e-6
+    assert changed.tolist() == [number == 4 for number in range(10)]
