@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,12 @@ import scipy.sparse as sparse
 from sklearn.metrics import roc_auc_score
 
 from claimscale.baselines import carry_forward, gradient_boosting, logistic
-from claimscale.baselines.search import Labelled, Supported, log_loss, search
+from claimscale.baselines.search import Job, Labelled, Predicted, Screened, log_loss, search
 from claimscale.errors import BadInput
 
-MODELS: dict[str, Callable[..., Any]] = {
-    "lightgbm": partial(gradient_boosting.fit_predict, threads=1),
+Model = Callable[[Job], Predicted]
+MODELS: dict[str, Model] = {
+    "lightgbm": gradient_boosting.fit_predict,
     "logistic": logistic.fit_predict,
     "carry_forward": carry_forward.fit_predict,
 }
@@ -32,14 +32,18 @@ def cohort(patients: int, seed: int) -> tuple[Labelled, np.ndarray]:
     return Labelled(sparse.csr_matrix(counts), random.random(patients) < risk), risk
 
 
+def job(train: Labelled, tuning: Labelled, predict: dict[str, sparse.csr_matrix], **settings: Any) -> Job:
+    usual = {"trials": 1, "seed": 0, "threads": 1, "progress": lambda share: None}
+    return Job("model", train, tuning, predict, **{**usual, **settings})
+
+
 def fit(
-    model: Callable[..., Any], seed: int = 42, trials: int = 4
+    model: Model, seed: int = 42, trials: int = 4, threads: int = 1
 ) -> tuple[np.ndarray, dict, np.ndarray, np.ndarray]:
     (train, _), (tuning, _), (test, risk) = cohort(1500, 1), cohort(500, 2), cohort(1500, 3)
     seen: list[float] = []
-    probability, result = model(
-        train, tuning, {"held_out": test.features}, trials=trials, seed=seed, progress=seen.append
-    )
+    settings = {"trials": trials, "seed": seed, "threads": threads, "progress": seen.append}
+    probability, result = model(job(train, tuning, {"held_out": test.features}, **settings))
     assert seen == sorted(seen) and seen[-1] == 1
     return probability["held_out"], result, test.outcome, risk
 
@@ -66,26 +70,41 @@ def test_more_trials_never_end_worse_on_the_tuning_split(model) -> None:
     assert losses == sorted(losses, reverse=True)
 
 
-@every_model
-def test_what_cannot_be_learned_is_refused_in_one_line(model) -> None:
+def test_what_cannot_be_learned_is_refused_in_one_line() -> None:
     (train, _), (tuning, _) = cohort(100, 1), cohort(50, 2)
     nobody = Labelled(tuning.features[:0], tuning.outcome[:0])
     same = Labelled(train.features, np.zeros(100, dtype=bool))
     for bad, match in (((same, tuning), "same outcome"), ((train, nobody), "no tuning patient")):
         with pytest.raises(BadInput, match=match):
-            model(*bad, {}, trials=1, seed=0, progress=lambda share: None)
+            job(*bad, {})
 
 
 def test_threads_change_nothing() -> None:
-    one, two = (fit(partial(gradient_boosting.fit_predict, threads=threads)) for threads in (1, 2))
+    one, two = (fit(gradient_boosting.fit_predict, threads=threads) for threads in (1, 2))
     assert np.array_equal(one[0], two[0])
 
 
 def test_rare_columns_are_left_out_by_their_training_patients() -> None:
-    supported = Supported(cohort(1500, 1)[0].features)
-    assert supported.choices == [1, 3, 10, 30, 100]
-    assert 10 in supported.columns(3) and 10 not in supported.columns(10)
-    assert Supported(cohort(40, 1)[0].features).choices == [1, 3], "a tenth of the patients at most"
+    screened = Screened(cohort(1500, 1)[0])
+    assert screened.supports == [1, 3, 10, 30, 100]
+    assert 10 in screened.columns(3, 11) and 10 not in screened.columns(10, 11)
+    assert Screened(cohort(40, 1)[0]).supports == [1, 3], "a tenth of the patients at most"
+
+
+def test_the_columns_that_decide_the_risk_are_the_last_to_go() -> None:
+    train, _ = cohort(1500, 1)
+    assert Screened(train).columns(1, 2).tolist() == [0, 1]
+    assert Screened(train).counts == [11], "there are no more columns than that"
+    correlation = np.corrcoef(train.features.toarray().T, train.outcome)[-1, :-1]
+    strongest = np.argsort(-np.abs(correlation))[:5]
+    assert Screened(train).columns(1, 5).tolist() == sorted(strongest)
+
+
+def test_columns_that_never_vary_are_the_first_to_go() -> None:
+    train, _ = cohort(1500, 1)
+    constant = sparse.csr_matrix(np.full((1500, 1), 0.3, dtype=np.float32))
+    wider = sparse.csr_matrix(sparse.hstack([constant, train.features], format="csr"))
+    assert 0 not in Screened(Labelled(wider, train.outcome)).columns(1, 11)
 
 
 def test_the_search_begins_with_what_it_is_given_and_keeps_the_best() -> None:
@@ -96,7 +115,8 @@ def test_the_search_begins_with_what_it_is_given_and_keeps_the_best() -> None:
         tried.append(value)
         return f"model {value}", (value - 0.25) ** 2
 
-    best = search(attempt, {"x": -0.5}, 15, 7, lambda share: None)
+    (train, _), (tuning, _) = cohort(100, 1), cohort(50, 2)
+    best = search(attempt, {"x": -0.5}, job(train, tuning, {}, trials=15, seed=7))
     assert len(tried) == 15 and tried[0] == -0.5
     nearest = min(tried, key=lambda value: abs(value - 0.25))
     assert best.model == f"model {nearest}" and best.settings == {"x": nearest}

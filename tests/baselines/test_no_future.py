@@ -9,16 +9,17 @@ import pytest
 import scipy.sparse as sparse
 import torch
 
-from claimscale.baselines import carry_forward, features, gradient_boosting, logistic
+from claimscale.baselines import carry_forward, features, gradient_boosting
 from claimscale.baselines.features import Layout
 from claimscale.baselines.groups import CodeGroups
-from claimscale.baselines.search import Labelled
+from claimscale.baselines.search import Job, Labelled
 from claimscale.corpus import cohort, tokens
 from claimscale.corpus.sequences import select_inputs
 from claimscale.corpus.tokens import TokenStore
 from claimscale.model import sizes
 from claimscale.model.encoder import Encoder
 from claimscale.study import Task
+from claimscale.sweep.work import MODELS
 from claimscale.training.checkpoints import save_tensors
 from claimscale.training.embeddings import FrozenEncoder
 
@@ -80,12 +81,8 @@ def inputs(store: TokenStore, kind: str, weights: Path, cutoff: int) -> sparse.c
 def predictions(matrix: sparse.csr_matrix, kind: str, outcome: np.ndarray) -> np.ndarray:
     train, tuning = slice(TUNING, None), slice(TUNING)
     data = Labelled(matrix[train], outcome[train]), Labelled(matrix[tuning], outcome[tuning]), {"all": matrix}
-    settings = {"trials": 3, "seed": 5, "progress": lambda share: None}
-    if kind == "logistic":
-        return logistic.fit_predict(*data, **settings)[0]["all"]
-    if kind == "carry_forward":
-        return carry_forward.fit_predict(*data, **settings)[0]["all"]
-    return gradient_boosting.fit_predict(*data, threads=1, **settings)[0]["all"]
+    job = Job(kind, *data, trials=3, seed=5, threads=1, progress=lambda share: None)
+    return MODELS.get(kind, gradient_boosting.fit_predict)(job)[0]["all"]
 
 
 @pytest.mark.parametrize(

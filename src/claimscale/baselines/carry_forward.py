@@ -15,24 +15,14 @@ with a ridge penalty, chosen on the tuning split, weighs them, so that the risks
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import optuna
 import scipy.sparse as sparse
 
 from claimscale.baselines.elastic_net import ElasticNet, LogisticFit
-from claimscale.baselines.features import PERSON, WINDOWS_DAYS, Layout, age_squared
-from claimscale.baselines.search import (
-    Labelled,
-    Matrix,
-    Progress,
-    Supported,
-    check_outcomes,
-    log_loss,
-    search,
-)
+from claimscale.baselines.features import PERSON, WINDOWS_DAYS, Layout, age_squared, support
+from claimscale.baselines.search import Job, Predicted, log_loss, search
 from claimscale.codes import SYSTEMS, TYPES
 from claimscale.corpus.vocabulary import Vocabulary
 from claimscale.study import Codes, Task
@@ -90,33 +80,23 @@ def rule_features(matrix: sparse.csr_matrix, layout: Layout, families: list[np.n
     return sparse.csr_matrix(sparse.hstack(blocks, format="csr", dtype=np.float32))
 
 
-def fit_predict(
-    train: Labelled,
-    tuning: Labelled,
-    predict: Mapping[str, Matrix],
-    *,
-    trials: int,
-    seed: int,
-    progress: Progress,
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def fit_predict(job: Job) -> Predicted:
     """Fit the rule on inputs of `rule_features` and predict.
 
-    Returns probabilities per name, float64 [n], and {seconds, tuning_log_loss, chosen, columns}. Raises
-    BadInput if all training outcomes are equal or nobody is there to tune on.
+    Says {seconds, tuning_log_loss, chosen, columns}.
     """
-    check_outcomes("carry_forward", train, tuning)
     started = time.perf_counter()
-    columns = Supported(train.features).columns(1)
-    net = ElasticNet(train.features[:, columns], train.outcome)
-    watched = tuning.features[:, columns]
+    columns = np.flatnonzero(support(job.train.features))
+    net = ElasticNet(job.train.features[:, columns], job.train.outcome)
+    watched = job.tuning.features[:, columns]
 
     def attempt(trial: optuna.Trial) -> tuple[LogisticFit, float]:
         fit = net.fit(trial.suggest_float("penalty", 1e-4, 1.0, log=True), mix=0.0)
-        return fit, log_loss(tuning.outcome, fit.predict(watched))
+        return fit, log_loss(job.tuning.outcome, fit.predict(watched))
 
-    best = search(attempt, {"penalty": 1e-2}, trials, seed, progress)
-    probabilities = {name: best.model.predict(matrix[:, columns]) for name, matrix in predict.items()}
-    progress(1.0)
+    best = search(attempt, {"penalty": 1e-2}, job)
+    probabilities = {name: best.model.predict(matrix[:, columns]) for name, matrix in job.predict.items()}
+    job.progress(1.0)
     return probabilities, {
         "seconds": time.perf_counter() - started,
         "tuning_log_loss": best.loss,

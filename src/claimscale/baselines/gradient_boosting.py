@@ -11,7 +11,7 @@ import lightgbm
 import numpy as np
 import optuna
 
-from claimscale.baselines.search import Labelled, Matrix, Progress, Supported, check_outcomes, search
+from claimscale.baselines.search import Job, Predicted, Screened, search
 
 ROUNDS = 2000
 PATIENCE = 30
@@ -41,52 +41,37 @@ FIRST = {
 """What the search starts from."""
 
 
-def fit_predict(
-    train: Labelled,
-    tuning: Labelled,
-    predict: Mapping[str, Matrix],
-    *,
-    trials: int,
-    seed: int,
-    threads: int,
-    progress: Progress,
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Search, fit on the training patients, predict each matrix of `predict`.
+def fit_predict(job: Job) -> Predicted:
+    """Search columns and settings, fit on the training patients, predict each matrix of `job.predict`.
 
-    Returns probabilities per name, float64 [n], and {seconds, rounds, tuning_log_loss, chosen, columns}.
-    The same seed gives the same bits, whatever the threads. Raises BadInput if all training outcomes are
-    equal or nobody is there to tune on.
+    Says {seconds, rounds, tuning_log_loss, chosen, columns}.
     """
-    check_outcomes("lightgbm", train, tuning)
     started = time.perf_counter()
-    supported = Supported(train.features)
+    screened = Screened(job.train)
+    fixed = {**FIXED, "seed": job.seed, "num_threads": job.threads}
 
     @cache
-    def data(least: int) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
-        columns, settings = supported.columns(least), {**FIXED, "num_threads": threads}
+    def data(least: int, count: int) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
+        columns = screened.columns(least, count)
         binned = lightgbm.Dataset(
-            train.features[:, columns], label=train.outcome, params=settings, free_raw_data=False
+            job.train.features[:, columns], label=job.train.outcome, params=fixed, free_raw_data=False
         )
         watched = lightgbm.Dataset(
-            tuning.features[:, columns], label=tuning.outcome, reference=binned, free_raw_data=False
+            job.tuning.features[:, columns], label=job.tuning.outcome, reference=binned, free_raw_data=False
         )
         return binned, watched
 
     def attempt(trial: optuna.Trial) -> tuple[lightgbm.Booster, float]:
-        chosen = _suggested(trial, supported.choices)
-        booster = _fit(
-            *data(chosen.pop("support")), {**FIXED, **chosen, "seed": seed, "num_threads": threads}
-        )
+        booster = _fit(*data(*screened.suggest(trial)), {**fixed, **_suggested(trial)})
         return booster, float(booster.best_score["tuning"]["binary_logloss"])
 
-    first = {**FIRST, "support": supported.choices[-1] if len(supported.choices) < 3 else 10}
-    best = search(attempt, first, trials, seed, progress)
-    columns = supported.columns(best.settings["support"])
+    best = search(attempt, {**FIRST, **screened.first}, job)
+    columns = screened.chosen(best)
     probabilities = {
-        name: np.asarray(best.model.predict(matrix[:, columns], num_threads=threads))
-        for name, matrix in predict.items()
+        name: np.asarray(best.model.predict(matrix[:, columns], num_threads=job.threads))
+        for name, matrix in job.predict.items()
     }
-    progress(1.0)
+    job.progress(1.0)
     return probabilities, {
         "seconds": time.perf_counter() - started,
         "rounds": best.model.best_iteration,
@@ -96,9 +81,8 @@ def fit_predict(
     }
 
 
-def _suggested(trial: optuna.Trial, supports: list[int]) -> dict[str, Any]:
+def _suggested(trial: optuna.Trial) -> dict[str, Any]:
     return {
-        "support": trial.suggest_categorical("support", supports),
         "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.15, log=True),
         "num_leaves": trial.suggest_int("num_leaves", 3, 63, log=True),
         "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 5, 100, log=True),

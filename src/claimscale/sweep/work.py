@@ -17,7 +17,7 @@ import torch
 from claimscale import runs
 from claimscale.baselines import carry_forward, features, gradient_boosting, logistic
 from claimscale.baselines.groups import CodeGroups
-from claimscale.baselines.search import Labelled
+from claimscale.baselines.search import Job, Labelled, Predicted
 from claimscale.corpus.sequences import Sequences, select_inputs
 from claimscale.sweep.cells import Cell
 from claimscale.sweep.workspace import Sample, Workspace, write_predictions
@@ -25,6 +25,12 @@ from claimscale.training import finetune, pretrain
 from claimscale.training.embeddings import FrozenEncoder
 
 Progress = Callable[[float], None]
+
+MODELS: dict[str, Callable[[Job], Predicted]] = {
+    "logistic": logistic.fit_predict,
+    "carry_forward": carry_forward.fit_predict,
+}
+"""Every other baseline is LightGBM on features of its own."""
 
 
 def device_of(workspace: Workspace) -> torch.device:
@@ -107,18 +113,10 @@ def _baseline(
     def labelled(sample: Sample) -> Labelled:
         return Labelled(features_of(sample), sample.outcome)
 
-    data = labelled(train), labelled(tuning), {name: features_of(sample) for name, sample in others.items()}
+    predict = {name: features_of(sample) for name, sample in others.items()}
     trials = workspace.study.search.trials
-    if cell.kind == "logistic":
-        probability, result = logistic.fit_predict(*data, trials=trials, seed=cell.seed, progress=progress)
-    elif cell.kind == "carry_forward":
-        probability, result = carry_forward.fit_predict(
-            *data, trials=trials, seed=cell.seed, progress=progress
-        )
-    else:
-        probability, result = gradient_boosting.fit_predict(
-            *data, trials=trials, seed=cell.seed, threads=threads, progress=progress
-        )
+    job = Job(cell.kind, labelled(train), labelled(tuning), predict, trials, cell.seed, threads, progress)
+    probability, result = MODELS.get(cell.kind, gradient_boosting.fit_predict)(job)
     write_predictions(folder, others, probability)
     return {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum()), **result}
 
