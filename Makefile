@@ -17,7 +17,7 @@ study: $(INSTALLED)
 
 test: $(DEVELOPED) lint
 	@$(IN)coverage erase
-	@$(IN)coverage run -m pytest $(TESTS)
+	@$(IN)coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
 	@$(IN)coverage combine --quiet
 	@$(IN)coverage report --fail-under=90
 
