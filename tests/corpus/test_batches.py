@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from claimscale.corpus.batches import Batch, Batches, in_parts, mask_batch, padded_lengths
-from claimscale.corpus.sequences import FIRST_CODE, MASK, PAD, Sequences
+from claimscale.corpus.batches import Batch, Batches, in_parts, mask_batch
+from claimscale.corpus.sequences import FIRST_CODE, MASK, Sequences
 
 
 def _sequences(count: int = 200, longest: int = 90, seed: int = 0) -> Sequences:
@@ -18,25 +18,15 @@ def _sequences(count: int = 200, longest: int = 90, seed: int = 0) -> Sequences:
 
 
 def _assert_faithful(batch: Batch, sequences: Sequences) -> None:
-    at = 0
-    members = iter(zip(batch.index, batch.first, strict=True))
-    for group in batch.groups:
-        padded = False
-        for index, first in itertools.islice(members, group.sequences):
-            assert first == at
-            span = slice(sequences.offsets[index], sequences.offsets[index + 1])
-            length = span.stop - span.start
-            assert batch.token[at : at + length].tolist() == sequences.token[span].tolist()
-            assert batch.age_days[at : at + length].tolist() == sequences.age_days[span].tolist()
-            assert batch.source[at : at + length].tolist() == list(range(span.start, span.stop))
-            assert (
-                batch.keep[at : at + length].all() and not batch.keep[at + length : at + group.length].any()
-            )
-            assert (batch.token[at + length : at + group.length] == PAD).all()
-            padded |= length < group.length
-            at += group.length
-        assert padded == group.padded
-    assert at == len(batch.token)
+    """Whole sequences one after the other, shortest first, and nothing between them."""
+    spans = [np.arange(sequences.offsets[index], sequences.offsets[index + 1]) for index in batch.index]
+    assert batch.lengths.tolist() == sorted(len(span) for span in spans)
+    source = np.concatenate(spans)
+    np.testing.assert_array_equal(batch.source, source)
+    np.testing.assert_array_equal(batch.token, sequences.token[source])
+    np.testing.assert_array_equal(batch.age_days, sequences.age_days[source])
+    newest = np.repeat([sequences.age_days[span[0]] for span in spans], batch.lengths)
+    np.testing.assert_array_equal(batch.days, batch.age_days - newest)
 
 
 def test_every_epoch_holds_every_sequence_once_in_a_new_order():
@@ -49,7 +39,7 @@ def test_every_epoch_holds_every_sequence_once_in_a_new_order():
         for part in itertools.chain.from_iterable(drawn):
             _assert_faithful(part, sequences)
             assert len(part.token) <= 400
-        tokens = [sum(int(part.keep.sum()) for part in parts) for parts in drawn]
+        tokens = [sum(len(part.token) for part in parts) for parts in drawn]
         assert all(800 < count < 1200 for count in tokens)
         epochs.append([index for parts in drawn for part in parts for index in part.index.tolist()])
         assert sorted(epochs[-1]) == list(range(len(sequences)))
@@ -82,13 +72,6 @@ def test_only_the_chosen_sequences_are_drawn():
     drawn = [i for step in range(batches.steps_per_epoch) for part in batches.parts(step) for i in part.index]
     assert sorted(drawn) == chosen.tolist()
     assert batches.tokens_per_epoch == sequences.lengths[chosen].sum()
-
-
-@given(st.integers(1, 4096))
-def test_padding_is_at_most_a_sixteenth_of_long_sequences(length: int):
-    padded = int(padded_lengths(np.array([length]))[0])
-    assert length <= padded and padded % 4 == 0
-    assert padded - length <= max(3, length / 8)
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.3, 0.9])

@@ -1,11 +1,14 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
-from claimscale.corpus.batches import Batch, Group, in_parts
+from claimscale.corpus.batches import Batch, in_parts
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import kernels, sizes
-from claimscale.model.encoder import Encoder, Readout
+from claimscale.model.encoder import Encoder, Inputs, Readout
+from claimscale.training.loop import on_device
 
 VOCABULARY = 40
 SHAPE = sizes.Shape(VOCABULARY, 64, 2, 96, 64)
@@ -27,9 +30,12 @@ def _encoder(shape: sizes.Shape = SHAPE) -> Encoder:
     return Encoder(shape, np.arange(shape.vocabulary) % 8)
 
 
+def _inputs(batch: Batch) -> Inputs:
+    return on_device(batch, batch.token, torch.device("cpu"))
+
+
 def _states(encoder: Encoder, batch: Batch, read: np.ndarray | None = None) -> torch.Tensor:
-    arrays = (torch.from_numpy(a) for a in (batch.token, batch.age_days, batch.keep))
-    return encoder(*arrays, batch.groups, None if read is None else torch.from_numpy(read)).detach()
+    return encoder(_inputs(batch), None if read is None else torch.from_numpy(read)).detach()
 
 
 def _whole(sequences: Sequences) -> Batch:
@@ -38,9 +44,8 @@ def _whole(sequences: Sequences) -> Batch:
 
 
 def _by_source(states: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """States without padding, in the order of the flat sequences."""
-    kept = torch.from_numpy(np.flatnonzero(batch.keep))
-    return states[kept[torch.from_numpy(np.argsort(batch.source[batch.keep]))]]
+    """States in the order of the flat sequences."""
+    return states[torch.from_numpy(np.argsort(batch.source))]
 
 
 @pytest.mark.parametrize("shape", [SHAPE, sizes.Shape(VOCABULARY, 128, 1, 64, 16)])
@@ -77,16 +82,14 @@ def test_days_between_codes_matter():
     assert difference.abs().max() > 1e-3
 
 
-def test_padding_and_neighbours_do_not_reach_a_sequence():
+def test_neighbours_do_not_reach_a_sequence():
     encoder = _encoder()
-    together = _sequences([9, 10, 11, 37])
+    together = _sequences([9, 10, 10, 37])
     batch = _whole(together)
     states = _by_source(_states(encoder, batch), batch)
-    for start, stop in zip(together.offsets[:-1], together.offsets[1:], strict=True):
-        alone = [torch.from_numpy(a[start:stop]) for a in (together.token, together.age_days)]
-        keep = torch.ones(len(alone[0]), dtype=torch.bool)
-        lonely = encoder(*alone, keep, [Group(1, len(keep), padded=False)]).detach()
-        torch.testing.assert_close(states[start:stop], lonely, atol=1e-4, rtol=1e-4)
+    for n, (start, stop) in enumerate(itertools.pairwise(together.offsets)):
+        (alone,) = in_parts(together, np.array([n]), 1)
+        torch.testing.assert_close(states[start:stop], _states(encoder, alone), atol=1e-4, rtol=1e-4)
 
 
 def test_reading_some_positions_gives_the_same_states():
@@ -101,20 +104,18 @@ def test_half_precision_without_fused_kernels_stays_close(monkeypatch: pytest.Mo
     """What a GPU runs, on a CPU."""
     encoder, batch = _encoder(), _whole(_sequences([12, 40, 33]))
     exact = _states(encoder, batch)
-    monkeypatch.setattr(kernels, "_is_fused", lambda x: False)
+    monkeypatch.setattr(kernels, "is_fused", lambda x: False)
     torch.testing.assert_close(_states(encoder, batch), exact, atol=1e-4, rtol=1e-4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = _states(encoder, batch)
         loss = encoder.masked_loss(rounded, torch.full((len(rounded),), 7))
-    kept = torch.from_numpy(batch.keep)
-    assert (rounded - exact)[kept].abs().mean() < 0.03
+    assert (rounded - exact).abs().mean() < 0.03
     assert rounded.dtype == torch.float32 and loss.isfinite()
 
 
 def test_readout_starts_undecided_and_learns_from_the_first_position():
     readout, batch = Readout(_encoder()), _whole(_sequences([12, 20]))
-    arrays = [torch.from_numpy(a) for a in (batch.token, batch.age_days, batch.keep)]
-    logit = readout(*arrays, batch.groups, torch.from_numpy(batch.first))
+    logit = readout(_inputs(batch))
     assert logit.tolist() == [0.0, 0.0]
     logit.sum().backward()
     assert readout.weight.grad is not None and readout.weight.grad.abs().sum() > 0

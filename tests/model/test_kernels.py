@@ -1,17 +1,19 @@
 """The fused kernels against the same operations and gradients of plain PyTorch."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from claimscale.model import kernels
+from claimscale.model.attention import Layout, rotary_attention
 
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch):
     def compute(function, *arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(kernels, "_is_fused", lambda x: False)
+            patch.setattr(kernels, "is_fused", lambda x: False)
             return _value_and_gradients(function, *arguments)
 
     return compute
@@ -43,17 +45,31 @@ def test_geglu_also_far_from_zero(plain):
     assert torch.isfinite(kernels.geglu(torch.full((1, 16), -1e4))).all()
 
 
-def test_rotation_leaves_values_alone_and_has_the_right_gradient(plain):
+def test_rotation_leaves_values_alone():
     projected, angle = torch.randn(29, 3, 2, 64), torch.randn(29, 32) * 10
-    cosine, sine = angle.cos(), angle.sin()
-
-    def rotate(x):
-        return kernels.rotate_queries_keys(x, cosine, sine)
-
-    _assert_same(_value_and_gradients(rotate, projected), plain(rotate, projected))
-    out = rotate(projected)
+    out = kernels.rotate_queries_keys(projected, angle.cos(), angle.sin())
     torch.testing.assert_close(out[:, 2], projected[:, 2])
     torch.testing.assert_close(out[:, :2].square().mean(-1), torch.ones(29, 2, 2), atol=1e-4, rtol=1e-4)
+
+
+def test_rotary_attention(plain):
+    lengths = np.array([3, 7, 7, 12])
+    projected, angle = torch.randn(29, 3, 2, 64), torch.randn(29, 32) * 10
+
+    def attend(x):
+        layout = Layout.of(lengths, torch.device("cpu"))
+        return rotary_attention(x, angle.cos(), angle.sin(), layout)
+
+    _assert_same(_value_and_gradients(attend, projected), plain(attend, projected))
+    # Attention by the book, one sequence at a time.
+    turned = kernels.rotate_queries_keys(projected, angle.cos(), angle.sin())
+    for part in turned.split(lengths.tolist()):
+        weights = torch.einsum("qhw,khw->hqk", part[:, 0], part[:, 1]).div(8).softmax(-1)
+        expected = torch.einsum("hqk,khw->qhw", weights, part[:, 2]).flatten(1)
+        found = attend(projected)[: len(part)]
+        projected, angle = projected[len(part) :], angle[len(part) :]
+        lengths = lengths[1:]
+        torch.testing.assert_close(found, expected, atol=2e-5, rtol=2e-5)
 
 
 def test_cross_entropy_in_pieces(plain, monkeypatch: pytest.MonkeyPatch):

@@ -7,6 +7,7 @@ import torch
 from claimscale.corpus.batches import Batch, in_parts, mask_batch
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import encoder as encoders, sizes, transfer
+from claimscale.training.loop import on_device
 
 VOCABULARY = 60
 SHAPES = [(64, 2), (256, 2), (64, 8), (256, 8)]
@@ -35,10 +36,10 @@ def _change_after_training(width: int, layers: int, standard: bool) -> float:
     model.final_norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
     batch = _batch()
     masked = mask_batch(batch, 0.3, 0, 0)
-    arrays = [torch.from_numpy(a) for a in (masked.token, batch.age_days, batch.keep)]
+    inputs = on_device(batch, masked.token, torch.device("cpu"))
     position, target = torch.from_numpy(masked.position), torch.from_numpy(masked.target)
     for _ in range(5):
-        loss = model.masked_loss(model(*arrays, batch.groups, position), target) / len(target)
+        loss = model.masked_loss(model(inputs, position), target) / len(target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -68,7 +69,7 @@ def test_the_residual_stream_does_not_grow_with_depth():
         seen: list[torch.Tensor] = []
         model.final_norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
         batch = _batch()
-        model(*(torch.from_numpy(a) for a in (batch.token, batch.age_days, batch.keep)), batch.groups)
+        model(on_device(batch, batch.token, torch.device("cpu")))
         return float(seen[0].square().mean().sqrt())
 
     assert scale(24) < 1.1 * scale(2)

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.corpus.batches import Group
+from claimscale.corpus.batches import in_parts
 from claimscale.corpus.sequences import Sequences
 from claimscale.model.encoder import Encoder
 from claimscale.training.checkpoints import save_tensors
 from claimscale.training.embeddings import FrozenEncoder
+from claimscale.training.loop import on_device
 
 CPU = torch.device("cpu")
 
@@ -31,13 +32,9 @@ def test_embeddings_are_a_cls_state_and_the_mean_of_positions(frozen, corpus, sh
     sequences, _ = corpus(30, 0)
     found = frozen.embed(sequences)
     assert found.shape == (30, 2 * shape.width) and found.dtype == np.float32
-    batch = some(sequences, [7])
-    length = len(batch.token)
+    (batch,) = in_parts(sequences, np.array([7]), 1)
     with torch.no_grad():
-        hidden = frozen.encoder(
-            torch.from_numpy(batch.token), torch.from_numpy(batch.age_days),
-            torch.ones(length, dtype=torch.bool), [Group(1, length, False)],
-        ).numpy()  # fmt: skip
+        hidden = frozen.encoder(on_device(batch, batch.token, CPU)).numpy()
     np.testing.assert_allclose(found[7], np.r_[hidden[0], hidden.mean(0)], atol=1e-5)
 
 

@@ -1,8 +1,8 @@
 """Sequences to batches: which ones, in what order and with what masked is a pure function of seed and step.
 
-A step's sequences are a random draw of all lengths. They are sorted by length and laid flat, so that
-sequences of similar length form a group with little padding; a step too large for the cache or the memory
-comes in several parts.
+A step's sequences are a random draw of all lengths. They are sorted by length and laid flat without padding,
+so that those of one length lie side by side; a step too large for the cache or the memory comes in several
+parts.
 """
 
 from __future__ import annotations
@@ -13,36 +13,26 @@ from functools import lru_cache
 
 import numpy as np
 
-from claimscale.corpus.sequences import FIRST_CODE, MASK, PAD, Sequences
+from claimscale.corpus.sequences import FIRST_CODE, MASK, Sequences
 
-PART_POSITIONS = 8192
+PART_POSITIONS = 4096
 """Positions per part on a CPU: large enough to hide calls, small enough for activations to stay in cache."""
 
 
 @dataclass(frozen=True)
-class Group:
-    """Consecutive sequences of a batch with the same padded length."""
-
-    sequences: int
-    length: int
-    padded: bool
-
-
-@dataclass(frozen=True)
 class Batch:
-    """Sequences laid flat over T positions.
+    """Sequences laid flat over T positions, one after the other, shortest first.
 
-    `token` int32 [T] ([PAD] at padding), `age_days` int32 [T], `keep` bool [T] (false at padding), `groups`
-    in flat order, `index` int64 [B] which sequences these are, `first` int64 [B] the position of each [CLS],
-    `source` int64 [T] each position's place in the flat arrays of the sequences (-1 at padding).
+    `token` and `age_days` int32 [T], `days` int32 [T] after the sequence's [CLS] (0 or less), `lengths` int64
+    [B], `index` int64 [B] which sequences these are, `source` int64 [T] each position's place in the flat
+    arrays of the sequences.
     """
 
     token: np.ndarray
     age_days: np.ndarray
-    keep: np.ndarray
-    groups: tuple[Group, ...]
+    days: np.ndarray
+    lengths: np.ndarray
     index: np.ndarray
-    first: np.ndarray
     source: np.ndarray
 
 
@@ -96,27 +86,18 @@ class Batches:
 
 def in_parts(sequences: Sequences, index: np.ndarray, part_positions: int) -> Iterator[Batch]:
     """The sequences `index`, shortest first, in batches of at most `part_positions` (or one sequence)."""
-    padded = padded_lengths(sequences.lengths[index])
-    by_length = np.argsort(padded, kind="stable")
-    index, padded = index[by_length], padded[by_length]
-    ends = np.cumsum(padded)
+    index = index[np.argsort(sequences.lengths[index], kind="stable")]
+    ends = np.cumsum(sequences.lengths[index])
     start = 0
     while start < len(index):
         used = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, used + part_positions, side="right")))
-        yield _lay_flat(sequences, index[start:stop], padded[start:stop])
+        yield _lay_flat(sequences, index[start:stop])
         start = stop
 
 
-def padded_lengths(lengths: np.ndarray) -> np.ndarray:
-    """Lengths rounded up to a multiple of 4 up to 64, of 8 up to 128, of 16 up to 256, and so on."""
-    doublings = np.maximum(0, np.ceil(np.log2(np.maximum(lengths, 1) / 64))).astype(np.int64)
-    step = 4 << doublings
-    return -(-lengths // step) * step
-
-
 def mask_batch(batch: Batch, fraction: float, seed: int, step: int) -> Masked:
-    """Hide this share of the codes behind [MASK], at least one; never [CLS], sex or padding.
+    """Hide this share of the codes behind [MASK], at least one; never [CLS] or sex.
 
     The choice depends on the seed, the step and the sequences only. The batch must hold a code.
     """
@@ -131,17 +112,10 @@ def mask_batch(batch: Batch, fraction: float, seed: int, step: int) -> Masked:
     return Masked(token, position, batch.token[position].astype(np.int64))
 
 
-def _lay_flat(sequences: Sequences, index: np.ndarray, padded: np.ndarray) -> Batch:
+def _lay_flat(sequences: Sequences, index: np.ndarray) -> Batch:
     lengths = sequences.lengths[index]
-    first = np.cumsum(padded) - padded
-    within = np.arange(int(padded.sum())) - np.repeat(first, padded)
-    keep = within < np.repeat(lengths, padded)
-    source = np.where(keep, np.repeat(sequences.offsets[index], padded) + within, -1)
-    _, starts, counts = np.unique(padded, return_index=True, return_counts=True)
-    groups = tuple(
-        Group(int(count), int(padded[at]), bool((lengths[at : at + count] < padded[at]).any()))
-        for at, count in zip(starts, counts, strict=True)
-    )
-    token = np.where(keep, sequences.token[source], PAD).astype(np.int32)
-    age_days = np.where(keep, sequences.age_days[source], 0).astype(np.int32)
-    return Batch(token, age_days, keep, groups, index, first, source)
+    first = np.cumsum(lengths) - lengths
+    source = np.arange(int(lengths.sum())) + np.repeat(sequences.offsets[index] - first, lengths)
+    age_days = sequences.age_days[source]
+    days = age_days - np.repeat(age_days[first], lengths)
+    return Batch(sequences.token[source], age_days, days, lengths, index, source)

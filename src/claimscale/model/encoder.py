@@ -1,23 +1,23 @@
 """The encoder: claims of one patient in, one vector per position out.
 
-Positions of a batch lie flat, [T]; `groups` says how consecutive ones form sequences of equal padded
-length. Only attention looks at the groups, so everything else runs over all positions at once.
-Shape suffixes: T positions, M positions read, d width, E embedding width, V vocabulary.
+Positions of a batch lie flat, [T], one sequence after the other without padding. Only attention looks at
+where sequences end, so everything else runs over all positions at once.
+Shape suffixes: T positions, B sequences, M positions read, d width, E embedding width, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from claimscale.corpus.batches import Group
 from claimscale.model import transfer
-from claimscale.model.kernels import geglu, rms_norm, rotate_queries_keys, summed_cross_entropy
+from claimscale.model.attention import Layout, rotary_attention
+from claimscale.model.kernels import geglu, rms_norm, summed_cross_entropy
 from claimscale.model.sizes import HEAD_WIDTH, TIME_FEATURES, TYPE_COUNT, Shape
 
 DAYS_PER_YEAR = 365.25
@@ -26,6 +26,19 @@ ROTARY_DAYS = (14.0, 40 * DAYS_PER_YEAR)
 AGE_DAYS = (DAYS_PER_YEAR, 200 * DAYS_PER_YEAR)
 RECENCY_DAYS = (60.0, 20 * DAYS_PER_YEAR)
 """Shortest and longest wavelengths of the features of age, and of days before the sequence's [CLS]."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A batch's tensors on one device: `token` and `age_days` int32 [T], `days` int32 [T] and the layout.
+
+    `days` are days after the sequence's first position, [CLS], which is the newest: never above zero.
+    """
+
+    token: Tensor
+    age_days: Tensor
+    days: Tensor
+    layout: Layout
 
 
 class Encoder(nn.Module):
@@ -61,26 +74,18 @@ class Encoder(nn.Module):
         self.register_buffer("recency_rates", _rates(RECENCY_DAYS, TIME_FEATURES // 4), persistent=False)
         self.register_buffer("rotary_rates", _rates(ROTARY_DAYS, HEAD_WIDTH // 2), persistent=False)
 
-    def forward(
-        self,
-        token_T: Tensor,
-        age_days_T: Tensor,
-        keep_T: Tensor,
-        groups: Sequence[Group],
-        read_M: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, inputs: Inputs, read_M: Tensor | None = None) -> Tensor:
         """Final hidden states [M, d] at the positions `read_M` (default: all).
 
-        `keep_T` is false at padding. What the last layer does after attention is computed for the
-        positions read only.
+        What the last layer does after attention is computed for the positions read only.
         """
-        days_T = _days_after_first(age_days_T, groups)
-        x_Td = self._embed(token_T, age_days_T, days_T)
-        rotation = self._rotation(days_T)
-        masks = [_key_mask(keep, group) for keep, group in zip(_split(keep_T, groups), groups, strict=True)]
+        x_Td = self._embed(inputs)
+        # Attention sees differences only; counting from the sequence keeps the angles small and exact.
+        angle = inputs.days[:, None] * self.rotary_rates
+        rotation = angle.cos(), angle.sin()
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
-            x_Td = block(x_Td, rotation, masks, groups, read_M if index == last else None)
+            x_Td = block(x_Td, rotation, inputs.layout, read_M if index == last else None)
         return self.final_norm(x_Td)
 
     def masked_logits(self, hidden_Md: Tensor) -> Tensor:
@@ -97,22 +102,15 @@ class Encoder(nn.Module):
             hidden_ME = self.narrow(hidden_ME)
         return hidden_ME * transfer.output_multiplier(self.shape.embedding)
 
-    def _embed(self, token_T: Tensor, age_days_T: Tensor, days_T: Tensor) -> Tensor:
+    def _embed(self, inputs: Inputs) -> Tensor:
         # Type vectors are added to the table rather than to every position: the table is smaller.
         token_Vd = self.widen(self.token.weight) if self.shape.factorised else self.token.weight
         table_Vd = token_Vd + F.embedding(self.types, self.token_type.weight)
-        age, recency = age_days_T[:, None] * self.age_rates, days_T[:, None] * self.recency_rates
+        age = inputs.age_days[:, None] * self.age_rates
+        recency = inputs.days[:, None] * self.recency_rates
         features = torch.cat((age.sin(), age.cos(), recency.sin(), recency.cos()), 1)
         time_Td = self.time(features / math.sqrt(TIME_FEATURES / 2))
-        return (F.embedding(token_T, table_Vd) + time_Td) * transfer.input_multiplier()
-
-    def _rotation(self, days_T: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine [T, 32] of days since each sequence's first position.
-
-        Attention sees differences only; counting from the sequence keeps the angles small and exact.
-        """
-        angle = days_T[:, None] * self.rotary_rates
-        return angle.cos(), angle.sin()
+        return (F.embedding(inputs.token, table_Vd) + time_Td) * transfer.input_multiplier()
 
 
 class Block(nn.Module):
@@ -134,14 +132,12 @@ class Block(nn.Module):
         self,
         x_Td: Tensor,
         rotation: tuple[Tensor, Tensor],
-        masks: Sequence[Tensor | None],
-        groups: Sequence[Group],
+        layout: Layout,
         read_M: Tensor | None,
     ) -> Tensor:
-        projected = self.queries_keys_values(self.attention_norm(x_Td)).unflatten(
-            1, (3, self.heads, HEAD_WIDTH)
-        )
-        attended_Td = _attend(rotate_queries_keys(projected, *rotation), masks, groups)
+        projected_Td = self.queries_keys_values(self.attention_norm(x_Td))
+        projected = projected_Td.unflatten(1, (3, self.heads, HEAD_WIDTH))
+        attended_Td = rotary_attention(projected, *rotation, layout)
         if read_M is not None:
             x_Td, attended_Td = x_Td[read_M], attended_Td[read_M]
         x_Td = torch.add(x_Td, self.attention_out(attended_Td), alpha=self.residual)
@@ -171,66 +167,17 @@ class Readout(nn.Module):
         self.weight = nn.Parameter(torch.zeros(2 * encoder.shape.width))
         self.bias = nn.Parameter(torch.zeros(()))
 
-    def forward(
-        self, token_T: Tensor, age_days_T: Tensor, keep_T: Tensor, groups: Sequence[Group], first_B: Tensor
-    ) -> Tensor:
-        """Logits [B] of the sequences whose [CLS] is at positions `first_B`, in flat order."""
-        pooled_B2d = pooled(self.encoder, token_T, age_days_T, keep_T, groups, first_B)
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Logits [B], one per sequence."""
+        pooled_B2d = pooled(self.encoder, inputs)
         return pooled_B2d @ self.weight * transfer.output_multiplier(self.encoder.shape.width) + self.bias
 
 
-def pooled(
-    encoder: Encoder,
-    token_T: Tensor,
-    age_days_T: Tensor,
-    keep_T: Tensor,
-    groups: Sequence[Group],
-    first_B: Tensor,
-) -> Tensor:
-    """One vector per sequence, [B, 2d] in flat order: the state at [CLS], then the mean over positions."""
-    hidden_Td = encoder(token_T, age_days_T, keep_T, groups)
-    return torch.cat((hidden_Td[first_B], _means(hidden_Td, keep_T, groups)), 1)
-
-
-def _means(hidden_Td: Tensor, keep_T: Tensor, groups: Sequence[Group]) -> Tensor:
-    """Mean hidden state [B, d] over the kept positions of each sequence, in flat order."""
-    means = []
-    for hidden, keep, group in zip(_split(hidden_Td, groups), _split(keep_T, groups), groups, strict=True):
-        kept_BS1 = keep.view(group.sequences, group.length, 1).to(hidden.dtype)
-        hidden_BSd = hidden.view(group.sequences, group.length, -1)
-        means.append((hidden_BSd * kept_BS1).sum(1) / kept_BS1.sum(1))
-    return torch.cat(means)
-
-
-def _days_after_first(age_days_T: Tensor, groups: Sequence[Group]) -> Tensor:
-    """Days [T] since each sequence's first position: [CLS] is the newest, so all others are negative."""
-    days = []
-    for age, group in zip(_split(age_days_T, groups), groups, strict=True):
-        age_BS = age.view(group.sequences, group.length)
-        days.append((age_BS - age_BS[:, :1]).flatten())
-    return torch.cat(days)
-
-
-def _attend(rotated: Tensor, masks: Sequence[Tensor | None], groups: Sequence[Group]) -> Tensor:
-    """[T, 3, heads, 64] -> [T, d], within each sequence."""
-    outputs = []
-    for part, mask, group in zip(_split(rotated, groups), masks, groups, strict=True):
-        shaped = part.view(group.sequences, group.length, *part.shape[1:]).permute(2, 0, 3, 1, 4)
-        query, key, value = shaped.unbind(0)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        outputs.append(attended.transpose(1, 2).flatten(0, 1).flatten(1))
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-
-
-def _key_mask(keep: Tensor, group: Group) -> Tensor | None:
-    """True where a key may be looked at, [B, 1, S, S]; None if nothing is padded."""
-    if not group.padded:
-        return None
-    return keep.view(group.sequences, 1, 1, group.length).expand(-1, -1, group.length, -1)
-
-
-def _split(x: Tensor, groups: Sequence[Group]) -> Sequence[Tensor]:
-    return x.split([group.sequences * group.length for group in groups])
+def pooled(encoder: Encoder, inputs: Inputs) -> Tensor:
+    """One vector per sequence, [B, 2d]: the state at [CLS], then the mean over positions."""
+    hidden_Td, bounds = encoder(inputs).float(), inputs.layout.bounds
+    means_Bd = torch.segment_reduce(hidden_Td, "mean", offsets=bounds.long())
+    return torch.cat((hidden_Td[bounds[:-1]], means_Bd), 1)
 
 
 def _rates(wavelengths: tuple[float, float], count: int) -> Tensor:

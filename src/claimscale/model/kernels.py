@@ -1,4 +1,4 @@
-"""Four fused operations on a CPU, each with its gradient, and the same in plain PyTorch elsewhere.
+"""Fused operations on a CPU, each with its gradient, and the same in plain PyTorch elsewhere.
 
 At the widths a CPU can train, PyTorch's elementwise chains cost as much time as the matrix products: every
 step reads and writes whole activations. Here each is one pass over rows that stay in cache. Rows are sliced
@@ -28,14 +28,14 @@ _EPSILON = _f32(NORM_EPSILON)
 
 def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
     """`x` [T, d] scaled to root mean square 1 per row, times `gain` [d]."""
-    if _is_fused(x):
+    if is_fused(x):
         return _RmsNorm.apply(x, gain)
     return F.rms_norm(x.float(), gain.shape, gain, NORM_EPSILON)
 
 
 def geglu(hidden: Tensor) -> Tensor:
     """GELU (tanh form) of the first half of the columns times the second: [T, 2f] -> [T, f]."""
-    if _is_fused(hidden):
+    if is_fused(hidden):
         return _GeGlu.apply(hidden)
     gate, up = hidden.chunk(2, -1)
     return F.gelu(gate, approximate="tanh") * up
@@ -47,8 +47,6 @@ def rotate_queries_keys(projected: Tensor, cosine: Tensor, sine: Tensor) -> Tens
     `projected` [T, 3, heads, width] holds queries, keys and values; `cosine` and `sine` [T, width / 2].
     Column i is rotated together with column i + width / 2.
     """
-    if _is_fused(projected):
-        return _Rotate.apply(projected, cosine, sine)
     turned, values = projected[:, :2], projected[:, 2:]
     first, second = F.rms_norm(turned, turned.shape[-1:], None, NORM_EPSILON).chunk(2, -1)
     cosine, sine = cosine[:, None, None], sine[:, None, None]
@@ -61,12 +59,13 @@ def summed_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, target: T
 
     On a CPU the logits exist for some rows at a time only, and the gradient is made along with the loss.
     """
-    if _is_fused(hidden) and torch.is_grad_enabled():
+    if is_fused(hidden) and torch.is_grad_enabled():
         return _CrossEntropy.apply(hidden, weight, bias, target)
     return F.cross_entropy(F.linear(hidden, weight, bias).float(), target, reduction="sum")
 
 
-def _is_fused(x: Tensor) -> bool:
+def is_fused(x: Tensor) -> bool:
+    """Whether the fused operations take this tensor."""
     # The kernels run on one core, so many threads are better served by PyTorch's own.
     return x.device.type == "cpu" and x.dtype == torch.float32 and torch.get_num_threads() <= 4
 
@@ -109,24 +108,6 @@ class _GeGlu(torch.autograd.Function):
         return out
 
 
-class _Rotate(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, projected: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        projected = projected.contiguous()
-        out = torch.empty_like(projected)
-        _rotate(projected.numpy(), cosine.numpy(), sine.numpy(), out.numpy())
-        ctx.save_for_backward(projected, cosine, sine)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        projected, cosine, sine = ctx.saved_tensors
-        out = torch.empty_like(projected)
-        gradient = gradients[0].contiguous()
-        _rotate_backward(gradient.numpy(), projected.numpy(), cosine.numpy(), sine.numpy(), out.numpy())
-        return out, None, None
-
-
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
@@ -151,7 +132,7 @@ class _CrossEntropy(torch.autograd.Function):
         return hidden_gradient * scale, weight_gradient * scale, bias_gradient * scale, None
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
 def _rms_norm(x, gain, out, scale):
     rows, width = x.shape
     for t in range(rows):
@@ -165,7 +146,7 @@ def _rms_norm(x, gain, out, scale):
             target[i] = row[i] * inverse * gain[i]
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
 def _rms_norm_backward(gradient, x, gain, scale, x_gradient, gain_gradient):
     rows, width = x.shape
     for t in range(rows):
@@ -196,7 +177,7 @@ def _exp(x):
     return (p * r * r + r + _f32(1)) * _i32((_i32(n) + _i32(127)) << _i32(23)).view(_f32)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
 def _geglu(hidden, out):
     rows, width = out.shape
     for t in range(rows):
@@ -207,7 +188,7 @@ def _geglu(hidden, out):
             target[i] = g / (_f32(1) + _exp(-u)) * up[i]
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
 def _geglu_backward(gradient, hidden, out):
     rows, width = gradient.shape
     for t in range(rows):
@@ -225,8 +206,9 @@ def _geglu_backward(gradient, hidden, out):
             up_target[i] = above[i] * active
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
-def _rotate(projected, cosine, sine, out):
+@njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
+def rotate(projected, cosine, sine, out):
+    """Fill `out` [T, 3, heads, width] as `rotate_queries_keys` says."""
     rows, _, heads, width = projected.shape
     half = width // 2
     for t in range(rows):
@@ -245,21 +227,22 @@ def _rotate(projected, cosine, sine, out):
         out[t, 2] = projected[t, 2]
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
-def _rotate_backward(gradient, projected, cosine, sine, out):
+@njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
+def rotate_backward(gradient, projected, cosine, sine):
+    """Replace the gradient of what `rotate` made by that of what it was made from, [T, 3, heads, width]."""
     rows, _, heads, width = projected.shape
     half = width // 2
     for t in range(rows):
         c, s = cosine[t], sine[t]
         for part in range(2):
             for head in range(heads):
-                row, above, target = projected[t, part, head], gradient[t, part, head], out[t, part, head]
-                first, second, low, high = above[:half], above[half:], target[:half], target[half:]
+                row, target = projected[t, part, head], gradient[t, part, head]
+                low, high = target[:half], target[half:]
+                square, dot = _f32(0), _f32(0)
                 for i in range(half):
-                    low[i] = first[i] * c[i] + second[i] * s[i]
-                    high[i] = second[i] * c[i] - first[i] * s[i]
-                square = _f32(0)
-                dot = _f32(0)
+                    first, second = low[i], high[i]
+                    low[i] = first * c[i] + second * s[i]
+                    high[i] = second * c[i] - first * s[i]
                 for i in range(width):
                     square += row[i] * row[i]
                     dot += target[i] * row[i]
@@ -267,10 +250,9 @@ def _rotate_backward(gradient, projected, cosine, sine, out):
                 along = dot * inverse * inverse / _f32(width)
                 for i in range(width):
                     target[i] = inverse * (target[i] - row[i] * along)
-        out[t, 2] = gradient[t, 2]
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
 def _softmax_minus_target(logits, target):
     """Replace logits [M, V] by the gradient of the summed cross-entropy; return that sum."""
     rows, width = logits.shape

@@ -36,11 +36,7 @@ class FrozenEncoder:
         """
         out = np.empty((len(sequences), self.width), dtype=np.float32)
         for batch in in_parts(sequences, np.arange(len(sequences)), loop.part_positions(self.device)):
-            inputs = loop.on_device(batch, batch.token, self.device)
-            first = loop.tensor(batch.first, self.device)
             with loop.mixed_precision(self.device):
-                vector = pooled(
-                    self.encoder, inputs.token, inputs.age_days, inputs.keep, inputs.groups, first
-                )
+                vector = pooled(self.encoder, loop.on_device(batch, batch.token, self.device))
             out[batch.index] = vector.float().cpu().numpy()
         return out

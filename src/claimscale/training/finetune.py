@@ -96,9 +96,7 @@ def logits(model: Readout, sequences: Sequences, device: torch.device) -> Tensor
     for batch in in_parts(sequences, np.arange(len(sequences)), loop.part_positions(device)):
         inputs = loop.on_device(batch, batch.token, device)
         with loop.mixed_precision(device):
-            logit = model(
-                inputs.token, inputs.age_days, inputs.keep, inputs.groups, loop.tensor(batch.first, device)
-            )
+            logit = model(inputs)
         out[torch.from_numpy(batch.index)] = logit.double().cpu()
     return out
 
@@ -158,9 +156,9 @@ class _Fit:
         patients = sum(len(batch.index) for batch in parts)
         for batch in parts:
             inputs = loop.on_device(batch, batch.token, self.device)
-            first, index = loop.tensor(batch.first, self.device), loop.tensor(batch.index, self.device)
+            index = loop.tensor(batch.index, self.device)
             with loop.mixed_precision(self.device):
-                logit = self.model(inputs.token, inputs.age_days, inputs.keep, inputs.groups, first)
+                logit = self.model(inputs)
             yield (
                 F.binary_cross_entropy_with_logits(logit.float(), outcome[index], reduction="sum") / patients
             )

@@ -7,7 +7,6 @@ import math
 import resource
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from claimscale.corpus.batches import PART_POSITIONS, Batch, Group
+from claimscale.corpus.batches import PART_POSITIONS, Batch
 from claimscale.errors import BadInput
+from claimscale.model.attention import Layout
+from claimscale.model.encoder import Inputs
 
 CLIP_NORM = 1.0
 DECAY_SHARE = 0.2
@@ -62,20 +63,10 @@ def update(
     return total
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """A batch's tensors on the device, as the encoder takes them."""
-
-    token: Tensor
-    age_days: Tensor
-    keep: Tensor
-    groups: tuple[Group, ...]
-
-
 def on_device(batch: Batch, token: np.ndarray, device: torch.device) -> Inputs:
     """`token` stands in for the batch's own, which may have been masked."""
-    token_T, age_T, keep_T = (tensor(array, device) for array in (token, batch.age_days, batch.keep))
-    return Inputs(token_T, age_T, keep_T, batch.groups)
+    token_T, age_T, days_T = (tensor(array, device) for array in (token, batch.age_days, batch.days))
+    return Inputs(token_T, age_T, days_T, Layout.of(batch.lengths, device))
 
 
 def tensor(array: np.ndarray, device: torch.device) -> Tensor:

@@ -146,7 +146,7 @@ class PretrainingRun:
         ]
         masked = sum(len(mask.position) for _, mask in parts)
         loss = loop.update(self.model, self.optimizer, self._losses(parts, masked), self.rate(step), step)
-        return loss, sum(int(batch.keep.sum()) for batch, _ in parts), masked
+        return loss, sum(len(batch.token) for batch, _ in parts), masked
 
     def _losses(self, parts: list[tuple[Batch, Masked]], masked: int) -> Iterator[Tensor]:
         for batch, mask in parts:
@@ -158,9 +158,7 @@ class PretrainingRun:
 
 def _hidden(model: Encoder, batch: Batch, masked: Masked, device: torch.device) -> Tensor:
     inputs = loop.on_device(batch, masked.token, device)
-    return model(
-        inputs.token, inputs.age_days, inputs.keep, inputs.groups, loop.tensor(masked.position, device)
-    )
+    return model(inputs, loop.tensor(masked.position, device))
 
 
 def _mean(losses: np.ndarray) -> float | None:
