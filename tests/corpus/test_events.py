@@ -17,7 +17,8 @@ from hypothesis import given, strategies
 from ibis import _
 
 from claimscale import sources
-from claimscale.corpus import events as event_table, gate
+from claimscale.corpus import events as event_table
+from claimscale.corpus.rows import sorted_places
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import read_json
@@ -122,7 +123,7 @@ def test_a_patients_sex_is_what_most_rows_say(claims, pass_gate) -> None:
 def test_rows_are_sorted_by_subject_then_by_every_key(rows: list[list[int]]) -> None:
     table = np.array(rows, dtype=np.int64).reshape(-1, 4)
     subject = table[:, 0] + 3
-    places = gate.sorted_places(subject, 7, np.ascontiguousarray(table[:, 1:]))
+    places = sorted_places(subject, 7, np.ascontiguousarray(table[:, 1:]))
     assert sorted(places.tolist()) == list(range(len(rows)))
     assert table[places].tolist() == sorted(table.tolist())
 

@@ -30,7 +30,8 @@ from ibis import Deferred, _
 from claimscale import meds_files, sources
 from claimscale.codes import BIRTH, SEX_PREFIX
 from claimscale.corpus import gate, observation
-from claimscale.corpus.gate import Account, Rows
+from claimscale.corpus.gate import Account
+from claimscale.corpus.rows import TEXTS, Rows
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder, write_json
@@ -197,7 +198,7 @@ class _Passed:
 
 def _pass_shard(files: list[Path], today: dt.date, crosswalks: Sequence[Crosswalk], target: Path) -> _Passed:
     account = Account()
-    texts = [*gate.TEXTS]
+    texts = [*TEXTS]
     table = pa.concat_tables(pq.ParquetFile(file, read_dictionary=texts).read() for file in files)
     passed, aside = gate.judge(table, today, account, crosswalks)
     if len(passed):

@@ -16,7 +16,15 @@ from claimscale.corpus import cohort, events, label_files, oracle, tasks, tokens
 from claimscale.engine import Engine
 from claimscale.study import Study
 
-COMMON_CODE = ("engine", "codes.py", "icd.py", "corpus/events.py", "corpus/gate.py", "corpus/cohort.py")
+COMMON_CODE = (
+    "engine",
+    "codes.py",
+    "icd.py",
+    "corpus/events.py",
+    "corpus/gate.py",
+    "corpus/rows.py",
+    "corpus/cohort.py",
+)
 """Modules that nearly every stage uses."""
 LABEL_CODE = tuple(f"corpus/{name}.py" for name in ("tasks", "index_dates", "label_files", "observation"))
 
