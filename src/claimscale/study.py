@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from claimscale.settings import Codes, Count, Fraction, Positive, Settings
+from claimscale.settings import Codes, Count, Fraction, Number, Positive, Settings
 from claimscale.task import Task, catalogue, catalogue_task
 
 __all__ = ["Codes", "Study", "Task", "catalogue", "catalogue_task", "parameter_count"]
@@ -182,15 +182,47 @@ class Tokens(Settings):
     repeats: Literal["all", "month", "quarter", "year"] = "month"
 
 
+Share = Annotated[Number, Field(gt=0, le=1)]
+
+
 class Pretrain(Settings):
-    """Masked-code pretraining. `learning_rate` is that of the base size; CompleteP carries it on."""
+    """Masked-code pretraining. `learning_rate` is that of the base size; CompleteP carries it on.
+
+    `mask` is the share of codes hidden, `mask_unit` what is hidden at a time: one position, or every
+    occurrence of a code in a sequence, so that repeats cannot be copied.
+    """
 
     seeds: Annotated[list[int], Field(min_length=1)] = [42, 123, 456]
     epochs: Count = 8
     batch_tokens: Annotated[int, Field(ge=64)] = 65536
     mask: Fraction = 0.3
+    mask_unit: Literal["position", "code"] = "position"
     learning_rate: Positive = 4e-3
+    branches: Annotated[list[Share], Field(min_length=1)] = [1.0]
+    """Shares of the token budget at which weights are decayed, saved and scored: one stable run serves all."""
+    learning_rates: list[Positive] = []
+    """Rates that every size is tried at in short runs, to see that `learning_rate` suits it; none: no sweep."""
+    sweep_share: Fraction = 0.1
+    """Of the token budget, what each short run has."""
     checkpoint_minutes: Positive = 5.0
+
+    @field_validator("branches")
+    @classmethod
+    def end_with_the_whole(cls, value: list[float]) -> list[float]:
+        if sorted(set(value)) != value or value[-1] != 1:
+            raise ValueError("branches must ascend without repeats and end with 1, the whole budget")
+        return value
+
+    @field_validator("learning_rates")
+    @classmethod
+    def show_an_optimum(cls, value: list[float]) -> list[float]:
+        if sorted(set(value)) != value or len(value) in (1, 2):
+            raise ValueError("learning_rates must ascend without repeats, three or more: a lowest has two sides")
+        return value
+
+
+NOT_OF_THE_WEIGHTS = {"seeds", "checkpoint_minutes", "learning_rates", "sweep_share"}
+"""Settings of pretraining that its weights do not depend on; nor on `branches`, but those are made with them."""
 
 
 class Finetune(Settings):
