@@ -43,7 +43,8 @@ def update(
     failed = (~reading.isfinite().all()).float()
     # Fused optimizers skip their update where this is 1; it is what gradient scalers use.
     earlier = getattr(optimizer, "found_inf", None)
-    optimizer.found_inf = failed if earlier is None else torch.maximum(failed, earlier)
+    failed = failed if earlier is None else torch.maximum(failed, earlier)
+    optimizer.found_inf = failed  # pyright: ignore[reportAttributeAccessIssue]
     for group in optimizer.param_groups:
         group["lr"] = group["base_rate"] * rate
     optimizer.step()

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from claimscale.corpus.batches import PART_POSITIONS, Batch, Group
 from claimscale.errors import BadInput
+from claimscale.study import DECAY_SHARE
 from claimscale.training.ranks import ALONE, Ranks
 
 CLIP_NORM = 1.0
-DECAY_SHARE = 0.2
 GPU_PART_POSITIONS = 1 << 17
 
 

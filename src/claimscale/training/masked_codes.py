@@ -52,7 +52,13 @@ class PretrainingRun:
             raise BadInput("pretrain: no training patient has a code before the landmark")
         self.settings, self.seed, self.device, self.ranks = settings, seed, device, ranks
         self.batches = Batches(
-            train, settings.batch_tokens, seed, with_codes, loop.part_positions(device), ranks.rank, ranks.count
+            train,
+            settings.batch_tokens,
+            seed,
+            with_codes,
+            loop.part_positions(device),
+            ranks.rank,
+            ranks.count,
         )
         self.mean_length = self.batches.tokens_per_epoch / len(with_codes)
         steps = settings.epochs * self.batches.steps_per_epoch

@@ -68,11 +68,15 @@ class ResidentCorpus:
         return cls(sequences, device)
 
     def masked(self, batch: Batch, masked: Masked) -> tuple[loop.Inputs, Tensor, Tensor]:
-        """The same as `loop.on_device` makes of the masked batch, with the positions hidden and their codes."""
+        """What `loop.on_device` makes of the masked batch, the positions hidden and their codes."""
         source = loop.tensor(batch.source.astype(np.int32), self.device)
         position = loop.tensor(masked.position, self.device)
         keep, at = source >= 0, source.clamp(min=0)
         token = torch.where(keep, self.token[at], PAD)
         target = token[position].long()
         age_days = torch.where(keep, self.age_days[at], 0)
-        return loop.Inputs(token.index_fill(0, position, MASK), age_days, keep, batch.groups), position, target
+        return (
+            loop.Inputs(token.index_fill(0, position, MASK), age_days, keep, batch.groups),
+            position,
+            target,
+        )

@@ -1,4 +1,4 @@
-"""Masked-code pretraining of one encoder, resumable at any moment: its trunk and the branches that leave it."""
+"""Masked-code pretraining of one encoder, resumable at any moment: its trunk and the branches of it."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import datetime as dt
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -88,20 +89,22 @@ def current() -> Ranks:
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[Ranks]:
+def joined(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Ranks]:
     """Join the processes that `torchrun` (or Slurm) started with this one; each takes a GPU of its own.
 
-    `device` is cpu (gloo) or cuda (NCCL). Raises BadInput if there are more ranks on this machine than GPUs.
+    Gradients are added up by NCCL on GPUs and by gloo on a CPU. Raises
+    BadInput if there are more ranks on this machine than GPUs.
     """
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    if device == "cuda":
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    if on_gpu:
         if local >= torch.cuda.device_count():
             raise BadInput(
                 f"torchrun: {local + 1} processes on this machine are more than its "
                 f"{torch.cuda.device_count()} GPUs (--nproc-per-node)"
             )
         torch.cuda.set_device(local)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield current()
     finally:

@@ -1,4 +1,4 @@
-"""Short pretrainings at several learning rates, to see whether the one that serves all sizes suits this one."""
+"""Short pretrainings at several learning rates: does the one that serves all sizes suit this one?"""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sweep_rates(
     device: torch.device,
     progress: Callable[[float], None],
 ) -> dict[str, Any]:
-    """Pretrain for `settings.sweep_share` of the budget, decay included, at each of `settings.learning_rates`.
+    """Pretrain for `settings.sweep_share` of the budget, decay included, at each of its `learning_rates`.
 
     Takes what `pretrain` takes. Returns what the cell records: `lr_sweep` has for each rate the validation
     loss, null where training diverged. Writes `rate-<rate>.jsonl`; keeps no weights. Resumable at any moment.
@@ -40,7 +40,10 @@ def sweep_rates(
     entries = []
     for rate in settings.learning_rates:
         tried = settings.model_copy(update={"learning_rate": rate, "branches": [1.0]})
-        name, identity = f"rate-{rate:g}", runs.fingerprint(of=job.identity(tried), share=settings.sweep_share)
+        name, identity = (
+            f"rate-{rate:g}",
+            runs.fingerprint(of=job.identity(tried), share=settings.sweep_share),
+        )
         done = len(entries)
 
         def report(share: float, done: int = done) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from claimscale.study import DECAY_SHARE
 from claimscale.training import loop
 
 WARMUP_SHARE, LONGEST_WARMUP = 0.15, 500
@@ -33,7 +34,7 @@ class Schedule:
     @property
     def decay_from(self) -> int:
         """The first step whose rate is lower than in a longer run; before it both are equal."""
-        return min(math.floor(self.steps - loop.DECAY_SHARE * self.steps) + 1, self.steps)
+        return min(math.floor(self.steps - DECAY_SHARE * self.steps) + 1, self.steps)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Stretch:
             "masked": self.masked,
             "seconds": round(self.seconds, 3),
         }
-        if isinstance(loss, float):
+        if not isinstance(loss, Tensor):
             self._metrics.write(**{**line, "loss": loss})
             return
         self._pending.append((loss, line))
@@ -98,7 +98,7 @@ class Stretch:
             self._read()
 
     def _read(self) -> None:
-        """Write the lines of steps whose losses are still on the GPU; raises Diverged if one is not finite."""
+        """Write the lines of steps whose losses are still on the GPU; Diverged if one is not finite."""
         if not self._pending:
             return
         readings, lines = [loss for loss, _ in self._pending], [line for _, line in self._pending]
