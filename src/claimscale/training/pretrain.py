@@ -46,20 +46,18 @@ def pretrain(
     run, identity = job.run(settings), job.identity(settings)
     branches, finished = branches_of(settings.branches, run.schedule), 0
     total = run.steps + sum(branch.own_steps for branch in branches)
-    minutes = settings.checkpoint_minutes
-    trunk = Stretch(run, job.checkpoints, folder / "metrics.jsonl", identity, minutes)
     entries = []
 
     def report(steps: int) -> None:
         progress((steps + finished) / total)
 
-    for branch in branches:
-        trunk.advance(branch.fork, report)
-        entry = job.recorded(branch.name, identity) or _follow(job, branch, trunk, report)
-        entries.append(entry)
-        finished += branch.own_steps
-    trunk.advance(run.steps, report)
-    trunk.close()
+    minutes = settings.checkpoint_minutes
+    with Stretch(run, job.checkpoints, folder / "metrics.jsonl", identity, minutes) as trunk:
+        for branch in branches:
+            trunk.advance(branch.fork, report)
+            entries.append(job.recorded(branch.name, identity) or _follow(job, branch, trunk, report))
+            finished += branch.own_steps
+        trunk.advance(run.steps, report)
     job.save(run, "model.safetensors")
     score = job.score(run)
     entries.append({"share": 1.0, "tokens": trunk.tokens, "steps": run.steps, **score})
@@ -85,16 +83,10 @@ def _follow(job: Job, branch: Branch, trunk: Stretch, report: Callable[[int], No
     trunk.save()  # whoever goes on after a kill finds the trunk where the branch leaves it
     state, schedule = run.state(), run.schedule
     run.schedule = branch.schedule
-    decay = Stretch(
-        run,
-        job.checkpoints / branch.name,
-        job.folder / f"{branch.name}.jsonl",
-        trunk.identity,
-        trunk.checkpoint_seconds / 60,
-        after=trunk,
-    )
-    decay.advance(run.steps, report)
-    decay.close()
+    folder, metrics = job.checkpoints / branch.name, job.folder / f"{branch.name}.jsonl"
+    minutes = run.settings.checkpoint_minutes
+    with Stretch(run, folder, metrics, trunk.identity, minutes, after=trunk) as decay:
+        decay.advance(run.steps, report)
     job.save(run, f"{branch.name}.safetensors")
     entry = {"share": branch.share, "tokens": decay.tokens, "steps": run.steps, **job.score(run)}
     job.record(branch.name, trunk.identity, entry)

@@ -67,15 +67,13 @@ def _try_rate(
     job: Job, settings: Pretrain, name: str, identity: str, report: Callable[[float], None]
 ) -> dict[str, Any]:
     run = job.run(settings, settings.sweep_share)
-    stretch = Stretch(
-        run, job.checkpoints / name, job.folder / f"{name}.jsonl", identity, settings.checkpoint_minutes
-    )
-    try:
-        stretch.advance(run.steps, lambda steps: report(steps / run.steps))
-        loss = job.score(run)["validation_loss"]
-    except loop.Diverged:
-        loss = None
-    stretch.close()
+    metrics, minutes = job.folder / f"{name}.jsonl", settings.checkpoint_minutes
+    with Stretch(run, job.checkpoints / name, metrics, identity, minutes) as stretch:
+        try:
+            stretch.advance(run.steps, lambda steps: report(steps / run.steps))
+            loss = job.score(run)["validation_loss"]
+        except loop.Diverged:
+            loss = None
     entry = {
         "learning_rate": settings.learning_rate,
         "validation_loss": loss,

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -64,7 +64,10 @@ class Stretch:
             checkpoints.save_checkpoint(self.folder, self.done, self.identity, run.model, run.optimizer)
         self._saved = time.monotonic()
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._metrics.close()
 
     def _resume(self) -> int:
