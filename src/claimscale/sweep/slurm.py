@@ -147,7 +147,7 @@ def parameters(settings: Slurm, cell: Cell) -> dict[str, Any]:
         "cpus_per_task": settings.cores,
         "mem_gb": settings.memory_gb,
         "slurm_partition": settings.partition,
-        "slurm_additional_parameters": dict(settings.options) or None,
+        "slurm_additional_parameters": {"requeue": True, **settings.options},
     }
 
 
