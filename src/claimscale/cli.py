@@ -275,7 +275,9 @@ def call(arguments: list[str]) -> int:
 
 
 def _say(line: str, code: int) -> int:
-    if os.environ.get("RANK", "0") != "0":  # the first of several processes says what all would say
+    from claimscale.sweep import together
+
+    if not together.leads():  # the first of several processes says what all would say
         if code == BadInput.exit_code:
             return code
         line = f"rank {os.environ['RANK']}: {line}"

@@ -159,7 +159,10 @@ def test_a_best_learning_rate_at_an_edge_is_warned_of(
 
 
 def test_another_rate_that_did_better_is_named() -> None:
-    tried = [{"learning_rate": rate, "validation_loss": loss} for rate, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 3.0))]
+    tried = [
+        {"learning_rate": rate, "validation_loss": loss}
+        for rate, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 3.0))
+    ]
     (better, doubled) = answers.learning_rate_warnings([{"name": "11M", "lr_sweep": tried}], used=3)
     assert better == "11M: learning rate 2 did better than the 3 that was used, in short runs."
     assert "twice the tokens" in doubled

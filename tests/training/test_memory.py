@@ -164,3 +164,25 @@ def test_no_checkpoint_is_written_of_steps_that_diverged(make_run, monkeypatch, 
     assert [file.name for file in sorted((tmp_path / "checkpoints").glob("*.json"))] == [
         "step-000000002.json"
     ]
+
+
+def test_the_part_is_measured_on_this_gpu_with_less_where_the_first_try_is_too_much(monkeypatch) -> None:
+    """Of 10 GiB free 2 are held for the optimizer; a position takes 64 KiB, and 16,384 of them do not fit."""
+    tried = []
+
+    def train_part(positions: int) -> int:
+        tried.append(positions)
+        if positions > 9000:
+            raise torch.OutOfMemoryError("no room")
+        return positions - 100
+
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1 << 30)
+    monkeypatch.setattr(
+        torch.cuda, "max_memory_allocated", lambda device: (1 << 30) + (tried[-1] - 100) * (1 << 16)
+    )
+    monkeypatch.setattr(memory, "free_memory", lambda device: 10 << 30)
+    part = memory.measured_part(train_part, 2 << 30, CPU)
+    assert tried == [16_384, 8_192]
+    assert part == 65_536, "the power of two below 0.8 of 8 GiB at 64 KiB each"

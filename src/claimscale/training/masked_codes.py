@@ -68,7 +68,7 @@ class PretrainingRun:
         self.optimizer = make_optimizer(self.model, shape.layers, settings.learning_rate, WEIGHT_DECAY)
         self.resident = memory.ResidentCorpus.if_it_fits(train, device)
         self._updating = False
-        if device.type == "cuda":
+        if device.type == "cuda" and len(self.batches.share(0)):
             held = OPTIMIZER_BYTES * sizes.parameters(shape)
             self.batches.part_positions = memory.measured_part(self._probe, held, device)
 
@@ -146,8 +146,10 @@ class PretrainingRun:
         """Forward and backward of one part, whose gradients are thrown away."""
         self.batches.part_positions = positions
         batch, mask = self._parts(0)[-1]  # parts ascend in length, and long sequences take most memory
-        self._loss(batch, mask).backward()
-        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            self._loss(batch, mask).backward()
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
         return len(batch.token)
 
 

@@ -43,11 +43,18 @@ def part_for(free: float, peak: float, positions: int) -> int:
 def measured_part(train_part: Callable[[int], int], held: int, device: torch.device) -> int:
     """The part for this GPU: `train_part` runs one of about so many positions and returns how many it had.
 
-    `held` is what training will take besides parts. Gradients of the first part stay, and count as held.
+    `held` is what training will take besides parts.
     """
     torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    positions = train_part(PROBE_POSITIONS)
+    before, positions, tried = torch.cuda.memory_allocated(device), 0, PROBE_POSITIONS
+    while not positions:
+        try:
+            positions = train_part(tried)
+        except torch.OutOfMemoryError:
+            if tried <= SMALLEST_PART:
+                raise
+        torch.cuda.empty_cache()
+        tried //= 2
     peak = torch.cuda.max_memory_allocated(device) - before
     return part_for(free_memory(device) - held, peak, positions)
 
