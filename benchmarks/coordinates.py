@@ -1,6 +1,6 @@
 """Does one learning rate suit every size? The coordinate check of CompleteP, and of doing without it.
 
-Trains encoders of width 64 to 512 and of depth 2 to 32 for ten steps on the same batch at the same base learning
+Trains encoders of width 64 to 512 and of depth 2 to 32 for ten steps on one batch at the same base learning
 rate, and measures how far each step has moved the activations: the residual stream before the final norm and
 the logits at masked positions, root mean square of the change. If the parametrisation transfers, the ratio of
 the largest to the smallest over all shapes stays near one. The negative control is the standard

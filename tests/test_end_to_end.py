@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,6 +171,26 @@ def test_a_study_stopped_twice_ends_with_the_same_predictions(whole: tuple[Path,
     assert expected.keys() == found.keys()
     for cell, probability in expected.items():
         assert np.array_equal(probability, found[cell]), cell
+
+
+def test_torchrun_shares_a_pretraining_and_leaves_what_is_done(
+    whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "tiny"
+    shutil.copytree(whole[0], run)
+    cell = run / "cells" / "pretrain-70k-s1"
+    expected = json.loads((cell / "cell.json").read_text("utf-8"))["result"]
+    shutil.rmtree(cell)
+    (tmp_path / "study.yaml").write_text(STUDY.format(runs=tmp_path / "runs"), "utf-8")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "claimscale.cli", "pretrain", str(tmp_path / "study.yaml")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"1 cells run, 3 were there already: {run / 'cells'}\n", "one prints, one is silent"
+    result = json.loads((cell / "cell.json").read_text("utf-8"))["result"]
+    assert result["ranks"] == 2 and result["tokens"] == expected["tokens"]
+    assert abs(result["validation_loss"] - expected["validation_loss"]) < 1e-4
+    assert (cell / "DONE").exists() and (cell / "model.safetensors").exists()
 
 
 def test_no_log_or_report_shows_a_patient(whole: tuple[Path, str]) -> None:

@@ -105,6 +105,8 @@ def finetune(file: File, *, set: Set = ()) -> None:
 def run_one(file: File, cell: str, *, set: Set = ()) -> None:
     """Run one cell of a study by its name, and the one it needs.
 
+    Started by torchrun, its processes share the pretraining; the first one prints.
+
     Parameters
     ----------
     cell
@@ -234,11 +236,13 @@ def tasks(*, aces: Path | None = None) -> None:
 def _run_cells(file: Path, overrides: tuple[str, ...], wanted: str) -> None:
     """Run the cells of a kind, or the one cell of that name."""
     from claimscale import conduct, progress
+    from claimscale.sweep import together
 
     resolved = study_file.load(file, list(overrides))
-    with progress.display() as display:
+    with progress.display(quiet=not together.leads()) as display:
         ran, total = conduct.carry_out_cells(resolved, wanted, display)
-    print(f"{ran} cells run, {total - ran} were there already: {resolved.run_directory / 'cells'}")
+    if together.leads():
+        print(f"{ran} cells run, {total - ran} were there already: {resolved.run_directory / 'cells'}")
 
 
 def main() -> None:
@@ -271,6 +275,12 @@ def call(arguments: list[str]) -> int:
 
 
 def _say(line: str, code: int) -> int:
+    from claimscale.sweep import together
+
+    if not together.leads():  # the first of several processes says what all would say
+        if code == BadInput.exit_code:
+            return code
+        line = f"rank {os.environ['RANK']}: {line}"
     print(f"claimscale: {line}", file=sys.stderr)
     return code
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,9 @@ from claimscale.corpus import description, stages
 from claimscale.errors import BadInput
 from claimscale.progress import Display
 from claimscale.study import SimulatedSource, Study
+from claimscale.sweep import slurm, together
 from claimscale.sweep.cells import Cell, cells_of
+from claimscale.sweep.devices import workers_and_threads
 from claimscale.sweep.estimate import TimeLeft
 from claimscale.sweep.schedule import run_cells
 from claimscale.sweep.workspace import Workspace
@@ -83,30 +84,21 @@ def _first_guess(study: Study) -> float | None:
     return None
 
 
-def workers_and_threads(study: Study) -> tuple[int, int]:
-    """Worker processes, and threads of each: on a CPU one worker a core, for small models scale best so."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = study.compute.workers or (1 if _on_gpu(study) else cores)
-    return workers, max(1, cores // workers)
-
-
-def _on_gpu(study: Study) -> bool:
-    if study.compute.device == "auto":
-        return Path("/dev/nvidiactl").exists()  # asking torch would cost seconds at every start
-    return study.compute.device == "cuda"
-
-
 def run(workspace: Workspace, cells: list[Cell], display: Display) -> int:
     """Run cells, with what they need, as far as they are not done; returns how many were run."""
     for size in workspace.study.sizes:
         workspace.shape(size)  # an impossible size is refused also where nothing can be trained
     workers, threads = workers_and_threads(workspace.study)
     time_left = TimeLeft.of(workspace.study, workspace.corpus, cells, threads)
+    if workspace.study.compute.slurm is not None:
+        return slurm.run_cells(workspace, cells, time_left, display)
     return run_cells(workspace, cells, time_left, workers, threads, display)
 
 
 def carry_out(study: Study, display: Display) -> Outcome:
     """The whole study; whatever is already there and current is not made again."""
+    if together.launched():
+        raise BadInput("torchrun: give it one cell or the pretraining (run, pretrain), not a whole study")
     with runs.locked(study.run_directory):
         workspace = prepare(study, display)
         cells = cells_of(study, workspace.corpus.labelled)
@@ -119,18 +111,31 @@ def carry_out(study: Study, display: Display) -> Outcome:
 def carry_out_cells(study: Study, wanted: str, display: Display) -> tuple[int, int]:
     """Run the cells of a kind, or the one of that name, and what they need; returns (run now, all of them).
 
-    Raises BadInput if the study has no such cell.
+    Processes that torchrun started run them together. Raises BadInput if the study has no such cell.
     """
+    if together.launched():
+        with (
+            together.joined(study) as group,
+            together.prepared(study, group, lambda: prepare(study, display)) as workspace,
+        ):
+            cells = _chosen(workspace, wanted)
+            return together.run_cells(workspace, cells, group, display), len(cells)
     with runs.locked(study.run_directory):
         workspace = prepare(study, display)
-        everything = {cell.id: cell for cell in cells_of(study, workspace.corpus.labelled)}
-        chosen = {cell.id for cell in everything.values() if wanted in (cell.kind, cell.id)}
-        if not chosen:
-            known = f"one is {next(iter(everything))}" if everything else "its tasks have too few positives"
-            raise BadInput(f"{wanted}: {study.name} has no such cell ({known})")
-        chosen |= {need for cell_id in chosen if (need := everything[cell_id].needs) is not None}
-        cells = [cell for cell in everything.values() if cell.id in chosen]
+        cells = _chosen(workspace, wanted)
         return run(workspace, cells, display), len(cells)
+
+
+def _chosen(workspace: Workspace, wanted: str) -> list[Cell]:
+    """The cells of a kind, or the one of that name, and what they need."""
+    study = workspace.study
+    everything = {cell.id: cell for cell in cells_of(study, workspace.corpus.labelled)}
+    chosen = {cell.id for cell in everything.values() if wanted in (cell.kind, cell.id)}
+    if not chosen:
+        known = f"one is {next(iter(everything))}" if everything else "its tasks have too few positives"
+        raise BadInput(f"{wanted}: {study.name} has no such cell ({known})")
+    chosen |= {need for cell_id in chosen if (need := everything[cell_id].needs) is not None}
+    return [cell for cell in everything.values() if cell.id in chosen]
 
 
 def check(study: Study, display: Display) -> list[Finding]:
@@ -197,8 +202,13 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
     summary = summaries.summarise(
         study,
         run_directory,
-        cells=[_cell_result(workspace, cell) for cell in cells if cell.kind != "pretrain"],
+        cells=[_cell_result(workspace, cell) for cell in cells if cell.task is not None],
         pretraining=[_pretraining(workspace, cell) for cell in cells if cell.kind == "pretrain"],
+        lr_sweeps={
+            cell.size: runs.read_json(workspace.folder(cell.id) / runs.CELL)["result"]["lr_sweep"]
+            for cell in cells
+            if cell.kind == "sweep" and cell.size is not None
+        },
         dataset=_dataset(workspace),
         label_counts={
             name: {

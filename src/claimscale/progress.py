@@ -68,8 +68,23 @@ class LiveBar:
         self._progress.update(self._task, completed=fraction, description=text, left=time_left(seconds_left))
 
 
-def display() -> LiveBar | PlainLines:
+class Silent:
+    """Shows nothing: of several processes that do the same work one is enough to tell."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def update(self, fraction: float, seconds_left: float | None, text: str) -> None:
+        pass
+
+
+def display(quiet: bool = False) -> LiveBar | PlainLines | Silent:
     """The display that suits where the output goes."""
+    if quiet:
+        return Silent()
     console = Console(stderr=True)
     return LiveBar(console) if console.is_terminal else PlainLines()
 

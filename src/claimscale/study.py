@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from claimscale.settings import Codes, Count, Fraction, Positive, Settings
+from claimscale.settings import Codes, Count, Fraction, Number, Positive, Settings
 from claimscale.task import Task, catalogue, catalogue_task
 
 __all__ = ["Codes", "Study", "Task", "catalogue", "catalogue_task", "parameter_count"]
@@ -182,15 +182,57 @@ class Tokens(Settings):
     repeats: Literal["all", "month", "quarter", "year"] = "month"
 
 
+Share = Annotated[Number, Field(gt=0, le=1)]
+DECAY_SHARE = 0.2
+"""Of a pretraining's steps, those at its end in which the learning rate decays."""
+
+
 class Pretrain(Settings):
-    """Masked-code pretraining. `learning_rate` is that of the base size; CompleteP carries it on."""
+    """Masked-code pretraining. `learning_rate` is that of the base size; CompleteP carries it on.
+
+    `mask` is the share of codes hidden, `mask_unit` what is hidden at a time: one position, or every
+    occurrence of a code in a sequence, so that repeats cannot be copied.
+    """
 
     seeds: Annotated[list[int], Field(min_length=1)] = [42, 123, 456]
     epochs: Count = 8
     batch_tokens: Annotated[int, Field(ge=64)] = 65536
     mask: Fraction = 0.3
+    mask_unit: Literal["position", "code"] = "position"
     learning_rate: Positive = 4e-3
+    branches: Annotated[list[Share], Field(min_length=1)] = [1.0]
+    """Shares of the token budget at which weights are decayed, saved and scored; one run serves all."""
+    learning_rates: list[Positive] = []
+    """Rates tried in short runs at every size, to see that `learning_rate` suits it; none: no sweep."""
+    sweep_share: Fraction = 0.1
+    """Of the token budget, what each short run has."""
     checkpoint_minutes: Positive = 5.0
+
+    def budgets(self, kind: Literal["pretrain", "sweep"]) -> float:
+        """Whole budgets of tokens that a pretraining with its branches trains on, or a sweep of rates."""
+        if kind == "sweep":
+            return self.sweep_share * len(self.learning_rates)
+        return 1 + DECAY_SHARE * sum(share for share in self.branches if share < 1)
+
+    @field_validator("branches")
+    @classmethod
+    def end_with_the_whole(cls, value: list[float]) -> list[float]:
+        if sorted(set(value)) != value or value[-1] != 1:
+            raise ValueError("branches must ascend without repeats and end with 1, the whole budget")
+        return value
+
+    @field_validator("learning_rates")
+    @classmethod
+    def show_an_optimum(cls, value: list[float]) -> list[float]:
+        if sorted(set(value)) != value or len(value) in (1, 2):
+            raise ValueError(
+                "learning_rates must ascend without repeats, three or more: a lowest has two sides"
+            )
+        return value
+
+
+NOT_OF_THE_WEIGHTS = {"seeds", "checkpoint_minutes", "learning_rates", "sweep_share"}
+"""Settings that a pretraining does not depend on."""
 
 
 class Finetune(Settings):
@@ -233,11 +275,32 @@ class Privacy(Settings):
     profile: Literal["none", "ndb"] = "none"
 
 
+class Slurm(Settings):
+    """What is asked for each cell's job; `options` are further ones of sbatch, such as `account: x`.
+
+    A pretraining gets all `nodes` with `gpus` each, one process a GPU; other cells get one GPU. A job that
+    reaches `minutes` is put back into the queue and goes on where it was. At most `jobs` wait or run at once.
+    """
+
+    partition: str | None = None
+    minutes: Count = 240
+    nodes: Count = 1
+    gpus: Annotated[int, Field(ge=0)] = 1
+    cores: Count = 8
+    memory_gb: Positive | None = None
+    jobs: Count = 100
+    options: dict[str, str | int] = {}
+
+
 class Compute(Settings):
-    """Cells run side by side on a CPU, one worker per core unless told; one at a time on a GPU."""
+    """Cells run side by side, unless told on one worker per GPU, or per core where there is none.
+
+    With `slurm` they are submitted as jobs instead (claimscale[slurm]).
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: Count | None = None
+    slurm: Slurm | None = None
 
 
 class Study(Settings):

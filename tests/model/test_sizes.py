@@ -66,6 +66,6 @@ def test_flops_grow_with_tokens_masked_and_length():
     base = sizes.train_flops(shape, 1000, 300)
     assert sizes.train_flops(shape, 2000, 600) == 2 * base
     assert sizes.train_flops(shape, 1000, 400) > base
-    assert sizes.train_flops(shape, 1000, 300, mean_length=50) > base
+    assert sizes.train_flops(shape, 1000, 300, attended_length=50) > base
     # Everything computed everywhere would be six operations per parameter of the body, and the head.
     assert sizes.train_flops(shape, 1000, 1000) >= 6 * 1000 * sizes.body_parameters(shape) * 0.99

@@ -89,6 +89,7 @@ class FakeRun:
     oracle: dict[str, Path] = field(default_factory=dict)
     shortages: dict[str, dict[str, Any]] = field(default_factory=dict)
     checks: list[dict[str, Any]] = field(default_factory=lambda: CHECKS)
+    lr_sweeps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def summarise(self) -> dict[str, Any]:
         return summarise(
@@ -96,6 +97,7 @@ class FakeRun:
             self.folder,
             cells=self.cells,
             pretraining=self.pretraining,
+            lr_sweeps=self.lr_sweeps,
             dataset=self.dataset,
             label_counts=self.label_counts,
             oracle=self.oracle,

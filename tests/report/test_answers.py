@@ -132,3 +132,39 @@ def test_overtaking_in_words(found: dict[str, Any], said: str) -> None:
         "ahead": 0.5,
     }
     assert said in answers.overtaking(whole | found)
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        ((2.0, 1.5, 1.9), None),
+        ((1.4, 1.5, 1.9), "400k: of the learning rates swept the lowest, 0.001, gave"),
+        ((2.0, 1.5, 1.4), "400k: of the learning rates swept the highest, 0.016, gave"),
+        ((2.0, 1.5, None), None),
+        ((None, None, None), "400k: training diverged at every learning rate"),
+    ],
+)
+def test_a_best_learning_rate_at_an_edge_is_warned_of(
+    fake_run: Callable[..., Any], tmp_path: Path, losses: tuple[float | None, ...], words: str | None
+) -> None:
+    run = fake_run(tmp_path, noise=settled, **SMALL)
+    tried = zip((0.001, 0.004, 0.016), losses, strict=True)
+    run.lr_sweeps = {"400k": [{"learning_rate": rate, "validation_loss": loss} for rate, loss in tried]}
+    summary = run.summarise()
+    found = [warning for warning in summary["warnings"] if warning.startswith("400k: ")]
+    assert (len(found) == 1 and words in found[0]) if words else not found
+    assert not any("No learning-rate sweep" in warning for warning in summary["warnings"])
+    assert summary["sizes"][0]["lr_sweep"] is None
+    assert [one["validation_loss"] for one in summary["sizes"][1]["lr_sweep"]] == list(losses)
+
+
+def test_another_rate_that_did_better_is_named() -> None:
+    tried = [
+        {"learning_rate": rate, "validation_loss": loss}
+        for rate, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 3.0))
+    ]
+    (better, doubled) = answers.learning_rate_warnings([{"name": "11M", "lr_sweep": tried}], used=3)
+    assert better == "11M: learning rate 2 did better than the 3 that was used, in short runs."
+    assert "twice the tokens" in doubled
+    (none,) = answers.learning_rate_warnings([{"name": "11M", "lr_sweep": None}], used=3)
+    assert none.startswith("No learning-rate sweep was done")

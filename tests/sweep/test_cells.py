@@ -77,3 +77,11 @@ def test_names_are_stable() -> None:
     assert Cell("lightgbm", 42, task="ckd", patients="all").id == "lightgbm-ckd-nall-s42"
     cell = Cell("finetune", 42, "11M", "ckd", "pretrained", 10000)
     assert cell.id == "finetune-ckd-11M-pretrained-n10000-s42" and cell.needs == "pretrain-11M-s42"
+
+
+def test_rates_are_swept_once_per_size_in_cells_that_nothing_waits_for(write_study) -> None:
+    rates = {"learning_rates": [1e-3, 4e-3, 1.6e-2]}
+    cells = cells_of(study_file.load(write_study(sizes=["70k", "90k"], pretrain=rates)))
+    assert [cell.id for cell in cells if cell.kind == "sweep"] == ["sweep-70k-s42", "sweep-90k-s42"]
+    assert not any(cell.needs and cell.needs.startswith("sweep") for cell in cells)
+    assert "sweep" not in {cell.kind for cell in cells_of(study_file.load(write_study()))}

@@ -36,3 +36,17 @@ def test_what_cells_took_corrects_the_guess_for_their_kind_only(settings) -> Non
     other = "finetune-ckd-70k-pretrained-n500-s42"
     assert 2 * before[other] < after[other] < 10 * before[other]
     assert after["pretrain-70k-s42"] == before["pretrain-70k-s42"]
+
+
+def test_branches_and_sweeps_cost_what_they_train(write_study) -> None:
+    pretrain = {"branches": [0.25, 0.5, 1], "learning_rates": [1e-3, 2e-3, 4e-3, 8e-3], "sweep_share": 0.1}
+    plain, rich = (
+        {
+            cell.kind: cell_flops(settings, CORPUS, cell)
+            for cell in cells_of(settings)
+            if cell.kind in ("pretrain", "sweep")
+        }
+        for settings in (study_file.load(write_study(pretrain=chosen)) for chosen in ({}, pretrain))
+    )
+    assert rich["pretrain"] == pytest.approx(1.15 * plain["pretrain"], rel=1e-3)
+    assert rich["sweep"] == pytest.approx(0.4 * plain["pretrain"], rel=1e-3)

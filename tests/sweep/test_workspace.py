@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from claimscale import study_file
+from claimscale import runs, study_file
 from claimscale.sweep.cells import Cell, cells_of
 from claimscale.sweep.workspace import Sample, Workspace
 
@@ -70,3 +70,27 @@ def test_a_subset_holds_so_many_patients_with_all_their_dates(write_study, tmp_p
         smaller = found
     assert sorted(workspace.subset(sample, "all").rows) == sorted(rows)
     assert len(workspace.subset(sample.take(np.zeros(0, int)), 5).rows) == 0
+
+
+def test_only_what_a_cell_rests_on_makes_it_stale(write_study, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(runs, "manifest_digest", lambda folder: folder.name)
+    labels = {"files": {name: {"sha256": ""} for name in ("ckd.parquet", "asked/ckd.parquet")}}
+    monkeypatch.setattr(runs, "read_json", lambda file: labels)
+    rates = [1e-3, 4e-3, 1.6e-2]
+
+    def inputs(**pretrain: object) -> dict[str, str]:
+        study = study_file.load(write_study(pretrain={"learning_rates": rates, **pretrain}))
+        cells = [Cell("pretrain", 42, "70k"), Cell("sweep", 42, "70k")]
+        cells.append(Cell("finetune", 42, "70k", "ckd", "pretrained", "all"))
+        return {cell.kind: Workspace(study, tmp_path).inputs(cell) for cell in cells}
+
+    def stale(**pretrain: object) -> set[str]:
+        before, after = inputs(), inputs(**pretrain)
+        return {kind for kind in before if before[kind] != after[kind]}
+
+    assert stale(learning_rates=[1e-3, 4e-3, 1.6e-2, 3.2e-2]) == {"sweep"}
+    assert stale(sweep_share=0.2) == {"sweep"}
+    assert stale(branches=[0.5, 1]) == {"pretrain"}, "the weights that are fine-tuned are the same"
+    assert stale(learning_rate=1e-3) == {"pretrain", "finetune"}
+    assert stale(mask_unit="code") == {"pretrain", "sweep", "finetune"}
+    assert stale(checkpoint_minutes=1.0) == set()

@@ -31,7 +31,7 @@ def corpus():
     return make_corpus
 
 
-@pytest.fixture(name="pretrain_with_checkpoints")
+@pytest.fixture(name="pretrain_with_checkpoints", scope="session")
 def _pretrain_with_checkpoints():
     return pretrain_with_checkpoints
 
@@ -61,14 +61,16 @@ def make_corpus(patients: int, seed: int) -> tuple[Sequences, np.ndarray]:
     return Sequences(token.astype(np.int32), age.astype(np.int32), offsets), topic
 
 
-def pretrain_with_checkpoints(folder: Path, progress: Callable[[float], None]) -> dict[str, Any]:
+def pretrain_with_checkpoints(
+    folder: Path, progress: Callable[[float], None], patients: int = 120, **settings: Any
+) -> dict[str, Any]:
     """A short pretraining, always the same, that saves a checkpoint after every step."""
     return pretraining.pretrain(
-        train=make_corpus(120, 0)[0],
+        train=make_corpus(patients, 0)[0],
         validation=make_corpus(50, 1)[0],
         types=np.zeros(VOCABULARY, np.int8),
         shape=sizes.Shape(VOCABULARY, 64, 1, 64, 64),
-        settings=Pretrain(epochs=3, batch_tokens=400, checkpoint_minutes=1e-6),
+        settings=Pretrain(**{"epochs": 3, "batch_tokens": 400, "checkpoint_minutes": 1e-6, **settings}),
         seed=7,
         folder=folder,
         device=torch.device("cpu"),

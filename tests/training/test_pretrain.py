@@ -49,7 +49,7 @@ def test_pretraining_learns_what_explains_codes_and_records_what_it_did(tmp_path
     assert not (tmp_path / "checkpoints").exists()
     model = Encoder(shape, types)
     model.load_state_dict(weights)
-    assert validate(model, validation, 0.3, CPU)["validation_loss"] == result["validation_loss"]
+    assert validate(model, validation, CPU)["validation_loss"] == result["validation_loss"]
 
 
 def test_the_same_seed_gives_the_same_weights_bit_by_bit(tmp_path, corpus, shape, types):
@@ -66,11 +66,11 @@ def test_the_same_seed_gives_the_same_weights_bit_by_bit(tmp_path, corpus, shape
 
 def test_first_ever_and_repeated_codes_are_scored_apart(corpus, shape, types):
     (sequences, _), model = corpus(100, 0), Encoder(shape, types)
-    scores = validate(model, sequences, 0.3, CPU)
+    scores = validate(model, sequences, CPU)
     low, high = sorted((scores["validation_loss_first"], scores["validation_loss_repeated"]))
     assert low <= scores["validation_loss"] <= high
     once = Sequences(np.array([1, 3, 6, 7, 8], np.int32), np.zeros(5, np.int32), np.array([0, 5]))
-    scores = validate(model, once, 0.5, CPU)
+    scores = validate(model, once, CPU)
     assert scores["validation_loss_repeated"] is None
     assert scores["validation_loss_first"] == scores["validation_loss"]
 

@@ -2,18 +2,24 @@
 
 A step's sequences are a random draw of all lengths. They are sorted by length and laid flat without padding,
 so that those of one length lie side by side; a step too large for the cache or the memory comes in several
-parts.
+parts. Neither the parts nor the ranks that share a step change what is in it or masked.
 """
+
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
+from numba import njit
 
 from claimscale.corpus.sequences import FIRST_CODE, MASK, Sequences
+
+MaskUnit = Literal["position", "code"]
 
 PART_POSITIONS = 4096
 """Positions per part on a CPU: large enough to hide calls, small enough for activations to stay in cache."""
@@ -48,7 +54,8 @@ class Masked:
 class Batches:
     """All steps of training on some sequences, each about `batch_tokens` tokens.
 
-    `index` restricts to some of the sequences. Every epoch is a new order of all of them.
+    `index` restricts to some of the sequences. Every epoch is a new order of all of them. Of each step the
+    process `rank` of `ranks` gets its share; all shares together are the step that one process would get.
     """
 
     def __init__(
@@ -58,9 +65,12 @@ class Batches:
         seed: int,
         index: np.ndarray | None = None,
         part_positions: int = PART_POSITIONS,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         self.sequences = sequences
         self.seed = seed
+        self.rank, self.ranks = rank, ranks
         self.part_positions = part_positions
         self.index = np.arange(len(sequences)) if index is None else index
         self.tokens_per_epoch = int(sequences.lengths[self.index].sum())
@@ -71,10 +81,15 @@ class Batches:
         self._epoch = lru_cache(maxsize=1)(self._make_epoch)
 
     def parts(self, step: int) -> list[Batch]:
-        """The batch of a step, counted from 0 over all epochs, as parts to be added up."""
+        """This rank's share of a step, counted from 0 over all epochs, as parts to be added up."""
+        return list(in_parts(self.sequences, self.share(step), self.part_positions))
+
+    def share(self, step: int) -> np.ndarray:
+        """Which sequences of a step are this rank's: int64 [n], empty if others have them all."""
         epoch, within = divmod(step, self.steps_per_epoch)
         order, bounds = self._epoch(epoch)
-        return list(in_parts(self.sequences, order[bounds[within] : bounds[within + 1]], self.part_positions))
+        drawn = order[bounds[within] : bounds[within + 1]]
+        return drawn[dealt(self.sequences.lengths[drawn], self.ranks) == self.rank]
 
     def _make_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.random.default_rng([self.seed, epoch]).permutation(self.index)
@@ -96,20 +111,80 @@ def in_parts(sequences: Sequences, index: np.ndarray, part_positions: int) -> It
         start = stop
 
 
-def mask_batch(batch: Batch, fraction: float, seed: int, step: int) -> Masked:
-    """Hide this share of the codes behind [MASK], at least one; never [CLS] or sex.
+def dealt(lengths: np.ndarray, ranks: int) -> np.ndarray:
+    """The rank that each sequence is given to, [n]: in turn from the longest, back and forth.
 
-    The choice depends on the seed, the step and the sequences only. The batch must hold a code.
+    So every rank has the same number of sequences of each length, give or take one.
     """
-    codes = np.flatnonzero(batch.token >= FIRST_CODE)
-    draw = np.random.default_rng([seed, step, int(batch.index[0])]).random(len(codes))
-    chosen = draw < fraction
-    if not chosen.any():
-        chosen[np.argmin(draw)] = True
-    position = codes[chosen]
+    if ranks == 1:
+        return np.zeros(len(lengths), np.int64)
+    turn = np.empty(len(lengths), np.int64)
+    turn[np.argsort(-lengths, kind="stable")] = np.arange(len(lengths))
+    there, place = turn // ranks % 2 == 0, turn % ranks
+    return np.where(there, place, ranks - 1 - place)
+
+
+def mask_batch(batch: Batch, fraction: float, seed: int, step: int, unit: MaskUnit = "position") -> Masked:
+    """Hide about this share of the codes behind [MASK]; never [CLS] or sex, possibly nothing.
+
+    By `position` each code is hidden or not by itself. By `code` all occurrences of a code in a sequence are
+    hidden or none, codes being chosen at random until the share is reached, so that a repeat gives nothing
+    away. The expected share of each sequence is exact either way.
+
+    Whether a position is hidden depends on the seed, the step and the sequence it is in, never on what else
+    is in the batch.
+    """
+    hidden = np.zeros(len(batch.token), np.bool_)
+    if unit == "position":
+        _hide_positions(batch.token, batch.source, fraction, seed, step, hidden)
+    else:
+        ends = np.cumsum(batch.lengths)
+        _hide_codes(batch.token, ends - batch.lengths, ends, batch.index, fraction, seed, step, hidden)
+    position = np.flatnonzero(hidden)
     token = batch.token.copy()
     token[position] = MASK
     return Masked(token, position, batch.token[position].astype(np.int64))
+
+
+@njit(cache=True)
+def _hide_positions(token, source, fraction, seed, step, hidden):
+    for at in range(token.size):
+        if token[at] >= FIRST_CODE:
+            hidden[at] = _draw(seed, step, source[at]) < fraction
+
+
+@njit(cache=True)
+def _hide_codes(token, firsts, ends, index, fraction, seed, step, hidden):
+    for n in range(firsts.size):
+        places = firsts[n] + np.flatnonzero(token[firsts[n] : ends[n]] >= FIRST_CODE)
+        # Equal codes have equal draws, so sorting brings their occurrences together in a random order.
+        key = np.empty(places.size)
+        for i in range(places.size):
+            key[i] = _draw(seed, step, index[n] * np.int64(1 << 31) + token[places[i]])
+        places = places[np.argsort(key, kind="mergesort")]
+        # The last code is hidden with the probability that makes the expected share exact.
+        part, wanted = _draw(seed, step, -1 - index[n]), fraction * places.size
+        start = 0
+        while start < places.size:
+            stop = start + 1
+            while stop < places.size and token[places[stop]] == token[places[start]]:
+                stop += 1
+            if start + part * (stop - start) >= wanted:
+                break
+            hidden[places[start:stop]] = True
+            start = stop
+
+
+@njit(cache=True)
+def _draw(seed, step, item):
+    """A uniform number in [0, 1) for an item of a step: rounds of splitmix64 (Steele et al. 2014)."""
+    bits = np.uint64(0)
+    for word in (seed, step, item):
+        bits = (bits ^ np.uint64(word)) + np.uint64(0x9E3779B97F4A7C15)
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        bits ^= bits >> np.uint64(31)
+    return np.float64(bits >> np.uint64(11)) * 2.0**-53
 
 
 def _lay_flat(sequences: Sequences, index: np.ndarray) -> Batch:

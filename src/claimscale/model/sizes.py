@@ -60,17 +60,18 @@ def body_parameters(shape: Shape) -> int:
     return shape.layers * (4 * d * d + 3 * d * f + 2 * d)
 
 
-def train_flops(shape: Shape, tokens: int, masked_tokens: int, mean_length: float = 0.0) -> float:
+def train_flops(shape: Shape, tokens: float, masked_tokens: float, attended_length: float = 0.0) -> float:
     """Floating-point operations of pretraining: forward once, backward twice, two per multiply-add.
 
     Tokens are counted without padding. The last layer's output projection and feed-forward, and the head,
-    run at masked positions only. `mean_length` (tokens per sequence) adds the attention scores.
+    run at masked positions only. `attended_length` adds the attention scores: how many tokens a
+    token looks at, which is the mean length of sequences weighted by their tokens.
     """
     d, f = shape.width, shape.feed_forward
     projection = shape.embedding * d if shape.factorised else 0
     after_attention = d * d + 3 * d * f
     per_token = TIME_FEATURES * d + projection + 3 * d * d * shape.layers
-    per_token += after_attention * (shape.layers - 1) + 2 * mean_length * d * shape.layers
+    per_token += after_attention * (shape.layers - 1) + 2 * attended_length * d * shape.layers
     per_masked = after_attention + d * d + projection + shape.vocabulary * shape.embedding
     return 6.0 * (per_token * tokens + per_masked * masked_tokens)
 

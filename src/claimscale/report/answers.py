@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from claimscale.evaluation.gains import beats_all, best
@@ -69,16 +69,50 @@ def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
             "One seed only: intervals cover the choice of patients but not the chance of training, and are "
             "too narrow; no verdict is given."
         )
-    found.append(
-        "No learning-rate sweep was done and training was not repeated with twice the tokens: that a "
-        "plateau is under-training cannot be excluded."
-    )
+    found += learning_rate_warnings(summary["sizes"], study.pretrain.learning_rate)
     if summary["task_dependence"]["estimate"] is None:
         found.append(
             "Whether diseases gain more from size than medications was not tested: it takes both kinds of "
             "task, two sizes, and seeds common to all."
         )
     return found
+
+
+def learning_rate_warnings(sizes: Sequence[Mapping[str, Any]], used: float) -> list[str]:
+    """What short runs at several learning rates leave open about each size, one sentence each.
+
+    `used` is the rate that all sizes were trained with.
+    """
+    swept = [size for size in sizes if size["lr_sweep"]]
+    if not swept:
+        return [
+            "No learning-rate sweep was done and training was not repeated with twice the tokens: that a "
+            "plateau is under-training cannot be excluded."
+        ]
+    found = []
+    for size in swept:
+        tried = [one for one in size["lr_sweep"] if one["validation_loss"] is not None]
+        if not tried:
+            found.append(f"{size['name']}: training diverged at every learning rate of the sweep.")
+            continue
+        best = min(tried, key=lambda one: one["validation_loss"])["learning_rate"]
+        rates = [one["learning_rate"] for one in size["lr_sweep"]]
+        if best in (rates[0], rates[-1]):
+            side = "lowest" if best == rates[0] else "highest"
+            found.append(
+                f"{size['name']}: of the learning rates swept the {side}, {best:g}, gave the lowest loss: "
+                "the best may lie beyond it, and a plateau is not to be trusted before it is found."
+            )
+        elif best != used and used in rates:
+            found.append(
+                f"{size['name']}: learning rate {best:g} did better than the {used:g} that was used, in "
+                "short runs."
+            )
+    return [
+        *found,
+        "Training was not repeated with twice the tokens: that a plateau is under-training cannot be "
+        "excluded.",
+    ]
 
 
 def overtaking(found: Mapping[str, Any]) -> str:

@@ -51,6 +51,7 @@ def summarise(
     oracle: Mapping[str, Path] | None = None,
     shortages: Mapping[str, Mapping[str, Any]] | None = None,
     checks: Sequence[Mapping[str, Any]] = (),
+    lr_sweeps: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> dict[str, Any]:
     """Score all cells, judge every task, write `results.parquet` and `summary.json`; return the summary.
 
@@ -64,6 +65,7 @@ def summarise(
             once, "dates", as the labels were made.
         shortages: task -> what it lacked, for tasks of which nothing was trained (labels.json).
         oracle: task -> Parquet with subject_id, prediction_time, split, risk (simulated data only).
+        lr_sweeps: size -> validation loss at each learning rate tried, null where training diverged.
         checks: validity checks, each task (null: the study), title, status (passed, warned), sentence.
 
     Raises BadInput if predictions are missing, unreadable or not about the same patients.
@@ -81,7 +83,7 @@ def summarise(
         for task in trained
     }
     verdicts = judge(curves, study.compare.margin)
-    sizes = _sizes(study, pretraining)
+    sizes = _sizes(study, pretraining, lr_sweeps or {})
     parameters = {entry["name"]: entry["parameters"] for entry in sizes}
     tasks = []
     for task in study.tasks:
@@ -130,7 +132,11 @@ def size_curve(study: Study, scores: TaskScores, rows: SplitPredictions) -> Curv
     return Curve(by_size, chance, int(rows.labels.sum()))
 
 
-def _sizes(study: Study, pretraining: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _sizes(
+    study: Study,
+    pretraining: Sequence[Mapping[str, Any]],
+    lr_sweeps: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> list[dict[str, Any]]:
     """One entry per size, averaged over the seeds of its pretraining; null where it was not pretrained."""
     entries = []
     for size in study.sizes:
@@ -153,7 +159,8 @@ def _sizes(study: Study, pretraining: Sequence[Mapping[str, Any]]) -> list[dict[
         entry["hours"] = seconds / 3600 if seconds is not None else None
         entry["validation_loss_by_seed"] = [run.get("validation_loss") for run in trained]
         entry["seeds"] = [run["seed"] for run in trained]
-        entry["lr_sweep"] = None
+        entry["lr_sweep"] = [dict(tried) for tried in lr_sweeps[size]] if size in lr_sweeps else None
+        entry["branches_by_seed"] = [run.get("branches") for run in trained]
         entries.append(entry)
     return entries
 

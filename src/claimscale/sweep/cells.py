@@ -1,6 +1,7 @@
 """Cells: the units of work of a study, each with a stable name.
 
-`pretrain-11M-s42`, `finetune-ckd-11M-pretrained-n1000-s42`, `lightgbm-ckd-nall-s42`.
+`pretrain-11M-s42`, `sweep-11M-s42` (of learning rates), `finetune-ckd-11M-pretrained-n1000-s42`,
+`lightgbm-ckd-nall-s42`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ Patients = int | Literal["all"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One unit of work. `arm` is null for baselines and pretraining, `task` and `patients` for pretraining.
+    """One unit of work. `arm` is null for baselines, pretraining and sweeps of learning rates.
 
-    `size` is null for baselines that need no encoder.
+    `task` and `patients` are null for the last two, `size` is null for baselines that need no encoder.
     """
 
-    kind: Literal["pretrain", "finetune"] | Baseline
+    kind: Literal["pretrain", "sweep", "finetune"] | Baseline
     seed: int
     size: str | None = None
     task: str | None = None
@@ -56,6 +57,9 @@ def cells_of(study: Study, labelled: dict[str, int] | None = None) -> list[Cell]
     trained = [task for task in study.tasks if labelled is None or task.name in labelled]
     sizes = _pretrained(study) if trained else []
     cells = [Cell("pretrain", seed, size) for size in sizes for seed in study.finetune.seeds]
+    if study.pretrain.learning_rates:
+        # A cell of its own: other rates leave the pretraining, and all that rests on it, as it is.
+        cells += [Cell("sweep", study.finetune.seeds[0], size) for size in sizes]
     for task in trained:
         subsets = _subsets(study, (labelled or {}).get(task.name))
         cells += [

@@ -13,6 +13,7 @@ CPU_FLOPS_PER_CORE = 2.0e10
 
 OVERHEAD_SECONDS = {
     "pretrain": 3.0,
+    "sweep": 3.0,
     "finetune": 2.0,
     "lightgbm": 10.0,
     "logistic": 10.0,
@@ -41,8 +42,8 @@ def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
     if cell.size is None:
         return 0.0
     shape = sizes.solve(parameter_count(cell.size), corpus.vocabulary)
-    if cell.kind == "pretrain":
-        tokens = corpus.pretraining_tokens * study.pretrain.epochs
+    if cell.kind in ("pretrain", "sweep"):
+        tokens = round(corpus.pretraining_tokens * study.pretrain.epochs * study.pretrain.budgets(cell.kind))
         return sizes.train_flops(shape, tokens, round(tokens * study.pretrain.mask))
     assert cell.task is not None and cell.patients is not None
     everyone = corpus.labelled[cell.task]

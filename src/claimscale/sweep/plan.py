@@ -104,7 +104,7 @@ def plan_text(study: Study, path: Path) -> str:
     cells = cells_of(study, corpus.labelled)
     plans = plan_sizes(study, corpus, cells)
     total = sum(plan.flops for plan in plans)
-    counts = {kind: sum(cell.kind == kind for cell in cells) for kind in ("pretrain", "finetune")}
+    counts = {kind: sum(cell.kind == kind for cell in cells) for kind in ("pretrain", "sweep", "finetune")}
     baselines = len(cells) - sum(counts.values())
     basis = "as prepared in the run directory" if prepared else "assumed, as the claims are not prepared yet"
     lines = [

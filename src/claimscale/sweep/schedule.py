@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -21,6 +22,7 @@ from claimscale.errors import BadInput, Interrupted, fault
 from claimscale.progress import Display
 from claimscale.study import Study
 from claimscale.sweep.cells import Cell
+from claimscale.sweep.devices import VISIBLE, gpus
 from claimscale.sweep.estimate import TimeLeft
 from claimscale.sweep.workspace import Workspace
 
@@ -63,7 +65,7 @@ class Sweep:
 def run_cells(
     workspace: Workspace, cells: list[Cell], time_left: TimeLeft, workers: int, threads: int, display: Display
 ) -> int:
-    """Run every cell that is not done; returns how many were run.
+    """Run every cell that is not done; returns how many were run. Workers take the GPUs in turn.
 
     Raises Interrupted when a worker dies (out of memory, killed): a rerun goes on from there. An error
     inside a cell is raised here as it was there, once the other running cells have been stopped.
@@ -76,7 +78,10 @@ def run_cells(
     sweep = Sweep(cells, time_left, workers, waiting, done=done, fractions=dict.fromkeys(done, 1.0))
     context = multiprocessing.get_context("spawn")
     fractions: SimpleQueue[tuple[str, float]] = context.SimpleQueue()
-    arguments = (workspace.study, workspace.run, fractions)
+    devices: SimpleQueue[str] = context.SimpleQueue()
+    for name in itertools.islice(itertools.cycle(gpus(workspace.study)), workers):
+        devices.put(name)
+    arguments = (workspace.study, workspace.run, fractions, devices)
     with _pool(ProcessPoolExecutor(workers, context, _start_worker, arguments)) as pool:
         while sweep.waiting or sweep.running:
             while len(sweep.running) < workers and (cell := sweep.next_ready()) is not None:
@@ -123,9 +128,16 @@ _workspace: Workspace | None = None
 _fractions: SimpleQueue[tuple[str, float]] | None = None
 
 
-def _start_worker(study: Study, run: Path, fractions: SimpleQueue[tuple[str, float]]) -> None:
-    """Prepare a worker: Ctrl-C is the parent's to handle, and the worker goes when the parent goes."""
+def _start_worker(
+    study: Study, run: Path, fractions: SimpleQueue[tuple[str, float]], devices: SimpleQueue[str]
+) -> None:
+    """Prepare a worker: Ctrl-C is the parent's to handle, and the worker goes when the parent goes.
+
+    It sees the one GPU that it takes from `devices`, if there is any.
+    """
     global _workspace, _fractions
+    if gpus(study):
+        os.environ[VISIBLE] = devices.get()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     _workspace, _fractions = Workspace(study, run), fractions

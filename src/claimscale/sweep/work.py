@@ -1,6 +1,7 @@
 """What each kind of cell does: choose its patients, hand them to training, write its predictions.
 
 A cell whose inputs are unchanged is never run twice; a pretraining that was stopped goes on where it was.
+Ranks that were joined share the pretraining cells; of any other cell the first does all.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from claimscale.baselines.search import Job, Labelled, Predicted
 from claimscale.corpus.sequences import Sequences, select_inputs
 from claimscale.sweep.cells import Cell
 from claimscale.sweep.workspace import Sample, Workspace, write_predictions
-from claimscale.training import finetune, pretrain
+from claimscale.training import finetune, pretrain, ranks, rate_sweep
 from claimscale.training.embeddings import FrozenEncoder
 
 Progress = Callable[[float], None]
@@ -50,7 +51,10 @@ def sequences_of(
 def _pretrain(
     workspace: Workspace, cell: Cell, folder: Path, threads: int, progress: Progress
 ) -> dict[str, Any]:
-    """Masked-code pretraining on training patients, on nothing that was known only after the landmark."""
+    """Masked-code pretraining on training patients, on nothing that was known only after the landmark.
+
+    A sweep is the same at several learning rates, for a short while.
+    """
     assert cell.size is not None
     torch.set_num_threads(threads)
     store = workspace.store
@@ -59,7 +63,8 @@ def _pretrain(
         sequences_of(workspace, rows, np.full(len(rows), last_day, dtype=np.int32), nothing)
         for rows in (store.rows_of(workspace.splits[split]) for split in ("train", "tuning"))
     )
-    return pretrain.pretrain(
+    work = rate_sweep.sweep_rates if cell.kind == "sweep" else pretrain.pretrain
+    return work(
         train=train,
         validation=tuning,
         types=store.vocabulary.types,
@@ -156,19 +161,28 @@ def _features_of(workspace: Workspace, cell: Cell) -> Callable[[Sample], sparse.
 
 
 Work = Callable[[Workspace, Cell, Path, int, Progress], dict[str, Any]]
-WORK: dict[str, Work] = {"pretrain": _pretrain, "finetune": _finetune}
+WORK: dict[str, Work] = {"pretrain": _pretrain, "sweep": _pretrain, "finetune": _finetune}
 """Every other kind is a baseline."""
+SHARED = {"pretrain", "sweep"}
+"""What ranks share."""
 
 
 def run_cell(workspace: Workspace, cell: Cell, threads: int, progress: Progress) -> dict[str, Any]:
     """Run one cell to its end, or go on with it; returns what `cell.json` then holds under `result`."""
+    group = ranks.current()
     folder = workspace.folder(cell.id)
     inputs = workspace.inputs(cell)
-    if runs.is_current(folder, inputs):
+    if group.leaders(runs.is_current(folder, inputs)):
         return runs.read_json(folder / runs.CELL)["result"]
     description = {"id": cell.id, "cell": asdict(cell)}
-    runs.open_cell(folder, inputs, description)
-    result = WORK.get(cell.kind, _baseline)(workspace, cell, folder, threads, progress)
-    runs.write_json(folder / runs.CELL, {"inputs": inputs, **description, "result": result})
-    runs.seal(folder, inputs)
+    if group.leads:
+        runs.open_cell(folder, inputs, description)
+    group.wait()
+    result: dict[str, Any] = {}
+    if group.leads or cell.kind in SHARED:
+        result = WORK.get(cell.kind, _baseline)(workspace, cell, folder, threads, progress)
+    if group.leads:
+        runs.write_json(folder / runs.CELL, {"inputs": inputs, **description, "result": result})
+        runs.seal(folder, inputs)
+    group.wait()
     return result

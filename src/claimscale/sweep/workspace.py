@@ -16,7 +16,7 @@ from claimscale.corpus.cohort import nested_order
 from claimscale.corpus.sequences import select_inputs
 from claimscale.corpus.tokens import TokenStore
 from claimscale.model import sizes
-from claimscale.study import Study, Task, parameter_count
+from claimscale.study import NOT_OF_THE_WEIGHTS, Study, Task, parameter_count
 from claimscale.sweep.cells import Cell, Patients
 from claimscale.sweep.estimate import Corpus
 
@@ -135,7 +135,7 @@ class Workspace:
             everything["labels"] = [labels[name]["sha256"] for name in names]
             everything["strip"] = self.task(cell.task).strip
         code: tuple[str, ...] = ENCODER_CODE
-        if cell.kind not in ("pretrain", "finetune"):
+        if cell.kind not in ("pretrain", "sweep", "finetune"):
             code = BASELINE_CODE if cell.needs is None else BASELINE_CODE + ENCODER_CODE
             everything["search"] = study.search.model_dump()
         if cell.kind == "carry_forward":
@@ -143,10 +143,15 @@ class Workspace:
                 self.task(cell.task or "").outcome,
                 self.task(cell.task or "").confirm_codes,
             )
-        if cell.kind == "pretrain" or cell.needs is not None:
+        if cell.kind in ("pretrain", "sweep") or cell.needs is not None:
             everything["cohort"] = runs.manifest_digest(self.run / "cohort")
             everything["landmark"] = study.cohort.landmark
-            everything["pretrain"] = study.pretrain.model_dump(exclude={"seeds", "checkpoint_minutes"})
+            # The weights that others need are the trunk's, which has branches or not.
+            branches = set() if cell.kind == "pretrain" else {"branches"}
+            everything["pretrain"] = study.pretrain.model_dump(exclude=NOT_OF_THE_WEIGHTS | branches)
+        if cell.kind == "sweep":
+            unused = {"seeds", "checkpoint_minutes", "learning_rate", "branches"}
+            everything["pretrain"] = study.pretrain.model_dump(exclude=unused)
         if cell.kind == "finetune":
             everything["finetune"] = study.finetune.model_dump(exclude={"seeds", "patients", "arms"})
         return runs.fingerprint(code=runs.code_digest(*code), **everything)

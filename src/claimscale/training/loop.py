@@ -18,9 +18,10 @@ from claimscale.corpus.batches import PART_POSITIONS, Batch
 from claimscale.errors import BadInput
 from claimscale.model.attention import Layout
 from claimscale.model.encoder import Inputs
+from claimscale.study import DECAY_SHARE
+from claimscale.training.ranks import ALONE, Ranks
 
 CLIP_NORM = 1.0
-DECAY_SHARE = 0.2
 GPU_PART_POSITIONS = 1 << 17
 
 
@@ -40,9 +41,14 @@ def rate_multiplier(step: int, steps: int, warmup: int) -> float:
 
 
 def update(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, losses: Iterable[Tensor], rate: float, step: int
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    losses: Iterable[Tensor],
+    rate: float,
+    step: int,
+    ranks: Ranks = ALONE,
 ) -> float:
-    """One optimizer step on the sum of the losses; returns that sum.
+    """One optimizer step on the sum of the losses, of all ranks; returns that sum.
 
     Losses are consumed one at a time, each freed before the next is computed. Raises Diverged before any
     weight changes.
@@ -51,6 +57,8 @@ def update(
     for loss in losses:
         loss.backward()
         total += loss.item()
+    ranks.add_up_gradients(model.parameters())
+    (total,) = ranks.total(total)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM).item()
     if not (math.isfinite(total) and math.isfinite(norm)):
         raise Diverged(
@@ -70,7 +78,9 @@ def on_device(batch: Batch, token: np.ndarray, device: torch.device) -> Inputs:
 
 
 def tensor(array: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device, non_blocking=True)
+    host = torch.from_numpy(array)
+    # From memory that is not pinned a copy would first wait for all that the GPU still has to do.
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
 
 
 def part_positions(device: torch.device) -> int:

@@ -1,34 +1,25 @@
-"""Masked-code pretraining of one encoder, resumable at any moment."""
+"""Masked-code pretraining of one encoder, resumable at any moment: its trunk and the branches of it."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from claimscale import runs
-from claimscale.corpus.batches import Batch, Batches, Masked, in_parts, mask_batch
-from claimscale.corpus.sequences import LEADING, Sequences, seen_earlier
-from claimscale.errors import BadInput
+from claimscale.corpus.sequences import Sequences
 from claimscale.model import sizes
-from claimscale.model.encoder import Encoder
-from claimscale.model.transfer import make_optimizer
 from claimscale.study import Pretrain
-from claimscale.training import checkpoints, loop
+from claimscale.training import loop
+from claimscale.training.job import Job
+from claimscale.training.masked_codes import PretrainingRun, validate
+from claimscale.training.ranks import current
+from claimscale.training.schedule import Branch, branches_of
+from claimscale.training.stretch import Stretch
 
-WEIGHT_DECAY = 0.1
-WARMUP_SHARE, LONGEST_WARMUP = 0.15, 500
-"""Short runs need a long warm-up: at 2 % of 220 steps the best learning rate fell as the encoder grew."""
-VALIDATION_SEED = 20220401
-"""Fixed, so that every size and seed is asked about the same masked codes."""
+__all__ = ["PretrainingRun", "pretrain", "validate"]
 
 
 def pretrain(
@@ -45,132 +36,60 @@ def pretrain(
 ) -> dict[str, Any]:
     """Pretrain on `train`, score on `validation`; returns what the cell records.
 
-    Writes `model.safetensors` and `metrics.jsonl` to `folder`, checkpoints to `folder/checkpoints` while it
-    runs. Called again after a kill it goes on from the newest checkpoint and ends with the same weights.
-    `types` [V] holds each token's type; `progress` is told the share done. Losses are in nats per code.
+    Writes `model.safetensors` and `metrics.jsonl` to `folder`; for each smaller share of the budget in
+    `settings.branches` the same as `branch-<share>.*`; and checkpoints to `folder/checkpoints` while it runs.
+    Called again after a kill it goes on from the newest checkpoint and ends with the same weights. `types`
+    [V] holds each token's type; `progress` is told the share done. Losses are in nats per code. Ranks that
+    the process has joined share every step, and the first one writes.
     """
-    run = PretrainingRun(train, types, shape, settings, seed, device)
-    identity = _identity(train, shape, settings, seed)
-    done = checkpoints.resume(folder / "checkpoints", identity, run.model, run.optimizer)
-    metrics = loop.MetricsFile(folder / "metrics.jsonl", done)
-    tokens, masked, earlier_seconds = (metrics.last.get(key, 0) for key in ("tokens", "masked", "seconds"))
-    started = saved = time.monotonic()
-    for step in range(done, run.steps):
-        loss, step_tokens, step_masked = run.step(step)
-        tokens, masked = tokens + step_tokens, masked + step_masked
-        seconds = earlier_seconds + time.monotonic() - started
-        rate = run.rate(step) * settings.learning_rate
-        metrics.write(step=step, loss=loss, lr=rate, tokens=tokens, masked=masked, seconds=round(seconds, 3))
-        if time.monotonic() - saved >= 60 * settings.checkpoint_minutes:
-            checkpoints.save_checkpoint(folder / "checkpoints", step + 1, identity, run.model, run.optimizer)
-            saved = time.monotonic()
-        progress((step + 1) / run.steps)
-    metrics.close()
-    seconds = earlier_seconds + time.monotonic() - started
-    checkpoints.save_tensors(folder / "model.safetensors", run.model.state_dict())
+    job = Job(train, validation, types, shape, seed, folder, device, current())
+    run, identity = job.run(settings), job.identity(settings)
+    branches, finished = branches_of(settings.branches, run.schedule), 0
+    total = run.steps + sum(branch.own_steps for branch in branches)
+    entries = []
+
+    def report(steps: int) -> None:
+        progress((steps + finished) / total)
+
+    minutes = settings.checkpoint_minutes
+    with Stretch(run, job.checkpoints, folder / "metrics.jsonl", identity, minutes) as trunk:
+        for branch in branches:
+            trunk.advance(branch.fork, report)
+            entries.append(job.recorded(branch.name, identity) or _follow(job, branch, trunk, report))
+            finished += branch.own_steps
+        trunk.advance(run.steps, report)
+    job.save(run, "model.safetensors")
+    score = job.score(run)
+    entries.append({"share": 1.0, "tokens": trunk.tokens, "steps": run.steps, **score})
     result = {
-        **validate(run.model, validation, settings.mask, device),
+        **score,
         "parameters": sizes.parameters(shape),
         "body_parameters": sizes.body_parameters(shape),
-        "tokens": tokens,
-        "seconds": seconds,
-        "tokens_per_second": tokens / max(seconds, 1e-9),
-        "train_flops": sizes.train_flops(shape, tokens, masked, run.mean_length),
+        "tokens": trunk.tokens,
+        "seconds": trunk.seconds,
+        "tokens_per_second": trunk.tokens / max(trunk.seconds, 1e-9),
+        "train_flops": run.flops(trunk.tokens, trunk.masked),
         "peak_memory": loop.peak_memory(device),
+        "ranks": job.ranks.count,
+        "branches": entries,
     }
-    checkpoints.remove(folder / "checkpoints")
+    job.finish()
     return result
 
 
-@torch.no_grad()
-def validate(
-    model: Encoder, sequences: Sequences, mask: float, device: torch.device
-) -> dict[str, float | None]:
-    """Mean loss in nats per masked code, overall and apart for first-ever and repeated codes.
-
-    A code is repeated if its sequence holds it earlier. Null where no code was masked.
-    """
-    repeated = seen_earlier(sequences)
-    with_codes = np.flatnonzero(sequences.lengths > LEADING)
-    losses, is_repeat = [np.zeros(0, np.float32)], [np.zeros(0, np.bool_)]
-    model.eval()
-    for batch in in_parts(sequences, with_codes, loop.part_positions(device)):
-        masked = mask_batch(batch, mask, VALIDATION_SEED, 0)
-        with loop.mixed_precision(device):
-            hidden = _hidden(model, batch, masked, device)
-            targets = loop.tensor(masked.target, device)
-            for rows, target in zip(hidden.split(1024), targets.split(1024), strict=True):
-                logits = model.masked_logits(rows).float()
-                losses.append(F.cross_entropy(logits, target, reduction="none").cpu().numpy())
-        is_repeat.append(repeated[batch.source[masked.position]])
-    loss, repeat = np.concatenate(losses), np.concatenate(is_repeat)
-    return {
-        "validation_loss": _mean(loss),
-        "validation_loss_first": _mean(loss[~repeat]),
-        "validation_loss_repeated": _mean(loss[repeat]),
-    }
-
-
-class PretrainingRun:
-    """Model, optimizer and batches of one pretraining; a step depends on its number and the weights only."""
-
-    def __init__(
-        self,
-        train: Sequences,
-        types: np.ndarray,
-        shape: sizes.Shape,
-        settings: Pretrain,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        with_codes = np.flatnonzero(train.lengths > LEADING)
-        if not len(with_codes):
-            raise BadInput("pretrain: no training patient has a code before the landmark")
-        self.settings, self.seed, self.device = settings, seed, device
-        self.batches = Batches(train, settings.batch_tokens, seed, with_codes, loop.part_positions(device))
-        self.mean_length = self.batches.tokens_per_epoch / len(with_codes)
-        self.steps = settings.epochs * self.batches.steps_per_epoch
-        self.warmup = min(math.ceil(WARMUP_SHARE * self.steps), LONGEST_WARMUP)
-        torch.manual_seed(seed)
-        self.model = Encoder(shape, types).to(device)
-        self.optimizer = make_optimizer(self.model, shape.layers, settings.learning_rate, WEIGHT_DECAY)
-
-    def rate(self, step: int) -> float:
-        return loop.rate_multiplier(step, self.steps, self.warmup)
-
-    def step(self, step: int) -> tuple[float, int, int]:
-        """Train one step; returns the mean loss, tokens and masked codes."""
-        parts = [
-            (batch, mask_batch(batch, self.settings.mask, self.seed, step))
-            for batch in self.batches.parts(step)
-        ]
-        masked = sum(len(mask.position) for _, mask in parts)
-        loss = loop.update(self.model, self.optimizer, self._losses(parts, masked), self.rate(step), step)
-        return loss, sum(len(batch.token) for batch, _ in parts), masked
-
-    def _losses(self, parts: list[tuple[Batch, Masked]], masked: int) -> Iterator[Tensor]:
-        for batch, mask in parts:
-            with loop.mixed_precision(self.device):
-                hidden = _hidden(self.model, batch, mask, self.device)
-                loss = self.model.masked_loss(hidden, loop.tensor(mask.target, self.device))
-            yield loss / masked
-
-
-def _hidden(model: Encoder, batch: Batch, masked: Masked, device: torch.device) -> Tensor:
-    inputs = loop.on_device(batch, masked.token, device)
-    return model(inputs, loop.tensor(masked.position, device))
-
-
-def _mean(losses: np.ndarray) -> float | None:
-    return float(losses.mean(dtype=np.float64)) if len(losses) else None
-
-
-def _identity(train: Sequences, shape: sizes.Shape, settings: Pretrain, seed: int) -> str:
-    """What a checkpoint must have been made from to be resumed here."""
-    return runs.fingerprint(
-        shape=asdict(shape),
-        settings=settings.model_dump(exclude={"seeds", "checkpoint_minutes"}),
-        seed=seed,
-        sequences=[len(train), int(train.token.sum(dtype=np.int64)), int(train.age_days.sum(dtype=np.int64))],
-        code=runs.code_digest("model", "training", "corpus/batches.py"),
-    )
+def _follow(job: Job, branch: Branch, trunk: Stretch, report: Callable[[int], None]) -> dict[str, Any]:
+    """Let the weights of the trunk decay, save and score them, and put the trunk's back."""
+    run = trunk.run
+    trunk.save()  # whoever goes on after a kill finds the trunk where the branch leaves it
+    state, schedule = run.state(), run.schedule
+    run.schedule = branch.schedule
+    folder, metrics = job.checkpoints / branch.name, job.folder / f"{branch.name}.jsonl"
+    minutes = run.settings.checkpoint_minutes
+    with Stretch(run, folder, metrics, trunk.identity, minutes, after=trunk) as decay:
+        decay.advance(run.steps, report)
+    job.save(run, f"{branch.name}.safetensors")
+    entry = {"share": branch.share, "tokens": decay.tokens, "steps": run.steps, **job.score(run)}
+    job.record(branch.name, trunk.identity, entry)
+    run.schedule = schedule
+    run.restore(state)
+    return entry

@@ -1,0 +1,78 @@
+"""What every part of a pretraining works on, and its records of parts that are finished."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from claimscale import runs
+from claimscale.corpus.sequences import Sequences
+from claimscale.model import sizes
+from claimscale.study import NOT_OF_THE_WEIGHTS, Pretrain
+from claimscale.training import checkpoints
+from claimscale.training.masked_codes import PretrainingRun, validate
+from claimscale.training.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is pretrained on what, where, and by whom."""
+
+    train: Sequences
+    validation: Sequences
+    types: np.ndarray
+    shape: sizes.Shape
+    seed: int
+    folder: Path
+    device: torch.device
+    ranks: Ranks
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def run(self, settings: Pretrain, share: float = 1.0) -> PretrainingRun:
+        return PretrainingRun(
+            self.train, self.types, self.shape, settings, self.seed, self.device, share, self.ranks
+        )
+
+    def score(self, run: PretrainingRun) -> dict[str, float | None]:
+        return validate(run.model, self.validation, self.device, self.ranks)
+
+    def save(self, run: PretrainingRun, name: str) -> None:
+        if self.ranks.leads:
+            checkpoints.save_tensors(self.folder / name, run.model.state_dict())
+
+    def recorded(self, name: str, identity: str) -> dict[str, Any] | None:
+        """What a part of the work that an earlier process finished came to."""
+        try:
+            record = runs.read_json(self.checkpoints / f"{name}.json")
+            return record["entry"] if record["identity"] == identity else None
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def record(self, name: str, identity: str, entry: dict[str, Any]) -> None:
+        if self.ranks.leads:
+            runs.make_folder(self.checkpoints)
+            runs.write_json(self.checkpoints / f"{name}.json", {"identity": identity, "entry": entry})
+            checkpoints.remove(self.checkpoints / name)
+
+    def finish(self) -> None:
+        self.ranks.wait()  # nobody reads them any more
+        if self.ranks.leads:
+            checkpoints.remove(self.checkpoints)
+
+    def identity(self, settings: Pretrain) -> str:
+        """What a checkpoint must have been made from to be resumed here, by any number of ranks."""
+        token, age_days = self.train.token, self.train.age_days
+        return runs.fingerprint(
+            shape=asdict(self.shape),
+            settings=settings.model_dump(exclude=NOT_OF_THE_WEIGHTS),
+            seed=self.seed,
+            sequences=[len(self.train), int(token.sum(dtype=np.int64)), int(age_days.sum(dtype=np.int64))],
+            code=runs.code_digest("model", "training", "corpus/batches.py"),
+        )

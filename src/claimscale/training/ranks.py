@@ -1,0 +1,123 @@
+"""Data parallelism: processes that share every step, as `torchrun` starts them on one or many nodes.
+
+Each rank adds up the gradients of its own sequences; one all-reduce in buckets then gives every rank the sum
+over the whole step, so that all take the same update. Sums rather than `DistributedDataParallel`: ranks may
+have unequal numbers of parts, even none, and the loss is divided by all masked codes of the step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from claimscale.errors import BadInput
+
+BUCKET_NUMBERS = 1 << 23
+"""Gradients sent at a time, 32 MB: large enough for the network's speed, small beside the activations."""
+PATIENCE = dt.timedelta(days=7)
+"""Ranks wait while the first prepares the claims; a rank that died is torchrun's to notice."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that share the work. Alone, every method does nothing."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the rank that writes files and tells how far the work is."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        self.total(0.0)
+
+    def total(self, *numbers: float) -> list[float]:
+        """The sum over the ranks of each number, exact for integers up to 2^53; never waits for a GPU."""
+        if self.count == 1:
+            return list(numbers)
+        summed = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(summed)
+        return summed.tolist()
+
+    def leaders(self, number: float) -> float:
+        """The first rank's number."""
+        return self.total(number if self.leads else 0.0)[0]
+
+    def add_up(self, tensor: Tensor) -> None:
+        """Replace a tensor, on whichever device, by its sum over the ranks."""
+        if self.count > 1:
+            dist.all_reduce(tensor)
+
+    def add_up_gradients(self, weights: Iterable[Tensor]) -> None:
+        """Replace every gradient by its sum over the ranks; a weight without one counts as zero."""
+        if self.count == 1:
+            return
+        sent = []
+        for bucket in _buckets(weights):
+            for weight in bucket:
+                if weight.grad is None:
+                    weight.grad = torch.zeros_like(weight)
+            gradients = [weight.grad for weight in bucket if weight.grad is not None]
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
+            sent.append((gradients, flat, dist.all_reduce(flat, async_op=True)))
+        for gradients, flat, work in sent:
+            if work is not None:
+                work.wait()
+            for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+                gradient.copy_(summed.view_as(gradient))
+
+
+ALONE = Ranks()
+
+
+def current() -> Ranks:
+    """The ranks that this process has joined."""
+    if dist.is_available() and dist.is_initialized():
+        return Ranks(dist.get_rank(), dist.get_world_size())
+    return ALONE
+
+
+@contextlib.contextmanager
+def joined(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Ranks]:
+    """Join the processes that `torchrun` (or Slurm) started with this one; each takes a GPU of its own.
+
+    Gradients are added up by NCCL on GPUs and by gloo on a CPU. Raises
+    BadInput if there are more ranks on this machine than GPUs.
+    """
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    if on_gpu:
+        if local >= torch.cuda.device_count():
+            raise BadInput(
+                f"torchrun: {local + 1} processes on this machine are more than its "
+                f"{torch.cuda.device_count()} GPUs (--nproc-per-node)"
+            )
+        torch.cuda.set_device(local)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    try:
+        yield current()
+    finally:
+        dist.destroy_process_group()
+
+
+def _buckets(weights: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    bucket, numbers = [], 0
+    for weight in weights:
+        bucket.append(weight)
+        numbers += weight.numel()
+        if numbers >= BUCKET_NUMBERS:
+            yield bucket
+            bucket, numbers = [], 0
+    if bucket:
+        yield bucket

@@ -1,0 +1,85 @@
+"""Short pretrainings at several learning rates: does the one that serves all sizes suit this one?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from claimscale import runs
+from claimscale.corpus.sequences import Sequences
+from claimscale.model import sizes
+from claimscale.study import Pretrain
+from claimscale.training import loop
+from claimscale.training.job import Job
+from claimscale.training.ranks import current
+from claimscale.training.stretch import Stretch
+
+
+def sweep_rates(
+    *,
+    train: Sequences,
+    validation: Sequences,
+    types: np.ndarray,
+    shape: sizes.Shape,
+    settings: Pretrain,
+    seed: int,
+    folder: Path,
+    device: torch.device,
+    progress: Callable[[float], None],
+) -> dict[str, Any]:
+    """Pretrain for `settings.sweep_share` of the budget, decay included, at each of its `learning_rates`.
+
+    Takes what `pretrain` takes. Returns what the cell records: `lr_sweep` has for each rate the validation
+    loss, null where training diverged. Writes `rate-<rate>.jsonl`; keeps no weights. Resumable at any moment.
+    """
+    job = Job(train, validation, types, shape, seed, folder, device, current())
+    entries = []
+    for rate in settings.learning_rates:
+        tried = settings.model_copy(update={"learning_rate": rate, "branches": [1.0]})
+        name, identity = (
+            f"rate-{rate:g}",
+            runs.fingerprint(of=job.identity(tried), share=settings.sweep_share),
+        )
+        done = len(entries)
+
+        def report(share: float, done: int = done) -> None:
+            progress((done + share) / len(settings.learning_rates))
+
+        entry = job.recorded(name, identity) or _try_rate(job, tried, name, identity, report)
+        entries.append(entry)
+    result = {
+        "parameters": sizes.parameters(shape),
+        "tokens": sum(entry["tokens"] for entry in entries),
+        "seconds": sum(entry["seconds"] for entry in entries),
+        "train_flops": sum(entry["train_flops"] for entry in entries),
+        "peak_memory": loop.peak_memory(device),
+        "lr_sweep": [{key: entry[key] for key in ("learning_rate", "validation_loss")} for entry in entries],
+    }
+    job.finish()
+    return result
+
+
+def _try_rate(
+    job: Job, settings: Pretrain, name: str, identity: str, report: Callable[[float], None]
+) -> dict[str, Any]:
+    run = job.run(settings, settings.sweep_share)
+    metrics, minutes = job.folder / f"{name}.jsonl", settings.checkpoint_minutes
+    with Stretch(run, job.checkpoints / name, metrics, identity, minutes) as stretch:
+        try:
+            stretch.advance(run.steps, lambda steps: report(steps / run.steps))
+            loss = job.score(run)["validation_loss"]
+        except loop.Diverged:
+            loss = None
+    entry = {
+        "learning_rate": settings.learning_rate,
+        "validation_loss": loss,
+        "tokens": stretch.tokens,
+        "seconds": stretch.seconds,
+        "train_flops": run.flops(stretch.tokens, stretch.masked),
+    }
+    job.record(name, identity, entry)
+    return entry

@@ -1,0 +1,118 @@
+"""One stable trunk, decayed at several budgets."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, strategies as st
+from safetensors.torch import load_file
+
+from claimscale.study import Pretrain
+from claimscale.training import checkpoints
+from claimscale.training.masked_codes import PretrainingRun
+from claimscale.training.schedule import Branch, Schedule, branches_of
+
+CPU = torch.device("cpu")
+SHARES = [0.25, 0.5, 1.0]
+SETTINGS = {"branches": SHARES, "batch_tokens": 200}
+
+
+def _assert_same(one: Path, other: Path) -> None:
+    weights, others = load_file(one), load_file(other)
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+@given(st.integers(1, 3000), st.floats(0.01, 0.99))
+def test_a_branch_leaves_the_trunk_where_its_rate_first_differs(steps: int, share: float) -> None:
+    trunk = Schedule.of(steps)
+    (branch,) = branches_of([share, 1.0], trunk)
+    assert 1 <= branch.fork <= branch.schedule.steps <= steps and branch.own_steps >= 0
+    before = range(branch.fork)
+    assert [branch.schedule.rate(step) for step in before] == [trunk.rate(step) for step in before]
+    if branch.own_steps and branch.schedule.steps < steps:
+        assert branch.schedule.rate(branch.fork) < trunk.rate(branch.fork)
+    assert branch.own_steps <= 0.2 * branch.schedule.steps
+
+
+@pytest.fixture(scope="module")
+def branched(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[Path, dict]:
+    folder = tmp_path_factory.mktemp("branched")
+    shares: list[float] = []
+    pretrain = request.getfixturevalue("pretrain_with_checkpoints")
+    result = pretrain(folder, shares.append, **SETTINGS)
+    assert shares == sorted(shares) and shares[-1] == 1
+    return folder, result
+
+
+def test_the_trunk_is_what_it_is_without_branches(
+    branched, tmp_path: Path, pretrain_with_checkpoints
+) -> None:
+    folder, result = branched
+    expected = pretrain_with_checkpoints(tmp_path, lambda share: None, batch_tokens=200)
+    _assert_same(folder / "model.safetensors", tmp_path / "model.safetensors")
+    for key in ("tokens", "train_flops", "validation_loss"):
+        assert result[key] == expected[key]
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(len(steps))), "the stable trunk is trained once"
+
+
+def test_a_branch_is_a_shorter_run_decayed_to_its_own_end(branched, corpus, shape) -> None:
+    folder, result = branched
+    assert [entry["share"] for entry in result["branches"]] == SHARES
+    tokens = [entry["tokens"] for entry in result["branches"]]
+    assert tokens == sorted(tokens) and tokens[-1] == result["tokens"]
+    assert result["branches"][-1]["validation_loss"] == result["validation_loss"]
+    settings = Pretrain(epochs=3, batch_tokens=200)
+    run = PretrainingRun(corpus(120, 0)[0], np.zeros(46, np.int8), shape, settings, 7, CPU)
+    run.schedule = Branch(0.5, Schedule(round(0.5 * run.steps), run.schedule.warmup)).schedule
+    tokens = sum(run.step(step)[1] for step in range(run.steps))
+    weights = load_file(folder / "branch-0.5.safetensors")
+    assert all(torch.equal(weights[name], weight) for name, weight in run.model.state_dict().items())
+    entry = result["branches"][1]
+    assert entry["steps"] == run.steps and entry["tokens"] == tokens
+    assert not torch.equal(
+        weights["final_norm.gain"], load_file(folder / "model.safetensors")["final_norm.gain"]
+    )
+
+
+@pytest.mark.parametrize("share", [0.46, 0.6])
+def test_killed_in_trunk_or_branch_it_ends_with_the_same_weights(
+    branched, tmp_path: Path, pretrain_with_checkpoints, share: float
+) -> None:
+    folder, expected = branched
+    script, settings = Path(__file__).with_name("killed.py"), json.dumps(SETTINGS)
+    died = subprocess.run([sys.executable, script, tmp_path, str(share), settings], check=False)
+    assert died.returncode == -signal.SIGKILL
+    in_branch = (tmp_path / "checkpoints" / "branch-0.5").exists()
+    assert in_branch == (share == 0.46)
+    shares: list[float] = []
+    result = pretrain_with_checkpoints(tmp_path, shares.append, **SETTINGS)
+    assert shares[0] >= share, "it did not start again"
+    for name in ("model", "branch-0.25", "branch-0.5"):
+        _assert_same(tmp_path / f"{name}.safetensors", folder / f"{name}.safetensors")
+    assert result["branches"] == expected["branches"]
+    assert not (tmp_path / "checkpoints").exists()
+    resumed, whole = (
+        [json.loads(line)["loss"] for line in (place / "branch-0.5.jsonl").read_text().splitlines()]
+        for place in (tmp_path, folder)
+    )
+    assert resumed == whole
+
+
+def test_a_copy_of_the_state_is_put_back_exactly(corpus, shape, types, tmp_path: Path) -> None:
+    run = PretrainingRun(corpus(60, 0)[0], types, shape, Pretrain(batch_tokens=300), 1, CPU)
+    for step in range(3):
+        run.step(step)
+    state = run.state()
+    checkpoints.save_checkpoint(tmp_path / "a", 3, "", run.model, run.optimizer)
+    losses = [run.step(step)[0] for step in (3, 4)]
+    run.restore(state)
+    checkpoints.save_checkpoint(tmp_path / "b", 3, "", run.model, run.optimizer)
+    _assert_same(tmp_path / "a/step-000000003.safetensors", tmp_path / "b/step-000000003.safetensors")
+    assert [run.step(step)[0] for step in (3, 4)] == losses

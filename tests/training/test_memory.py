@@ -1,0 +1,189 @@
+"""What is done on a GPU, tried on a CPU: parts, late readings, a resident corpus never change the result."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, strategies as st
+
+from claimscale.corpus.batches import in_parts, mask_batch
+from claimscale.study import Pretrain
+from claimscale.training import late, loop, memory
+from claimscale.training.masked_codes import PretrainingRun, masked_inputs
+from claimscale.training.stretch import Stretch
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def make_run(corpus, shape, types):
+    def make(**settings) -> PretrainingRun:
+        chosen = Pretrain(**{"epochs": 2, "batch_tokens": 800, **settings})
+        return PretrainingRun(corpus(150, 0)[0], types, shape, chosen, 1, CPU)
+
+    return make
+
+
+def _weights(run: PretrainingRun) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten().clone() for weight in run.model.parameters()])
+
+
+@given(st.floats(1e6, 1e12), st.floats(1e3, 1e11), st.integers(1, 1 << 20))
+def test_a_part_fits_and_twice_as_much_would_not(free: float, peak: float, positions: int) -> None:
+    part = memory.part_for(free, peak, positions)
+    assert memory.SMALLEST_PART <= part <= memory.LARGEST_PART
+    if part > memory.SMALLEST_PART:
+        assert part * peak / positions <= 0.8 * free
+    if part < memory.LARGEST_PART:
+        assert 2 * part * peak / positions > 0.8 * free
+
+
+def test_where_memory_runs_out_the_step_is_done_again_in_smaller_parts(make_run, monkeypatch) -> None:
+    usual, tight = make_run(), make_run()
+    loss_of, sizes = tight._loss, []
+
+    def scarce(batch, mask):
+        sizes.append(len(batch.token))
+        if len(batch.token) > 300:
+            raise torch.OutOfMemoryError("no room")
+        return loss_of(batch, mask)
+
+    monkeypatch.setattr(tight, "_loss", scarce)
+    monkeypatch.setattr(memory, "SMALLEST_PART", 64)
+    for step in range(4):
+        loss, tokens, masked = tight.step(step)
+        expected = usual.step(step)
+        assert loss == pytest.approx(expected[0], abs=1e-5)
+        assert (tokens, masked) == expected[1:]
+    assert max(sizes) > 300 and tight.batches.part_positions < usual.batches.part_positions
+    torch.testing.assert_close(_weights(tight), _weights(usual), atol=1e-4, rtol=0)
+
+
+def test_memory_that_runs_out_for_the_smallest_part_or_in_the_update_is_an_error(
+    make_run, monkeypatch
+) -> None:
+    def fail(*given):
+        raise torch.OutOfMemoryError("no room")
+
+    run = make_run()
+    monkeypatch.setattr(run, "_loss", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        run.step(0)
+    assert run.batches.part_positions <= memory.SMALLEST_PART
+    run, before = make_run(), loop.PART_POSITIONS
+    monkeypatch.setattr(run.optimizer, "step", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        run.step(0)
+    assert run.batches.part_positions == before, "a half-made update is not made again"
+
+
+def test_a_step_in_which_nothing_is_hidden_is_harmless(make_run) -> None:
+    run = make_run(mask=1e-12)
+    loss, tokens, masked = run.step(0)
+    assert (loss, masked) == (0.0, 0) and tokens > 0
+    assert run.step(1)[0] == 0.0 and torch.isfinite(_weights(run)).all()
+
+
+def test_masking_by_code_trains_on_other_codes_than_by_position(make_run) -> None:
+    by_code, by_position = make_run(mask_unit="code"), make_run()
+    (loss, *_), (other, *_) = by_code.step(0), by_position.step(0)
+    assert 0 < loss < 10 and loss != other
+
+
+def test_a_resident_corpus_gives_the_same_inputs(corpus) -> None:
+    sequences = corpus(90, 3)[0]
+    resident = memory.ResidentCorpus(sequences, CPU)
+    for batch in in_parts(sequences, np.arange(90), 256):
+        masked = mask_batch(batch, 0.3, 1, 2)
+        expected, position, target = masked_inputs(batch, masked, CPU)
+        found, same_position, same_target = resident.masked(batch, masked)
+        for name in ("token", "age_days", "days"):
+            assert torch.equal(getattr(found, name), getattr(expected, name))
+            assert getattr(found, name).dtype == getattr(expected, name).dtype
+        assert found.layout.runs == expected.layout.runs
+        assert torch.equal(found.layout.bounds, expected.layout.bounds)
+        assert torch.equal(position, same_position) and torch.equal(target, same_target)
+    assert memory.ResidentCorpus.if_it_fits(sequences, CPU) is None
+
+
+def _late_update(run: PretrainingRun, parts, step: int, masked: int):
+    return late.update(run.model, run.optimizer, run._losses(parts, masked), run.schedule.rate(step))
+
+
+def test_updates_read_late_are_those_read_at_once(make_run, monkeypatch, tmp_path: Path) -> None:
+    at_once, later = make_run(), make_run()
+    with Stretch(at_once, tmp_path / "a", tmp_path / "a.jsonl", "", 1e9) as stretch:
+        stretch.advance(at_once.steps, lambda done: None)
+    monkeypatch.setattr(PretrainingRun, "_update", _late_update)
+    monkeypatch.setattr(late, "READ_EVERY", 3)
+    with Stretch(later, tmp_path / "b", tmp_path / "b.jsonl", "", 1e9) as stretch:
+        stretch.advance(later.steps, lambda done: None)
+    lines = [
+        [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        for name in ("a.jsonl", "b.jsonl")
+    ]
+    assert [line["step"] for line in lines[1]] == list(range(later.steps))
+    for key in ("loss", "lr", "tokens", "masked"):
+        assert [line[key] for line in lines[1]] == pytest.approx([line[key] for line in lines[0]], rel=1e-6)
+    torch.testing.assert_close(_weights(later), _weights(at_once), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_after_a_loss_that_is_not_finite_no_weight_changes_until_it_is_read(
+    make_run, monkeypatch, bad: float
+) -> None:
+    run = make_run()
+    monkeypatch.setattr(PretrainingRun, "_update", _late_update)
+    readings = [run.step(step)[0] for step in range(2)]
+    before, state = _weights(run), run.state()
+    whole = PretrainingRun._loss
+    monkeypatch.setattr(PretrainingRun, "_loss", lambda self, batch, mask: bad * whole(self, batch, mask))
+    readings.append(run.step(2)[0])
+    monkeypatch.setattr(PretrainingRun, "_loss", whole)
+    readings += [run.step(step)[0] for step in (3, 4)]
+    assert torch.equal(_weights(run), before)
+    assert all(torch.equal(value, state[name]) for name, value in run.state().items()), "nor a moment"
+    assert len(late.read(readings[:2], 0)) == 2
+    with pytest.raises(loop.Diverged, match=r"diverged at step 2: .*lower learning_rate"):
+        late.read(readings, 0)
+
+
+def test_no_checkpoint_is_written_of_steps_that_diverged(make_run, monkeypatch, tmp_path: Path) -> None:
+    run = make_run()
+    monkeypatch.setattr(PretrainingRun, "_update", _late_update)
+    whole = PretrainingRun._loss
+    with Stretch(run, tmp_path / "checkpoints", tmp_path / "metrics.jsonl", "", 1e9) as stretch:
+        stretch.advance(2, lambda done: None)
+        stretch.save()
+        monkeypatch.setattr(
+            PretrainingRun, "_loss", lambda self, batch, mask: float("nan") * whole(self, batch, mask)
+        )
+        with pytest.raises(loop.Diverged, match="step 2"):
+            stretch.advance(4, lambda done: None)
+    assert [file.name for file in sorted((tmp_path / "checkpoints").glob("*.json"))] == [
+        "step-000000002.json"
+    ]
+
+
+def test_the_part_is_measured_on_this_gpu_with_less_where_the_first_try_is_too_much(monkeypatch) -> None:
+    """Of 10 GiB free 2 are held for the optimizer; a position takes 64 KiB, and 16,384 of them do not fit."""
+    tried = []
+
+    def train_part(positions: int) -> int:
+        tried.append(positions)
+        if positions > 9000:
+            raise torch.OutOfMemoryError("no room")
+        return positions - 100
+
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1 << 30)
+    monkeypatch.setattr(
+        torch.cuda, "max_memory_allocated", lambda device: (1 << 30) + (tried[-1] - 100) * (1 << 16)
+    )
+    monkeypatch.setattr(memory, "free_memory", lambda device: 10 << 30)
+    part = memory.measured_part(train_part, 2 << 30, CPU)
+    assert tried == [16_384, 8_192]
+    assert part == 65_536, "the power of two below 0.8 of 8 GiB at 64 KiB each"

@@ -1,0 +1,72 @@
+"""Short runs at several learning rates."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from claimscale.study import Pretrain
+from claimscale.training import job, loop, rate_sweep
+from claimscale.training.rate_sweep import sweep_rates
+
+SETTINGS = Pretrain(
+    epochs=5, batch_tokens=400, checkpoint_minutes=1e-3, learning_rates=[1e-5, 4e-3, 3.0], sweep_share=0.5
+)
+
+
+@pytest.fixture
+def sweep(corpus, shape, types):
+    def run(folder: Path, progress=lambda share: None, settings: Pretrain = SETTINGS) -> dict:
+        folder.mkdir(exist_ok=True)
+        return sweep_rates(
+            train=corpus(200, 0)[0], validation=corpus(60, 1)[0], types=types, shape=shape,
+            settings=settings, seed=1, folder=folder, device=torch.device("cpu"), progress=progress,
+        )  # fmt: skip
+
+    return run
+
+
+def test_the_lowest_loss_is_between_a_rate_too_low_and_one_too_high(sweep, tmp_path: Path) -> None:
+    shares: list[float] = []
+    result = sweep(tmp_path, shares.append)
+    assert shares == sorted(shares) and shares[-1] == 1
+    rates = [tried["learning_rate"] for tried in result["lr_sweep"]]
+    losses = [tried["validation_loss"] for tried in result["lr_sweep"]]
+    assert rates == SETTINGS.learning_rates
+    assert losses[1] < losses[0] - 0.1 and losses[1] < losses[2] - 0.1
+    assert result["tokens"] == pytest.approx(3 * 0.5 * 5 * 2800, rel=0.1), "three short runs"
+    assert not list(tmp_path.glob("*.safetensors")) and not (tmp_path / "checkpoints").exists()
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(sweep, tmp_path: Path, monkeypatch) -> None:
+    expected = sweep(tmp_path / "whole")["lr_sweep"]
+
+    def stop(share: float) -> None:
+        if share > 0.5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        sweep(tmp_path / "stopped", stop)
+    shares: list[float] = []
+    assert sweep(tmp_path / "stopped", shares.append)["lr_sweep"] == expected
+    assert shares[0] > 0.34, "the first rate was not run again, nor the second from its start"
+
+
+def test_a_rate_at_which_training_diverges_has_no_loss_and_stops_no_other(
+    sweep, tmp_path: Path, monkeypatch
+) -> None:
+    step = job.PretrainingRun.step
+
+    def diverge(run, number: int):
+        if run.settings.learning_rate > 1 and number == 4:
+            raise loop.Diverged("training diverged")
+        return step(run, number)
+
+    monkeypatch.setattr(rate_sweep.Job, "score", lambda self, run: {"validation_loss": 1.5})
+    monkeypatch.setattr(job.PretrainingRun, "step", diverge)
+    result = sweep(tmp_path)
+    assert [tried["validation_loss"] for tried in result["lr_sweep"]] == [1.5, 1.5, None]
