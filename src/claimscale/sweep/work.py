@@ -1,6 +1,6 @@
 """What each kind of cell does: choose its patients, hand them to training, write its predictions.
 
-A cell whose inputs are unchanged is never run twice; a pretraining that was stopped goes on where it was.
+A cell whose inputs are unchanged is never run twice; a training that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from claimscale.baselines.search import Job, Labelled, Predicted
 from claimscale.corpus.sequences import Sequences, select_inputs
 from claimscale.sweep.cells import Cell
 from claimscale.sweep.workspace import Sample, Workspace, write_predictions
-from claimscale.training import finetune, pretrain
+from claimscale.training import checkpoints, finetune, pretrain
 from claimscale.training.embeddings import FrozenEncoder
+from claimscale.training.ledger import Ledger
 
 Progress = Callable[[float], None]
 
@@ -69,6 +70,7 @@ def _pretrain(
         folder=folder,
         device=device_of(workspace),
         progress=progress,
+        peak_tflops=workspace.study.compute.peak_tflops,
     )
 
 
@@ -97,6 +99,7 @@ def _finetune(
         folder=folder,
         device=device_of(workspace),
         progress=progress,
+        peak_tflops=workspace.study.compute.peak_tflops,
     )
     write_predictions(folder, others, probability)
     return {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum()), **result}
@@ -107,6 +110,7 @@ def _baseline(
 ) -> dict[str, Any]:
     """Features of the cell's patients, whatever its kind asks for, and the model on them."""
     torch.set_num_threads(threads)
+    ledger = Ledger(torch.device("cpu"))
     train, tuning, others = workspace.training_samples(cell)
     features_of = _features_of(workspace, cell)
 
@@ -118,7 +122,8 @@ def _baseline(
     job = Job(cell.kind, labelled(train), labelled(tuning), predict, trials, cell.seed, threads, progress)
     probability, result = MODELS.get(cell.kind, gradient_boosting.fit_predict)(job)
     write_predictions(folder, others, probability)
-    return {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum()), **result}
+    counts = {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum())}
+    return {**counts, **result, "cost": ledger.entry()}
 
 
 def _features_of(workspace: Workspace, cell: Cell) -> Callable[[Sample], sparse.csr_matrix]:
@@ -166,9 +171,22 @@ def run_cell(workspace: Workspace, cell: Cell, threads: int, progress: Progress)
     inputs = workspace.inputs(cell)
     if runs.is_current(folder, inputs):
         return runs.read_json(folder / runs.CELL)["result"]
-    description = {"id": cell.id, "cell": asdict(cell)}
-    runs.open_cell(folder, inputs, description)
-    result = WORK.get(cell.kind, _baseline)(workspace, cell, folder, threads, progress)
-    runs.write_json(folder / runs.CELL, {"inputs": inputs, **description, "result": result})
+    result = _unsealed_result(folder, inputs)
+    if result is None:
+        description = {"id": cell.id, "cell": asdict(cell)}
+        runs.open_cell(folder, inputs, description)
+        result = WORK.get(cell.kind, _baseline)(workspace, cell, folder, threads, progress)
+        runs.write_json(folder / runs.CELL, {"inputs": inputs, **description, "result": result})
+    checkpoints.remove(folder)
     runs.seal(folder, inputs)
     return result
+
+
+def _unsealed_result(folder: Path, inputs: str) -> dict[str, Any] | None:
+    """The result of a run that was killed when all that was left to do was to seal the folder."""
+    try:
+        cell = runs.read_json(folder / runs.CELL)
+    except (OSError, ValueError):
+        return None
+    unsealed = cell.get("inputs") == inputs and not (folder / runs.DONE).exists()
+    return cell.get("result") if unsealed else None

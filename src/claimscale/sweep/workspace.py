@@ -148,7 +148,9 @@ class Workspace:
             everything["landmark"] = study.cohort.landmark
             everything["pretrain"] = study.pretrain.model_dump(exclude={"seeds", "checkpoint_minutes"})
         if cell.kind == "finetune":
-            everything["finetune"] = study.finetune.model_dump(exclude={"seeds", "patients", "arms"})
+            everything["finetune"] = study.finetune.model_dump(
+                exclude={"seeds", "patients", "arms", "checkpoint_minutes"}
+            )
         return runs.fingerprint(code=runs.code_digest(*code), **everything)
 
     def is_done(self, cell: Cell) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import resource
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from claimscale import runs
 from claimscale.corpus.batches import PART_POSITIONS, Batch, Group
 from claimscale.errors import BadInput
 
@@ -39,27 +39,46 @@ def rate_multiplier(step: int, steps: int, warmup: int) -> float:
 
 
 def update(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, losses: Iterable[Tensor], rate: float, step: int
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    losses: Iterable[Tensor],
+    rate: float,
+    step: int,
+    parts: Sequence[Batch],
 ) -> float:
-    """One optimizer step on the sum of the losses; returns that sum.
+    """One optimizer step on the sum of the losses, one of each part of the batch; returns that sum.
 
-    Losses are consumed one at a time, each freed before the next is computed. Raises Diverged before any
-    weight changes.
+    Losses are consumed one at a time, each freed before the next is computed. Raises Diverged, which names
+    the batch by its hash, before any weight or moment changes.
     """
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64)
     for loss in losses:
         loss.backward()
-        total += loss.item()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM).item()
-    if not (math.isfinite(total) and math.isfinite(norm)):
+        total = total.to(loss.device) + loss.detach()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+    loss_value, norm_value = torch.stack((total, norm.to(total))).tolist()  # the only wait for the device
+    if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
+        optimizer.zero_grad(set_to_none=True)
         raise Diverged(
-            f"training diverged at step {step}: loss {total}, gradient norm {norm}; lower learning_rate"
+            f"training diverged at step {step}, batch {batch_hash(parts)}: loss {loss_value}, gradient norm "
+            f"{norm_value}; the weights are those of the step before; lower learning_rate"
         )
     for group in optimizer.param_groups:
         group["lr"] = group["base_rate"] * rate
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return total
+    return loss_value
+
+
+def batch_hash(parts: Sequence[Batch]) -> str:
+    """A name for a batch that tells nothing about its patients: 12 digits of the SHA-256 of its sequences.
+
+    The same however the batch is divided into parts. A patient's number is its place among the sequences.
+    """
+    digest = hashlib.sha256()
+    for array in ([part.index for part in parts], [part.token[part.keep] for part in parts]):
+        digest.update(np.concatenate(array).astype("<i8").tobytes())
+    return digest.hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -91,21 +110,18 @@ def mixed_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
 
 
-def peak_memory(device: torch.device) -> int:
-    """Bytes at the highest: of the GPU's memory, or of this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 class MetricsFile:
-    """`metrics.jsonl`, one line per step. Opening it at a step drops the lines a killed run left after it."""
+    """`metrics.jsonl`, one line per step. Opening it at a step drops the lines a killed run left after it.
+
+    `last` is the last line that stays, `spent` the last that was written.
+    """
 
     def __init__(self, file: Path, step: int = 0) -> None:
-        kept = [line for line in _whole_lines(file) if json.loads(line)["step"] < step]
-        file.write_text("".join(line + "\n" for line in kept), "utf-8")
-        self.last: dict[str, Any] = json.loads(kept[-1]) if kept else {}
+        lines = list(_whole_lines(file))
+        kept = [line for line in lines if line["step"] < step]
+        self.last: dict[str, Any] = kept[-1] if kept else {}
+        self.spent: dict[str, Any] = lines[-1] if lines else {}
+        runs.write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
         self._stream = file.open("a", encoding="utf-8")
 
     def write(self, **values: Any) -> None:
@@ -116,8 +132,15 @@ class MetricsFile:
         self._stream.close()
 
 
-def _whole_lines(file: Path) -> list[str]:
-    """Lines up to the last newline: a kill can leave half a line."""
+def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """Lines up to the first that a kill has cut off."""
     if not file.exists():
-        return []
-    return file.read_text("utf-8").rpartition("\n")[0].splitlines()
+        return
+    for line in file.read_bytes().splitlines():
+        try:
+            values = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(values, dict) or "step" not in values:
+            return
+        yield values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +22,8 @@ from claimscale.model.encoder import Encoder
 from claimscale.model.transfer import make_optimizer
 from claimscale.study import Pretrain
 from claimscale.training import checkpoints, loop
+from claimscale.training.checkpoints import Checkpoints
+from claimscale.training.ledger import Ledger
 
 WEIGHT_DECAY = 0.1
 WARMUP_SHARE, LONGEST_WARMUP = 0.15, 500
@@ -42,44 +43,52 @@ def pretrain(
     folder: Path,
     device: torch.device,
     progress: Callable[[float], None],
+    peak_tflops: float | None = None,
 ) -> dict[str, Any]:
     """Pretrain on `train`, score on `validation`; returns what the cell records.
 
-    Writes `model.safetensors` and `metrics.jsonl` to `folder`, checkpoints to `folder/checkpoints` while it
-    runs. Called again after a kill it goes on from the newest checkpoint and ends with the same weights.
-    `types` [V] holds each token's type; `progress` is told the share done. Losses are in nats per code.
+    Writes `model.safetensors` and `metrics.jsonl` to `folder`, checkpoints to `folder/checkpoints`. Called
+    again after a kill it goes on from the newest checkpoint and ends with the same weights; the caller
+    removes the checkpoints once the result is on disk. `types` [V] holds each token's type; `progress` is
+    told the share done. Losses are in nats per code. `peak_tflops`: see `Ledger.entry`.
     """
     run = PretrainingRun(train, types, shape, settings, seed, device)
-    identity = _identity(train, shape, settings, seed)
-    done = checkpoints.resume(folder / "checkpoints", identity, run.model, run.optimizer)
-    metrics = loop.MetricsFile(folder / "metrics.jsonl", done)
-    tokens, masked, earlier_seconds = (metrics.last.get(key, 0) for key in ("tokens", "masked", "seconds"))
-    started = saved = time.monotonic()
-    for step in range(done, run.steps):
+    saver = Checkpoints(
+        folder / checkpoints.FOLDER, _identity(train, shape, settings, seed), settings.checkpoint_minutes
+    )
+    found = saver.resume()
+    if found.step:
+        checkpoints.restore(found.tensors, found.step, run.model, run.optimizer)
+    metrics = loop.MetricsFile(folder / "metrics.jsonl", found.step)
+    ledger, masked = Ledger(device, found.state.get("cost"), metrics.spent), found.state.get("masked", 0)
+    for step in range(found.step, run.steps):
         loss, step_tokens, step_masked = run.step(step)
-        tokens, masked = tokens + step_tokens, masked + step_masked
-        seconds = earlier_seconds + time.monotonic() - started
+        ledger.count(step_tokens, sizes.train_flops(shape, step_tokens, step_masked, run.mean_length))
+        masked += step_masked
         rate = run.rate(step) * settings.learning_rate
-        metrics.write(step=step, loss=loss, lr=rate, tokens=tokens, masked=masked, seconds=round(seconds, 3))
-        if time.monotonic() - saved >= 60 * settings.checkpoint_minutes:
-            checkpoints.save_checkpoint(folder / "checkpoints", step + 1, identity, run.model, run.optimizer)
-            saved = time.monotonic()
+        metrics.write(step=step, loss=loss, lr=rate, masked=masked, **ledger.spent())
+        if saver.due():
+            tensors = checkpoints.training_tensors(run.model, run.optimizer)
+            saver.save(step + 1, tensors, {"cost": ledger.state(), "masked": masked})
         progress((step + 1) / run.steps)
     metrics.close()
-    seconds = earlier_seconds + time.monotonic() - started
+    seconds, tokens, train_flops = ledger.seconds, ledger.tokens, ledger.flops
     checkpoints.save_tensors(folder / "model.safetensors", run.model.state_dict())
-    result = {
-        **validate(run.model, validation, settings.mask, device),
+    scores = validate(run.model, validation, settings.mask, device)
+    validated = int(validation.lengths.sum())
+    # forward only: a third of what training takes
+    ledger.count(0, sizes.train_flops(shape, validated, round(settings.mask * validated)) / 3)
+    return {
+        **scores,
         "parameters": sizes.parameters(shape),
         "body_parameters": sizes.body_parameters(shape),
         "tokens": tokens,
         "seconds": seconds,
         "tokens_per_second": tokens / max(seconds, 1e-9),
-        "train_flops": sizes.train_flops(shape, tokens, masked, run.mean_length),
-        "peak_memory": loop.peak_memory(device),
+        "train_flops": train_flops,
+        "cost": ledger.entry(peak_tflops),
+        "notes": saver.notes,
     }
-    checkpoints.remove(folder / "checkpoints")
-    return result
 
 
 @torch.no_grad()
@@ -145,7 +154,9 @@ class PretrainingRun:
             for batch in self.batches.parts(step)
         ]
         masked = sum(len(mask.position) for _, mask in parts)
-        loss = loop.update(self.model, self.optimizer, self._losses(parts, masked), self.rate(step), step)
+        batch = [part for part, _ in parts]
+        losses = self._losses(parts, masked)
+        loss = loop.update(self.model, self.optimizer, losses, self.rate(step), step, batch)
         return loss, sum(int(batch.keep.sum()) for batch, _ in parts), masked
 
     def _losses(self, parts: list[tuple[Batch, Masked]], masked: int) -> Iterator[Tensor]:
