@@ -61,15 +61,17 @@ def make_corpus(patients: int, seed: int) -> tuple[Sequences, np.ndarray]:
     return Sequences(token.astype(np.int32), age.astype(np.int32), offsets), topic
 
 
-def pretrain_with_checkpoints(folder: Path, progress: Callable[[float], None]) -> dict[str, Any]:
-    """A short pretraining, always the same, that saves a checkpoint after every step."""
+def pretrain_with_checkpoints(
+    folder: Path, progress: Callable[[float], None], seed: int = 7
+) -> dict[str, Any]:
+    """A short pretraining, always the same for a seed, that saves a checkpoint after every step."""
     return pretraining.pretrain(
         train=make_corpus(120, 0)[0],
         validation=make_corpus(50, 1)[0],
         types=np.zeros(VOCABULARY, np.int8),
         shape=sizes.Shape(VOCABULARY, 64, 1, 64, 64),
         settings=Pretrain(epochs=3, batch_tokens=400, checkpoint_minutes=1e-6),
-        seed=7,
+        seed=seed,
         folder=folder,
         device=torch.device("cpu"),
         progress=progress,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,10 @@ def finetune(
         folder / checkpoints.FOLDER, _identity(labelled, begin, settings), settings.checkpoint_minutes
     )
     found = saver.resume()
-    metrics = loop.MetricsFile(folder / "metrics.jsonl", found.step)
-    ledger = Ledger(device, found.state.get("cost"), metrics.spent)
     fit = Fit(*labelled, begin, settings)
-    model = fit.run(saver, found, metrics, ledger, lambda share: progress(TRAINING_SHARE * share))
-    metrics.close()
+    with closing(loop.MetricsFile(folder / "metrics.jsonl", found.step)) as metrics:
+        ledger = Ledger(device, found.state.get("cost"), metrics.spent)
+        model = fit.run(saver, found, metrics, ledger, lambda share: progress(TRAINING_SHARE * share))
     seconds = ledger.seconds
     checkpoints.save_tensors(folder / "model.safetensors", model.state_dict())
     probability = {}

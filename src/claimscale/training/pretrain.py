@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -59,19 +60,18 @@ def pretrain(
     found = saver.resume()
     if found.step:
         checkpoints.restore(found.tensors, found.step, run.model, run.optimizer)
-    metrics = loop.MetricsFile(folder / "metrics.jsonl", found.step)
-    ledger, masked = Ledger(device, found.state.get("cost"), metrics.spent), found.state.get("masked", 0)
-    for step in range(found.step, run.steps):
-        loss, step_tokens, step_masked = run.step(step)
-        ledger.count(step_tokens, sizes.train_flops(shape, step_tokens, step_masked, run.mean_length))
-        masked += step_masked
-        rate = run.rate(step) * settings.learning_rate
-        metrics.write(step=step, loss=loss, lr=rate, masked=masked, **ledger.spent())
-        if saver.due():
-            tensors = checkpoints.training_tensors(run.model, run.optimizer)
-            saver.save(step + 1, tensors, {"cost": ledger.state(), "masked": masked})
-        progress((step + 1) / run.steps)
-    metrics.close()
+    with closing(loop.MetricsFile(folder / "metrics.jsonl", found.step)) as metrics:
+        ledger, masked = Ledger(device, found.state.get("cost"), metrics.spent), found.state.get("masked", 0)
+        for step in range(found.step, run.steps):
+            loss, step_tokens, step_masked = run.step(step)
+            ledger.count(step_tokens, sizes.train_flops(shape, step_tokens, step_masked, run.mean_length))
+            masked += step_masked
+            rate = run.rate(step) * settings.learning_rate
+            metrics.write(step=step, loss=loss, lr=rate, masked=masked, **ledger.spent())
+            if saver.due():
+                tensors = checkpoints.training_tensors(run.model, run.optimizer)
+                saver.save(step + 1, tensors, {"cost": ledger.state(), "masked": masked})
+            progress((step + 1) / run.steps)
     seconds, tokens, train_flops = ledger.seconds, ledger.tokens, ledger.flops
     checkpoints.save_tensors(folder / "model.safetensors", run.model.state_dict())
     scores = validate(run.model, validation, settings.mask, device)
