@@ -89,6 +89,7 @@ class FakeRun:
     oracle: dict[str, Path] = field(default_factory=dict)
     shortages: dict[str, dict[str, Any]] = field(default_factory=dict)
     checks: list[dict[str, Any]] = field(default_factory=lambda: CHECKS)
+    notes: list[str] = field(default_factory=list)
 
     def summarise(self) -> dict[str, Any]:
         return summarise(
@@ -101,6 +102,7 @@ class FakeRun:
             oracle=self.oracle,
             shortages=self.shortages,
             checks=self.checks,
+            notes=self.notes,
         )
 
 
