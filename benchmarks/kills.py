@@ -23,7 +23,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     for kind in ("pretrain", "finetune"):
         command = [sys.executable, SCRIPT, kind, str(kills), str(SEED)]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found = [json.loads(line) for line in output.splitlines()]
         figures |= {
             f"{kind}_kills": len(found),

@@ -70,7 +70,7 @@ def pretrain_with_checkpoints(
         validation=make_corpus(50, 1)[0],
         types=np.zeros(VOCABULARY, np.int8),
         shape=sizes.Shape(VOCABULARY, 64, 1, 64, 64),
-        settings=Pretrain(epochs=3, batch_tokens=400, checkpoint_minutes=1e-6),
+        settings=Pretrain(epochs=5, batch_tokens=400, checkpoint_minutes=1e-6),
         seed=seed,
         folder=folder,
         device=torch.device("cpu"),

@@ -87,7 +87,8 @@ class LinesOfSaves:
         if event == "line":
             self.count += 1
             if self.count == self.last:
-                if stream := frame.f_locals.get("stream"):
+                stream = frame.f_locals.get("stream")
+                if stream is not None and not stream.closed:
                     os.ftruncate(stream.fileno(), int(self.cut * os.fstat(stream.fileno()).st_size))
                 os.kill(os.getpid(), signal.SIGKILL)
         return self.trace

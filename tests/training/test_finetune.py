@@ -19,17 +19,7 @@ from claimscale.training.pretrain import pretrain
 CPU = torch.device("cpu")
 
 
-def _finetune(
-    folder: Path,
-    patients,
-    tuning,
-    predict: dict[str, Sequences],
-    shape,
-    types,
-    seed=1,
-    start=None,
-    **settings,
-):
+def _finetune(folder: Path, patients, tuning, predict, shape, types, seed=1, start=None, **settings):
     folder.mkdir(exist_ok=True)
     return finetune(
         train=patients[0], train_outcome=patients[1] == 0, tuning=tuning[0], tuning_outcome=tuning[1] == 0,

@@ -19,7 +19,7 @@ SEED = int(os.environ.get("CLAIMSCALE_KILLS_SEED", "0"))
 def test_killed_trainings_end_with_the_same_bits(kind: str):
     script = Path(__file__).with_name("killed.py")
     command = [sys.executable, script, kind, str(KILLS), str(SEED)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     kills = [json.loads(line) for line in output.splitlines()]
     assert len(kills) == KILLS
     assert sum(kill["inside_a_save"] for kill in kills) == KILLS // 3

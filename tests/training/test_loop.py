@@ -102,6 +102,15 @@ def test_metrics_file_drops_what_a_killed_run_left_after_the_checkpoint(tmp_path
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [0, 1, 2, 3]
 
 
+def test_metrics_that_nobody_keeps_go_nowhere(tmp_path):
+    nowhere = tmp_path / "null"
+    nowhere.symlink_to("/dev/null")
+    metrics = loop.MetricsFile(nowhere)
+    metrics.write(step=0)
+    metrics.close()
+    assert nowhere.is_symlink() and list(tmp_path.iterdir()) == [nowhere]
+
+
 @pytest.mark.parametrize("rest", [b"{}\n", b"\xff\xfe\n", b"[1]\n", b"nul\n", b"\x00\x00"])
 def test_metrics_file_ends_at_the_first_line_that_makes_no_sense(tmp_path, rest: bytes):
     file = tmp_path / "metrics.jsonl"

@@ -177,7 +177,7 @@ def run_cell(workspace: Workspace, cell: Cell, threads: int, progress: Progress)
         runs.open_cell(folder, inputs, description)
         result = WORK.get(cell.kind, _baseline)(workspace, cell, folder, threads, progress)
         runs.write_json(folder / runs.CELL, {"inputs": inputs, **description, "result": result})
-    checkpoints.remove(folder)
+    checkpoints.remove(folder / checkpoints.FOLDER)
     runs.seal(folder, inputs)
     return result
 

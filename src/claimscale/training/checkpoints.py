@@ -163,6 +163,6 @@ def trained(model: nn.Module) -> dict[str, Tensor]:
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def remove(cell_folder: Path) -> None:
+def remove(folder: Path) -> None:
     """Once a cell's result is written its checkpoints only cost disk."""
-    shutil.rmtree(cell_folder / FOLDER, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)

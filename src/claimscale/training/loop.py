@@ -117,11 +117,14 @@ class MetricsFile:
     """
 
     def __init__(self, file: Path, step: int = 0) -> None:
-        lines = list(_whole_lines(file))
+        content = file.read_bytes() if file.exists() else b""
+        lines = list(_whole_lines(content))
         kept = [line for line in lines if line["step"] < step]
         self.last: dict[str, Any] = kept[-1] if kept else {}
         self.spent: dict[str, Any] = lines[-1] if lines else {}
-        runs.write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        if text.encode() != content:  # otherwise left as it is: it may be /dev/null
+            runs.write_text(file, text)
         self._stream = file.open("a", encoding="utf-8")
 
     def write(self, **values: Any) -> None:
@@ -132,11 +135,9 @@ class MetricsFile:
         self._stream.close()
 
 
-def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
+def _whole_lines(content: bytes) -> Iterator[dict[str, Any]]:
     """Lines up to the first that a kill has cut off."""
-    if not file.exists():
-        return
-    for line in file.read_bytes().splitlines():
+    for line in content.splitlines():
         try:
             values = json.loads(line)
         except ValueError:
