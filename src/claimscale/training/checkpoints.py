@@ -91,7 +91,7 @@ class Checkpoints:
         """Keep the newest two up to this step: later ones are damaged, files without a mark unfinished."""
         marks = sorted(self.folder.glob("step-*.json"))
         kept = [mark for mark in marks if mark <= self._mark(step)][-KEPT:]
-        for file in sorted(self.folder.iterdir(), key=lambda file: file.suffix != ".json"):
+        for file in sorted(self.folder.glob("step-*"), key=lambda file: file.suffix != ".json"):
             if file.with_suffix(".json") not in kept:
                 file.unlink(missing_ok=True)
 
