@@ -32,6 +32,9 @@ runs: {runs}
 ARMS = {"pretrained", "scratch"}
 BASELINES = {"lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both"}
 CELLS = 2 * 2 + 2 * 2 * 2 * 2 + 2 * 2 * len(BASELINES)
+COST = {
+    "tokens", "flops", "wall_hours", "device_hours", "peak_memory", "peak_tflops", "mfu", "energy_kwh"
+}  # fmt: skip
 SUMMARY_KEYS = {"dataset", "sizes", "tasks", "task_dependence", "forecast", "warnings"}
 
 
@@ -128,6 +131,11 @@ def test_the_run_directory_holds_what_the_contract_says(whole: tuple[Path, str])
         kept = {file.name for file in cell.iterdir()}
         assert {"cell.json", "manifest.json", "DONE"} <= kept
         assert cell.name.startswith("pretrain") == ("predictions.parquet" not in kept)
+        assert "checkpoints" not in kept
+        cost = json.loads((cell / "cell.json").read_text("utf-8"))["result"]["cost"]
+        assert set(cost) == COST and cost["wall_hours"] > 0 and cost["device_hours"] > 0
+        assert all((cost[key] is None) == (cost["flops"] is None) for key in ("tokens", "mfu", "peak_tflops"))
+        assert (cost["flops"] is None) != cell.name.startswith(("pretrain", "finetune"))
     assert not list(run.rglob("*.partial")) and not list(run.glob("scratch-*"))
     summary = json.loads((run / "summary.json").read_text("utf-8"))
     assert summary.keys() >= SUMMARY_KEYS

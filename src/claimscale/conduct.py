@@ -232,6 +232,7 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
             }
             for one in findings
         ],
+        notes=[f"{cell.id}: {note}" for cell in cells for note in _result(workspace, cell).get("notes", [])],
     )
     display.update(0.99, CONCLUSION_SECONDS / 3, "writing the report")
     page.render(summary, study_file.dump(study), run_directory / REPORT)
@@ -243,8 +244,7 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
 def _cell_result(workspace: Workspace, cell: Cell) -> CellResult:
     from claimscale.evaluation.predictions import CellResult
 
-    folder = workspace.folder(cell.id)
-    result = runs.read_json(folder / runs.CELL)["result"]
+    folder, result = workspace.folder(cell.id), _result(workspace, cell)
     assert cell.task is not None and cell.patients is not None
     return CellResult(
         task=cell.task,
@@ -258,9 +258,14 @@ def _cell_result(workspace: Workspace, cell: Cell) -> CellResult:
     )
 
 
+def _result(workspace: Workspace, cell: Cell) -> dict[str, Any]:
+    """What the cell recorded."""
+    return runs.read_json(workspace.folder(cell.id) / runs.CELL)["result"]
+
+
 def _pretraining(workspace: Workspace, cell: Cell) -> dict[str, Any]:
     assert cell.size is not None
-    result = runs.read_json(workspace.folder(cell.id) / runs.CELL)["result"]
+    result = _result(workspace, cell)
     shape = workspace.shape(cell.size)
     described = {"layers": shape.layers, "width": shape.width, "feed_forward": shape.feed_forward}
     return {**result, **described, "size": cell.size, "seed": cell.seed}

@@ -236,7 +236,13 @@ NOT_OF_THE_WEIGHTS = {"seeds", "checkpoint_minutes", "learning_rates", "sweep_sh
 
 
 class Finetune(Settings):
-    """Fine-tuning on labelled patients: nested subsets, early stopping on the tuning split."""
+    """Fine-tuning on labelled patients: nested subsets, early stopping on the tuning split.
+
+    With `learning_rates` every cell tries each of them in place of `learning_rate`, all with the same number
+    of epochs at most, and the tuning split's loss decides. `layer_decay` multiplies the rate once per layer
+    from the readout down. `train` all weights, low-rank adapters of the layers (LoRA), or a linear probe: the
+    readout alone, on the encoder as it was pretrained.
+    """
 
     patients: Annotated[list[Count | Literal["all"]], Field(min_length=1)] = ["all"]
     arms: Annotated[list[Literal["pretrained", "scratch"]], Field(min_length=1)] = ["pretrained", "scratch"]
@@ -244,6 +250,31 @@ class Finetune(Settings):
     epochs: Count = 5
     batch_tokens: Annotated[int, Field(ge=64)] = 8192
     learning_rate: Positive = 2e-3
+    learning_rates: Annotated[list[Positive], Field(min_length=1)] | None = None
+    layer_decay: Annotated[Number, Field(gt=0, le=1)] = 1.0
+    train: Literal["full", "lora", "probe"] = "full"
+    checkpoint_minutes: Positive = 5.0
+
+    @field_validator("learning_rates")
+    @classmethod
+    def rates_differ(cls, value: list[float] | None) -> list[float] | None:
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError("a rate is listed twice")
+        return value
+
+    @model_validator(mode="after")
+    def has_something_to_keep(self) -> Finetune:
+        if self.train != "full" and "scratch" in self.arms:
+            raise ValueError(
+                f"train: {self.train} keeps what pretraining has learnt, which the arm scratch lacks; "
+                "set arms: [pretrained]"
+            )
+        return self
+
+    @property
+    def rates(self) -> list[float]:
+        """Every learning rate that a cell tries."""
+        return self.learning_rates or [self.learning_rate]
 
 
 Baseline = Literal["lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both"]
@@ -295,12 +326,15 @@ class Slurm(Settings):
 class Compute(Settings):
     """Cells run side by side, unless told on one worker per GPU, or per core where there is none.
 
-    With `slurm` they are submitted as jobs instead (claimscale[slurm]).
+    With `slurm` they are submitted as jobs instead (claimscale[slurm]). `peak_tflops` is what one GPU or core
+    can do at most, in 1e12 operations per second, for the utilisation in the ledger of each cell; without it
+    a matrix product is measured.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: Count | None = None
     slurm: Slurm | None = None
+    peak_tflops: Positive | None = None
 
 
 class Study(Settings):

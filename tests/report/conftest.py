@@ -90,6 +90,7 @@ class FakeRun:
     shortages: dict[str, dict[str, Any]] = field(default_factory=dict)
     checks: list[dict[str, Any]] = field(default_factory=lambda: CHECKS)
     lr_sweeps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def summarise(self) -> dict[str, Any]:
         return summarise(
@@ -103,6 +104,7 @@ class FakeRun:
             oracle=self.oracle,
             shortages=self.shortages,
             checks=self.checks,
+            notes=self.notes,
         )
 
 

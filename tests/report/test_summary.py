@@ -138,6 +138,13 @@ def test_one_seed_one_class_and_no_pretraining_are_survived(
     assert any("One seed only" in warning for warning in summary["warnings"])
 
 
+def test_what_cells_say_of_themselves_is_a_warning(fake_run: Callable[..., Any], tmp_path: Path) -> None:
+    run = fake_run(tmp_path, sizes=("100k", "400k"), labelled=("all",), patients=100, oracle=False)
+    without = run.summarise()["warnings"]
+    run.notes = ["pretrain-100k-s1: A checkpoint was damaged."]
+    assert run.summarise()["warnings"] == [*without, *run.notes]
+
+
 def test_a_task_without_predictions_is_refused(fake_run: Callable[..., Any], tmp_path: Path) -> None:
     run = fake_run(tmp_path, sizes=("100k", "400k"), labelled=("all",), patients=100, oracle=False)
     cells = run.cells

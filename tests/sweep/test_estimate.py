@@ -26,6 +26,16 @@ def test_cost_grows_with_size_and_patients_and_epochs(settings) -> None:
     assert cell_flops(longer, CORPUS, cell) == pytest.approx(2 * cell_flops(settings, CORPUS, cell), rel=1e-6)
 
 
+def test_every_learning_rate_that_is_tried_costs_a_training(settings) -> None:
+    search = settings.finetune.model_copy(update={"learning_rates": [1e-3, 2e-3, 4e-3]})
+    cell = next(cell for cell in cells_of(settings) if cell.kind == "finetune")
+    one, three = (
+        cell_flops(chosen, CORPUS, cell)
+        for chosen in (settings, settings.model_copy(update={"finetune": search}))
+    )
+    assert 2 * one < three < 3 * one
+
+
 def test_what_cells_took_corrects_the_guess_for_their_kind_only(settings) -> None:
     cells = cells_of(settings)
     time_left = TimeLeft.of(settings, CORPUS, cells, threads=1)

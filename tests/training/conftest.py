@@ -62,16 +62,16 @@ def make_corpus(patients: int, seed: int) -> tuple[Sequences, np.ndarray]:
 
 
 def pretrain_with_checkpoints(
-    folder: Path, progress: Callable[[float], None], patients: int = 120, **settings: Any
+    folder: Path, progress: Callable[[float], None], seed: int = 7, patients: int = 120, **settings: Any
 ) -> dict[str, Any]:
-    """A short pretraining, always the same, that saves a checkpoint after every step."""
+    """A short pretraining, always the same for a seed, that saves a checkpoint after every step."""
     return pretraining.pretrain(
         train=make_corpus(patients, 0)[0],
         validation=make_corpus(50, 1)[0],
         types=np.zeros(VOCABULARY, np.int8),
         shape=sizes.Shape(VOCABULARY, 64, 1, 64, 64),
-        settings=Pretrain(**{"epochs": 3, "batch_tokens": 400, "checkpoint_minutes": 1e-6, **settings}),
-        seed=7,
+        settings=Pretrain(**{"epochs": 5, "batch_tokens": 400, "checkpoint_minutes": 1e-6, **settings}),
+        seed=seed,
         folder=folder,
         device=torch.device("cpu"),
         progress=progress,

@@ -4,23 +4,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
 from claimscale.corpus.sequences import Sequences
 from claimscale.errors import BadInput
+from claimscale.model import sizes
+from claimscale.model.encoder import Encoder, Readout
 from claimscale.study import Finetune, Pretrain
 from claimscale.training.finetune import finetune
+from claimscale.training.fit import logits
 from claimscale.training.pretrain import pretrain
 
 CPU = torch.device("cpu")
 
 
-def _finetune(folder: Path, train, tuning, predict: dict[str, Sequences], shape, types, seed=1, start=None):
+def _finetune(folder: Path, patients, tuning, predict, shape, types, seed=1, start=None, **settings):
     folder.mkdir(exist_ok=True)
     return finetune(
-        train=train[0], train_outcome=train[1] == 0, tuning=tuning[0], tuning_outcome=tuning[1] == 0,
-        predict=predict, types=types, shape=shape, settings=Finetune(), seed=seed, start=start, folder=folder,
-        device=CPU, progress=lambda share: None,
+        train=patients[0], train_outcome=patients[1] == 0, tuning=tuning[0], tuning_outcome=tuning[1] == 0,
+        predict=predict, types=types, shape=shape, settings=Finetune(arms=["pretrained"], **settings),
+        seed=seed, start=start, folder=folder, device=CPU, progress=lambda share: None,
     )  # fmt: skip
 
 
@@ -35,6 +39,11 @@ def test_it_learns_a_learnable_question_with_calibrated_probabilities(tmp_path, 
     assert probability["held_out"].mean() == pytest.approx(np.mean(topic == 0), abs=0.08)
     assert log_loss(topic == 0, probability["held_out"]) == pytest.approx(result["tuning_loss"], abs=0.15)
     assert (tmp_path / "model.safetensors").exists()
+    cost = result["cost"]
+    assert cost["tokens"] % len(corpus(400, 0)[0].token) == 0  # whole epochs
+    assert cost["tokens"] <= Finetune().epochs * len(corpus(400, 0)[0].token)
+    assert cost["flops"] > 6 * cost["tokens"] * sizes.body_parameters(shape)
+    assert 0 < cost["mfu"] < 1 and cost["wall_hours"] > 0 and cost["peak_memory"] > 1e6
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["step"] == 0
 
 
@@ -65,6 +74,71 @@ def test_pretraining_helps_where_labels_are_few(tmp_path, corpus, shape, types):
         )
         loss[name] = log_loss(topic == 0, probability["t"])
     assert loss["pretrained"] < loss["scratch"]
+
+
+def _pretrained(folder: Path, corpus, shape, types) -> Path:
+    folder.mkdir()
+    pretrain(
+        train=corpus(600, 10)[0], validation=corpus(20, 11)[0], types=types, shape=shape,
+        settings=Pretrain(epochs=4, batch_tokens=800), seed=1, folder=folder, device=CPU,
+        progress=lambda share: None,
+    )  # fmt: skip
+    return folder / "model.safetensors"
+
+
+@pytest.mark.parametrize(("train", "rate", "least"), [("lora", 4e-3, 0.95), ("probe", 3e-2, 0.9)])
+def test_adapters_and_probes_learn_on_an_encoder_that_stays(
+    tmp_path, corpus, shape, types, train: str, rate: float, least: float
+):
+    start = _pretrained(tmp_path / "pretrained", corpus, shape, types)
+    test, topic = corpus(300, 2)
+    _, probability = _finetune(
+        tmp_path / "tuned", corpus(400, 0), corpus(150, 1), {"t": test}, shape, types, start=start,
+        train=train, learning_rate=rate,
+    )  # fmt: skip
+    assert roc_auc_score(topic == 0, probability["t"]) > least
+    before, after = load_file(start), load_file(tmp_path / "tuned" / "model.safetensors")
+    assert after.keys() == {"weight", "bias"} | {f"encoder.{name}" for name in before}
+    moved = {name for name in before if not torch.equal(before[name], after[f"encoder.{name}"])}
+    assert all(name.startswith("blocks.") for name in moved) and bool(moved) == (train == "lora")
+    fresh = Readout(Encoder(shape, types))
+    fresh.load_state_dict(after)
+    again = torch.sigmoid(logits(fresh, test, CPU)).numpy()
+    np.testing.assert_allclose(again, probability["t"], atol=1e-6)
+
+
+def test_the_learning_rate_with_the_lowest_tuning_loss_is_chosen(tmp_path, corpus, shape, types):
+    data = corpus(150, 0), corpus(80, 1), {"t": corpus(40, 2)[0]}, shape, types
+    rates = [1e-6, 2e-3, 3e-4]
+    alone = {
+        rate: _finetune(tmp_path / str(rate), *data, learning_rate=rate, epochs=3)
+        for rate in rates
+    }  # fmt: skip
+    result, probability = _finetune(tmp_path / "all", *data, learning_rates=rates, epochs=3)
+    losses = {rate: found["tuning_loss"] for rate, (found, _) in alone.items()}
+    best = min(rates, key=lambda rate: losses[rate])
+    assert best != 1e-6 and result["learning_rate"] == best and result["tuning_loss"] == losses[best]
+    assert {trial["learning_rate"]: trial["tuning_loss"] for trial in result["trials"]} == losses
+    np.testing.assert_array_equal(probability["t"], alone[best][1]["t"])
+    spent = sum(found["cost"]["tokens"] for found, _ in alone.values())
+    assert result["cost"]["tokens"] == spent
+
+
+def test_a_learning_rate_that_diverges_loses_and_stops_nothing(tmp_path, corpus, shape, types):
+    data = corpus(100, 0), corpus(50, 1), {"t": corpus(40, 2)[0]}, shape, types
+    alone, probability = _finetune(tmp_path / "a", *data, learning_rate=1e-3)
+    for name, rates in (("b", [1e30, 1e-3]), ("c", [1e-3, 1e30])):
+        result, found = _finetune(tmp_path / name, *data, learning_rates=rates)
+        assert [trial["diverged"] for trial in result["trials"]] == [rate == 1e30 for rate in rates]
+        assert result["learning_rate"] == 1e-3 and result["tuning_loss"] == alone["tuning_loss"]
+        np.testing.assert_array_equal(found["t"], probability["t"])
+
+
+@pytest.mark.parametrize("rates", [[1e30], [1e30, 1e31]])
+def test_where_every_learning_rate_diverges_it_is_said(tmp_path, corpus, shape, types, rates):
+    with pytest.raises(BadInput, match=r"diverged at step \d+, batch [0-9a-f]{12}: .*; lower learning_rate"):
+        _finetune(tmp_path, corpus(100, 0), corpus(50, 1), {}, shape, types, learning_rates=rates)
+    assert not (tmp_path / "model.safetensors").exists()
 
 
 def test_progress_only_rises_and_ends_at_one(tmp_path, corpus, shape, types):

@@ -145,9 +145,9 @@ def test_after_a_loss_that_is_not_finite_no_weight_changes_until_it_is_read(
     readings += [run.step(step)[0] for step in (3, 4)]
     assert torch.equal(_weights(run), before)
     assert all(torch.equal(value, state[name]) for name, value in run.state().items()), "nor a moment"
-    assert len(late.read(readings[:2], 0)) == 2
-    with pytest.raises(loop.Diverged, match=r"diverged at step 2: .*lower learning_rate"):
-        late.read(readings, 0)
+    assert len(late.read(readings[:2], 0, run.batch_name)) == 2
+    with pytest.raises(loop.Diverged, match=r"diverged at step 2, batch .*lower learning_rate"):
+        late.read(readings, 0, run.batch_name)
 
 
 def test_no_checkpoint_is_written_of_steps_that_diverged(make_run, monkeypatch, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_the_lowest_loss_is_between_a_rate_too_low_and_one_too_high(sweep, tmp_p
     assert rates == SETTINGS.learning_rates
     assert losses[1] < losses[0] - 0.1 and losses[1] < losses[2] - 0.1
     assert result["tokens"] == pytest.approx(3 * 0.5 * 5 * 2800, rel=0.1), "three short runs"
-    assert not list(tmp_path.glob("*.safetensors")) and not (tmp_path / "checkpoints").exists()
+    assert not list(tmp_path.glob("*.safetensors"))
 
 
 class Stop(Exception):

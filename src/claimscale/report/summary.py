@@ -52,6 +52,7 @@ def summarise(
     shortages: Mapping[str, Mapping[str, Any]] | None = None,
     checks: Sequence[Mapping[str, Any]] = (),
     lr_sweeps: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Score all cells, judge every task, write `results.parquet` and `summary.json`; return the summary.
 
@@ -66,6 +67,7 @@ def summarise(
         shortages: task -> what it lacked, for tasks of which nothing was trained (labels.json).
         oracle: task -> Parquet with subject_id, prediction_time, split, risk (simulated data only).
         lr_sweeps: size -> validation loss at each learning rate tried, null where training diverged.
+        notes: what cells had to say of themselves, a sentence each; they become warnings.
         checks: validity checks, each task (null: the study), title, status (passed, warned), sentence.
 
     Raises BadInput if predictions are missing, unreadable or not about the same patients.
@@ -109,7 +111,7 @@ def summarise(
         "checks": list(checks),
         "warnings": [],
     }
-    summary["warnings"] = answers.warnings(study, summary)
+    summary["warnings"] = [*answers.warnings(study, summary), *notes]
     summary = plain(summary)
     write_results(run_directory / "results.parquet", summary)
     runs.write_json(run_directory / "summary.json", summary)

@@ -1,6 +1,6 @@
 """What each kind of cell does: choose its patients, hand them to training, write its predictions.
 
-A cell whose inputs are unchanged is never run twice; a pretraining that was stopped goes on where it was.
+A cell whose inputs are unchanged is never run twice; a training that was stopped goes on where it was.
 Ranks that were joined share the pretraining cells; of any other cell the first does all.
 """
 
@@ -22,8 +22,9 @@ from claimscale.baselines.search import Job, Labelled, Predicted
 from claimscale.corpus.sequences import Sequences, select_inputs
 from claimscale.sweep.cells import Cell
 from claimscale.sweep.workspace import Sample, Workspace, write_predictions
-from claimscale.training import finetune, pretrain, ranks, rate_sweep
+from claimscale.training import checkpoints, finetune, pretrain, ranks, rate_sweep
 from claimscale.training.embeddings import FrozenEncoder
+from claimscale.training.ledger import Ledger
 
 Progress = Callable[[float], None]
 
@@ -74,6 +75,7 @@ def _pretrain(
         folder=folder,
         device=device_of(workspace),
         progress=progress,
+        peak_tflops=workspace.study.compute.peak_tflops,
     )
 
 
@@ -102,6 +104,7 @@ def _finetune(
         folder=folder,
         device=device_of(workspace),
         progress=progress,
+        peak_tflops=workspace.study.compute.peak_tflops,
     )
     write_predictions(folder, others, probability)
     return {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum()), **result}
@@ -112,6 +115,7 @@ def _baseline(
 ) -> dict[str, Any]:
     """Features of the cell's patients, whatever its kind asks for, and the model on them."""
     torch.set_num_threads(threads)
+    ledger = Ledger(torch.device("cpu"))
     train, tuning, others = workspace.training_samples(cell)
     features_of = _features_of(workspace, cell)
 
@@ -123,7 +127,8 @@ def _baseline(
     job = Job(cell.kind, labelled(train), labelled(tuning), predict, trials, cell.seed, threads, progress)
     probability, result = MODELS.get(cell.kind, gradient_boosting.fit_predict)(job)
     write_predictions(folder, others, probability)
-    return {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum()), **result}
+    counts = {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum())}
+    return {**counts, **result, "cost": ledger.entry()}
 
 
 def _features_of(workspace: Workspace, cell: Cell) -> Callable[[Sample], sparse.csr_matrix]:
@@ -174,15 +179,37 @@ def run_cell(workspace: Workspace, cell: Cell, threads: int, progress: Progress)
     inputs = workspace.inputs(cell)
     if group.leaders(runs.is_current(folder, inputs)):
         return runs.read_json(folder / runs.CELL)["result"]
-    description = {"id": cell.id, "cell": asdict(cell)}
+    result = _unsealed_result(folder, inputs)
+    if group.leaders(result is None):
+        result = _work(workspace, cell, folder, threads, progress)
+        if group.leads:
+            description = {"id": cell.id, "cell": asdict(cell)}
+            runs.write_json(folder / runs.CELL, {"inputs": inputs, **description, "result": result})
     if group.leads:
-        runs.open_cell(folder, inputs, description)
+        checkpoints.remove(folder / checkpoints.FOLDER)
+        runs.seal(folder, inputs)
+    group.wait()
+    return result or {}
+
+
+def _work(workspace: Workspace, cell: Cell, folder: Path, threads: int, progress: Progress) -> dict[str, Any]:
+    """Do what this rank has to do of a cell; empty where that is nothing."""
+    group = ranks.current()
+    if group.leads:
+        runs.open_cell(folder, workspace.inputs(cell), {"id": cell.id, "cell": asdict(cell)})
     group.wait()
     result: dict[str, Any] = {}
     if group.leads or cell.kind in SHARED:
         result = WORK.get(cell.kind, _baseline)(workspace, cell, folder, threads, progress)
-    if group.leads:
-        runs.write_json(folder / runs.CELL, {"inputs": inputs, **description, "result": result})
-        runs.seal(folder, inputs)
-    group.wait()
+    group.wait()  # nobody reads checkpoints any more
     return result
+
+
+def _unsealed_result(folder: Path, inputs: str) -> dict[str, Any] | None:
+    """The result of a run that was killed when all that was left to do was to seal the folder."""
+    try:
+        cell = runs.read_json(folder / runs.CELL)
+    except (OSError, ValueError):
+        return None
+    unsealed = cell.get("inputs") == inputs and not (folder / runs.DONE).exists()
+    return cell.get("result") if unsealed else None

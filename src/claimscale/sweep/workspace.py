@@ -153,7 +153,9 @@ class Workspace:
             unused = {"seeds", "checkpoint_minutes", "learning_rate", "branches"}
             everything["pretrain"] = study.pretrain.model_dump(exclude=unused)
         if cell.kind == "finetune":
-            everything["finetune"] = study.finetune.model_dump(exclude={"seeds", "patients", "arms"})
+            everything["finetune"] = study.finetune.model_dump(
+                exclude={"seeds", "patients", "arms", "checkpoint_minutes"}
+            )
         return runs.fingerprint(code=runs.code_digest(*code), **everything)
 
     def is_done(self, cell: Cell) -> bool:

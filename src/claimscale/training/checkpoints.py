@@ -1,11 +1,18 @@
-"""Checkpoints, whole or not there: weights and optimizer moments, then a JSON file that vouches for them."""
+"""Checkpoints, whole or not there: a file of tensors, then a JSON file that vouches for it.
+
+Each file is written beside its place, flushed to disk and renamed. A kill therefore leaves the checkpoint
+before, or a new one; a disk that loses bytes afterwards is found out by checksum, and the one before counts.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
+import logging
 import shutil
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,65 +21,148 @@ from torch import Tensor, nn
 
 from claimscale import runs
 
+FOLDER = "checkpoints"
+"""Below a cell's folder; it goes when the cell's result is written."""
 KEPT = 2
 MOMENTS = ("exp_avg", "exp_avg_sq")
+LONGEST_SHARE = 0.1
+"""Saving at every opportunity (the ends of short epochs) must not take more of the time than this."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after `step` steps; `state` is JSON. Step 0 with nothing in it: start from the beginning."""
+
+    step: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+class Checkpoints:
+    """The checkpoints of one piece of work.
+
+    `identity` is a fingerprint of all that the work depends on: those of other work are not resumed from.
+    `notes` tells in sentences what was found damaged, over all interruptions.
+    """
+
+    def __init__(self, folder: Path, identity: str, minutes: float) -> None:
+        self.folder, self.identity, self.minutes = folder, identity, minutes
+        self.notes: list[str] = []
+        self._saved_at, self._save_seconds = time.monotonic(), 0.0
+
+    def resume(self) -> Checkpoint:
+        """The newest sound checkpoint. Damaged ones that are newer are noted and logged."""
+        damaged: list[str] = []
+        for mark in sorted(self.folder.glob("step-*.json"), reverse=True):
+            try:
+                entry, tensors = self._read(mark)
+            except _Damaged as error:
+                damaged.append(f"step {int(mark.stem.removeprefix('step-'))}: {error}")
+                continue
+            if entry["identity"] != self.identity:
+                continue
+            self._say(damaged, f"went on from step {entry['step']}", entry["notes"])
+            return Checkpoint(entry["step"], tensors, entry["state"])
+        self._say(damaged, "started again from the beginning", [])
+        return Checkpoint()
+
+    def due(self, natural: bool = False) -> bool:
+        """Whether to save now; at a `natural` moment (the end of an epoch) if saving is cheap enough."""
+        waited = time.monotonic() - self._saved_at
+        return waited >= 60 * self.minutes or (natural and waited * LONGEST_SHARE >= self._save_seconds)
+
+    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Save what `resume` is to give back."""
+        started = time.monotonic()
+        runs.make_folder(self.folder)
+        digest = save_tensors(self._file(step), tensors)
+        entry = {
+            "step": step, "identity": self.identity, "sha256": digest, "state": state, "notes": self.notes
+        }  # fmt: skip
+        # The JSON comes last: without it, or with another digest, the tensors count for nothing.
+        runs.write_json(self._mark(step), {**entry, "seal": runs.fingerprint(**entry)})
+        self._drop_old(step)
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - started
+
+    def _drop_old(self, step: int) -> None:
+        """Keep the newest two up to this step: later ones are damaged, files without a mark unfinished."""
+        marks = sorted(self.folder.glob("step-*.json"))
+        kept = [mark for mark in marks if mark <= self._mark(step)][-KEPT:]
+        for file in sorted(self.folder.glob("step-*"), key=lambda file: file.suffix != ".json"):
+            if file.with_suffix(".json") not in kept:
+                file.unlink(missing_ok=True)
+
+    def _read(self, mark: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        try:
+            entry = runs.read_json(mark)
+            vouched = entry.pop("seal")
+            if vouched != runs.fingerprint(**entry):
+                raise _Damaged("its JSON file was changed")
+            content = mark.with_suffix(".safetensors").read_bytes()
+            if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+                raise _Damaged("its tensors do not have their checksum")
+            return entry, load(content)
+        except FileNotFoundError:
+            raise _Damaged("its tensors are missing") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
+            raise _Damaged("it cannot be read") from None
+
+    def _say(self, damaged: list[str], consequence: str, earlier: list[str]) -> None:
+        self.notes = list(earlier)
+        if damaged:
+            self.notes.append(f"A checkpoint was damaged ({'; '.join(damaged)}): training {consequence}.")
+            log.warning("%s: %s", self.folder, self.notes[-1])
+
+    def _file(self, step: int) -> Path:
+        return self.folder / f"step-{step:09d}.safetensors"
+
+    def _mark(self, step: int) -> Path:
+        return self.folder / f"step-{step:09d}.json"
+
+
+class _Damaged(Exception):
+    """What is wrong with a checkpoint."""
 
 
 def save_tensors(file: Path, tensors: dict[str, Tensor]) -> str:
     """Write a safetensors file atomically and return its SHA-256."""
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    partial = file.with_name(file.name + ".partial")
-    with partial.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    runs.write_bytes(file, content)
     return hashlib.sha256(content).hexdigest()
 
 
-def save_checkpoint(
-    folder: Path, step: int, identity: str, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
-    """Save the state after `step` steps of the work with this identity (a fingerprint of its inputs)."""
-    runs.make_folder(folder)
+def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The weights being trained and the optimizer's moments of them, as `restore` takes them."""
     tensors = {}
-    for name, weight in model.named_parameters():
+    for name, weight in trained(model).items():
         tensors[f"model.{name}"] = weight
-        tensors |= {f"{moment}.{name}": optimizer.state[weight][moment] for moment in MOMENTS}
-    digest = save_tensors(folder / f"step-{step:09d}.safetensors", tensors)
-    # The JSON comes last: without it, or with another digest, the tensors count for nothing.
-    runs.write_json(folder / f"step-{step:09d}.json", {"step": step, "identity": identity, "sha256": digest})
-    for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
-        old.unlink()
-        old.with_suffix(".safetensors").unlink(missing_ok=True)
+        moments = optimizer.state.get(weight, {})  # none for weights that no loss has reached
+        tensors |= {f"{moment}.{name}": moments[moment] for moment in MOMENTS if moment in moments}
+    return tensors
 
 
-def resume(folder: Path, identity: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Load the newest sound checkpoint of this identity; returns its step, 0 if there is none."""
-    for mark in sorted(folder.glob("step-*.json"), reverse=True):
-        try:
-            entry = runs.read_json(mark)
-            content = mark.with_suffix(".safetensors").read_bytes()
-            if entry["identity"] != identity or hashlib.sha256(content).hexdigest() != entry["sha256"]:
-                continue
-            tensors = load(content)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-            continue
-        _restore(tensors, int(entry["step"]), model, optimizer)
-        return int(entry["step"])
-    return 0
+def restore(
+    tensors: dict[str, Tensor], step: int, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Put model and optimizer into the state they had after `step` optimizer steps."""
+    with torch.no_grad():
+        for name, weight in trained(model).items():
+            weight.copy_(tensors[f"model.{name}"])
+            if f"{MOMENTS[0]}.{name}" in tensors:
+                moments = {moment: tensors[f"{moment}.{name}"].to(weight.device) for moment in MOMENTS}
+                optimizer.state[weight] = {
+                    "step": torch.tensor(float(step), device=weight.device), **moments
+                }  # fmt: skip
+
+
+def trained(model: nn.Module) -> dict[str, Tensor]:
+    """The weights that training changes, by name."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 def remove(folder: Path) -> None:
-    """Once the work is done its checkpoints only cost disk."""
+    """Once a cell's result is written its checkpoints only cost disk."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _restore(
-    tensors: dict[str, Tensor], step: int, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            weight.copy_(tensors[f"model.{name}"])
-            state = {moment: tensors[f"{moment}.{name}"].to(weight.device) for moment in MOMENTS}
-            optimizer.state[weight] = {"step": torch.tensor(float(step), device=weight.device), **state}

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file
-from torch import Tensor
 
-from claimscale.corpus.batches import Batches, in_parts
+from claimscale import runs
 from claimscale.corpus.sequences import Sequences
 from claimscale.errors import BadInput
 from claimscale.model import sizes
-from claimscale.model.encoder import Encoder, Readout
-from claimscale.model.transfer import make_optimizer
 from claimscale.study import Finetune
 from claimscale.training import checkpoints, loop
+from claimscale.training.checkpoints import Checkpoints
+from claimscale.training.fit import Fit, Labelled, Start, logits
+from claimscale.training.ledger import Ledger, forward_flops
 
-WEIGHT_DECAY = 0.1
-WARMUP_SHARE = 0.1
-STEPS_PER_EPOCH = 12
-"""Few patients get smaller batches, so that every epoch has at least this many steps."""
-PATIENCE = 2
-"""Epochs without a lower tuning loss before training stops."""
-
-
-@dataclass(frozen=True)
-class Labelled:
-    sequences: Sequences
-    outcome: np.ndarray
+TRAINING_SHARE = 0.9
+"""Of the progress that is told; the rest is prediction."""
 
 
 def finetune(
@@ -53,121 +40,66 @@ def finetune(
     folder: Path,
     device: torch.device,
     progress: Callable[[float], None],
+    peak_tflops: float | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Fine-tune, keep the epoch with the lowest tuning loss, predict.
+    """Fine-tune, keep the epoch (and learning rate) with the lowest tuning loss, predict.
 
     `start` is a pretrained `model.safetensors`; null trains from scratch. Outcomes are bool, one each.
     Returns what the cell records, and for each name in `predict` the probabilities, float64 [n]. Writes
-    `model.safetensors` and `metrics.jsonl` to `folder`. Raises BadInput if all training outcomes are equal
-    or nobody is there to tune on.
+    `model.safetensors` and `metrics.jsonl` to `folder`, checkpoints to `folder/checkpoints`. Called again
+    after a kill it goes on from the newest checkpoint and ends with the same weights; the caller removes the
+    checkpoints once the result is on disk. `peak_tflops`: see `Ledger.entry`. Raises BadInput if all
+    training outcomes are equal or nobody is there to tune on.
     """
     if train_outcome.all() or not train_outcome.any():
         raise BadInput("finetune: all training patients have the same outcome")
     if not len(tuning_outcome):
         raise BadInput("finetune: there is no tuning patient to choose the best epoch by")
-    metrics = loop.MetricsFile(folder / "metrics.jsonl")
-    started = time.monotonic()
     labelled = Labelled(train, train_outcome), Labelled(tuning, tuning_outcome)
-    fit = _Fit(shape, types, start, settings.learning_rate, seed, device)
-    fit.run(*labelled, settings, metrics, lambda share: progress(0.9 * share))
-    metrics.close()
-    seconds = time.monotonic() - started
-    checkpoints.save_tensors(folder / "model.safetensors", fit.model.state_dict())
-    probability = {
-        name: torch.sigmoid(logits(fit.model, sequences, device)).numpy()
-        for name, sequences in predict.items()
-    }
+    begin = Start(shape, types, start, seed, device)
+    saver = Checkpoints(
+        folder / checkpoints.FOLDER, _identity(labelled, begin, settings), settings.checkpoint_minutes
+    )
+    found = saver.resume()
+    fit = Fit(*labelled, begin, settings)
+    with closing(loop.MetricsFile(folder / "metrics.jsonl", found.step)) as metrics:
+        ledger = Ledger(device, found.state.get("cost"), metrics.spent)
+        model = fit.run(saver, found, metrics, ledger, lambda share: progress(TRAINING_SHARE * share))
+    seconds = ledger.seconds
+    checkpoints.save_tensors(folder / "model.safetensors", model.state_dict())
+    probability = {}
+    for name, sequences in predict.items():
+        probability[name] = torch.sigmoid(logits(model, sequences, device)).numpy()
+        ledger.count(0, forward_flops(shape, sequences.lengths))
     progress(1.0)
     result = {
         "parameters": sizes.parameters(shape),
-        "epoch": fit.best_epoch,
-        "tuning_loss": fit.best_loss,
+        "learning_rate": fit.best.learning_rate,
+        "epoch": fit.best.epoch,
+        "tuning_loss": fit.best.tuning_loss,
+        "trials": [asdict(trial) for trial in fit.trials],
         "seconds": seconds,
-        "peak_memory": loop.peak_memory(device),
+        "cost": ledger.entry(peak_tflops),
+        "notes": saver.notes,
     }
     return result, probability
 
 
-@torch.no_grad()
-def logits(model: Readout, sequences: Sequences, device: torch.device) -> Tensor:
-    """Logits of all sequences in their order, float64 [n] on the CPU."""
-    model.eval()
-    out = torch.empty(len(sequences), dtype=torch.float64)
-    for batch in in_parts(sequences, np.arange(len(sequences)), loop.part_positions(device)):
-        inputs = loop.on_device(batch, batch.token, device)
-        with loop.mixed_precision(device):
-            logit = model(inputs)
-        out[torch.from_numpy(batch.index)] = logit.double().cpu()
-    return out
-
-
-class _Fit:
-    """One training, which ends with the weights of its best epoch."""
-
-    def __init__(
-        self,
-        shape: sizes.Shape,
-        types: np.ndarray,
-        start: Path | None,
-        learning_rate: float,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        torch.manual_seed(seed)
-        encoder = Encoder(shape, types)
-        if start is not None:
-            encoder.load_state_dict(load_file(start))
-        self.model = Readout(encoder).to(device)
-        self.learning_rate, self.seed, self.device = learning_rate, seed, device
-        self.optimizer = make_optimizer(self.model, shape.layers, learning_rate, WEIGHT_DECAY)
-        self.best_loss, self.best_epoch = math.inf, 0
-        self._best: dict[str, Tensor] = {}
-
-    def run(
-        self,
-        train: Labelled,
-        tuning: Labelled,
-        settings: Finetune,
-        metrics: loop.MetricsFile,
-        report: Callable[[float], None],
-    ) -> None:
-        prevalence = float(train.outcome.mean())
-        torch.nn.init.constant_(self.model.bias, math.log(prevalence / (1 - prevalence)))
-        batch_tokens = min(settings.batch_tokens, max(1, len(train.sequences.token) // STEPS_PER_EPOCH))
-        batches = Batches(
-            train.sequences, batch_tokens, self.seed, part_positions=loop.part_positions(self.device)
-        )
-        steps = settings.epochs * batches.steps_per_epoch
-        outcome = loop.tensor(train.outcome.astype(np.float32), self.device)
-        for epoch in range(settings.epochs):
-            for step in range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch):
-                rate = loop.rate_multiplier(step, steps, math.ceil(WARMUP_SHARE * steps))
-                losses = self._losses(batches, step, outcome)
-                loss = loop.update(self.model, self.optimizer, losses, rate, step)
-                metrics.write(step=step, loss=loss, lr=rate * self.learning_rate)
-            self._evaluate(tuning, epoch)
-            report((epoch + 1) / settings.epochs)
-            if epoch - self.best_epoch >= PATIENCE:
-                break
-        self.model.load_state_dict(self._best)
-
-    def _losses(self, batches: Batches, step: int, outcome: Tensor) -> Iterator[Tensor]:
-        parts = batches.parts(step)
-        patients = sum(len(batch.index) for batch in parts)
-        for batch in parts:
-            inputs = loop.on_device(batch, batch.token, self.device)
-            index = loop.tensor(batch.index, self.device)
-            with loop.mixed_precision(self.device):
-                logit = self.model(inputs)
-            yield (
-                F.binary_cross_entropy_with_logits(logit.float(), outcome[index], reduction="sum") / patients
-            )
-
-    def _evaluate(self, tuning: Labelled, epoch: int) -> None:
-        outcome = torch.from_numpy(tuning.outcome.astype(np.float64))
-        logit = logits(self.model, tuning.sequences, self.device)
-        loss = F.binary_cross_entropy_with_logits(logit, outcome).item()
-        if loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, epoch
-            self._best = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}
-        self.model.train()
+def _identity(labelled: tuple[Labelled, Labelled], start: Start, settings: Finetune) -> str:
+    """What a checkpoint must have been made from to be resumed here."""
+    return runs.fingerprint(
+        shape=asdict(start.shape),
+        settings=settings.model_dump(exclude={"seeds", "patients", "arms", "checkpoint_minutes"}),
+        seed=start.seed,
+        start=None if start.weights is None else runs.file_digest(start.weights),
+        patients=[
+            [
+                len(part.sequences),
+                int(part.sequences.token.sum(dtype=np.int64)),
+                int(part.sequences.age_days.sum(dtype=np.int64)),
+                np.flatnonzero(part.outcome).tolist(),
+            ]
+            for part in labelled
+        ],
+        code=runs.code_digest("model", "training", "corpus/batches.py"),
+    )

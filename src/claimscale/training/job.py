@@ -14,7 +14,7 @@ from claimscale.corpus.sequences import Sequences
 from claimscale.model import sizes
 from claimscale.study import NOT_OF_THE_WEIGHTS, Pretrain
 from claimscale.training import checkpoints
-from claimscale.training.masked_codes import PretrainingRun, validate
+from claimscale.training.masked_codes import VALIDATION_MASK, PretrainingRun, validate
 from claimscale.training.ranks import Ranks
 
 
@@ -33,7 +33,7 @@ class Job:
 
     @property
     def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
+        return self.folder / checkpoints.FOLDER
 
     def run(self, settings: Pretrain, share: float = 1.0) -> PretrainingRun:
         return PretrainingRun(
@@ -42,6 +42,11 @@ class Job:
 
     def score(self, run: PretrainingRun) -> dict[str, float | None]:
         return validate(run.model, self.validation, self.device, self.ranks)
+
+    def scoring_flops(self, run: PretrainingRun) -> float:
+        """Floating-point operations of `score`: forward only, a third of what training takes."""
+        tokens = int(self.validation.lengths.sum())
+        return run.flops(tokens, VALIDATION_MASK * tokens) / 3
 
     def save(self, run: PretrainingRun, name: str) -> None:
         if self.ranks.leads:
@@ -60,11 +65,6 @@ class Job:
             runs.make_folder(self.checkpoints)
             runs.write_json(self.checkpoints / f"{name}.json", {"identity": identity, "entry": entry})
             checkpoints.remove(self.checkpoints / name)
-
-    def finish(self) -> None:
-        self.ranks.wait()  # nobody reads them any more
-        if self.ranks.leads:
-            checkpoints.remove(self.checkpoints)
 
     def identity(self, settings: Pretrain) -> str:
         """What a checkpoint must have been made from to be resumed here, by any number of ranks."""

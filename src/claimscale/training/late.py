@@ -8,7 +8,7 @@ and moments stay those of the step before until the host reads of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -52,12 +52,13 @@ def update(
     return reading
 
 
-def read(readings: list[Tensor], first_step: int) -> list[float]:
-    """The losses of consecutive steps, read in one go. Raises Diverged for the first that is not finite."""
+def read(readings: list[Tensor], first_step: int, name: Callable[[int], str]) -> list[float]:
+    """The losses of consecutive steps, read in one go. Raises Diverged for the first that is not finite.
+
+    `name` gives a step's batch its hash.
+    """
     values = torch.stack(readings).tolist() if readings else []
     for step, (loss, norm) in enumerate(values, first_step):
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise loop.Diverged(
-                f"training diverged at step {step}: loss {loss}, gradient norm {norm}; lower learning_rate"
-            )
+            raise loop.diverged(step, name(step), loss, norm)
     return [loss for loss, _ in values]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import resource
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from claimscale import runs
 from claimscale.corpus.batches import PART_POSITIONS, Batch
 from claimscale.errors import BadInput
 from claimscale.model.attention import Layout
@@ -46,29 +46,49 @@ def update(
     losses: Iterable[Tensor],
     rate: float,
     step: int,
+    parts: Sequence[Batch],
     ranks: Ranks = ALONE,
 ) -> float:
-    """One optimizer step on the sum of the losses, of all ranks; returns that sum.
+    """One optimizer step on the sum of the losses, one of each part of the batch, of all ranks; returns it.
 
-    Losses are consumed one at a time, each freed before the next is computed. Raises Diverged before any
-    weight changes.
+    Losses are consumed one at a time, each freed before the next is computed. Raises Diverged, which names
+    the batch by its hash, before any weight or moment changes.
     """
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64)
     for loss in losses:
         loss.backward()
-        total += loss.item()
+        total = total.to(loss.device) + loss.detach()
     ranks.add_up_gradients(model.parameters())
-    (total,) = ranks.total(total)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM).item()
-    if not (math.isfinite(total) and math.isfinite(norm)):
-        raise Diverged(
-            f"training diverged at step {step}: loss {total}, gradient norm {norm}; lower learning_rate"
-        )
+    ranks.add_up(total)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+    loss_value, norm_value = torch.stack((total, norm.to(total))).tolist()  # the only wait for the device
+    if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
+        optimizer.zero_grad(set_to_none=True)
+        raise diverged(step, batch_hash(parts), loss_value, norm_value)
     for group in optimizer.param_groups:
         group["lr"] = group["base_rate"] * rate
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return total
+    return loss_value
+
+
+def diverged(step: int, batch: str, loss: float, norm: float) -> Diverged:
+    """What is said of a step that was not taken; `batch` is the hash of its sequences."""
+    return Diverged(
+        f"training diverged at step {step}, batch {batch}: loss {loss}, gradient norm {norm}; "
+        "the weights are those of the step before; lower learning_rate"
+    )
+
+
+def batch_hash(parts: Sequence[Batch]) -> str:
+    """A name for a batch that tells nothing about its patients: 12 digits of the SHA-256 of its sequences.
+
+    The same however the batch is divided into parts. A patient's number is its place among the sequences.
+    """
+    digest = hashlib.sha256()
+    for array in ([part.index for part in parts], [part.token for part in parts]):
+        digest.update(np.concatenate(array).astype("<i8").tobytes())
+    return digest.hexdigest()[:12]
 
 
 def on_device(batch: Batch, token: np.ndarray, device: torch.device) -> Inputs:
@@ -92,21 +112,21 @@ def mixed_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
 
 
-def peak_memory(device: torch.device) -> int:
-    """Bytes at the highest: of the GPU's memory, or of this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 class MetricsFile:
-    """`metrics.jsonl`, one line per step. Opening it at a step drops the lines a killed run left after it."""
+    """`metrics.jsonl`, one line per step. Opening it at a step drops the lines a killed run left after it.
+
+    `last` is the last line that stays, `spent` the last that was written.
+    """
 
     def __init__(self, file: Path, step: int = 0) -> None:
-        kept = [line for line in _whole_lines(file) if json.loads(line)["step"] < step]
-        file.write_text("".join(line + "\n" for line in kept), "utf-8")
-        self.last: dict[str, Any] = json.loads(kept[-1]) if kept else {}
+        content = file.read_bytes() if file.exists() else b""
+        lines = list(_whole_lines(content))
+        kept = [line for line in lines if line["step"] < step]
+        self.last: dict[str, Any] = kept[-1] if kept else {}
+        self.spent: dict[str, Any] = lines[-1] if lines else {}
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        if text.encode() != content:  # otherwise left as it is: it may be /dev/null
+            runs.write_text(file, text)
         self._stream = file.open("a", encoding="utf-8")
 
     def write(self, **values: Any) -> None:
@@ -117,8 +137,13 @@ class MetricsFile:
         self._stream.close()
 
 
-def _whole_lines(file: Path) -> list[str]:
-    """Lines up to the last newline: a kill can leave half a line."""
-    if not file.exists():
-        return []
-    return file.read_text("utf-8").rpartition("\n")[0].splitlines()
+def _whole_lines(content: bytes) -> Iterator[dict[str, Any]]:
+    """Lines up to the first that a kill has cut off."""
+    for line in content.splitlines():
+        try:
+            values = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(values, dict) or "step" not in values:
+            return
+        yield values

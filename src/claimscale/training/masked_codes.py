@@ -122,7 +122,12 @@ class PretrainingRun:
         losses, rate = self._losses(parts, masked), self.schedule.rate(step)
         if self.device.type == "cuda":
             return late.update(self.model, self.optimizer, losses, rate, self.ranks)
-        return loop.update(self.model, self.optimizer, losses, rate, step, self.ranks)
+        batches = [batch for batch, _ in parts]
+        return loop.update(self.model, self.optimizer, losses, rate, step, batches, self.ranks)
+
+    def batch_name(self, step: int) -> str:
+        """The hash by which a step's batch is named, of this rank's share of it."""
+        return loop.batch_hash(self.batches.parts(step))
 
     def _parts(self, step: int) -> list[tuple[Batch, Masked]]:
         share, unit = self.settings.mask, self.settings.mask_unit

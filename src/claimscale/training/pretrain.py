@@ -12,7 +12,6 @@ import torch
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import sizes
 from claimscale.study import Pretrain
-from claimscale.training import loop
 from claimscale.training.job import Job
 from claimscale.training.masked_codes import PretrainingRun, validate
 from claimscale.training.ranks import current
@@ -33,14 +32,16 @@ def pretrain(
     folder: Path,
     device: torch.device,
     progress: Callable[[float], None],
+    peak_tflops: float | None = None,
 ) -> dict[str, Any]:
     """Pretrain on `train`, score on `validation`; returns what the cell records.
 
     Writes `model.safetensors` and `metrics.jsonl` to `folder`; for each smaller share of the budget in
     `settings.branches` the same as `branch-<share>.*`; and checkpoints to `folder/checkpoints` while it runs.
-    Called again after a kill it goes on from the newest checkpoint and ends with the same weights. `types`
-    [V] holds each token's type; `progress` is told the share done. Losses are in nats per code. Ranks that
-    the process has joined share every step, and the first one writes.
+    Called again after a kill it goes on from the newest checkpoint and ends with the same weights; the caller
+    removes the checkpoints once the result is on disk. `types` [V] holds each token's type; `progress` is
+    told the share done. Losses are in nats per code. Ranks that the process has joined share every step, and
+    the first one writes. `peak_tflops`: see `Ledger.entry`.
     """
     job = Job(train, validation, types, shape, seed, folder, device, current())
     run, identity = job.run(settings), job.identity(settings)
@@ -60,21 +61,21 @@ def pretrain(
         trunk.advance(run.steps, report)
     job.save(run, "model.safetensors")
     score = job.score(run)
+    trunk.ledger.count(0, job.scoring_flops(run))
     entries.append({"share": 1.0, "tokens": trunk.tokens, "steps": run.steps, **score})
-    result = {
+    return {
         **score,
         "parameters": sizes.parameters(shape),
         "body_parameters": sizes.body_parameters(shape),
         "tokens": trunk.tokens,
-        "seconds": trunk.seconds,
-        "tokens_per_second": trunk.tokens / max(trunk.seconds, 1e-9),
+        "seconds": trunk.ledger.seconds,
+        "tokens_per_second": trunk.ledger.tokens / max(trunk.ledger.seconds, 1e-9),
         "train_flops": run.flops(trunk.tokens, trunk.masked),
-        "peak_memory": loop.peak_memory(device),
         "ranks": job.ranks.count,
         "branches": entries,
+        "cost": trunk.ledger.entry(peak_tflops),
+        "notes": trunk.saver.notes,
     }
-    job.finish()
-    return result
 
 
 def _follow(job: Job, branch: Branch, trunk: Stretch, report: Callable[[int], None]) -> dict[str, Any]:

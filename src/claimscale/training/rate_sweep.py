@@ -15,6 +15,7 @@ from claimscale.model import sizes
 from claimscale.study import Pretrain
 from claimscale.training import loop
 from claimscale.training.job import Job
+from claimscale.training.ledger import Ledger
 from claimscale.training.ranks import current
 from claimscale.training.stretch import Stretch
 
@@ -30,6 +31,7 @@ def sweep_rates(
     folder: Path,
     device: torch.device,
     progress: Callable[[float], None],
+    peak_tflops: float | None = None,
 ) -> dict[str, Any]:
     """Pretrain for `settings.sweep_share` of the budget, decay included, at each of its `learning_rates`.
 
@@ -51,16 +53,19 @@ def sweep_rates(
 
         entry = job.recorded(name, identity) or _try_rate(job, tried, name, identity, report)
         entries.append(entry)
-    result = {
+    seconds = sum(entry["seconds"] for entry in entries)
+    ledger = Ledger(device, {"seconds": seconds, "device_seconds": seconds})
+    for entry in entries:
+        ledger.count(entry["tokens"], entry["train_flops"])
+    return {
         "parameters": sizes.parameters(shape),
         "tokens": sum(entry["tokens"] for entry in entries),
-        "seconds": sum(entry["seconds"] for entry in entries),
+        "seconds": seconds,
         "train_flops": sum(entry["train_flops"] for entry in entries),
-        "peak_memory": loop.peak_memory(device),
         "lr_sweep": [{key: entry[key] for key in ("learning_rate", "validation_loss")} for entry in entries],
+        "cost": ledger.entry(peak_tflops),
+        "notes": [note for entry in entries for note in entry["notes"]],
     }
-    job.finish()
-    return result
 
 
 def _try_rate(
@@ -78,7 +83,8 @@ def _try_rate(
         "learning_rate": settings.learning_rate,
         "validation_loss": loss,
         "tokens": stretch.tokens,
-        "seconds": stretch.seconds,
+        "seconds": stretch.ledger.seconds,
+        "notes": stretch.saver.notes,
         "train_flops": run.flops(stretch.tokens, stretch.masked),
     }
     job.record(name, identity, entry)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +11,8 @@ from torch import Tensor
 
 from claimscale.errors import Interrupted
 from claimscale.training import checkpoints, late, loop
+from claimscale.training.checkpoints import Checkpoint, Checkpoints
+from claimscale.training.ledger import Ledger
 from claimscale.training.masked_codes import PretrainingRun
 
 
@@ -31,67 +32,71 @@ class Stretch:
         checkpoint_minutes: float,
         after: Stretch | None = None,
     ) -> None:
-        self.run, self.folder, self.identity = run, folder, identity
-        self.checkpoint_seconds = 60 * checkpoint_minutes
-        self.done = self._resume() or (after.done if after else 0)
+        self.run, self.after, self.identity = run, after, identity
+        self.saver = Checkpoints(folder, identity, checkpoint_minutes)
+        found = self._resume()
+        self.done = found.step or (after.done if after else 0)
         self._metrics = loop.MetricsFile(metrics if run.ranks.leads else Path(os.devnull), self.done)
-        last = self._metrics.last
-        self.tokens, self.masked, self.seconds = (
-            last.get(key, getattr(after, key, 0)) for key in ("tokens", "masked", "seconds")
+        self.tokens, self.masked = (
+            found.state.get(key, getattr(after, key, 0)) for key in ("tokens", "masked")
         )
+        self.ledger = after.ledger if after and not found.step else self._ledger(found)
         self._pending: list[tuple[Tensor, dict[str, Any]]] = []
-        self._saved = time.monotonic()
 
     def advance(self, stop: int, progress: Callable[[int], None]) -> None:
         """Train all steps before `stop`; `progress` is told how many steps are done."""
-        started, before = time.monotonic(), self.seconds
         for step in range(self.done, stop):
             loss, tokens, masked = self.run.step(step)
             self.tokens, self.masked, self.done = self.tokens + tokens, self.masked + masked, step + 1
-            self.seconds = before + time.monotonic() - started
+            self.ledger.count(tokens, self.run.flops(tokens, masked))
             self._record(step, loss)
-            if self.run.ranks.leads and time.monotonic() - self._saved >= self.checkpoint_seconds:
+            if self.run.ranks.leads and self.saver.due():
                 self.save()
             progress(self.done)
         self._read()
-        self.seconds = before + time.monotonic() - started
 
     def save(self) -> None:
         """A checkpoint of where it is, never of a step whose loss has not been seen to be finite."""
         self._read()
         if self.run.ranks.leads:
-            run = self.run
-            checkpoints.save_checkpoint(self.folder, self.done, self.identity, run.model, run.optimizer)
-        self._saved = time.monotonic()
+            tensors = checkpoints.training_tensors(self.run.model, self.run.optimizer)
+            state = {"cost": self.ledger.state(), "tokens": self.tokens, "masked": self.masked}
+            self.saver.save(self.done, tensors, state)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._metrics.close()
+        if self.after is not None:  # one account and one list of notes for all that a cell does
+            self.after.ledger = self.ledger
+            self.after.saver.notes += self.saver.notes
 
-    def _resume(self) -> int:
-        """The step resumed, the first rank before all others, lest two repair the same folder."""
-        run, step = self.run, 0
-        for turn in (run.ranks.leads, not run.ranks.leads):
-            if turn:
-                step = checkpoints.resume(self.folder, self.identity, run.model, run.optimizer)
-            run.ranks.wait()
-        if step != (expected := int(run.ranks.leaders(step))):
+    def _ledger(self, found: Checkpoint) -> Ledger:
+        on_gpu = self.run.device.type == "cuda"
+        devices = self.run.ranks.count if on_gpu else None
+        return Ledger(self.run.device, found.state.get("cost"), self._metrics.spent, devices)
+
+    def _resume(self) -> Checkpoint:
+        """What all ranks go on from; it must be the same step."""
+        found, ranks = self.saver.resume(), self.run.ranks
+        if found.step:
+            checkpoints.restore(found.tensors, found.step, self.run.model, self.run.optimizer)
+        if found.step != (expected := int(ranks.leaders(found.step))):
             raise Interrupted(
-                f"{self.folder}: rank {run.ranks.rank} finds step {step} there, the first rank {expected}; "
-                "all nodes must see the same run directory"
+                f"{self.saver.folder}: rank {ranks.rank} finds step {found.step} there, the first rank "
+                f"{expected}; all nodes must see the same run directory"
             )
-        return step
+        return found
 
     def _record(self, step: int, loss: float | Tensor) -> None:
         line = {
             "step": step,
             "loss": None,
             "lr": self.run.schedule.rate(step) * self.run.settings.learning_rate,
-            "tokens": self.tokens,
             "masked": self.masked,
-            "seconds": round(self.seconds, 3),
+            **self.ledger.spent(),
+            "tokens": self.tokens,
         }
         if not isinstance(loss, Tensor):
             self._metrics.write(**{**line, "loss": loss})
@@ -106,5 +111,5 @@ class Stretch:
             return
         readings, lines = [loss for loss, _ in self._pending], [line for _, line in self._pending]
         self._pending = []
-        for loss, line in zip(late.read(readings, lines[0]["step"]), lines, strict=True):
+        for loss, line in zip(late.read(readings, lines[0]["step"], self.run.batch_name), lines, strict=True):
             self._metrics.write(**{**line, "loss": loss})

@@ -1,0 +1,94 @@
+"""What fine-tuning trains of an encoder, and how fast: all weights, adapters, or the readout alone."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from claimscale.model import transfer
+from claimscale.model.encoder import Readout
+
+RANK = 8
+SCALE = 2.0
+"""Of the low-rank update; twice, as is usual (alpha = 16 at rank 8)."""
+
+Trained = Literal["full", "lora", "probe"]
+
+PASSES: dict[Trained, float] = {"full": 3.0, "lora": 2.0, "probe": 1.0}
+"""Cost of a training step in forward passes: adapters spare the gradients of the weights, a probe all."""
+
+
+class LowRank(nn.Module):
+    """The matrix W [out, in] becomes W + 2 · up · down; nothing at first (Hu et al. 2021, arXiv 2106.09685).
+
+    `down` [rank, in] is a matrix whose fan-in grows with the size, which sets its variance and rate; `up`
+    [out, rank] begins at zero.
+    """
+
+    def __init__(self, matrix: transfer.Hidden) -> None:
+        super().__init__()
+        rank = min(RANK, matrix.in_features, matrix.out_features)
+        base_fan_in = round(matrix.in_features / matrix.growth)
+        self.down = transfer.Hidden(matrix.in_features, rank, base_fan_in)
+        self.up = nn.Parameter(torch.zeros(matrix.out_features, rank))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + SCALE * (self.up @ self.down.weight)
+
+
+def choose_trained(model: Readout, trained: Trained) -> None:
+    """Freeze what is not to be trained; `lora` puts adapters on every matrix of the layers."""
+    if trained == "full":
+        return
+    model.encoder.requires_grad_(False)
+    if trained == "lora":
+        for matrix in _matrices(model):
+            parametrize.register_parametrization(matrix, "weight", LowRank(matrix))
+
+
+def merge(model: Readout) -> None:
+    """Make adapters part of the weights, which then have the names and shapes of an encoder without them."""
+    for matrix in _matrices(model):
+        if parametrize.is_parametrized(matrix):
+            parametrize.remove_parametrizations(matrix, "weight", leave_parametrized=True)
+
+
+def make_optimizer(
+    model: Readout, learning_rate: float, weight_decay: float, layer_decay: float
+) -> torch.optim.AdamW:
+    """AdamW on what is trained; the rate falls by `layer_decay` per layer, from the readout down."""
+    layers = model.encoder.shape.layers
+    optimizer = transfer.make_optimizer(model, layers, learning_rate, weight_decay)
+    below = {id(weight): _layers_below_readout(name, layers) for name, weight in model.named_parameters()}
+    groups = []
+    for group in optimizer.param_groups:
+        weights = [weight for weight in group["params"] if weight.requires_grad]
+        for depth in sorted({below[id(weight)] for weight in weights}):
+            share = layer_decay**depth
+            rates = {"lr": group["lr"] * share, "base_rate": group["base_rate"] * share}
+            groups.append(
+                {**group, **rates, "params": [weight for weight in weights if below[id(weight)] == depth]}
+            )
+    optimizer.param_groups = groups
+    return optimizer
+
+
+def _layers_below_readout(name: str, layers: int) -> int:
+    """0 for the readout and the final norm, 1 for the last layer, `layers` + 1 for the embeddings."""
+    if block := re.match(r"encoder\.blocks\.(\d+)\.", name):
+        return layers - int(block[1])
+    embeds = name.startswith(("encoder.token", "encoder.time", "encoder.widen"))
+    return layers + 1 if embeds else 0
+
+
+def _matrices(model: Readout) -> list[transfer.Hidden]:
+    # adapters hold matrices of this class themselves
+    return [
+        module
+        for name, module in model.encoder.blocks.named_modules()
+        if isinstance(module, transfer.Hidden) and "parametrizations" not in name
+    ]

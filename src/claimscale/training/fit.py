@@ -1,0 +1,215 @@
+"""The training within a fine-tuning: every learning rate with the same budget, resumable at any step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+
+from claimscale.corpus.batches import Batch, Batches, in_parts
+from claimscale.corpus.sequences import Sequences
+from claimscale.model.encoder import Encoder, Readout
+from claimscale.model.sizes import Shape
+from claimscale.study import Finetune
+from claimscale.training import adapters, checkpoints, loop
+from claimscale.training.checkpoints import Checkpoint, Checkpoints
+from claimscale.training.ledger import Ledger, forward_flops
+
+WEIGHT_DECAY = 0.1
+WARMUP_SHARE = 0.1
+STEPS_PER_EPOCH = 12
+"""Few patients get smaller batches, so that every epoch has at least this many steps."""
+PATIENCE = 2
+"""Epochs without a lower tuning loss before training stops."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Sequences with their outcomes, bool [n]."""
+
+    sequences: Sequences
+    outcome: np.ndarray
+
+
+@dataclass(frozen=True)
+class Start:
+    """What every training of a fine-tuning begins from; `weights` null: from scratch."""
+
+    shape: Shape
+    types: np.ndarray
+    weights: Path | None
+    seed: int
+    device: torch.device
+
+    def model(self, settings: Finetune, train: Labelled) -> Readout:
+        """The model before its first step, always the same; its bias gives everyone the prevalence."""
+        torch.manual_seed(self.seed)
+        encoder = Encoder(self.shape, self.types)
+        if self.weights is not None:
+            encoder.load_state_dict(load_file(self.weights))
+        model = Readout(encoder)
+        adapters.choose_trained(model, settings.train)
+        prevalence = float(train.outcome.mean())
+        torch.nn.init.constant_(model.bias, math.log(prevalence / (1 - prevalence)))
+        return model.to(self.device)
+
+
+@dataclass
+class Trial:
+    """One learning rate and its lowest tuning loss (null before the end of the first epoch)."""
+
+    learning_rate: float
+    tuning_loss: float | None = None
+    epoch: int = 0
+    diverged: bool = False
+    """Then the epochs before count."""
+
+
+class Fit:
+    """Trains once per learning rate and keeps the weights with the lowest tuning loss of all.
+
+    Position p, by which checkpoints and metrics are numbered, is step p % `steps` of trial p // `steps`.
+    """
+
+    def __init__(self, train: Labelled, tuning: Labelled, start: Start, settings: Finetune) -> None:
+        self.train, self.tuning, self.start, self.settings = train, tuning, start, settings
+        batch_tokens = min(settings.batch_tokens, max(1, len(train.sequences.token) // STEPS_PER_EPOCH))
+        parts = loop.part_positions(start.device)
+        self.batches = Batches(train.sequences, batch_tokens, start.seed, part_positions=parts)
+        self.steps = settings.epochs * self.batches.steps_per_epoch
+        self.trials: list[Trial] = []
+        self._outcome = loop.tensor(train.outcome.astype(np.float32), start.device)
+        self._best_loss, self._best = math.inf, dict[str, Tensor]()
+
+    @property
+    def best(self) -> Trial:
+        return min(self.trials, key=lambda t: math.inf if t.tuning_loss is None else t.tuning_loss)
+
+    def run(
+        self,
+        saver: Checkpoints,
+        found: Checkpoint,
+        metrics: loop.MetricsFile,
+        ledger: Ledger,
+        report: Callable[[float], None],
+    ) -> Readout:
+        """Train to the end, from the checkpoint on; returns the best model, adapters merged.
+
+        Raises Diverged if the only learning rate did, or each of several before its first epoch's end.
+        """
+        self.trials = [Trial(**trial) for trial in found.state.get("trials", [])]
+        if self.trials and self.best.tuning_loss is not None:
+            self._best_loss = self.best.tuning_loss
+        self._best = _named(found.tensors, "best.")
+        position, end = found.step, self.steps * len(self.settings.rates)
+        if position % self.steps:
+            self._begin(position // self.steps)
+            checkpoints.restore(found.tensors, position % self.steps, self.model, self.optimizer)
+        while position < end:
+            number, step = divmod(position, self.steps)
+            if not step:
+                self._begin(number)
+            try:
+                self._step(position, step, metrics, ledger)
+            except loop.Diverged:
+                position = self.steps * (number + 1)
+                if len(self.settings.rates) == 1 or (position == end and not self._best):
+                    raise
+                self.trials[number].diverged = True
+                continue
+            position += 1
+            epoch, within = divmod(step + 1, self.batches.steps_per_epoch)
+            if not within and self._is_over(epoch - 1, ledger):
+                position = self.steps * (number + 1)
+            if saver.due(natural=not within):
+                saver.save(position, self._tensors(position), self._state(ledger))
+            report(position / end)
+        if not self._best:
+            raise loop.Diverged("finetune: the tuning loss was never finite; lower learning_rate")
+        return self._best_model()
+
+    def _begin(self, number: int) -> None:
+        rate = self.settings.rates[number]
+        self.model = self.start.model(self.settings, self.train)
+        self.optimizer = adapters.make_optimizer(self.model, rate, WEIGHT_DECAY, self.settings.layer_decay)
+        if number == len(self.trials):
+            self.trials.append(Trial(rate))
+
+    def _step(self, position: int, step: int, metrics: loop.MetricsFile, ledger: Ledger) -> None:
+        parts = self.batches.parts(step)
+        multiplier = loop.rate_multiplier(step, self.steps, math.ceil(WARMUP_SHARE * self.steps))
+        losses = self._losses(parts)
+        loss = loop.update(self.model, self.optimizer, losses, multiplier, position, parts)
+        lengths = self.train.sequences.lengths[np.concatenate([part.index for part in parts])]
+        passes = adapters.PASSES[self.settings.train]
+        ledger.count(int(lengths.sum()), passes * forward_flops(self.start.shape, lengths))
+        rate = multiplier * self.trials[-1].learning_rate
+        metrics.write(step=position, loss=loss, lr=rate, **ledger.spent())
+
+    def _losses(self, parts: list[Batch]) -> Iterator[Tensor]:
+        device, patients = self.start.device, sum(len(batch.index) for batch in parts)
+        for batch in parts:
+            outcome = self._outcome[loop.tensor(batch.index, device)]
+            logit = _logits_of(self.model, batch, device)
+            yield F.binary_cross_entropy_with_logits(logit.float(), outcome, reduction="sum") / patients
+
+    def _is_over(self, epoch: int, ledger: Ledger) -> bool:
+        """Look at the tuning patients after an epoch; whether there is nothing more to hope for."""
+        outcome = torch.from_numpy(self.tuning.outcome.astype(np.float64))
+        logit = logits(self.model, self.tuning.sequences, self.start.device)
+        loss = F.binary_cross_entropy_with_logits(logit, outcome).item()
+        ledger.count(0, forward_flops(self.start.shape, self.tuning.sequences.lengths))
+        trial = self.trials[-1]
+        if math.isfinite(loss) and (trial.tuning_loss is None or loss < trial.tuning_loss):
+            trial.tuning_loss, trial.epoch = loss, epoch
+        if loss < self._best_loss:
+            self._best_loss = loss
+            trained = checkpoints.trained(self.model)
+            self._best = {name: weight.detach().clone() for name, weight in trained.items()}
+        self.model.train()
+        return epoch - trial.epoch >= PATIENCE
+
+    def _tensors(self, position: int) -> dict[str, Tensor]:
+        best = {f"best.{name}": weight for name, weight in self._best.items()}
+        # between two trials there is nothing to go on with
+        running = checkpoints.training_tensors(self.model, self.optimizer) if position % self.steps else {}
+        return best | running
+
+    def _state(self, ledger: Ledger) -> dict[str, Any]:
+        return {"trials": [vars(trial) for trial in self.trials], "cost": ledger.state()}
+
+    def _best_model(self) -> Readout:
+        model = self.start.model(self.settings, self.train)
+        with torch.no_grad():
+            for name, weight in checkpoints.trained(model).items():
+                weight.copy_(self._best[name])
+        adapters.merge(model)
+        return model
+
+
+@torch.no_grad()
+def logits(model: Readout, sequences: Sequences, device: torch.device) -> Tensor:
+    """Logits of all sequences in their order, float64 [n] on the CPU."""
+    model.eval()
+    out = torch.empty(len(sequences), dtype=torch.float64)
+    for batch in in_parts(sequences, np.arange(len(sequences)), loop.part_positions(device)):
+        out[torch.from_numpy(batch.index)] = _logits_of(model, batch, device).double().cpu()
+    return out
+
+
+def _logits_of(model: Readout, batch: Batch, device: torch.device) -> Tensor:
+    inputs = loop.on_device(batch, batch.token, device)
+    with loop.mixed_precision(device):
+        return model(inputs)
+
+
+def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
