@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claimscale import runs, study_file
-from claimscale.corpus import description, stages
+from claimscale.corpus import stages
 from claimscale.errors import BadInput
 from claimscale.progress import Display
 from claimscale.study import SimulatedSource, Study
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 CONCLUSION = "conclusion.json"
+FREQUENT_CODES = 30
 SECONDS_PER_SIMULATED_PATIENT = 0.0035
 CONCLUSION_SECONDS = 15.0
 CHECK_SECONDS = 10.0
@@ -224,7 +225,7 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
         ],
     )
     display.update(0.99, CONCLUSION_SECONDS / 3, "writing the report")
-    page.render(summary, study_file.dump(study), run_directory / REPORT)
+    page.render(summary, study_file.dump(study), run_directory / REPORT, study.report.language)
     runs.write_json(mark, {"inputs": inputs})
     runs.append_audit(run_directory, "concluded", cells=len(cells))
     return summary
@@ -253,7 +254,8 @@ def _pretraining(workspace: Workspace, cell: Cell) -> dict[str, Any]:
     result = runs.read_json(workspace.folder(cell.id) / runs.CELL)["result"]
     shape = workspace.shape(cell.size)
     described = {"layers": shape.layers, "width": shape.width, "feed_forward": shape.feed_forward}
-    return {**result, **described, "size": cell.size, "seed": cell.seed}
+    metrics = workspace.folder(cell.id) / "metrics.jsonl"
+    return {**result, **described, "size": cell.size, "seed": cell.seed, "metrics": metrics}
 
 
 def _dataset(workspace: Workspace) -> dict[str, Any]:
@@ -271,9 +273,19 @@ def _dataset(workspace: Workspace) -> dict[str, Any]:
         "vocabulary": tokens["vocabulary"],
         "span": quality["span"],
         "cohort": cohort,
-        "description": description.shown(described, workspace.study.privacy.profile),
+        "description": described,
+        "codes": _frequent_codes(workspace.run / "tokens" / "vocabulary.parquet"),
         "quality": {
             key: quality[key]
             for key in ("source_rows", "rows_in", "used", "quarantined", "dropped", "repaired", "warnings")
         },
     }
+
+
+def _frequent_codes(file: Path) -> list[dict[str, Any]]:
+    """The codes that most training patients had before the landmark: `code`, `type`, `patients`."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(file, columns=["code", "type", "patients"]).to_pylist()
+    known = [row for row in rows if row["type"] not in ("special", "sex")]
+    return sorted(known, key=lambda row: (-row["patients"], row["code"]))[:FREQUENT_CODES]
