@@ -22,6 +22,9 @@ finetune: {patients: [1000, 10000, all]}
 baselines: [lightgbm, logistic, carry_forward]
 compare: {metric: auprc, margin: 0.02, replicates: 2000}
 """
+DEATHS = (
+    "7 die before the outcome could come: 1 - Kaplan-Meier says 2.1 %, with death as a competing end it is 1.9 %."
+)
 HOSTILE = (
     "<script>window.hit=1</script>", "<img src=x onerror='window.hit=1'>", "\"><svg onload=window.hit=1>",
     "</script><script>window.hit=1</script>", "</style><script>window.hit=1</script>", "javascript:window.hit=1",
@@ -80,8 +83,8 @@ def summary(
             for place, name in enumerate(sizes)
         ],
         "checks": [
-            {"task": None, "title": "Drift of codes", "status": "passed", "sentence": "Codes are used alike."},
-            {"task": entries[0]["name"], "title": "Censoring", "status": "warned", "sentence": "7 die before the outcome could come."},
+            {"task": None, "title": "Drift of codes", "status": "passed", "sentence": "Codes are used alike (stability index 0.02)."},
+            {"task": entries[0]["name"], "title": "Censoring", "status": "warned", "sentence": DEATHS},
         ],
         "warnings": [f"{entry['name']}: no verdict on size. That is want of evidence, not evidence that sizes are equal."
                      for entry in entries if entry["saturation"]["verdict"] == "inconclusive"],

@@ -17,7 +17,7 @@ from claimscale.report.texts import Texts
 Summary = Mapping[str, Any]
 REFERENCES = (
     "Collins GS et al. TRIPOD+AI statement. BMJ 2024;385:e078378. doi 10.1136/bmj-2023-078378",
-    "Large-scale pretraining on medical claims at five sizes. arXiv 2604.22348",
+    "The study of five model sizes that this one follows: arXiv 2604.22348",
     "Dey N et al. Don't be lazy: CompleteP enables compute-efficient deep transformers. arXiv 2505.01618",
     "Ke G et al. LightGBM: a highly efficient gradient boosting decision tree. NeurIPS 2017",
     "Holm S. A simple sequentially rejective multiple test procedure. Scand J Stat 1979;6:65-70",
@@ -26,7 +26,7 @@ REFERENCES = (
     "doi 10.1186/s12916-019-1466-7",
     "Vickers AJ, Elkin EB. Decision curve analysis. Med Decis Making 2006;26:565-574. "
     "doi 10.1177/0272989X06295361",
-    "Arnrich B et al. Medical Event Data Standard (MEDS). ICLR 2024 workshop",
+    "Arnrich B et al. Medical Event Data Standard (MEDS). ICLR 2024 Workshop on Learning from Time Series for Health",
 )  # fmt: skip
 
 
@@ -42,8 +42,7 @@ class Item(NamedTuple):
 
 def methods(summary: Summary, study_yaml: str, t: Texts) -> list[str]:
     """Paragraphs for the methods section, with the numbers of the references in brackets."""
-    study = yaml.safe_load(study_yaml) or {}
-    found = facts(summary, study, t)
+    found = facts(summary, study_yaml, t)
     return [
         t(
             "We studied {patients} patients of {hospitals} hospitals in a claims database ({source}), converted to the Medical Event Data Standard [9]; everything used as input was known at the index date, the last contact before {landmark}. Patients were divided at random into training, tuning and test sets ({splits}); {further}.",
@@ -64,8 +63,10 @@ def methods(summary: Summary, study_yaml: str, t: Texts) -> list[str]:
     ]
 
 
-def facts(summary: Summary, study: Mapping[str, Any], t: Texts) -> dict[str, str]:
+def facts(summary: Summary, study_yaml: str, t: Texts) -> dict[str, str]:
     """Short texts on the run for sentences to take up; a dash for what is not known."""
+    study = yaml.safe_load(study_yaml)
+    study = study if isinstance(study, dict) else {}
     cohort, pretrain, finetune = (study.get(part) or {} for part in ("cohort", "pretrain", "finetune"))
     compare, splits = study.get("compare") or {}, cohort.get("splits") or {}
     further = []
@@ -113,7 +114,7 @@ def facts(summary: Summary, study: Mapping[str, Any], t: Texts) -> dict[str, str
 
 def tripod(summary: Summary, study_yaml: str, t: Texts) -> list[Item]:
     """The 27 items of TRIPOD+AI with their parts, filled from the run where it can."""
-    found = facts(summary, yaml.safe_load(study_yaml) or {}, t)
+    found = facts(summary, study_yaml, t)
     return [
         Item(number, t(section), t(topic), t(text, **found), human)
         for number, section, topic, text, human in TRIPOD
@@ -122,7 +123,7 @@ def tripod(summary: Summary, study_yaml: str, t: Texts) -> list[Item]:
 
 def model_card(summary: Summary, study_yaml: str, t: Texts) -> list[Item]:
     """A model card (Mitchell 2019, doi 10.1145/3287560.3287596)."""
-    found = facts(summary, yaml.safe_load(study_yaml) or {}, t)
+    found = facts(summary, study_yaml, t)
     return [Item("", "", t(topic), t(text, **found), human) for topic, text, human in CARD]
 
 

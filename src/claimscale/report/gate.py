@@ -229,10 +229,20 @@ def _task(task: dict[str, Any], dataset: Mapping[str, Any], rule: Rule) -> None:
     unknown = {split for split in splits if {positive[split], asked[split]} & hidden}
     few = {split for split, (of, cases) in truth.items() if rule.is_small(cases) or rule.is_small(of - cases)}
     _consequences(task, truth, unknown | few, few, rule)
-    if "train" in asked and asked["train"] in hidden:
-        for result in task["results"]:
-            result["patients"] = int(float(f"{result['patients']:.2g}"))
+    if "train" in asked:
+        _labelled(task, truth["train"][0], asked["train"] in hidden, rule)
     _curves(task, None if "held_out" in unknown else truth.get("held_out"), rule)
+
+
+def _labelled(task: dict[str, Any], trained: int, hidden: bool, rule: Rule) -> None:
+    """Results on all labelled patients name how many they were: as the training split does, or roughly."""
+    about = int(float(f"{trained:.2g}")) if hidden else rule.rounded(trained)
+    for entry in [*task["results"], *task["pretraining_gain"]]:
+        if entry["patients"] == trained:
+            entry["patients"] = about
+    if task.get("break_even"):
+        tested = task["break_even"]["tested"]
+        task["break_even"]["tested"] = [about if patients == trained else patients for patients in tested]
 
 
 def _subgroup_cells(task: dict[str, Any], table: Table, asked: int, positive: int) -> None:
@@ -353,7 +363,12 @@ def _joined(pairs: Sequence[tuple[int, int]], seeds: int, rule: Rule) -> list[li
 
 
 def _safe(pairs: Sequence[tuple[int, int]], members: Sequence[int], seeds: int, rule: Rule) -> bool:
-    return not any(rule.is_small(sum(pairs[place][kind] for place in members) / seeds) for kind in (0, 1))
+    return not any(_few(sum(pairs[place][kind] for place in members), seeds, rule) for kind in (0, 1))
+
+
+def _few(count: int, seeds: int, rule: Rule) -> bool:
+    """Whether a count summed over seeds stands for a small number of patients."""
+    return (count > 0 or rule.zeros) and count < rule.least * seeds
 
 
 def spaced(
@@ -366,7 +381,7 @@ def spaced(
     """
 
     def near(one: tuple[int, int], other: tuple[int, int]) -> bool:
-        return any(rule.is_small((more - less) / seeds) for more, less in zip(one, other, strict=True))
+        return any(_few(more - less, seeds, rule) for more, less in zip(one, other, strict=True))
 
     kept: list[dict[str, Any]] = []
     above = (0, 0)
@@ -397,4 +412,4 @@ def scrubbed(sentence: str, rule: Rule) -> str:
         count = int(match[0].replace(",", ""))
         return rule.mark if rule.is_small(count) else f"{rule.rounded(count):,}"
 
-    return re.sub(r"(?<![\w.,/])\d{1,3}(?:,\d{3})*(?![\w.,/]*\d)(?! ?%)(?!\w)", shown, sentence)
+    return re.sub(r"(?<![\w.,/])\d{1,3}(?:,\d{3})*(?![\w.,/]*\d)(?! ?%)(?! - )(?!\w)", shown, sentence)

@@ -150,7 +150,10 @@ def privacy_note(summary: Mapping[str, Any], t: Texts) -> str:
     profile = summary.get("privacy", {}).get("profile", "none")
     if profile == "none":
         return t("All counts are shown as they are (privacy profile: none). Think before you pass this file on.")
-    return t("Small counts, and counts that would give one away, are hidden (privacy profile: {profile}).", profile=profile)
+    return t(
+        "Small counts, and counts that would give one away, are hidden, and drawn as nothing (privacy profile: {profile}).",
+        profile=profile,
+    )
 
 
 def svg(chart: plots.Chart, t: Texts) -> Markup:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+BOUNDLESS = 1e9
+"""More than any count: what stands for no upper bound where an integer program is solved."""
 Shown = int | str | None
 """A count as it may be shown: itself, '<10' where it is small, null where it would give another away."""
 
@@ -82,17 +84,17 @@ def protected(
     small = {place for place, count in enumerate(counts) if rule.is_small(count)}
     hidden = small - fixed | implied
     reader = _Reader(counts, sums, rule, implied)
-    closed = False
-    while not closed:
-        closed = True
-        # Cells hidden for others' sake must stay unknown too, or hiding them would be in vain.
-        for place in sorted(hidden - (implied - small)):
-            while reader.knows(place, hidden):
-                more = _next(place, counts, sums, hidden | fixed)
-                if more is None:
-                    break
-                hidden.add(more)
-                closed = False
+    # Cells hidden for others' sake must stay unknown too, or hiding them would be in vain. What is unknown stays
+    # so when more is hidden.
+    waiting = sorted(hidden - (implied - small), reverse=True)
+    while waiting:
+        place = waiting.pop()
+        while reader.knows(place, hidden):
+            more = _next(place, counts, sums, hidden | fixed)
+            if more is None:
+                break
+            hidden.add(more)
+            waiting.append(more)
     return [
         rule.rounded(count) if place not in hidden else rule.mark if place in small - implied else None
         for place, count in enumerate(counts)
@@ -123,21 +125,24 @@ class _Reader:
     ) -> None:
         self.counts = np.asarray(counts, dtype=np.float64)
         self.sums, self.rule, self.implied = sums, rule, implied
+        self.unknown: set[int] = set()
+        """Cells of which another possible value is known."""
 
     def knows(self, place: int, hidden: set[int]) -> bool:
         """Whether the cell has one possible value only."""
-        low, high = self._bounds(hidden)
-        low, high = self._narrowed(low, high)
+        if place in self.unknown:
+            return False
+        low, high = self._narrowed(*self._bounds(hidden))
         if low[place] == high[place]:
             return True
-        mine = [one for one in self.sums if hidden & set(one.cells)]
-        if len(mine) <= 1:
+        sums, cells = self._around(place, low < high)
+        if len(sums) <= 1:
             return False  # with a single sum the bounds are exact
-        return not self._may_differ(place, low, high)
+        return not self._may_differ(place, low, high, sums, cells)
 
     def _bounds(self, hidden: set[int]) -> tuple[np.ndarray, np.ndarray]:
         slack = (self.rule.base - 1) // 2  # what rounding leaves open
-        rounded = np.array([self.rule.rounded(int(count)) for count in self.counts], dtype=np.float64)
+        rounded = self.rule.base * np.floor(self.counts / self.rule.base + 0.5)
         low, high = np.maximum(rounded - slack, 0), rounded + slack
         for place in hidden:
             if place in self.implied:
@@ -150,39 +155,58 @@ class _Reader:
 
     def _narrowed(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bounds made as narrow as each sum alone allows, again and again until nothing moves."""
-        low, high = low.copy(), high.copy()
         for _ in range(50):
             before = (low.copy(), high.copy())
             for one in self.sums:
-                parts = list(one.parts)
-                low[one.total] = max(low[one.total], low[parts].sum())
-                high[one.total] = min(high[one.total], high[parts].sum())
-                for part in parts:
-                    others = [cell for cell in parts if cell != part]
-                    high[part] = min(high[part], high[one.total] - low[others].sum())
-                    if np.isfinite(high[others]).all():
-                        low[part] = max(low[part], low[one.total] - high[others].sum())
+                total, parts = one.total, list(one.parts)
+                least, most = low[parts], high[parts]
+                low[total] = max(low[total], least.sum())
+                high[total] = min(high[total], most.sum())
+                high[parts] = np.minimum(most, high[total] - (least.sum() - least))
+                bounded = np.isfinite(most)
+                if bounded.all():
+                    low[parts] = np.maximum(least, low[total] - (most.sum() - most))
+                elif (~bounded).sum() == 1:  # only the open one is bounded by the others
+                    open_part = one.parts[int(np.flatnonzero(~bounded)[0])]
+                    low[open_part] = max(low[open_part], low[total] - most[bounded].sum())
             if np.array_equal(before[0], low) and np.array_equal(before[1], high):
                 break
         return low, high
 
-    def _may_differ(self, place: int, low: np.ndarray, high: np.ndarray) -> bool:
-        """Whether whole numbers within the bounds satisfy all sums with another value of the cell."""
-        matrix = np.zeros((len(self.sums), len(self.counts)))
-        for row, one in enumerate(self.sums):
-            matrix[row, one.total] = -1
-            matrix[row, list(one.parts)] += 1
-        cost = np.zeros(len(self.counts))
+    def _around(self, place: int, free: np.ndarray) -> tuple[list[Sum], list[int]]:
+        """The sums that bear on a cell, through cells that are not fixed, and those cells."""
+        reach, found = {place}, []
+        rest = list(self.sums)
+        while touched := [one for one in rest if any(cell in reach for cell in one.cells if free[cell])]:
+            found += touched
+            rest = [one for one in rest if one not in touched]
+            reach |= {cell for one in touched for cell in one.cells if free[cell]}
+        return found, sorted(reach)
+
+    def _may_differ(
+        self, place: int, low: np.ndarray, high: np.ndarray, sums: Sequence[Sum], cells: Sequence[int]
+    ) -> bool:
+        """Whether whole numbers within the bounds satisfy the sums with another value of the cell."""
+        column = {cell: number for number, cell in enumerate(cells)}
+        matrix, known = np.zeros((len(sums), len(cells))), np.zeros(len(sums))
+        for row, one in enumerate(sums):
+            for cell, sign in [(one.total, -1.0), *((part, 1.0) for part in one.parts)]:
+                if cell in column:
+                    matrix[row, column[cell]] += sign
+                else:
+                    known[row] -= sign * low[cell]
+        cost = np.zeros(len(cells))
         for direction in (1.0, -1.0):
-            cost[place] = direction
+            cost[column[place]] = direction
             found = milp(
                 cost,
-                integrality=np.ones(len(cost)),
-                bounds=Bounds(low, high),
-                constraints=LinearConstraint(matrix, 0, 0),
+                integrality=np.ones(len(cells)),
+                bounds=Bounds(low[list(cells)], np.minimum(high[list(cells)], BOUNDLESS)),
+                constraints=LinearConstraint(matrix, known, known),
             )
-            if found.status == 3:  # unbounded: anything is possible
-                return True
-            if found.x is not None and round(found.x[place]) != self.counts[place]:
-                return True
+            if found.x is not None:
+                other = np.round(found.x) != self.counts[list(cells)]
+                self.unknown.update(np.asarray(cells)[other].tolist())
+                if place in self.unknown:
+                    return True
         return False

@@ -50,7 +50,7 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
     sizes = [size["name"] for size in summary["sizes"]]
     metric = next((task["saturation"]["metric"] for task in summary["tasks"]), "auprc")
     return {
-        "texts": {text: told for text, told in texts.table.items() if text in script or text in _GROUPS},
+        "texts": {text: told for text, told in texts.table.items() if text in script or text in GROUPS},
         "metric": metric,
         "metrics": {name: texts(METRIC_NAMES[name]) for name in METRICS},
         "splits": splits,
@@ -80,7 +80,7 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-_GROUPS = ("Women", "Men", "Sex unknown", "Age unknown", "Other hospitals")
+GROUPS = ("Women", "Men", "Sex unknown", "Age unknown", "Other hospitals")
 
 
 def _row(result: Summary, arms: list[str], sizes: list[str], splits: list[str]) -> list[Any]:
