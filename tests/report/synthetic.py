@@ -22,9 +22,7 @@ finetune: {patients: [1000, 10000, all]}
 baselines: [lightgbm, logistic, carry_forward]
 compare: {metric: auprc, margin: 0.02, replicates: 2000}
 """
-DEATHS = (
-    "7 die before the outcome could come: 1 - Kaplan-Meier says 2.1 %, with death as a competing end it is 1.9 %."
-)
+DEATHS = "7 die before the outcome could come: 1 - Kaplan-Meier says 2.1 %, with death as a competing end it is 1.9 %."
 HOSTILE = (
     "<script>window.hit=1</script>", "<img src=x onerror='window.hit=1'>", "\"><svg onload=window.hit=1>",
     "</script><script>window.hit=1</script>", "</style><script>window.hit=1</script>", "javascript:window.hit=1",
@@ -183,7 +181,9 @@ def result(
     }  # fmt: skip
 
 
-def curve_points(drawn: np.random.Generator, cases: int, patients: int, seeds: int = 3) -> list[dict[str, Any]]:
+def curve_points(
+    drawn: np.random.Generator, cases: int, patients: int, seeds: int = 3
+) -> list[dict[str, Any]]:
     """Ten bins, counts summed over three seeds."""
     in_bins = sorted(divided(drawn, seeds * cases, 10))
     of_bins = [seeds * patients // 10] * 9 + [seeds * patients - 9 * (seeds * patients // 10)]

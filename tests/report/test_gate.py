@@ -11,15 +11,16 @@ import pytest
 import synthetic
 
 from claimscale.errors import BadInput
-from claimscale.report import gate, page
+from claimscale.report import coarsening, gate, page
 from claimscale.report.suppression import PROFILES, Rule
 from claimscale.study_file import load
 
 RULES = {name: rule for name, rule in PROFILES.items() if rule is not None}
 COUNTS = {
-    "patients", "dates", "positives", "n", "n_train", "n_test", "F", "M", "U", "held_out", "hospital", "train", "tuning",
-    "temporal", "seen_before_landmark", "of_drawn_hospitals", "with_enough_events", "studied", "used", "rows_in", "rows",
-    "events", "counts", "patients_per_hospital", "with_outcome", "without_outcome", "true_positives", "false_positives",
+    "patients", "dates", "positives", "n", "n_train", "n_test", "F", "M", "U", "held_out", "hospital", "train",
+    "tuning", "temporal", "used", "rows_in", "rows", "seen_before_landmark", "of_drawn_hospitals", "studied",
+    "with_enough_events", "events", "counts", "patients_per_hospital", "with_outcome", "without_outcome",
+    "true_positives", "false_positives",
 }  # fmt: skip
 """Names under which counts of patients or rows stand."""
 
@@ -54,9 +55,9 @@ def test_no_small_count_passes(found: dict[str, Any], profile: str) -> None:
     seeds_summed = {"true_positives", "false_positives"}
     passed = [pair for pair in counts(shown) if rule.is_small(pair[1]) and pair[0] not in seeds_summed]
     assert passed == []
-    assert all(value % rule.base == 0 for name, value in counts(shown) if name != "events" and value < 10**6) or (
-        rule.base == 1
-    )
+    assert all(
+        value % rule.base == 0 for name, value in counts(shown) if name != "events" and value < 10**6
+    ) or (rule.base == 1)
     assert found != shown and gate.passed(found, "none")["tasks"] == found["tasks"]
 
 
@@ -69,7 +70,9 @@ def test_what_is_worked_out_from_a_hidden_count_goes_too(found: dict[str, Any], 
             if not all(isinstance(told[name], int) for name in ("positives", "dates")):
                 hidden += 1
                 assert told["prevalence"] is None
-                assert not any(row["split"] == split and isinstance(row["positives"], int) for row in task["results"])
+                assert not any(
+                    row["split"] == split and isinstance(row["positives"], int) for row in task["results"]
+                )
             else:
                 assert told["prevalence"] == pytest.approx(told["positives"] / told["dates"], rel=1e-5)
         for detail in task["details"]:
@@ -113,7 +116,7 @@ def test_curves_hold_no_few_patients(found: dict[str, Any], profile: str) -> Non
 
 def test_joined_bins_keep_their_patients_and_cases() -> None:
     points = synthetic.curve_points(synthetic.np.random.default_rng(1), 300, 4000)
-    joined = gate.joined_curve(points, 3, Rule(10))
+    joined = coarsening.joined_curve(points, 3, Rule(10))
     assert 1 < len(joined) < len(points)
     assert sum(point["patients"] for point in joined) == sum(point["patients"] for point in points)
     cases = [sum(point["observed"] * point["patients"] for point in some) for some in (points, joined)]
@@ -154,7 +157,7 @@ def test_the_gate_leaves_its_input_alone_and_names_its_profile() -> None:
 
 def test_sentences_of_checks_hide_small_numbers() -> None:
     shown = gate.passed(synthetic.summary(tasks=1), "ndb")
-    assert shown["checks"][1]["sentence"] .startswith("<10 die before the outcome could come: 1 -")
+    assert shown["checks"][1]["sentence"].startswith("<10 die before the outcome could come: 1 -")
     kept = "ICD10//N18 with 95 % of 1,204 and 0.51"
     assert gate.scrubbed(kept, RULES["ndb"]) == kept
 
@@ -169,8 +172,13 @@ def test_results_say_nothing_where_few_have_the_outcome() -> None:
 
 @pytest.mark.parametrize(
     ("given", "problem"),
-    [({"privacy": {"profile": "gdpr"}}, "privacy.profile"), ({"report": {"language": "de"}}, "report.language")],
+    [
+        ({"privacy": {"profile": "gdpr"}}, "privacy.profile"),
+        ({"report": {"language": "de"}}, "report.language"),
+    ],
 )
-def test_unknown_profiles_and_languages_are_refused(write_study: Any, given: dict[str, Any], problem: str) -> None:
+def test_unknown_profiles_and_languages_are_refused(
+    write_study: Any, given: dict[str, Any], problem: str
+) -> None:
     with pytest.raises(BadInput, match=problem):
         load(write_study(**given))

@@ -54,12 +54,18 @@ def unmarked(text: str, summary: dict[str, Any], t: Texts) -> list[str]:
         texts += [*(row[0] for row in documents.TRIPOD), *Texts("ja").table]
     texts += [item.text + item.number for item in documents.tripod(summary, synthetic.STUDY, t)]
     texts += [item.text for item in documents.model_card(summary, synthetic.STUDY, t)]
-    texts += [*documents.methods(summary, synthetic.STUDY, t), *documents.REFERENCES, *page.warnings(summary, t)]
+    texts += [
+        *documents.methods(summary, synthetic.STUDY, t),
+        *documents.REFERENCES,
+        *page.warnings(summary, t),
+    ]
     texts += [t.sentence(answer["sentence"]) for answer in summary["answers"]]
     allowed = {number for known in texts for number in NUMBER.findall(known)}
     counted = {str(len(summary[name])) for name in ("sizes", "tasks", "checks")} | {"1", "2"}
     overtaken = {n for task in summary["tasks"] for n in NUMBER.findall(page.overtaking(task["break_even"]))}
-    return [number for number in NUMBER.findall(unescape(text)) if number not in allowed | counted | overtaken]
+    return [
+        number for number in NUMBER.findall(unescape(text)) if number not in allowed | counted | overtaken
+    ]
 
 
 def test_shares_of_the_sexes_are_those_of_the_counts() -> None:
@@ -78,7 +84,9 @@ def test_figures_are_drawn_from_the_numbers_of_the_summary() -> None:
         assert len(drawn["rows"]) == len(task["results"])
         for row, result in zip(drawn["rows"], task["results"], strict=True):
             assert names[row[0]] == result["arm"] and shown["splits"][row[2]] == result["split"]
-            assert row[1] == -1 if result["size"] is None else shown["sizes"][row[1]]["name"] == result["size"]
+            assert (
+                row[1] == -1 if result["size"] is None else shown["sizes"][row[1]]["name"] == result["size"]
+            )
             assert row[3:6] == [result["patients"], result["seeds"], result["seconds"]]
             expected = [
                 result[metric][bound]

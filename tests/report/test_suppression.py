@@ -93,7 +93,9 @@ def test_the_attacker_does_break_tables_with_small_counts_hidden_alone() -> None
     for seed in range(40):
         counts, sums = random_table(seed)
         shown: list[Shown] = [rule.mark if rule.is_small(count) else count for count in counts]
-        ranges = [attack(shown, sums, rule, place) for place, value in enumerate(shown) if isinstance(value, str)]
+        ranges = [
+            attack(shown, sums, rule, place) for place, value in enumerate(shown) if isinstance(value, str)
+        ]
         broken += any(least == most for least, most in ranges)
     assert broken > 20
 

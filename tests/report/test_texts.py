@@ -23,10 +23,25 @@ def texts_in_code() -> set[str]:
     for file in [*(folder / "templates").iterdir(), *(folder / name for name in ("documents.py", "page.py"))]:
         if not file.name.endswith(".css"):
             found |= set(re.findall(r'\bt\(\s*"((?:[^"\\]|\\.)*)"', file.read_text("utf-8")))
-    found |= {text for row in documents.TRIPOD for text in row[1:4]} | {text for row in documents.CARD for text in row[:2]}
-    found |= {step for _, step in page.ATTRITION} | set(page.GROUP_NAMES.values()) | set(page.VERDICT_NAMES.values())
-    found |= {name for name, _ in view.ARMS.values()} | set(view.SPLIT_NAMES.values()) | set(view.METRIC_NAMES.values())
-    found |= set(view.GROUPS) | set(view.SHORT.values()) | set(page.HEADINGS.values()) | set(checks.TITLES.values())
+    found |= {text for row in documents.TRIPOD for text in row[1:4]} | {
+        text for row in documents.CARD for text in row[:2]
+    }
+    found |= (
+        {step for _, step in page.ATTRITION}
+        | set(page.GROUP_NAMES.values())
+        | set(page.VERDICT_NAMES.values())
+    )
+    found |= (
+        {name for name, _ in view.ARMS.values()}
+        | set(view.SPLIT_NAMES.values())
+        | set(view.METRIC_NAMES.values())
+    )
+    found |= (
+        set(view.GROUPS)
+        | set(view.SHORT.values())
+        | set(page.HEADINGS.values())
+        | set(checks.TITLES.values())
+    )
     return {text for text in found if re.search(r"[A-Za-z]", re.sub(r"\{\w+\}", "", text))}
 
 
@@ -70,7 +85,9 @@ def assert_translated(english: str, told: str) -> None:
 def test_the_sentences_of_a_whole_summary_are_said_in_japanese(demo: Any) -> None:
     _, summary = demo
     t = Texts("ja")
-    said = [answer["sentence"] for answer in summary["answers"]] + [answer["about_size"] for answer in summary["answers"]]
+    said = [answer["sentence"] for answer in summary["answers"]] + [
+        answer["about_size"] for answer in summary["answers"]
+    ]
     for english in said:
         assert_translated(english, t.sentence(english))
     for warning in page.warnings({**summary, "checks": []}, t):

@@ -1,7 +1,7 @@
 """What one metric does not tell: net benefit, the distribution of risks, and how subgroups fare.
 
-Of the models that a reader compares: every pretrained size, the largest from scratch, and LightGBM, all at the
-largest number of labelled patients. Counts are kept beside every number, so that the privacy gate can see them.
+Of the models that a reader compares: every pretrained size, the largest from scratch, and LightGBM, all at
+the largest number of labelled patients. Counts are kept beside every number, for the privacy gate to see.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ def details(
     replicates: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """One entry per model: `arm`, `size`, `lead`, `cells`, `curve`, `net_benefit`, `risk_distribution`, `subgroups`.
+    """One entry per model: `arm`, `size`, `lead`, `cells`, and what is worked out for the models compared.
 
-    `rows` are the predictions for held-out patients, `requested` the labelled patients asked for, and
-    `patients_file` the cohort's `patients.parquet`; where it is missing there are no subgroups. `lead` marks
-    the models to be drawn: the largest encoder of each arm and LightGBM.
+    That is `curve` (calibration), `net_benefit`, `risk_distribution` and `subgroups`. `rows` are the
+    predictions for held-out patients, `requested` the labelled patients asked for, and `patients_file` the
+    cohort's `patients.parquet`; where it is missing there are no subgroups. `lead` marks the models to be
+    drawn: the largest encoder of each arm and LightGBM.
     """
     chosen = [model for model in models if model.requested == requested]
     groups = list(_groups(rows, patients_file))
@@ -72,10 +73,11 @@ def details(
                 "net_benefit": net_benefit(rows.labels, risks),
                 "risk_distribution": risk_distribution(rows.labels, risks[0]),
                 "subgroups": [
-                    {"by": by, "group": name, **_subgroup(rows.labels[member], risks[:, member], replicates, seed)}
+                    {"by": by, "group": name}
+                    | _subgroup(rows.labels[member], risks[:, member], replicates, seed)
                     for by, name, member in groups
                 ],
-            }  # fmt: skip
+            }
         found.append(entry)
     return found
 
@@ -151,9 +153,13 @@ def _subgroup(labels: Flags, risks: metrics.Floats, replicates: int, seed: int) 
     """Counts and, where both outcomes occur, AUPRC and AUROC with intervals; mean predicted risk."""
     positives = int(labels.sum())
     found: dict[str, Any] = {
-        "patients": len(labels), "positives": positives, "predicted": float(risks.mean()), "observed": float(labels.mean()),
-        "auprc": None, "auroc": None,
-    }  # fmt: skip
+        "patients": len(labels),
+        "positives": positives,
+        "predicted": float(risks.mean()),
+        "observed": float(labels.mean()),
+        "auprc": None,
+        "auroc": None,
+    }
     if not 0 < positives < len(labels):
         return found
     rows = np.arange(len(labels))

@@ -9,6 +9,9 @@ from markupsafe import Markup, escape
 
 from claimscale.report.texts import Texts
 
+INTERVALS = ({"estimate", "low", "high"}, {"difference", "low", "high"})
+"""Keys of an estimate with its bounds, which are told in one line."""
+
 
 def listing(content: Any, t: Texts, number: Callable[[Any], str]) -> Markup:
     """The content, nested as it is; numbers go through `number`, names through the catalogue."""
@@ -19,9 +22,15 @@ def listing(content: Any, t: Texts, number: Callable[[Any], str]) -> Markup:
     def named(name: str) -> Markup:
         return escape(t(name.replace("_", " ")))
 
+    if isinstance(content, Mapping) and content.keys() in INTERVALS:
+        estimate, low, high = content.values()
+        if low is None or high is None:
+            return inner(estimate)
+        return Markup("{} ({} {} {})").format(inner(estimate), inner(low), t("to"), inner(high))
     if isinstance(content, Mapping):
         terms = [
-            Markup("<dt>{}</dt><dd>{}</dd>").format(named(key), inner(value)) for key, value in content.items()
+            Markup("<dt>{}</dt><dd>{}</dd>").format(named(key), inner(value))
+            for key, value in content.items()
         ]
         return Markup('<dl class="listing">{}</dl>').format(Markup("").join(terms))
     if isinstance(content, list) and content and all(isinstance(row, Mapping) for row in content):

@@ -28,7 +28,9 @@ def placed(content: Any, path: str = "") -> Any:
     if isinstance(content, Mapping):
         return {key: placed(value, f"{path}.{key}" if path else str(key)) for key, value in content.items()}
     if isinstance(content, list):
-        return [placed(value, f"{path}.{place}" if path else str(place)) for place, value in enumerate(content)]
+        return [
+            placed(value, f"{path}.{place}" if path else str(place)) for place, value in enumerate(content)
+        ]
     if isinstance(content, bool) or not isinstance(content, int | float):
         return content
     number = Whole(content) if isinstance(content, int) else Real(content)
@@ -96,8 +98,10 @@ def duration(hours: float | None, texts: Texts) -> str:
         return "–"
     if hours >= 1:
         return texts("{n} hours", n=f"{hours:.3g}")
-    return texts("{n} minutes", n=f"{60 * hours:.2g}") if hours >= 1 / 60 else texts(
-        "{n} seconds", n=f"{3600 * hours:.2g}"
+    return (
+        texts("{n} minutes", n=f"{60 * hours:.2g}")
+        if hours >= 1 / 60
+        else texts("{n} seconds", n=f"{3600 * hours:.2g}")
     )
 
 
@@ -140,6 +144,10 @@ def traced_duration(texts: Texts) -> Callable[[float | None], str]:
     def filtered(hours: float | None) -> str:
         path = getattr(hours, "path", None)
         told = duration(hours, texts)
-        return told if path is None else Markup('<data data-path="{}" data-as="duration">{}</data>').format(path, told)
+        return (
+            told
+            if path is None
+            else Markup('<data data-path="{}" data-as="duration">{}</data>').format(path, told)
+        )
 
     return filtered

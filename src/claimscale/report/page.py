@@ -48,7 +48,21 @@ ATTRITION = (
     ("studied", "Studied"),
 )
 SHOWN = frozenset(
-    "name version answers dataset sizes tasks task_dependence checks warnings privacy partial provenance training_losses".split()
+    [
+        "name",
+        "version",
+        "answers",
+        "dataset",
+        "sizes",
+        "tasks",
+        "task_dependence",
+        "checks",
+        "warnings",
+        "privacy",
+        "partial",
+        "provenance",
+        "training_losses",
+    ]
 )
 """Keys of the summary that have a place of their own; all others are listed as they are."""
 HEADINGS = {
@@ -67,7 +81,7 @@ def render(summary: Mapping[str, Any], study_yaml: str, target: Path, language: 
 def html(summary: Mapping[str, Any], study_yaml: str, language: str = "en", traced: bool = False) -> str:
     """The report's page. Every number in it comes from the summary.
 
-    `traced` marks every number with its place in the summary, so that tests can walk them; the text is the same.
+    `traced` marks every number with its place in the summary, for tests to walk; the text is the same.
     """
     t, script = Texts(language), _template_text("report.js")
     if "</" in script:
@@ -138,7 +152,9 @@ def warnings(summary: Mapping[str, Any], t: Texts) -> list[str]:
     told: dict[str, list[str]] = {}
     for warning in summary["warnings"]:
         name = next((name for name in names if warning.startswith(f"{name}: ")), None)
-        told.setdefault(warning.removeprefix(f"{name}: ") if name else warning, []).extend([name] if name else [])
+        told.setdefault(warning.removeprefix(f"{name}: ") if name else warning, []).extend(
+            [name] if name else []
+        )
     return [
         (f"{t(', ').join(questions)}{t(': ')}" if questions else "") + t.sentence(text)
         for text, questions in told.items()
@@ -149,9 +165,11 @@ def privacy_note(summary: Mapping[str, Any], t: Texts) -> str:
     """What of the counts is shown."""
     profile = summary.get("privacy", {}).get("profile", "none")
     if profile == "none":
-        return t("All counts are shown as they are (privacy profile: none). Think before you pass this file on.")
+        return t(
+            "All counts are shown as they are (privacy profile: none). Think before you pass this file on."
+        )
     return t(
-        "Small counts, and counts that would give one away, are hidden, and drawn as nothing (privacy profile: {profile}).",
+        "Small counts, and counts that would give one away, are hidden and not drawn (profile: {profile}).",
         profile=profile,
     )
 

@@ -10,7 +10,8 @@ from typing import Any
 from claimscale import runs
 
 LIBRARIES = (
-    "claimscale", "torch", "numpy", "scipy", "scikit-learn", "lightgbm", "duckdb", "ibis-framework", "pyarrow",
+    "claimscale", "torch", "numpy", "scipy", "scikit-learn", "lightgbm", "duckdb", "ibis-framework",
+    "pyarrow",
 )  # fmt: skip
 STAGES = ("events", "cohort", "tokens", "labels")
 

@@ -62,7 +62,7 @@ def write_results(file: Path, summary: Mapping[str, Any]) -> None:
 
 
 def training_losses(pretraining: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The loss while pretraining, per size of the first seed: `tokens` seen and mean `loss` since the point before.
+    """The loss while pretraining, per size, of the first seed: `tokens` seen, mean `loss` since before.
 
     Each of `pretraining` may name its `metrics`, a file with a line per step; at most LOSS_POINTS are kept.
     """

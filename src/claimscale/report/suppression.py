@@ -1,7 +1,8 @@
 """Small counts of a table hidden, and as many others as it takes that no hidden one can be worked out.
 
-Whoever reads a table knows its sums, that counts are whole and not negative, and the rule by which cells were
-hidden. `protected` plays this reader: as long as a hidden count has only one possible value, one more cell goes.
+Whoever reads a table knows its sums, that counts are whole and not negative, and the rule by which cells
+were hidden. `protected` plays this reader: as long as a hidden count has only one possible value, one more
+cell goes.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def protected(
         counts: whole numbers from 0.
         sums: which counts are sums of others; all must hold.
         rule: what is small.
-        implied: cells that are not shown in any case, but follow from others: where one is small, it must not.
+        implied: cells that are never shown, but follow from others: where one is small, it must not.
         fixed: cells that others have shown already, and that can no longer be hidden.
     """
     sums = list(sums)
@@ -84,8 +85,8 @@ def protected(
     small = {place for place, count in enumerate(counts) if rule.is_small(count)}
     hidden = small - fixed | implied
     reader = _Reader(counts, sums, rule, implied)
-    # Cells hidden for others' sake must stay unknown too, or hiding them would be in vain. What is unknown stays
-    # so when more is hidden.
+    # Cells hidden for others' sake must stay unknown too, or hiding them would be in vain. What is unknown
+    # stays so when more is hidden.
     waiting = sorted(hidden - (implied - small), reverse=True)
     while waiting:
         place = waiting.pop()
@@ -102,7 +103,7 @@ def protected(
 
 
 def _next(place: int, counts: Sequence[int], sums: Sequence[Sum], kept: set[int]) -> int | None:
-    """The next cell to hide: the smallest shown one in reach of `place`, parts before totals, never a zero."""
+    """The next cell to hide: the smallest shown in reach of `place`, parts before totals, never a zero."""
     reach, seen = {place}, set()
     while True:
         touched = [one for one in sums if reach & set(one.cells) and one not in seen]
@@ -195,14 +196,15 @@ class _Reader:
                     matrix[row, column[cell]] += sign
                 else:
                     known[row] -= sign * low[cell]
-        cost = np.zeros(len(cells))
+        cost, chosen = np.zeros(len(cells)), list(cells)
+        bounds = Bounds(low[chosen], np.minimum(high[chosen], BOUNDLESS))  # pyright: ignore[reportArgumentType]
         for direction in (1.0, -1.0):
             cost[column[place]] = direction
             found = milp(
                 cost,
                 integrality=np.ones(len(cells)),
-                bounds=Bounds(low[list(cells)], np.minimum(high[list(cells)], BOUNDLESS)),
-                constraints=LinearConstraint(matrix, known, known),
+                bounds=bounds,
+                constraints=LinearConstraint(matrix, known, known),  # pyright: ignore[reportArgumentType]
             )
             if found.x is not None:
                 other = np.round(found.x) != self.counts[list(cells)]

@@ -1,8 +1,8 @@
 """The catalogue of texts: whatever the report says is looked up here in the language of the report.
 
-English is the language of the code, so an English text is its own key (as with gettext); `texts.ja.yaml` holds
-the Japanese ones. A key may hold places for values, `{n}`. Sentences of the summary, which are made before
-the report, are recognised by the same keys.
+English is the language of the code, so an English text is its own key (as with gettext); `texts.ja.yaml`
+holds the Japanese ones. A key may hold places for values, `{n}`. Sentences of the summary, which are made
+before the report, are recognised by the same keys.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping
 
 import yaml
-
 
 FEWEST_FIXED = 6
 """Letters that a text needs beside its places, to be recognised within a sentence."""

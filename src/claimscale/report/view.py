@@ -1,4 +1,4 @@
-"""What the page's script draws from: the results of a summary as compact rows, one list per number of labels."""
+"""What the page's script draws from: the results of a summary as compact rows."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def splits_of(summary: Summary) -> list[str]:
 def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
     """Everything that the script needs, and nothing that is not in the summary.
 
-    `tasks` have `rows`: arm, size (-1 for none), split, labelled patients, seeds, seconds, then estimate, low and
-    high of each of METRICS; `splits` with patients, positives and prevalence.
+    `tasks` have `rows`: arm, size (-1 for none), split, labelled patients, seeds, seconds, then estimate, low
+    and high of each of METRICS; `splits` with patients, positives and prevalence.
     """
     splits, arms = splits_of(summary), list(ARMS)
     sizes = [size["name"] for size in summary["sizes"]]
@@ -59,13 +59,13 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
             {"key": arm, "name": texts(name), "short": texts(SHORT.get(arm, name)), "shape": shape}
             for arm, (name, shape) in ARMS.items()
         ],
-        "sizes": [{key: size.get(key) for key in ("name", "parameters", "hours")} for size in summary["sizes"]],
+        "sizes": [{key: size[key] for key in ("name", "parameters", "hours")} for size in summary["sizes"]],
         "losses": summary.get("training_losses", []),
         "tasks": [
             {
                 "name": task["name"],
                 "splits": {
-                    split: [found.get("dates", found["patients"]), found["positives"], found.get("prevalence")]
+                    split: _counts(found)
                     for split, found in task["splits"].items()
                     if split in splits
                 },
@@ -83,9 +83,19 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
 GROUPS = ("Women", "Men", "Sex unknown", "Age unknown", "Other hospitals")
 
 
+def _counts(found: Summary) -> list[Any]:
+    return [found.get("dates", found["patients"]), found["positives"], found.get("prevalence")]
+
+
 def _row(result: Summary, arms: list[str], sizes: list[str], splits: list[str]) -> list[Any]:
     size = -1 if result["size"] is None else sizes.index(result["size"])
-    head = [arms.index(result["arm"]), size, splits.index(result["split"]), result["patients"], result["seeds"]]
+    head = [
+        arms.index(result["arm"]),
+        size,
+        splits.index(result["split"]),
+        result["patients"],
+        result["seeds"],
+    ]
     numbers = [result[metric][bound] for metric in METRICS for bound in ("estimate", "low", "high")]
     return [*head, result["seconds"], *numbers]
 

@@ -31,19 +31,24 @@
   // ---- The tip: what a point stands for, on hover and on focus ----
   const tip = element("div", { id: "tip", role: "tooltip", hidden: "" });
   document.body.append(tip);
+  let told = null; // the point that the tip is about
   const showTip = (event) => {
-    tip.textContent = event.currentTarget.getAttribute("aria-label");
+    told = event.currentTarget;
+    tip.textContent = told.getAttribute("aria-label");
     tip.hidden = false;
-    const box = event.currentTarget.getBoundingClientRect();
+    placeTip();
+  };
+  const placeTip = () => {
+    const box = told.getBoundingClientRect();
     const left = Math.min(Math.max(8, box.x + box.width / 2 - tip.offsetWidth / 2),
       document.documentElement.clientWidth - tip.offsetWidth - 8);
     const above = box.y - tip.offsetHeight - 6;
     tip.style.left = `${left}px`;
     tip.style.top = `${above > 4 ? above : box.y + box.height + 6}px`;
   };
-  const hideTip = () => { tip.hidden = true; };
+  const hideTip = () => { tip.hidden = true; told = null; };
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
-  document.addEventListener("scroll", hideTip, { passive: true });
+  document.addEventListener("scroll", () => { if (told) placeTip(); }, { passive: true, capture: true });
 
   // One stop of the Tab key per figure; arrows go from point to point.
   const walk = (event) => {
@@ -387,6 +392,7 @@
     });
     draw(sections[chosen.task], task);
     put(frontFigure, () => front(task, chosen.metric, chosen.split));
+    document.getElementById("front").classList.toggle("empty", frontFigure.closest("figure").hidden);
   };
   controls.addEventListener("change", () => {
     chosen.task = Number(controls.elements.task.value);
@@ -406,6 +412,8 @@
   window.addEventListener("beforeprint", () => sections.forEach((section, place) => draw(section, data.tasks[place])));
   document.documentElement.classList.add("scripted");
   chosen.metric = controls.elements.metric.value = data.metric;
+  chosen.task = Math.max(0, data.tasks.findIndex((task) => task.rows.length));
+  controls.elements.task.value = String(chosen.task);
   const drawAll = () => {
     put(document.querySelector("[data-chart-losses]"), losses);
     if (sections.length) choose();
