@@ -17,10 +17,10 @@ from claimscale.study_file import load
 
 RULES = {name: rule for name, rule in PROFILES.items() if rule is not None}
 COUNTS = {
-    "patients", "dates", "positives", "n", "n_train", "n_test", "F", "M", "U", "held_out", "hospital", "train",
-    "tuning", "temporal", "used", "rows_in", "rows", "seen_before_landmark", "of_drawn_hospitals", "studied",
-    "with_enough_events", "events", "counts", "patients_per_hospital", "with_outcome", "without_outcome",
-    "true_positives", "false_positives",
+    "patients", "dates", "positives", "n", "n_train", "n_test", "F", "M", "U", "held_out", "hospital",
+    "train", "tuning", "temporal", "used", "rows_in", "rows", "seen_before_landmark", "of_drawn_hospitals",
+    "studied", "with_enough_events", "events", "counts", "patients_per_hospital", "with_outcome",
+    "without_outcome", "true_positives", "false_positives",
 }  # fmt: skip
 """Names under which counts of patients or rows stand."""
 
