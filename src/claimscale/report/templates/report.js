@@ -370,7 +370,9 @@
   };
 
   const DRAW = { size: bySize, patients: byPatients, calibration, benefit, risks, subgroups };
+  const what = () => `${data.metrics[chosen.metric]} · ${data.split_names[chosen.split] ?? ""}`;
   const draw = (section, task) => {
+    for (const place of section.querySelectorAll("[data-chosen]")) place.textContent = what();
     for (const holder of section.querySelectorAll("[data-chart]")) {
       put(holder, () => DRAW[holder.dataset.chart](task, chosen.metric, chosen.split));
     }
@@ -387,9 +389,7 @@
     const select = controls.elements.split;
     for (const option of select.options) option.disabled = splits.length > 0 && !splits.includes(option.value);
     if (splits.length && !splits.includes(chosen.split)) chosen.split = select.value = splits[0];
-    document.querySelectorAll("[data-chosen]").forEach((one) => {
-      one.textContent = `${task.name} · ${data.metrics[chosen.metric]} · ${data.split_names[chosen.split] ?? ""}`;
-    });
+    document.querySelector("#front [data-chosen]").textContent = `${task.name} · ${what()}`;
     draw(sections[chosen.task], task);
     put(frontFigure, () => front(task, chosen.metric, chosen.split));
     document.getElementById("front").classList.toggle("empty", frontFigure.closest("figure").hidden);
