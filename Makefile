@@ -22,10 +22,12 @@ test: $(DEVELOPED) lint
 	@$(IN)coverage report --fail-under=90
 
 # Every kind of fault in five places, every trap in ten simulated sets, ACES on 1,000 random cohorts per task, 200
-# kills each of pretraining and fine-tuning, and ten minutes of fuzzing (which needs atheris).
+# kills each of pretraining and fine-tuning, an attacker on 1,000 random tables per privacy profile, and ten minutes of
+# fuzzing (which needs atheris).
 test-faults: $(DEVELOPED)
 	@CLAIMSCALE_ACES_COHORTS=1000 $(IN)pytest tests/corpus/test_aces.py
 	@CLAIMSCALE_KILLS=200 $(IN)pytest tests/training/test_kills.py
+	@CLAIMSCALE_PRIVACY_TABLES=1000 $(IN)pytest tests/report/test_suppression.py
 	@CLAIMSCALE_FAULT_PLACES=5 CLAIMSCALE_TRAP_SETS=10 $(IN)pytest tests/faults tests/validity
 	@$(IN)python -m pip install --quiet --disable-pip-version-check atheris
 	@$(IN)python tests/fuzz/fuzz_receipt.py -max_total_time=600

@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from claimscale import cli
+
 STUDY = """
 name: tiny
 source: {{kind: simulated, patients: 3000, hospitals: 4, youngest: 75}}
@@ -205,3 +207,45 @@ def test_no_log_or_report_shows_a_patient(whole: tuple[Path, str]) -> None:
     run, _ = whole
     for name in ("report.html", "summary.json", "audit.jsonl"):
         assert "subject_id" not in (run / name).read_text("utf-8")
+
+
+def test_the_report_is_made_again_without_computing(whole: tuple[Path, str]) -> None:
+    """In another language too; the summary and every cell stay as they are."""
+    run, _ = whole
+    file = run.parent.parent / "study.yaml"
+    before = {path: path.stat().st_mtime_ns for path in [run / "summary.json", *run.glob("cells/*/DONE")]}
+    assert cli.call(["report", str(file), "--set", "report.language=ja"]) == 0
+    assert '<html lang="ja">' in (run / "report.html").read_text("utf-8")
+    assert cli.call(["report", str(file)]) == 0
+    assert '<html lang="en">' in (run / "report.html").read_text("utf-8")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert list((run / "figures").glob("*.svg")) and (run / "tables" / "results.csv").exists()
+
+
+def test_an_unfinished_study_has_a_partial_report(
+    whole: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With some cells of pregabalin missing; its summary is not taken for the real one."""
+    run, _ = whole
+    file = run.parent.parent / "study.yaml"
+    summary = (run / "summary.json").read_bytes()
+    marks = [*run.glob("cells/finetune-pregabalin-100k-*/DONE"), *run.glob("cells/lightgbm-*/DONE")]
+    try:
+        for mark in marks:
+            mark.rename(mark.with_name("NOT_DONE"))
+        assert cli.call(["report", str(file)]) == 0
+        told = f"{CELLS - len(marks)} of {CELLS}"
+        assert f"partial: {told} cells" in capsys.readouterr().out
+        text = (run / "report.html").read_text("utf-8")
+        assert f"{told} parts of the study are done" in text and 'http-equiv="refresh"' in text
+        assert (run / "summary.json").read_bytes() == summary
+        for mark in run.glob("cells/*/DONE"):
+            mark.rename(mark.with_name("NOT_DONE"))
+        assert cli.call(["report", str(file)]) == 2, "nothing to report"
+        assert "cells are missing" in capsys.readouterr().err
+    finally:
+        for mark in run.glob("cells/*/NOT_DONE"):
+            mark.rename(mark.with_name("DONE"))
+    assert cli.call(["report", str(file)]) == 0
+    assert "Partial results" not in (run / "report.html").read_text("utf-8")
+    assert not (run / "partial").exists()

@@ -117,13 +117,16 @@ def run_one(file: File, cell: str, *, set: Set = ()) -> None:
 
 @app.command
 def report(file: File, *, set: Set = ()) -> None:
-    """Write the report of a study again from what its cells have left."""
+    """Write the report of a study again from what it has left; nothing that is current is computed anew.
+
+    Of a study that is not finished it is a partial report, marked as such.
+    """
     from claimscale import conduct, progress
 
     resolved = study_file.load(file, list(set))
     with progress.display() as display:
-        path = conduct.report_again(resolved, display)
-    print(f"Report: {path}")
+        path, done, total = conduct.report_again(resolved, display)
+    print(f"Report: {path}" + (f"  (partial: {done} of {total} cells are done)" if done < total else ""))
 
 
 @app.command

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claimscale import runs, study_file
-from claimscale.corpus import description, stages
+from claimscale.corpus import stages
 from claimscale.errors import BadInput
 from claimscale.progress import Display
 from claimscale.study import SimulatedSource, Study
@@ -26,6 +28,25 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 CONCLUSION = "conclusion.json"
+PARTIAL = "partial"
+SUMMARY_CODE = tuple(
+    f"report/{name}.py"
+    for name in (
+        "summary",
+        "task_entry",
+        "answers",
+        "gate",
+        "coarsening",
+        "suppression",
+        "results",
+        "provenance",
+    )
+)
+"""The modules of the report that the summary rests on; the others make only the page."""
+FREQUENT_CODES = 30
+PARTIAL_SECONDS = 300.0
+PARTIAL_SHARE = 0.02
+PARTIAL_REPLICATES = 200
 SECONDS_PER_SIMULATED_PATIENT = 0.0035
 CONCLUSION_SECONDS = 15.0
 CHECK_SECONDS = 10.0
@@ -84,15 +105,20 @@ def _first_guess(study: Study) -> float | None:
     return None
 
 
-def run(workspace: Workspace, cells: list[Cell], display: Display) -> int:
-    """Run cells, with what they need, as far as they are not done; returns how many were run."""
+def run(
+    workspace: Workspace, cells: list[Cell], display: Display, finished: Callable[[], None] | None = None
+) -> int:
+    """Run cells, with what they need, as far as they are not done; returns how many were run.
+
+    `finished` is called after every cell.
+    """
     for size in workspace.study.sizes:
         workspace.shape(size)  # an impossible size is refused also where nothing can be trained
     workers, threads = workers_and_threads(workspace.study)
     time_left = TimeLeft.of(workspace.study, workspace.corpus, cells, threads)
     if workspace.study.compute.slurm is not None:
         return slurm.run_cells(workspace, cells, time_left, display)
-    return run_cells(workspace, cells, time_left, workers, threads, display)
+    return run_cells(workspace, cells, time_left, workers, threads, display, finished)
 
 
 def carry_out(study: Study, display: Display) -> Outcome:
@@ -102,7 +128,7 @@ def carry_out(study: Study, display: Display) -> Outcome:
     with runs.locked(study.run_directory):
         workspace = prepare(study, display)
         cells = cells_of(study, workspace.corpus.labelled)
-        cells_run = run(workspace, cells, display)
+        cells_run = run(workspace, cells, display, PartialReport(workspace, cells))
         summary = conclude(workspace, cells, display)
         display.update(1.0, 0.0, "done")
     return Outcome(summary, study.run_directory / REPORT, cells_run)
@@ -159,8 +185,12 @@ def checked(workspace: Workspace, display: Display) -> list[Finding]:
     return findings
 
 
-def report_again(study: Study, display: Display) -> Path:
-    """The conclusion and the report anew, from what a finished study left."""
+def report_again(study: Study, display: Display) -> tuple[Path, int, int]:
+    """The report anew, from what the study has left so far; nothing is computed that is there and current.
+
+    Returns its path, how many cells are done, and how many there are. Of an unfinished study it is a partial
+    report. Raises BadInput where there is nothing to report.
+    """
     run_directory = study.run_directory
     with runs.locked(run_directory):
         stale = [stage.name for stage in stages.stages_of(study) if not stage.is_current(run_directory)]
@@ -169,39 +199,117 @@ def report_again(study: Study, display: Display) -> Path:
         workspace = Workspace(study, run_directory)
         cells = cells_of(study, workspace.corpus.labelled)
         missing = [cell.id for cell in cells if not workspace.is_done(cell)]
-        if missing:
+        if not missing:
+            conclude(workspace, cells, display, again=True)
+        elif not write_partial_report(workspace, cells):
             raise BadInput(
                 f"{run_directory}: {len(missing)} of {len(cells)} cells are missing, first {missing[0]}"
             )
-        (run_directory / CONCLUSION).unlink(missing_ok=True)
-        conclude(workspace, cells, display)
-    return run_directory / REPORT
+    return run_directory / REPORT, len(cells) - len(missing), len(cells)
 
 
-def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[str, Any]:
+class PartialReport:
+    """Called after every cell of a study: writes the report of what is done, now and then.
+
+    Each takes a little of the study's time, so the next waits until that is a small part of what has passed.
+    """
+
+    def __init__(self, workspace: Workspace, cells: list[Cell]) -> None:
+        self.workspace, self.cells = workspace, cells
+        self.next = time.monotonic() + PARTIAL_SECONDS
+
+    def __call__(self) -> None:
+        started = time.monotonic()
+        if started < self.next:
+            return
+        write_partial_report(self.workspace, self.cells)
+        taken = time.monotonic() - started
+        self.next = time.monotonic() + max(PARTIAL_SECONDS, taken / PARTIAL_SHARE)
+
+
+def write_partial_report(workspace: Workspace, cells: list[Cell]) -> bool:
+    """Write the report of the cells that are done, as partial; False if no question has an encoder.
+
+    Its summary lies in `partial/`, apart from the one that counts, and rests on few replicates.
+    """
+    study, run_directory = workspace.study, workspace.run
+    done = [cell for cell in cells if workspace.is_done(cell)]
+    begun = {cell.task for cell in done if cell.kind == "finetune"}
+    if not begun:
+        return False
+    compare = study.compare.model_copy(
+        update={"replicates": min(study.compare.replicates, PARTIAL_REPLICATES)}
+    )
+    reduced = study.model_copy(
+        update={"tasks": [task for task in study.tasks if task.name in begun], "compare": compare}
+    )
+    trained = [cell for cell in done if cell.task is None or cell.task in begun]
+    folder = run_directory / PARTIAL
+    runs.make_folder(folder)
+    summary = _summarise(workspace, reduced, folder, trained, findings=[])
+    summary["partial"] = {"done": len(done), "total": len(cells)}
+    _write_report(summary, study)
+    return True
+
+
+def conclude(
+    workspace: Workspace, cells: list[Cell], display: Display, again: bool = False
+) -> dict[str, Any]:
     """Compare sizes and arms over all cells; write results, summary and report. Returns the summary.
 
-    The mark is written last: while it is absent or names other inputs, the conclusion is drawn again.
+    The mark is written last: while it is absent or names other inputs, the conclusion is drawn again. What
+    only the page rests on (its texts, its language) makes only the page anew; so does `again`.
     """
     study, run_directory = workspace.study, workspace.run
     mark = run_directory / CONCLUSION
+    settings = study.model_dump(mode="json")
+    language = settings.pop("report")
     inputs = runs.fingerprint(
         cells={cell.id: workspace.inputs(cell) for cell in cells},
-        study=study_file.dump(study),
+        study=settings,
         checks=checks.inputs(run_directory, study),
-        code=runs.code_digest("evaluation", "report", "conduct.py"),
+        code=runs.code_digest("evaluation", *SUMMARY_CODE, "conduct.py"),
     )
-    if mark.exists() and runs.read_json(mark)["inputs"] == inputs and (run_directory / REPORT).exists():
-        return runs.read_json(run_directory / "summary.json")
-    from claimscale.report import page, summary as summaries  # charts and statistics are slow to import
+    shown = runs.fingerprint(summary=inputs, language=language, code=runs.code_digest("report"))
+    written = runs.read_json(mark) if mark.exists() else {}
+    if written.get("inputs") == inputs and (run_directory / "summary.json").exists():
+        summary = runs.read_json(run_directory / "summary.json")
+        if written.get("shown") == shown and (run_directory / REPORT).exists() and not again:
+            return summary
+    else:
+        display.update(0.97, CONCLUSION_SECONDS, "comparing sizes")
+        mark.unlink(missing_ok=True)
+        findings = checked(workspace, display)
+        summary = _summarise(workspace, study, run_directory, cells, findings)
+    display.update(0.99, CONCLUSION_SECONDS / 3, "writing the report")
+    _write_report(summary, study)
+    shutil.rmtree(run_directory / PARTIAL, ignore_errors=True)
+    runs.write_json(mark, {"inputs": inputs, "shown": shown})
+    runs.append_audit(run_directory, "concluded", cells=len(cells))
+    return summary
 
-    display.update(0.97, CONCLUSION_SECONDS, "comparing sizes")
-    findings = checked(workspace, display)
+
+def _write_report(summary: dict[str, Any], study: Study) -> None:
+    from claimscale.report import export, page  # charts are slow to import
+
+    run_directory, text = study.run_directory, study_file.dump(study)
+    page.render(summary, text, run_directory / REPORT, study.report.language)
+    if "partial" not in summary:
+        export.write(summary, run_directory, study.report.language)
+
+
+def _summarise(
+    workspace: Workspace, study: Study, folder: Path, cells: list[Cell], findings: list[Finding]
+) -> dict[str, Any]:
+    """The summary of these cells, written to the folder."""
+    from claimscale.report import summary as summaries  # statistics are slow to import
+
+    run_directory = workspace.run
     labels = runs.read_json(run_directory / "labels" / "labels.json")
     oracle_files = {task.name: run_directory / "oracle" / f"{task.name}.parquet" for task in study.tasks}
-    summary = summaries.summarise(
+    return summaries.summarise(
         study,
-        run_directory,
+        folder,
         cells=[_cell_result(workspace, cell) for cell in cells if cell.task is not None],
         pretraining=[_pretraining(workspace, cell) for cell in cells if cell.kind == "pretrain"],
         lr_sweeps={
@@ -234,11 +342,6 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
         ],
         notes=[f"{cell.id}: {note}" for cell in cells for note in _result(workspace, cell).get("notes", [])],
     )
-    display.update(0.99, CONCLUSION_SECONDS / 3, "writing the report")
-    page.render(summary, study_file.dump(study), run_directory / REPORT)
-    runs.write_json(mark, {"inputs": inputs})
-    runs.append_audit(run_directory, "concluded", cells=len(cells))
-    return summary
 
 
 def _cell_result(workspace: Workspace, cell: Cell) -> CellResult:
@@ -268,7 +371,8 @@ def _pretraining(workspace: Workspace, cell: Cell) -> dict[str, Any]:
     result = _result(workspace, cell)
     shape = workspace.shape(cell.size)
     described = {"layers": shape.layers, "width": shape.width, "feed_forward": shape.feed_forward}
-    return {**result, **described, "size": cell.size, "seed": cell.seed}
+    metrics = workspace.folder(cell.id) / "metrics.jsonl"
+    return {**result, **described, "size": cell.size, "seed": cell.seed, "metrics": metrics}
 
 
 def _dataset(workspace: Workspace) -> dict[str, Any]:
@@ -286,9 +390,19 @@ def _dataset(workspace: Workspace) -> dict[str, Any]:
         "vocabulary": tokens["vocabulary"],
         "span": quality["span"],
         "cohort": cohort,
-        "description": description.shown(described, workspace.study.privacy.profile),
+        "description": described,
+        "codes": _frequent_codes(workspace.run / "tokens" / "vocabulary.parquet"),
         "quality": {
             key: quality[key]
             for key in ("source_rows", "rows_in", "used", "quarantined", "dropped", "repaired", "warnings")
         },
     }
+
+
+def _frequent_codes(file: Path) -> list[dict[str, Any]]:
+    """The codes that most training patients had before the landmark: `code`, `type`, `patients`."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(file, columns=["code", "type", "patients"]).to_pylist()
+    known = [row for row in rows if row["type"] not in ("special", "sex")]
+    return sorted(known, key=lambda row: (-row["patients"], row["code"]))[:FREQUENT_CODES]

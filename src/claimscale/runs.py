@@ -43,7 +43,7 @@ def code_digest(*places: str) -> str:
             below = package / place
             files = sorted(below.rglob("*")) if below.is_dir() else [below]
             for file in files:
-                if file.suffix in {".py", ".yaml", ".j2"}:
+                if file.suffix in {".py", ".yaml", ".j2", ".css", ".js"}:
                     digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 

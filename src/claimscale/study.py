@@ -303,7 +303,19 @@ class Compare(Settings):
 
 
 class Privacy(Settings):
-    profile: Literal["none", "ndb"] = "none"
+    """What may leave the machine: the rule by which the summary and the report hide small counts.
+
+    `ndb` hides counts of patients below 10, `cms` 1 to 10, `acro` 0 to 9, `opensafely` 1 to 7 and rounds the
+    others to 5; each also hides what would give a hidden count away. `none` hides nothing.
+    """
+
+    profile: Literal["none", "ndb", "cms", "opensafely", "acro"] = "none"
+
+
+class Report(Settings):
+    """How the report is written: `language` is English or Japanese."""
+
+    language: Literal["en", "ja"] = "en"
 
 
 class Slurm(Settings):
@@ -352,6 +364,7 @@ class Study(Settings):
     search: Search = Search()
     compare: Compare = Compare()
     privacy: Privacy = Privacy()
+    report: Report = Report()
     compute: Compute = Compute()
     runs: str = "runs"
     """Folder that holds `<name>/`, the run directory."""

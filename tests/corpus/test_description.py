@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, strategies as st
 
 from claimscale.corpus import cohort, description, events as event_table
 from claimscale.engine import Engine
@@ -98,56 +96,3 @@ def test_spread_is_that_of_the_textbook() -> None:
     assert group["visits"]["mean"] == 4 and group["visits"]["sd"] == pytest.approx((8 / 3) ** 0.5)
     assert group["age"]["mean"] == pytest.approx(10 / 3), "a patient of unknown age is left out"
     assert (group["hospitals"], group["sex"]) == (2, {"F": 2, "M": 1, "U": 1})
-
-
-@given(st.lists(st.integers(0, 60), min_size=1, max_size=12))
-def test_no_small_count_can_be_had_from_its_total(counts: list[int]) -> None:
-    cells = description.small_cells(counts)
-    for count, cell in zip(counts, cells, strict=True):
-        assert cell == count or cell is None or (cell == "<10" and 0 < count < 10)
-        assert not (isinstance(cell, int) and 0 < cell < 10)
-    hidden = [count for count, cell in zip(counts, cells, strict=True) if not isinstance(cell, int)]
-    shown_and_large = [
-        count for count, cell in zip(counts, cells, strict=True) if isinstance(cell, int) and cell
-    ]
-    assert len(hidden) != 1 or not shown_and_large
-
-
-def test_under_the_ndb_profile_no_small_cell_is_shown(claims, describe) -> None:
-    found = describe(claims.random(60, seed=3))
-    shown = description.shown(found, "ndb")
-    assert description.shown(found, "none") == found
-    assert "<10" in json.dumps(shown)
-
-    def counts(node: object, key: str = "") -> list[int]:
-        """Every count of patients below the node."""
-        if isinstance(node, dict):
-            inside = ("patients", "F", "M", "U", "counts", "patients_per_hospital")
-            return [n for name, value in node.items() for n in counts(value, name if name in inside else "")]
-        if isinstance(node, list):
-            return [n for value in node for n in counts(value, key)]
-        return [node] if key and isinstance(node, int) else []
-
-    assert counts(found) and min(n for n in counts(found) if n) < 10
-    assert all(n == 0 or n >= 10 for n in counts(shown))
-    assert all(group["age"]["min"] is None for group in shown["groups"].values())
-
-
-def test_no_split_can_be_had_from_the_whole_and_the_others() -> None:
-    people = {"train": (300, 200), "tuning": (40, 30), "held_out": (90, 80), "hospital": (4, 2)}
-    rows = [
-        {"split": split, "sex": sex, "hospital_id": "A"}
-        for split, counts in people.items()
-        for sex, count in zip("FM", counts, strict=True)
-        for _ in range(count)
-    ]
-    numbers = {"age": 60.0, "visits": 3, "sequence_length": 9, "observation_days": 90}
-    found = description.describe(pa.Table.from_pylist([row | numbers for row in rows]))
-    shown = description.shown(found, "ndb")["groups"]
-    assert shown["hospital"]["patients"] == "<10" and shown["tuning"]["patients"] is None
-    assert shown["train"]["patients"] == 500
-    assert set(shown["train"]["sex"].values()) == {None}, (
-        "or men of the held-out hospital could be worked out"
-    )
-    assert shown["all"]["sex"] == {"F": 434, "M": 312, "U": 0}
-    assert shown["hospital"]["age"]["mean"] is None and shown["tuning"]["age"]["mean"] == 60

@@ -13,7 +13,7 @@ from claimscale.errors import BadInput
 
 KEYS = [
     "name", "version", "answers", "dataset", "sizes", "tasks", "task_dependence", "forecast", "checks",
-    "warnings",
+    "warnings", "training_losses", "provenance", "privacy",
 ]  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """Who is in the cohort, as a paper's Table S1 says it: counts, means, quartiles and distributions.
 
-Everything is counted on what was known before the landmark: the data that pretraining learns from. `shown`
-is what may leave the machine under a privacy profile.
+Everything is counted on what was known before the landmark: the data that pretraining learns from.
 """
 
 from __future__ import annotations
@@ -20,9 +19,6 @@ from claimscale.codes import TYPES, type_of
 from claimscale.engine import Engine
 
 DAYS_PER_YEAR = 365.25
-SMALLEST_CELL = 10
-"""Counts of patients below this are not published: the rule of Japan's NDB for results that leave it
-(Guideline on the provision of NDB data, smallest unit of tabulation)."""
 AGE_BAND_YEARS = 5
 BINS = 24
 MONTHS_OF = {"month": 1, "quarter": 3, "year": 12}
@@ -109,50 +105,6 @@ def histogram(values: npt.NDArray[np.number], whole: bool = False) -> dict[str, 
     return {"edges": edges.tolist(), "counts": counts.tolist()}
 
 
-def shown(description: dict[str, Any], profile: str) -> dict[str, Any]:
-    """What may be shown of a description.
-
-    Under the profile `ndb` counts of 1 to 9 patients become '<10'. Where one such count alone could be had
-    from its total, the next smallest is left out too (null). Sexes are shown of the whole cohort only where
-    a split has such a count of them. The range is left out, being two patients' values, and so are all
-    numbers about fewer than ten patients.
-    """
-    if profile != "ndb":
-        return description
-    histograms = description["histograms"]
-    ages = histograms["age_by_sex"]
-    return {
-        "groups": _shown_groups(description["groups"]),
-        "histograms": {
-            "age_by_sex": {
-                "edges": ages["edges"],
-                "counts": {sex: small_cells(counts) for sex, counts in ages["counts"].items()},
-            },
-            **{
-                name: {**histograms[name], "counts": small_cells(histograms[name]["counts"])}
-                for name in ("sequence_length", "observation_years")
-            },
-            "patients_per_hospital": small_cells(histograms["patients_per_hospital"]),
-        },
-    }
-
-
-def small_cells(counts: Sequence[int]) -> list[int | str | None]:
-    """Counts with the small ones hidden, and a second one where a single hidden one could be worked out.
-
-    >>> small_cells([250, 4, 31, 0]), small_cells([250, 4, 3])
-    ([250, '<10', None, 0], [250, '<10', '<10'])
-    """
-    hidden = [place for place, count in enumerate(counts) if 0 < count < SMALLEST_CELL]
-    found: list[int | str | None] = [
-        f"<{SMALLEST_CELL}" if place in hidden else count for place, count in enumerate(counts)
-    ]
-    others = [place for place, count in enumerate(counts) if count >= SMALLEST_CELL]
-    if len(hidden) == 1 and others:
-        found[min(others, key=lambda place: counts[place])] = None
-    return found
-
-
 def _group(people: pa.Table, kinds: Sequence[str]) -> dict[str, Any]:
     sex = people["sex"].to_pylist()
     return {
@@ -178,32 +130,4 @@ def _spread(values: npt.NDArray[np.number]) -> dict[str, float | None]:
         "q3": q3,
         "min": float(values.min()),
         "max": float(values.max()),
-    }
-
-
-def _shown_groups(groups: dict[str, Any]) -> dict[str, Any]:
-    found = {name: _shown_group(group) for name, group in groups.items()}
-    splits = [name for name in groups if name != "all"]
-    patients = small_cells([groups[name]["patients"] for name in splits])
-    for name, count in zip(splits, patients, strict=True):
-        found[name]["patients"] = count
-    # A sex hidden in one split could be had from the other splits and the whole.
-    if any(0 < count < SMALLEST_CELL for name in splits for count in groups[name]["sex"].values()):
-        for name in splits:
-            found[name]["sex"] = dict.fromkeys(groups[name]["sex"])
-    return found
-
-
-def _shown_group(group: dict[str, Any]) -> dict[str, Any]:
-    def spread(found: dict[str, float | None]) -> dict[str, float | None]:
-        small = group["patients"] < SMALLEST_CELL
-        return {name: None if small or name in ("min", "max") else value for name, value in found.items()}
-
-    sexes = small_cells(list(group["sex"].values()))
-    return {
-        "patients": small_cells([group["patients"]])[0],
-        "hospitals": group["hospitals"],
-        "sex": dict(zip(group["sex"], sexes, strict=True)),
-        **{name: spread(group[name]) for name in COUNTED},
-        "codes": {kind: spread(found) for kind, found in group["codes"].items()},
     }

@@ -146,6 +146,15 @@ def figure(value: float | None, decimals: int = 3) -> str:
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
+def count(value: int | str | None) -> str:
+    """A number of patients; '<10' as it is, 'some' where the privacy gate left it out.
+
+    >>> count(12345), count("<10"), count(None)
+    ('12,345', '<10', 'some')
+    """
+    return f"{value:,}" if isinstance(value, int) else value or "some"
+
+
 def span(entry: Mapping[str, Any], name: str = "estimate") -> str:
     """An estimate with its 95 % interval."""
     if entry["low"] is None or math.isnan(entry["low"]):
@@ -191,10 +200,12 @@ def _what_was_lacking(task: Mapping[str, Any]) -> str:
     else:
         counts = ((splits[split], use) for split, use in (("train", "training"), ("held_out", "testing")))
         having = " and ".join(
-            f"{found['positives']:,} of {found.get('dates', found['patients']):,} in {use}"
+            f"{count(found['positives'])} of {count(found.get('dates', found['patients']))} in {use}"
             for found, use in counts
         )
         found = f"too few to learn from or to test on, as the outcome came to {having}"
+    if more is None:
+        return f"Undecided, nothing was trained: {found}; more {asked} are needed."
     return (
         f"Undecided, nothing was trained: {found}; at least {sum(more.values()):,} more {asked} needed "
         f"({more['train']:,} to train, {more['held_out']:,} to test)."
@@ -204,7 +215,7 @@ def _what_was_lacking(task: Mapping[str, Any]) -> str:
 def _why_undecided(task: Mapping[str, Any]) -> str:
     saturation, evidence = task["saturation"], task["saturation"]["evidence"]
     metric, margin = METRIC_NAMES[saturation["metric"]], figure(saturation["margin"])
-    needed, positives = saturation["positives_needed"], f"{task['positives']:,}"
+    needed, positives = saturation["positives_needed"], count(task["positives"])
     asked = (
         f"about {_rounded(needed)} test patients with the outcome would decide, there are {positives}"
         if needed
@@ -268,9 +279,10 @@ def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list
         return [
             f"{name}: nothing was trained, for want of patients; the other questions do not depend on it."
         ]
-    if task["positives"] < FEW_POSITIVES:
+    positives = task["positives"]
+    if isinstance(positives, str) or (positives is not None and positives < FEW_POSITIVES):
         found.append(
-            f"{name}: only {task['positives']} test patients have the outcome; below {FEW_POSITIVES} every "
+            f"{name}: only {count(positives)} test patients have the outcome; below {FEW_POSITIVES} every "
             "figure is uncertain and the intervals are rough."
         )
     if answered["verdict"] == "inconclusive":

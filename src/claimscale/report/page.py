@@ -1,8 +1,16 @@
-"""The summary as one self-contained HTML file: no script, no network, figures as inline SVG."""
+"""The summary as one self-contained HTML file: its own script and nothing else, no network.
+
+The page is made from the summary alone. Text and numbers are written here, by templates that escape whatever
+they are given; the figures of each question are drawn by `templates/report.js` from what `view` embeds.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import importlib.resources
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +20,14 @@ import vl_convert
 from markupsafe import Markup
 
 from claimscale import runs
-from claimscale.report import plots
-from claimscale.report.answers import METRIC_NAMES, RIVALS, duration, figure, overtaking, percent
+from claimscale.report import documents, numbers, plots
+from claimscale.report.answers import RIVALS, overtaking
+from claimscale.report.listing import listing
+from claimscale.report.styling import translated
+from claimscale.report.texts import Texts
+from claimscale.report.view import ARMS, METRIC_NAMES, SPLIT_NAMES, embedded, splits_of, view
 from claimscale.study import ON_EMBEDDINGS
 
-ARM_NAMES = {arm: name for arm, (name, _, _) in plots.ARMS.items()}
-SPLIT_NAMES = {
-    "held_out": "Held-out patients",
-    "hospital": "Held-out hospitals",
-    "temporal": "Later in time",
-}
 GROUP_NAMES = {
     "all": "All",
     "train": "Training",
@@ -34,15 +40,89 @@ VERDICT_NAMES = {
     "not_saturated": "Size still pays",
     "inconclusive": "Not decided",
 }
+ATTRITION = (
+    ("patients", "In the source"),
+    ("seen_before_landmark", "Seen before the landmark"),
+    ("of_drawn_hospitals", "Of the hospitals drawn"),
+    ("with_enough_events", "With enough events"),
+    ("studied", "Studied"),
+)
+SHOWN = frozenset(
+    [
+        "name",
+        "version",
+        "answers",
+        "dataset",
+        "sizes",
+        "tasks",
+        "task_dependence",
+        "checks",
+        "warnings",
+        "privacy",
+        "partial",
+        "provenance",
+        "training_losses",
+    ]
+)
+"""Keys of the summary that have a place of their own; all others are listed as they are."""
+HEADINGS = {
+    "forecast": "Forecasts, made before the larger sizes were looked at, against what came",
+    "scaling": "Scaling curves",
+    "convergence": "Convergence guards",
+}
+WARNINGS_SHOWN = 8
 
 
-def render(summary: Mapping[str, Any], study_yaml: str, target: Path) -> None:
+def render(summary: Mapping[str, Any], study_yaml: str, target: Path, language: str = "en") -> None:
     """Write the report of a summary (as read from `summary.json`) and its resolved settings to `target`."""
-    runs.write_text(target, html(summary, study_yaml))
+    runs.write_text(target, html(summary, study_yaml, language))
 
 
-def html(summary: Mapping[str, Any], study_yaml: str) -> str:
-    """The report's page. Every number in it comes from the summary."""
+def html(summary: Mapping[str, Any], study_yaml: str, language: str = "en", traced: bool = False) -> str:
+    """The report's page. Every number in it comes from the summary.
+
+    `traced` marks every number with its place in the summary, for tests to walk; the text is the same.
+    """
+    t, script = Texts(language), _template_text("report.js")
+    if "</" in script:
+        raise AssertionError("the script would end its element")
+    data, untraced = embedded(view(summary, t, script)), summary
+    summary = numbers.placed(summary) if traced else summary
+    environment = _environment(t)
+    return environment.get_template("report.html.j2").render(
+        summary=summary,
+        partial=summary.get("partial"),
+        study_yaml=study_yaml,
+        figures={name: svg(chart, t) for name, chart in plots.page_charts(untraced).items()},
+        tables={task["name"]: forest(task) for task in summary["tasks"]},
+        other_splits={task["name"]: other_splits(task) for task in summary["tasks"]},
+        cell_names={task["name"]: cell_names(task) for task in summary["tasks"]},
+        data=Markup(data),
+        script=Markup(script),
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        arms=ARMS,
+        splits=splits_of(summary),
+        split_names=SPLIT_NAMES,
+        group_names=GROUP_NAMES,
+        verdict_names=VERDICT_NAMES,
+        attrition=ATTRITION,
+        rivals=list(RIVALS.values()),
+        on_embeddings=sorted(ON_EMBEDDINGS),
+        metric_names=METRIC_NAMES,
+        warnings=warnings(summary, t),
+        warnings_shown=WARNINGS_SHOWN,
+        verdicts=Counter(answer["verdict"] for answer in summary["answers"]),
+        further=[(key, HEADINGS.get(key, key.replace("_", " "))) for key in summary if key not in SHOWN],
+        methods=documents.methods(untraced, study_yaml, t),
+        references=documents.REFERENCES,
+        model_card=documents.model_card(untraced, study_yaml, t),
+        tripod=documents.tripod(untraced, study_yaml, t),
+        versions=summary.get("provenance"),
+        privacy_note=privacy_note(summary, t),
+    )
+
+
+def _environment(t: Texts) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("claimscale.report"),
         autoescape=True,
@@ -50,36 +130,53 @@ def html(summary: Mapping[str, Any], study_yaml: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "figure": figure,
-        "percent": percent,
-        "duration": duration,
-        "count": count,
-        "cell": cell,
-        "spread": spread,
-        "compact": compact,
-        "anchor": anchor,
-        "overtaking": overtaking,
+    environment.filters |= {name: numbers.traced(name) for name in numbers.FORMATS}
+    environment.filters |= {"duration": numbers.traced_duration(t), "overtaking": overtaking}
+    shortest = numbers.traced("shortest")
+    environment.globals |= {
+        "t": t,
+        "share": numbers.share,
+        "told": lambda value, how: environment.filters[how](value),
+        "listing": lambda content: listing(content, t, shortest),
     }
-    return environment.get_template("report.html.j2").render(
-        summary=summary,
-        study_yaml=study_yaml,
-        figures={name: svg(chart) for name, chart in plots.charts(summary).items()},
-        tables={task["name"]: forest(task) for task in summary["tasks"]},
-        other_splits={task["name"]: other_splits(task) for task in summary["tasks"]},
-        arm_names=ARM_NAMES,
-        split_names=SPLIT_NAMES,
-        group_names=GROUP_NAMES,
-        verdict_names=VERDICT_NAMES,
-        rivals=list(RIVALS.values()),
-        on_embeddings=sorted(ON_EMBEDDINGS),
-        metric_names=METRIC_NAMES,
+    return environment
+
+
+def _template_text(name: str) -> str:
+    return (importlib.resources.files("claimscale.report") / "templates" / name).read_text("utf-8")
+
+
+def warnings(summary: Mapping[str, Any], t: Texts) -> list[str]:
+    """The warnings; one that several questions share is told once, before it the questions."""
+    names = [task["name"] for task in summary["tasks"]]
+    told: dict[str, list[str]] = {}
+    for warning in summary["warnings"]:
+        name = next((name for name in names if warning.startswith(f"{name}: ")), None)
+        told.setdefault(warning.removeprefix(f"{name}: ") if name else warning, []).extend(
+            [name] if name else []
+        )
+    return [
+        (f"{t(', ').join(questions)}{t(': ')}" if questions else "") + t.sentence(text)
+        for text, questions in told.items()
+    ]
+
+
+def privacy_note(summary: Mapping[str, Any], t: Texts) -> str:
+    """What of the counts is shown."""
+    profile = summary.get("privacy", {}).get("profile", "none")
+    if profile == "none":
+        return t(
+            "All counts are shown as they are (privacy profile: none). Think before you pass this file on."
+        )
+    return t(
+        "Small counts, and counts that would give one away, are hidden and not drawn (profile: {profile}).",
+        profile=profile,
     )
 
 
-def svg(chart: plots.Chart) -> Markup:
+def svg(chart: plots.Chart, t: Texts) -> Markup:
     """A chart as SVG that fills its place."""
-    drawn = vl_convert.vegalite_to_svg(chart.to_dict())
+    drawn = vl_convert.vegalite_to_svg(translated(chart.to_dict(), t))
     drawn = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", drawn, count=1)
     # The figure's caption says what is to be seen; hundreds of labelled marks would only be noise.
     drawn = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", drawn)
@@ -120,53 +217,6 @@ def other_splits(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     ]
 
 
-def count(value: float | None) -> str:
-    """A whole number with thousands parted: 12,345."""
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def cell(value: int | str | None) -> str:
-    """A count of a table: '<10' as it is, a dash for one that is left out."""
-    return value if isinstance(value, str) else count(value)
-
-
-def spread(found: Mapping[str, float | None], scale: float = 1.0) -> dict[str, str]:
-    """Mean (SD), median (quartiles) and range for reading, each number divided by `scale`."""
-
-    def told(name: str) -> str:
-        value = found[name]
-        return "–" if value is None else compact_number(value / scale)
-
-    texts = {
-        "mean": f"{told('mean')} ({told('sd')})",
-        "median": f"{told('median')} ({told('q1')}–{told('q3')})",
-    }
-    return texts | {"range": "–" if found["min"] is None else f"{told('min')}–{told('max')}"}
-
-
-def compact_number(value: float) -> str:
-    """One decimal below a hundred, none above or for whole numbers.
-
-    >>> compact_number(71.26), compact_number(12345.6), compact_number(5.0)
-    ('71.3', '12,346', '5')
-    """
-    return f"{value:.1f}" if abs(value) < 100 and value != int(value) else f"{value:,.0f}"
-
-
-def compact(value: float | None) -> str:
-    """Three digits and a unit.
-
-    >>> compact(1_602_004), compact(2.41e12), compact(640)
-    ('1.6M', '2.41T', '640')
-    """
-    if value is None:
-        return "–"
-    for unit, scale in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= scale:
-            return f"{value / scale:.3g}{unit}"
-    return f"{value:.3g}"
-
-
-def anchor(words: str) -> str:
-    """Words as an HTML id."""
-    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+def cell_names(task: Mapping[str, Any]) -> dict[tuple[str, str | None], list[str]]:
+    """The cells behind each main result, by arm and size."""
+    return {(one["arm"], one["size"]): one["cells"] for one in task.get("details", [])}

@@ -33,16 +33,22 @@ Summary = Mapping[str, Any]
 def charts(summary: Summary) -> dict[str, Chart]:
     """All charts by name; one that has nothing to show is left out.
 
-    `<task>/size`, `<task>/patients`, `<task>/calibration` per task; `pretraining`, `cost` and those of the
-    cohort (`cohort/...`) once.
+    `<task>/size`, `<task>/patients`, `<task>/calibration` per task, and those of `page_charts`.
     """
     drawn: dict[str, Chart | None] = {}
     for task in summary["tasks"]:
         drawn[f"{task['name']}/size"] = metric_by_size(task)
         drawn[f"{task['name']}/patients"] = metric_by_patients(task)
         drawn[f"{task['name']}/calibration"] = calibration(task)
-    drawn["pretraining"] = loss_by_size(summary["sizes"])
-    drawn["cost"] = cost_by_size(summary["sizes"])
+    return {name: chart for name, chart in drawn.items() if chart is not None} | page_charts(summary)
+
+
+def page_charts(summary: Summary) -> dict[str, Chart]:
+    """Charts of the whole study: `pretraining`, `cost` and those of the cohort (`cohort/...`)."""
+    drawn: dict[str, Chart | None] = {
+        "pretraining": loss_by_size(summary["sizes"]),
+        "cost": cost_by_size(summary["sizes"]),
+    }
     if description := summary["dataset"].get("description"):
         drawn |= cohort_charts(description)
     return {name: chart for name, chart in drawn.items() if chart is not None}

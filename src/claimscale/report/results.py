@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ SCHEMA = pa.schema(
 )
 """`patients` labelled patients trained the model, `n` patients tested it; low and high bound 95 %."""
 
+LOSS_POINTS = 40
+
 
 def plain(content: Any) -> Any:
     """The same content as JSON can hold it: six significant digits, null for what is not a number."""
@@ -47,7 +50,7 @@ def plain(content: Any) -> Any:
 def write_results(file: Path, summary: Mapping[str, Any]) -> None:
     """Write `results.parquet` atomically: one row per task, model, split and metric of the summary."""
     rows = [
-        {"task": task["name"], **{name: result[name] for name in SCHEMA.names if name in result}}
+        {"task": task["name"], **{name: _known(result[name]) for name in SCHEMA.names if name in result}}
         | {"metric": metric, **{name: found.get(name) for name in ("estimate", "low", "high")}}
         for task in summary["tasks"]
         for result in task["results"]
@@ -56,6 +59,36 @@ def write_results(file: Path, summary: Mapping[str, Any]) -> None:
     partial = file.with_name(file.name + ".partial")
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), partial, write_page_checksum=True)
     partial.replace(file)
+
+
+def training_losses(pretraining: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The loss while pretraining, per size, of the first seed: `tokens` seen, mean `loss` since before.
+
+    Each of `pretraining` may name its `metrics`, a file with a line per step; at most LOSS_POINTS are kept.
+    """
+    found, sizes = [], set()
+    for run in sorted(pretraining, key=lambda run: run["seed"]):
+        file = run.get("metrics")
+        if run["size"] in sizes or file is None or not Path(file).exists():
+            continue
+        sizes.add(run["size"])
+        steps = [json.loads(line) for line in Path(file).read_text("utf-8").splitlines() if line]
+        steps = [step for step in steps if {"tokens", "loss"} <= step.keys()]
+        parts = np.array_split(np.arange(len(steps)), min(LOSS_POINTS, len(steps))) if steps else []
+        found.append(
+            {
+                "size": run["size"],
+                "seed": run["seed"],
+                "tokens": [steps[part[-1]]["tokens"] for part in parts],
+                "loss": [float(np.mean([steps[place]["loss"] for place in part])) for part in parts],
+            }
+        )
+    return found
+
+
+def _known(value: Any) -> Any:
+    """A count that the privacy gate has hidden ('<10') is null in the table."""
+    return None if isinstance(value, str) and value.startswith("<") else value
 
 
 def _by_metric(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -6,8 +6,11 @@ Colours are CSS variables that the page defines, one set for light and one for d
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
+
+from claimscale.report.texts import Texts
 
 WIDTH, HEIGHT = 290, 210
 FONT_SIZE = 13
@@ -32,3 +35,16 @@ def styled(layers: Sequence[alt.Chart], width: int = WIDTH) -> Chart:
             columns=2, labelLimit=200,
         )
     )  # fmt: skip
+
+
+def translated(content: Any, t: Texts, key: str = "") -> Any:
+    """A chart's specification with what readers see in the language of the texts."""
+    if isinstance(content, dict):
+        return {name: translated(value, t, name) for name, value in content.items()}
+    if isinstance(content, list):
+        return [translated(value, t, key) for value in content]
+    return t(content) if isinstance(content, str) and key in SEEN else content
+
+
+SEEN = frozenset({"title", "text", "domain", "arm", "sex", "label"})
+"""Keys of a specification, and fields of its rows, whose text is shown."""

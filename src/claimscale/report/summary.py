@@ -15,6 +15,7 @@ import numpy as np
 import claimscale
 from claimscale import runs
 from claimscale.errors import BadInput
+from claimscale.evaluation.details import details
 from claimscale.evaluation.gains import task_dependence
 from claimscale.evaluation.predictions import (
     TEST_SPLITS,
@@ -25,8 +26,9 @@ from claimscale.evaluation.predictions import (
 )
 from claimscale.evaluation.saturation import Curve, judge
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
-from claimscale.report import answers
-from claimscale.report.results import plain, write_results
+from claimscale.report import answers, gate
+from claimscale.report.provenance import provenance
+from claimscale.report.results import plain, training_losses, write_results
 from claimscale.report.task_entry import (
     TaskScores,
     bounds,
@@ -96,13 +98,19 @@ def summarise(
         entry = task_entry(task, study, scored, predictions, counts, parameters)
         entry["oracle"] = _oracle(study, task.name, predictions[task.name, "held_out"], oracle or {})
         entry["saturation"] = saturation_entry(study, verdicts[task.name], curves[task.name], sizes)
+        entry["details"] = details(
+            predictions[task.name, "held_out"],
+            scored["held_out"][task.name],
+            answers.largest_sample(scored["held_out"][task.name]),
+            run_directory / "cohort" / "patients.parquet",
+            study.compare.replicates,
+            study.seed,
+        )
         tasks.append(entry)
     summary = {
         "name": study.name,
         "version": claimscale.__version__,
-        "answers": [
-            answers.answer(study, entry, scored["held_out"].get(entry["name"], {})) for entry in tasks
-        ],
+        "answers": [],
         "dataset": dict(dataset),
         "sizes": sizes,
         "tasks": tasks,
@@ -110,7 +118,14 @@ def summarise(
         "forecast": None,
         "checks": list(checks),
         "warnings": [],
+        "training_losses": training_losses(pretraining),
+        "provenance": provenance(run_directory),
     }
+    summary = gate.passed(plain(summary), study.privacy.profile)
+    summary["answers"] = [
+        answers.answer(study, entry, scored["held_out"].get(entry["name"], {}) if entry["results"] else {})
+        for entry in summary["tasks"]
+    ]
     summary["warnings"] = [*answers.warnings(study, summary), *notes]
     summary = plain(summary)
     write_results(run_directory / "results.parquet", summary)

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -63,9 +63,17 @@ class Sweep:
 
 
 def run_cells(
-    workspace: Workspace, cells: list[Cell], time_left: TimeLeft, workers: int, threads: int, display: Display
+    workspace: Workspace,
+    cells: list[Cell],
+    time_left: TimeLeft,
+    workers: int,
+    threads: int,
+    display: Display,
+    finished_one: Callable[[], None] | None = None,
 ) -> int:
     """Run every cell that is not done; returns how many were run. Workers take the GPUs in turn.
+
+    `finished_one` is called after each.
 
     Raises Interrupted when a worker dies (out of memory, killed): a rerun goes on from there. An error
     inside a cell is raised here as it was there, once the other running cells have been stopped.
@@ -93,6 +101,8 @@ def run_cells(
                 sweep.fractions[cell_id] = fraction
             for future in finished:
                 _finish(sweep, future, workspace.run)
+                if finished_one is not None and sweep.waiting:
+                    finished_one()
             sweep.show(display)
     return count
 

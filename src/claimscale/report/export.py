@@ -1,0 +1,145 @@
+"""The report's figures as SVG and PNG, and its tables as CSV, beside it: for slides and papers.
+
+Figures have the light colours and a white ground. All is made from the summary, after the privacy gate.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.resources
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+
+from claimscale import runs
+from claimscale.report import plots
+from claimscale.report.styling import translated
+from claimscale.report.texts import Texts
+from claimscale.report.view import METRICS
+
+FIGURES, TABLES = "figures", "tables"
+FACTS = ("by", "group", "patients", "positives", "observed", "predicted")
+PNG_SCALE = 3.0
+"""Pixels per unit: 300 per inch at the width of a journal's column."""
+Row = Sequence[Any]
+Summary = Mapping[str, Any]
+
+
+def write(summary: Summary, run_directory: Path, language: str = "en") -> None:
+    """Write `figures/*.svg`, `figures/*.png` and `tables/*.csv` into the run, replacing earlier ones."""
+    t, colours = Texts(language), light_colours()
+    for folder in (FIGURES, TABLES):
+        runs.make_folder(run_directory / folder)
+        for old in (run_directory / folder).iterdir():
+            old.unlink()
+    for place, (name, chart) in enumerate(plots.charts(summary).items(), start=1):
+        drawn = plain_svg(chart, t, colours)
+        file = run_directory / FIGURES / f"{place:02d}-{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}.svg"
+        file.write_text(drawn, "utf-8")
+        file.with_suffix(".png").write_bytes(vl_convert.svg_to_png(drawn, scale=PNG_SCALE))
+    for name, rows in tables(summary).items():
+        (run_directory / TABLES / f"{name}.csv").write_text(as_csv(rows), "utf-8")
+
+
+def light_colours() -> dict[str, str]:
+    """The page's colours by variable, those of the light scheme."""
+    style = (importlib.resources.files("claimscale.report") / "templates" / "report.css").read_text("utf-8")
+    return dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]+)", style.split("@media", 1)[0]))
+
+
+def plain_svg(chart: plots.Chart, t: Texts, colours: Mapping[str, str]) -> str:
+    """A chart as SVG that needs no page around it."""
+    drawn = vl_convert.vegalite_to_svg(translated(chart.to_dict(), t) | {"background": "#ffffff"})
+    return re.sub(r"var\((--[a-z-]+)\)", lambda match: colours[match[1]], drawn)
+
+
+def tables(summary: Summary) -> dict[str, list[Row]]:
+    """The tables by name, each with its heads first."""
+    bounds = [f"{metric}_{bound}" for metric in METRICS for bound in ("estimate", "low", "high")]
+    heads = ("arm", "size", "parameters", "split", "patients", "seeds", "n", "positives", "seconds")
+    found: dict[str, list[Row]] = {
+        "results": [
+            ("task", *heads, *bounds),
+            *(
+                (
+                    task["name"],
+                    *(result[name] for name in heads),
+                    *(result[metric][bound] for metric in METRICS for bound in ("estimate", "low", "high")),
+                )
+                for task in summary["tasks"]
+                for result in task["results"]
+            ),
+        ],
+        "answers": _listed(("task", "verdict", "recommendation", "sentence"), summary["answers"]),
+        "comparisons": _of_tasks(
+            ("smaller", "larger", "difference", "low", "high", "upper_at_level", "margin", "seeds"),
+            ((task["name"], entry) for task in summary["tasks"] for entry in task["saturation"]["evidence"]),
+        ),
+        "pretraining_gain": _of_tasks(
+            ("size", "patients", "metric", "difference", "low", "high", "p", "seeds"),
+            ((task["name"], gain) for task in summary["tasks"] for gain in task["pretraining_gain"]),
+        ),
+        "subgroups": list(_subgroups(summary)),
+        "sizes": _listed(
+            ("name", "parameters", "layers", "width", "train_flops", "tokens", "hours", "validation_loss"),
+            summary["sizes"],
+        ),
+    }
+    if description := summary["dataset"].get("description"):
+        found["cohort"] = list(_cohort(description["groups"]))
+    return {name: rows for name, rows in found.items() if len(rows) > 1}
+
+
+def _listed(names: Sequence[str], entries: Iterable[Summary]) -> list[Row]:
+    return [names, *(tuple(entry.get(name) for name in names) for entry in entries)]
+
+
+def _of_tasks(names: Sequence[str], entries: Iterable[tuple[str, Summary]]) -> list[Row]:
+    return [("task", *names), *((task, *(entry.get(name) for name in names)) for task, entry in entries)]
+
+
+def _subgroups(summary: Summary) -> Iterator[Row]:
+    bounds = ("estimate", "low", "high")
+    yield (
+        "task", "arm", "size", *FACTS,
+        *(f"{metric}_{bound}" for metric in ("auprc", "auroc") for bound in bounds),
+    )  # fmt: skip
+    for task in summary["tasks"]:
+        for detail in task.get("details", []):
+            for group in detail.get("subgroups", []):
+                yield (
+                    task["name"], detail["arm"], detail["size"],
+                    *(group[name] for name in FACTS),
+                    *((group[metric] or {}).get(bound) for metric in ("auprc", "auroc") for bound in bounds),
+                )  # fmt: skip
+
+
+def _cohort(groups: Mapping[str, Summary]) -> Iterator[Row]:
+    """One row per fact, one column per group, as in the page's table."""
+    yield ("fact", *groups)
+    yield ("patients", *(group["patients"] for group in groups.values()))
+    yield ("hospitals", *(group["hospitals"] for group in groups.values()))
+    for sex in ("F", "M", "U"):
+        yield (f"sex {sex}", *(group["sex"].get(sex) for group in groups.values()))
+    for field in ("age", "visits", "sequence_length", "observation_days"):
+        for name in ("mean", "sd", "median", "q1", "q3", "min", "max"):
+            yield (f"{field} {name}", *(group[field][name] for group in groups.values()))
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """Rows as CSV; text that a spreadsheet would take for a formula is quoted with an apostrophe.
+
+    >>> as_csv([("a", "b"), ("=1+1", None)])
+    "a,b\\r\\n'=1+1,\\r\\n"
+    """
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    for row in rows:
+        writer.writerow(
+            [f"'{cell}" if isinstance(cell, str) and cell[:1] in tuple("=+-@\t\r") else cell for cell in row]
+        )
+    return stream.getvalue()

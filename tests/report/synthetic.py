@@ -1,0 +1,305 @@
+"""Summaries out of thin air, in the shape that `summarise` gives them, before the privacy gate.
+
+Counts add up as real ones do, small ones among them: what a reader could work out is known here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+SIZES = {"2.2M": 2_200_413, "4.7M": 4_690_112, "11M": 11_040_903, "32M": 31_880_004, "101M": 100_790_512}
+ARMS = ("pretrained", "scratch")
+BASELINES = ("lightgbm", "logistic", "carry_forward")
+SPLITS = ("held_out", "hospital", "temporal")
+STUDY = """name: synthetic
+source: {kind: tables}
+cohort: {landmark: 2021-04-01, splits: {patients: [0.7, 0.1, 0.2], held_out_hospitals: 2}}
+pretrain: {seeds: [42, 123, 456], mask: 0.3, epochs: 8}
+finetune: {patients: [1000, 10000, all]}
+baselines: [lightgbm, logistic, carry_forward]
+compare: {metric: auprc, margin: 0.02, replicates: 2000}
+"""
+DEATHS = "7 die before the outcome could come: 1 - Kaplan-Meier says 2.1 %, with death as a competing end it is 1.9 %."
+HOSTILE = (
+    "<script>window.hit=1</script>", "<img src=x onerror='window.hit=1'>", "\"><svg onload=window.hit=1>",
+    "</script><script>window.hit=1</script>", "</style><script>window.hit=1</script>", "javascript:window.hit=1",
+    "'-window.hit=1-'", "{{ 7 * 7 }}", "{% print(7) %}", "${window.hit=1}", "`+(window.hit=1)+`",
+    "<!--<script>window.hit=1", "]]><script>window.hit=1</script>", "\u2028window.hit=1//", "&lt;script&gt;window.hit=1",
+    "<iframe srcdoc='<script>parent.hit=1</script>'>", "<a href=javascript:window.hit=1>x</a>",
+    "<math><mi xlink:href=javascript:window.hit=1>", "<base href=//evil.example/>", "<link rel=stylesheet href=//evil.example>",
+    "<meta http-equiv=refresh content='0;url=//evil.example'>", "<form action=//evil.example><input autofocus onfocus=window.hit=1>",
+    "<details open ontoggle=window.hit=1>", "<video><source onerror=window.hit=1>", "<body onload=window.hit=1>",
+)  # fmt: skip
+
+
+def hostile_labels(many: int = 50) -> list[str]:
+    """Labels that run something wherever they are not escaped, each different."""
+    return [f"{HOSTILE[place % len(HOSTILE)]}{place}" for place in range(many)]
+
+
+def summary(
+    tasks: int = 20, seed: int = 0, hospitals: list[str] | None = None, codes: list[str] | None = None,
+    largest: int = 30_000, names: list[str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """A summary with `tasks` questions, five sizes, three test sets; `largest` patients in training."""
+    drawn = np.random.default_rng(seed)
+    hospitals = hospitals or [f"H{number:02d}" for number in range(8)]
+    splits = {
+        "train": largest, "tuning": largest // 7, "held_out": largest // 4, "hospital": int(drawn.integers(3, 400)),
+    }  # fmt: skip
+    sizes = list(SIZES)
+    entries = [
+        task_entry(drawn, names[number] if names else f"question-{number + 1}", splits, hospitals, number)
+        for number in range(tasks)
+    ]
+    return {
+        "name": "synthetic",
+        "version": "0.0",
+        "answers": [answer(entry) for entry in entries],
+        "dataset": dataset(drawn, splits, hospitals, codes or [f"ICD10//N{number:03d}" for number in range(30)]),
+        "sizes": [
+            {
+                "name": name, "parameters": SIZES[name], "body_parameters": SIZES[name] // 2, "layers": 5 + place,
+                "width": 128 * (place + 1), "feed_forward": 288 * (place + 1), "train_flops": 6.0 * SIZES[name] * 4e9,
+                "tokens": 4_000_000_000, "tokens_per_second": real(1e6 / (place + 1)),
+                "validation_loss": real(2.1 - 0.11 * place), "validation_loss_first": real(3.2 - 0.1 * place),
+                "validation_loss_repeated": real(1.3 - 0.1 * place), "hours": real(3.1 * 3**place),
+                "validation_loss_by_seed": [real(2.1 - 0.11 * place + 0.004 * s) for s in (-1, 0, 1)],
+                "seeds": [42, 123, 456], "lr_sweep": None,
+            }
+            for place, name in enumerate(sizes)
+        ],
+        "tasks": entries,
+        "task_dependence": {"estimate": 0.031, "low": 0.004, "high": 0.058, "p": 0.027},
+        "forecast": None,
+        "training_losses": [
+            {"size": name, "seed": 42, "tokens": [10**7 * step for step in range(1, 41)],
+             "loss": [real(2.0 - 0.1 * place + 4 / math.sqrt(step)) for step in range(1, 41)]}
+            for place, name in enumerate(sizes)
+        ],
+        "checks": [
+            {"task": None, "title": "Drift of codes", "status": "passed", "sentence": "Codes are used alike (stability index 0.02)."},
+            {"task": entries[0]["name"], "title": "Censoring", "status": "warned", "sentence": DEATHS},
+        ],
+        "warnings": [f"{entry['name']}: no verdict on size. That is want of evidence, not evidence that sizes are equal."
+                     for entry in entries if entry["saturation"]["verdict"] == "inconclusive"],
+        "provenance": {"versions": {"python": "3.11.0", "torch": "2.13.0"}, "manifests": {"events": "0123456789abcdef"}},
+    }  # fmt: skip
+
+
+def real(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def interval(estimate: float, half: float) -> dict[str, float]:
+    return {"estimate": real(estimate), "low": real(estimate - half), "high": real(estimate + half)}
+
+
+def divided(drawn: np.random.Generator, total: int, parts: int, uneven: float = 0.5) -> list[int]:
+    """Whole numbers that add up to the total, some of them small."""
+    return drawn.multinomial(total, drawn.dirichlet(np.full(parts, uneven))).tolist()
+
+
+def task_entry(
+    drawn: np.random.Generator, name: str, splits: dict[str, int], hospitals: list[str], number: int
+) -> dict[str, Any]:
+    asked = {split: int(count * drawn.uniform(0.6, 0.95)) for split, count in splits.items()}
+    asked["temporal"] = asked["held_out"] // 2
+    rate = real(drawn.uniform(0.01, 0.12))
+    cases = {split: int(drawn.binomial(count, rate)) for split, count in asked.items()}
+    counts = {
+        split: {"patients": asked[split], "dates": asked[split], "positives": cases[split], "prevalence": real(cases[split] / max(asked[split], 1))}
+        for split in asked
+    }  # fmt: skip
+    top = drawn.uniform(0.25, 0.6)
+    labelled = {1000: 1000, 10_000: 10_000, "all": asked["train"]}
+    results = [
+        result(drawn, arm, size, split, requested, used, top, counts[split])
+        for arm, size in models()
+        for split in SPLITS
+        for requested, used in labelled.items()
+        if used <= asked["train"]
+    ]
+    verdict = ("saturated", "not_saturated", "inconclusive")[number % 3]
+    sufficient = "11M" if verdict == "saturated" else None
+    return {
+        "name": name,
+        "kind": "disease" if number % 2 == 0 else "medication",
+        "source": "a guideline",
+        "n_train": asked["train"],
+        "n_test": asked["held_out"],
+        "positives": cases["held_out"],
+        "prevalence": counts["held_out"]["prevalence"],
+        "splits": counts,
+        "results": results,
+        "pretraining_gain": [
+            {"size": size, "patients": used, "metric": "auprc", "difference": 0.021, "low": 0.004, "high": 0.038, "p": 0.01, "seeds": 3}
+            for size in SIZES
+            for used in labelled.values()
+        ],
+        "break_even": {"size": "101M", "rival": "lightgbm", "metric": "auprc", "outcome": "at", "patients": real(drawn.uniform(2e3, 9e3)),
+                       "low": 1500.0, "high": 9800.0, "tested": list(labelled.values()), "ahead": 0.9},
+        "oracle": {"auprc": interval(top + 0.08, 0.01), "auroc": interval(0.9, 0.01)},
+        "saturation": {
+            "verdict": verdict, "smallest_sufficient": sufficient, "metric": "auprc", "margin": real(0.02 * top),
+            "relative_margin": 0.02, "level": 0.0025, "reason": None, "positives_needed": cases["held_out"] + 1400,
+            "more_needed": {"train": 0, "held_out": 1400} if verdict == "inconclusive" else None,
+            "hours_saved": 178.2 if sufficient else 0.0,
+            "evidence": [
+                {"smaller": smaller, "larger": "101M", "difference": 0.004, "low": -0.002, "high": 0.01, "upper_95": 0.009,
+                 "upper_at_level": 0.011, "margin": real(0.02 * top), "seeds": 3}
+                for smaller in list(SIZES)[:-1]
+            ],
+        },
+        "details": details(drawn, cases["held_out"], asked["held_out"], hospitals, top),
+    }  # fmt: skip
+
+
+def models() -> list[tuple[str, str | None]]:
+    return [*((arm, size) for arm in ARMS for size in SIZES), *((arm, None) for arm in BASELINES)]
+
+
+def result(
+    drawn: np.random.Generator, arm: str, size: str | None, split: str, requested: int | str, used: int, top: float,
+    counts: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    place = list(SIZES).index(size) if size else 1
+    estimate = top - 0.03 * (4 - place) - 0.02 * math.log10(40_000 / used) * (2 if arm == "scratch" else 1)
+    estimate = max(estimate + drawn.normal(0, 0.004), 0.02)
+    curve = {}
+    if split == "held_out" and requested == "all":
+        curve = {"curve": curve_points(drawn, counts["positives"], counts["patients"])}
+    return {
+        "arm": arm, "size": size, "parameters": SIZES[size] if size else None, "split": split, "patients": used,
+        "requested": requested, "seeds": 3, "n": counts["patients"], "positives": counts["positives"],
+        "seconds": real(30.0 * (1 + place) ** 2), "auprc": interval(estimate, 0.012), "auroc": interval(0.7 + estimate / 3, 0.008),
+        "log_loss": interval(0.3 - estimate / 5, 0.01),
+        "calibration": {**interval(0.95, 0.1), "intercept": interval(0.01, 0.1), "expected_error": 0.011, **curve},
+    }  # fmt: skip
+
+
+def curve_points(
+    drawn: np.random.Generator, cases: int, patients: int, seeds: int = 3
+) -> list[dict[str, Any]]:
+    """Ten bins, counts summed over three seeds."""
+    in_bins = sorted(divided(drawn, seeds * cases, 10))
+    of_bins = [seeds * patients // 10] * 9 + [seeds * patients - 9 * (seeds * patients // 10)]
+    return [
+        {"predicted": real((n + 1) / (m + 2)), "observed": real(min(n, m) / m), "patients": m}
+        for n, m in zip(in_bins, of_bins, strict=True)
+        if m
+    ]
+
+
+def details(
+    drawn: np.random.Generator, cases: int, patients: int, hospitals: list[str], top: float
+) -> list[dict[str, Any]]:
+    kinds = [("sex", name) for name in ("Women", "Men")]
+    kinds += [("age", name) for name in ("0–39", "40–64", "65–74", "75–84", "85+")]
+    kinds += [("hospital", name) for name in hospitals]
+    counts: dict[tuple[str, str], tuple[int, int]] = {}
+    for by in ("sex", "age", "hospital"):
+        names = [name for kind, name in kinds if kind == by]
+        with_outcome = divided(drawn, cases, len(names))
+        others = divided(drawn, patients - cases, len(names))
+        counts |= {(by, name): (n, n + m) for name, n, m in zip(names, with_outcome, others, strict=True)}
+    found = []
+    for arm, size in models():
+        lead = (arm, size) in (("pretrained", "101M"), ("scratch", "101M"), ("lightgbm", None))
+        cells = [f"finetune-x-{size}-{arm}-nall-s{seed}" for seed in (42, 123, 456)]
+        entry: dict[str, Any] = {"arm": arm, "size": size, "lead": lead, "cells": cells}
+        if lead or arm == "pretrained":
+            entry |= {
+                "curve": curve_points(drawn, cases, patients),
+                "net_benefit": benefits(drawn, cases, patients),
+                "risk_distribution": {
+                    "edges": [real(0.001 * 1.5**place) for place in range(17)],
+                    "with_outcome": divided(drawn, cases, 16, 2.0),
+                    "without_outcome": divided(drawn, patients - cases, 16, 2.0),
+                },
+                "subgroups": [
+                    {"by": by, "group": name, "patients": counts[by, name][1], "positives": counts[by, name][0],
+                     "predicted": 0.05, "observed": real(counts[by, name][0] / max(counts[by, name][1], 1)),
+                     "auprc": interval(top, 0.05), "auroc": interval(0.8, 0.03)}
+                    for by, name in kinds
+                ],
+            }  # fmt: skip
+        found.append(entry)
+    return found
+
+
+def benefits(drawn: np.random.Generator, cases: int, patients: int, seeds: int = 3) -> list[dict[str, Any]]:
+    prevalence, found = cases / max(patients, 1), []
+    true = np.sort(drawn.integers(0, seeds * cases + 1, 12))[::-1]
+    false = np.sort(drawn.integers(0, seeds * (patients - cases) // 2 + 1, 12))[::-1]
+    for threshold, n, m in zip(np.geomspace(0.004, 0.3, 12), true.tolist(), false.tolist(), strict=True):
+        odds = threshold / (1 - threshold)
+        found.append(
+            {"threshold": real(threshold), "true_positives": n, "false_positives": m,
+             "net_benefit": real((n - m * odds) / (seeds * patients)), "treat_all": real(prevalence - (1 - prevalence) * odds)}
+        )  # fmt: skip
+    return found
+
+
+def dataset(
+    drawn: np.random.Generator, splits: dict[str, int], hospitals: list[str], codes: list[str]
+) -> dict[str, Any]:
+    spread = {"mean": 70.8, "sd": 14.4, "median": 73.1, "q1": 59.3, "q3": 82.3, "min": 39.0, "max": 94.3}
+    sexes = {name: divided(drawn, count, 3, 0.8) for name, count in splits.items()}
+    sexes["all"] = [sum(sexes[name][place] for name in splits) for place in range(3)]
+    patients = sum(splits.values())
+
+    def group(name: str) -> dict[str, Any]:
+        return {
+            "patients": patients if name == "all" else splits[name], "hospitals": len(hospitals),
+            "sex": dict(zip("FMU", sexes[name], strict=True)),
+            **{field: dict(spread) for field in ("age", "visits", "sequence_length", "observation_days")},
+            "codes": {"diagnosis": dict(spread), "drug": dict(spread)},
+        }  # fmt: skip
+
+    steps = [patients]
+    for lost in drawn.integers(0, 30, 4).tolist():
+        steps.insert(0, steps[0] + lost)
+    dropped, aside = int(drawn.integers(0, 20)), int(drawn.integers(0, 3000))
+    names = ("patients", "seen_before_landmark", "of_drawn_hospitals", "with_enough_events", "studied")
+    return {
+        "source": "tables", "patients": patients, "hospitals": len(hospitals), "events": 9_000_000, "tokens": 7_000_000,
+        "vocabulary": 9_712, "span": ["2014-04-01", "2022-03-31"],
+        "cohort": {**dict(zip(names, steps, strict=True)), "splits": dict(splits)},
+        "description": {
+            "groups": {name: group(name) for name in ("all", *splits)},
+            "histograms": {
+                "age_by_sex": {"edges": [5 * place for place in range(20)],
+                               "counts": {sex: divided(drawn, sexes["all"][place], 19) for place, sex in enumerate("FMU")}},
+                "sequence_length": {"edges": [20 * place for place in range(25)], "counts": divided(drawn, patients, 24)},
+                "observation_years": {"edges": [real(place / 3) for place in range(25)], "counts": divided(drawn, patients, 24)},
+                "patients_per_hospital": sorted(divided(drawn, patients, len(hospitals)), reverse=True),
+            },
+        },
+        "codes": [{"code": code, "type": "diagnosis", "patients": int(drawn.integers(1, 20_000))} for code in codes],
+        "quality": {
+            "rows_in": 9_000_000 + dropped + aside, "used": 9_000_000, "quarantined": {"unreadable date": aside},
+            "dropped": {"exact duplicate": dropped}, "repaired": {"code spelt otherwise": 77}, "warnings": {"code not in masters": 5},
+            "source_rows": {"drugs": {"rows": 5_000_000, "events": 4_999_996, "without_event": {"comment": 4}}},
+        },
+    }  # fmt: skip
+
+
+def answer(entry: dict[str, Any]) -> dict[str, Any]:
+    saturation = entry["saturation"]
+    sentence = {
+        "saturated": "The 11M model is good enough: the largest, 101M, changes AUPRC by 0.004 (95 % interval −0.002 to "
+        "0.010), and no larger one gains 2 % or more; it saves 178 hours of pretraining.",
+        "not_saturated": "Use 101M, the largest model: it adds 0.021 (95 % interval 0.012 to 0.030) AUPRC to 32M, more "
+        "than the margin of 2 %; larger ones may add still more.",
+        "inconclusive": "Undecided which size is good enough: what 101M adds to 32M, 0.004 (95 % interval −0.020 to "
+        "0.030) AUPRC, is too uncertain for the margin of 0.010; about 1,400 test patients with the outcome would "
+        "decide, there are 512.",
+    }[saturation["verdict"]]
+    return {
+        "task": entry["name"], "verdict": saturation["verdict"], "sentence": sentence, "about_size": sentence,
+        "recommendation": saturation["smallest_sufficient"],
+    }  # fmt: skip

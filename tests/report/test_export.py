@@ -1,0 +1,82 @@
+"""Figures and tables beside the report: complete, readable alone, and the summary's numbers."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import synthetic
+
+from claimscale.report import export, gate, plots
+from claimscale.report.listing import listing
+from claimscale.report.provenance import provenance
+from claimscale.report.results import training_losses
+from claimscale.report.texts import Texts
+
+
+def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:
+    summary = gate.passed(synthetic.summary(tasks=1), "ndb")
+    stale = tmp_path / "figures" / "old.svg"
+    stale.parent.mkdir()
+    stale.write_text("old")
+    export.write(summary, tmp_path)
+    drawn = sorted((tmp_path / "figures").glob("*.svg"))
+    assert len(drawn) == len(plots.charts(summary)) and not stale.exists()
+    for file in drawn:
+        text = file.read_text("utf-8")
+        assert text.startswith("<svg") and "var(" not in text, "no colour is left to a page"
+        assert file.with_suffix(".png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    with (tmp_path / "tables" / "results.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    results = summary["tasks"][0]["results"]
+    assert len(rows) == len(results)
+    for row, result in zip(rows, results, strict=True):
+        assert row["arm"] == result["arm"] and row["auprc_low"] == str(result["auprc"]["low"])
+        assert row["n"] == str(result["n"])
+    names = {file.stem for file in (tmp_path / "tables").iterdir()}
+    assert names == {
+        "results",
+        "answers",
+        "comparisons",
+        "pretraining_gain",
+        "subgroups",
+        "sizes",
+        "cohort",
+    }
+
+
+def test_no_cell_of_a_table_is_a_formula() -> None:
+    summary = gate.passed(synthetic.summary(tasks=1, names=["=HYPERLINK(1)"]), "none")
+    for rows in export.tables(summary).values():
+        assert "\n=" not in "\n" + export.as_csv(rows) and ",=" not in export.as_csv(rows)
+
+
+def test_figures_speak_the_language_of_the_report() -> None:
+    chart = plots.charts(gate.passed(synthetic.summary(tasks=1), "none"))["pretraining"]
+    drawn = export.plain_svg(chart, Texts("ja"), export.light_colours())
+    assert "モデルサイズ（パラメータ数）" in drawn and "Model size" not in drawn
+
+
+def test_training_losses_are_thinned_and_of_the_first_seed(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text("".join(f'{{"tokens": {10 * step}, "loss": {1 / step}}}\n' for step in range(1, 401)))
+    other = tmp_path / "none.jsonl"
+    runs = [{"size": "1M", "seed": 123, "metrics": other}, {"size": "1M", "seed": 42, "metrics": file}]
+    (found,) = training_losses(runs)
+    assert (found["seed"], len(found["tokens"]), found["tokens"][-1]) == (42, 40, 4000)
+    assert found["loss"] == sorted(found["loss"], reverse=True)
+
+
+def test_provenance_names_versions_and_no_place(tmp_path: Path) -> None:
+    found = provenance(tmp_path)
+    assert found["versions"]["torch"] and found["manifests"] == {}
+    assert str(tmp_path) not in str(found)
+
+
+def test_intervals_are_listed_in_one_line() -> None:
+    content = {"gain": {"difference": 0.5, "low": 0.25, "high": 0.75}, "held": True, "none": None}
+    told = listing(content, Texts("en"), str)
+    assert "0.5 (0.25 to 0.75)" in told and "yes" in told and "–" in told
+    assert "&lt;b&gt;" in listing({"<b>": "<b>"}, Texts("en"), str) and "<b>" not in listing(
+        ["<b>"], Texts("en"), str
+    )
