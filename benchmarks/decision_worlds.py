@@ -12,20 +12,21 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
-from claimscale.evaluation import metrics, power
+
+from claimscale.evaluation import power
 from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.metrics import Floats
-from claimscale.evaluation.resampling import Ranking, Resamples, replicate_rankings
+from claimscale.evaluation.resampling import Ranking, Resamples, areas, replicate_rankings
 
 SHAPES: dict[str, tuple[float, ...]] = {
     "flat": (0.0, 0.0),
     "rising within": (0.5, 0.25),
     "rising to the margin": (3.0, 1.0),
     "rising beyond": (3.0, 1.5),
-    "late jump": (1.0, 1.0),
+    "late jump": (1.25, 1.25),
 }
-"""What the largest size truly gains over the smaller ones, in margins. Where it is one margin, calling that size
-sufficient is wrong, and nowhere is it harder to avoid."""
+"""What the largest size truly gains over the smaller ones, in margins. Where it is one margin or more, calling that
+size sufficient is wrong; nowhere is that harder to avoid than at one margin exactly."""
 
 
 def predictions(
@@ -36,11 +37,13 @@ def predictions(
     seeds: int,
     replicates: int,
     seed: int,
+    worth: Floats | None = None,
 ) -> tuple[list[list[Scores]], Scores]:
     """Scores of smaller sizes and of the largest, all on the same simulated patients.
 
     `gains` lists, per place in the order of sizes, the relative gains of the largest over a size there; sizes
-    in one place share their errors, as only one of them stands in any one curve.
+    in one place share their errors, as only one of them stands in any one curve. `worth` (places, seeds) is how
+    well each run fell out, in standard deviations.
     """
     generator = np.random.default_rng(seed)
     patients = round(positives / assumed.prevalence)
@@ -49,12 +52,13 @@ def predictions(
     of_size = np.sqrt(assumed.between_runs - assumed.between_sizes)
     of_run = np.sqrt(1 - assumed.between_runs)
     models: list[Floats] = []
-    for place in [*gains, [0.0]]:
+    if worth is None:
+        worth = generator.normal(size=(len(gains) + 1, seeds))
+    for place, of_runs in zip([*gains, [0.0]], worth, strict=True):
         size = common + of_size * generator.normal(size=patients)
         runs = [size + of_run * generator.normal(size=patients) for _ in range(seeds)]
-        worth = generator.normal(size=seeds)
         for gain in place:
-            auprc = assumed.auprc * (1 - gain) * (1 + assumed.seed_spread * worth)
+            auprc = assumed.auprc * (1 - gain) * (1 + assumed.seed_spread * of_runs)
             separations = separation(assumed.prevalence, auprc)
             models += [run + own * labels for run, own in zip(runs, separations, strict=True)]
     found = _scores(labels, models, seeds, replicates, seed)
@@ -62,12 +66,10 @@ def predictions(
     return [found[begin:end] for begin, end in zip(counts, counts[1:], strict=False)], found[-1]
 
 
-def _scores(
-    labels: np.ndarray, models: list[Floats], seeds: int, replicates: int, seed: int
-) -> list[Scores]:
+def _scores(labels: np.ndarray, models: list[Floats], seeds: int, replicates: int, seed: int) -> list[Scores]:
     rows = np.arange(len(labels))
     rankings = [Ranking.of(labels, scores, rows) for scores in models]
-    values = np.array([metrics.auprc(labels, scores) for scores in models])
+    values = np.array([areas(ranking)[0] for ranking in rankings])
     auprc, _ = replicate_rankings(Resamples(len(rows), replicates, seed), rankings)
     positives = int(labels.sum())
     return [
@@ -120,7 +122,9 @@ def curves(
     return {"value": value, "shared": shared * blur, "within": within * blur}
 
 
-def as_scores(study: Mapping[str, Floats], place: int, positives: int, replicates: int, seed: int) -> list[Scores]:
+def as_scores(
+    study: Mapping[str, Floats], place: int, positives: int, replicates: int, seed: int
+) -> list[Scores]:
     """One of the studies of `curves` as `Scores` by size, its replicates drawn from what the bootstrap finds."""
     generator = np.random.default_rng([seed, place])
     value = study["value"][place]

@@ -53,7 +53,7 @@ def beats_all(candidate: Scores, others: Sequence[Scores]) -> bool:
     An intersection-union test: all comparisons must succeed, so none needs a correction.
     """
     gains = [difference(candidate, other) for other in others]
-    return bool(gains) and all(gain is not None and interval(gain).lower() > 0 for gain in gains)
+    return bool(gains) and all(gain is not None and interval(gain).cautious().lower() > 0 for gain in gains)
 
 
 def task_dependence(diseases: Sequence[Curve], medications: Sequence[Curve]) -> Interval | None:
@@ -75,7 +75,5 @@ def task_dependence(diseases: Sequence[Curve], medications: Sequence[Curve]) -> 
         gains = [1 - smallest / largest for largest, smallest in zip(values[::2], values[1::2], strict=True)]
         return np.tensordot(signs, np.stack(gains), axes=1)
 
-    interaction = combine(
-        contrast, *(scores for _, scores in named), models=[size for size, _ in named]
-    )
+    interaction = combine(contrast, *(scores for _, scores in named), models=[size for size, _ in named])
     return interval(interaction) if interaction is not None else None

@@ -118,6 +118,13 @@ def replicate_rankings(resamples: Resamples, rankings: Sequence[Ranking]) -> tup
     return auprc, auroc
 
 
+def areas(ranking: Ranking) -> tuple[float, float]:
+    """AUPRC and AUROC of a ranking of patients who count once each."""
+    once = np.ones((int(ranking.row.max(initial=-1)) + 1, 1), dtype=np.uint8)
+    auprc, auroc = _weighted_areas(once, ranking.row, ranking.cuts)
+    return float(auprc[0]), float(auroc[0])
+
+
 def replicate_means(resamples: Resamples, values: Floats, rows: NDArray[np.int64]) -> Floats:
     """Weighted mean of each column of `values` (n, columns) in every replicate: (columns, replicates).
 

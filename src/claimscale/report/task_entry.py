@@ -185,8 +185,8 @@ def saturation_entry(
             "larger": compared.larger,
             "difference": compared.gain.estimate,
             **bounds(compared.gain),
-            "upper_95": compared.gain.upper(0.95),
-            "upper_at_level": compared.gain.upper(1 - verdict.level),
+            "upper_95": compared.upper(0.95),
+            "upper_at_level": compared.upper(1 - verdict.level),
             "margin": compared.margin,
             "seeds": compared.gain.seeds,
         }
