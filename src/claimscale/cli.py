@@ -47,11 +47,21 @@ def study(file: File, *, set: Set = ()) -> None:
 
 
 @app.command
-def plan(file: File, *, set: Set = ()) -> None:
-    """Say what a study would run, how long it takes and how much memory, without running it."""
+def plan(file: File, *, set: Set = (), gpu: str = "a100", calibrate: bool = False) -> None:
+    """Say what a study would run, how long it takes, how much memory, and what it will be able to decide.
+
+    Nothing is run. docs/decisions.md says what the expected power rests on.
+
+    Parameters
+    ----------
+    gpu
+        Hours are told for this GPU: h100, a100, l40s, a10, v100, rtx4090 or t4.
+    calibrate
+        Measure this machine for half a minute.
+    """
     from claimscale.sweep.plan import plan_text
 
-    print(plan_text(study_file.load(file, list(set)), file))
+    print(plan_text(study_file.load(file, list(set)), file, gpu, calibrate))
 
 
 @app.command

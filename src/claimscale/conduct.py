@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ SECONDS_PER_SIMULATED_PATIENT = 0.0035
 CONCLUSION_SECONDS = 15.0
 CHECK_SECONDS = 10.0
 """First guesses for the progress display: the demonstration on two cores."""
+LAST_SHARE = 10
+"""A pretraining's training loss is the mean over its last tenth of steps."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,25 @@ def carry_out(study: Study, display: Display) -> Outcome:
     """The whole study; whatever is already there and current is not made again."""
     with runs.locked(study.run_directory):
         workspace = prepare(study, display)
-        cells = cells_of(study, workspace.corpus.labelled)
-        cells_run = run(workspace, cells, display)
+        cells, cells_run = _run_all(workspace, cells_of(study, workspace.corpus.labelled), display)
         summary = conclude(workspace, cells, display)
         display.update(1.0, 0.0, "done")
     return Outcome(summary, study.run_directory / REPORT, cells_run)
+
+
+def _run_all(workspace: Workspace, cells: list[Cell], display: Display) -> tuple[list[Cell], int]:
+    """Run all cells, or with `compare.stop: auto` as many sizes as are worth it; returns those, and how many ran."""
+    if workspace.study.compare.stop == "never":
+        return cells, run(workspace, cells, display)
+    from claimscale.sweep.ascending import run_ascending  # statistics are slow to import
+
+    return run_ascending(
+        workspace.study,
+        workspace.run,
+        cells,
+        lambda chosen: run(workspace, chosen, display),
+        lambda cell: _cell_result(workspace, cell),
+    )
 
 
 def carry_out_cells(study: Study, wanted: str, display: Display) -> tuple[int, int]:
@@ -130,6 +147,9 @@ def carry_out_cells(study: Study, wanted: str, display: Display) -> tuple[int, i
             raise BadInput(f"{wanted}: {study.name} has no such cell ({known})")
         chosen |= {need for cell_id in chosen if (need := everything[cell_id].needs) is not None}
         cells = [cell for cell in everything.values() if cell.id in chosen]
+        if wanted == "finetune":
+            cells, ran = _run_all(workspace, cells, display)
+            return ran, len(cells)
         return run(workspace, cells, display), len(cells)
 
 
@@ -162,7 +182,9 @@ def report_again(study: Study, display: Display) -> Path:
         if stale:
             raise BadInput(f"{run_directory}: {stale[0]} is missing or out of date; run the study first")
         workspace = Workspace(study, run_directory)
-        cells = cells_of(study, workspace.corpus.labelled)
+        from claimscale.sweep.ascending import left_in  # statistics are slow to import
+
+        cells = left_in(study, cells_of(study, workspace.corpus.labelled), _forecasts(study))
         missing = [cell.id for cell in cells if not workspace.is_done(cell)]
         if missing:
             raise BadInput(
@@ -222,12 +244,21 @@ def conclude(workspace: Workspace, cells: list[Cell], display: Display) -> dict[
             }
             for one in findings
         ],
+        forecasts=_forecasts(study),
     )
     display.update(0.99, CONCLUSION_SECONDS / 3, "writing the report")
     page.render(summary, study_file.dump(study), run_directory / REPORT)
     runs.write_json(mark, {"inputs": inputs})
     runs.append_audit(run_directory, "concluded", cells=len(cells))
     return summary
+
+
+def _forecasts(study: Study) -> list[dict[str, Any]]:
+    if study.compare.stop == "never":
+        return []
+    from claimscale.sweep.ascending import read_records  # statistics are slow to import
+
+    return read_records(study.run_directory)
 
 
 def _cell_result(workspace: Workspace, cell: Cell) -> CellResult:
@@ -250,9 +281,13 @@ def _cell_result(workspace: Workspace, cell: Cell) -> CellResult:
 
 def _pretraining(workspace: Workspace, cell: Cell) -> dict[str, Any]:
     assert cell.size is not None
-    result = runs.read_json(workspace.folder(cell.id) / runs.CELL)["result"]
+    folder = workspace.folder(cell.id)
+    result = runs.read_json(folder / runs.CELL)["result"]
     shape = workspace.shape(cell.size)
-    described = {"layers": shape.layers, "width": shape.width, "feed_forward": shape.feed_forward}
+    described: dict[str, Any] = {"layers": shape.layers, "width": shape.width, "feed_forward": shape.feed_forward}
+    steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+    last = [step["loss"] for step in steps[-max(len(steps) // LAST_SHARE, 1) :]]
+    described["train_loss"] = sum(last) / len(last)
     return {**result, **described, "size": cell.size, "seed": cell.seed}
 
 

@@ -56,7 +56,7 @@ def answer(study: Study, task: Mapping[str, Any], scores: Mapping[Model, ModelSc
 
 def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
     """Everything that limits what the summary shows, one sentence each."""
-    found = []
+    found = _convergence_warnings(summary)
     if study.source.kind == "simulated":
         found.append("The patients are simulated: nothing here is evidence about real patients.")
     for check in summary["checks"]:
@@ -77,6 +77,24 @@ def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
         found.append(
             "Whether diseases gain more from size than medications was not tested: it takes both kinds of "
             "task, two sizes, and seeds common to all."
+        )
+    return found
+
+
+def _convergence_warnings(summary: Mapping[str, Any]) -> list[str]:
+    """Which guards against under-training failed, one sentence each; what was not measured is said elsewhere."""
+    found, guards = [], summary["convergence"]
+    if "tokens" in guards["failed"]:
+        found.append(
+            f"Under-trained: the last doubling of tokens still took {percent(guards['from_doubling'])} off the "
+            "largest size's validation loss."
+        )
+    if "learning_rate" in guards["failed"]:
+        edge = [size for size, inside in guards["learning_rates"].items() if inside is False]
+        found.append(f"Under-trained: the best learning rate of {', '.join(edge)} lies at the end of those tried.")
+    if "overfitting" in guards["failed"]:
+        found.append(
+            f"Pretraining overfits: the loss on training patients lies {percent(guards['gap'])} below that on others."
         )
     return found
 
@@ -132,6 +150,12 @@ def _about_size(task: Mapping[str, Any]) -> str:
             size = saturation["smallest_sufficient"]
             gains = [entry for entry in evidence if entry["smaller"] == size]
             saved = saturation["hours_saved"]
+            if saturation["convergence"] == "under_trained":
+                return (
+                    f"Under-trained: the {size} model does as well as larger ones as they were trained (the largest, "
+                    f"{gains[0]['larger']}, changes {metric} by {span(gains[0], 'difference')}), but pretraining had "
+                    "not converged, so that a plateau cannot be told from too little training."
+                )
             spared = f"; it saves {duration(saved)} of pretraining" if saved and saved > 0 else ""
             return (
                 f"The {size} model is good enough: the largest, {gains[0]['larger']}, changes {metric} by "

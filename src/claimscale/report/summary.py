@@ -5,6 +5,7 @@ This module assembles; the statistics are in `evaluation`, the words in `answers
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import claimscale
 from claimscale import runs
 from claimscale.errors import BadInput
+from claimscale.evaluation.convergence import convergence
 from claimscale.evaluation.gains import task_dependence
 from claimscale.evaluation.predictions import (
     TEST_SPLITS,
@@ -26,6 +28,7 @@ from claimscale.evaluation.predictions import (
 from claimscale.evaluation.saturation import Curve, judge
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
 from claimscale.report import answers
+from claimscale.report.curve_entries import forecast_entry
 from claimscale.report.results import plain, write_results
 from claimscale.report.task_entry import (
     TaskScores,
@@ -51,6 +54,7 @@ def summarise(
     oracle: Mapping[str, Path] | None = None,
     shortages: Mapping[str, Mapping[str, Any]] | None = None,
     checks: Sequence[Mapping[str, Any]] = (),
+    forecasts: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Score all cells, judge every task, write `results.parquet` and `summary.json`; return the summary.
 
@@ -65,6 +69,7 @@ def summarise(
         shortages: task -> what it lacked, for tasks of which nothing was trained (labels.json).
         oracle: task -> Parquet with subject_id, prediction_time, split, risk (simulated data only).
         checks: validity checks, each task (null: the study), title, status (passed, warned), sentence.
+        forecasts: those that were written down before larger sizes were trained (forecasts.json).
 
     Raises BadInput if predictions are missing, unreadable or not about the same patients.
     """
@@ -82,6 +87,7 @@ def summarise(
     }
     verdicts = judge(curves, study.compare.margin)
     sizes = _sizes(study, pretraining)
+    converged = convergence([size for size in sizes if any(size["name"] in one.scores for one in curves.values())])
     parameters = {entry["name"]: entry["parameters"] for entry in sizes}
     tasks = []
     for task in study.tasks:
@@ -92,6 +98,7 @@ def summarise(
         entry = task_entry(task, study, scored, predictions, counts, parameters)
         entry["oracle"] = _oracle(study, task.name, predictions[task.name, "held_out"], oracle or {})
         entry["saturation"] = saturation_entry(study, verdicts[task.name], curves[task.name], sizes)
+        entry["saturation"]["convergence"] = converged.status
         tasks.append(entry)
     summary = {
         "name": study.name,
@@ -103,7 +110,8 @@ def summarise(
         "sizes": sizes,
         "tasks": tasks,
         "task_dependence": _dependence(study, curves),
-        "forecast": None,
+        "convergence": dataclasses.asdict(converged),
+        "forecast": forecast_entry(study, curves, forecasts, sizes),
         "checks": list(checks),
         "warnings": [],
     }
@@ -144,7 +152,7 @@ def _sizes(study: Study, pretraining: Sequence[Mapping[str, Any]]) -> list[dict[
                 entry[field] = trained[0].get(field)
         averaged = (
             "tokens_per_second", "seconds",
-            "validation_loss", "validation_loss_first", "validation_loss_repeated",
+            "train_loss", "validation_loss", "validation_loss_first", "validation_loss_repeated",
         )  # fmt: skip
         for field in averaged:
             values = [run[field] for run in trained if run.get(field) is not None]
@@ -154,6 +162,7 @@ def _sizes(study: Study, pretraining: Sequence[Mapping[str, Any]]) -> list[dict[
         entry["validation_loss_by_seed"] = [run.get("validation_loss") for run in trained]
         entry["seeds"] = [run["seed"] for run in trained]
         entry["lr_sweep"] = None
+        entry["branches_by_seed"] = [run.get("branches") for run in trained]
         entries.append(entry)
     return entries
 

@@ -99,6 +99,7 @@ def untrained_entry(
             "more_needed": {split: max(0, least[split] - have[split]) for split in least},
             "hours_saved": None,
             "evidence": [],
+            "convergence": "unknown",
         },
     }
 
