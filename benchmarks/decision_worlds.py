@@ -8,6 +8,7 @@ to that variance of 1. Runs of a size also differ in worth: their AUPRC on endle
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -25,8 +26,8 @@ SHAPES: dict[str, tuple[float, ...]] = {
     "rising beyond": (3.0, 1.5),
     "late jump": (1.25, 1.25),
 }
-"""What the largest size truly gains over the smaller ones, in margins. Where it is one margin or more, calling that
-size sufficient is wrong; nowhere is that harder to avoid than at one margin exactly."""
+"""What the largest size truly gains over the smaller ones, in margins. Where it is one margin or more,
+calling that size sufficient is wrong; nowhere is that harder to avoid than at one margin exactly."""
 
 
 def predictions(
@@ -42,8 +43,8 @@ def predictions(
     """Scores of smaller sizes and of the largest, all on the same simulated patients.
 
     `gains` lists, per place in the order of sizes, the relative gains of the largest over a size there; sizes
-    in one place share their errors, as only one of them stands in any one curve. `worth` (places, seeds) is how
-    well each run fell out, in standard deviations.
+    in one place share their errors, as only one of them stands in any one curve. `worth` (places, seeds) is
+    how well each run fell out, in standard deviations.
     """
     generator = np.random.default_rng(seed)
     patients = round(positives / assumed.prevalence)
@@ -63,7 +64,7 @@ def predictions(
             models += [run + own * labels for run, own in zip(runs, separations, strict=True)]
     found = _scores(labels, models, seeds, replicates, seed)
     counts = np.cumsum([0, *(len(place) for place in gains)])
-    return [found[begin:end] for begin, end in zip(counts, counts[1:], strict=False)], found[-1]
+    return [found[begin:end] for begin, end in itertools.pairwise(counts)], found[-1]
 
 
 def _scores(labels: np.ndarray, models: list[Floats], seeds: int, replicates: int, seed: int) -> list[Scores]:
@@ -103,11 +104,12 @@ def curves(
     seed: int,
     uneven: float = 1.0,
 ) -> dict[str, Floats]:
-    """What `studies` studies would measure of sizes of given relative gain, the last one the largest (gain 0).
+    """What `studies` studies would measure of sizes of given relative gain, the last one the largest (gain
+    0).
 
-    Normal draws with the variances of `parts`, relative to the largest model's AUPRC: `value` (studies, sizes,
-    seeds), and per study what the bootstrap finds, `shared` and `within`, with the chance of a finite sample.
-    `uneven` multiplies the spread between runs of the largest size.
+    Normal draws with the variances of `parts`, relative to the largest model's AUPRC: `value` (studies,
+    sizes, seeds), and per study what the bootstrap finds, `shared` and `within`, with the chance of a finite
+    sample. `uneven` multiplies the spread between runs of the largest size.
     """
     generator = np.random.default_rng(seed)
     sizes = len(gains)
@@ -125,7 +127,8 @@ def curves(
 def as_scores(
     study: Mapping[str, Floats], place: int, positives: int, replicates: int, seed: int
 ) -> list[Scores]:
-    """One of the studies of `curves` as `Scores` by size, its replicates drawn from what the bootstrap finds."""
+    """One of the studies of `curves` as `Scores` by size, its replicates drawn from what the bootstrap
+    finds."""
     generator = np.random.default_rng([seed, place])
     value = study["value"][place]
     sizes, seeds = value.shape

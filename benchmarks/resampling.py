@@ -31,7 +31,7 @@ def main() -> None:
     rows, resamples = np.arange(PATIENTS), Resamples(PATIENTS, REPLICATES, seed=1)
     replicate_rankings(Resamples(PATIENTS, 8, seed=1), [Ranking.of(labels, models[0], rows)])  # compiles
     ours, theirs = [], []
-    found = np.empty(0)
+    found = expected = np.empty((MODELS, PEER_REPLICATES))
     for _ in range(ROUNDS):
         started = time.perf_counter()
         found, _ = replicate_rankings(resamples, [Ranking.of(labels, scores, rows) for scores in models])

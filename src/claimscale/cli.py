@@ -135,6 +135,36 @@ def report(file: File, *, set: Set = ()) -> None:
 
 
 @app.command
+def compare(run_a: Path, run_b: Path) -> None:
+    """Put the verdicts of two runs side by side, and test whether their saturation points differ.
+
+    Only their summary.json is read: two places can compare without showing each other a patient.
+
+    Parameters
+    ----------
+    run_a
+        A run directory, runs/<study>, or its summary.json.
+    run_b
+        Another one, of other patients.
+    """
+    from claimscale import runs
+    from claimscale.evaluation import replication
+
+    summaries = []
+    for run in (run_a, run_b):
+        file = run / "summary.json" if run.is_dir() else run
+        try:
+            found = runs.read_json(file)
+        except (OSError, ValueError):
+            raise BadInput(f"{file}: is not the summary of a run") from None
+        if not isinstance(found, dict) or not {"name", "tasks"} <= found.keys():
+            raise BadInput(f"{file}: is not the summary of a run")
+        summaries.append(found)
+    names = (f"A: {summaries[0]['name']}", f"B: {summaries[1]['name']}")
+    print(replication.text(names, replication.compare(*summaries)))
+
+
+@app.command
 def simulate(
     out: Path,
     *,

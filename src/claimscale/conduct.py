@@ -119,7 +119,8 @@ def carry_out(study: Study, display: Display) -> Outcome:
 
 
 def _run_all(workspace: Workspace, cells: list[Cell], display: Display) -> tuple[list[Cell], int]:
-    """Run all cells, or with `compare.stop: auto` as many sizes as are worth it; returns those, and how many ran."""
+    """Run all cells, or with `compare.stop: auto` as many sizes as are worth it; returns those, and how many
+    ran."""
     if workspace.study.compare.stop == "never":
         return cells, run(workspace, cells, display)
     from claimscale.sweep.ascending import run_ascending  # statistics are slow to import
@@ -284,7 +285,11 @@ def _pretraining(workspace: Workspace, cell: Cell) -> dict[str, Any]:
     folder = workspace.folder(cell.id)
     result = runs.read_json(folder / runs.CELL)["result"]
     shape = workspace.shape(cell.size)
-    described: dict[str, Any] = {"layers": shape.layers, "width": shape.width, "feed_forward": shape.feed_forward}
+    described: dict[str, Any] = {
+        "layers": shape.layers,
+        "width": shape.width,
+        "feed_forward": shape.feed_forward,
+    }
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
     last = [step["loss"] for step in steps[-max(len(steps) // LAST_SHARE, 1) :]]
     described["train_loss"] = sum(last) / len(last)

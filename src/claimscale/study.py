@@ -224,7 +224,7 @@ class Search(Settings):
 class Compare(Settings):
     """How sizes are compared: a size suffices if larger ones gain less than `margin` (relative).
 
-    `stop: auto` trains sizes in ascending order and leaves out those whose forecast gain stays below the margin.
+    `stop: auto` trains sizes in ascending order and leaves out those whose gain is forecast to stay below it.
     """
 
     metric: Literal["auprc", "auroc"] = "auprc"
@@ -289,7 +289,9 @@ class Study(Settings):
         if ("pretrained" in self.finetune.arms or ON_EMBEDDINGS & set(self.baselines)) and missing:
             raise ValueError(f"finetune.seeds: {missing} are not among pretrain.seeds")
         if self.compare.stop == "auto" and ON_EMBEDDINGS & set(self.baselines):
-            raise ValueError("compare.stop: auto may leave out the largest size, whose embeddings baselines need")
+            raise ValueError(
+                "compare.stop: auto may leave out the largest size, whose embeddings baselines need"
+            )
         for task in self.tasks:
             if task.first_day is not None and task.first_day >= self.cohort.landmark:
                 raise ValueError(f"tasks: {task.name}: first_day must come before cohort.landmark")

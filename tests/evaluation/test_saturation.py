@@ -27,7 +27,8 @@ def curve(models: dict[str, Scores], chance: float = 0.25) -> Curve:
 
 
 def exact_curve(values: list[float], spread: float = 1e-4, positives: int = 500, seeds: int = 2) -> Curve:
-    """Sizes with the given metric and nearly no uncertainty, patients' noise shared by the seeds of a size."""
+    """Sizes with the given metric and nearly no uncertainty, patients' noise shared by the seeds of a
+    size."""
     replicates = np.random.default_rng(0).normal(0, spread, size=(len(values), 1, 400))
     replicates = np.repeat(replicates, seeds, axis=1)
     scores = {

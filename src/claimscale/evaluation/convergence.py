@@ -1,9 +1,9 @@
 """Whether a plateau may be called one: has pretraining been long enough, and its learning rate right?
 
-A larger encoder that was trained too little looks no better than a smaller one. A plateau counts only if twice
-the tokens would hardly lower the largest size's loss, the best learning rate of each size lies inside those
-tried, and the loss on the training patients is not far below that on others. What was not measured is unknown,
-not passed.
+A larger encoder that was trained too little looks no better than a smaller one. A plateau counts only if
+twice the tokens would hardly lower the largest size's loss, the best learning rate of each size lies inside
+those tried, and the loss on the training patients is not far below that on others. What was not measured is
+unknown, not passed.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Convergence:
 def convergence(sizes: Sequence[Mapping[str, Any]]) -> Convergence:
     """Judge the sizes' entries of the summary, ascending. Where seeds differ the worst of them counts.
 
-    Read are `name`, `branches_by_seed` [[{share, tokens, steps, validation_loss}]], `lr_sweep` [{learning_rate,
-    validation_loss}], `train_loss` and `validation_loss`, each if there.
+    Read are `name`, `branches_by_seed` [[{share, tokens, steps, validation_loss}]], `lr_sweep`
+    [{learning_rate, validation_loss}], `train_loss` and `validation_loss`, each if there.
     """
     doubled = [doubling(branches) for branches in (sizes[-1] if sizes else {}).get("branches_by_seed") or ()]
     taken_off = max((one for one in doubled if one is not None), default=None)

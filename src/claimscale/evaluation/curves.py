@@ -1,8 +1,8 @@
 """Curves over size and tokens: what shape the results have, and what they cost.
 
 The loss of pretraining is fitted as E + A / N^a + B / D^b over parameters N and tokens D (Hoffmann 2022,
-arXiv 2203.15556); tokens seen again count for less each time (Muennighoff 2023, arXiv 2305.16264). Metrics are
-fitted over size by three shapes, and Akaike's criterion for small samples says which one the data prefer.
+arXiv 2203.15556); tokens seen again count for less each time (Muennighoff 2023, arXiv 2305.16264). Metrics
+are fitted over size by three shapes, and Akaike's criterion for small samples says which one the data prefer.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class LossPoint:
 class LossCurve:
     """The fitted law; each of `values` (floor, A, a and, where tokens vary, B, b) with a 95 % interval.
 
-    `values` are of parameters and tokens in units of their geometric means, `units`. Intervals come from refits
-    to resampled residuals: they know noise, not whether the law is true.
+    `values` are of parameters and tokens in units of their geometric means, `units`. Intervals come from
+    refits to resampled residuals: they know noise, not whether the law is true.
     """
 
     values: dict[str, float]
@@ -47,7 +47,9 @@ class LossCurve:
     residual: float
 
     def loss(self, parameters: float, tokens: float) -> float:
-        return float(_law(np.array(list(self.values.values())), parameters / self.units[0], tokens / self.units[1]))
+        return float(
+            _law(np.array(list(self.values.values())), parameters / self.units[0], tokens / self.units[1])
+        )
 
 
 def worth(tokens: float, epoch: float) -> float:
@@ -92,11 +94,10 @@ def loss_curve(points: Sequence[LossPoint], seed: int = 0) -> LossCurve | None:
         [_fit(best.x, x, d, fitted + generator.choice(inflated, len(loss))).x for _ in range(REFITS)]
     )
     low, high = np.quantile(refits, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-    return LossCurve(
-        *(dict(zip(names, map(float, numbers), strict=True)) for numbers in (best.x, low, high)),
-        units,
-        float(np.sqrt(np.mean((loss - fitted) ** 2))),
+    values, lowest, highest = (
+        dict(zip(names, map(float, numbers), strict=True)) for numbers in (best.x, low, high)
     )
+    return LossCurve(values, lowest, highest, units, float(np.sqrt(np.mean((loss - fitted) ** 2))))
 
 
 def _law(values: Floats, x: Floats | float, d: Floats | float) -> Floats:
@@ -125,13 +126,16 @@ class Shape:
 def shapes(
     parameters: Sequence[float], values: Sequence[Floats], losses: Sequence[float | None]
 ) -> list[Shape]:
-    """Compare shapes of a metric over sizes, each measured by some runs: best first; none with under four sizes.
+    """Compare shapes of a metric over sizes, each measured by some runs: best first; none with under four
+    sizes.
 
     `constant`; `power_law`, c - a N^-b; `sigmoid` through the pretraining loss, where every size has one.
     """
     if len(parameters) < 4:
         return []
-    size = np.concatenate([np.full(len(runs), math.log(count)) for count, runs in zip(parameters, values, strict=True)])
+    size = np.concatenate(
+        [np.full(len(runs), math.log(count)) for count, runs in zip(parameters, values, strict=True)]
+    )
     metric = np.concatenate(list(values))
     scaled, spread = size - size.mean(), max(float(np.ptp(metric)), 1e-9)
     fits = {
@@ -157,9 +161,7 @@ def shapes(
     return [Shape(name, fits[name], weights[name] / total) for name in ordered]
 
 
-def _criterion(
-    shape: Callable[[Floats], Floats], starts: Sequence[Sequence[float]], metric: Floats
-) -> float:
+def _criterion(shape: Callable[[Floats], Floats], starts: Sequence[Sequence[float]], metric: Floats) -> float:
     """Akaike's criterion with its correction for small samples, of the best fit from several starts."""
     squares = min(
         2 * float(optimize.least_squares(lambda p: shape(p) - metric, start).cost) for start in starts

@@ -1,9 +1,9 @@
 """What sizes not yet trained would add, foretold from those that are; and whether to train them at all.
 
 The metric is taken to go on as it went: straight over the logarithm of the parameters, once through the three
-largest sizes so far and once through the last two. Curves that flatten add less than that, so that a size whose
-forecast stays below the margin is not worth its training. A metric that has stood still and then jumps at a
-size never seen cannot be foretold by anybody; docs/decisions.md says what that costs.
+largest sizes so far and once through the last two. Curves that flatten add less than that, so that a size
+whose forecast stays below the margin is not worth its training. A metric that has stood still and then jumps
+at a size never seen cannot be foretold by anybody; docs/decisions.md says what that costs.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from claimscale.evaluation.saturation import FEWEST_POSITIVES
 FEWEST_SIZES = 3
 """A line through two sizes has nothing to be held against."""
 STEEPER = 1.5
-"""Curves may rise half as fast again as they did, before a size is lost that was needed. Measured: at 1 curves whose
-rise quickens are stopped too often, at 2 flat ones hardly ever."""
+"""Curves may rise half as fast again as they did, before a size is lost that was needed. Measured: at 1
+curves whose rise quickens are stopped too often, at 2 flat ones hardly ever."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Forecast:
         after: the largest size that was seen.
         target: the size foretold.
         gain: through the three largest sizes seen.
-        steepest: the highest upper bound: of that line, half as steep again, or of the line through the last two.
+        steepest: the highest upper bound: of that line, half as steep again, or of the line through the last
+        two.
         margin: absolute, from the largest size seen.
         seen: the sizes the forecast rests on, ascending, and what each weighs in `gain`.
     """

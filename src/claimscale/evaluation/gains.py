@@ -69,7 +69,9 @@ def task_dependence(diseases: Sequence[Curve], medications: Sequence[Curve]) -> 
         return None
     ends = [(sizes[-1], sizes[0]) for group in groups for sizes in group]
     named = [pair for both in ends for pair in both]
-    signs = np.concatenate([np.full(len(group), sign / len(group)) for group, sign in zip(groups, (1, -1))])
+    signs = np.concatenate(
+        [np.full(len(group), sign / len(group)) for group, sign in zip(groups, (1, -1), strict=False)]
+    )
 
     def contrast(*values: np.ndarray) -> np.ndarray:
         gains = [1 - smallest / largest for largest, smallest in zip(values[::2], values[1::2], strict=True)]

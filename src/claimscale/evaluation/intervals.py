@@ -3,9 +3,9 @@
 PROTOCOL, 'Is a smaller model as good?': other patients and other training runs would both have given other
 figures. Resampling patients alone would treat the k training runs at hand as the only ones possible.
 
-The variance of a seed-mean is V_p + sum of s² / k over the models it is made of. s² is the spread of a model's
-runs, and holds already that each run errs on other patients; V_p is the bootstrap variance of the seed-mean
-less that part, which would otherwise count twice. What each is worth in degrees of freedom follows
+The variance of a seed-mean is V_p + sum of s² / k over the models it is made of. s² is the spread of a
+model's runs, and holds already that each run errs on other patients; V_p is the bootstrap variance of the
+seed-mean less that part, which would otherwise count twice. What each is worth in degrees of freedom follows
 Satterthwaite. docs/decisions.md measures this rule beside others.
 """
 
@@ -25,8 +25,8 @@ USABLE_REPLICATES = 0.95
 """Share of replicates that must have drawn both classes; below it there is no interval."""
 
 POSITIVES_PER_DEGREE = 4
-"""A few positives, those with the highest scores, carry most of a precision-recall curve: a bootstrap variance of
-its area is as uncertain as that of a quarter as many normal observations (2 to 8 on simulated predictions)."""
+"""A few positives, those with the highest scores, carry most of a precision-recall curve: the bootstrap
+variance of its area is as uncertain as that of a quarter as many normal observations (measured: 2 to 8)."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ class Interval:
 
     With one seed `seed_variance` is 0 because it cannot be known, not because it is small.
     `lasting_seed_variance` is its part that more test patients would not remove: seeds also differ
-    because each errs on other patients of this sample. `bootstrap_variance` is that over resampled patients alone.
+    because each errs on other patients of this sample. `bootstrap_variance` is that over resampled patients
+    alone.
     """
 
     estimate: float

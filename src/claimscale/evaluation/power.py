@@ -9,7 +9,7 @@ rule that is used on results (`intervals.variance_parts`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -51,8 +51,8 @@ class Components:
     Attributes:
         shared: that of endlessly many runs, times the number of positives.
         within: what each run adds by erring on other patients, times the number of positives.
-        common: variance of the largest model's own metric that it shares with the others, likewise relative and
-            times the number of positives; it bears on the margin, which is a share of that metric.
+        common: variance of the largest model's own metric that it shares with the others, likewise
+            relative and times the number of positives; it bears on the margin, a share of that metric.
         lasting: between runs of one size, whatever the patients.
         weight: how many positives count as one, for the degrees of freedom of a variance.
     """
@@ -100,7 +100,7 @@ def components(assumed: Assumptions) -> Components:
 def margins_met(
     parts: Components, positives: int, seeds: int, margin: float, level: float = 1 - CONFIDENCE, seed: int = 0
 ) -> Floats:
-    """The relative margin that each of many studies of two equal sizes would meet, judged near `margin`: (DRAWS,).
+    """The relative margin that each of many studies of two equal sizes meets, judged near `margin`: (DRAWS,).
 
     It is the upper bound on the gain, or the bound's distance from the estimate, whichever is more.
     """
@@ -143,7 +143,7 @@ def positives_for(parts: Components, seeds: int, margin: float, level: float = 1
     low, high = math.log(30), math.log(1e8)
     if seeds < 2 or excess(high) > 0:
         return None
-    return 30 if excess(low) < 0 else math.ceil(math.exp(optimize.brentq(excess, low, high, xtol=1e-3)))
+    return 30 if excess(low) < 0 else math.ceil(math.exp(_root(excess, low, high)))
 
 
 def interaction_power(
@@ -170,7 +170,7 @@ def _drawn(
     seed: int,
     cautious: bool = False,
 ) -> tuple[Floats, Floats]:
-    """How far off studies are in a weighted sum of relative gains, and what they would add for a bound: (DRAWS,)."""
+    """How far off studies are in a weighted sum of gains, and what they would add for a bound: (DRAWS,)."""
     generator = np.random.default_rng(seed)
     shared = sum(weight**2 * parts.shared / positives for parts, positives, weight in tasks)
     within = sum(weight**2 * parts.within / positives for parts, positives, weight in tasks)
@@ -227,4 +227,8 @@ def separation_for(auprc: float, prevalence: float) -> float:
     """The separation that gives an AUPRC; the inverse of `expected_auprc`."""
     if not prevalence < auprc < 1:
         return 0.0
-    return float(optimize.brentq(lambda d: expected_auprc(d, prevalence) - auprc, 0.0, 12.0))
+    return _root(lambda d: expected_auprc(d, prevalence) - auprc, 0.0, 12.0)
+
+
+def _root(excess: Callable[[float], float], low: float, high: float) -> float:
+    return float(optimize.root_scalar(excess, bracket=(low, high), xtol=1e-4).root)

@@ -40,8 +40,9 @@ class Curve:
 class Comparison:
     """The gain of a larger size over a smaller one, on the same patients and seeds.
 
-    `margin` is absolute: the relative margin times the largest model's estimate. `excess` is the gain less the
-    margin; its (cautious) interval knows that the margin, too, is estimated from these patients and seeds.
+    `margin` is absolute: the relative margin times the largest model's estimate. `excess` is the gain less
+    the margin; its (cautious) interval knows that the margin, too, is estimated from these patients and
+    seeds.
     """
 
     smaller: str

@@ -82,19 +82,23 @@ def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
 
 
 def _convergence_warnings(summary: Mapping[str, Any]) -> list[str]:
-    """Which guards against under-training failed, one sentence each; what was not measured is said elsewhere."""
+    """Which guards against under-training failed, one sentence each; what was not measured is said
+    elsewhere."""
     found, guards = [], summary["convergence"]
     if "tokens" in guards["failed"]:
         found.append(
-            f"Under-trained: the last doubling of tokens still took {percent(guards['from_doubling'])} off the "
-            "largest size's validation loss."
+            "Under-trained: the last doubling of tokens still took "
+            f"{percent(guards['from_doubling'])} off the largest size's validation loss."
         )
     if "learning_rate" in guards["failed"]:
         edge = [size for size, inside in guards["learning_rates"].items() if inside is False]
-        found.append(f"Under-trained: the best learning rate of {', '.join(edge)} lies at the end of those tried.")
+        found.append(
+            f"Under-trained: the best learning rate of {', '.join(edge)} lies at the end of those tried."
+        )
     if "overfitting" in guards["failed"]:
         found.append(
-            f"Pretraining overfits: the loss on training patients lies {percent(guards['gap'])} below that on others."
+            f"Pretraining overfits: the loss on training patients lies {percent(guards['gap'])} below that "
+            "on others."
         )
     return found
 
@@ -152,9 +156,9 @@ def _about_size(task: Mapping[str, Any]) -> str:
             saved = saturation["hours_saved"]
             if saturation["convergence"] == "under_trained":
                 return (
-                    f"Under-trained: the {size} model does as well as larger ones as they were trained (the largest, "
-                    f"{gains[0]['larger']}, changes {metric} by {span(gains[0], 'difference')}), but pretraining had "
-                    "not converged, so that a plateau cannot be told from too little training."
+                    f"Under-trained: the {size} model does as well as larger ones as they were trained (the "
+                    f"largest, {gains[0]['larger']}, changes {metric} by {span(gains[0], 'difference')}), "
+                    "but pretraining had not converged: a plateau cannot be told from too little training."
                 )
             spared = f"; it saves {duration(saved)} of pretraining" if saved and saved > 0 else ""
             return (

@@ -68,7 +68,9 @@ def _loss_entry(study: Study, sizes: Sequence[Mapping[str, Any]]) -> dict[str, A
         epoch = tokens / study.pretrain.epochs
         ends = {(tokens, loss) for loss in losses if loss}
         for branches in size.get("branches_by_seed") or ():
-            ends |= {(end["tokens"], end["validation_loss"]) for end in branches or () if end["validation_loss"]}
+            ends |= {
+                (end["tokens"], end["validation_loss"]) for end in branches or () if end["validation_loss"]
+            }
         points += [LossPoint(size["parameters"], count, epoch, loss) for count, loss in sorted(ends)]
     found = loss_curve(points, study.seed)
     return None if found is None else dataclasses.asdict(found)

@@ -87,7 +87,9 @@ def summarise(
     }
     verdicts = judge(curves, study.compare.margin)
     sizes = _sizes(study, pretraining)
-    converged = convergence([size for size in sizes if any(size["name"] in one.scores for one in curves.values())])
+    converged = convergence(
+        [size for size in sizes if any(size["name"] in one.scores for one in curves.values())]
+    )
     parameters = {entry["name"]: entry["parameters"] for entry in sizes}
     tasks = []
     for task in study.tasks:

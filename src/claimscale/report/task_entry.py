@@ -9,7 +9,7 @@ from typing import Any
 
 from claimscale.evaluation.break_even import break_even
 from claimscale.evaluation.gains import pretraining_gains
-from claimscale.evaluation.intervals import Interval, Scores, interval
+from claimscale.evaluation.intervals import Interval, Scores, combine, interval
 from claimscale.evaluation.predictions import SplitPredictions
 from claimscale.evaluation.saturation import FEWEST_POSITIVES, Curve, Verdict
 from claimscale.evaluation.scoring import Model, ModelScores
@@ -190,6 +190,7 @@ def saturation_entry(
             "upper_at_level": compared.upper(1 - verdict.level),
             "margin": compared.margin,
             "seeds": compared.gain.seeds,
+            "relative": _relative(curve, compared.smaller, compared.larger),
         }
         for compared in verdict.evidence
     ]
@@ -206,6 +207,15 @@ def saturation_entry(
         "hours_saved": hours_saved,
         "evidence": evidence,
     }
+
+
+def _relative(curve: Curve, smaller: str, larger: str) -> dict[str, float] | None:
+    """The gain as a share of the larger one's metric, with what another run's is compared by."""
+    gain = combine(lambda most, least: 1 - least / most, curve.scores[larger], curve.scores[smaller])
+    if gain is None:
+        return None
+    found = interval(gain)
+    return {"gain": found.estimate, "standard_error": found.standard_error, "degrees": found.degrees}
 
 
 def _more_needed(needed: int | None, positives: int) -> dict[str, int] | None:

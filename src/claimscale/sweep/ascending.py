@@ -57,7 +57,9 @@ def left_in(study: Study, cells: Sequence[Cell], records: Sequence[Mapping[str, 
     kept = [
         cell
         for cell in cells
-        if cell.task is None or cell.size is None or _rank(study, cell.size) <= last.get(cell.task, len(study.sizes))
+        if cell.task is None
+        or cell.size is None
+        or _rank(study, cell.size) <= last.get(cell.task, len(study.sizes))
     ]
     needed = {cell.needs for cell in kept}
     wanted = {cell.size for cell in kept if cell.task is not None}
@@ -97,7 +99,8 @@ def _scores(
     sizes: Sequence[str],
     result_of: Callable[[Cell], CellResult],
 ) -> dict[str, Scores]:
-    """The task's metric by size, ascending, on held-out patients, with as many labelled patients as there are."""
+    """The task's metric by size, ascending, on held-out patients, with as many labelled patients as there
+    are."""
     arm = "pretrained" if "pretrained" in study.finetune.arms else "scratch"
     results = [
         result_of(cell)
@@ -107,7 +110,9 @@ def _scores(
     most = max((result.patients for result in results), default=0)
     results = [result for result in results if result.patients == most]
     scored = score_models(load_predictions(results), "held_out", study.compare.replicates, study.seed)
-    by_size = {model.size: found.by_metric[study.compare.metric] for model, found in scored.get(task, {}).items()}
+    by_size = {
+        model.size: found.by_metric[study.compare.metric] for model, found in scored.get(task, {}).items()
+    }
     return {size: by_size[size] for size in sizes if size in by_size}
 
 

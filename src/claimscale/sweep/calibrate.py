@@ -7,8 +7,7 @@ import time
 import numpy as np
 import torch
 
-from claimscale.corpus.sequences import Sequences
-from claimscale.corpus.vocabulary import FIRST_CODE
+from claimscale.corpus.sequences import FIRST_CODE, Sequences
 from claimscale.model import sizes
 from claimscale.study import Study, parameter_count
 from claimscale.training.pretrain import PretrainingRun
@@ -25,7 +24,8 @@ def flops_per_second(
     """Floating-point operations per second of one worker, by size.
 
     Sizes share the seconds equally and take two steps at least, the first one uncounted. After a size that
-    needed more than its share, larger ones are taken to be as fast: large matrices are no slower per operation.
+    needed more than its share, larger ones are taken to be as fast: large matrices are no slower per
+    operation.
     """
     device = torch.device("cuda" if torch.cuda.is_available() and study.compute.device != "cpu" else "cpu")
     if device.type == "cpu":
@@ -43,7 +43,9 @@ def flops_per_second(
     return found
 
 
-def _rate(study: Study, shape: sizes.Shape, sequences: Sequences, device: torch.device, seconds: float) -> float:
+def _rate(
+    study: Study, shape: sizes.Shape, sequences: Sequences, device: torch.device, seconds: float
+) -> float:
     settings = study.pretrain.model_copy(update={"batch_tokens": BATCH_TOKENS, "epochs": 1})
     types = np.arange(shape.vocabulary) % sizes.TYPE_COUNT
     run = PretrainingRun(sequences, types, shape, settings, 0, device)

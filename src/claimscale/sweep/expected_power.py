@@ -42,12 +42,14 @@ def power_lines(study: Study) -> list[str]:
         parts[task.name] = components_of(tested), tested.positives
         alike.setdefault(task_line(tested, parts[task.name][0], seeds, margin, level), []).append(task.name)
     lines = [f"{', '.join(names)}: {line}" for line, names in alike.items()]
-    kinds = [[parts[task.name] for task in study.tasks if task.kind == kind] for kind in ("disease", "medication")]
+    kinds = [
+        [parts[task.name] for task in study.tasks if task.kind == kind] for kind in ("disease", "medication")
+    ]
     if all(kinds) and len(study.sizes) > 1:
         shown = power.interaction_power(kinds[0], kinds[1], seeds, INTERACTION)
         lines.append(
-            f"Were size to raise the metric of diseases by {_percent(INTERACTION)} more than that of medications, "
-            f"{_percent(shown)} of such studies would show it."
+            f"Were size to raise the metric of diseases by {_percent(INTERACTION)} more than that of "
+            f"medications, {_percent(shown)} of such studies would show it."
         )
     standard = Assumptions(0.5, 0.5)
     lines.append(
@@ -68,8 +70,9 @@ def task_line(tested: Tested, parts: Components, seeds: int, margin: float, leve
         else f"80 % would take about {float(f'{needed:.2g}'):,.0f} positives"
     )
     return (
-        f"with {tested.positives:,} test positives ({tested.known}) and {seeds} seeds you can resolve {_percent(least)}; "
-        f"a truly flat curve is called saturated at the margin of {_percent(margin)} in {_percent(chance)} of studies, {enough}"
+        f"with {tested.positives:,} test positives ({tested.known}) and {seeds} seeds you can resolve "
+        f"{_percent(least)}; a truly flat curve is called saturated at the margin of {_percent(margin)} in "
+        f"{_percent(chance)} of studies, {enough}"
     )
 
 
