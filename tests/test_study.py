@@ -43,6 +43,11 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
         ({"cohort": {"landmark": "soon"}}, "cohort.landmark"),
         ({"finetune": {"seeds": [7]}}, "finetune.seeds: [7] are not among pretrain.seeds"),
         ({"finetune": {"patients": [-1]}}, "finetune.patients"),
+        ({"compare": {"stop": "early"}}, "compare.stop: 'early'"),
+        (
+            {"compare": {"stop": "auto"}, "baselines": ["lightgbm_both"]},
+            "compare.stop: auto may leave out the largest size",
+        ),
         ({"name": "../elsewhere"}, "name"),
         (
             {"tasks": [{**CKD, "alive_at_days": 90}]},

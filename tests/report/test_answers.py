@@ -132,3 +132,19 @@ def test_overtaking_in_words(found: dict[str, Any], said: str) -> None:
         "ahead": 0.5,
     }
     assert said in answers.overtaking(whole | found)
+
+
+def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
+    run, summary = demo
+    task = next(one for one in summary["tasks"] if one["saturation"]["verdict"] == "saturated")
+    task = dict(task) | {"saturation": task["saturation"] | {"convergence": "under_trained"}}
+    sentence = answers.answer(run.study, task, {})["sentence"]
+    assert sentence.startswith("Under-trained: ") and "good enough" not in sentence
+    guards = {
+        "failed": ["tokens", "learning_rate", "overfitting"],
+        "from_doubling": 0.013,
+        "learning_rates": {"100k": True, "400k": False},
+        "gap": 0.08,
+    }
+    told = " ".join(answers.warnings(run.study, dict(summary) | {"convergence": guards}))
+    assert "1.3 % off the largest" in told and "rate of 400k lies" in told and "8 % below" in told

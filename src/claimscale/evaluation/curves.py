@@ -56,7 +56,7 @@ def worth(tokens: float, epoch: float) -> float:
     """Tokens that, seen once, would teach as much as these, of which an epoch holds `epoch`.
 
     >>> worth(80, 100), round(worth(800, 100))
-    (80, 662)
+    (80, 663)
     """
     if tokens <= epoch:
         return tokens

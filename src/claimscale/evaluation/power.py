@@ -158,7 +158,9 @@ def interaction_power(
     """
     if seeds < 2:
         return 0.0
-    tasks = [(*task, 1 / len(group)) for group in (diseases, medications) for task in group]
+    # A relative gain is 1 less a ratio, and varies as that ratio does: less where the gain is large.
+    tasks = [(*task, (1 - effect) / len(diseases)) for task in diseases]
+    tasks += [(*task, 1 / len(medications)) for task in medications]
     deviation, half_width = _drawn(tasks, seeds, (1 - CONFIDENCE) / 2, 0)
     return float(np.mean(np.abs(effect + deviation) > half_width))
 

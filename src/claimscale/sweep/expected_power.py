@@ -13,7 +13,6 @@ from claimscale.evaluation.power import Assumptions, Components
 from claimscale.study import Study
 
 ASSUMED_PREVALENCE = 0.03
-ASSUMED_POSITIVES = 300
 INTERACTION = 0.05
 """Gain of diseases over that of medications for which the power of the interaction test is told."""
 
@@ -28,8 +27,11 @@ class Tested:
     known: str
 
 
-def power_lines(study: Study) -> list[str]:
-    """Per task what its test patients can resolve, then the power of the interaction test."""
+def power_lines(study: Study, patients: int) -> list[str]:
+    """Per task what its test patients can resolve, then the power of the interaction test.
+
+    `patients` is how many a task is thought to be tested on, where labels do not say yet.
+    """
     seeds, margin = len(study.finetune.seeds), study.compare.margin
     if seeds < 2:
         return ["With one seed no verdict on size is given: the chance of training is then unknown."]
@@ -38,7 +40,7 @@ def power_lines(study: Study) -> list[str]:
     alike: dict[str, list[str]] = {}
     parts = {}
     for task in study.tasks:
-        tested = tested_of(study, task.name)
+        tested = tested_of(study, task.name, patients)
         parts[task.name] = components_of(tested), tested.positives
         alike.setdefault(task_line(tested, parts[task.name][0], seeds, margin, level), []).append(task.name)
     lines = [f"{', '.join(names)}: {line}" for line, names in alike.items()]
@@ -84,10 +86,10 @@ def components_of(tested: Tested) -> Components:
     return power.components(Assumptions(tested.auprc, tested.prevalence))
 
 
-def tested_of(study: Study, task: str) -> Tested:
+def tested_of(study: Study, task: str, patients: int) -> Tested:
     """From the run directory as far as there is one; an AUPRC not yet known is the root of the prevalence."""
     run = study.run_directory
-    positives, prevalence, known = ASSUMED_POSITIVES, ASSUMED_PREVALENCE, "assumed"
+    positives, prevalence, known = round(ASSUMED_PREVALENCE * patients), ASSUMED_PREVALENCE, "assumed"
     if (run / "labels" / runs.DONE).exists():
         found = runs.read_json(run / "labels" / "labels.json").get(task, {}).get("splits", {}).get("held_out")
         if found and found["positives"]:

@@ -153,9 +153,16 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
         "Memory is that of one cell: weights, optimiser and one batch. "
         f"Disk: about {_disk_bytes(study, corpus, cells, plans) / 2**30:,.1f} GiB.",
         "",
-        *power_lines(study),
+        *power_lines(study, _tested(study)),
     ]
     return "\n".join(lines)
+
+
+def _tested(study: Study) -> int:
+    """Patients that a task is thought to be tested on."""
+    _, tuning, held_out = study.cohort.splits.patients
+    predicted = min(assumed_corpus(study).predicted.values())
+    return max(round(predicted * held_out / (tuning + held_out)), 100)
 
 
 def _here(study: Study, corpus: Corpus, plans: list[SizePlan], calibrate: bool) -> str:
