@@ -39,15 +39,13 @@ MARGIN = 0.02
 PLACES = tuple(tuple(sorted({gains[place] for gains in SHAPES.values()})) for place in range(2))
 
 VERDICT_CELLS = [
-    *[
-        (0.05, 50, 0.01),
-        (0.2, 200, 0.01),
-        (0.01, 50, 0.01),
-        (0.05, 200, 0.0),
-        (0.05, 200, 0.01),
-        (0.2, 800, 0.01),
-    ],
-    *[(0.01, 200, 0.01), (0.2, 3200, 0.01), (0.05, 800, 0.01)],
+    (0.05, 50, 0.01),
+    (0.2, 200, 0.01),
+    (0.01, 50, 0.01),
+    (0.05, 200, 0.0),
+    (0.05, 200, 0.01),
+    (0.2, 800, 0.01),
+    (0.01, 200, 0.01),
 ]
 """Prevalence, positives, spread between runs; those that take longest last."""
 AUPRC = {0.01: 0.25, 0.05: 0.35, 0.2: 0.5}
@@ -209,8 +207,8 @@ def _five(study: Mapping[str, Floats], gains: Floats, positives: int) -> tuple[n
 
 
 def interaction_cell(positives: int, effect: float, together: bool, studies: int) -> dict[str, float]:
-    """Two diseases and two medications, two sizes, three seeds, on predictions; the effect in tenths of the
-    margin that is resolvable for one task. `together`: one pretraining falls out alike in all tasks."""
+    """Two diseases and two medications, two sizes, three seeds, on predictions; the effect as a
+    share of the margin that is resolvable for one task. `together`: one pretraining falls out alike in all tasks."""
     assumed = Assumptions(0.35, 0.05, seed_spread=0.01)
     parts = power.components(assumed)
     unit = power.resolvable(parts, positives, 3)
@@ -242,12 +240,11 @@ def interaction_cell(positives: int, effect: float, together: bool, studies: int
 
 
 INTERACTION_CELLS = [
-    (positives, effect, together)
-    for positives in (100, 400)
-    for together in (False, True)
-    for effect in (0.0, 0.5, 0.9, 1.3)
-    if not (together and effect)
+    *[(100, effect, False) for effect in (0.0, 0.5, 0.9, 1.3)],
+    (100, 0.0, True),
+    *[(400, effect, False) for effect in (0.0, 0.5, 0.9)],
 ]
+"""Positives, effect, whether a pretraining falls out alike in all tasks."""
 
 PARAMETERS = dict(zip("abcde", (2.2e6, 4.7e6, 11e6, 32e6, 101e6), strict=True))
 """Hours of pretraining grow with the parameters, the tokens being the same."""

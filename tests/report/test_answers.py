@@ -136,8 +136,12 @@ def test_overtaking_in_words(found: dict[str, Any], said: str) -> None:
 
 def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
     run, summary = demo
-    task = next(one for one in summary["tasks"] if one["saturation"]["verdict"] == "saturated")
-    task = dict(task) | {"saturation": task["saturation"] | {"convergence": "under_trained"}}
+    task = dict(summary["tasks"][0])
+    task["saturation"] = task["saturation"] | {
+        "verdict": "saturated",
+        "smallest_sufficient": task["saturation"]["evidence"][0]["smaller"],
+        "convergence": "under_trained",
+    }
     sentence = answers.answer(run.study, task, {})["sentence"]
     assert sentence.startswith("Under-trained: ") and "good enough" not in sentence
     guards = {
