@@ -208,7 +208,7 @@ def _five(study: Mapping[str, Floats], gains: Floats, positives: int) -> tuple[n
 
 def interaction_cell(positives: int, effect: float, together: bool, studies: int) -> dict[str, float]:
     """Two diseases and two medications, two sizes, three seeds, on predictions; the effect as a
-    share of the margin that is resolvable for one task. `together`: one pretraining falls out alike in all tasks."""
+    share of the margin that is resolvable for one task. `together`: a pretraining falls out alike in all."""
     assumed = Assumptions(0.35, 0.05, seed_spread=0.01)
     parts = power.components(assumed)
     unit = power.resolvable(parts, positives, 3)
