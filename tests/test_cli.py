@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -117,6 +118,35 @@ def test_plan_names_cells_parameters_operations_and_memory(run) -> None:
     assert len(rows) == 5
     for target, parameters in rows:
         assert abs(int(parameters.replace(",", "")) / (float(target) * 1e6) - 1) < 0.02
+
+
+def test_plan_says_what_can_be_decided_and_names_the_gpu(run, write_study) -> None:
+    file = write_study(sizes=["150k", "400k"], tasks=["ckd", "pregabalin"])
+    code, out, _ = run("plan", file, "--gpu", "h100")
+    assert code == 0 and "(one h100)" in out and "GiB" in out
+    assert re.search(
+        r"ckd, pregabalin: with \d+ test positives \(assumed\) and 3 seeds you can resolve \d", out
+    )
+    assert "each held to 2.5 %" in out
+    code, _, error = run("plan", file, "--gpu", "abacus")
+    assert code == 2 and "abacus: no such GPU" in error
+    _, out, _ = run("plan", file, "--set", "finetune.seeds=[42]")
+    assert "With one seed no verdict" in out
+
+
+def test_compare_reads_summaries_and_refuses_what_is_none(run, tmp_path: Path) -> None:
+    saturation = {
+        "verdict": "saturated", "smallest_sufficient": "1M", "metric": "auprc", "relative_margin": 0.02,
+        "evidence": [],
+    }  # fmt: skip
+    summary = {"name": "here", "tasks": [{"name": "ckd", "saturation": saturation}]}
+    (tmp_path / "summary.json").write_text(json.dumps(summary), "utf-8")
+    code, out, _ = run("compare", tmp_path, tmp_path / "summary.json")
+    assert code == 0 and "A: here" in out and "saturated, 1M suffices" in out
+    (tmp_path / "other.json").write_text("[1]", "utf-8")
+    for wrong in (tmp_path / "absent", tmp_path / "other.json"):
+        code, _, error = run("compare", tmp_path, wrong)
+        assert code == 2 and "is not the summary of a run" in error
 
 
 def test_sizes_are_solved_for_a_vocabulary(run) -> None:

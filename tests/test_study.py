@@ -66,6 +66,11 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
         ({"finetune": {"learning_rates": [1e-3, 0.001]}}, "finetune.learning_rates: a rate is listed twice"),
         ({"finetune": {"checkpoint_minutes": 0}}, "finetune.checkpoint_minutes: 0 is not above 0"),
         ({"compute": {"peak_tflops": 0}}, "compute.peak_tflops: 0 is not above 0"),
+        ({"compare": {"stop": "early"}}, "compare.stop: 'early'"),
+        (
+            {"compare": {"stop": "auto"}, "baselines": ["lightgbm_both"]},
+            "compare.stop: auto may leave out the largest size",
+        ),
         ({"name": "../elsewhere"}, "name"),
         (
             {"tasks": [{**CKD, "alive_at_days": 90}]},

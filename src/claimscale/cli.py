@@ -47,11 +47,21 @@ def study(file: File, *, set: Set = ()) -> None:
 
 
 @app.command
-def plan(file: File, *, set: Set = ()) -> None:
-    """Say what a study would run, how long it takes and how much memory, without running it."""
+def plan(file: File, *, set: Set = (), gpu: str = "a100", calibrate: bool = False) -> None:
+    """Say what a study would run, how long it takes, how much memory, and what it will be able to decide.
+
+    Nothing is run. docs/decisions.md says what the expected power rests on.
+
+    Parameters
+    ----------
+    gpu
+        Hours are told for this GPU: h100, a100, l40s, a10, v100, rtx4090 or t4.
+    calibrate
+        Measure this machine for half a minute.
+    """
     from claimscale.sweep.plan import plan_text
 
-    print(plan_text(study_file.load(file, list(set)), file))
+    print(plan_text(study_file.load(file, list(set)), file, gpu, calibrate))
 
 
 @app.command
@@ -127,6 +137,36 @@ def report(file: File, *, set: Set = ()) -> None:
     with progress.display() as display:
         path, done, total = conduct.report_again(resolved, display)
     print(f"Report: {path}" + (f"  (partial: {done} of {total} cells are done)" if done < total else ""))
+
+
+@app.command
+def compare(run_a: Path, run_b: Path) -> None:
+    """Put the verdicts of two runs side by side, and test whether their saturation points differ.
+
+    Only their summary.json is read: two places can compare without showing each other a patient.
+
+    Parameters
+    ----------
+    run_a
+        A run directory, runs/<study>, or its summary.json.
+    run_b
+        Another one, of other patients.
+    """
+    from claimscale import runs
+    from claimscale.evaluation import replication
+
+    summaries = []
+    for run in (run_a, run_b):
+        file = run / "summary.json" if run.is_dir() else run
+        try:
+            found = runs.read_json(file)
+        except (OSError, ValueError):
+            raise BadInput(f"{file}: is not the summary of a run") from None
+        if not isinstance(found, dict) or not {"name", "tasks"} <= found.keys():
+            raise BadInput(f"{file}: is not the summary of a run")
+        summaries.append(found)
+    names = (f"A: {summaries[0]['name']}", f"B: {summaries[1]['name']}")
+    print(replication.text(names, replication.compare(*summaries)))
 
 
 @app.command

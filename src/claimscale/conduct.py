@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -40,6 +41,7 @@ SUMMARY_CODE = tuple(
         "suppression",
         "results",
         "provenance",
+        "curve_entries",
     )
 )
 """The modules of the report that the summary rests on; the others make only the page."""
@@ -51,6 +53,8 @@ SECONDS_PER_SIMULATED_PATIENT = 0.0035
 CONCLUSION_SECONDS = 15.0
 CHECK_SECONDS = 10.0
 """First guesses for the progress display: the demonstration on two cores."""
+LAST_SHARE = 10
+"""A pretraining's training loss is the mean over its last tenth of steps."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +131,29 @@ def carry_out(study: Study, display: Display) -> Outcome:
         raise BadInput("torchrun: give it one cell or the pretraining (run, pretrain), not a whole study")
     with runs.locked(study.run_directory):
         workspace = prepare(study, display)
-        cells = cells_of(study, workspace.corpus.labelled)
-        cells_run = run(workspace, cells, display, PartialReport(workspace, cells))
+        everything = cells_of(study, workspace.corpus.labelled)
+        cells, cells_run = _run_all(workspace, everything, display, PartialReport(workspace, everything))
         summary = conclude(workspace, cells, display)
         display.update(1.0, 0.0, "done")
     return Outcome(summary, study.run_directory / REPORT, cells_run)
+
+
+def _run_all(
+    workspace: Workspace, cells: list[Cell], display: Display, finished: Callable[[], None] | None = None
+) -> tuple[list[Cell], int]:
+    """Run all cells, or with `compare.stop: auto` as many sizes as are worth it; returns those, and how many
+    ran."""
+    if workspace.study.compare.stop == "never":
+        return cells, run(workspace, cells, display, finished)
+    from claimscale.sweep.ascending import run_ascending  # statistics are slow to import
+
+    return run_ascending(
+        workspace.study,
+        workspace.run,
+        cells,
+        lambda chosen: run(workspace, chosen, display, finished),
+        lambda cell: _cell_result(workspace, cell),
+    )
 
 
 def carry_out_cells(study: Study, wanted: str, display: Display) -> tuple[int, int]:
@@ -149,6 +171,9 @@ def carry_out_cells(study: Study, wanted: str, display: Display) -> tuple[int, i
     with runs.locked(study.run_directory):
         workspace = prepare(study, display)
         cells = _chosen(workspace, wanted)
+        if wanted == "finetune":
+            cells, ran = _run_all(workspace, cells, display)
+            return ran, len(cells)
         return run(workspace, cells, display), len(cells)
 
 
@@ -197,7 +222,9 @@ def report_again(study: Study, display: Display) -> tuple[Path, int, int]:
         if stale:
             raise BadInput(f"{run_directory}: {stale[0]} is missing or out of date; run the study first")
         workspace = Workspace(study, run_directory)
-        cells = cells_of(study, workspace.corpus.labelled)
+        from claimscale.sweep.ascending import left_in  # statistics are slow to import
+
+        cells = left_in(study, cells_of(study, workspace.corpus.labelled), _forecasts(study))
         missing = [cell.id for cell in cells if not workspace.is_done(cell)]
         if not missing:
             conclude(workspace, cells, display, again=True)
@@ -341,7 +368,16 @@ def _summarise(
             for one in findings
         ],
         notes=[f"{cell.id}: {note}" for cell in cells for note in _result(workspace, cell).get("notes", [])],
+        forecasts=_forecasts(study),
     )
+
+
+def _forecasts(study: Study) -> list[dict[str, Any]]:
+    if study.compare.stop == "never":
+        return []
+    from claimscale.sweep.ascending import read_records  # statistics are slow to import
+
+    return read_records(study.run_directory)
 
 
 def _cell_result(workspace: Workspace, cell: Cell) -> CellResult:
@@ -368,11 +404,20 @@ def _result(workspace: Workspace, cell: Cell) -> dict[str, Any]:
 
 def _pretraining(workspace: Workspace, cell: Cell) -> dict[str, Any]:
     assert cell.size is not None
-    result = _result(workspace, cell)
-    shape = workspace.shape(cell.size)
-    described = {"layers": shape.layers, "width": shape.width, "feed_forward": shape.feed_forward}
-    metrics = workspace.folder(cell.id) / "metrics.jsonl"
-    return {**result, **described, "size": cell.size, "seed": cell.seed, "metrics": metrics}
+    folder, result, shape = workspace.folder(cell.id), _result(workspace, cell), workspace.shape(cell.size)
+    metrics = folder / "metrics.jsonl"
+    steps = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
+    last = [step["loss"] for step in steps[-max(len(steps) // LAST_SHARE, 1) :]]
+    return {
+        **result,
+        "layers": shape.layers,
+        "width": shape.width,
+        "feed_forward": shape.feed_forward,
+        "train_loss": sum(last) / len(last),
+        "size": cell.size,
+        "seed": cell.seed,
+        "metrics": metrics,
+    }
 
 
 def _dataset(workspace: Workspace) -> dict[str, Any]:

@@ -295,11 +295,15 @@ class Search(Settings):
 
 
 class Compare(Settings):
-    """How sizes are compared: a size suffices if larger ones gain less than `margin` (relative)."""
+    """How sizes are compared: a size suffices if larger ones gain less than `margin` (relative).
+
+    `stop: auto` trains sizes in ascending order and leaves out those whose gain is forecast to stay below it.
+    """
 
     metric: Literal["auprc", "auroc"] = "auprc"
     margin: Fraction = 0.02
     replicates: Annotated[int, Field(ge=100)] = 2000
+    stop: Literal["never", "auto"] = "never"
 
 
 class Privacy(Settings):
@@ -394,6 +398,10 @@ class Study(Settings):
         missing = sorted(set(self.finetune.seeds) - set(self.pretrain.seeds))
         if ("pretrained" in self.finetune.arms or ON_EMBEDDINGS & set(self.baselines)) and missing:
             raise ValueError(f"finetune.seeds: {missing} are not among pretrain.seeds")
+        if self.compare.stop == "auto" and ON_EMBEDDINGS & set(self.baselines):
+            raise ValueError(
+                "compare.stop: auto may leave out the largest size, whose embeddings baselines need"
+            )
         for task in self.tasks:
             if task.first_day is not None and task.first_day >= self.cohort.landmark:
                 raise ValueError(f"tasks: {task.name}: first_day must come before cohort.landmark")

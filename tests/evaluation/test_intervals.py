@@ -77,7 +77,10 @@ def test_average_of_equal_scores_is_the_score() -> None:
     one = scores([0.1, 0.3], np.random.default_rng(1).random((2, 50)))
     mean = average([one, one, one])
     assert mean is not None
-    assert interval(mean).two_sided() == pytest.approx(interval(one).two_sided())
+    assert mean.values == pytest.approx(one.values) and mean.replicates == pytest.approx(one.replicates)
+    same = combine(lambda *arrays: np.mean(arrays, axis=0), one, one, one, models=["1M"] * 3)
+    assert same is not None
+    assert interval(same).two_sided() == pytest.approx(interval(one).two_sided())
     squared = combine(np.multiply, one, one)
     assert squared is not None and squared.values == pytest.approx(one.values**2)
 

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from claimscale.evaluation.resampling import Ranking, Resamples, replicate_means, replicate_rankings
+from claimscale.evaluation.resampling import (
+    Ranking,
+    Resamples,
+    areas,
+    replicate_means,
+    replicate_rankings,
+)
 
 
 def all_weights(resamples: Resamples) -> np.ndarray:
@@ -83,3 +89,18 @@ def test_two_tasks_share_the_draw_of_a_patient() -> None:
     weights = all_weights(resamples)[rows, 7]
     expected = average_precision_score(labels, scores, sample_weight=weights)
     assert auprc[0, 7] == pytest.approx(expected, abs=1e-12)
+
+
+def test_areas_as_they_are_equal_scikit_learn() -> None:
+    generator = np.random.default_rng(4)
+    labels, scores = generator.random(500) < 0.1, generator.integers(40, size=500) / 40
+    found = areas(Ranking.of(labels, scores, np.arange(500)))
+    expected = average_precision_score(labels, scores), roc_auc_score(labels, scores)
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_patients_of_a_unit_are_drawn_together() -> None:
+    unit = np.array([0, 0, 1, 2, 2, 2])
+    weights = all_weights(Resamples(6, 400, seed=1, unit=unit))
+    assert (weights[0] == weights[1]).all() and (weights[3] == weights[5]).all()
+    assert (weights[[0, 2, 3]].sum(axis=0) == 3).all(), "as many units as there are"

@@ -27,8 +27,10 @@ def curve(models: dict[str, Scores], chance: float = 0.25) -> Curve:
 
 
 def exact_curve(values: list[float], spread: float = 1e-4, positives: int = 500, seeds: int = 2) -> Curve:
-    """Sizes with the given metric and nearly no uncertainty, patients' noise shared by all sizes."""
-    replicates = np.random.default_rng(0).normal(0, spread, size=(len(values), seeds, 400))
+    """Sizes with the given metric and nearly no uncertainty, patients' noise shared by the seeds of a
+    size."""
+    replicates = np.random.default_rng(0).normal(0, spread, size=(len(values), 1, 400))
+    replicates = np.repeat(replicates, seeds, axis=1)
     scores = {
         f"{index + 1}M": Scores(
             tuple(range(seeds)), np.full(seeds, value), value + replicates[index], positives
@@ -164,11 +166,11 @@ def test_gain_near_the_margin_is_told_from_want_of_data() -> None:
 
 def test_positives_needed_follows_the_formula() -> None:
     gain = Interval(0.0, patient_variance=0.0004, seed_variance=0.0, degrees=100.0, seeds=3)
-    comparison = Comparison("1M", "3M", gain, margin=0.01)
+    comparison = Comparison("1M", "3M", gain, 0.01, gain)
     needed = positives_needed(comparison, positives=200, level=0.05)
-    assert needed == math.ceil(200 * 0.0004 * (1.6449 + 0.8416) ** 2 / 0.01**2)
+    assert needed == math.ceil(200 * 0.0004 * (1.66023 + 0.84523) ** 2 / 0.01**2)
     noisy = Interval(0.0, 0.0004, 0.01, degrees=3.0, seeds=3, lasting_seed_variance=0.01)
-    assert positives_needed(Comparison("1M", "3M", noisy, 0.01), 200, 0.05) is None
+    assert positives_needed(Comparison("1M", "3M", noisy, 0.01, noisy), 200, 0.05) is None
 
 
 def test_holm_levels() -> None:
@@ -182,7 +184,7 @@ def test_holm_levels() -> None:
 
 def test_more_tasks_ask_for_stronger_evidence() -> None:
     """One task passes at 5 %; beside nine hopeless ones it must pass at 0.5 %."""
-    borderline = exact_curve([0.3942, 0.40], spread=1e-3)
+    borderline = exact_curve([0.3955, 0.40], spread=1e-3)
     assert verdict(borderline).verdict == "saturated"
     hopeless = {f"task{index}": exact_curve([0.3, 0.4]) for index in range(9)}
     assert judge({"ckd": borderline, **hopeless}, MARGIN)["ckd"].verdict == "inconclusive"

@@ -12,8 +12,8 @@ import pytest
 from claimscale.errors import BadInput
 
 KEYS = [
-    "name", "version", "answers", "dataset", "sizes", "tasks", "task_dependence", "forecast", "checks",
-    "warnings", "training_losses", "provenance", "privacy",
+    "name", "version", "answers", "dataset", "sizes", "tasks", "task_dependence", "convergence", "forecast",
+    "checks", "warnings", "training_losses", "provenance", "privacy",
 ]  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_keys_and_file(demo: Any) -> None:
     assert all(math.isfinite(number) for number in numbers(summary))
     assert [size["name"] for size in summary["sizes"]] == run.study.sizes
     assert [answer["task"] for answer in summary["answers"]] == ["ckd", "pregabalin"]
-    assert summary["forecast"] is None and summary["sizes"][0]["lr_sweep"] is None
+    assert summary["sizes"][0]["lr_sweep"] is None
 
 
 def test_every_model_has_estimates_within_their_intervals(demo: Any) -> None:

@@ -53,7 +53,7 @@ def beats_all(candidate: Scores, others: Sequence[Scores]) -> bool:
     An intersection-union test: all comparisons must succeed, so none needs a correction.
     """
     gains = [difference(candidate, other) for other in others]
-    return bool(gains) and all(gain is not None and interval(gain).lower() > 0 for gain in gains)
+    return bool(gains) and all(gain is not None and interval(gain).cautious().lower() > 0 for gain in gains)
 
 
 def task_dependence(diseases: Sequence[Curve], medications: Sequence[Curve]) -> Interval | None:
@@ -61,24 +61,21 @@ def task_dependence(diseases: Sequence[Curve], medications: Sequence[Curve]) -> 
 
     A task's relative gain is the share of the largest model's metric that it adds to the smallest one's.
     The estimate is the mean over diseases minus the mean over medications; all tasks share resampled
-    patients and seeds, so that their dependence is accounted for. None without both kinds of task, two
-    sizes in each, and seeds common to all.
+    patients and seeds, and one pretraining of a size stands behind its results in every task, so that their
+    dependence is accounted for. None without both kinds of task, two sizes in each, and seeds common to all.
     """
-    groups = [[_relative_gain(curve) for curve in group] for group in (diseases, medications)]
-    flat = [gain for group in groups for gain in group]
-    usable = [gain for gain in flat if gain is not None]
-    if not all(groups) or len(usable) < len(flat):
+    groups = [[list(curve.scores.items()) for curve in group] for group in (diseases, medications)]
+    if not all(groups) or any(len(sizes) < 2 for group in groups for sizes in group):
         return None
-    disease_count = len(groups[0])
-    interaction = combine(
-        lambda *arrays: np.mean(arrays[:disease_count], axis=0) - np.mean(arrays[disease_count:], axis=0),
-        *usable,
+    ends = [(sizes[-1], sizes[0]) for group in groups for sizes in group]
+    named = [pair for both in ends for pair in both]
+    signs = np.concatenate(
+        [np.full(len(group), sign / len(group)) for group, sign in zip(groups, (1, -1), strict=False)]
     )
+
+    def contrast(*values: np.ndarray) -> np.ndarray:
+        gains = [1 - smallest / largest for largest, smallest in zip(values[::2], values[1::2], strict=True)]
+        return np.tensordot(signs, np.stack(gains), axes=1)
+
+    interaction = combine(contrast, *(scores for _, scores in named), models=[size for size, _ in named])
     return interval(interaction) if interaction is not None else None
-
-
-def _relative_gain(curve: Curve) -> Scores | None:
-    sizes = list(curve.scores.values())
-    if len(sizes) < 2:
-        return None
-    return combine(lambda largest, smallest: 1 - smallest / largest, sizes[-1], sizes[0])

@@ -1,16 +1,21 @@
 """Intervals over patients and seeds, for a metric and for any contrast of metrics.
 
-PROTOCOL, 'Is a smaller model as good?': the variance of a seed-mean is the patient-bootstrap variance
-of that mean plus s²_seed / k, with Satterthwaite's degrees of freedom. Resampling patients alone would
-treat the k training runs at hand as the only ones possible.
+PROTOCOL, 'Is a smaller model as good?': other patients and other training runs would both have given other
+figures. Resampling patients alone would treat the k training runs at hand as the only ones possible.
+
+The variance of a seed-mean is V_p + sum of s² / k over the models it is made of. s² is the spread of a
+model's runs, and holds already that each run errs on other patients; V_p is the bootstrap variance of the
+seed-mean less that part, which would otherwise count twice. What each is worth in degrees of freedom follows
+Satterthwaite. docs/decisions.md measures this rule beside others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from claimscale.evaluation.metrics import Floats
@@ -19,35 +24,57 @@ CONFIDENCE = 0.95
 USABLE_REPLICATES = 0.95
 """Share of replicates that must have drawn both classes; below it there is no interval."""
 
+POSITIVES_PER_DEGREE = 4
+"""A few positives, those with the highest scores, carry most of a precision-recall curve: the bootstrap
+variance of its area is as uncertain as that of a quarter as many normal observations (measured: 2 to 8)."""
+
 
 @dataclass(frozen=True)
 class Scores:
     """A metric, or a contrast of metrics, of k training runs on the same patients.
 
     `values` (k) on the patients as they are, `replicates` (k, B) on resampled ones, one row per seed.
-    `positives` are the patients with the outcome, the effective size of the sample.
+    `positives` are the patients with the outcome, the effective size of the sample. `runs` holds, of a
+    contrast, what each model's runs contribute (k): runs of two models vary independently of each other.
     """
 
     seeds: tuple[int, ...]
     values: Floats
     replicates: Floats
     positives: int
+    runs: tuple[Floats, ...] = ()
 
 
-def combine(contrast: Callable[..., Floats], *scores: Scores) -> Scores | None:
+def combine(
+    contrast: Callable[..., Floats], *scores: Scores, models: Sequence[Hashable] = ()
+) -> Scores | None:
     """Apply an elementwise function seed by seed and replicate by replicate; None without common seeds.
 
-    All scores must come from the same `Resamples`. Runs are paired by seed.
+    All scores must come from the same `Resamples`. Runs are paired by seed. `models` names whose runs each
+    score belongs to, where two of them come from the same ones (one pretraining, two tasks).
     """
     common = sorted(set.intersection(*(set(score.seeds) for score in scores)))
     if not common:
         return None
-    runs = [[score.seeds.index(seed) for seed in common] for score in scores]
+    places = [[score.seeds.index(seed) for seed in common] for score in scores]
+    values = [score.values[place] for score, place in zip(scores, places, strict=True)]
+    owners = list(models) or list(range(len(scores)))
+    # What one model's runs contribute: they as they are, all others at their mean.
+    runs = [
+        contrast(
+            *(
+                own if owner == model else np.full_like(own, own.mean())
+                for own, owner in zip(values, owners, strict=True)
+            )
+        )
+        for model in dict.fromkeys(owners)
+    ]
     return Scores(
         tuple(common),
-        contrast(*(score.values[run] for score, run in zip(scores, runs, strict=True))),
-        contrast(*(score.replicates[run] for score, run in zip(scores, runs, strict=True))),
+        contrast(*values),
+        contrast(*(score.replicates[place] for score, place in zip(scores, places, strict=True))),
         min(score.positives for score in scores),
+        tuple(runs),
     )
 
 
@@ -67,7 +94,8 @@ class Interval:
 
     With one seed `seed_variance` is 0 because it cannot be known, not because it is small.
     `lasting_seed_variance` is its part that more test patients would not remove: seeds also differ
-    because each errs on other patients of this sample.
+    because each errs on other patients of this sample. `bootstrap_variance` is that over resampled patients
+    alone.
     """
 
     estimate: float
@@ -76,6 +104,16 @@ class Interval:
     degrees: float
     seeds: int
     lasting_seed_variance: float = 0.0
+    bootstrap_variance: float = 0.0
+
+    def cautious(self) -> Interval:
+        """The same with no less variance than the bootstrap found, for decisions.
+
+        A few runs that agree by chance would else make them surer than the patients alone allow.
+        """
+        return replace(
+            self, patient_variance=max(self.patient_variance, self.bootstrap_variance - self.seed_variance)
+        )
 
     @property
     def standard_error(self) -> float:
@@ -105,6 +143,12 @@ class Interval:
         """Two-sided p-value against 'the truth is the threshold'."""
         return min(1.0, 2 * float(stats.t.sf(abs(self._distance(threshold)), self.degrees)))
 
+    def p_distance(self, distance: float) -> float:
+        """One-sided p-value that an estimate this far (>= 0) from the threshold would have."""
+        if self.standard_error == 0:
+            return 0.0 if distance > 0 else 0.5
+        return float(stats.t.sf(distance / self.standard_error, self.degrees))
+
     def _distance(self, threshold: float) -> float:
         """In standard errors; without any variance, the sign decides."""
         gap = self.estimate - threshold
@@ -116,25 +160,45 @@ class Interval:
 def interval(scores: Scores) -> Interval:
     """Interval of the mean over seeds, over patients and seeds.
 
-    Degrees of freedom (Satterthwaite): positives - 1 for the patient part, k - 1 for the seed part.
     NaN variance, hence NaN bounds, where too few replicates drew both classes.
     """
     seeds = len(scores.seeds)
     mean_replicates = scores.replicates.mean(axis=0)
     usable = mean_replicates[np.isfinite(mean_replicates)]
     enough = len(usable) >= max(2, USABLE_REPLICATES * len(mean_replicates))
-    patient_variance = float(usable.var(ddof=1)) if enough else float("nan")
-    patient_degrees = max(scores.positives - 1, 1)
-    shares = patient_variance**2 / patient_degrees
-    seed_variance = lasting = 0.0
-    if seeds > 1:
-        between_seeds = float(scores.values.var(ddof=1))
-        seed_variance = between_seeds / seeds
-        shares += seed_variance**2 / (seeds - 1)
-        # resampling patients adds once more what they contribute to the spread between seeds
-        resampled = np.nanmean(scores.replicates.var(axis=0, ddof=1)) if enough else between_seeds
-        lasting = max(0.0, 2 * between_seeds - float(resampled)) / seeds
-    total = patient_variance + seed_variance
-    degrees = total**2 / shares if shares > 0 else float(patient_degrees)
+    bootstrap = float(usable.var(ddof=1)) if enough else float("nan")
     estimate = float(scores.values.mean())
-    return Interval(estimate, patient_variance, seed_variance, degrees, seeds, lasting)
+    if seeds == 1:
+        return Interval(estimate, bootstrap, 0.0, _patient_degrees(scores.positives), 1, 0.0, bootstrap)
+    between = float(scores.values.var(ddof=1))
+    # Resampling adds once more what patients contribute to the spread between seeds.
+    within = float(np.nanmean(scores.replicates.var(axis=0, ddof=1))) - between if enough else 0.0
+    by_model = np.array([runs.var(ddof=1) for runs in scores.runs or (scores.values,)])
+    patients, spread, degrees = variance_parts(bootstrap, max(within, 0.0), by_model, seeds, scores.positives)
+    lasting = max(0.0, float(by_model.sum()) - max(within, 0.0)) / seeds
+    return Interval(estimate, float(patients), float(spread), float(degrees), seeds, lasting, bootstrap)
+
+
+def variance_parts(
+    bootstrap: ArrayLike, within: ArrayLike, by_model: ArrayLike, seeds: int, positives: int
+) -> tuple[Floats, Floats, Floats]:
+    """The patient part and the seed part of a seed-mean's variance, and the degrees of freedom of their sum.
+
+    Args:
+        bootstrap: variance of the seed-mean over resampled patients, any shape.
+        within: what resampling adds to the variance between seeds, the same shape.
+        by_model: variance between the runs of each model in the contrast, models along the last axis.
+        seeds: runs of each model, 2 or more.
+        positives: patients with the outcome.
+    """
+    bootstrap, by_model = np.asarray(bootstrap, dtype=float), np.asarray(by_model, dtype=float)
+    spread = by_model.sum(axis=-1) / seeds
+    shared = np.maximum(bootstrap - np.asarray(within) / seeds, 0.0)
+    freedom = shared**2 / _patient_degrees(positives) + ((by_model / seeds) ** 2).sum(axis=-1) / (seeds - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        degrees = np.where(freedom > 0, (shared + spread) ** 2 / freedom, _patient_degrees(positives))
+    return shared, spread, degrees
+
+
+def _patient_degrees(positives: int) -> float:
+    return max(positives / POSITIVES_PER_DEGREE, 1.0)

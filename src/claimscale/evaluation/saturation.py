@@ -14,7 +14,8 @@ from typing import Literal
 
 from scipy import stats
 
-from claimscale.evaluation.intervals import CONFIDENCE, Interval, Scores, difference, interval
+from claimscale.evaluation.intervals import CONFIDENCE, Interval, Scores, combine, difference, interval
+from claimscale.evaluation.metrics import Floats
 
 FEWEST_POSITIVES = 30
 """Below this the bootstrap variance itself is too uncertain to rest a verdict on."""
@@ -37,12 +38,40 @@ class Curve:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The gain of a larger size over a smaller one, on the same patients and seeds."""
+    """The gain of a larger size over a smaller one, on the same patients and seeds.
+
+    `margin` is absolute: the relative margin times the largest model's estimate. `excess` is the gain less
+    the margin; its (cautious) interval knows that the margin, too, is estimated from these patients and
+    seeds.
+    """
 
     smaller: str
     larger: str
     gain: Interval
     margin: float
+    excess: Interval
+
+    @property
+    def p_sufficient(self) -> float:
+        """One-sided p-value against 'the larger size gains the margin or more'.
+
+        It is never less than the one that a gain of exactly zero would have had: a sample too small to show
+        equality does not show it by luck either.
+        """
+        return max(self.excess.p_below(0.0), self.excess.p_distance(self.margin))
+
+    @property
+    def p_insufficient(self) -> float:
+        """One-sided p-value against 'the larger size gains the margin or less'."""
+        return self.excess.p_above(0.0)
+
+    def upper(self, confidence: float) -> float:
+        """What the gain may be at most, one-sided; the smaller size suffices where this is below the margin.
+
+        At least as much as the bound lies above the estimate, for the reason given at `p_sufficient`.
+        """
+        bound = self.excess.upper(confidence)
+        return max(self.margin + bound, bound - self.excess.estimate)
 
 
 @dataclass(frozen=True)
@@ -79,7 +108,7 @@ def judge(curves: Mapping[str, Curve], relative_margin: float) -> dict[str, Verd
         for task, compared in evidence.items()
     }
     gain_p = {
-        task: [1.0] if obstacles[task] else [compared[0].gain.p_above(compared[0].margin)]
+        task: [1.0] if obstacles[task] else [compared[0].p_insufficient]
         for task, compared in evidence.items()
     }
     sufficient_levels, gain_levels = holm_levels(sufficient_p, alpha), holm_levels(gain_p, alpha)
@@ -122,12 +151,12 @@ def positives_needed(comparison: Comparison, positives: int, level: float) -> in
     """Positives with which 80 % of studies would find the smaller size sufficient, were it truly as good.
 
     The variance of the gain has a part V_n that falls as 1 / positives and a part V_s between seeds that
-    stays. The sample-size formula of a non-inferiority trial,
-    (z_level + z_power)² (V_n · positives / needed + V_s) = margin², gives
-    needed = positives · V_n / (margin² / (z_level + z_power)² - V_s).
+    stays. The sample-size formula of a non-inferiority trial, with quantiles of Student's t,
+    (t_level + t_power)² (V_n · positives / needed + V_s) = margin², gives
+    needed = positives · V_n / (margin² / (t_level + t_power)² - V_s).
     None where the seeds alone already differ too much: only more seeds can decide then.
     """
-    return _needed(comparison.gain, comparison.margin, positives, level)
+    return _needed(comparison.excess, comparison.margin, positives, level)
 
 
 def _margin(curve: Curve, relative_margin: float) -> float:
@@ -138,12 +167,20 @@ def _margin(curve: Curve, relative_margin: float) -> float:
 def _comparisons(curve: Curve, relative_margin: float) -> tuple[Comparison, ...]:
     """Smaller sizes from the largest down, each against all larger ones, the largest first."""
     sizes, margin = list(curve.scores), _margin(curve, relative_margin)
-    compared = []
+    largest, compared = curve.scores[sizes[-1]], []
+
+    def excess(larger: Floats, smaller: Floats, top: Floats) -> Floats:
+        return larger - smaller - relative_margin * top
+
     for index in range(len(sizes) - 2, -1, -1):
         for larger in reversed(sizes[index + 1 :]):
-            gain = difference(curve.scores[larger], curve.scores[sizes[index]])
-            if gain is not None:
-                compared.append(Comparison(sizes[index], larger, interval(gain), margin))
+            pair = curve.scores[larger], curve.scores[sizes[index]]
+            gain = difference(*pair)
+            over = combine(excess, *pair, largest, models=[larger, sizes[index], sizes[-1]])
+            if gain is not None and over is not None:
+                compared.append(
+                    Comparison(sizes[index], larger, interval(gain), margin, interval(over).cautious())
+                )
     return tuple(compared)
 
 
@@ -164,8 +201,7 @@ def _sufficiency_p_values(compared: Sequence[Comparison]) -> list[float]:
     """Per size from the second largest down: a size suffices only if it does against every larger one."""
     worst: dict[str, float] = {}
     for comparison in compared:
-        p_value = comparison.gain.p_below(comparison.margin)
-        worst[comparison.smaller] = max(worst.get(comparison.smaller, 0.0), p_value)
+        worst[comparison.smaller] = max(worst.get(comparison.smaller, 0.0), comparison.p_sufficient)
     return list(worst.values())
 
 
@@ -185,12 +221,12 @@ def _what_would_decide(
     if needed is not None and needed <= curve.positives:
         # Enough to see equality, yet not seen: the gain lies near the margin, and its distance decides.
         gap = abs(evidence[0].margin - evidence[0].gain.estimate)
-        return "near_margin", _needed(evidence[0].gain, gap, curve.positives, level)
+        return "near_margin", _needed(evidence[0].excess, gap, curve.positives, level)
     return "too_wide", needed
 
 
 def _needed(gain: Interval, distance: float, positives: int, level: float) -> int | None:
-    quantiles = float(stats.norm.ppf(1 - level) + stats.norm.ppf(POWER))
+    quantiles = float(stats.t.ppf(1 - level, gain.degrees) + stats.t.ppf(POWER, gain.degrees))
     lasting = gain.lasting_seed_variance
     falling = gain.patient_variance + gain.seed_variance - lasting
     room = (distance / quantiles) ** 2 - lasting

@@ -54,9 +54,16 @@ def answer(study: Study, task: Mapping[str, Any], scores: Mapping[Model, ModelSc
     }
 
 
+UNMEASURED = {
+    "tokens": "training was not repeated with twice the tokens",
+    "learning_rate": "not every size had a learning-rate sweep",
+}
+"""What a guard against under-training would have needed."""
+
+
 def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
     """Everything that limits what the summary shows, one sentence each."""
-    found = []
+    found = _convergence_warnings(summary)
     if study.source.kind == "simulated":
         found.append("The patients are simulated: nothing here is evidence about real patients.")
     for check in summary["checks"]:
@@ -83,14 +90,8 @@ def learning_rate_warnings(sizes: Sequence[Mapping[str, Any]], used: float) -> l
 
     `used` is the rate that all sizes were trained with.
     """
-    swept = [size for size in sizes if size["lr_sweep"]]
-    if not swept:
-        return [
-            "No learning-rate sweep was done and training was not repeated with twice the tokens: that a "
-            "plateau is under-training cannot be excluded."
-        ]
     found = []
-    for size in swept:
+    for size in (size for size in sizes if size["lr_sweep"]):
         tried = [one for one in size["lr_sweep"] if one["validation_loss"] is not None]
         if not tried:
             found.append(f"{size['name']}: training diverged at every learning rate of the sweep.")
@@ -108,11 +109,32 @@ def learning_rate_warnings(sizes: Sequence[Mapping[str, Any]], used: float) -> l
                 f"{size['name']}: learning rate {best:g} did better than the {used:g} that was used, in "
                 "short runs."
             )
-    return [
-        *found,
-        "Training was not repeated with twice the tokens: that a plateau is under-training cannot be "
-        "excluded.",
-    ]
+    return found
+
+
+def _convergence_warnings(summary: Mapping[str, Any]) -> list[str]:
+    """Which guards against under-training failed or were not measured, a sentence each.
+
+    What each size's learning rates leave open is said by `learning_rate_warnings`.
+    """
+    found, guards = [], summary["convergence"]
+    unmeasured = [UNMEASURED[name] for name in guards["unmeasured"] if name in UNMEASURED]
+    if unmeasured:
+        missing = " and ".join(unmeasured)
+        found.append(
+            f"{missing[0].upper()}{missing[1:]}: that a plateau is under-training cannot be excluded."
+        )
+    if "tokens" in guards["failed"]:
+        found.append(
+            "Under-trained: the last doubling of tokens still took "
+            f"{percent(guards['from_doubling'])} off the largest size's validation loss."
+        )
+    if "overfitting" in guards["failed"]:
+        found.append(
+            f"Pretraining overfits: the loss on training patients lies {percent(guards['gap'])} below that "
+            "on others."
+        )
+    return found
 
 
 def overtaking(found: Mapping[str, Any]) -> str:
@@ -175,6 +197,12 @@ def _about_size(task: Mapping[str, Any]) -> str:
             size = saturation["smallest_sufficient"]
             gains = [entry for entry in evidence if entry["smaller"] == size]
             saved = saturation["hours_saved"]
+            if saturation["convergence"] == "under_trained":
+                return (
+                    f"Under-trained: the {size} model does as well as larger ones as they were trained (the "
+                    f"largest, {gains[0]['larger']}, changes {metric} by {span(gains[0], 'difference')}), "
+                    "but pretraining had not converged: a plateau cannot be told from too little training."
+                )
             spared = f"; it saves {duration(saved)} of pretraining" if saved and saved > 0 else ""
             return (
                 f"The {size} model is good enough: the largest, {gains[0]['larger']}, changes {metric} by "

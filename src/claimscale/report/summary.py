@@ -5,6 +5,7 @@ This module assembles; the statistics are in `evaluation`, the words in `answers
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import claimscale
 from claimscale import runs
 from claimscale.errors import BadInput
+from claimscale.evaluation.convergence import convergence
 from claimscale.evaluation.details import details
 from claimscale.evaluation.gains import task_dependence
 from claimscale.evaluation.predictions import (
@@ -27,6 +29,7 @@ from claimscale.evaluation.predictions import (
 from claimscale.evaluation.saturation import Curve, judge
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
 from claimscale.report import answers, gate
+from claimscale.report.curve_entries import forecast_entry
 from claimscale.report.provenance import provenance
 from claimscale.report.results import plain, training_losses, write_results
 from claimscale.report.task_entry import (
@@ -55,6 +58,7 @@ def summarise(
     checks: Sequence[Mapping[str, Any]] = (),
     lr_sweeps: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     notes: Sequence[str] = (),
+    forecasts: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Score all cells, judge every task, write `results.parquet` and `summary.json`; return the summary.
 
@@ -71,6 +75,7 @@ def summarise(
         lr_sweeps: size -> validation loss at each learning rate tried, null where training diverged.
         notes: what cells had to say of themselves, a sentence each; they become warnings.
         checks: validity checks, each task (null: the study), title, status (passed, warned), sentence.
+        forecasts: those that were written down before larger sizes were trained (forecasts.json).
 
     Raises BadInput if predictions are missing, unreadable or not about the same patients.
     """
@@ -88,6 +93,9 @@ def summarise(
     }
     verdicts = judge(curves, study.compare.margin)
     sizes = _sizes(study, pretraining, lr_sweeps or {})
+    converged = convergence(
+        [size for size in sizes if any(size["name"] in one.scores for one in curves.values())]
+    )
     parameters = {entry["name"]: entry["parameters"] for entry in sizes}
     tasks = []
     for task in study.tasks:
@@ -106,6 +114,7 @@ def summarise(
             study.compare.replicates,
             study.seed,
         )
+        entry["saturation"]["convergence"] = converged.status
         tasks.append(entry)
     summary = {
         "name": study.name,
@@ -115,7 +124,8 @@ def summarise(
         "sizes": sizes,
         "tasks": tasks,
         "task_dependence": _dependence(study, curves),
-        "forecast": None,
+        "convergence": dataclasses.asdict(converged),
+        "forecast": forecast_entry(study, curves, forecasts, sizes),
         "checks": list(checks),
         "warnings": [],
         "training_losses": training_losses(pretraining),
@@ -167,7 +177,7 @@ def _sizes(
                 entry[field] = trained[0].get(field)
         averaged = (
             "tokens_per_second", "seconds",
-            "validation_loss", "validation_loss_first", "validation_loss_repeated",
+            "train_loss", "validation_loss", "validation_loss_first", "validation_loss_repeated",
         )  # fmt: skip
         for field in averaged:
             values = [run[field] for run in trained if run.get(field) is not None]

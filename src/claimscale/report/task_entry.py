@@ -9,7 +9,7 @@ from typing import Any
 
 from claimscale.evaluation.break_even import break_even
 from claimscale.evaluation.gains import pretraining_gains
-from claimscale.evaluation.intervals import Interval, Scores, interval
+from claimscale.evaluation.intervals import Interval, Scores, combine, interval
 from claimscale.evaluation.predictions import SplitPredictions
 from claimscale.evaluation.saturation import FEWEST_POSITIVES, Curve, Verdict
 from claimscale.evaluation.scoring import Model, ModelScores
@@ -99,6 +99,7 @@ def untrained_entry(
             "more_needed": {split: max(0, least[split] - have[split]) for split in least},
             "hours_saved": None,
             "evidence": [],
+            "convergence": "unknown",
         },
     }
 
@@ -185,10 +186,11 @@ def saturation_entry(
             "larger": compared.larger,
             "difference": compared.gain.estimate,
             **bounds(compared.gain),
-            "upper_95": compared.gain.upper(0.95),
-            "upper_at_level": compared.gain.upper(1 - verdict.level),
+            "upper_95": compared.upper(0.95),
+            "upper_at_level": compared.upper(1 - verdict.level),
             "margin": compared.margin,
             "seeds": compared.gain.seeds,
+            "relative": _relative(curve, compared.smaller, compared.larger),
         }
         for compared in verdict.evidence
     ]
@@ -205,6 +207,15 @@ def saturation_entry(
         "hours_saved": hours_saved,
         "evidence": evidence,
     }
+
+
+def _relative(curve: Curve, smaller: str, larger: str) -> dict[str, float] | None:
+    """The gain as a share of the larger one's metric, with what another run's is compared by."""
+    gain = combine(lambda most, least: 1 - least / most, curve.scores[larger], curve.scores[smaller])
+    if gain is None:
+        return None
+    found = interval(gain)
+    return {"gain": found.estimate, "standard_error": found.standard_error, "degrees": found.degrees}
 
 
 def _more_needed(needed: int | None, positives: int) -> dict[str, int] | None:

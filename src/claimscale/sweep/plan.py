@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claimscale import runs
+from claimscale.errors import BadInput
 from claimscale.model import sizes
 from claimscale.study import Study, parameter_count
 from claimscale.sweep.cells import Cell, cells_of
 from claimscale.sweep.estimate import CPU_FLOPS_PER_CORE, Corpus, cell_flops
+from claimscale.sweep.expected_power import power_lines
 from claimscale.sweep.workspace import Workspace
 
 ASSUMED_VOCABULARY = 10_000
@@ -18,8 +20,24 @@ ASSUMED_PATIENTS = 100_000
 ASSUMED_LABELLED_SHARE = 0.5
 """Share of a split's patients that a task's washout and history rules leave."""
 
-GPU_FLOPS = 2.0e14
-"""A third to a half of what one current data-centre GPU offers in bf16."""
+GPUS = {
+    "h100": 989e12,
+    "a100": 312e12,
+    "l40s": 362e12,
+    "a10": 125e12,
+    "v100": 125e12,
+    "rtx4090": 165e12,
+    "t4": 65e12,
+}
+"""Operations per second in half precision without sparsity, from the makers' data sheets."""
+GPU_SHARE = 0.4
+"""What training is seen to reach of that: a third to a half."""
+DEFAULT_GPU = "a100"
+
+BYTES_PER_PREDICTION = 24
+BYTES_PER_TOKEN = 16
+BYTES_PER_CHECKPOINTED_PARAMETER = 12
+"""Weights and two moments."""
 
 BYTES_PER_PARAMETER = 16
 """Weight, gradient and two Adam moments, 4 bytes each."""
@@ -98,12 +116,17 @@ def _memory_bytes(study: Study, shape: sizes.Shape) -> float:
     )
 
 
-def plan_text(study: Study, path: Path) -> str:
-    """The plan as a printable page."""
+def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool = False) -> str:
+    """The plan as a printable page; `gpu` is a name in `GPUS`. Calibrating takes half a minute.
+
+    Raises BadInput for a GPU that is not known.
+    """
+    if gpu not in GPUS:
+        raise BadInput(f"{gpu}: no such GPU is known ({', '.join(GPUS)})")
     corpus, prepared = corpus_of(study)
     cells = cells_of(study, corpus.labelled)
     plans = plan_sizes(study, corpus, cells)
-    total = sum(plan.flops for plan in plans)
+    rate = GPU_SHARE * GPUS[gpu]
     counts = {kind: sum(cell.kind == kind for cell in cells) for kind in ("pretrain", "sweep", "finetune")}
     baselines = len(cells) - sum(counts.values())
     basis = "as prepared in the run directory" if prepared else "assumed, as the claims are not prepared yet"
@@ -120,14 +143,45 @@ def plan_text(study: Study, path: Path) -> str:
         lines.append(
             f"{plan.name:>6} {plan.parameters:>12,} {plan.layers:>6} {plan.width:>6} {plan.feed_forward:>8} "
             f"{f'{plan.pretrain_cells}+{plan.finetune_cells}':>9} {plan.flops:>9.1e} "
-            f"{plan.flops / GPU_FLOPS / 3600:>9.2f} {plan.memory_bytes / 2**30:>6.1f} GiB"
+            f"{plan.flops / rate / 3600:>9.2f} {plan.memory_bytes / 2**30:>6.1f} GiB"
         )
+    total = sum(plan.flops for plan in plans)
     lines += [
         "",
-        f"In all {total:.1e} floating-point operations: about {total / GPU_FLOPS / 3600:,.1f} hours at "
-        f"{GPU_FLOPS / 1e12:.0f} TFLOP/s (one data-centre GPU), "
-        f"{total / CPU_FLOPS_PER_CORE / 3600:,.1f} hours on a CPU core at "
-        f"{CPU_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s.",
-        "Memory is that of one cell: weights, optimiser and one batch.",
+        f"In all {total:.1e} floating-point operations: about {total / rate / 3600:,.1f} hours at "
+        f"{rate / 1e12:.0f} TFLOP/s (one {gpu}), {_here(study, corpus, plans, calibrate)}.",
+        "Memory is that of one cell: weights, optimiser and one batch. "
+        f"Disk: about {_disk_bytes(study, corpus, cells, plans) / 2**30:,.1f} GiB.",
+        "",
+        *power_lines(study, _tested(study)),
     ]
     return "\n".join(lines)
+
+
+def _tested(study: Study) -> int:
+    """Patients that a task is thought to be tested on."""
+    _, tuning, held_out = study.cohort.splits.patients
+    predicted = min(assumed_corpus(study).predicted.values())
+    return max(round(predicted * held_out / (tuning + held_out)), 100)
+
+
+def _here(study: Study, corpus: Corpus, plans: list[SizePlan], calibrate: bool) -> str:
+    """Hours on this machine: measured, or on one core as a first guess."""
+    if not calibrate:
+        hours = sum(plan.flops for plan in plans) / CPU_FLOPS_PER_CORE / 3600
+        return f"{hours:,.1f} hours on a CPU core at {CPU_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s (not measured)"
+    from claimscale.sweep.calibrate import flops_per_second  # pulls in torch
+
+    rates = flops_per_second(study, corpus.vocabulary, corpus.tokens_per_patient)
+    hours = sum(plan.flops / rates[plan.name] for plan in plans) / 3600
+    seen = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in rates.items())
+    return f"{hours:,.1f} hours on this machine with one worker (measured, GFLOP/s by size: {seen})"
+
+
+def _disk_bytes(study: Study, corpus: Corpus, cells: list[Cell], plans: list[SizePlan]) -> float:
+    """Tokens, every cell's weights and predictions, and the checkpoints of the largest pretraining."""
+    parameters = {plan.name: plan.parameters for plan in plans}
+    weights = sum(4 * parameters[cell.size] for cell in cells if cell.size in parameters)
+    predictions = sum(corpus.predicted.get(cell.task or "", 0) for cell in cells) * BYTES_PER_PREDICTION
+    checkpoints = 2 * BYTES_PER_CHECKPOINTED_PARAMETER * max(parameters.values())
+    return weights + predictions + checkpoints + BYTES_PER_TOKEN * corpus.pretraining_tokens

@@ -1,0 +1,120 @@
+"""Sizes in ascending order: after each, the next ones' gain is foretold, and futile ones are left out.
+
+A forecast is written down before the sizes it is about are trained; the conclusion scores it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from claimscale import runs
+from claimscale.evaluation.forecast import FEWEST_SIZES, Forecast, forecast
+from claimscale.evaluation.intervals import Scores
+from claimscale.evaluation.predictions import CellResult, load_predictions
+from claimscale.evaluation.scoring import score_models
+from claimscale.study import Study, parameter_count
+from claimscale.sweep.cells import Cell
+
+FILE = "forecasts.json"
+
+
+def run_ascending(
+    study: Study,
+    run_directory: Path,
+    cells: list[Cell],
+    run: Callable[[list[Cell]], int],
+    result_of: Callable[[Cell], CellResult],
+) -> tuple[list[Cell], int]:
+    """Run the cells size by size; returns those that were not left out, and how many were run now.
+
+    `run` runs cells as far as they are not done; `result_of` tells what a finished one left.
+    """
+    tasks = [task.name for task in study.tasks if any(cell.task == task.name for cell in cells)]
+    records: list[dict[str, Any]] = []
+    ran = 0
+    for number, size in enumerate(study.sizes, start=1):
+        chosen = left_in(study, cells, records)
+        ran += run([cell for cell in chosen if cell.size is None or _rank(study, cell.size) < number])
+        if number < FEWEST_SIZES or number == len(study.sizes):
+            continue
+        for task in tasks:
+            if any(record["task"] == task and record["stop"] for record in records):
+                continue
+            seen = _scores(study, chosen, task, study.sizes[:number], result_of)
+            made = foretell(study, seen, study.sizes[-1])
+            if made is not None:
+                records.append({"task": task, **record_of(made)})
+                runs.append_audit(run_directory, "forecast", task=task, after=size, stop=made.futile())
+        runs.write_json(run_directory / FILE, records)
+    return left_in(study, cells, records), ran
+
+
+def left_in(study: Study, cells: Sequence[Cell], records: Sequence[Mapping[str, Any]]) -> list[Cell]:
+    """Cells that no forecast has made futile, with the pretraining that some of them need."""
+    last = {record["task"]: _rank(study, record["after"]) for record in records if record["stop"]}
+    kept = [
+        cell
+        for cell in cells
+        if cell.task is None
+        or cell.size is None
+        or _rank(study, cell.size) <= last.get(cell.task, len(study.sizes))
+    ]
+    needed = {cell.needs for cell in kept}
+    wanted = {cell.size for cell in kept if cell.task is not None}
+    return [cell for cell in kept if cell.task is not None or cell.id in needed or cell.size in wanted]
+
+
+def read_records(run_directory: Path) -> list[dict[str, Any]]:
+    """The forecasts that were made, oldest first; none where sizes were not run in order."""
+    file = run_directory / FILE
+    return runs.read_json(file) if file.exists() else []
+
+
+def foretell(study: Study, seen: Mapping[str, Scores], target: str) -> Forecast | None:
+    parameters = {size: float(parameter_count(size)) for size in study.sizes}
+    return forecast(seen, parameters, target, study.compare.margin) if seen else None
+
+
+def record_of(made: Forecast) -> dict[str, Any]:
+    low, high = made.gain.two_sided()
+    return {
+        "after": made.after,
+        "target": made.target,
+        "gain": made.gain.estimate,
+        "low": low,
+        "high": high,
+        "most": made.steepest.upper(),
+        "margin": made.margin,
+        "stop": made.futile(),
+        "weights": dict(made.seen),
+    }
+
+
+def _scores(
+    study: Study,
+    cells: Sequence[Cell],
+    task: str,
+    sizes: Sequence[str],
+    result_of: Callable[[Cell], CellResult],
+) -> dict[str, Scores]:
+    """The task's metric by size, ascending, on held-out patients, with as many labelled patients as there
+    are."""
+    arm = "pretrained" if "pretrained" in study.finetune.arms else "scratch"
+    results = [
+        result_of(cell)
+        for cell in cells
+        if cell.task == task and cell.kind == "finetune" and cell.arm == arm and cell.size in sizes
+    ]
+    most = max((result.patients for result in results), default=0)
+    results = [result for result in results if result.patients == most]
+    scored = score_models(load_predictions(results), "held_out", study.compare.replicates, study.seed)
+    by_size = {
+        model.size: found.by_metric[study.compare.metric] for model, found in scored.get(task, {}).items()
+    }
+    return {size: by_size[size] for size in sizes if size in by_size}
+
+
+def _rank(study: Study, size: str) -> int:
+    return study.sizes.index(size)

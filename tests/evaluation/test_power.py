@@ -1,0 +1,85 @@
+"""What plan promises: its parts against closed forms, and against studies that are then drawn."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from claimscale.evaluation import power
+from claimscale.evaluation.intervals import Scores
+from claimscale.evaluation.power import Assumptions
+from claimscale.evaluation.saturation import Curve, judge
+
+USUAL = Assumptions(auprc=0.35, prevalence=0.05)
+
+
+def test_influence_is_the_derivative_of_average_precision() -> None:
+    generator = np.random.default_rng(0)
+    labels, weights = generator.random(200) < 0.2, np.ones(200)
+    scores = labels + generator.normal(size=200)
+    found = power.influence(labels, scores, weights)
+    before = average_precision_score(labels, scores)
+    for patient in (0, 17, int(np.flatnonzero(labels)[0]), int(np.argmax(scores))):
+        heavier = weights.copy()
+        heavier[patient] += 1e-6
+        after = average_precision_score(labels, scores, sample_weight=heavier)
+        assert found[patient] == pytest.approx((after - before) / 1e-6, abs=1e-5)
+    assert found.sum() == pytest.approx(0, abs=1e-12), "weights all alike change nothing"
+
+
+@pytest.mark.parametrize("prevalence", [0.01, 0.2])
+def test_separation_gives_the_auprc_asked_for(prevalence: float) -> None:
+    generator = np.random.default_rng(1)
+    separation = power.separation_for(0.4, prevalence)
+    labels = generator.random(200_000) < prevalence
+    scores = separation * labels + generator.normal(size=len(labels))
+    assert average_precision_score(labels, scores) == pytest.approx(0.4, abs=0.03)
+    assert power.expected_auprc(0.0, prevalence) == pytest.approx(prevalence, rel=1e-3)
+
+
+def test_power_grows_with_patients_seeds_and_margin() -> None:
+    parts = power.components(USUAL)
+    by_positives = [power.power(parts, positives, 3, 0.05) for positives in (200, 1000, 5000)]
+    assert by_positives == sorted(by_positives) and by_positives[0] < 0.5 < 0.9 < by_positives[-1]
+    assert power.power(parts, 1000, 2, 0.05) < power.power(parts, 1000, 5, 0.05)
+    assert power.resolvable(parts, 4000, 3) < power.resolvable(parts, 1000, 3)
+    assert power.power(parts, 10**6, 1, 0.5) == 0
+
+
+def test_what_is_resolvable_is_resolved_in_four_of_five_studies() -> None:
+    parts = power.components(USUAL)
+    margin = power.resolvable(parts, 1500, 3)
+    assert power.power(parts, 1500, 3, margin) == pytest.approx(0.8, abs=0.01)
+    needed = power.positives_for(parts, 3, margin)
+    assert needed is not None and needed == pytest.approx(1500, rel=0.05)
+
+
+def test_runs_that_differ_for_good_need_seeds_not_patients() -> None:
+    parts = power.components(Assumptions(0.35, 0.05, seed_spread=0.02))
+    assert power.positives_for(parts, 3, 0.02) is None
+
+
+def test_promised_power_is_reached(simulated_models: Callable[..., dict[str, Scores]]) -> None:
+    """Normal draws with the assumed variances, judged by the real rule."""
+    parts, positives, seeds = power.components(USUAL), 1200, 3
+    margin = power.resolvable(parts, positives, seeds)
+    generator = np.random.default_rng(3)
+    called = []
+    for _ in range(300):
+        sizes = {}
+        for name in ("1M", "3M"):
+            # a patient part that runs share, one that they do not, and what is left on endless patients
+            shared, within = (np.sqrt(part / positives / 2) for part in (parts.shared, parts.within))
+            value = 0.35 * (1 + shared * generator.normal() + within * generator.normal(size=seeds))
+            value = value + 0.35 * np.sqrt(parts.lasting) * generator.normal(size=seeds)
+            drawn = shared * generator.normal(size=(1, 200)) + within * generator.normal(size=(seeds, 200))
+            sizes[name] = Scores((1, 2, 3), value, value[:, None] + 0.35 * drawn, positives)
+        called.append(judge({"ckd": Curve(sizes, 0.05, positives)}, margin)["ckd"].verdict == "saturated")
+    assert np.mean(called) == pytest.approx(0.8, abs=0.08)
+
+
+def test_interaction_is_seldom_shown_where_there_is_none() -> None:
+    task = power.components(USUAL), 400
+    powers = [power.interaction_power([task] * 2, [task] * 2, 3, effect) for effect in (0.0, 0.1, 0.3)]
+    assert powers[0] <= 0.06 and powers == sorted(powers) and powers[-1] > 0.9
