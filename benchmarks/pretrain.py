@@ -64,12 +64,19 @@ def peak() -> float:
     return 2 * MATRIX**3 / min(seconds_of(lambda: torch.mm(left, right)) for _ in range(8))
 
 
-def ours(shape: sizes.Shape, sequences: Sequences, threads: int = 1) -> tuple[Step, PretrainingRun]:
+def ours(shape: sizes.Shape, sequences: Sequences, threads: int) -> tuple[Step, PretrainingRun]:
     types = np.arange(shape.vocabulary) % sizes.TYPE_COUNT
     settings = Pretrain(batch_tokens=BATCH_TOKENS)
-    run = PretrainingRun(sequences, types, shape, settings, 0, torch.device("cpu"), threads)
+    run = PretrainingRun(sequences, types, shape, settings, 0, torch.device("cpu"))
     steps = iter(range(run.steps))
-    return lambda: run.step(next(steps))[1], run
+
+    def step() -> int:
+        torch.set_num_threads(threads)
+        tokens = run.step(next(steps))[1]
+        torch.set_num_threads(1)
+        return tokens
+
+    return step, run
 
 
 def padded_batches(sequences: Sequences, length: int | None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -143,7 +150,7 @@ def rate(step: Step, least_tokens: int = BATCH_TOKENS // 2) -> float:
 def compare(name: str, target: int, vocabulary: int, median: int, peers: bool) -> dict[str, float]:
     """All contenders of one size in turns; medians of the rates, and of their ratios in each round."""
     sequences, shape = random_sequences(vocabulary, median), sizes.solve(target, vocabulary)
-    step, run = ours(shape, sequences)
+    step, run = ours(shape, sequences, threads=1)
     contenders = {"ours": step, "two_threads": ours(shape, sequences, threads=2)[0]}
     if peers:
         contenders["bert"] = peer(bert(shape), sequences, LONGEST, 0.15)

@@ -40,16 +40,18 @@ def test_divergence_stops_before_anything_changes_and_names_the_batch(bad: float
     model = torch.nn.Linear(3, 1)
     optimizer = torch.optim.AdamW([{"params": list(model.parameters()), "base_rate": 0.1}])
     parts = _parts(sequences)
-    loop.update(model, optimizer, [model(torch.ones(1, 3)).sum()], 1.0, 16, parts)
+    loop.update(model, optimizer, [lambda: model(torch.ones(1, 3)).sum()], 1.0, 16, parts)
 
     def state() -> list[torch.Tensor]:
         moments = [tensor for entry in optimizer.state.values() for tensor in entry.values()]
         return [tensor.clone() for tensor in (*model.state_dict().values(), *moments)]
 
+    def good() -> torch.Tensor:
+        return model(torch.ones(1, 3)).sum()
+
     before = state()
-    good, worse = model(torch.ones(1, 3)).sum(), model(torch.ones(1, 3)).sum() * bad
     with pytest.raises(loop.Diverged, match="step 17") as caught:
-        loop.update(model, optimizer, [good, worse], 1.0, 17, parts)
+        loop.update(model, optimizer, [good, lambda: good() * bad], 1.0, 17, parts)
     assert isinstance(caught.value, BadInput) and "\n" not in str(caught.value)
     assert f"batch {loop.batch_hash(parts)}:" in str(caught.value)
     assert all(torch.equal(old, new) for old, new in zip(before, state(), strict=True))
@@ -61,7 +63,7 @@ def test_a_gradient_that_is_not_finite_stops_as_well(sequences):
     torch.nn.init.zeros_(model.weight)
     optimizer = torch.optim.AdamW([{"params": list(model.parameters()), "base_rate": 0.1}])
     with pytest.raises(loop.Diverged, match=r"loss 0\.0, gradient norm (inf|nan)"):
-        loop.update(model, optimizer, [model(torch.ones(1)).sqrt().sum()], 1.0, 0, _parts(sequences))
+        loop.update(model, optimizer, [lambda: model(torch.ones(1)).sqrt().sum()], 1.0, 0, _parts(sequences))
     assert model.weight.item() == 0.0
 
 
@@ -82,7 +84,7 @@ def test_parts_of_a_batch_add_up(sequences):
         model = torch.nn.Linear(4, 1)
         optimizer = torch.optim.AdamW([{"params": list(model.parameters()), "base_rate": 0.1}])
         rows = torch.arange(32.0).view(8, 4) / 32
-        losses = (model(chunk).square().sum() / 8 for chunk in rows.chunk(parts))
+        losses = (lambda c=chunk: model(c).square().sum() / 8 for chunk in rows.chunk(parts))
         assert loop.update(model, optimizer, losses, 1.0, 0, _parts(sequences)) > 0
         return model.weight.detach()
 

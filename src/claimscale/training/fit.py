@@ -154,12 +154,16 @@ class Fit:
         rate = multiplier * self.trials[-1].learning_rate
         metrics.write(step=position, loss=loss, lr=rate, **ledger.spent())
 
-    def _losses(self, parts: list[Batch]) -> Iterator[Tensor]:
-        device, patients = self.start.device, sum(len(batch.index) for batch in parts)
+    def _losses(self, parts: list[Batch]) -> Iterator[Callable[[], Tensor]]:
+        patients = sum(len(batch.index) for batch in parts)
         for batch in parts:
-            outcome = self._outcome[loop.tensor(batch.index, device)]
-            logit = _logits_of(self.model, batch, device)
-            yield F.binary_cross_entropy_with_logits(logit.float(), outcome, reduction="sum") / patients
+            yield lambda batch=batch: self._loss(batch) / patients
+
+    def _loss(self, batch: Batch) -> Tensor:
+        device = self.start.device
+        outcome = self._outcome[loop.tensor(batch.index, device)]
+        logit = _logits_of(self.model, batch, device)
+        return F.binary_cross_entropy_with_logits(logit.float(), outcome, reduction="sum")
 
     def _is_over(self, epoch: int, ledger: Ledger) -> bool:
         """Look at the tuning patients after an epoch; whether there is nothing more to hope for."""

@@ -8,12 +8,13 @@ and moments stay those of the step before until the host reads of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from claimscale.training import loop
+from claimscale.training import gradients, loop
+from claimscale.training.gradients import Losses
 from claimscale.training.ranks import ALONE, Ranks
 
 READ_EVERY = 20
@@ -23,7 +24,7 @@ READ_EVERY = 20
 def update(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    losses: Iterable[Tensor],
+    losses: Losses,
     rate: float,
     ranks: Ranks = ALONE,
 ) -> Tensor:
@@ -32,10 +33,7 @@ def update(
     Returns loss and gradient norm, [2] on the device. Needs an optimizer with `fused=True`.
     """
     weights = list(model.parameters())
-    total = torch.zeros((), device=weights[0].device)
-    for loss in losses:
-        loss.backward()
-        total += loss.detach()
+    total = gradients.add_up(model, losses).float().to(weights[0].device)
     ranks.add_up_gradients(weights)
     ranks.add_up(total)
     norm = nn.utils.clip_grad_norm_(weights, loop.CLIP_NORM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from claimscale.errors import BadInput
 from claimscale.model.attention import Layout
 from claimscale.model.encoder import Inputs
 from claimscale.study import DECAY_SHARE
+from claimscale.training import gradients
+from claimscale.training.gradients import Losses
 from claimscale.training.ranks import ALONE, Ranks
 
 CLIP_NORM = 1.0
@@ -43,7 +45,7 @@ def rate_multiplier(step: int, steps: int, warmup: int) -> float:
 def update(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    losses: Iterable[Tensor],
+    losses: Losses,
     rate: float,
     step: int,
     parts: Sequence[Batch],
@@ -51,13 +53,9 @@ def update(
 ) -> float:
     """One optimizer step on the sum of the losses, one of each part of the batch, of all ranks; returns it.
 
-    Losses are consumed one at a time, each freed before the next is computed. Raises Diverged, which names
-    the batch by its hash, before any weight or moment changes.
+    Raises Diverged, which names the batch by its hash, before any weight or moment changes.
     """
-    total = torch.zeros((), dtype=torch.float64)
-    for loss in losses:
-        loss.backward()
-        total = total.to(loss.device) + loss.detach()
+    total = gradients.add_up(model, losses)
     ranks.add_up_gradients(model.parameters())
     ranks.add_up(total)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)

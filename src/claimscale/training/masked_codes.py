@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -135,10 +135,10 @@ class PretrainingRun:
             (batch, mask_batch(batch, share, self.seed, step, unit)) for batch in self.batches.parts(step)
         ]
 
-    def _losses(self, parts: list[tuple[Batch, Masked]], masked: int) -> Iterator[Tensor]:
+    def _losses(self, parts: list[tuple[Batch, Masked]], masked: int) -> Iterator[Callable[[], Tensor]]:
         self._updating = False
         for batch, mask in parts:
-            yield self._loss(batch, mask) / max(masked, 1)
+            yield lambda batch=batch, mask=mask: self._loss(batch, mask) / max(masked, 1)
         self._updating = True  # from here on a step cannot simply be done again
 
     def _loss(self, batch: Batch, mask: Masked) -> Tensor:
