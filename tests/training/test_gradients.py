@@ -8,7 +8,6 @@ from claimscale.study import Pretrain
 from claimscale.training import gradients
 from claimscale.training.masked_codes import PretrainingRun
 
-
 CPU = torch.device("cpu")
 
 
