@@ -73,6 +73,15 @@ def test_order_of_codes_of_one_day_does_not_matter():
     torch.testing.assert_close(after, before[torch.from_numpy(order)], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("embedding", [64, 16])
+def test_codes_are_looked_up_alike_by_position_and_from_a_table(embedding: int):
+    encoder = _encoder(sizes.Shape(VOCABULARY, 64, 1, 64, embedding))
+    token = torch.arange(VOCABULARY).repeat(2)
+    assert len(token) > VOCABULARY
+    whole, few = encoder._looked_up(token), encoder._looked_up(token[5:20])
+    torch.testing.assert_close(whole[5:20], few, atol=1e-5, rtol=1e-5)
+
+
 def test_days_between_codes_matter():
     sequences, encoder = _sequences([20]), _encoder()
     age = sequences.age_days.copy()

@@ -103,14 +103,20 @@ class Encoder(nn.Module):
         return hidden_ME * transfer.output_multiplier(self.shape.embedding)
 
     def _embed(self, inputs: Inputs) -> Tensor:
-        # Type vectors are added to the table rather than to every position: the table is smaller.
-        token_Vd = self.widen(self.token.weight) if self.shape.factorised else self.token.weight
-        table_Vd = token_Vd + F.embedding(self.types, self.token_type.weight)
         age = inputs.age_days[:, None] * self.age_rates
         recency = inputs.days[:, None] * self.recency_rates
         features = torch.cat((age.sin(), age.cos(), recency.sin(), recency.cos()), 1)
         time_Td = self.time(features / math.sqrt(TIME_FEATURES / 2))
-        return (F.embedding(inputs.token, table_Vd) + time_Td) * transfer.input_multiplier()
+        return (self._looked_up(inputs.token) + time_Td) * transfer.input_multiplier()
+
+    def _looked_up(self, token_T: Tensor) -> Tensor:
+        """Vectors of codes and of their types, [T, d]: by position or from a table, whichever is smaller."""
+        if len(token_T) < self.shape.vocabulary:
+            x_TE = F.embedding(token_T, self.token.weight)
+            x_Td = self.widen(x_TE) if self.shape.factorised else x_TE
+            return x_Td + F.embedding(self.types[token_T], self.token_type.weight)
+        token_Vd = self.widen(self.token.weight) if self.shape.factorised else self.token.weight
+        return F.embedding(token_T, token_Vd + F.embedding(self.types, self.token_type.weight))
 
 
 class Block(nn.Module):

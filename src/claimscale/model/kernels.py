@@ -117,8 +117,8 @@ class _CrossEntropy(torch.autograd.Function):
         step = max(64, LOGITS_AT_ONCE // len(weight))
         for start in range(0, len(hidden), step):
             rows = slice(start, start + step)
-            logits = torch.addmm(bias, hidden[rows], weight.T)
-            loss += _softmax_minus_target(logits.numpy(), target[rows].numpy())
+            logits = torch.mm(hidden[rows], weight.T)
+            loss += _softmax_minus_target(logits.numpy(), bias.detach().numpy(), target[rows].numpy())
             torch.mm(logits, weight, out=hidden_gradient[rows])
             weight_gradient.addmm_(logits.T, hidden[rows])
             bias_gradient += logits.sum(0)
@@ -253,16 +253,17 @@ def rotate_backward(gradient, projected, cosine, sine):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
-def _softmax_minus_target(logits, target):
-    """Replace logits [M, V] by the gradient of the summed cross-entropy; return that sum."""
+def _softmax_minus_target(logits, bias, target):
+    """Replace logits [M, V] without their bias [V] by the gradient of the summed cross-entropy; return it."""
     rows, width = logits.shape
     total = 0.0
     for t in range(rows):
         row = logits[t]
-        wanted = row[target[t]]
-        highest = row[0]
+        highest = row[0] + bias[0]
         for i in range(width):
+            row[i] += bias[i]
             highest = max(highest, row[i])
+        wanted = row[target[t]]
         mass = _f32(0)
         for i in range(width):
             row[i] = _exp(row[i] - highest)
