@@ -15,6 +15,7 @@ before each step. Prints a table and writes `benchmarks/results/pretrain.json`. 
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -42,9 +43,9 @@ Step = Callable[[], int]
 """Trains one step; returns its tokens that are not padding."""
 
 
-def random_sequences(vocabulary: int, median_length: int) -> Sequences:
+def random_sequences(vocabulary: int, median_length: int, patients: int = PATIENTS) -> Sequences:
     random = np.random.default_rng(0)
-    lengths = np.exp(random.normal(np.log(median_length), SPREAD, PATIENTS)).astype(np.int64).clip(6, LONGEST)
+    lengths = np.exp(random.normal(np.log(median_length), SPREAD, patients)).astype(np.int64).clip(6, LONGEST)
     offsets = np.r_[0, np.cumsum(lengths)]
     token = random.integers(FIRST_CODE, vocabulary, offsets[-1]).astype(np.int32)
     token[offsets[:-1]], token[offsets[:-1] + 1] = CLS, FIRST_CODE - 1
@@ -79,13 +80,15 @@ def ours(shape: sizes.Shape, sequences: Sequences, threads: int) -> tuple[Step, 
     return step, run
 
 
-def padded_batches(sequences: Sequences, length: int | None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def padded_batches(
+    sequences: Sequences, length: int | None, positions: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Tokens [B, S] and true where they are not padding; S is `length`, or the longest of similar ones."""
     order = np.random.default_rng(1).permutation(len(sequences))
     if length is None:
-        pieces = [batch.index for batch in in_parts(sequences, order[:1500], PEER_POSITIONS)]
+        pieces = [batch.index for batch in in_parts(sequences, order, positions)]
     else:
-        pieces = list(order.reshape(-1, PEER_POSITIONS // length))
+        pieces = list(order[: len(order) // 8 * 8].reshape(-1, positions // length))
     for piece in (pieces[n] for n in np.random.default_rng(2).permutation(len(pieces))):
         lengths = sequences.lengths[piece]
         within = np.arange(length or int(lengths.max()))
@@ -94,10 +97,15 @@ def padded_batches(sequences: Sequences, length: int | None) -> Iterator[tuple[t
         yield torch.from_numpy(np.where(keep, sequences.token[source], PAD)).long(), torch.from_numpy(keep)
 
 
-def peer(model: Any, sequences: Sequences, length: int | None, mask: float) -> Step:
+def peer(
+    model: Any, sequences: Sequences, length: int | None, mask: float, positions: int = PEER_POSITIONS
+) -> Step:
     """Steps of a Hugging Face masked language model, over about as many tokens as a step of ours."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    batches = padded_batches(sequences, length)
+    device = next(model.parameters()).device
+    batches = itertools.chain.from_iterable(
+        padded_batches(sequences, length, positions) for _ in itertools.count()
+    )
     random = torch.Generator().manual_seed(0)
 
     def step() -> int:
@@ -105,7 +113,10 @@ def peer(model: Any, sequences: Sequences, length: int | None, mask: float) -> S
         hidden = keep & (token >= FIRST_CODE) & (torch.rand(token.shape, generator=random) < mask)
         labels = torch.where(hidden, token, -100)
         inputs = torch.where(hidden, MASK, token)
-        model(input_ids=inputs, attention_mask=keep.long(), labels=labels).loss.backward()
+        tensors = (tensor.to(device, non_blocking=True) for tensor in (inputs, keep.long(), labels))
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            loss = model(**dict(zip(("input_ids", "attention_mask", "labels"), tensors, strict=True))).loss
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return int(keep.sum())
@@ -125,10 +136,10 @@ def bert(shape: sizes.Shape) -> Any:
     )  # fmt: skip
 
 
-def modern_bert(shape: sizes.Shape) -> Any:
+def modern_bert(shape: sizes.Shape, flash: bool = False) -> Any:
     from transformers import ModernBertConfig, ModernBertForMaskedLM
 
-    config: dict[str, Any] = {"attn_implementation": "sdpa"}
+    config: dict[str, Any] = {"attn_implementation": "flash_attention_2" if flash else "sdpa"}
     return ModernBertForMaskedLM(
         ModernBertConfig(
             vocab_size=shape.vocabulary, hidden_size=shape.width, num_hidden_layers=shape.layers,

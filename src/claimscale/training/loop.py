@@ -17,7 +17,7 @@ from claimscale import runs
 from claimscale.corpus.batches import PART_POSITIONS, Batch
 from claimscale.errors import BadInput
 from claimscale.model.attention import Layout
-from claimscale.model.encoder import Inputs
+from claimscale.model.encoder import Encoder, Inputs
 from claimscale.study import DECAY_SHARE
 from claimscale.training import gradients
 from claimscale.training.gradients import Losses
@@ -99,6 +99,14 @@ def tensor(array: np.ndarray, device: torch.device) -> Tensor:
     host = torch.from_numpy(array)
     # From memory that is not pinned a copy would first wait for all that the GPU still has to do.
     return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
+
+
+def compile_blocks(encoder: Encoder, device: torch.device) -> None:
+    """On a GPU, fuse what each block does between its matrix products. Where that fails it runs as it is."""
+    if device.type == "cuda":
+        torch._dynamo.config.suppress_errors = True
+        for block in encoder.blocks:
+            block.compile(dynamic=True)
 
 
 def part_positions(device: torch.device) -> int:

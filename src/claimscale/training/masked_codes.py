@@ -66,6 +66,7 @@ class PretrainingRun:
         self.schedule = Schedule.of(max(1, round(share * steps)))
         torch.manual_seed(seed)
         self.model = Encoder(shape, types).to(device)
+        loop.compile_blocks(self.model, device)
         self.optimizer = make_optimizer(self.model, shape.layers, settings.learning_rate, WEIGHT_DECAY)
         self.resident = memory.ResidentCorpus.if_it_fits(train, device)
         self._updating = False
