@@ -8,7 +8,7 @@ same bits however many threads there are.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from itertools import islice
@@ -47,7 +47,7 @@ def add_up(model: nn.Module, losses: Losses) -> Tensor:
     return total
 
 
-def _side_by_side(losses: Losses, weights: list[Tensor], threads: int) -> Iterator[Found]:
+def _side_by_side(losses: Losses, weights: Sequence[Tensor], threads: int) -> Iterator[Found]:
     """Each part's loss and gradients, in order; never more parts at once than threads."""
 
     def work(compute: Callable[[], Tensor]) -> Found:
