@@ -181,9 +181,12 @@ def run_cell(workspace: Workspace, cell: Cell, threads: int, progress: Progress)
         return runs.read_json(folder / runs.CELL)["result"]
     result = _unsealed_result(folder, inputs)
     if group.leaders(result is None):
+        description = {"id": cell.id, "cell": asdict(cell)}
+        if group.leads:
+            runs.open_cell(folder, inputs, description)
+        group.wait()
         result = _work(workspace, cell, folder, threads, progress)
         if group.leads:
-            description = {"id": cell.id, "cell": asdict(cell)}
             runs.write_json(folder / runs.CELL, {"inputs": inputs, **description, "result": result})
     if group.leads:
         checkpoints.remove(folder / checkpoints.FOLDER)
@@ -195,9 +198,6 @@ def run_cell(workspace: Workspace, cell: Cell, threads: int, progress: Progress)
 def _work(workspace: Workspace, cell: Cell, folder: Path, threads: int, progress: Progress) -> dict[str, Any]:
     """Do what this rank has to do of a cell; empty where that is nothing."""
     group = ranks.current()
-    if group.leads:
-        runs.open_cell(folder, workspace.inputs(cell), {"id": cell.id, "cell": asdict(cell)})
-    group.wait()
     result: dict[str, Any] = {}
     if group.leads or cell.kind in SHARED:
         result = WORK.get(cell.kind, _baseline)(workspace, cell, folder, threads, progress)
