@@ -15,6 +15,7 @@ before each step. Prints a table and writes `benchmarks/results/pretrain.json`. 
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import statistics
 import time
@@ -124,11 +125,15 @@ def peer(
     return step
 
 
-def bert(shape: sizes.Shape) -> Any:
-    from transformers import BertConfig, BertForMaskedLM
+def transformers() -> Any:
+    """Hugging Face's library: a peer, never a dependency, so types are checked without it."""
+    return importlib.import_module("transformers")
 
-    return BertForMaskedLM(
-        BertConfig(
+
+def bert(shape: sizes.Shape) -> Any:
+    peers = transformers()
+    return peers.BertForMaskedLM(
+        peers.BertConfig(
             vocab_size=shape.vocabulary, hidden_size=shape.width, num_hidden_layers=shape.layers,
             num_attention_heads=shape.heads, intermediate_size=3 * shape.feed_forward // 2,
             max_position_embeddings=LONGEST, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
@@ -137,11 +142,10 @@ def bert(shape: sizes.Shape) -> Any:
 
 
 def modern_bert(shape: sizes.Shape, flash: bool = False) -> Any:
-    from transformers import ModernBertConfig, ModernBertForMaskedLM
-
+    peers = transformers()
     config: dict[str, Any] = {"attn_implementation": "flash_attention_2" if flash else "sdpa"}
-    return ModernBertForMaskedLM(
-        ModernBertConfig(
+    return peers.ModernBertForMaskedLM(
+        peers.ModernBertConfig(
             vocab_size=shape.vocabulary, hidden_size=shape.width, num_hidden_layers=shape.layers,
             num_attention_heads=shape.heads, intermediate_size=shape.feed_forward, sparse_prediction=True,
             max_position_embeddings=LONGEST, pad_token_id=PAD, **config,
@@ -192,12 +196,8 @@ def main() -> None:
     torch.set_num_threads(1)
     figures = {"matrix_gflops": peak() / 1e9}
     print(f"matrix product: {figures['matrix_gflops']:.0f} GFLOP/s on one thread")
-    try:
-        import transformers  # noqa: F401
-
-        peers = True
-    except ImportError:
-        peers = False
+    peers = importlib.util.find_spec("transformers") is not None
+    if not peers:
         print("transformers is not installed: no peers")
     for name, target in SMALL.items():
         figures |= compare(name, target, SMALL_VOCABULARY, SMALL_MEDIAN, peers=False)
