@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from claimscale.corpus.batches import in_parts, mask_batch
+from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import CLS, FIRST_CODE, Sequences
 from claimscale.model import encoder as encoders, sizes, transfer
 from claimscale.training.loop import on_device
@@ -42,7 +43,7 @@ def changes(width: int, layers: int, standard: bool, seed: int) -> tuple[float, 
     """Root mean square change over all steps of the residual stream and of the logits."""
     torch.manual_seed(seed)
     shape = sizes.Shape(VOCABULARY, width, layers, round(width * 8 / 3 / 8) * 8, width)
-    model = encoders.Encoder(shape, np.zeros(VOCABULARY))
+    model = encoders.Encoder(shape, Codebook.plain(np.zeros(VOCABULARY)))
     groups = transfer.parameter_groups(model, layers, LEARNING_RATE, 0.0)
     if standard:
         groups = [{"params": list(model.parameters()), "lr": LEARNING_RATE, "weight_decay": 0.0}]

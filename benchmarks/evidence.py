@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score
 
 from claimscale.baselines.features import count_features
-from claimscale.baselines.groups import CodeGroups
+from claimscale.corpus.groups import CodeGroups
 from claimscale.corpus.tokens import TokenStore
 from claimscale.study import catalogue_task
 from record import write_record

@@ -33,7 +33,7 @@ from claimscale.baselines.features import (
     Layout,
     count_features,
 )
-from claimscale.baselines.groups import CodeGroups
+from claimscale.corpus.groups import CodeGroups
 from claimscale.corpus.tokens import TokenStore
 from claimscale.corpus.vocabulary import FIRST_SEX, SPECIAL_CODES, Vocabulary
 from record import write_record

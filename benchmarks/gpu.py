@@ -15,13 +15,14 @@ import sys
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
 import pretrain as cpu
+from claimscale.corpus.views import still
 from claimscale.model import sizes
 from claimscale.study import Pretrain
-from claimscale.training.masked_codes import PretrainingRun
+from claimscale.sweep.calibrate import made_up_codebook
+from claimscale.training.pretraining_run import PretrainingRun
 from record import write_record
 
 SIZES = {"2.2M": 2_200_000, "4.7M": 4_700_000, "11M": 11_000_000, "32M": 32_000_000, "101M": 101_000_000}
@@ -47,9 +48,8 @@ def peak() -> float:
 
 def ours(shape: sizes.Shape) -> tuple[Callable[[], int], PretrainingRun]:
     sequences = cpu.random_sequences(shape.vocabulary, cpu.MEDIAN_LENGTH, patients=40_000)
-    types = np.arange(shape.vocabulary) % sizes.TYPE_COUNT
     settings = Pretrain(batch_tokens=BATCH_TOKENS, epochs=100)
-    run = PretrainingRun(sequences, types, shape, settings, 0, torch.device("cuda"))
+    run = PretrainingRun(still(sequences), made_up_codebook(shape), shape, settings, 0, torch.device("cuda"))
     steps = iter(range(run.steps))
     return lambda: run.step(next(steps))[1], run
 

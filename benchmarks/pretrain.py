@@ -27,9 +27,11 @@ import torch
 
 from claimscale.corpus.batches import in_parts
 from claimscale.corpus.sequences import CLS, FIRST_CODE, MASK, PAD, Sequences
+from claimscale.corpus.views import still
 from claimscale.model import sizes
 from claimscale.study import Pretrain
-from claimscale.training.pretrain import PretrainingRun
+from claimscale.sweep.calibrate import made_up_codebook
+from claimscale.training.pretraining_run import PretrainingRun
 from record import write_record
 
 VOCABULARY, PATIENTS, LONGEST = 10_000, 4_000, 512
@@ -67,9 +69,8 @@ def peak() -> float:
 
 
 def ours(shape: sizes.Shape, sequences: Sequences, threads: int) -> tuple[Step, PretrainingRun]:
-    types = np.arange(shape.vocabulary) % sizes.TYPE_COUNT
     settings = Pretrain(batch_tokens=BATCH_TOKENS)
-    run = PretrainingRun(sequences, types, shape, settings, 0, torch.device("cpu"))
+    run = PretrainingRun(still(sequences), made_up_codebook(shape), shape, settings, 0, torch.device("cpu"))
     steps = iter(range(run.steps))
 
     def step() -> int:

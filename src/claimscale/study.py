@@ -171,15 +171,17 @@ class Cohort(Settings):
 class Tokens(Settings):
     """How events become model inputs.
 
-    `repeats` keeps one occurrence of a code per calendar month, quarter or year.
-    `rollup` shortens codes: characters for ICD10, ICD9CM and YJ (3 or 4: class, 7: ingredient), levels 1 to
-    5 for ATC; `ICD10: who` cuts national extensions off (claimscale[icd]).
+    `repeats` keeps one occurrence of a code per calendar month, quarter or year, or ever. With `groups` a
+    code's vector is its own and those of its groups (chapter, category, drug class) added up. `rollup`
+    shortens codes: characters for ICD10, ICD9CM and YJ (3 or 4: class, 7: ingredient), levels 1 to 5 for ATC;
+    `ICD10: who` cuts national extensions off (claimscale[icd]).
     """
 
     max_length: Annotated[int, Field(ge=8)] = 512
     min_patients: Count = 10
     rollup: dict[str, Count | Literal["who"]] = {}
-    repeats: Literal["all", "month", "quarter", "year"] = "month"
+    repeats: Literal["all", "month", "quarter", "year", "ever"] = "month"
+    groups: bool = True
 
 
 Share = Annotated[Number, Field(gt=0, le=1)]
@@ -188,10 +190,12 @@ DECAY_SHARE = 0.2
 
 
 class Pretrain(Settings):
-    """Masked-code pretraining. `learning_rate` is that of the base size; CompleteP carries it on.
+    """Pretraining on masked and on incident codes. `learning_rate` is that of the base size, see CompleteP.
 
     `mask` is the share of codes hidden, `mask_unit` what is hidden at a time: one position, or every
-    occurrence of a code in a sequence, so that repeats cannot be copied.
+    occurrence of a code in a sequence, so that repeats cannot be copied. `incident` is the weight of
+    foretelling which codes a patient has for the first time within `horizon_days` of a random day of the
+    record, of which only what was known then is shown; 0 shows all and foretells nothing.
     """
 
     seeds: Annotated[list[int], Field(min_length=1)] = [42, 123, 456]
@@ -199,6 +203,8 @@ class Pretrain(Settings):
     batch_tokens: Annotated[int, Field(ge=64)] = 65536
     mask: Fraction = 0.3
     mask_unit: Literal["position", "code"] = "position"
+    incident: Annotated[Number, Field(ge=0)] = 1.0
+    horizon_days: Count = 365
     learning_rate: Positive = 4e-3
     branches: Annotated[list[Share], Field(min_length=1)] = [1.0]
     """Shares of the token budget at which weights are decayed, saved and scored; one run serves all."""
@@ -240,8 +246,10 @@ class Finetune(Settings):
 
     With `learning_rates` every cell tries each of them in place of `learning_rate`, all with the same number
     of epochs at most, and the tuning split's loss decides. `layer_decay` multiplies the rate once per layer
-    from the readout down. `train` all weights, low-rank adapters of the layers (LoRA), or a linear probe: the
-    readout alone, on the encoder as it was pretrained.
+    from the readout down. With `foretell` a pretrained encoder begins with what it foretells of the task's
+    own codes, if it was pretrained on incident codes. `mask` is the share of codes hidden while training,
+    others in each step, so that no patient is learnt by heart. `train` all weights, low-rank adapters of the
+    layers (LoRA), or a linear probe: the readout alone, on the encoder as it was pretrained.
     """
 
     patients: Annotated[list[Count | Literal["all"]], Field(min_length=1)] = ["all"]
@@ -253,6 +261,8 @@ class Finetune(Settings):
     learning_rates: Annotated[list[Positive], Field(min_length=1)] | None = None
     layer_decay: Annotated[Number, Field(gt=0, le=1)] = 1.0
     train: Literal["full", "lora", "probe"] = "full"
+    foretell: bool = True
+    mask: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     checkpoint_minutes: Positive = 5.0
 
     @field_validator("learning_rates")

@@ -6,7 +6,7 @@ import pytest
 from claimscale.baselines import features
 from claimscale.baselines.carry_forward import families, rule_features
 from claimscale.baselines.features import Layout
-from claimscale.baselines.groups import CodeGroups
+from claimscale.corpus.groups import CodeGroups
 from claimscale.study import Task
 
 CKD = Task(

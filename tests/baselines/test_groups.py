@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from claimscale.baselines.groups import ICD9_CHAPTERS, ICD10_CHAPTERS, CodeGroups, chapter
+from claimscale.corpus.groups import ICD9_CHAPTERS, ICD10_CHAPTERS, CodeGroups, chapter
 
 
 def test_groups_unite_what_belongs_together(stores) -> None:

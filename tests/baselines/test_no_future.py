@@ -11,9 +11,10 @@ import torch
 
 from claimscale.baselines import carry_forward, features, gradient_boosting
 from claimscale.baselines.features import Layout
-from claimscale.baselines.groups import CodeGroups
 from claimscale.baselines.search import Job, Labelled
 from claimscale.corpus import cohort, tokens
+from claimscale.corpus.codebook import Codebook
+from claimscale.corpus.groups import CodeGroups
 from claimscale.corpus.sequences import select_inputs
 from claimscale.corpus.tokens import TokenStore
 from claimscale.model import sizes
@@ -50,7 +51,7 @@ def weights(stores_by_future, tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("encoder") / "model.safetensors"
     store = stores_by_future["as it was"]
     torch.manual_seed(0)
-    save_tensors(file, Encoder(shape_of(store), store.vocabulary.types).state_dict())
+    save_tensors(file, Encoder(shape_of(store), Codebook.plain(store.vocabulary.types)).state_dict())
     return file
 
 
@@ -71,7 +72,9 @@ def inputs(store: TokenStore, kind: str, weights: Path, cutoff: int) -> sparse.c
     if kind == "lightgbm":
         return counted
     sequences = select_inputs(store, rows, days, 64, "month", nothing)
-    encoder = FrozenEncoder(weights, shape_of(store), store.vocabulary.types, torch.device("cpu"))
+    encoder = FrozenEncoder(
+        weights, shape_of(store), Codebook.plain(store.vocabulary.types), torch.device("cpu")
+    )
     embedded = sparse.csr_matrix(encoder.embed(sequences))
     if kind == "lightgbm_embeddings":
         return embedded

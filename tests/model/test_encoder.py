@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from claimscale.corpus.batches import Batch, in_parts
+from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import kernels, sizes
-from claimscale.model.encoder import Encoder, Inputs, Readout
+from claimscale.model.encoder import Encoder, Inputs
+from claimscale.model.readout import Readout
 from claimscale.training.loop import on_device
 
 VOCABULARY = 40
@@ -27,7 +29,7 @@ def _sequences(lengths: list[int], seed: int = 0) -> Sequences:
 
 def _encoder(shape: sizes.Shape = SHAPE) -> Encoder:
     torch.manual_seed(1)
-    return Encoder(shape, np.arange(shape.vocabulary) % 8)
+    return Encoder(shape, Codebook.plain(np.arange(shape.vocabulary) % 8))
 
 
 def _inputs(batch: Batch) -> Inputs:

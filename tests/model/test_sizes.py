@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from claimscale.corpus.codebook import Codebook
 from claimscale.errors import BadInput
 from claimscale.model import sizes
 from claimscale.model.encoder import Encoder
@@ -22,7 +23,7 @@ LADDERS = {
     [sizes.Shape(300, 64, 1, 72, 64), sizes.Shape(500, 128, 2, 224, 128), sizes.Shape(900, 128, 3, 96, 24)],
 )
 def test_formula_counts_the_real_encoder(shape: sizes.Shape):
-    encoder = Encoder(shape, np.zeros(shape.vocabulary, np.int8))
+    encoder = Encoder(shape, Codebook.plain(np.zeros(shape.vocabulary, np.int8)))
     assert sum(weight.numel() for weight in encoder.parameters()) == sizes.parameters(shape)
     assert sum(weight.numel() for weight in encoder.blocks.parameters()) == sizes.body_parameters(shape)
 

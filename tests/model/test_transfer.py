@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from claimscale.corpus.batches import Batch, in_parts, mask_batch
+from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import encoder as encoders, sizes, transfer
 from claimscale.training.loop import on_device
@@ -27,7 +28,7 @@ def _change_after_training(width: int, layers: int, standard: bool) -> float:
     """Root mean square change of the residual stream before the final norm, over four steps."""
     torch.manual_seed(0)
     shape = sizes.Shape(VOCABULARY, width, layers, round(width * 8 / 3 / 8) * 8, width)
-    model = encoders.Encoder(shape, np.zeros(VOCABULARY))
+    model = encoders.Encoder(shape, Codebook.plain(np.zeros(VOCABULARY)))
     groups = transfer.parameter_groups(model, layers, 4e-3, 0.0)
     if standard:
         groups = [{"params": list(model.parameters()), "lr": 4e-3, "weight_decay": 0.0}]
@@ -65,7 +66,7 @@ def test_the_residual_stream_does_not_grow_with_depth():
     def scale(layers: int) -> float:
         torch.manual_seed(0)
         shape = sizes.Shape(VOCABULARY, 64, layers, 176, 64)
-        model = encoders.Encoder(shape, np.zeros(VOCABULARY))
+        model = encoders.Encoder(shape, Codebook.plain(np.zeros(VOCABULARY)))
         seen: list[torch.Tensor] = []
         model.final_norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
         batch = _batch()
@@ -77,7 +78,7 @@ def test_the_residual_stream_does_not_grow_with_depth():
 
 def test_every_parameter_is_in_exactly_one_group_and_scaled_by_its_fan_in():
     shape = sizes.Shape(VOCABULARY, 128, 4, 342, 32)
-    model = encoders.Encoder(shape, np.zeros(VOCABULARY))
+    model = encoders.Encoder(shape, Codebook.plain(np.zeros(VOCABULARY)))
     groups = transfer.parameter_groups(model, 4, 1e-3, 0.1)
     grouped = [id(weight) for group in groups for weight in group["params"]]
     assert sorted(grouped) == sorted(id(weight) for weight in model.parameters())
@@ -91,4 +92,4 @@ def test_every_parameter_is_in_exactly_one_group_and_scaled_by_its_fan_in():
     assert rate[id(block.up.weight)] == 1e-3 / 2
     assert rate[id(block.down.weight)] == 1e-3 / 2
     assert decay[id(block.up.weight)] == pytest.approx(1e-4)  # the same at every width
-    assert decay[id(model.output_bias)] == 0
+    assert decay[id(model.masked_head.bias)] == 0

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import Sequences
+from claimscale.corpus.views import still
 from claimscale.model import sizes
 from claimscale.study import Pretrain
 from claimscale.training import pretrain as pretraining
+from claimscale.training.job import Job
+from claimscale.training.validation import Validation
 
 TOPICS = 4
 CODES_PER_TOPIC = 10
@@ -42,8 +46,8 @@ def shape() -> sizes.Shape:
 
 
 @pytest.fixture
-def types() -> np.ndarray:
-    return np.r_[[0] * 3, [1] * 3, [2] * (VOCABULARY - 6)].astype(np.int8)
+def codebook() -> Codebook:
+    return Codebook.plain(np.r_[[0] * 3, [1] * 3, [2] * (VOCABULARY - 6)].astype(np.int8))
 
 
 def make_corpus(patients: int, seed: int) -> tuple[Sequences, np.ndarray]:
@@ -65,14 +69,14 @@ def pretrain_with_checkpoints(
     folder: Path, progress: Callable[[float], None], seed: int = 7, patients: int = 120, **settings: Any
 ) -> dict[str, Any]:
     """A short pretraining, always the same for a seed, that saves a checkpoint after every step."""
-    return pretraining.pretrain(
-        train=make_corpus(patients, 0)[0],
-        validation=make_corpus(50, 1)[0],
-        types=np.zeros(VOCABULARY, np.int8),
-        shape=sizes.Shape(VOCABULARY, 64, 1, 64, 64),
-        settings=Pretrain(**{"epochs": 5, "batch_tokens": 400, "checkpoint_minutes": 1e-6, **settings}),
-        seed=seed,
-        folder=folder,
-        device=torch.device("cpu"),
-        progress=progress,
+    job = Job(
+        still(make_corpus(patients, 0)[0]),
+        Validation(make_corpus(50, 1)[0]),
+        Codebook.plain(np.zeros(VOCABULARY, np.int8)),
+        sizes.Shape(VOCABULARY, 64, 1, 64, 64),
+        seed,
+        folder,
+        torch.device("cpu"),
     )
+    settings = {"epochs": 5, "batch_tokens": 400, "checkpoint_minutes": 1e-6, **settings}
+    return pretraining.pretrain(job, Pretrain(**settings), progress)

@@ -29,6 +29,7 @@ import torch
 import torch._dynamo
 
 from claimscale import runs
+from claimscale.corpus.codebook import Codebook
 from claimscale.model import sizes
 from claimscale.study import Finetune
 from claimscale.training import checkpoints, finetune as finetuning
@@ -56,7 +57,7 @@ def finetune(folder: Path) -> None:
     (train, topic), (tuning, tuning_topic) = corpus.make_corpus(100, 0), corpus.make_corpus(50, 1)
     _, probability = finetuning.finetune(
         train=train, train_outcome=topic == 0, tuning=tuning, tuning_outcome=tuning_topic == 0,
-        predict={"tuning": tuning}, types=np.zeros(corpus.VOCABULARY, np.int8),
+        predict={"tuning": tuning}, codebook=Codebook.plain(np.zeros(corpus.VOCABULARY, np.int8)),
         shape=sizes.Shape(corpus.VOCABULARY, 64, 1, 64, 64),
         settings=Finetune(epochs=2, learning_rates=[5e-4, 4e-3], layer_decay=0.9, checkpoint_minutes=1e-6),
         seed=7, start=None, folder=folder, device=torch.device("cpu"), progress=lambda share: None,

@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 
 from claimscale.corpus.batches import in_parts
+from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import sizes
-from claimscale.model.encoder import Encoder, Readout
+from claimscale.model.encoder import Encoder
+from claimscale.model.readout import Readout
 from claimscale.training import adapters, loop
 
 CPU = torch.device("cpu")
@@ -15,7 +17,7 @@ SHAPE = sizes.Shape(46, 128, 2, 176, 64)
 
 def _model(trained: adapters.Trained) -> Readout:
     torch.manual_seed(0)
-    model = Readout(Encoder(SHAPE, np.zeros(46)))
+    model = Readout(Encoder(SHAPE, Codebook.plain(np.zeros(46))))
     adapters.choose_trained(model, trained)
     return model
 
@@ -36,9 +38,12 @@ def _take_a_step(model: Readout, sequences: Sequences) -> None:
 @pytest.mark.parametrize("trained", ["lora", "probe"])
 def test_the_pretrained_weights_stay_and_the_readout_learns(corpus, trained: adapters.Trained):
     sequences, _ = corpus(20, 0)
-    before, model = Encoder(SHAPE, np.zeros(46)), _model(trained)
+    before, model = Encoder(SHAPE, Codebook.plain(np.zeros(46))), _model(trained)
     torch.manual_seed(0)
-    before = {name: weight.clone() for name, weight in Encoder(SHAPE, np.zeros(46)).state_dict().items()}
+    before = {
+        name: weight.clone()
+        for name, weight in Encoder(SHAPE, Codebook.plain(np.zeros(46))).state_dict().items()
+    }
     _take_a_step(model, sequences)
     kept = {name.replace("parametrizations.weight.original", "weight"): weight
             for name, weight in model.encoder.state_dict().items()}  # fmt: skip
@@ -65,7 +70,7 @@ def test_adapters_begin_as_nothing_move_the_logits_and_merge_into_the_usual_name
         assert (adapted - _logits(plain, sequences)).abs().max() > 1e-3
     adapters.merge(model)
     assert model.state_dict().keys() == plain.state_dict().keys()
-    fresh = Readout(Encoder(SHAPE, np.zeros(46)))
+    fresh = Readout(Encoder(SHAPE, Codebook.plain(np.zeros(46))))
     fresh.load_state_dict(model.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(_logits(fresh, sequences), adapted)
@@ -104,7 +109,7 @@ def test_adapters_rates_carry_over_to_wider_encoders():
 
     def change(width: int, ignore_width: bool = False) -> float:
         torch.manual_seed(0)
-        model = Readout(Encoder(sizes.Shape(46, width, 2, 2 * width, 64), np.zeros(46)))
+        model = Readout(Encoder(sizes.Shape(46, width, 2, 2 * width, 64), Codebook.plain(np.zeros(46))))
         adapters.choose_trained(model, "lora")
         matrix = model.encoder.blocks[0].queries_keys_values
         if ignore_width:

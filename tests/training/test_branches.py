@@ -12,9 +12,11 @@ import torch
 from hypothesis import given, strategies as st
 from safetensors.torch import load_file
 
+from claimscale.corpus.codebook import Codebook
+from claimscale.corpus.views import still
 from claimscale.study import Pretrain
 from claimscale.training.checkpoints import training_tensors
-from claimscale.training.masked_codes import PretrainingRun
+from claimscale.training.pretraining_run import PretrainingRun
 from claimscale.training.schedule import Branch, Schedule, branches_of
 
 CPU = torch.device("cpu")
@@ -69,7 +71,9 @@ def test_a_branch_is_a_shorter_run_decayed_to_its_own_end(branched, corpus, shap
     assert tokens == sorted(tokens) and tokens[-1] == result["tokens"]
     assert result["branches"][-1]["validation_loss"] == result["validation_loss"]
     settings = Pretrain(epochs=3, batch_tokens=200)
-    run = PretrainingRun(corpus(120, 0)[0], np.zeros(46, np.int8), shape, settings, 7, CPU)
+    run = PretrainingRun(
+        still(corpus(120, 0)[0]), Codebook.plain(np.zeros(46, np.int8)), shape, settings, 7, CPU
+    )
     run.schedule = Branch(0.5, Schedule(round(0.5 * run.steps), run.schedule.warmup)).schedule
     tokens = sum(run.step(step)[1] for step in range(run.steps))
     weights = load_file(folder / "branch-0.5.safetensors")
@@ -105,8 +109,8 @@ def test_killed_in_trunk_or_branch_it_ends_with_the_same_weights(
     assert resumed == whole
 
 
-def test_a_copy_of_the_state_is_put_back_exactly(corpus, shape, types) -> None:
-    run = PretrainingRun(corpus(60, 0)[0], types, shape, Pretrain(batch_tokens=300), 1, CPU)
+def test_a_copy_of_the_state_is_put_back_exactly(corpus, shape, codebook) -> None:
+    run = PretrainingRun(still(corpus(60, 0)[0]), codebook, shape, Pretrain(batch_tokens=300), 1, CPU)
     for step in range(3):
         run.step(step)
     state = run.state()

@@ -13,10 +13,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def frozen(tmp_path, shape, types) -> FrozenEncoder:
+def frozen(tmp_path, shape, codebook) -> FrozenEncoder:
     torch.manual_seed(3)
-    save_tensors(tmp_path / "model.safetensors", Encoder(shape, types).state_dict())
-    return FrozenEncoder(tmp_path / "model.safetensors", shape, types, CPU)
+    save_tensors(tmp_path / "model.safetensors", Encoder(shape, codebook).state_dict())
+    return FrozenEncoder(tmp_path / "model.safetensors", shape, codebook, CPU)
 
 
 def some(sequences: Sequences, chosen: list[int]) -> Sequences:

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from claimscale.corpus.views import still
 from claimscale.study import Finetune, Pretrain
 from claimscale.training.finetune import finetune
+from claimscale.training.job import Job
 from claimscale.training.pretrain import pretrain
+from claimscale.training.validation import Validation
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).with_name("golden_losses.json")
@@ -48,13 +51,10 @@ def _damage_newest(folder: Path) -> None:
     newest.write_bytes(newest.read_bytes()[:-5])  # as if the disk had lost its end: the one before counts
 
 
-def test_twenty_steps_of_pretraining_give_the_stored_losses(tmp_path, corpus, shape, types):
+def test_twenty_steps_of_pretraining_give_the_stored_losses(tmp_path, corpus, shape, codebook):
     """`CLAIMSCALE_GOLDEN=write pytest tests/training/test_exact.py`, after a wanted change, stores anew."""
-    pretrain(
-        train=corpus(120, 0)[0], validation=corpus(20, 1)[0], types=types, shape=shape,
-        settings=Pretrain(epochs=5, batch_tokens=430), seed=42, folder=tmp_path, device=CPU,
-        progress=lambda share: None,
-    )  # fmt: skip
+    job = Job(still(corpus(120, 0)[0]), Validation(corpus(20, 1)[0]), codebook, shape, 42, tmp_path, CPU)
+    pretrain(job, Pretrain(epochs=5, batch_tokens=430), lambda share: None)
     losses = _losses(tmp_path)
     if os.environ.get("CLAIMSCALE_GOLDEN") == "write":
         GOLDEN.write_text(json.dumps(losses, indent=1) + "\n")
@@ -92,14 +92,14 @@ def test_a_stopped_pretraining_with_a_damaged_checkpoint_ends_the_same_and_says_
 
 
 @pytest.fixture
-def tune(corpus, shape, types):
+def tune(corpus, shape, codebook):
     """A fine-tuning that saves after every step, always the same."""
 
     def run(folder: Path, progress=lambda share: None, minutes=1e-6, **settings):
         train, tuning = corpus(120, 0), corpus(50, 1)
         return finetune(
             train=train[0], train_outcome=train[1] == 0, tuning=tuning[0], tuning_outcome=tuning[1] == 0,
-            predict={"test": corpus(40, 2)[0]}, types=types, shape=shape,
+            predict={"test": corpus(40, 2)[0]}, codebook=codebook, shape=shape,
             settings=Finetune(
                 arms=["pretrained"], epochs=3, checkpoint_minutes=minutes, **settings
             ), seed=3, start=None, folder=folder, device=CPU, progress=progress,

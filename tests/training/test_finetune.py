@@ -8,30 +8,34 @@ from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
 from claimscale.corpus.sequences import Sequences
+from claimscale.corpus.views import still
 from claimscale.errors import BadInput
 from claimscale.model import sizes
-from claimscale.model.encoder import Encoder, Readout
+from claimscale.model.encoder import Encoder
+from claimscale.model.readout import Readout
 from claimscale.study import Finetune, Pretrain
 from claimscale.training.finetune import finetune
 from claimscale.training.fit import logits
+from claimscale.training.job import Job
 from claimscale.training.pretrain import pretrain
+from claimscale.training.validation import Validation
 
 CPU = torch.device("cpu")
 
 
-def _finetune(folder: Path, patients, tuning, predict, shape, types, seed=1, start=None, **settings):
+def _finetune(folder: Path, patients, tuning, predict, shape, codebook, seed=1, start=None, **settings):
     folder.mkdir(exist_ok=True)
     return finetune(
         train=patients[0], train_outcome=patients[1] == 0, tuning=tuning[0], tuning_outcome=tuning[1] == 0,
-        predict=predict, types=types, shape=shape, settings=Finetune(arms=["pretrained"], **settings),
+        predict=predict, codebook=codebook, shape=shape, settings=Finetune(arms=["pretrained"], **settings),
         seed=seed, start=start, folder=folder, device=CPU, progress=lambda share: None,
     )  # fmt: skip
 
 
-def test_it_learns_a_learnable_question_with_calibrated_probabilities(tmp_path, corpus, shape, types):
+def test_it_learns_a_learnable_question_with_calibrated_probabilities(tmp_path, corpus, shape, codebook):
     test, topic = corpus(300, 2)
     result, probability = _finetune(
-        tmp_path, corpus(400, 0), corpus(150, 1), {"held_out": test}, shape, types
+        tmp_path, corpus(400, 0), corpus(150, 1), {"held_out": test}, shape, codebook
     )
     assert probability["held_out"].shape == (300,)
     assert ((probability["held_out"] > 0) & (probability["held_out"] < 1)).all()
@@ -47,53 +51,55 @@ def test_it_learns_a_learnable_question_with_calibrated_probabilities(tmp_path, 
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["step"] == 0
 
 
-def test_same_seed_same_probabilities_whatever_else_is_predicted(tmp_path, corpus, shape, types):
+def test_same_seed_same_probabilities_whatever_else_is_predicted(tmp_path, corpus, shape, codebook):
     train, tuning, test = corpus(100, 0), corpus(50, 1), corpus(80, 2)[0]
     some = Sequences(test.token[: test.offsets[20]], test.age_days[: test.offsets[20]], test.offsets[:21])
-    _, one = _finetune(tmp_path / "a", train, tuning, {"x": test}, shape, types)
-    _, two = _finetune(tmp_path / "b", train, tuning, {"y": some, "x": test}, shape, types)
-    _, three = _finetune(tmp_path / "c", train, tuning, {"x": test}, shape, types, seed=2)
+    _, one = _finetune(tmp_path / "a", train, tuning, {"x": test}, shape, codebook)
+    _, two = _finetune(tmp_path / "b", train, tuning, {"y": some, "x": test}, shape, codebook)
+    _, three = _finetune(tmp_path / "c", train, tuning, {"x": test}, shape, codebook, seed=2)
     np.testing.assert_array_equal(one["x"], two["x"])
     np.testing.assert_allclose(two["y"], one["x"][:20], atol=1e-5)
     assert not np.array_equal(one["x"], three["x"])
 
 
-def test_pretraining_helps_where_labels_are_few(tmp_path, corpus, shape, types):
+def test_pretraining_helps_where_labels_are_few(tmp_path, corpus, shape, codebook):
     (tmp_path / "pretrained").mkdir()
-    pretrain(
-        train=corpus(1500, 10)[0], validation=corpus(50, 11)[0], types=types, shape=shape,
-        settings=Pretrain(epochs=8, batch_tokens=800), seed=1, folder=tmp_path / "pretrained", device=CPU,
-        progress=lambda share: None,
-    )  # fmt: skip
+    job = Job(
+        still(corpus(1500, 10)[0]),
+        Validation(corpus(50, 11)[0]),
+        codebook,
+        shape,
+        1,
+        tmp_path / "pretrained",
+        CPU,
+    )
+    pretrain(job, Pretrain(epochs=8, batch_tokens=800), lambda share: None)
     start = tmp_path / "pretrained" / "model.safetensors"
     test, topic = corpus(400, 2)
     loss = {}
     for name, weights in (("pretrained", start), ("scratch", None)):
         _, probability = _finetune(
-            tmp_path / name, corpus(30, 0), corpus(30, 1), {"t": test}, shape, types, start=weights
+            tmp_path / name, corpus(30, 0), corpus(30, 1), {"t": test}, shape, codebook, start=weights
         )
         loss[name] = log_loss(topic == 0, probability["t"])
     assert loss["pretrained"] < loss["scratch"]
 
 
-def _pretrained(folder: Path, corpus, shape, types) -> Path:
+def _pretrained(folder: Path, corpus, shape, codebook) -> Path:
     folder.mkdir()
-    pretrain(
-        train=corpus(600, 10)[0], validation=corpus(20, 11)[0], types=types, shape=shape,
-        settings=Pretrain(epochs=4, batch_tokens=800), seed=1, folder=folder, device=CPU,
-        progress=lambda share: None,
-    )  # fmt: skip
+    job = Job(still(corpus(600, 10)[0]), Validation(corpus(20, 11)[0]), codebook, shape, 1, folder, CPU)
+    pretrain(job, Pretrain(epochs=4, batch_tokens=800), lambda share: None)
     return folder / "model.safetensors"
 
 
 @pytest.mark.parametrize(("train", "rate", "least"), [("lora", 4e-3, 0.95), ("probe", 3e-2, 0.9)])
 def test_adapters_and_probes_learn_on_an_encoder_that_stays(
-    tmp_path, corpus, shape, types, train: str, rate: float, least: float
+    tmp_path, corpus, shape, codebook, train: str, rate: float, least: float
 ):
-    start = _pretrained(tmp_path / "pretrained", corpus, shape, types)
+    start = _pretrained(tmp_path / "pretrained", corpus, shape, codebook)
     test, topic = corpus(300, 2)
     _, probability = _finetune(
-        tmp_path / "tuned", corpus(400, 0), corpus(150, 1), {"t": test}, shape, types, start=start,
+        tmp_path / "tuned", corpus(400, 0), corpus(150, 1), {"t": test}, shape, codebook, start=start,
         train=train, learning_rate=rate,
     )  # fmt: skip
     assert roc_auc_score(topic == 0, probability["t"]) > least
@@ -101,14 +107,14 @@ def test_adapters_and_probes_learn_on_an_encoder_that_stays(
     assert after.keys() == {"weight", "bias"} | {f"encoder.{name}" for name in before}
     moved = {name for name in before if not torch.equal(before[name], after[f"encoder.{name}"])}
     assert all(name.startswith("blocks.") for name in moved) and bool(moved) == (train == "lora")
-    fresh = Readout(Encoder(shape, types))
+    fresh = Readout(Encoder(shape, codebook))
     fresh.load_state_dict(after)
     again = torch.sigmoid(logits(fresh, test, CPU)).numpy()
     np.testing.assert_allclose(again, probability["t"], atol=1e-6)
 
 
-def test_the_learning_rate_with_the_lowest_tuning_loss_is_chosen(tmp_path, corpus, shape, types):
-    data = corpus(150, 0), corpus(80, 1), {"t": corpus(40, 2)[0]}, shape, types
+def test_the_learning_rate_with_the_lowest_tuning_loss_is_chosen(tmp_path, corpus, shape, codebook):
+    data = corpus(150, 0), corpus(80, 1), {"t": corpus(40, 2)[0]}, shape, codebook
     rates = [1e-6, 2e-3, 3e-4]
     alone = {
         rate: _finetune(tmp_path / str(rate), *data, learning_rate=rate, epochs=3)
@@ -124,8 +130,8 @@ def test_the_learning_rate_with_the_lowest_tuning_loss_is_chosen(tmp_path, corpu
     assert result["cost"]["tokens"] == spent
 
 
-def test_a_learning_rate_that_diverges_loses_and_stops_nothing(tmp_path, corpus, shape, types):
-    data = corpus(100, 0), corpus(50, 1), {"t": corpus(40, 2)[0]}, shape, types
+def test_a_learning_rate_that_diverges_loses_and_stops_nothing(tmp_path, corpus, shape, codebook):
+    data = corpus(100, 0), corpus(50, 1), {"t": corpus(40, 2)[0]}, shape, codebook
     alone, probability = _finetune(tmp_path / "a", *data, learning_rate=1e-3)
     for name, rates in (("b", [1e30, 1e-3]), ("c", [1e-3, 1e30])):
         result, found = _finetune(tmp_path / name, *data, learning_rates=rates)
@@ -135,30 +141,30 @@ def test_a_learning_rate_that_diverges_loses_and_stops_nothing(tmp_path, corpus,
 
 
 @pytest.mark.parametrize("rates", [[1e30], [1e30, 1e31]])
-def test_where_every_learning_rate_diverges_it_is_said(tmp_path, corpus, shape, types, rates):
+def test_where_every_learning_rate_diverges_it_is_said(tmp_path, corpus, shape, codebook, rates):
     with pytest.raises(BadInput, match=r"diverged at step \d+, batch [0-9a-f]{12}: .*; lower learning_rate"):
-        _finetune(tmp_path, corpus(100, 0), corpus(50, 1), {}, shape, types, learning_rates=rates)
+        _finetune(tmp_path, corpus(100, 0), corpus(50, 1), {}, shape, codebook, learning_rates=rates)
     assert not (tmp_path / "model.safetensors").exists()
 
 
-def test_progress_only_rises_and_ends_at_one(tmp_path, corpus, shape, types):
+def test_progress_only_rises_and_ends_at_one(tmp_path, corpus, shape, codebook):
     shares: list[float] = []
     (sequences, topic), nothing = corpus(40, 0), {}
     finetune(
         train=sequences, train_outcome=topic == 0, tuning=sequences, tuning_outcome=topic == 0,
-        predict=nothing, types=types, shape=shape, settings=Finetune(epochs=2), seed=0, start=None,
+        predict=nothing, codebook=codebook, shape=shape, settings=Finetune(epochs=2), seed=0, start=None,
         folder=tmp_path, device=CPU, progress=shares.append,
     )  # fmt: skip
     assert shares == sorted(shares) and shares[-1] == 1.0
 
 
-def test_tuning_on_nobody_is_refused(tmp_path, corpus, shape, types):
+def test_tuning_on_nobody_is_refused(tmp_path, corpus, shape, codebook):
     nobody = Sequences(np.zeros(0, np.int32), np.zeros(0, np.int32), np.array([0])), np.zeros(0, np.int64)
     with pytest.raises(BadInput, match="no tuning patient"):
-        _finetune(tmp_path, corpus(20, 0), nobody, {}, shape, types)
+        _finetune(tmp_path, corpus(20, 0), nobody, {}, shape, codebook)
 
 
-def test_one_outcome_for_all_is_refused(tmp_path, corpus, shape, types):
+def test_one_outcome_for_all_is_refused(tmp_path, corpus, shape, codebook):
     train = corpus(20, 0)
     with pytest.raises(BadInput, match="same outcome"):
-        _finetune(tmp_path, (train[0], train[1] * 0), corpus(20, 1), {}, shape, types)
+        _finetune(tmp_path, (train[0], train[1] * 0), corpus(20, 1), {}, shape, codebook)

@@ -1,12 +1,12 @@
 """Parts that are computed side by side."""
 
-import numpy as np
 import pytest
 import torch
 
+from claimscale.corpus.views import still
 from claimscale.study import Pretrain
 from claimscale.training import gradients
-from claimscale.training.masked_codes import PretrainingRun
+from claimscale.training.pretraining_run import PretrainingRun
 
 CPU = torch.device("cpu")
 
@@ -18,13 +18,11 @@ def with_threads():
     torch.set_num_threads(before)
 
 
-def test_weights_have_the_same_bits_whatever_the_threads(corpus, shape, with_threads) -> None:
+def test_weights_have_the_same_bits_whatever_the_threads(corpus, shape, codebook, with_threads) -> None:
     def trained(threads: int) -> tuple[list[float], dict[str, torch.Tensor]]:
         with_threads(threads)
         settings = Pretrain(batch_tokens=1500)
-        run = PretrainingRun(
-            corpus(200, 0)[0], np.zeros(46, np.int8), shape, settings, 1, torch.device("cpu")
-        )
+        run = PretrainingRun(still(corpus(200, 0)[0]), codebook, shape, settings, 1, torch.device("cpu"))
         run.batches.part_positions = 200
         assert len(run.batches.parts(0)) > 4
         losses = [float(run.step(step)[0]) for step in range(4)]

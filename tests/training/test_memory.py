@@ -9,19 +9,20 @@ import torch
 from hypothesis import given, strategies as st
 
 from claimscale.corpus.batches import in_parts, mask_batch
+from claimscale.corpus.views import still
 from claimscale.study import Pretrain
 from claimscale.training import late, loop, memory
-from claimscale.training.masked_codes import PretrainingRun, masked_inputs
+from claimscale.training.pretraining_run import PretrainingRun, masked_inputs
 from claimscale.training.stretch import Stretch
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def make_run(corpus, shape, types):
+def make_run(corpus, shape, codebook):
     def make(**settings) -> PretrainingRun:
         chosen = Pretrain(**{"epochs": 2, "batch_tokens": 800, **settings})
-        return PretrainingRun(corpus(150, 0)[0], types, shape, chosen, 1, CPU)
+        return PretrainingRun(still(corpus(150, 0)[0]), codebook, shape, chosen, 1, CPU)
 
     return make
 
@@ -44,11 +45,11 @@ def test_where_memory_runs_out_the_step_is_done_again_in_smaller_parts(make_run,
     usual, tight = make_run(), make_run()
     loss_of, sizes = tight._loss, []
 
-    def scarce(batch, mask):
+    def scarce(work, batch, mask):
         sizes.append(len(batch.token))
         if len(batch.token) > 300:
             raise torch.OutOfMemoryError("no room")
-        return loss_of(batch, mask)
+        return loss_of(work, batch, mask)
 
     monkeypatch.setattr(tight, "_loss", scarce)
     monkeypatch.setattr(memory, "SMALLEST_PART", 64)
@@ -99,7 +100,7 @@ def test_a_resident_corpus_gives_the_same_inputs(corpus) -> None:
         masked = mask_batch(batch, 0.3, 1, 2)
         expected, position, target = masked_inputs(batch, masked, CPU)
         found, same_position, same_target = resident.masked(batch, masked)
-        for name in ("token", "age_days", "days"):
+        for name in ("token", "age_days", "days", "count"):
             assert torch.equal(getattr(found, name), getattr(expected, name))
             assert getattr(found, name).dtype == getattr(expected, name).dtype
         assert found.layout.runs == expected.layout.runs
@@ -108,8 +109,8 @@ def test_a_resident_corpus_gives_the_same_inputs(corpus) -> None:
     assert memory.ResidentCorpus.if_it_fits(sequences, CPU) is None
 
 
-def _late_update(run: PretrainingRun, parts, step: int, masked: int):
-    return late.update(run.model, run.optimizer, run._losses(parts, masked), run.schedule.rate(step))
+def _late_update(run: PretrainingRun, work, step: int):
+    return late.update(run.model, run.optimizer, run._losses(work), run.schedule.rate(step))
 
 
 def test_updates_read_late_are_those_read_at_once(make_run, monkeypatch, tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_after_a_loss_that_is_not_finite_no_weight_changes_until_it_is_read(
     readings = [run.step(step)[0] for step in range(2)]
     before, state = _weights(run), run.state()
     whole = PretrainingRun._loss
-    monkeypatch.setattr(PretrainingRun, "_loss", lambda self, batch, mask: bad * whole(self, batch, mask))
+    monkeypatch.setattr(PretrainingRun, "_loss", lambda self, *part: bad * whole(self, *part))
     readings.append(run.step(2)[0])
     monkeypatch.setattr(PretrainingRun, "_loss", whole)
     readings += [run.step(step)[0] for step in (3, 4)]
@@ -157,9 +158,7 @@ def test_no_checkpoint_is_written_of_steps_that_diverged(make_run, monkeypatch, 
     with Stretch(run, tmp_path / "checkpoints", tmp_path / "metrics.jsonl", "", 1e9) as stretch:
         stretch.advance(2, lambda done: None)
         stretch.save()
-        monkeypatch.setattr(
-            PretrainingRun, "_loss", lambda self, batch, mask: float("nan") * whole(self, batch, mask)
-        )
+        monkeypatch.setattr(PretrainingRun, "_loss", lambda self, *part: float("nan") * whole(self, *part))
         with pytest.raises(loop.Diverged, match="step 2"):
             stretch.advance(4, lambda done: None)
     assert [file.name for file in sorted((tmp_path / "checkpoints").glob("*.json"))] == [

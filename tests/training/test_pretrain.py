@@ -8,30 +8,33 @@ import torch
 from safetensors.torch import load_file
 
 from claimscale.corpus.sequences import Sequences
+from claimscale.corpus.views import still
 from claimscale.errors import BadInput
 from claimscale.model import sizes
 from claimscale.model.encoder import Encoder
 from claimscale.study import Pretrain
-from claimscale.training.pretrain import pretrain, validate
+from claimscale.training.job import Job
+from claimscale.training.pretrain import pretrain
+from claimscale.training.validation import Validation, validate
 
 CPU = torch.device("cpu")
 
 
-def _pretrain(folder: Path, train: Sequences, validation: Sequences, shape, types, seed: int = 1, **settings):
+def _pretrain(
+    folder: Path, train: Sequences, validation: Sequences, shape, codebook, seed: int = 1, **settings
+):
     folder.mkdir(exist_ok=True)
-    return pretrain(
-        train=train, validation=validation, types=types, shape=shape, settings=Pretrain(**settings),
-        seed=seed, folder=folder, device=CPU, progress=lambda share: None,
-    )  # fmt: skip
+    job = Job(still(train), Validation(validation), codebook, shape, seed, folder, CPU)
+    return pretrain(job, Pretrain(**settings), lambda share: None)
 
 
 def _metrics(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_pretraining_learns_what_explains_codes_and_records_what_it_did(tmp_path, corpus, shape, types):
+def test_pretraining_learns_what_explains_codes_and_records_what_it_did(tmp_path, corpus, shape, codebook):
     train, validation = corpus(800, 0)[0], corpus(200, 1)[0]
-    result = _pretrain(tmp_path, train, validation, shape, types, epochs=6, batch_tokens=800)
+    result = _pretrain(tmp_path, train, validation, shape, codebook, epochs=6, batch_tokens=800)
     # Knowing the topic leaves ten codes nine times in ten; knowing nothing leaves forty.
     known, nothing = 0.9 * math.log(10 / 0.925) + 0.1 * math.log(10 / 0.025), math.log(40)
     assert known - 0.1 < result["validation_loss"] < 0.6 * known + 0.4 * nothing
@@ -46,30 +49,30 @@ def test_pretraining_learns_what_explains_codes_and_records_what_it_did(tmp_path
     assert lines[-1]["tokens"] == result["tokens"] and lines[-1]["loss"] < lines[0]["loss"]
     weights = load_file(tmp_path / "model.safetensors")
     assert sum(weight.numel() for weight in weights.values()) == result["parameters"]
-    model = Encoder(shape, types)
+    model = Encoder(shape, codebook)
     model.load_state_dict(weights)
-    assert validate(model, validation, CPU)["validation_loss"] == result["validation_loss"]
+    assert validate(model, Validation(validation), CPU)["validation_loss"] == result["validation_loss"]
 
 
-def test_first_ever_and_repeated_codes_are_scored_apart(corpus, shape, types):
-    (sequences, _), model = corpus(100, 0), Encoder(shape, types)
-    scores = validate(model, sequences, CPU)
+def test_first_ever_and_repeated_codes_are_scored_apart(corpus, shape, codebook):
+    (sequences, _), model = corpus(100, 0), Encoder(shape, codebook)
+    scores = validate(model, Validation(sequences), CPU)
     low, high = sorted((scores["validation_loss_first"], scores["validation_loss_repeated"]))
     assert low <= scores["validation_loss"] <= high
     once = Sequences(np.array([1, 3, 6, 7, 8], np.int32), np.zeros(5, np.int32), np.array([0, 5]))
-    scores = validate(model, once, CPU)
+    scores = validate(model, Validation(once), CPU)
     assert scores["validation_loss_repeated"] is None
     assert scores["validation_loss_first"] == scores["validation_loss"]
 
 
-def test_patients_without_codes_are_left_out(tmp_path, corpus, shape, types):
+def test_patients_without_codes_are_left_out(tmp_path, corpus, shape, codebook):
     empty = Sequences(np.array([1, 3], np.int32), np.zeros(2, np.int32), np.array([0, 2]))
     with pytest.raises(BadInput, match="no training patient has a code"):
-        _pretrain(tmp_path / "none", empty, empty, shape, types)
+        _pretrain(tmp_path / "none", empty, empty, shape, codebook)
     full = corpus(40, 0)[0]
     mixed = Sequences(
         np.r_[empty.token, full.token], np.r_[empty.age_days, full.age_days], np.r_[0, 2 + full.offsets]
     )
-    result = _pretrain(tmp_path / "some", mixed, empty, shape, types, epochs=1, batch_tokens=64)
+    result = _pretrain(tmp_path / "some", mixed, empty, shape, codebook, epochs=1, batch_tokens=64)
     assert result["tokens"] == len(full.token)
     assert result["validation_loss"] is None

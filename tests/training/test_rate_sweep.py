@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from claimscale.corpus.views import still
 from claimscale.study import Pretrain
 from claimscale.training import job, loop, rate_sweep
+from claimscale.training.job import Job
 from claimscale.training.rate_sweep import sweep_rates
+from claimscale.training.validation import Validation
 
 SETTINGS = Pretrain(
     epochs=5, batch_tokens=400, checkpoint_minutes=1e-3, learning_rates=[1e-5, 4e-3, 3.0], sweep_share=0.5
@@ -15,13 +18,12 @@ SETTINGS = Pretrain(
 
 
 @pytest.fixture
-def sweep(corpus, shape, types):
+def sweep(corpus, shape, codebook):
     def run(folder: Path, progress=lambda share: None, settings: Pretrain = SETTINGS) -> dict:
         folder.mkdir(exist_ok=True)
-        return sweep_rates(
-            train=corpus(200, 0)[0], validation=corpus(60, 1)[0], types=types, shape=shape,
-            settings=settings, seed=1, folder=folder, device=torch.device("cpu"), progress=progress,
-        )  # fmt: skip
+        validation, device = Validation(corpus(60, 1)[0]), torch.device("cpu")
+        job = Job(still(corpus(200, 0)[0]), validation, codebook, shape, 1, folder, device)
+        return sweep_rates(job, settings, progress)
 
     return run
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import scipy.sparse as sparse
 from numba import njit
 
-from claimscale.baselines.groups import CodeGroups
+from claimscale.corpus.groups import CodeGroups
 from claimscale.corpus.tokens import TokenStore
 from claimscale.corpus.vocabulary import FIRST_SEX, SEXES
 

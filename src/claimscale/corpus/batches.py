@@ -9,7 +9,7 @@ parts. Neither the parts nor the ranks that share a step change what is in it or
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numba import njit
 
+from claimscale.corpus.random_draws import uniform
 from claimscale.corpus.sequences import FIRST_CODE, MASK, Sequences
 
 MaskUnit = Literal["position", "code"]
@@ -29,14 +30,15 @@ PART_POSITIONS = 4096
 class Batch:
     """Sequences laid flat over T positions, one after the other, shortest first.
 
-    `token` and `age_days` int32 [T], `days` int32 [T] after the sequence's [CLS] (0 or less), `lengths` int64
-    [B], `index` int64 [B] which sequences these are, `source` int64 [T] each position's place in the flat
-    arrays of the sequences.
+    `token`, `age_days` and `count` int32 [T], `days` int32 [T] after the sequence's [CLS] (0 or less),
+    `lengths` int64 [B], `index` int64 [B] which sequences these are, `source` int64 [T] each position's place
+    in the flat arrays of the sequences.
     """
 
     token: np.ndarray
     age_days: np.ndarray
     days: np.ndarray
+    count: np.ndarray
     lengths: np.ndarray
     index: np.ndarray
     source: np.ndarray
@@ -54,8 +56,9 @@ class Masked:
 class Batches:
     """All steps of training on some sequences, each about `batch_tokens` tokens.
 
-    `index` restricts to some of the sequences. Every epoch is a new order of all of them. Of each step the
-    process `rank` of `ranks` gets its share; all shares together are the step that one process would get.
+    `index` restricts to some of the sequences. Every epoch is a new order of all of them; where the
+    patients' sequences differ from epoch to epoch, `in_epoch` gives those of each. Of each step the process
+    `rank` of `ranks` gets its share; all shares together are the step that one process would get.
     """
 
     def __init__(
@@ -67,8 +70,9 @@ class Batches:
         part_positions: int = PART_POSITIONS,
         rank: int = 0,
         ranks: int = 1,
+        in_epoch: Callable[[int], Sequences] | None = None,
     ) -> None:
-        self.sequences = sequences
+        self.in_epoch = in_epoch or (lambda epoch: sequences)
         self.seed = seed
         self.rank, self.ranks = rank, ranks
         self.part_positions = part_positions
@@ -82,20 +86,21 @@ class Batches:
 
     def parts(self, step: int) -> list[Batch]:
         """This rank's share of a step, counted from 0 over all epochs, as parts to be added up."""
-        return list(in_parts(self.sequences, self.share(step), self.part_positions))
+        sequences = self.in_epoch(step // self.steps_per_epoch)
+        return list(in_parts(sequences, self.share(step), self.part_positions))
 
     def share(self, step: int) -> np.ndarray:
         """Which sequences of a step are this rank's: int64 [n], empty if others have them all."""
         epoch, within = divmod(step, self.steps_per_epoch)
         order, bounds = self._epoch(epoch)
         drawn = order[bounds[within] : bounds[within + 1]]
-        return drawn[dealt(self.sequences.lengths[drawn], self.ranks) == self.rank]
+        return drawn[dealt(self.in_epoch(epoch).lengths[drawn], self.ranks) == self.rank]
 
     def _make_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.random.default_rng([self.seed, epoch]).permutation(self.index)
-        lengths = self.sequences.lengths[order]
+        lengths = self.in_epoch(epoch).lengths[order]
         before = np.cumsum(lengths) - lengths
-        step = before * self.steps_per_epoch // max(1, self.tokens_per_epoch)
+        step = before * self.steps_per_epoch // max(1, int(lengths.sum()))
         return order, np.searchsorted(step, np.arange(self.steps_per_epoch + 1))
 
 
@@ -150,7 +155,7 @@ def mask_batch(batch: Batch, fraction: float, seed: int, step: int, unit: MaskUn
 def _hide_positions(token, source, fraction, seed, step, hidden):
     for at in range(token.size):
         if token[at] >= FIRST_CODE:
-            hidden[at] = _draw(seed, step, source[at]) < fraction
+            hidden[at] = uniform(seed, step, source[at]) < fraction
 
 
 @njit(cache=True)
@@ -160,10 +165,10 @@ def _hide_codes(token, firsts, ends, index, fraction, seed, step, hidden):
         # Equal codes have equal draws, so sorting brings their occurrences together in a random order.
         key = np.empty(places.size)
         for i in range(places.size):
-            key[i] = _draw(seed, step, index[n] * np.int64(1 << 31) + token[places[i]])
+            key[i] = uniform(seed, step, index[n] * np.int64(1 << 31) + token[places[i]])
         places = places[np.argsort(key, kind="mergesort")]
         # The last code is hidden with the probability that makes the expected share exact.
-        part, wanted = _draw(seed, step, -1 - index[n]), fraction * places.size
+        part, wanted = uniform(seed, step, -1 - index[n]), fraction * places.size
         start = 0
         while start < places.size:
             stop = start + 1
@@ -175,22 +180,10 @@ def _hide_codes(token, firsts, ends, index, fraction, seed, step, hidden):
             start = stop
 
 
-@njit(cache=True)
-def _draw(seed, step, item):
-    """A uniform number in [0, 1) for an item of a step: rounds of splitmix64 (Steele et al. 2014)."""
-    bits = np.uint64(0)
-    for word in (seed, step, item):
-        bits = (bits ^ np.uint64(word)) + np.uint64(0x9E3779B97F4A7C15)
-        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        bits ^= bits >> np.uint64(31)
-    return np.float64(bits >> np.uint64(11)) * 2.0**-53
-
-
 def _lay_flat(sequences: Sequences, index: np.ndarray) -> Batch:
     lengths = sequences.lengths[index]
     first = np.cumsum(lengths) - lengths
     source = np.arange(int(lengths.sum())) + np.repeat(sequences.offsets[index] - first, lengths)
     age_days = sequences.age_days[source]
     days = age_days - np.repeat(age_days[first], lengths)
-    return Batch(sequences.token[source], age_days, days, lengths, index, source)
+    return Batch(sequences.token[source], age_days, days, sequences.count[source], lengths, index, source)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from claimscale.corpus.codebook import Codebook
+from claimscale.corpus.sequences import FIRST_CODE
 from claimscale.model import transfer
 from claimscale.model.attention import Layout, rotary_attention
 from claimscale.model.kernels import geglu, rms_norm, summed_cross_entropy
-from claimscale.model.sizes import HEAD_WIDTH, TIME_FEATURES, TYPE_COUNT, Shape
+from claimscale.model.sizes import COUNT_FEATURES, HEAD_WIDTH, TIME_FEATURES, TYPE_COUNT, Shape
 
 DAYS_PER_YEAR = 365.25
 ROTARY_DAYS = (14.0, 40 * DAYS_PER_YEAR)
@@ -30,49 +31,75 @@ RECENCY_DAYS = (60.0, 20 * DAYS_PER_YEAR)
 
 @dataclass(frozen=True)
 class Inputs:
-    """A batch's tensors on one device: `token` and `age_days` int32 [T], `days` int32 [T] and the layout.
+    """A batch's tensors on one device: `token`, `age_days`, `days` and `count` int32 [T] and the layout.
 
     `days` are days after the sequence's first position, [CLS], which is the newest: never above zero.
+    `count` is how often the code occurred.
     """
 
     token: Tensor
     age_days: Tensor
     days: Tensor
+    count: Tensor
     layout: Layout
 
 
-class Encoder(nn.Module):
-    """Pre-norm transformer with rotary attention on days and a tied masked-code head.
+@dataclass(frozen=True)
+class Outcomes:
+    """What B sequences have to foretell, as (row, token) pairs, int64 [2, N] each.
 
-    `types` [V] is the type id of every token.
+    `new` are codes that were incident after the sequence's date, `known` those that could not be any more.
+    """
+
+    new: Tensor
+    known: Tensor
+
+
+class Encoder(nn.Module):
+    """Pre-norm transformer with rotary attention on days, and two heads on one table of code vectors.
+
+    One names the codes that were masked, the other foretells at [CLS] which codes are incident next. A
+    code's vector is its own and those of its groups added up, so that rare codes learn from common ones.
     """
 
     types: Tensor
+    groups: Tensor
+    vector_scale: Tensor
     age_rates: Tensor
     recency_rates: Tensor
     rotary_rates: Tensor
 
-    def __init__(self, shape: Shape, types: np.ndarray) -> None:
+    def __init__(self, shape: Shape, codebook: Codebook) -> None:
         super().__init__()
         self.shape = shape
         self.token = nn.Embedding(shape.vocabulary, shape.embedding)
+        self.group = nn.Embedding(shape.groups, shape.embedding)
         self.token_type = nn.Embedding(TYPE_COUNT, shape.width)
-        self.time = nn.Linear(TIME_FEATURES, shape.width, bias=False)
-        for table in (self.token, self.token_type, self.time):
+        self.time = nn.Linear(TIME_FEATURES + COUNT_FEATURES, shape.width, bias=False)
+        for table in (self.token, self.group, self.token_type, self.time):
             transfer.initialise_input(table.weight)
         if shape.factorised:
             self.widen = transfer.Hidden(shape.embedding, shape.width)
             self.narrow = transfer.Hidden(shape.width, shape.embedding)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.final_norm = RmsNorm(shape.width)
-        self.head = transfer.Hidden(shape.width, shape.width)
-        self.head_norm = RmsNorm(shape.width)
-        self.output_bias = nn.Parameter(torch.zeros(shape.vocabulary))
-        self.register_buffer("types", torch.as_tensor(types, dtype=torch.long), persistent=False)
+        self.masked_head, self.incident_head = Head(shape), Head(shape)
+        self._register(codebook)
         # A sine and a cosine of each rate; age and recency have half of the features each.
         self.register_buffer("age_rates", _rates(AGE_DAYS, TIME_FEATURES // 4), persistent=False)
         self.register_buffer("recency_rates", _rates(RECENCY_DAYS, TIME_FEATURES // 4), persistent=False)
         self.register_buffer("rotary_rates", _rates(ROTARY_DAYS, HEAD_WIDTH // 2), persistent=False)
+
+    def _register(self, codebook: Codebook) -> None:
+        groups = torch.as_tensor(codebook.groups, dtype=torch.long)
+        count = (groups >= 0).sum(1, keepdim=True)
+        buffers = {
+            "types": torch.as_tensor(codebook.types, dtype=torch.long),
+            "groups": groups.where(groups >= 0, self.shape.groups),
+            "vector_scale": (1 + count).rsqrt(),
+        }
+        for name, values in buffers.items():
+            self.register_buffer(name, values, persistent=False)
 
     def forward(self, inputs: Inputs, read_M: Tensor | None = None) -> Tensor:
         """Final hidden states [M, d] at the positions `read_M` (default: all).
@@ -89,15 +116,43 @@ class Encoder(nn.Module):
         return self.final_norm(x_Td)
 
     def masked_logits(self, hidden_Md: Tensor) -> Tensor:
-        """Logits [M, V] over the vocabulary from hidden states [M, d]."""
-        return F.linear(self._head(hidden_Md), self.token.weight, self.output_bias)
+        """Logits [M, V] over the vocabulary of the code that stands at each position."""
+        return self._logits(hidden_Md, self.masked_head)
 
     def masked_loss(self, hidden_Md: Tensor, target_M: Tensor) -> Tensor:
         """Summed cross-entropy of the true tokens `target_M` at hidden states [M, d]."""
-        return summed_cross_entropy(self._head(hidden_Md), self.token.weight, self.output_bias, target_M)
+        head = self.masked_head
+        return summed_cross_entropy(self._narrowed(hidden_Md, head), self.code_vectors(), head.bias, target_M)
 
-    def _head(self, hidden_Md: Tensor) -> Tensor:
-        hidden_ME = self.head_norm(F.gelu(self.head(hidden_Md), approximate="tanh"))
+    def incident_logits(self, hidden_Bd: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Logits [B, V] of each code, or of some, to be incident next, from the states at [CLS]."""
+        return self._logits(hidden_Bd, self.incident_head, tokens)
+
+    def incident_loss(self, hidden_Bd: Tensor, outcomes: Outcomes) -> Tensor:
+        """Summed binary cross-entropy over the codes that each sequence is still at risk of."""
+        logits_BV = self.incident_logits(hidden_Bd).float()
+        new_BV, at_risk_BV = torch.zeros_like(logits_BV), torch.ones_like(logits_BV)
+        new_BV[outcomes.new[0], outcomes.new[1]] = 1
+        at_risk_BV[outcomes.known[0], outcomes.known[1]] = 0
+        at_risk_BV[:, :FIRST_CODE] = 0
+        return F.binary_cross_entropy_with_logits(logits_BV, new_BV, at_risk_BV, reduction="sum")
+
+    def code_vectors(self) -> Tensor:
+        """The vector of every token, [V, E]: its own and its groups', scaled to the variance of one."""
+        if not self.shape.groups:
+            return self.token.weight
+        # One row more, of zeros, is the group of tokens that have fewer than others.
+        groups_GE = F.pad(self.group.weight, (0, 0, 0, 1))
+        return (self.token.weight + F.embedding_bag(self.groups, groups_GE, mode="sum")) * self.vector_scale
+
+    def _logits(self, hidden_Md: Tensor, head: Head, tokens: Tensor | None = None) -> Tensor:
+        vectors, bias = self.code_vectors(), head.bias
+        if tokens is not None:
+            vectors, bias = vectors[tokens], bias[tokens]
+        return F.linear(self._narrowed(hidden_Md, head), vectors, bias)
+
+    def _narrowed(self, hidden_Md: Tensor, head: Head) -> Tensor:
+        hidden_ME = head(hidden_Md)
         if self.shape.factorised:
             hidden_ME = self.narrow(hidden_ME)
         return hidden_ME * transfer.output_multiplier(self.shape.embedding)
@@ -105,18 +160,34 @@ class Encoder(nn.Module):
     def _embed(self, inputs: Inputs) -> Tensor:
         age = inputs.age_days[:, None] * self.age_rates
         recency = inputs.days[:, None] * self.recency_rates
-        features = torch.cat((age.sin(), age.cos(), recency.sin(), recency.cos()), 1)
+        often = inputs.count[:, None].float().log2()
+        repeated = often.clamp_max(1)
+        features = torch.cat((age.sin(), age.cos(), recency.sin(), recency.cos(), often, repeated), 1)
         time_Td = self.time(features / math.sqrt(TIME_FEATURES / 2))
         return (self._looked_up(inputs.token) + time_Td) * transfer.input_multiplier()
 
     def _looked_up(self, token_T: Tensor) -> Tensor:
         """Vectors of codes and of their types, [T, d]: by position or from a table, whichever is smaller."""
+        vector_VE = self.code_vectors()
         if len(token_T) < self.shape.vocabulary:
-            x_TE = F.embedding(token_T, self.token.weight)
+            x_TE = F.embedding(token_T, vector_VE)
             x_Td = self.widen(x_TE) if self.shape.factorised else x_TE
             return x_Td + F.embedding(self.types[token_T], self.token_type.weight)
-        token_Vd = self.widen(self.token.weight) if self.shape.factorised else self.token.weight
-        return F.embedding(token_T, token_Vd + F.embedding(self.types, self.token_type.weight))
+        vector_Vd = self.widen(vector_VE) if self.shape.factorised else vector_VE
+        return F.embedding(token_T, vector_Vd + F.embedding(self.types, self.token_type.weight))
+
+
+class Head(nn.Module):
+    """What is made of a hidden state before it meets the code vectors, and a bias for each of V codes."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.transform = transfer.Hidden(shape.width, shape.width)
+        self.norm = RmsNorm(shape.width)
+        self.bias = nn.Parameter(torch.zeros(shape.vocabulary))
+
+    def forward(self, hidden_Md: Tensor) -> Tensor:
+        return self.norm(F.gelu(self.transform(hidden_Md), approximate="tanh"))
 
 
 class Block(nn.Module):
@@ -158,32 +229,6 @@ class RmsNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return rms_norm(x, self.gain)
-
-
-class Readout(nn.Module):
-    """An encoder and the logit of one question; zero before training.
-
-    Read from each sequence's [CLS] beside the mean over its positions: pretraining asks positions what
-    they know, and [CLS] alone would hide most of it from few labels.
-    """
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.weight = nn.Parameter(torch.zeros(2 * encoder.shape.width))
-        self.bias = nn.Parameter(torch.zeros(()))
-
-    def forward(self, inputs: Inputs) -> Tensor:
-        """Logits [B], one per sequence."""
-        pooled_B2d = pooled(self.encoder, inputs)
-        return pooled_B2d @ self.weight * transfer.output_multiplier(self.encoder.shape.width) + self.bias
-
-
-def pooled(encoder: Encoder, inputs: Inputs) -> Tensor:
-    """One vector per sequence, [B, 2d]: the state at [CLS], then the mean over positions."""
-    hidden_Td, bounds = encoder(inputs).float(), inputs.layout.bounds
-    means_Bd = torch.segment_reduce(hidden_Td, "mean", offsets=bounds.long())
-    return torch.cat((hidden_Td[bounds[:-1]], means_Bd), 1)
 
 
 def _rates(wavelengths: tuple[float, float], count: int) -> Tensor:

@@ -1,11 +1,12 @@
 """Which shape has how many parameters, and which shape to build for a target.
 
-For a vocabulary V, width d, layers L, feed-forward f and embedding width E an encoder has
+For a vocabulary V in G groups, width d, layers L, feed-forward f and embedding width E an encoder has
 
-    N = V·E + V + d² + 90d + L(4d² + 3df + 2d) + 2Ed·[E < d]
+    N = (V + G)·E + 2V + 2d² + 93d + L(4d² + 3df + 2d) + 2Ed·[E < d]
 
-parameters: token embedding (also the output head), output bias, head transform, the 90d of age features
-(80d), types (8d) and two norms (2d), the layers, and the two projections of a factorised embedding.
+parameters: vectors of tokens and groups (also the output of both heads), the heads' biases and transforms,
+the 93d of features of age and time (80d), of counts (2d), types (8d) and three norms (3d), the layers, and
+the two projections of a factorised embedding.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from claimscale.errors import BadInput
 
 HEAD_WIDTH = 64
 TIME_FEATURES = 80
+COUNT_FEATURES = 2
 TYPE_COUNT = 8
+HEADS = 2
+"""One for masked codes, one for incident codes."""
 TOLERANCE = 0.02
 IDEAL_ASPECT = 8 / 3
 """Feed-forward over width: GeGLU's three matrices then hold as much as a plain layer's two at 4d."""
@@ -37,6 +41,7 @@ class Shape:
     layers: int
     feed_forward: int
     embedding: int
+    groups: int = 0
 
     @property
     def heads(self) -> int:
@@ -48,10 +53,12 @@ class Shape:
 
 
 def parameters(shape: Shape) -> int:
-    """Trained numbers of the encoder with its masked-code head."""
+    """Trained numbers of the encoder with its two heads."""
     projections = 2 * shape.embedding * shape.width if shape.factorised else 0
-    ends = shape.width**2 + (TIME_FEATURES + TYPE_COUNT + 2) * shape.width + projections
-    return shape.vocabulary * (shape.embedding + 1) + ends + body_parameters(shape)
+    vectors = (shape.vocabulary + shape.groups) * shape.embedding
+    heads = HEADS * (shape.width**2 + shape.width + shape.vocabulary)
+    inputs = (TIME_FEATURES + COUNT_FEATURES + TYPE_COUNT + 1) * shape.width
+    return vectors + heads + inputs + projections + body_parameters(shape)
 
 
 def body_parameters(shape: Shape) -> int:
@@ -60,24 +67,27 @@ def body_parameters(shape: Shape) -> int:
     return shape.layers * (4 * d * d + 3 * d * f + 2 * d)
 
 
-def train_flops(shape: Shape, tokens: float, masked_tokens: float, attended_length: float = 0.0) -> float:
+def train_flops(
+    shape: Shape, tokens: float, masked_tokens: float, attended_length: float = 0.0, foretold: float = 0.0
+) -> float:
     """Floating-point operations of pretraining: forward once, backward twice, two per multiply-add.
 
     Tokens are counted without padding. The last layer's output projection and feed-forward, and the head,
-    run at masked positions only. `attended_length` adds the attention scores: how many tokens a
-    token looks at, which is the mean length of sequences weighted by their tokens.
+    run at masked positions only, and at the [CLS] of sequences whose incident codes are `foretold`.
+    `attended_length` adds the attention scores: how many tokens a token looks at, which is the mean length of
+    sequences weighted by their tokens.
     """
     d, f = shape.width, shape.feed_forward
     projection = shape.embedding * d if shape.factorised else 0
     after_attention = d * d + 3 * d * f
-    per_token = TIME_FEATURES * d + projection + 3 * d * d * shape.layers
+    per_token = (TIME_FEATURES + COUNT_FEATURES) * d + projection + 3 * d * d * shape.layers
     per_token += after_attention * (shape.layers - 1) + 2 * attended_length * d * shape.layers
     per_masked = after_attention + d * d + projection + shape.vocabulary * shape.embedding
-    return 6.0 * (per_token * tokens + per_masked * masked_tokens)
+    return 6.0 * (per_token * tokens + per_masked * (masked_tokens + foretold))
 
 
-def solve(target: int, vocabulary: int) -> Shape:
-    """The shape whose parameters are within 2 % of the target, for a vocabulary of this many tokens.
+def solve(target: int, vocabulary: int, groups: int = 0) -> Shape:
+    """The shape whose parameters are within 2 % of the target, for so many tokens in so many groups.
 
     Along a ladder on which width and depth only grow, the rung is taken whose feed-forward comes closest to
     8/3 of the width. A larger target therefore never gets a narrower or shallower encoder.
@@ -85,17 +95,17 @@ def solve(target: int, vocabulary: int) -> Shape:
     Raises BadInput if no shape comes within 2 %.
     """
     for share in EMBEDDING_SHARES:
-        embedding = max(8, int(share * target / vocabulary) // 8 * 8)
+        embedding = max(8, int(share * target / (vocabulary + groups)) // 8 * 8)
         fitting = [
             shape
             for width, layers in _ladder()
-            if (shape := _fill(target, Shape(vocabulary, width, layers, 0, min(embedding, width))))
+            if (shape := _fill(target, Shape(vocabulary, width, layers, 0, min(embedding, width), groups)))
         ]
         if fitting:
             return min(
                 fitting, key=lambda shape: abs(math.log(shape.feed_forward / shape.width / IDEAL_ASPECT))
             )
-    smallest = parameters(Shape(vocabulary, HEAD_WIDTH, 1, HEAD_WIDTH, 8))
+    smallest = parameters(Shape(vocabulary, HEAD_WIDTH, 1, HEAD_WIDTH, 8, groups))
     largest = "" if target < smallest else f" and the largest width is {WIDEST}"
     raise BadInput(
         f"sizes: {target:,} parameters are impossible for a vocabulary of {vocabulary:,} codes; "

@@ -7,10 +7,12 @@ import time
 import numpy as np
 import torch
 
+from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import FIRST_CODE, Sequences
+from claimscale.corpus.views import still
 from claimscale.model import sizes
 from claimscale.study import Study, parameter_count
-from claimscale.training.pretrain import PretrainingRun
+from claimscale.training.pretraining_run import PretrainingRun
 
 SECONDS = 30.0
 PATIENTS = 2000
@@ -19,7 +21,7 @@ BATCH_TOKENS = 8192
 
 
 def flops_per_second(
-    study: Study, vocabulary: int, tokens_per_patient: float, seconds: float = SECONDS
+    study: Study, vocabulary: int, groups: int, tokens_per_patient: float, seconds: float = SECONDS
 ) -> dict[str, float]:
     """Floating-point operations per second of one worker, by size.
 
@@ -35,7 +37,7 @@ def flops_per_second(
     rate, in_time = 0.0, True
     for name in study.sizes:
         if in_time:
-            shape = sizes.solve(parameter_count(name), vocabulary)
+            shape = sizes.solve(parameter_count(name), vocabulary, groups)
             started = time.perf_counter()
             rate = _rate(study, shape, sequences, device, seconds / len(study.sizes))
             in_time = time.perf_counter() - started < 2 * seconds / len(study.sizes)
@@ -47,8 +49,7 @@ def _rate(
     study: Study, shape: sizes.Shape, sequences: Sequences, device: torch.device, seconds: float
 ) -> float:
     settings = study.pretrain.model_copy(update={"batch_tokens": BATCH_TOKENS, "epochs": 1})
-    types = np.arange(shape.vocabulary) % sizes.TYPE_COUNT
-    run = PretrainingRun(sequences, types, shape, settings, 0, device)
+    run = PretrainingRun(still(sequences), made_up_codebook(shape), shape, settings, 0, device)
     run.step(0)
     started, done, step = time.perf_counter(), 0.0, 0
     while step == 0 or time.perf_counter() - started < seconds:
@@ -56,6 +57,14 @@ def _rate(
         _, tokens, masked = run.step(step % run.steps)
         done += run.flops(tokens, masked)
     return done / (time.perf_counter() - started)
+
+
+def made_up_codebook(shape: sizes.Shape) -> Codebook:
+    """Types and groups in turn, three groups to a token."""
+    token = np.arange(shape.vocabulary)
+    groups = np.stack([(token + step) % max(shape.groups, 1) for step in range(3)], 1)
+    kept = groups if shape.groups else groups[:, :0]
+    return Codebook((token % sizes.TYPE_COUNT).astype(np.int8), kept.astype(np.int32))
 
 
 def _made_up(vocabulary: int, mean_length: float) -> Sequences:

@@ -28,6 +28,7 @@ class Corpus:
     """The numbers that the cost of a study depends on."""
 
     vocabulary: int
+    groups: int
     pretraining_tokens: int
     """Tokens of one pretraining epoch."""
     tokens_per_patient: float
@@ -41,7 +42,7 @@ def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
     """Floating-point operations of a cell's training and prediction; 0 for a baseline without an encoder."""
     if cell.size is None:
         return 0.0
-    shape = sizes.solve(parameter_count(cell.size), corpus.vocabulary)
+    shape = sizes.solve(parameter_count(cell.size), corpus.vocabulary, corpus.groups)
     if cell.kind in ("pretrain", "sweep"):
         tokens = round(corpus.pretraining_tokens * study.pretrain.epochs * study.pretrain.budgets(cell.kind))
         return sizes.train_flops(shape, tokens, round(tokens * study.pretrain.mask))

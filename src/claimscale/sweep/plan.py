@@ -15,6 +15,7 @@ from claimscale.sweep.expected_power import power_lines
 from claimscale.sweep.workspace import Workspace
 
 ASSUMED_VOCABULARY = 10_000
+ASSUMED_GROUPS = 3_000
 ASSUMED_TOKENS_PER_PATIENT = 120.0
 ASSUMED_PATIENTS = 100_000
 ASSUMED_LABELLED_SHARE = 0.5
@@ -74,6 +75,7 @@ def assumed_corpus(study: Study) -> Corpus:
     predicted = round(patients * (tuning + held_out) * ASSUMED_LABELLED_SHARE)
     return Corpus(
         vocabulary=ASSUMED_VOCABULARY,
+        groups=ASSUMED_GROUPS if study.tokens.groups else 0,
         pretraining_tokens=round(patients * train * per_patient),
         tokens_per_patient=per_patient,
         labelled={task.name: labelled for task in study.tasks},
@@ -85,7 +87,7 @@ def plan_sizes(study: Study, corpus: Corpus, cells: list[Cell]) -> list[SizePlan
     """Costs per size, ascending."""
     plans = []
     for name in study.sizes:
-        shape = sizes.solve(parameter_count(name), corpus.vocabulary)
+        shape = sizes.solve(parameter_count(name), corpus.vocabulary, corpus.groups)
         own = [cell for cell in cells if cell.size == name]
         plans.append(
             SizePlan(
@@ -172,7 +174,7 @@ def _here(study: Study, corpus: Corpus, plans: list[SizePlan], calibrate: bool) 
         return f"{hours:,.1f} hours on a CPU core at {CPU_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s (not measured)"
     from claimscale.sweep.calibrate import flops_per_second  # pulls in torch
 
-    rates = flops_per_second(study, corpus.vocabulary, corpus.tokens_per_patient)
+    rates = flops_per_second(study, corpus.vocabulary, corpus.groups, corpus.tokens_per_patient)
     hours = sum(plan.flops / rates[plan.name] for plan in plans) / 3600
     seen = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in rates.items())
     return f"{hours:,.1f} hours on this machine with one worker (measured, GFLOP/s by size: {seen})"

@@ -16,19 +16,21 @@ import scipy.sparse as sparse
 import torch
 
 from claimscale import runs
-from claimscale.baselines import carry_forward, features, gradient_boosting, logistic
-from claimscale.baselines.groups import CodeGroups
-from claimscale.baselines.search import Job, Labelled, Predicted
+from claimscale.baselines import carry_forward, features, gradient_boosting, logistic, search
+from claimscale.codes import TYPES
+from claimscale.corpus.groups import CodeGroups
 from claimscale.corpus.sequences import Sequences, select_inputs
+from claimscale.corpus.views import Patients, still
 from claimscale.sweep.cells import Cell
 from claimscale.sweep.workspace import Sample, Workspace, write_predictions
-from claimscale.training import checkpoints, finetune, pretrain, ranks, rate_sweep
+from claimscale.training import checkpoints, finetune, pretrain, ranks, rate_sweep, validation
 from claimscale.training.embeddings import FrozenEncoder
+from claimscale.training.job import Job
 from claimscale.training.ledger import Ledger
 
 Progress = Callable[[float], None]
 
-MODELS: dict[str, Callable[[Job], Predicted]] = {
+MODELS: dict[str, Callable[[search.Job], search.Predicted]] = {
     "logistic": logistic.fit_predict,
     "carry_forward": carry_forward.fit_predict,
 }
@@ -52,31 +54,35 @@ def sequences_of(
 def _pretrain(
     workspace: Workspace, cell: Cell, folder: Path, threads: int, progress: Progress
 ) -> dict[str, Any]:
-    """Masked-code pretraining on training patients, on nothing that was known only after the landmark.
+    """Pretraining on training patients, on nothing that was known only after the landmark.
 
     A sweep is the same at several learning rates, for a short while.
     """
     assert cell.size is not None
     torch.set_num_threads(threads)
-    store = workspace.store
-    last_day, nothing = workspace.last_pretraining_day, np.zeros(0, dtype=np.int32)
+    study, store, last_day = workspace.study, workspace.store, workspace.last_pretraining_day
     train, tuning = (
-        sequences_of(workspace, rows, np.full(len(rows), last_day, dtype=np.int32), nothing)
-        for rows in (store.rows_of(workspace.splits[split]) for split in ("train", "tuning"))
+        Patients(store, store.rows_of(workspace.splits[split]), last_day, study.tokens)
+        for split in ("train", "tuning")
+    )
+    settings, dated = study.pretrain, None
+    if settings.incident:
+        views = train.dated(settings.horizon_days, cell.seed)
+        dated = tuning.dated(settings.horizon_days, validation.SEED)(0)
+    else:
+        views = still(train.on_last_day())
+    job = Job(
+        views,
+        validation.Validation(tuning.on_last_day(), dated),
+        workspace.codebook,
+        workspace.shape(cell.size),
+        cell.seed,
+        folder,
+        device_of(workspace),
+        study.compute.peak_tflops,
     )
     work = rate_sweep.sweep_rates if cell.kind == "sweep" else pretrain.pretrain
-    return work(
-        train=train,
-        validation=tuning,
-        types=store.vocabulary.types,
-        shape=workspace.shape(cell.size),
-        settings=workspace.study.pretrain,
-        seed=cell.seed,
-        folder=folder,
-        device=device_of(workspace),
-        progress=progress,
-        peak_tflops=workspace.study.compute.peak_tflops,
-    )
+    return work(job, settings, progress)
 
 
 def _finetune(
@@ -96,7 +102,7 @@ def _finetune(
         tuning=inputs(tuning),
         tuning_outcome=tuning.outcome,
         predict={name: inputs(sample) for name, sample in others.items()},
-        types=workspace.store.vocabulary.types,
+        codebook=workspace.codebook,
         shape=workspace.shape(cell.size),
         settings=workspace.study.finetune,
         seed=cell.seed,
@@ -105,9 +111,21 @@ def _finetune(
         device=device_of(workspace),
         progress=progress,
         peak_tflops=workspace.study.compute.peak_tflops,
+        outcome=foretold(workspace, cell),
     )
     write_predictions(folder, others, probability)
     return {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum()), **result}
+
+
+def foretold(workspace: Workspace, cell: Cell) -> np.ndarray | None:
+    """Tokens of a task's outcome that the pretrained encoder has learnt to foretell; a suspicion is none."""
+    study = workspace.study
+    if cell.needs is None or not (study.pretrain.incident and study.finetune.foretell):
+        return None
+    assert cell.task is not None
+    vocabulary = workspace.store.vocabulary
+    tokens = vocabulary.tokens_with_prefix(workspace.task(cell.task).outcome)
+    return tokens[vocabulary.types[tokens] != TYPES.index("suspected")]
 
 
 def _baseline(
@@ -119,12 +137,14 @@ def _baseline(
     train, tuning, others = workspace.training_samples(cell)
     features_of = _features_of(workspace, cell)
 
-    def labelled(sample: Sample) -> Labelled:
-        return Labelled(features_of(sample), sample.outcome)
+    def labelled(sample: Sample) -> search.Labelled:
+        return search.Labelled(features_of(sample), sample.outcome)
 
     predict = {name: features_of(sample) for name, sample in others.items()}
     trials = workspace.study.search.trials
-    job = Job(cell.kind, labelled(train), labelled(tuning), predict, trials, cell.seed, threads, progress)
+    job = search.Job(
+        cell.kind, labelled(train), labelled(tuning), predict, trials, cell.seed, threads, progress
+    )
     probability, result = MODELS.get(cell.kind, gradient_boosting.fit_predict)(job)
     write_predictions(folder, others, probability)
     counts = {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum())}
@@ -152,7 +172,7 @@ def _features_of(workspace: Workspace, cell: Cell) -> Callable[[Sample], sparse.
     assert cell.size is not None
     weights = workspace.folder(cell.needs) / "model.safetensors"
     device = device_of(workspace)
-    encoder = FrozenEncoder(weights, workspace.shape(cell.size), store.vocabulary.types, device)
+    encoder = FrozenEncoder(weights, workspace.shape(cell.size), workspace.codebook, device)
 
     def embedded(sample: Sample) -> sparse.csr_matrix:
         sequences = sequences_of(workspace, sample.rows, sample.index_days, strip)

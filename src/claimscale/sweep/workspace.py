@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from claimscale import runs
 from claimscale.corpus import tasks
+from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.cohort import nested_order
 from claimscale.corpus.sequences import select_inputs
 from claimscale.corpus.tokens import TokenStore
@@ -20,8 +21,9 @@ from claimscale.study import NOT_OF_THE_WEIGHTS, Study, Task, parameter_count
 from claimscale.sweep.cells import Cell, Patients
 from claimscale.sweep.estimate import Corpus
 
-ENCODER_CODE = ("model", "training", "corpus/sequences.py", "corpus/batches.py", "sweep/work.py")
-BASELINE_CODE = ("baselines", "codes.py", "sweep/work.py")
+INPUT_CODE = tuple(f"corpus/{name}.py" for name in ("sequences", "batches", "views", "incident", "codebook"))
+ENCODER_CODE = ("model", "training", *INPUT_CODE, "corpus/groups.py", "sweep/work.py")
+BASELINE_CODE = ("baselines", "codes.py", "corpus/groups.py", "sweep/work.py")
 COUNTED_PATIENTS = 2000
 
 
@@ -68,7 +70,12 @@ class Workspace:
             for task, splits in counts.items()
         }
         return Corpus(
-            store.vocabulary.size, round(per_patient * len(train)), per_patient, labelled, predicted
+            store.vocabulary.size,
+            self.codebook.group_count,
+            round(per_patient * len(train)),
+            per_patient,
+            labelled,
+            predicted,
         )
 
     @property
@@ -84,8 +91,13 @@ class Workspace:
         split = np.asarray(table["split"].to_pylist())
         return {name: subjects[split == name] for name in np.unique(split)}
 
+    @cached_property
+    def codebook(self) -> Codebook:
+        vocabulary = self.store.vocabulary
+        return Codebook.of(vocabulary) if self.study.tokens.groups else Codebook.plain(vocabulary.types)
+
     def shape(self, size: str) -> sizes.Shape:
-        return sizes.solve(parameter_count(size), self.store.vocabulary.size)
+        return sizes.solve(parameter_count(size), self.store.vocabulary.size, self.codebook.group_count)
 
     def task(self, name: str) -> Task:
         return next(task for task in self.study.tasks if task.name == name)
@@ -128,16 +140,19 @@ class Workspace:
         """Fingerprint of everything the cell's result depends on."""
         study, everything = self.study, {"cell": asdict(cell), "study_seed": self.study.seed}
         everything["tokens"] = runs.manifest_digest(self.run / "tokens")
-        everything["sequence"] = (study.tokens.max_length, study.tokens.repeats)
         if cell.task is not None:
             labels = runs.read_json(self.run / "labels" / runs.MANIFEST)["files"]
             names = (f"{cell.task}.parquet", f"asked/{cell.task}.parquet")
             everything["labels"] = [labels[name]["sha256"] for name in names]
             everything["strip"] = self.task(cell.task).strip
+        if cell.size is not None:
+            everything["sequence"] = (study.tokens.max_length, study.tokens.repeats, study.tokens.groups)
         code: tuple[str, ...] = ENCODER_CODE
         if cell.kind not in ("pretrain", "sweep", "finetune"):
             code = BASELINE_CODE if cell.needs is None else BASELINE_CODE + ENCODER_CODE
             everything["search"] = study.search.model_dump()
+        if cell.kind == "finetune" and cell.needs is not None:
+            everything["foretold"] = self.task(cell.task or "").outcome
         if cell.kind == "carry_forward":
             everything["outcome"] = (
                 self.task(cell.task or "").outcome,

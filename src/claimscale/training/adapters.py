@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from claimscale.model import transfer
-from claimscale.model.encoder import Readout
+from claimscale.model.readout import Readout
 
 RANK = 8
 SCALE = 2.0

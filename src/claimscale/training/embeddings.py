@@ -10,20 +10,22 @@ import torch
 from safetensors.torch import load_file
 
 from claimscale.corpus.batches import in_parts
+from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import sizes
-from claimscale.model.encoder import Encoder, pooled
+from claimscale.model.encoder import Encoder
+from claimscale.model.readout import pooled
 from claimscale.training import loop
 
 
 class FrozenEncoder:
     """A pretrained encoder that no label will ever change.
 
-    `weights` is the `model.safetensors` of a pretraining, `types` [vocabulary] the type of every token.
+    `weights` is the `model.safetensors` of a pretraining, `codebook` what it was told of tokens.
     """
 
-    def __init__(self, weights: Path, shape: sizes.Shape, types: np.ndarray, device: torch.device) -> None:
-        self.encoder = Encoder(shape, types)
+    def __init__(self, weights: Path, shape: sizes.Shape, codebook: Codebook, device: torch.device) -> None:
+        self.encoder = Encoder(shape, codebook)
         self.encoder.load_state_dict(load_file(weights))
         self.encoder.to(device).eval()
         self.device, self.width = device, 2 * shape.width
@@ -37,6 +39,6 @@ class FrozenEncoder:
         out = np.empty((len(sequences), self.width), dtype=np.float32)
         for batch in in_parts(sequences, np.arange(len(sequences)), loop.part_positions(self.device)):
             with loop.mixed_precision(self.device):
-                vector = pooled(self.encoder, loop.on_device(batch, batch.token, self.device))
-            out[batch.index] = vector.float().cpu().numpy()
+                first, mean = pooled(self.encoder, loop.on_device(batch, batch.token, self.device))
+            out[batch.index] = torch.cat((first, mean), 1).float().cpu().numpy()
         return out

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from claimscale import runs
+from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import Sequences
 from claimscale.errors import BadInput
 from claimscale.model import sizes
@@ -32,7 +33,7 @@ def finetune(
     tuning: Sequences,
     tuning_outcome: np.ndarray,
     predict: dict[str, Sequences],
-    types: np.ndarray,
+    codebook: Codebook,
     shape: sizes.Shape,
     settings: Finetune,
     seed: int,
@@ -41,10 +42,12 @@ def finetune(
     device: torch.device,
     progress: Callable[[float], None],
     peak_tflops: float | None = None,
+    outcome: np.ndarray | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Fine-tune, keep the epoch (and learning rate) with the lowest tuning loss, predict.
 
-    `start` is a pretrained `model.safetensors`; null trains from scratch. Outcomes are bool, one each.
+    `start` is a pretrained `model.safetensors`; null trains from scratch. `outcome`: see `Start`. Outcomes
+    are bool, one each.
     Returns what the cell records, and for each name in `predict` the probabilities, float64 [n]. Writes
     `model.safetensors` and `metrics.jsonl` to `folder`, checkpoints to `folder/checkpoints`. Called again
     after a kill it goes on from the newest checkpoint and ends with the same weights; the caller removes the
@@ -56,7 +59,7 @@ def finetune(
     if not len(tuning_outcome):
         raise BadInput("finetune: there is no tuning patient to choose the best epoch by")
     labelled = Labelled(train, train_outcome), Labelled(tuning, tuning_outcome)
-    begin = Start(shape, types, start, seed, device)
+    begin = Start(shape, codebook, start, seed, device, outcome)
     saver = Checkpoints(
         folder / checkpoints.FOLDER, _identity(labelled, begin, settings), settings.checkpoint_minutes
     )
@@ -92,6 +95,7 @@ def _identity(labelled: tuple[Labelled, Labelled], start: Start, settings: Finet
         settings=settings.model_dump(exclude={"seeds", "patients", "arms", "checkpoint_minutes"}),
         seed=start.seed,
         start=None if start.weights is None else runs.file_digest(start.weights),
+        outcome=None if start.outcome is None else start.outcome.tolist(),
         patients=[
             [
                 len(part.sequences),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from scipy.optimize import brentq
+from scipy.special import expit
 from torch import Tensor
 
-from claimscale.corpus.batches import Batch, Batches, in_parts
+from claimscale.corpus.batches import Batch, Batches, in_parts, mask_batch
+from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import Sequences
-from claimscale.model.encoder import Encoder, Readout
+from claimscale.model.encoder import Encoder
+from claimscale.model.readout import Readout
 from claimscale.model.sizes import Shape
 from claimscale.study import Finetune
 from claimscale.training import adapters, checkpoints, loop
@@ -41,30 +45,36 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Start:
-    """What every training of a fine-tuning begins from; `weights` null: from scratch."""
+    """What every training of a fine-tuning begins from; `weights` null: from scratch.
+
+    `outcome` are the tokens that the question is about, where the weights have learnt to foretell codes.
+    """
 
     shape: Shape
-    types: np.ndarray
+    codebook: Codebook
     weights: Path | None
     seed: int
     device: torch.device
+    outcome: np.ndarray | None = None
 
-    def model(self, settings: Finetune, train: Labelled) -> Readout:
-        """The model before its first step, always the same; its bias gives everyone the prevalence."""
+    def model(self, settings: Finetune, bias: float = 0.0) -> Readout:
+        """The model before its first step, always the same."""
         torch.manual_seed(self.seed)
-        encoder = Encoder(self.shape, self.types)
+        encoder = Encoder(self.shape, self.codebook)
         if self.weights is not None:
             encoder.load_state_dict(load_file(self.weights))
-        model = Readout(encoder)
+        model = Readout(encoder, self.outcome)
         adapters.choose_trained(model, settings.train)
-        prevalence = float(train.outcome.mean())
-        torch.nn.init.constant_(model.bias, math.log(prevalence / (1 - prevalence)))
+        torch.nn.init.constant_(model.bias, bias)
         return model.to(self.device)
 
 
 @dataclass
 class Trial:
-    """One learning rate and its lowest tuning loss (null before the end of the first epoch)."""
+    """One learning rate and its lowest tuning loss (null before the first look at the tuning patients).
+
+    `epoch` is how many epochs of training gave it; 0 is what pretraining foretold.
+    """
 
     learning_rate: float
     tuning_loss: float | None = None
@@ -88,6 +98,7 @@ class Fit:
         self.trials: list[Trial] = []
         self._outcome = loop.tensor(train.outcome.astype(np.float32), start.device)
         self._best_loss, self._best = math.inf, dict[str, Tensor]()
+        self._bias = self._starting_bias()
 
     @property
     def best(self) -> Trial:
@@ -117,6 +128,8 @@ class Fit:
             number, step = divmod(position, self.steps)
             if not step:
                 self._begin(number)
+                if self.model.foretells:
+                    self._is_over(0, ledger)
             try:
                 self._step(position, step, metrics, ledger)
             except loop.Diverged:
@@ -127,7 +140,7 @@ class Fit:
                 continue
             position += 1
             epoch, within = divmod(step + 1, self.batches.steps_per_epoch)
-            if not within and self._is_over(epoch - 1, ledger):
+            if not within and self._is_over(epoch, ledger):
                 position = self.steps * (number + 1)
             if saver.due(natural=not within):
                 saver.save(position, self._tensors(position), self._state(ledger))
@@ -136,15 +149,26 @@ class Fit:
             raise loop.Diverged("finetune: the tuning loss was never finite; lower learning_rate")
         return self._best_model()
 
+    def _starting_bias(self) -> float:
+        """The bias with which predictions before the first step add up to the training patients' outcomes."""
+        prevalence = float(self.train.outcome.mean())
+        log_odds = math.log(prevalence / (1 - prevalence))
+        model = self.start.model(self.settings)
+        if not model.foretells:
+            return log_odds
+        logit = logits(model, self.train.sequences, self.start.device).numpy()
+        low, high = log_odds - logit.max() - 1, log_odds - logit.min() + 1
+        return float(brentq(lambda bias: expit(logit + bias).mean() - prevalence, low, high))  # pyright: ignore
+
     def _begin(self, number: int) -> None:
         rate = self.settings.rates[number]
-        self.model = self.start.model(self.settings, self.train)
+        self.model = self.start.model(self.settings, self._bias)
         self.optimizer = adapters.make_optimizer(self.model, rate, WEIGHT_DECAY, self.settings.layer_decay)
         if number == len(self.trials):
             self.trials.append(Trial(rate))
 
     def _step(self, position: int, step: int, metrics: loop.MetricsFile, ledger: Ledger) -> None:
-        parts = self.batches.parts(step)
+        parts = self._parts(step)
         multiplier = loop.rate_multiplier(step, self.steps, math.ceil(WARMUP_SHARE * self.steps))
         losses = self._losses(parts)
         loss = loop.update(self.model, self.optimizer, losses, multiplier, position, parts)
@@ -153,6 +177,12 @@ class Fit:
         ledger.count(int(lengths.sum()), passes * forward_flops(self.start.shape, lengths))
         rate = multiplier * self.trials[-1].learning_rate
         metrics.write(step=position, loss=loss, lr=rate, **ledger.spent())
+
+    def _parts(self, step: int) -> list[Batch]:
+        parts, share = self.batches.parts(step), self.settings.mask
+        if not share:
+            return parts
+        return [replace(part, token=mask_batch(part, share, self.start.seed, step).token) for part in parts]
 
     def _losses(self, parts: list[Batch]) -> Iterator[Callable[[], Tensor]]:
         patients = sum(len(batch.index) for batch in parts)
@@ -191,7 +221,7 @@ class Fit:
         return {"trials": [vars(trial) for trial in self.trials], "cost": ledger.state()}
 
     def _best_model(self) -> Readout:
-        model = self.start.model(self.settings, self.train)
+        model = self.start.model(self.settings, self._bias)
         with torch.no_grad():
             for name, weight in checkpoints.trained(model).items():
                 weight.copy_(self._best[name])

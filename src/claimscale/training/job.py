@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import hashlib
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,30 @@ import numpy as np
 import torch
 
 from claimscale import runs
-from claimscale.corpus.sequences import Sequences
+from claimscale.corpus.codebook import Codebook
+from claimscale.corpus.views import Views
 from claimscale.model import sizes
 from claimscale.study import NOT_OF_THE_WEIGHTS, Pretrain
 from claimscale.training import checkpoints
-from claimscale.training.masked_codes import VALIDATION_MASK, PretrainingRun, validate
-from claimscale.training.ranks import Ranks
+from claimscale.training.pretraining_run import PretrainingRun
+from claimscale.training.ranks import Ranks, current
+from claimscale.training.validation import MASK, Scores, Validation, validate
 
 
 @dataclass(frozen=True)
 class Job:
     """What is pretrained on what, where, and by whom."""
 
-    train: Sequences
-    validation: Sequences
-    types: np.ndarray
+    train: Views
+    validation: Validation
+    codebook: Codebook
     shape: sizes.Shape
     seed: int
     folder: Path
     device: torch.device
-    ranks: Ranks
+    peak_tflops: float | None = None
+    """See `Ledger.entry`."""
+    ranks: Ranks = field(default_factory=current)
 
     @property
     def checkpoints(self) -> Path:
@@ -37,16 +42,18 @@ class Job:
 
     def run(self, settings: Pretrain, share: float = 1.0) -> PretrainingRun:
         return PretrainingRun(
-            self.train, self.types, self.shape, settings, self.seed, self.device, share, self.ranks
+            self.train, self.codebook, self.shape, settings, self.seed, self.device, share, self.ranks
         )
 
-    def score(self, run: PretrainingRun) -> dict[str, float | None]:
+    def score(self, run: PretrainingRun) -> Scores:
         return validate(run.model, self.validation, self.device, self.ranks)
 
     def scoring_flops(self, run: PretrainingRun) -> float:
         """Floating-point operations of `score`: forward only, a third of what training takes."""
-        tokens = int(self.validation.lengths.sum())
-        return run.flops(tokens, VALIDATION_MASK * tokens) / 3
+        tokens = int(self.validation.latest.lengths.sum())
+        if self.validation.dated is not None:
+            tokens += int(self.validation.dated.sequences.lengths.sum())
+        return run.flops(tokens, MASK * tokens) / 3
 
     def save(self, run: PretrainingRun, name: str) -> None:
         if self.ranks.leads:
@@ -68,11 +75,20 @@ class Job:
 
     def identity(self, settings: Pretrain) -> str:
         """What a checkpoint must have been made from to be resumed here, by any number of ranks."""
-        token, age_days = self.train.token, self.train.age_days
+        first = self.train(0)
         return runs.fingerprint(
             shape=asdict(self.shape),
             settings=settings.model_dump(exclude=NOT_OF_THE_WEIGHTS),
             seed=self.seed,
-            sequences=[len(self.train), int(token.sum(dtype=np.int64)), int(age_days.sum(dtype=np.int64))],
+            patients=_digest(first.sequences.token, first.sequences.age_days, first.sequences.offsets),
+            incident=None if first.incident is None else _digest(first.incident.new.token),
+            codebook=_digest(self.codebook.types, self.codebook.groups),
             code=runs.code_digest("model", "training", "corpus/batches.py"),
         )
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -91,8 +91,10 @@ def batch_hash(parts: Sequence[Batch]) -> str:
 
 def on_device(batch: Batch, token: np.ndarray, device: torch.device) -> Inputs:
     """`token` stands in for the batch's own, which may have been masked."""
-    token_T, age_T, days_T = (tensor(array, device) for array in (token, batch.age_days, batch.days))
-    return Inputs(token_T, age_T, days_T, Layout.of(batch.lengths, device))
+    token_T, age_T, days_T, count_T = (
+        tensor(array, device) for array in (token, batch.age_days, batch.days, batch.count)
+    )
+    return Inputs(token_T, age_T, days_T, count_T, Layout.of(batch.lengths, device))
 
 
 def tensor(array: np.ndarray, device: torch.device) -> Tensor:

@@ -68,10 +68,11 @@ class ResidentCorpus:
         self.device = device
         self.token = torch.from_numpy(sequences.token).to(device)
         self.age_days = torch.from_numpy(sequences.age_days).to(device)
+        self.count = torch.from_numpy(sequences.count).to(device)
 
     @classmethod
     def if_it_fits(cls, sequences: Sequences, device: torch.device) -> ResidentCorpus | None:
-        size = sequences.token.nbytes + sequences.age_days.nbytes
+        size = sum(array.nbytes for array in (sequences.token, sequences.age_days, sequences.count))
         if device.type != "cuda" or size > CORPUS_SHARE * free_memory(device):
             return None
         return cls(sequences, device)
@@ -85,5 +86,6 @@ class ResidentCorpus:
         newest = age_days[layout.bounds[:-1]]
         # Told how many there are, the device need not be waited for.
         newest = newest.repeat_interleave(layout.bounds.diff(), output_size=len(source))
-        inputs = Inputs(token.index_fill(0, position, MASK), age_days, age_days - newest, layout)
+        hidden = token.index_fill(0, position, MASK)
+        inputs = Inputs(hidden, age_days, age_days - newest, self.count[source], layout)
         return inputs, position, token[position].long()

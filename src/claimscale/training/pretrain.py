@@ -3,47 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from claimscale.corpus.sequences import Sequences
 from claimscale.model import sizes
 from claimscale.study import Pretrain
 from claimscale.training.job import Job
-from claimscale.training.masked_codes import PretrainingRun, validate
-from claimscale.training.ranks import current
 from claimscale.training.schedule import Branch, branches_of
 from claimscale.training.stretch import Stretch
 
-__all__ = ["PretrainingRun", "pretrain", "validate"]
 
+def pretrain(job: Job, settings: Pretrain, progress: Callable[[float], None]) -> dict[str, Any]:
+    """Pretrain and score; returns what the cell records.
 
-def pretrain(
-    *,
-    train: Sequences,
-    validation: Sequences,
-    types: np.ndarray,
-    shape: sizes.Shape,
-    settings: Pretrain,
-    seed: int,
-    folder: Path,
-    device: torch.device,
-    progress: Callable[[float], None],
-    peak_tflops: float | None = None,
-) -> dict[str, Any]:
-    """Pretrain on `train`, score on `validation`; returns what the cell records.
-
-    Writes `model.safetensors` and `metrics.jsonl` to `folder`; for each smaller share of the budget in
-    `settings.branches` the same as `branch-<share>.*`; and checkpoints to `folder/checkpoints` while it runs.
-    Called again after a kill it goes on from the newest checkpoint and ends with the same weights; the caller
-    removes the checkpoints once the result is on disk. `types` [V] holds each token's type; `progress` is
-    told the share done. Losses are in nats per code. Ranks that the process has joined share every step, and
-    the first one writes. `peak_tflops`: see `Ledger.entry`.
+    Writes `model.safetensors` and `metrics.jsonl` to the job's folder; for each smaller share of the budget
+    in `settings.branches` the same as `branch-<share>.*`; and, while it runs, checkpoints to `checkpoints`
+    there. Called again after a kill it goes on from the newest checkpoint and ends with the same weights; the
+    caller removes the checkpoints once the result is on disk. `progress` is told the share done. Losses are
+    in nats per code. Ranks that the process has joined share every step, and the first one writes.
     """
-    job = Job(train, validation, types, shape, seed, folder, device, current())
     run, identity = job.run(settings), job.identity(settings)
     branches, finished = branches_of(settings.branches, run.schedule), 0
     total = run.steps + sum(branch.own_steps for branch in branches)
@@ -53,7 +30,7 @@ def pretrain(
         progress((steps + finished) / total)
 
     minutes = settings.checkpoint_minutes
-    with Stretch(run, job.checkpoints, folder / "metrics.jsonl", identity, minutes) as trunk:
+    with Stretch(run, job.checkpoints, job.folder / "metrics.jsonl", identity, minutes) as trunk:
         for branch in branches:
             trunk.advance(branch.fork, report)
             entries.append(job.recorded(branch.name, identity) or _follow(job, branch, trunk, report))
@@ -65,15 +42,15 @@ def pretrain(
     entries.append({"share": 1.0, "tokens": trunk.tokens, "steps": run.steps, **score})
     return {
         **score,
-        "parameters": sizes.parameters(shape),
-        "body_parameters": sizes.body_parameters(shape),
+        "parameters": sizes.parameters(job.shape),
+        "body_parameters": sizes.body_parameters(job.shape),
         "tokens": trunk.tokens,
         "seconds": trunk.ledger.seconds,
         "tokens_per_second": trunk.ledger.tokens / max(trunk.ledger.seconds, 1e-9),
         "train_flops": run.flops(trunk.tokens, trunk.masked),
         "ranks": job.ranks.count,
         "branches": entries,
-        "cost": trunk.ledger.entry(peak_tflops),
+        "cost": trunk.ledger.entry(job.peak_tflops),
         "notes": trunk.saver.notes,
     }
 

@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from claimscale import runs
-from claimscale.corpus.sequences import Sequences
 from claimscale.model import sizes
 from claimscale.study import Pretrain
 from claimscale.training import loop
 from claimscale.training.job import Job
 from claimscale.training.ledger import Ledger
-from claimscale.training.ranks import current
 from claimscale.training.stretch import Stretch
 
 
-def sweep_rates(
-    *,
-    train: Sequences,
-    validation: Sequences,
-    types: np.ndarray,
-    shape: sizes.Shape,
-    settings: Pretrain,
-    seed: int,
-    folder: Path,
-    device: torch.device,
-    progress: Callable[[float], None],
-    peak_tflops: float | None = None,
-) -> dict[str, Any]:
+def sweep_rates(job: Job, settings: Pretrain, progress: Callable[[float], None]) -> dict[str, Any]:
     """Pretrain for `settings.sweep_share` of the budget, decay included, at each of its `learning_rates`.
 
     Takes what `pretrain` takes. Returns what the cell records: `lr_sweep` has for each rate the validation
     loss, null where training diverged. Writes `rate-<rate>.jsonl`; keeps no weights. Resumable at any moment.
     """
-    job = Job(train, validation, types, shape, seed, folder, device, current())
     entries = []
     for rate in settings.learning_rates:
         tried = settings.model_copy(update={"learning_rate": rate, "branches": [1.0]})
@@ -54,16 +35,16 @@ def sweep_rates(
         entry = job.recorded(name, identity) or _try_rate(job, tried, name, identity, report)
         entries.append(entry)
     seconds = sum(entry["seconds"] for entry in entries)
-    ledger = Ledger(device, {"seconds": seconds, "device_seconds": seconds})
+    ledger = Ledger(job.device, {"seconds": seconds, "device_seconds": seconds})
     for entry in entries:
         ledger.count(entry["tokens"], entry["train_flops"])
     return {
-        "parameters": sizes.parameters(shape),
+        "parameters": sizes.parameters(job.shape),
         "tokens": sum(entry["tokens"] for entry in entries),
         "seconds": seconds,
         "train_flops": sum(entry["train_flops"] for entry in entries),
         "lr_sweep": [{key: entry[key] for key in ("learning_rate", "validation_loss")} for entry in entries],
-        "cost": ledger.entry(peak_tflops),
+        "cost": ledger.entry(job.peak_tflops),
         "notes": [note for entry in entries for note in entry["notes"]],
     }
 

@@ -13,7 +13,7 @@ from claimscale.errors import Interrupted
 from claimscale.training import checkpoints, late, loop
 from claimscale.training.checkpoints import Checkpoint, Checkpoints
 from claimscale.training.ledger import Ledger
-from claimscale.training.masked_codes import PretrainingRun
+from claimscale.training.pretraining_run import PretrainingRun
 
 
 class Stretch:

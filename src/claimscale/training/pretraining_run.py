@@ -1,0 +1,225 @@
+"""One step of pretraining: naming masked codes and foretelling incident ones, of patients at random dates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from claimscale.corpus.batches import Batch, Batches, Masked, mask_batch
+from claimscale.corpus.codebook import Codebook
+from claimscale.corpus.incident import IncidentCodes
+from claimscale.corpus.sequences import LEADING
+from claimscale.corpus.views import View, Views
+from claimscale.errors import BadInput
+from claimscale.model import sizes
+from claimscale.model.encoder import Encoder, Inputs, Outcomes
+from claimscale.model.transfer import make_optimizer
+from claimscale.study import Pretrain
+from claimscale.training import late, loop, memory
+from claimscale.training.ranks import ALONE, Ranks
+from claimscale.training.schedule import Schedule
+
+WEIGHT_DECAY = 0.1
+OPTIMIZER_BYTES = 12
+"""Per parameter: a gradient and two moments."""
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What the steps of one epoch draw on; `resident` is the view on the device, where it fits."""
+
+    view: View
+    resident: memory.ResidentCorpus | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rank's share of a step, in parts; `tokens`, `masked` and `incident` codes of all ranks."""
+
+    epoch: Epoch
+    parts: list[tuple[Batch, Masked]]
+    tokens: int
+    masked: int
+    incident: int
+
+
+class PretrainingRun:
+    """Model, optimizer and batches of one pretraining; a step depends on its number and the weights only.
+
+    `share` makes it a run of its own with that share of the steps.
+    """
+
+    def __init__(
+        self,
+        train: Views,
+        codebook: Codebook,
+        shape: sizes.Shape,
+        settings: Pretrain,
+        seed: int,
+        device: torch.device,
+        share: float = 1.0,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        first = train(0)
+        with_codes = np.flatnonzero(first.sequences.lengths > LEADING)
+        if not len(with_codes):
+            raise BadInput("pretrain: no training patient has a code before the landmark")
+        self.settings, self.seed, self.device, self.ranks = settings, seed, device, ranks
+        self.batches = Batches(
+            first.sequences,
+            settings.batch_tokens,
+            seed,
+            with_codes,
+            loop.part_positions(device),
+            ranks.rank,
+            ranks.count,
+            lambda epoch: train(epoch).sequences,
+        )
+        self._count_work(first, with_codes)
+        self.schedule = Schedule.of(max(1, round(share * settings.epochs * self.batches.steps_per_epoch)))
+        torch.manual_seed(seed)
+        self.model = Encoder(shape, codebook).to(device)
+        if first.incident is not None:  # rare codes would take a whole training to be called rare
+            bias = first.incident.log_odds(shape.vocabulary).astype(np.float32)
+            self.model.incident_head.bias.data.copy_(torch.from_numpy(bias))
+        loop.compile_blocks(self.model, device)
+        self.optimizer = make_optimizer(self.model, shape.layers, settings.learning_rate, WEIGHT_DECAY)
+        self._epoch = lru_cache(maxsize=1)(lambda number: self._prepared(train(number)))
+        self._updating = False
+        if device.type == "cuda" and len(self.batches.share(0)):
+            held = OPTIMIZER_BYTES * sizes.parameters(shape)
+            self.batches.part_positions = memory.measured_part(self._probe, held, device)
+
+    @property
+    def steps(self) -> int:
+        return self.schedule.steps
+
+    def flops(self, tokens: float, masked: float) -> float:
+        """Floating-point operations of training on so many tokens, of which so many were masked."""
+        foretold = tokens * self._foretold_share
+        return sizes.train_flops(self.model.shape, tokens, masked, self.attended_length, foretold)
+
+    def step(self, step: int) -> tuple[float | Tensor, int, int]:
+        """Train one step; returns the mean loss, tokens and masked codes, of all ranks.
+
+        On a GPU the first is not the loss but what `late.read` takes. If memory runs out before the update,
+        the step is done again in parts of half the size.
+        """
+        work = self._work(step)
+        while True:
+            try:
+                return self._update(work, step), work.tokens, work.masked
+            except torch.OutOfMemoryError:
+                # Other ranks wait for this one's gradients meanwhile, and need not know.
+                if self._updating or self.batches.part_positions <= memory.SMALLEST_PART:
+                    raise
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.batches.part_positions //= 2
+            work = Step(work.epoch, self._parts(step), work.tokens, work.masked, work.incident)
+
+    def state(self) -> State:
+        """Weights and moments, copied."""
+        tensors = {f"model.{name}": weight for name, weight in self.model.named_parameters()}
+        for name, weight in self.model.named_parameters():
+            tensors |= {f"{key}.{name}": value for key, value in self.optimizer.state[weight].items()}
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    @torch.no_grad()
+    def restore(self, state: State) -> None:
+        for name, weight in self.model.named_parameters():
+            weight.copy_(state[f"model.{name}"])
+            for key, value in self.optimizer.state[weight].items():
+                value.copy_(state[f"{key}.{name}"])
+
+    def batch_name(self, step: int) -> str:
+        """The hash by which a step's batch is named, of this rank's share of it."""
+        return loop.batch_hash(self.batches.parts(step))
+
+    def _count_work(self, first: View, with_codes: np.ndarray) -> None:
+        lengths = first.sequences.lengths[with_codes].astype(np.float64)
+        self.attended_length = float((lengths**2).sum() / lengths.sum())
+        watched = 0 if first.incident is None else first.incident.watched[with_codes].sum()
+        self._foretold_share = float(watched / lengths.sum())
+
+    def _prepared(self, view: View) -> Epoch:
+        return Epoch(view, memory.ResidentCorpus.if_it_fits(view.sequences, self.device))
+
+    def _work(self, step: int) -> Step:
+        epoch, parts = self._epoch(step // self.batches.steps_per_epoch), self._parts(step)
+        tokens = sum(len(batch.token) for batch, _ in parts)
+        masked = sum(len(mask.position) for _, mask in parts)
+        incident, codes = 0, epoch.view.incident
+        if codes is not None:
+            incident = sum(int(codes.counts(batch.index).sum()) for batch, _ in parts)
+        return Step(epoch, parts, *(int(number) for number in self.ranks.total(tokens, masked, incident)))
+
+    def _parts(self, step: int) -> list[tuple[Batch, Masked]]:
+        share, unit = self.settings.mask, self.settings.mask_unit
+        return [
+            (batch, mask_batch(batch, share, self.seed, step, unit)) for batch in self.batches.parts(step)
+        ]
+
+    def _update(self, work: Step, step: int) -> float | Tensor:
+        losses, rate = self._losses(work), self.schedule.rate(step)
+        if self.device.type == "cuda":
+            return late.update(self.model, self.optimizer, losses, rate, self.ranks)
+        batches = [batch for batch, _ in work.parts]
+        return loop.update(self.model, self.optimizer, losses, rate, step, batches, self.ranks)
+
+    def _losses(self, work: Step) -> Iterator[Callable[[], Tensor]]:
+        self._updating = False
+        for batch, mask in work.parts:
+            yield lambda batch=batch, mask=mask: self._loss(work, batch, mask)
+        self._updating = True  # from here on a step cannot simply be done again
+
+    def _loss(self, work: Step, batch: Batch, mask: Masked) -> Tensor:
+        """This part's share of the mean losses: nats per masked code, and per incident code."""
+        inputs, position, target = self._inputs(work.epoch, batch, mask)
+        codes = work.epoch.view.incident
+        watched = np.zeros(0, np.int64) if codes is None else np.flatnonzero(codes.watched[batch.index])
+        firsts = inputs.layout.bounds[:-1].long()[loop.tensor(watched, self.device)]
+        with loop.mixed_precision(self.device):
+            hidden = self.model(inputs, torch.cat((position, firsts)))
+            loss = self.model.masked_loss(hidden[: len(position)], target) / max(work.masked, 1)
+            if codes is None or not len(watched):
+                return loss
+            outcomes = outcomes_of(codes, batch.index[watched], self.device)
+            foretold = self.model.incident_loss(hidden[len(position) :], outcomes)
+            return loss + self.settings.incident * foretold / max(work.incident, 1)
+
+    def _inputs(self, epoch: Epoch, batch: Batch, mask: Masked) -> tuple[Inputs, Tensor, Tensor]:
+        if epoch.resident is not None:
+            return epoch.resident.masked(batch, mask)
+        return masked_inputs(batch, mask, self.device)
+
+    def _probe(self, positions: int) -> int:
+        """Forward and backward of one part, whose gradients are thrown away."""
+        self.batches.part_positions = positions
+        work = self._work(0)
+        batch, mask = work.parts[-1]  # parts ascend in length, and long sequences take most memory
+        try:
+            self._loss(work, batch, mask).backward()
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+        return len(batch.token)
+
+
+def masked_inputs(batch: Batch, mask: Masked, device: torch.device) -> tuple[Inputs, Tensor, Tensor]:
+    """A masked batch on the device, the positions hidden [M] and their codes [M]."""
+    inputs = loop.on_device(batch, mask.token, device)
+    return inputs, loop.tensor(mask.position, device), loop.tensor(mask.target, device)
+
+
+def outcomes_of(codes: IncidentCodes, index: np.ndarray, device: torch.device) -> Outcomes:
+    """What the patients `index`, all of them watched, have to foretell."""
+    new, known = (np.stack(lists.pairs(index)) for lists in (codes.new, codes.known))
+    return Outcomes(loop.tensor(new, device), loop.tensor(known, device))

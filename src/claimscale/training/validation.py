@@ -1,0 +1,95 @@
+"""The scores of a pretraining on patients it was not trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from claimscale.corpus.batches import in_parts, mask_batch
+from claimscale.corpus.sequences import LEADING, Sequences, seen_earlier
+from claimscale.corpus.views import View
+from claimscale.model.encoder import Encoder
+from claimscale.training import loop
+from claimscale.training.pretraining_run import masked_inputs, outcomes_of
+from claimscale.training.ranks import ALONE, Ranks
+
+SEED = 20220401
+MASK = 0.3
+"""Fixed, so that every size, seed and way of masking is asked about the same masked codes."""
+
+Scores = dict[str, float | None]
+"""Mean losses in nats per code; null where there was none to name."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Patients to score on: all that was known of them, and what they were known for on earlier days."""
+
+    latest: Sequences
+    dated: View | None = None
+
+
+def validate(model: Encoder, validation: Validation, device: torch.device, ranks: Ranks = ALONE) -> Scores:
+    """Loss on masked codes, overall and apart for first-ever and repeated ones, and on incident codes.
+
+    A code is repeated if the sequence holds it earlier or its position stands for several. What is asked does
+    not depend on how the model was trained.
+    """
+    model.eval()
+    scores = masked_scores(model, validation.latest, device, ranks)
+    if validation.dated is not None:
+        scores["validation_loss_incident"] = incident_score(model, validation.dated, device, ranks)
+    model.train()
+    return scores
+
+
+@torch.no_grad()
+def masked_scores(model: Encoder, sequences: Sequences, device: torch.device, ranks: Ranks = ALONE) -> Scores:
+    repeated = seen_earlier(sequences) | (sequences.count > 1)
+    losses, is_repeat = [np.zeros(0, np.float32)], [np.zeros(0, np.bool_)]
+    for batch in in_parts(sequences, _share(sequences, ranks), loop.part_positions(device)):
+        masked = mask_batch(batch, MASK, SEED, 0)
+        inputs, position, targets = masked_inputs(batch, masked, device)
+        with loop.mixed_precision(device):
+            hidden = model(inputs, position)
+            for rows, target in zip(hidden.split(1024), targets.split(1024), strict=True):
+                logits = model.masked_logits(rows).float()
+                losses.append(F.cross_entropy(logits, target, reduction="none").cpu().numpy())
+        is_repeat.append(repeated[batch.source[masked.position]])
+    loss, repeat = np.concatenate(losses).astype(np.float64), np.concatenate(is_repeat)
+    first, again, firsts, repeats = ranks.total(
+        float(loss[~repeat].sum()), float(loss[repeat].sum()), int((~repeat).sum()), int(repeat.sum())
+    )
+    return {
+        "validation_loss": _mean(first + again, firsts + repeats),
+        "validation_loss_first": _mean(first, firsts),
+        "validation_loss_repeated": _mean(again, repeats),
+    }
+
+
+@torch.no_grad()
+def incident_score(model: Encoder, view: View, device: torch.device, ranks: Ranks = ALONE) -> float | None:
+    """Binary cross-entropy over the codes that patients are at risk of, per code that was incident."""
+    codes = view.incident
+    assert codes is not None
+    share = _share(view.sequences, ranks)
+    share = share[codes.watched[share]]
+    loss = 0.0
+    for batch in in_parts(view.sequences, share, loop.part_positions(device)):
+        inputs = loop.on_device(batch, batch.token, device)
+        with loop.mixed_precision(device):
+            hidden = model(inputs, inputs.layout.bounds[:-1].long())
+            loss += float(model.incident_loss(hidden, outcomes_of(codes, batch.index, device)))
+    total, incident = ranks.total(loss, int(codes.counts(share).sum()))
+    return _mean(total, incident)
+
+
+def _share(sequences: Sequences, ranks: Ranks) -> np.ndarray:
+    return np.flatnonzero(sequences.lengths > LEADING)[ranks.rank :: ranks.count]
+
+
+def _mean(total: float, count: float) -> float | None:
+    return total / count if count else None
