@@ -75,7 +75,13 @@ def test_what_is_known_only_after_the_cutoff_is_left_out():
 
 @pytest.mark.parametrize(
     "repeats, kept",
-    [("all", [0, 1, 2, 3, 4]), ("month", [1, 2, 3, 4]), ("quarter", [2, 3, 4]), ("year", [3, 4])],
+    [
+        ("all", [0, 1, 2, 3, 4]),
+        ("month", [1, 2, 3, 4]),
+        ("quarter", [2, 3, 4]),
+        ("year", [3, 4]),
+        ("ever", [4]),
+    ],
 )
 def test_the_latest_of_repeats_within_a_calendar_period_stays(repeats: str, kept: list[int]):
     days = ["2020-01-01", "2020-01-31", "2020-02-01", "2020-04-01", "2021-01-01"]
@@ -144,3 +150,19 @@ def test_seen_earlier_looks_within_one_sequence():
         np.array([1, 3, 7, 8, 7, 1, 3, 7], np.int32), np.zeros(8, np.int32), np.array([0, 5, 8])
     )
     assert seen_earlier(sequences).tolist() == [False, False, False, False, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "repeats, counts",
+    [("all", [1, 1, 1, 1, 1]), ("month", [2, 1, 1, 1]), ("year", [3, 1, 1]), ("ever", [4, 1])],
+)
+def test_a_position_says_how_many_occurrences_it_stands_for(repeats: str, counts: list[int]) -> None:
+    days = ["2019-03-02", "2019-03-20", "2019-11-05", "2020-02-01"]
+    store = _store([[*((7, day, day) for day in days), (8, "2020-02-03", "2020-02-03")]])
+    assert _select(store, ["2020-06-01"], repeats=repeats).count.tolist() == [1, 1, *counts]
+
+
+def test_occurrences_beyond_the_room_are_counted_and_later_ones_are_not() -> None:
+    store = _store([[(7, f"2020-0{month}-01", f"2020-0{month}-01") for month in (1, 2, 3, 4)]])
+    sequences = _select(store, ["2020-03-15"], max_length=3, repeats="ever")
+    assert sequences.count.tolist() == [1, 1, 3]

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from claimscale.corpus.batches import Batch, in_parts
 from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import kernels, sizes
-from claimscale.model.encoder import Encoder, Inputs
+from claimscale.model.encoder import Encoder, Inputs, Outcomes
 from claimscale.model.readout import Readout
 from claimscale.training.loop import on_device
 
@@ -130,3 +131,41 @@ def test_readout_starts_undecided_and_learns_from_the_first_position():
     assert logit.tolist() == [0.0, 0.0]
     logit.sum().backward()
     assert readout.weight.grad is not None and readout.weight.grad.abs().sum() > 0
+
+
+def test_a_codes_vector_is_its_own_and_those_of_its_groups() -> None:
+    groups = np.full((VOCABULARY, 2), -1, np.int32)
+    groups[10], groups[11], groups[12] = (0, 1), (0, -1), (2, -1)
+    torch.manual_seed(1)
+    encoder = Encoder(replace(SHAPE, groups=3), Codebook(np.zeros(VOCABULARY), groups))
+    own, shared = encoder.token.weight, encoder.group.weight
+    found = encoder.code_vectors()
+    assert torch.allclose(found[10], (own[10] + shared[0] + shared[1]) / 3**0.5)
+    assert torch.allclose(found[11], (own[11] + shared[0]) / 2**0.5)
+    assert torch.equal(found[20], own[20])
+    assert 0.8 < (found.std() / own.std()).item() < 1.2, "no code starts louder than another"
+    found[10].sum().backward()
+    gradient = encoder.group.weight.grad
+    assert gradient is not None and gradient[:2].all() and not gradient[2].any()
+    assert sum(weight.numel() for weight in encoder.parameters()) == sizes.parameters(encoder.shape)
+
+
+def test_the_incident_loss_asks_about_codes_at_risk_alone() -> None:
+    encoder, hidden = _encoder(), torch.randn(2, SHAPE.width)
+    new = torch.tensor([[0, 0, 1], [10, 11, 12]])
+    known = torch.tensor([[0, 1, 1], [20, 21, 22]])
+    logits = encoder.incident_logits(hidden).double()
+    expected = 0.0
+    for row, at_risk in ((0, {20}), (1, {21, 22})):
+        for code in set(range(6, VOCABULARY)) - at_risk:
+            happened = (row, code) in {(0, 10), (0, 11), (1, 12)}
+            expected -= torch.nn.functional.logsigmoid(logits[row, code] * (1 if happened else -1)).item()
+    assert encoder.incident_loss(hidden, Outcomes(new, known)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_how_often_a_code_occurred_is_seen() -> None:
+    encoder, sequences = _encoder(), _sequences([9])
+    often = Sequences(
+        sequences.token, sequences.age_days, sequences.offsets, np.array([1] * 8 + [5], np.int32)
+    )
+    assert not torch.allclose(_states(encoder, _whole(sequences)), _states(encoder, _whole(often)))

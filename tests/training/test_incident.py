@@ -1,0 +1,121 @@
+"""Foretelling incident codes: it is learnt, scored, and what a question of few labels begins with."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from claimscale.corpus.incident import CodeLists, IncidentCodes
+from claimscale.corpus.sequences import Sequences
+from claimscale.corpus.views import View
+from claimscale.model import sizes
+from claimscale.study import Finetune, Pretrain
+from claimscale.training.finetune import finetune
+from claimscale.training.job import Job
+from claimscale.training.pretrain import pretrain
+from claimscale.training.pretraining_run import PretrainingRun
+from claimscale.training.validation import Validation
+
+CPU = torch.device("cpu")
+CODES_PER_TOPIC = 10
+
+
+def _next(sequences: Sequences, topic: np.ndarray, seed: int) -> IncidentCodes:
+    """Three codes of each patient's topic come next; one patient in five is not watched."""
+    random = np.random.default_rng(seed)
+    watched, known, new = random.random(len(topic)) < 0.8, [], []
+    for number, subject in enumerate(topic):
+        own = sequences.token[sequences.offsets[number] + 2 : sequences.offsets[number + 1]]
+        known.append(np.unique(own))
+        codes = 6 + CODES_PER_TOPIC * subject + random.permutation(CODES_PER_TOPIC)
+        new.append(codes[~np.isin(codes, own)][: 3 * watched[number]])
+    return IncidentCodes(watched, _lists(new), _lists(known))
+
+
+def _lists(parts: list[np.ndarray]) -> CodeLists:
+    return CodeLists(np.concatenate(parts).astype(np.int32), np.r_[0, np.cumsum([len(p) for p in parts])])
+
+
+@pytest.fixture
+def views(corpus):
+    sequences, topic = corpus(600, 10)
+    return lambda epoch: View(sequences, _next(sequences, topic, epoch))
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path, corpus, views, shape, codebook) -> tuple[Path, dict]:
+    sequences, topic = corpus(200, 11)
+    validation = Validation(sequences, View(sequences, _next(sequences, topic, 99)))
+    folder = tmp_path / "pretrained"
+    folder.mkdir()
+    job = Job(views, validation, codebook, shape, 1, folder, CPU)
+    result = pretrain(job, Pretrain(epochs=6, batch_tokens=800, incident=1.0), lambda share: None)
+    return folder / "model.safetensors", result
+
+
+def test_what_comes_next_is_learnt_and_answers_a_question_without_labels(
+    pretrained, tmp_path: Path, corpus, shape, codebook
+) -> None:
+    start, result = pretrained
+    # Knowing the topic, three of about six codes come; knowing nothing, three of about thirty-three.
+    known, nothing = 2 * np.log(2), np.log(11) + 10 * np.log(11 / 10)
+    assert result["validation_loss_incident"] < 0.5 * known + 0.5 * nothing
+    (test, topic), (few, _), (tuning, _) = corpus(400, 2), corpus(30, 0), corpus(30, 1)
+    random = np.random.default_rng(0)
+    found, probability = finetune(
+        train=few, train_outcome=random.random(30) < 0.3, tuning=tuning,
+        tuning_outcome=random.random(30) < 0.3, predict={"test": test}, codebook=codebook, shape=shape,
+        settings=Finetune(epochs=1, learning_rate=1e-9), seed=1, start=start, folder=tmp_path, device=CPU,
+        progress=lambda share: None, outcome=np.arange(6, 6 + CODES_PER_TOPIC),
+    )  # fmt: skip
+    assert roc_auc_score(topic == 0, probability["test"]) > 0.9, "labels of mere chance"
+    assert found["epoch"] in (0, 1)
+
+
+def test_training_that_makes_matters_worse_is_not_kept(
+    pretrained, tmp_path: Path, corpus, shape, codebook
+) -> None:
+    start, _ = pretrained
+    (few, topic), (tuning, tuning_topic) = corpus(40, 0), corpus(80, 1)
+    found, _ = finetune(
+        train=few, train_outcome=topic == 1, tuning=tuning, tuning_outcome=tuning_topic == 0, predict={},
+        codebook=codebook, shape=shape, settings=Finetune(epochs=3, learning_rate=2e-2), seed=1, start=start,
+        folder=tmp_path, device=CPU, progress=lambda share: None, outcome=np.arange(6, 16),
+    )  # fmt: skip
+    assert found["epoch"] == 0, "the training patients were labelled for another topic"
+
+
+def test_steps_are_a_function_of_their_number_whatever_epoch_came_before(views, shape, codebook) -> None:
+    def run() -> PretrainingRun:
+        return PretrainingRun(views, codebook, shape, Pretrain(batch_tokens=800, incident=2.0), 1, CPU)
+
+    straight, jumping = run(), run()
+    per_epoch = straight.batches.steps_per_epoch
+    for step in range(per_epoch + 2):
+        work = straight._work(step)
+    jumped = jumping._work(per_epoch + 1)
+    assert work.tokens == jumped.tokens and work.incident == jumped.incident > 0
+    assert all(
+        np.array_equal(one.token, other.token)
+        for (_, one), (_, other) in zip(work.parts, jumped.parts, strict=True)
+    )
+
+
+def test_the_weight_of_foretelling_is_what_it_says(views, shape, codebook) -> None:
+    def losses(weight: float) -> float:
+        settings = Pretrain(batch_tokens=800, incident=weight)
+        run = PretrainingRun(views, codebook, shape, settings, 1, CPU)
+        return float(run.step(0)[0])
+
+    assert losses(3) - losses(1) == pytest.approx(2 * (losses(2) - losses(1)), rel=1e-3)
+    assert losses(2) > losses(1)
+
+
+def test_rare_codes_begin_as_rare(views, shape, codebook) -> None:
+    run = PretrainingRun(views, codebook, shape, Pretrain(batch_tokens=800), 1, CPU)
+    view = views(0)
+    expected = view.incident.log_odds(shape.vocabulary)
+    np.testing.assert_allclose(run.model.incident_head.bias.detach(), expected, rtol=1e-5)
+    assert sizes.parameters(shape) == sum(weight.numel() for weight in run.model.parameters())
