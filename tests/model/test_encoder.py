@@ -151,16 +151,28 @@ def test_a_codes_vector_is_its_own_and_those_of_its_groups() -> None:
 
 
 def test_the_incident_loss_asks_about_codes_at_risk_alone() -> None:
-    encoder, hidden = _encoder(), torch.randn(2, SHAPE.width)
+    encoder, hidden = _encoder(), torch.randn(3, SHAPE.width)
+    inputs = _inputs(_whole(_sequences([5, 7, 9])))
     new = torch.tensor([[0, 0, 1], [10, 11, 12]])
     known = torch.tensor([[0, 1, 1], [20, 21, 22]])
-    logits = encoder.incident_logits(hidden).double()
+    logits = encoder.incident_logits(hidden, inputs).detach().double()
     expected = 0.0
     for row, at_risk in ((0, {20}), (1, {21, 22})):
         for code in set(range(6, VOCABULARY)) - at_risk:
             happened = (row, code) in {(0, 10), (0, 11), (1, 12)}
             expected -= torch.nn.functional.logsigmoid(logits[row, code] * (1 if happened else -1)).item()
-    assert encoder.incident_loss(hidden, Outcomes(new, known)).item() == pytest.approx(expected, rel=1e-5)
+    outcomes = Outcomes(new, known, torch.tensor([True, True, False]))
+    assert encoder.incident_loss(hidden, inputs, outcomes).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_makes_a_code_return_concerns_codes_of_the_sequence_alone() -> None:
+    encoder, batch = _encoder(), _whole(_sequences([5, 7]))
+    inputs, hidden = _inputs(batch), torch.randn(2, SHAPE.width)
+    before = encoder.incident_logits(hidden, inputs)
+    torch.nn.init.ones_(encoder.recurrence.weight)
+    changed = (encoder.incident_logits(hidden, inputs) != before).numpy()
+    for row, start, stop in ((0, 0, 5), (1, 5, 12)):
+        assert set(np.flatnonzero(changed[row])) == set(batch.token[start:stop].tolist())
 
 
 def test_how_often_a_code_occurred_is_seen() -> None:

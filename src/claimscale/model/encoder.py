@@ -48,11 +48,13 @@ class Inputs:
 class Outcomes:
     """What B sequences have to foretell, as (row, token) pairs, int64 [2, N] each.
 
-    `new` are codes that were incident after the sequence's date, `known` those that could not be any more.
+    `new` are codes that were incident after the sequence's date, `known` those that could not be. `watched`
+    bool [B]: whether the horizon was seen; nothing is asked of others.
     """
 
     new: Tensor
     known: Tensor
+    watched: Tensor
 
 
 class Encoder(nn.Module):
@@ -84,6 +86,8 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.final_norm = RmsNorm(shape.width)
         self.masked_head, self.incident_head = Head(shape), Head(shape)
+        self.recurrence = nn.Linear(TIME_FEATURES + COUNT_FEATURES, TYPE_COUNT, bias=False)
+        nn.init.zeros_(self.recurrence.weight)
         self._register(codebook)
         # A sine and a cosine of each rate; age and recency have half of the features each.
         self.register_buffer("age_rates", _rates(AGE_DAYS, TIME_FEATURES // 4), persistent=False)
@@ -124,14 +128,25 @@ class Encoder(nn.Module):
         head = self.masked_head
         return summed_cross_entropy(self._narrowed(hidden_Md, head), self.code_vectors(), head.bias, target_M)
 
-    def incident_logits(self, hidden_Bd: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """Logits [B, V] of each code, or of some, to be incident next, from the states at [CLS]."""
-        return self._logits(hidden_Bd, self.incident_head, tokens)
+    def incident_logits(self, hidden_Bd: Tensor, inputs: Inputs) -> Tensor:
+        """Logits [B, V] of each code to be incident next, from the states at [CLS].
 
-    def incident_loss(self, hidden_Bd: Tensor, outcomes: Outcomes) -> Tensor:
-        """Summed binary cross-entropy over the codes that each sequence is still at risk of."""
-        logits_BV = self.incident_logits(hidden_Bd).float()
-        new_BV, at_risk_BV = torch.zeros_like(logits_BV), torch.ones_like(logits_BV)
+        A code of the sequence itself may return: how likely that is follows from how long ago and how often
+        it occurred, by a rule that all codes of its type share and none has to learn for itself.
+        """
+        logits_BV = self._logits(hidden_Bd, self.incident_head).float()
+        token_T = inputs.token.long()
+        return_T = self.recurrence(self._features(inputs)).gather(1, self.types[token_T, None]).squeeze(1)
+        lengths_B = inputs.layout.bounds.diff()
+        row_T = torch.arange(len(lengths_B), device=token_T.device)
+        row_T = row_T.repeat_interleave(lengths_B, output_size=len(token_T))
+        return logits_BV.index_put((row_T, token_T), return_T.float(), accumulate=True)
+
+    def incident_loss(self, hidden_Bd: Tensor, inputs: Inputs, outcomes: Outcomes) -> Tensor:
+        """Summed binary cross-entropy over the codes that each watched sequence is at risk of."""
+        logits_BV = self.incident_logits(hidden_Bd, inputs)
+        new_BV = torch.zeros_like(logits_BV)
+        at_risk_BV = outcomes.watched[:, None].to(logits_BV).repeat(1, logits_BV.shape[1])
         new_BV[outcomes.new[0], outcomes.new[1]] = 1
         at_risk_BV[outcomes.known[0], outcomes.known[1]] = 0
         at_risk_BV[:, :FIRST_CODE] = 0
@@ -145,11 +160,8 @@ class Encoder(nn.Module):
         groups_GE = F.pad(self.group.weight, (0, 0, 0, 1))
         return (self.token.weight + F.embedding_bag(self.groups, groups_GE, mode="sum")) * self.vector_scale
 
-    def _logits(self, hidden_Md: Tensor, head: Head, tokens: Tensor | None = None) -> Tensor:
-        vectors, bias = self.code_vectors(), head.bias
-        if tokens is not None:
-            vectors, bias = vectors[tokens], bias[tokens]
-        return F.linear(self._narrowed(hidden_Md, head), vectors, bias)
+    def _logits(self, hidden_Md: Tensor, head: Head) -> Tensor:
+        return F.linear(self._narrowed(hidden_Md, head), self.code_vectors(), head.bias)
 
     def _narrowed(self, hidden_Md: Tensor, head: Head) -> Tensor:
         hidden_ME = head(hidden_Md)
@@ -157,13 +169,16 @@ class Encoder(nn.Module):
             hidden_ME = self.narrow(hidden_ME)
         return hidden_ME * transfer.output_multiplier(self.shape.embedding)
 
-    def _embed(self, inputs: Inputs) -> Tensor:
+    def _features(self, inputs: Inputs) -> Tensor:
+        """Of each position, its age, how long ago it was and how often, [T, features], each about one."""
         age = inputs.age_days[:, None] * self.age_rates
         recency = inputs.days[:, None] * self.recency_rates
         often = inputs.count[:, None].float().log2()
         repeated = often.clamp_max(1)
-        features = torch.cat((age.sin(), age.cos(), recency.sin(), recency.cos(), often, repeated), 1)
-        time_Td = self.time(features / math.sqrt(TIME_FEATURES / 2))
+        return torch.cat((age.sin(), age.cos(), recency.sin(), recency.cos(), often, repeated), 1)
+
+    def _embed(self, inputs: Inputs) -> Tensor:
+        time_Td = self.time(self._features(inputs) / math.sqrt(TIME_FEATURES / 2))
         return (self._looked_up(inputs.token) + time_Td) * transfer.input_multiplier()
 
     def _looked_up(self, token_T: Tensor) -> Tensor:

@@ -50,7 +50,8 @@ class Readout(nn.Module):
         logit_B = states_B2d @ self.weight * transfer.output_multiplier(self.encoder.shape.width) + self.bias
         if not self.foretells:
             return logit_B
-        return logit_B + self.trust * any_incident(self.encoder.incident_logits(first_Bd, self.outcome))
+        foretold_BV = self.encoder.incident_logits(first_Bd, inputs)
+        return logit_B + self.trust * any_incident(foretold_BV[:, self.outcome])
 
 
 def any_incident(logits_BK: Tensor) -> Tensor:

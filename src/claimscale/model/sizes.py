@@ -2,11 +2,11 @@
 
 For a vocabulary V in G groups, width d, layers L, feed-forward f and embedding width E an encoder has
 
-    N = (V + G)·E + 2V + 2d² + 93d + L(4d² + 3df + 2d) + 2Ed·[E < d]
+    N = (V + G)·E + 2V + 2d² + 93d + 656 + L(4d² + 3df + 2d) + 2Ed·[E < d]
 
 parameters: vectors of tokens and groups (also the output of both heads), the heads' biases and transforms,
-the 93d of features of age and time (80d), of counts (2d), types (8d) and three norms (3d), the layers, and
-the two projections of a factorised embedding.
+the 93d of features of age and time (80d), of counts (2d), types (8d) and three norms (3d), a rule of
+recurrence for each type, the layers, and the two projections of a factorised embedding.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def parameters(shape: Shape) -> int:
     vectors = (shape.vocabulary + shape.groups) * shape.embedding
     heads = HEADS * (shape.width**2 + shape.width + shape.vocabulary)
     inputs = (TIME_FEATURES + COUNT_FEATURES + TYPE_COUNT + 1) * shape.width
+    inputs += (TIME_FEATURES + COUNT_FEATURES) * TYPE_COUNT  # of recurrence
     return vectors + heads + inputs + projections + body_parameters(shape)
 
 

@@ -185,15 +185,14 @@ class PretrainingRun:
         """This part's share of the mean losses: nats per masked code, and per incident code."""
         inputs, position, target = self._inputs(work.epoch, batch, mask)
         codes = work.epoch.view.incident
-        watched = np.zeros(0, np.int64) if codes is None else np.flatnonzero(codes.watched[batch.index])
-        firsts = inputs.layout.bounds[:-1].long()[loop.tensor(watched, self.device)]
+        firsts = inputs.layout.bounds[:-1].long() if codes is not None else position[:0]
         with loop.mixed_precision(self.device):
             hidden = self.model(inputs, torch.cat((position, firsts)))
             loss = self.model.masked_loss(hidden[: len(position)], target) / max(work.masked, 1)
-            if codes is None or not len(watched):
+            if codes is None:
                 return loss
-            outcomes = outcomes_of(codes, batch.index[watched], self.device)
-            foretold = self.model.incident_loss(hidden[len(position) :], outcomes)
+            outcomes = outcomes_of(codes, batch.index, self.device)
+            foretold = self.model.incident_loss(hidden[len(position) :], inputs, outcomes)
             return loss + self.settings.incident * foretold / max(work.incident, 1)
 
     def _inputs(self, epoch: Epoch, batch: Batch, mask: Masked) -> tuple[Inputs, Tensor, Tensor]:
@@ -220,6 +219,6 @@ def masked_inputs(batch: Batch, mask: Masked, device: torch.device) -> tuple[Inp
 
 
 def outcomes_of(codes: IncidentCodes, index: np.ndarray, device: torch.device) -> Outcomes:
-    """What the patients `index`, all of them watched, have to foretell."""
+    """What the patients `index` have to foretell."""
     new, known = (np.stack(lists.pairs(index)) for lists in (codes.new, codes.known))
-    return Outcomes(loop.tensor(new, device), loop.tensor(known, device))
+    return Outcomes(*(loop.tensor(array, device) for array in (new, known, codes.watched[index])))

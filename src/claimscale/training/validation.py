@@ -82,7 +82,7 @@ def incident_score(model: Encoder, view: View, device: torch.device, ranks: Rank
         inputs = loop.on_device(batch, batch.token, device)
         with loop.mixed_precision(device):
             hidden = model(inputs, inputs.layout.bounds[:-1].long())
-            loss += float(model.incident_loss(hidden, outcomes_of(codes, batch.index, device)))
+            loss += float(model.incident_loss(hidden, inputs, outcomes_of(codes, batch.index, device)))
     total, incident = ranks.total(loss, int(codes.counts(share).sum()))
     return _mean(total, incident)
 
