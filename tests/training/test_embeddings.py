@@ -5,6 +5,7 @@ import torch
 from claimscale.corpus.batches import in_parts
 from claimscale.corpus.sequences import Sequences
 from claimscale.model.encoder import Encoder
+from claimscale.model.readout import Readout
 from claimscale.training.checkpoints import save_tensors
 from claimscale.training.embeddings import FrozenEncoder
 from claimscale.training.loop import on_device
@@ -45,6 +46,18 @@ def test_a_patient_has_one_embedding_whoever_else_is_embedded(frozen, corpus):
         frozen.embed(some(sequences, order)), frozen.embed(sequences)[order], atol=1e-5
     )
     np.testing.assert_array_equal(frozen.embed(sequences), frozen.embed(sequences))
+
+
+def test_what_is_foretold_of_an_outcome_stands_last(frozen, tmp_path, corpus, shape, codebook):
+    sequences, _ = corpus(20, 3)
+    outcome = np.array([8, 9])
+    asked = FrozenEncoder(tmp_path / "model.safetensors", shape, codebook, CPU, outcome)
+    found = asked.embed(sequences)
+    np.testing.assert_array_equal(found[:, :-1], frozen.embed(sequences))
+    (batch,) = in_parts(sequences, np.array([5]), 1)
+    with torch.no_grad():
+        answer = Readout(frozen.encoder, outcome)(on_device(batch, batch.token, CPU))
+    np.testing.assert_allclose(found[5, -1], answer, atol=1e-5)
 
 
 def test_codes_move_embeddings(frozen, corpus):

@@ -50,8 +50,11 @@ class Readout(nn.Module):
         logit_B = states_B2d @ self.weight * transfer.output_multiplier(self.encoder.shape.width) + self.bias
         if not self.foretells:
             return logit_B
-        foretold_BV = self.encoder.incident_logits(first_Bd, inputs)
-        return logit_B + self.trust * any_incident(foretold_BV[:, self.outcome])
+        return logit_B + self.trust * self.foretold(first_Bd, inputs)
+
+    def foretold(self, first_Bd: Tensor, inputs: Inputs) -> Tensor:
+        """Log odds [B] that one of the outcome's codes is incident next, from the states at [CLS]."""
+        return any_incident(self.encoder.incident_logits(first_Bd, inputs)[:, self.outcome])
 
 
 def any_incident(logits_BK: Tensor) -> Tensor:

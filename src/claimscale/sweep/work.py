@@ -172,7 +172,9 @@ def _features_of(workspace: Workspace, cell: Cell) -> Callable[[Sample], sparse.
     assert cell.size is not None
     weights = workspace.folder(cell.needs) / "model.safetensors"
     device = device_of(workspace)
-    encoder = FrozenEncoder(weights, workspace.shape(cell.size), workspace.codebook, device)
+    encoder = FrozenEncoder(
+        weights, workspace.shape(cell.size), workspace.codebook, device, foretold(workspace, cell)
+    )
 
     def embedded(sample: Sample) -> sparse.csr_matrix:
         sequences = sequences_of(workspace, sample.rows, sample.index_days, strip)

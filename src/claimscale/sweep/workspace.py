@@ -151,7 +151,7 @@ class Workspace:
         if cell.kind not in ("pretrain", "sweep", "finetune"):
             code = BASELINE_CODE if cell.needs is None else BASELINE_CODE + ENCODER_CODE
             everything["search"] = study.search.model_dump()
-        if cell.kind == "finetune" and cell.needs is not None:
+        if cell.needs is not None and study.finetune.foretell:
             everything["foretold"] = self.task(cell.task or "").outcome
         if cell.kind == "carry_forward":
             everything["outcome"] = (

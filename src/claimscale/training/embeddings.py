@@ -14,31 +14,45 @@ from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import sizes
 from claimscale.model.encoder import Encoder
-from claimscale.model.readout import pooled
+from claimscale.model.readout import Readout, pooled
 from claimscale.training import loop
 
 
 class FrozenEncoder:
     """A pretrained encoder that no label will ever change.
 
-    `weights` is the `model.safetensors` of a pretraining, `codebook` what it was told of tokens.
+    `weights` is the `model.safetensors` of a pretraining, `codebook` what it was told of tokens. `outcome`
+    are tokens of a question, of which it is to say how likely they are to come.
     """
 
-    def __init__(self, weights: Path, shape: sizes.Shape, codebook: Codebook, device: torch.device) -> None:
+    def __init__(
+        self,
+        weights: Path,
+        shape: sizes.Shape,
+        codebook: Codebook,
+        device: torch.device,
+        outcome: np.ndarray | None = None,
+    ) -> None:
         self.encoder = Encoder(shape, codebook)
         self.encoder.load_state_dict(load_file(weights))
         self.encoder.to(device).eval()
-        self.device, self.width = device, 2 * shape.width
+        self.model = Readout(self.encoder, outcome).to(device)
+        self.device, self.width = device, 2 * shape.width + self.model.foretells
 
     @torch.no_grad()
     def embed(self, sequences: Sequences) -> npt.NDArray[np.float32]:
-        """Embeddings of all sequences in their order, float32 [n, 2 x width], as fine-tuning reads them.
+        """Embeddings of all sequences in their order, float32 [n, width], as fine-tuning reads them.
 
-        The first half is the state at [CLS], the second the mean over the sequence's positions.
+        The state at [CLS], the mean over the sequence's positions, and the log odds that one of the outcome's
+        codes is incident next, where there are any.
         """
         out = np.empty((len(sequences), self.width), dtype=np.float32)
         for batch in in_parts(sequences, np.arange(len(sequences)), loop.part_positions(self.device)):
             with loop.mixed_precision(self.device):
-                first, mean = pooled(self.encoder, loop.on_device(batch, batch.token, self.device))
-            out[batch.index] = torch.cat((first, mean), 1).float().cpu().numpy()
+                inputs = loop.on_device(batch, batch.token, self.device)
+                first, mean = pooled(self.encoder, inputs)
+                parts = [first, mean]
+                if self.model.foretells:
+                    parts.append(self.model.foretold(first, inputs)[:, None])
+            out[batch.index] = torch.cat(parts, 1).float().cpu().numpy()
         return out
