@@ -6,7 +6,7 @@ from claimscale import study, study_file
 from claimscale.sweep.cells import cells_of
 from claimscale.sweep.estimate import Corpus, TimeLeft, cell_flops
 
-CORPUS = Corpus(500, 300_000, 50.0, {"ckd": 4000}, {"ckd": 3000})
+CORPUS = Corpus(500, 100, 300_000, 50.0, {"ckd": 4000}, {"ckd": 3000})
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def workspace(write_study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> W
 
 def _run(workspace: Workspace, display: Display | None = None) -> int:
     cells = cells_of(workspace.study)
-    corpus = Corpus(500, 300_000, 50.0, {"ckd": 4000}, {"ckd": 3000})
+    corpus = Corpus(500, 100, 300_000, 50.0, {"ckd": 4000}, {"ckd": 3000})
     time_left = TimeLeft.of(workspace.study, corpus, cells, threads=1)
     return slurm.run_cells(workspace, cells, time_left, display or Display(), "debug", poll_seconds=0)
 

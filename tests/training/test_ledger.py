@@ -8,6 +8,7 @@ import torch
 import torch.utils.flop_counter
 
 from claimscale.corpus.batches import in_parts
+from claimscale.corpus.codebook import Codebook
 from claimscale.model import sizes
 from claimscale.model.encoder import Encoder
 from claimscale.training import energy, ledger, loop
@@ -92,7 +93,7 @@ def test_forward_operations_are_those_that_torch_counts(corpus, factorised: bool
     sequences, _ = corpus(30, 0)
     lengths = np.diff(sequences.offsets)
     shape = sizes.Shape(46, 128, 3, 96, 32 if factorised else 128)
-    model = Encoder(shape, np.zeros(46))
+    model = Encoder(shape, Codebook.plain(np.zeros(46)))
     (batch,) = in_parts(sequences, np.arange(30), 1 << 20)
     inputs = loop.on_device(batch, batch.token, CPU)
     with torch.no_grad(), torch.utils.flop_counter.FlopCounterMode(display=False) as counted:

@@ -60,7 +60,8 @@ def test_losses_of_two_ranks_are_those_of_one(
         assert result["tokens"] == expected["tokens"] and result["train_flops"] == expected["train_flops"]
     mine, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path, together / "whole"))
     for name, weight in mine.items():
-        torch.testing.assert_close(theirs[name], weight, atol=2e-3, rtol=0)
+        # a step of AdamW is as large as the rate however small the gradient, and its rounding, were
+        torch.testing.assert_close(theirs[name], weight, atol=4e-3, rtol=0)
 
 
 def test_a_rank_without_sequences_waits_for_the_others(

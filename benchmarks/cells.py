@@ -1,0 +1,36 @@
+"""Cells of a benchmark's study, run side by side on one core each; what is done already is not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from claimscale import study_file
+from claimscale.sweep import work
+from claimscale.sweep.cells import Cell
+from claimscale.sweep.workspace import Workspace
+
+WORKERS = 2
+
+
+def run_cells(file: Path, overrides: list[str], cells: Sequence[Cell]) -> None:
+    """Run the cells of a prepared study, those that others need first."""
+    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+        for stage in (
+            [cell for cell in cells if cell.needs is None],
+            [cell for cell in cells if cell.needs is not None],
+        ):
+            running = [pool.submit(_run, file, overrides, cell) for cell in stage]
+            for place, future in enumerate(as_completed(running), 1):
+                print(f"{place:>4} of {len(stage)}: {future.result()}", flush=True)
+
+
+def _run(file: Path, overrides: list[str], cell: Cell) -> str:
+    torch.set_num_threads(1)
+    study = study_file.load(file, overrides)
+    work.run_cell(Workspace(study, study.run_directory), cell, 1, lambda share: None)
+    return cell.id
