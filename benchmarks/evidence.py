@@ -1,171 +1,167 @@
-"""Whether models behave on the simulated country as they do on claims.
+"""Whether a pretrained encoder is worth its parameters, on the simulated country whose true risks are known.
 
-Three questions, on 30,000 unlabelled patients of 75 years and over: does the masked-code loss fall with model
-size over a decade of sizes; what share of the oracle's gain in AUPRC over the prevalence does LightGBM reach
-on simple and on compound questions; and what does pretraining gain over from-scratch training with few labels
-and with more. Beside the oracle, who knows the latent state, stands what the claims allow: see `attainable`.
- Runs `benchmarks/evidence.yaml`, prints tables and writes `benchmarks/results/evidence.json`. Run with
-`make bench NAME=evidence` (an hour on two cores; a stopped run goes on), or `evidence.py --runs FOLDER`.
+28,000 unlabelled patients of 75 years and over, two simple and two compound questions, three seeds, several
+hundred test patients with each outcome (`evidence.yaml`). Fine-tuned on 1,000, 3,000 and all labelled
+patients: the pretrained encoder, beside the same from scratch, the tuned LightGBM, and LightGBM on counts and
+frozen embeddings. Differences are paired, with 95 % intervals over patients and seeds; AUPRC is also given as
+the share of the oracle's gain over the prevalence. The oracle knows the latent state; beside it stands what
+the claims allow: see `attainable`. And the masked-code loss, on first-ever codes too, of five sizes.
+
+Prints tables and writes `benchmarks/results/evidence.json`. Run with `make bench NAME=evidence` (two hours on
+two cores; a stopped run goes on), or `evidence.py --runs FOLDER`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import lightgbm
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score
 
+from cells import run_cells
+from claimscale import runs, study_file
 from claimscale.baselines.features import count_features
 from claimscale.corpus.groups import CodeGroups
-from claimscale.corpus.tokens import TokenStore
-from claimscale.study import catalogue_task
+from claimscale.evaluation.intervals import Scores, difference, interval
+from claimscale.evaluation.scoring import score_ranking
+from claimscale.sweep.cells import Cell, Patients
+from claimscale.sweep.workspace import Workspace
 from record import write_record
 
 STUDY = Path(__file__).parent / "evidence.yaml"
-SIZES = ("80k", "160k", "320k", "800k")
+SIZES = ("80k", "160k", "320k", "640k", "1.3M")
+SWEEP = ["pretrain.epochs=3", f"sizes=[{', '.join(SIZES)}]"]
 SIMPLE = ("pregabalin", "sglt2_inhibitors")
 COMPOUND = ("ckd", "heart_failure")
+LABELLED: tuple[Patients, ...] = (1000, 3000, "all")
+ARMS = ("pretrained", "scratch", "lightgbm", "lightgbm_both")
 REPLICATES = 1000
 
 
-def claimscale(*arguments: str) -> None:
-    status = subprocess.call([sys.executable, "-m", "claimscale.cli", *arguments])
-    if status:
-        sys.exit(status)
+def cell_of(arm: str, task: str, labelled: Patients, seed: int, size: str) -> Cell:
+    if arm in ("pretrained", "scratch"):
+        return Cell("finetune", seed, size, task, arm, labelled)  # pyright: ignore[reportArgumentType]
+    return Cell(arm, seed, size if arm == "lightgbm_both" else None, task, None, labelled)  # pyright: ignore[reportArgumentType]
 
 
-def losses(run: Path, seed: int) -> dict[str, float]:
-    """Masked-code loss on tuning patients by size."""
-    found = {}
-    for size in SIZES:
-        cell = json.loads((run / "cells" / f"pretrain-{size}-s{seed}" / "cell.json").read_text("utf-8"))
-        found[size] = cell["result"]["validation_loss"]
-    return found
+def scores_of(workspace: Workspace, arm: str, task: str, labelled: Patients) -> Scores:
+    """AUPRC on the test patients of every seed, patients resampled alike for every arm."""
+    study = workspace.study
+    found = []
+    for seed in study.finetune.seeds:
+        cell = cell_of(arm, task, labelled, seed, study.sizes[0])
+        table = pq.read_table(workspace.folder(cell.id) / "predictions.parquet").to_pandas()
+        table = table[table["split"] == "held_out"].sort_values("subject_id")
+        outcome = table["boolean_value"].to_numpy()
+        risk = table["predicted_boolean_probability"].to_numpy()
+        found.append((outcome, score_ranking(outcome, risk, REPLICATES, 0)["auprc"]))
+    return Scores(
+        tuple(study.finetune.seeds),
+        np.array([score.values[0] for _, score in found]),
+        np.stack([score.replicates[0] for _, score in found]),
+        int(found[0][0].sum()),
+    )
 
 
-def held_out(run: Path, task: str) -> pd.DataFrame:
-    """Test patients with label, LightGBM's probability and the true risk."""
-    oracle = pq.read_table(run / "oracle" / f"{task}.parquet").to_pandas()
-    file = run / "cells" / f"lightgbm-{task}-nall-s42" / "predictions.parquet"
-    predicted = pq.read_table(file).to_pandas()
-    predicted = predicted[predicted["split"] == "held_out"].drop(columns=["prediction_time", "split"])
-    return oracle.merge(predicted, on="subject_id", validate="one_to_one")
+def oracle(workspace: Workspace, task: str) -> tuple[float, float, float]:
+    """AUPRC of the true risk and of what the claims allow on the test patients, and the prevalence."""
+    sample = workspace.samples(task)["held_out"]
+    order = np.argsort(sample.subjects)
+    table = pq.read_table(workspace.run / "oracle" / f"{task}.parquet").to_pandas()
+    risk = table.set_index("subject_id").loc[sample.subjects[order], "risk"].to_numpy()
+    outcome = sample.outcome[order]
+    possible = attainable(workspace, task, sample.rows[order], sample.index_days[order], risk)
+    auprc = (float(average_precision_score(outcome, values)) for values in (risk, possible))
+    return (*auprc, float(outcome.mean()))  # pyright: ignore[reportReturnType]
 
 
-def attainable(run: Path, task: str, patients: pd.DataFrame) -> np.ndarray:
+def attainable(
+    workspace: Workspace, task: str, rows: np.ndarray, index_days: np.ndarray, risk: np.ndarray
+) -> np.ndarray:
     """The best risk that the observed claims allow, or at least something below it.
 
     The mean of the true risk among patients with the same claims is the best that can be predicted from them.
     It is estimated by regressing the true risk, which carries no chance of its own, on counted codes: in
     two folds of the test patients, each predicted by the trees of the other.
     """
-    store = TokenStore.load(run / "tokens")
-    rows = store.rows_of(patients["subject_id"].to_numpy())
-    index_days = patients["prediction_time"].to_numpy().astype("datetime64[D]").astype(np.int64)
-    strip = store.vocabulary.tokens_with_prefix(catalogue_task(task).get("strip", {}))
+    store = workspace.store
+    strip = store.vocabulary.tokens_with_prefix(workspace.task(task).strip)
     features = count_features(store, CodeGroups.of(store.vocabulary), rows, index_days, strip)
-    risk, fold = patients["risk"].to_numpy(), np.arange(len(patients)) % 2
+    fold, found = np.arange(len(rows)) % 2, np.empty(len(rows))
     settings = {"objective": "cross_entropy", "num_leaves": 31, "learning_rate": 0.05, "min_data_in_leaf": 20}
     settings |= {"feature_fraction": 0.5, "lambda_l2": 5.0, "verbosity": -1, "seed": 0, "deterministic": True}
-    found = np.empty(len(patients))
     for part in (0, 1):
         data = lightgbm.Dataset(features[fold != part], label=risk[fold != part])
         found[fold == part] = np.asarray(lightgbm.train(settings, data, 400).predict(features[fold == part]))
     return found
 
 
-def shares_of_gain(
-    patients: pd.DataFrame, scores: dict[str, np.ndarray]
-) -> dict[str, tuple[float, float, float]]:
-    """(AUPRC - prevalence) / (AUPRC of the oracle - prevalence) by name, with a 95 % patient bootstrap."""
-    labels, risk = patients["boolean_value"].to_numpy(), patients["risk"].to_numpy()
-    random = np.random.default_rng(0)
-
-    def shares(rows: np.ndarray) -> list[float]:
-        prevalence = labels[rows].mean()
-        best = average_precision_score(labels[rows], risk[rows]) - prevalence
-        return [
-            (average_precision_score(labels[rows], values[rows]) - prevalence) / best
-            for values in scores.values()
-        ]
-
-    drawn = [shares(random.integers(0, labels.size, labels.size)) for _ in range(REPLICATES)]
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    return dict(zip(scores, zip(shares(np.arange(labels.size)), low, high, strict=True), strict=True))
-
-
-def families(run: Path) -> dict[str, float]:
-    """What LightGBM reaches of the oracle's gain, and what the claims allow, by task."""
-    figures: dict[str, float] = {}
+def compare(workspace: Workspace, task: str) -> dict[str, float]:
+    """All arms on one question: AUPRC, shares of the oracle's gain, and paired differences."""
+    best, possible, prevalence = oracle(workspace, task)
+    family = "simple" if task in SIMPLE else "compound"
+    scores = {(arm, n): scores_of(workspace, arm, task, n) for arm in ARMS for n in LABELLED}
+    positives = scores[ARMS[0], LABELLED[0]].positives
+    figures = {"oracle": best, "attainable": possible, "prevalence": prevalence, "positives": positives}
     print(
-        f"\n{'task':<20} {'family':<9} {'prevalence':>10} {'oracle':>7}  shares of the oracle's gain in AUPRC"
+        f"\n{task} ({family}): {positives:,} test patients with the outcome, prevalence {prevalence:.4f}, "
+        f"AUPRC of the oracle {best:.3f}, attainable from claims {possible:.3f}"
     )
-    for family, tasks in (("simple", SIMPLE), ("compound", COMPOUND)):
-        for task in tasks:
-            patients = held_out(run, task)
-            scores = {
-                "lightgbm": patients["predicted_boolean_probability"].to_numpy(),
-                "attainable": attainable(run, task, patients),
-            }
-            labels = patients["boolean_value"].to_numpy()
-            best = float(average_precision_score(labels, patients["risk"].to_numpy()))
-            prevalence = float(labels.mean())
-            text = ""
-            for name, (share, low, high) in shares_of_gain(patients, scores).items():
-                figures |= {f"{task}_{name}_share": share}
-                figures |= {f"{task}_{name}_share_low": low, f"{task}_{name}_share_high": high}
-                text += f"  {name} {share:.0%} ({low:.0%} to {high:.0%})"
-            figures |= {f"{task}_oracle_auprc": best, f"{task}_prevalence": prevalence}
-            print(f"{task:<20} {family:<9} {prevalence:>10.4f} {best:>7.3f}{text}")
+    for (arm, n), score in scores.items():
+        auprc = float(score.values.mean())
+        share = (auprc - prevalence) / (best - prevalence)
+        figures |= {f"{arm}_{n}": auprc, f"{arm}_{n}_share": share}
+        print(f"  {arm:<14} {n!s:>5} labelled: AUPRC {auprc:.4f}, {share:>4.0%} of the oracle's gain")
+    for other in ("lightgbm", "scratch"):
+        for n in LABELLED:
+            contrast = difference(scores["pretrained", n], scores[other, n])
+            assert contrast is not None
+            gain = interval(contrast)
+            low, high = gain.two_sided()
+            name = f"over_{other}_{n}"
+            figures |= {name: gain.estimate, f"{name}_low": low, f"{name}_high": high}
+            print(f"  pretrained over {other:<9} {n!s:>5}: {gain.estimate:+.4f} ({low:+.4f} to {high:+.4f})")
+    return {f"{task}_{key}": value for key, value in figures.items()}
+
+
+def losses(workspace: Workspace, seed: int) -> dict[str, float]:
+    """Losses on tuning patients by size: masked codes, first-ever ones among them, incident codes."""
+    figures = {}
+    print(f"\n{'size':>8} {'masked':>8} {'first-ever':>10} {'incident':>9}")
+    for size in SIZES:
+        cell = runs.read_json(workspace.folder(Cell("pretrain", seed, size).id) / runs.CELL)["result"]
+        names = ("validation_loss", "validation_loss_first", "validation_loss_incident")
+        figures |= {f"{name}_{size}": cell[name] for name in names}
+        print(f"{size:>8} {cell[names[0]]:>8.4f} {cell[names[1]]:>10.4f} {cell[names[2]]:>9.4f}")
     return figures
-
-
-def gains(summary: dict[str, Any]) -> dict[str, float]:
-    """Pretrained minus from-scratch, in AUPRC, by task and number of labelled patients."""
-    found: dict[str, float] = {}
-    print(f"\n{'pretraining gains':<20} {'labelled':>9} {'positives':>10} {'AUPRC':>9}   95 % interval")
-    for task in summary["tasks"]:
-        for gain in task["pretraining_gain"]:
-            labelled = gain["patients"]
-            found |= {
-                f"{task['name']}_gain_{labelled}_{key}": gain[key] for key in ("difference", "low", "high")
-            }
-            print(
-                f"{task['name']:<20} {labelled:>9,} {task['positives']:>10,} {gain['difference']:>+9.4f}"
-                f"   {gain['low']:+.4f} to {gain['high']:+.4f}"
-            )
-    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", default="runs")
-    runs = Path(parser.parse_args().runs)
-    place = ("--set", f"runs={runs}")
-    claimscale("study", str(STUDY), *place)
-    for task in SIMPLE + COMPOUND:
-        everybody = ("--set", "finetune.patients=[1000, 5000, all]", *place)
-        claimscale("run", str(STUDY), f"lightgbm-{task}-nall-s42", *everybody)
-    sweep = ("--set", f"sizes=[{', '.join(SIZES)}]", "--set", "pretrain.epochs=2", *place)
-    for setting in ("pretrain.seeds=[42]", "finetune.seeds=[42]"):
-        sweep = (*sweep, "--set", setting)
-    claimscale("pretrain", str(STUDY), *sweep)
-    run = runs / "evidence"
-    figures: dict[str, float] = {}
-    print(f"{'size':>8} {'masked-code loss':>18}")
-    for size, loss in losses(run, 42).items():
-        figures[f"validation_loss_{size}"] = loss
-        print(f"{size:>8} {loss:>18.4f}")
-    figures |= families(run)
-    figures |= gains(json.loads((run / "summary.json").read_text("utf-8")))
+    place = f"runs={parser.parse_args().runs}"
+    if status := subprocess.call(
+        [sys.executable, "-m", "claimscale.cli", "ingest", str(STUDY), "--set", place]
+    ):
+        sys.exit(status)
+    study = study_file.load(STUDY, [place])
+    seeds, size = study.finetune.seeds, study.sizes[0]
+    cells = [Cell("pretrain", seed, size) for seed in seeds]
+    cells += [
+        cell_of(arm, task, n, seed, size)
+        for n in LABELLED for arm in ARMS for seed in seeds for task in COMPOUND + SIMPLE
+    ]  # fmt: skip
+    run_cells(STUDY, [place], cells)
+    run_cells(STUDY, [place, *SWEEP], [Cell("pretrain", seeds[0], name) for name in SIZES])
+    workspace = Workspace(study, study.run_directory)
+    figures = losses(workspace, seeds[0])
+    for task in COMPOUND + SIMPLE:
+        figures |= compare(workspace, task)
     write_record("evidence", figures)
 
 
