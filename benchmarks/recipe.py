@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from sklearn.metrics import average_precision_score
 
 from claimscale import runs, study_file
+from claimscale.evaluation.scoring import score_ranking
 from claimscale.model.encoder import Encoder
 from claimscale.model.readout import Readout
 from claimscale.study import Study
@@ -40,7 +40,7 @@ STUDY = Path(__file__).parent / "recipe.yaml"
 SEED = 42
 LABELLED = (1000, 3000)
 REDUCED_TASKS = ("ckd", "sglt2_inhibitors")
-REPLICATES = 500
+REPLICATES = 2000
 VARIANTS: dict[str, dict[str, str]] = {
     "base": {},
     "sequence: every occurrence": {"tokens.repeats": "all"},
@@ -145,28 +145,20 @@ def development(workspace: Workspace, cell: Cell) -> list[float]:
 
 def scored(outcomes: dict[str, np.ndarray], base: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
     """Mean AUPRC over tasks and label counts, its difference to the base and a 95 % interval."""
-    random = np.random.default_rng(0)
 
-    def mean(scores: dict[str, Any], drawn: dict[str, np.ndarray]) -> float:
-        return float(
-            np.mean(
-                [
-                    average_precision_score(outcomes[task][drawn[task]], np.asarray(values)[drawn[task]])
-                    for key, values in scores.items()
-                    for task in [key.rsplit("-", 1)[0]]
-                ]
-            )
+    def mean(found: dict[str, Any]) -> tuple[float, np.ndarray]:
+        scores = [
+            score_ranking(outcomes[key.rsplit("-", 1)[0]], np.asarray(values), REPLICATES, 0)["auprc"]
+            for key, values in found["scores"].items()
+        ]
+        return (
+            float(np.mean([score.values[0] for score in scores])),
+            np.mean([score.replicates[0] for score in scores], axis=0),
         )
 
-    everyone = {task: np.arange(len(outcome)) for task, outcome in outcomes.items()}
-    draws = [
-        {task: random.integers(0, len(outcome), len(outcome)) for task, outcome in outcomes.items()}
-        for _ in range(REPLICATES)
-    ]
-    differences = [mean(other["scores"], drawn) - mean(base["scores"], drawn) for drawn in draws]
-    low, high = np.quantile(differences, [0.025, 0.975])
-    auprc = mean(other["scores"], everyone)
-    return {"auprc": auprc, "difference": auprc - mean(base["scores"], everyone), "low": low, "high": high}
+    (expected, base_drawn), (auprc, drawn) = mean(base), mean(other)
+    low, high = np.quantile(drawn - base_drawn, [0.025, 0.975])
+    return {"auprc": auprc, "difference": auprc - expected, "low": float(low), "high": float(high)}
 
 
 def run_all(names: Sequence[str], run: Path, overrides: list[str]) -> dict[str, dict[str, Any]]:
