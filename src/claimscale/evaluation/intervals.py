@@ -162,21 +162,35 @@ def interval(scores: Scores) -> Interval:
 
     NaN variance, hence NaN bounds, where too few replicates drew both classes.
     """
-    seeds = len(scores.seeds)
     mean_replicates = scores.replicates.mean(axis=0)
     usable = mean_replicates[np.isfinite(mean_replicates)]
     enough = len(usable) >= max(2, USABLE_REPLICATES * len(mean_replicates))
     bootstrap = float(usable.var(ddof=1)) if enough else float("nan")
-    estimate = float(scores.values.mean())
+    within = 0.0
+    if enough and len(scores.seeds) > 1:
+        # Resampling adds once more what patients contribute to the spread between seeds.
+        resampled = float(np.nanmean(scores.replicates.var(axis=0, ddof=1)))
+        within = resampled - float(scores.values.var(ddof=1))
+    return interval_of(scores.values, scores.runs or (scores.values,), bootstrap, within, scores.positives)
+
+
+def interval_of(
+    values: Floats, runs: Sequence[Floats], over_patients: float, within: float, positives: int
+) -> Interval:
+    """Interval of a seed-mean whose variance over patients is known, by whatever method.
+
+    `values` (k) by seed; `runs`, what each model's runs contribute (k each); `over_patients` is the variance
+    of the mean over patients, `within` what patients add to the variance between seeds.
+    """
+    seeds, estimate = len(values), float(values.mean())
     if seeds == 1:
-        return Interval(estimate, bootstrap, 0.0, _patient_degrees(scores.positives), 1, 0.0, bootstrap)
-    between = float(scores.values.var(ddof=1))
-    # Resampling adds once more what patients contribute to the spread between seeds.
-    within = float(np.nanmean(scores.replicates.var(axis=0, ddof=1))) - between if enough else 0.0
-    by_model = np.array([runs.var(ddof=1) for runs in scores.runs or (scores.values,)])
-    patients, spread, degrees = variance_parts(bootstrap, max(within, 0.0), by_model, seeds, scores.positives)
-    lasting = max(0.0, float(by_model.sum()) - max(within, 0.0)) / seeds
-    return Interval(estimate, float(patients), float(spread), float(degrees), seeds, lasting, bootstrap)
+        degrees = _patient_degrees(positives)
+        return Interval(estimate, over_patients, 0.0, degrees, 1, 0.0, over_patients)
+    within = max(within, 0.0)
+    by_model = np.array([own.var(ddof=1) for own in runs])
+    patients, spread, degrees = variance_parts(over_patients, within, by_model, seeds, positives)
+    lasting = max(0.0, float(by_model.sum()) - within) / seeds
+    return Interval(estimate, float(patients), float(spread), float(degrees), seeds, lasting, over_patients)
 
 
 def variance_parts(
