@@ -136,7 +136,8 @@ def task_entry(
         "splits": counts,
         "results": results,
         "pretraining_gain": [
-            {"size": size, "patients": used, "metric": "auprc", "difference": 0.021, "low": 0.004, "high": 0.038, "p": 0.01, "seeds": 3}
+            {"size": size, "patients": used, "metric": "auprc", "difference": 0.021, "low": 0.004, "high": 0.038, "p": 0.01, "seeds": 3,
+             "auroc": {"difference": 0.01, "low": 0.002, "high": 0.018, "p": 0.02}}
             for size in SIZES
             for used in labelled.values()
         ],
@@ -150,7 +151,7 @@ def task_entry(
             "hours_saved": 178.2 if sufficient else 0.0,
             "evidence": [
                 {"smaller": smaller, "larger": "101M", "difference": 0.004, "low": -0.002, "high": 0.01, "upper_95": 0.009,
-                 "upper_at_level": 0.011, "margin": real(0.02 * top), "seeds": 3}
+                 "upper_at_level": 0.011, "margin": real(0.02 * top), "seeds": 3, "auroc": {"difference": 0.002, "low": -0.003, "high": 0.007, "p": 0.4}}
                 for smaller in list(SIZES)[:-1]
             ],
         },

@@ -78,6 +78,24 @@ def test_pretraining_gains_with_few_labels(demo: Any) -> None:
     assert many["low"] < 0 < many["high"]
 
 
+def test_comparisons_carry_the_gain_in_auroc(demo: Any) -> None:
+    """DeLong's interval lies around the difference of the AUROCs that stand in the results."""
+    _, summary = demo
+    for task in summary["tasks"]:
+        for pair in task["saturation"]["evidence"]:
+            larger, smaller = (
+                result_of(task, "pretrained", pair[size])["auroc"]["estimate"]
+                for size in ("larger", "smaller")
+            )
+            assert pair["auroc"]["difference"] == pytest.approx(larger - smaller, abs=1e-5)
+            assert pair["auroc"]["low"] < pair["auroc"]["difference"] < pair["auroc"]["high"]
+        mean = [gain for gain in task["pretraining_gain"] if gain["patients"] == 300]
+        by_size = [gain["auroc"]["difference"] for gain in mean if gain["size"] is not None]
+        assert mean[-1]["size"] is None
+        assert mean[-1]["auroc"]["difference"] == pytest.approx(sum(by_size) / len(by_size), abs=1e-5)
+        assert mean[-1]["auroc"]["low"] > 0
+
+
 def test_verdict_rests_on_all_pairs_and_saves_the_right_hours(demo: Any) -> None:
     _, summary = demo
     hours = {size["name"]: size["hours"] for size in summary["sizes"]}

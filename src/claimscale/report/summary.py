@@ -29,6 +29,7 @@ from claimscale.evaluation.predictions import (
 from claimscale.evaluation.saturation import Curve, judge
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
 from claimscale.report import answers, gate
+from claimscale.report.auroc_gains import add_auroc_gains
 from claimscale.report.curve_entries import forecast_entry
 from claimscale.report.provenance import provenance
 from claimscale.report.results import plain, training_losses, write_results
@@ -106,10 +107,12 @@ def summarise(
         entry = task_entry(task, study, scored, predictions, counts, parameters)
         entry["oracle"] = _oracle(study, task.name, predictions[task.name, "held_out"], oracle or {})
         entry["saturation"] = saturation_entry(study, verdicts[task.name], curves[task.name], sizes)
+        rows, models = predictions[task.name, "held_out"], scored["held_out"][task.name]
+        add_auroc_gains(entry, rows, models, answers.largest_sample(models))
         entry["details"] = details(
-            predictions[task.name, "held_out"],
-            scored["held_out"][task.name],
-            answers.largest_sample(scored["held_out"][task.name]),
+            rows,
+            models,
+            answers.largest_sample(models),
             run_directory / "cohort" / "patients.parquet",
             study.compare.replicates,
             study.seed,
