@@ -3,7 +3,8 @@ cell.
 
     python benchmarks/decisions.py              everything, about an hour on two cores
     python benchmarks/decisions.py reduced      a tenth of the studies and fewer cells, a few minutes
-    python benchmarks/decisions.py verdicts     one part: verdicts, curves, power, interaction, stopping
+    python benchmarks/decisions.py verdicts     one part: verdicts, curves, power, interaction, stopping,
+                                                hospitals
     python benchmarks/decisions.py seed=9000000 other studies than those the rule was shaped on (seed 0)
 
 Cells that are done are kept in runs/decisions/ and not simulated again.
@@ -25,10 +26,11 @@ from scipy import stats
 from claimscale.evaluation import power
 from claimscale.evaluation.forecast import FEWEST_SIZES, forecast
 from claimscale.evaluation.gains import task_dependence
-from claimscale.evaluation.intervals import difference, interval, variance_parts
+from claimscale.evaluation.intervals import difference, interval, patient_degrees, variance_parts
 from claimscale.evaluation.metrics import Floats
 from claimscale.evaluation.power import Assumptions
 from claimscale.evaluation.saturation import Curve, judge
+from decision_hospitals import HOSPITAL_CELLS, hospital_cell
 from decision_worlds import SHAPES, as_scores, curves, predictions, some_seeds
 from record import write_record
 
@@ -231,7 +233,7 @@ def _five(study: Mapping[str, Floats], gains: Floats, positives: int) -> tuple[n
                 study["within"],
                 by_size[:, [small, large]],
                 seeds,
-                positives,
+                patient_degrees(positives),
             )
             error = np.sqrt(patients + spread)
             over = gain - MARGIN * value[:, -1].mean(axis=1)
@@ -409,6 +411,15 @@ def stopping_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> 
     }
 
 
+def hospitals_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
+    figures = {}
+    for (hospitals, apart), found in kept("hospitals", cells, hospital_cell, studies, seed):
+        print(f"{hospitals} hospitals, apart {apart}: {found}", flush=True)
+        for name, value in found.items():
+            figures[f"hospitals_{hospitals}_apart_{apart:g}_{name.replace(' ', '_')}"] = value
+    return figures
+
+
 Part = Callable[[int, Sequence[tuple[Any, ...]], int], dict[str, float]]
 PARTS: dict[str, tuple[Part, Sequence[tuple[Any, ...]]]] = {
     "curves": (curves_part, CURVE_CELLS),
@@ -416,6 +427,7 @@ PARTS: dict[str, tuple[Part, Sequence[tuple[Any, ...]]]] = {
     "stopping": (stopping_part, STOP_CELLS),
     "interaction": (interaction_part, INTERACTION_CELLS),
     "verdicts": (verdicts, VERDICT_CELLS),
+    "hospitals": (hospitals_part, HOSPITAL_CELLS),
 }
 
 

@@ -149,6 +149,7 @@ def task_entry(
             "relative_margin": 0.02, "level": 0.0025, "reason": None, "positives_needed": cases["held_out"] + 1400,
             "more_needed": {"train": 0, "held_out": 1400} if verdict == "inconclusive" else None,
             "hours_saved": 178.2 if sufficient else 0.0,
+            "by_hospital": {"verdict": "inconclusive", "smallest_sufficient": None, "hospitals": 30},
             "evidence": [
                 {"smaller": smaller, "larger": "101M", "difference": 0.004, "low": -0.002, "high": 0.01, "upper_95": 0.009,
                  "upper_at_level": 0.011, "margin": real(0.02 * top), "seeds": 3, "auroc": {"difference": 0.002, "low": -0.003, "high": 0.007, "p": 0.4}}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -94,6 +95,32 @@ def test_comparisons_carry_the_gain_in_auroc(demo: Any) -> None:
         assert mean[-1]["size"] is None
         assert mean[-1]["auroc"]["difference"] == pytest.approx(sum(by_size) / len(by_size), abs=1e-5)
         assert mean[-1]["auroc"]["low"] > 0
+
+
+def test_the_verdict_by_hospital_stands_beside_the_other(fake_run: Any, tmp_path: Any) -> None:
+    run = fake_run(tmp_path, labelled=("all",), sizes=("100k", "1.6M"), splits=("held_out",), oracle=False)
+    (tmp_path / "cohort").mkdir()
+    people = {
+        "subject_id": range(4000),
+        "hospital_id": [f"H{subject % 20}" for subject in range(4000)],
+        "sex": ["F"] * 4000,
+        "birth_day": pa.array([0] * 4000, pa.date32()),
+    }
+    pq.write_table(pa.table(people), tmp_path / "cohort" / "patients.parquet")
+    for task in run.summarise()["tasks"]:
+        found = task["saturation"]["by_hospital"]
+        assert found["hospitals"] == 20
+        assert found["verdict"] in ("saturated", "not_saturated", "inconclusive")
+        (pair,) = task["saturation"]["evidence"]
+        assert pair["by_hospital"]["low"] < pair["difference"] < pair["by_hospital"]["high"]
+        assert pair["by_hospital"]["upper_at_level"] > pair["difference"]
+
+
+def test_without_hospitals_there_is_no_verdict_by_them(demo: Any) -> None:
+    _, summary = demo
+    for task in summary["tasks"]:
+        assert task["saturation"]["by_hospital"] is None
+        assert all(pair["by_hospital"] is None for pair in task["saturation"]["evidence"])
 
 
 def test_verdict_rests_on_all_pairs_and_saves_the_right_hours(demo: Any) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from claimscale.evaluation.intervals import Interval, interval_of
+from claimscale.evaluation.intervals import Interval, interval_of, patient_degrees
 from claimscale.evaluation.metrics import Floats
 from claimscale.evaluation.predictions import SplitPredictions
 from claimscale.evaluation.scoring import Model, cells_by_model
@@ -108,5 +108,9 @@ class RocAreas:
         shared = (over_patients.sum() - over_patients.trace()) / max(seeds * (seeds - 1), 1)
         within = over_patients.trace() / seeds - shared
         return interval_of(
-            signs @ self.areas, runs, float(over_patients.mean()), float(within), self.positives
+            signs @ self.areas,
+            runs,
+            float(over_patients.mean()),
+            float(within),
+            patient_degrees(self.positives),
         )

@@ -313,6 +313,12 @@ def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list
             f"{name}: only {count(positives)} test patients have the outcome; below {FEW_POSITIVES} every "
             "figure is uncertain and the intervals are rough."
         )
+    if not same_by_hospital(task["saturation"]):
+        there, here = task["saturation"]["by_hospital"], task["saturation"]
+        found.append(
+            f"{name}: with whole hospitals resampled the verdict is {_named(there)}, not {_named(here)}: "
+            "other hospitals might have given another answer."
+        )
     if answered["verdict"] == "inconclusive":
         found.append(
             f"{name}: no verdict on size. That is want of evidence, not evidence that sizes are equal."
@@ -323,6 +329,17 @@ def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list
             "about sizes is about encoders only."
         )
     return found
+
+
+def same_by_hospital(saturation: Mapping[str, Any]) -> bool:
+    """Whether resampling hospitals gives the verdict that resampling patients gave, as far as it was done."""
+    other = saturation["by_hospital"]
+    return other is None or all(saturation[key] == other[key] for key in ("verdict", "smallest_sufficient"))
+
+
+def _named(saturation: Mapping[str, Any]) -> str:
+    size = saturation["smallest_sufficient"]
+    return f"saturated at {size}" if size else saturation["verdict"].replace("_", " ")
 
 
 def _rounded(count: float) -> str:

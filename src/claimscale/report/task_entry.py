@@ -9,6 +9,7 @@ from typing import Any
 
 from claimscale.evaluation.break_even import break_even
 from claimscale.evaluation.gains import pretraining_gains
+from claimscale.evaluation.hospitals import HospitalVerdict
 from claimscale.evaluation.intervals import Interval, Scores, combine, interval
 from claimscale.evaluation.predictions import SplitPredictions
 from claimscale.evaluation.saturation import FEWEST_POSITIVES, Curve, Verdict
@@ -99,6 +100,7 @@ def untrained_entry(
             "more_needed": {split: max(0, least[split] - have[split]) for split in least},
             "hours_saved": None,
             "evidence": [],
+            "by_hospital": None,
             "convergence": "unknown",
         },
     }
@@ -207,6 +209,23 @@ def saturation_entry(
         "hours_saved": hours_saved,
         "evidence": evidence,
     }
+
+
+def add_hospitals(entry: dict[str, Any], found: HospitalVerdict | None) -> None:
+    """Put what resampling whole hospitals gives beside a verdict and each of its comparisons; null where
+    that was not done."""
+    entry["by_hospital"] = found and {
+        "verdict": found.verdict.verdict,
+        "smallest_sufficient": found.verdict.smallest_sufficient,
+        "hospitals": found.hospitals,
+    }
+    for place, pair in enumerate(entry["evidence"]):
+        compared = found.verdict.evidence[place] if found else None
+        pair["by_hospital"] = (
+            {**bounds(compared.gain), "upper_at_level": compared.upper(1 - found.verdict.level)}
+            if found and compared
+            else None
+        )
 
 
 def _relative(curve: Curve, smaller: str, larger: str) -> dict[str, float] | None:
