@@ -148,7 +148,7 @@ def task_entry(
             "verdict": verdict, "smallest_sufficient": sufficient, "metric": "auprc", "margin": real(0.02 * top),
             "relative_margin": 0.02, "level": 0.0025, "reason": None, "positives_needed": cases["held_out"] + 1400,
             "more_needed": {"train": 0, "held_out": 1400} if verdict == "inconclusive" else None,
-            "hours_saved": 178.2 if sufficient else 0.0,
+            "hours_saved": 178.2 if sufficient else 0.0, "hours_saved_estimated": False, "flops_saved": 4e18, "saved_against": "101M",
             "by_hospital": {"verdict": "inconclusive", "smallest_sufficient": None, "hospitals": 30},
             "evidence": [
                 {"smaller": smaller, "larger": "101M", "difference": 0.004, "low": -0.002, "high": 0.01, "upper_95": 0.009,

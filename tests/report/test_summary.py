@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from claimscale.errors import BadInput
+from claimscale.report.texts import Texts
 
 KEYS = [
     "name", "version", "answers", "dataset", "sizes", "tasks", "task_dependence", "convergence", "forecast",
@@ -137,6 +138,38 @@ def test_verdict_rests_on_all_pairs_and_saves_the_right_hours(demo: Any) -> None
         else:
             assert saturation["hours_saved"] == 0
     assert task_of(summary, "ckd")["saturation"]["smallest_sufficient"] not in ("100k", "200k")
+
+
+def test_hours_saved_against_a_size_left_out_are_estimated(fake_run: Any, tmp_path: Any) -> None:
+    """A task that was stopped saves what the largest size would have cost; the other does as ever."""
+    run = fake_run(
+        tmp_path,
+        labelled=("all",),
+        splits=("held_out",),
+        oracle=False,
+        baselines=(),
+        noise=lambda task, arm, size, labelled: 0.05,
+    )
+    whole = run.summarise()
+    run.cells = [cell for cell in run.cells if cell.size != "1.6M"]
+    run.pretraining = [one for one in run.pretraining if one["size"] != "1.6M"]
+    names = ("gain", "low", "high", "most", "margin")
+    run.forecasts = [
+        {"task": "pregabalin", "after": "800k", "target": "1.6M", "stop": True, "weights": {}}
+        | dict.fromkeys(names, 0.0)
+    ]
+    summary = run.summarise()
+    full = task_of(whole, "pregabalin")["saturation"]
+    stopped, other = (task_of(summary, name)["saturation"] for name in ("pregabalin", "ckd"))
+    assert (full["verdict"], stopped["verdict"]) == ("saturated", "saturated")
+    assert not full["hours_saved_estimated"] and not other["hours_saved_estimated"]
+    assert (stopped["hours_saved_estimated"], stopped["saved_against"]) == (True, "1.6M")
+    assert other["saved_against"] == "800k"
+    assert other["hours_saved"] < stopped["hours_saved"] < 2 * full["hours_saved"]
+    assert stopped["flops_saved"] > other["flops_saved"] > 0
+    (told,) = [answer["sentence"] for answer in summary["answers"] if answer["task"] == "pregabalin"]
+    assert told.endswith("of pretraining against 1.6M, which was left out (estimated).")
+    assert "学習しなかった 1.6M" in Texts("ja").sentence(told)
 
 
 def test_results_table_holds_every_metric(demo: Any) -> None:

@@ -203,7 +203,7 @@ def _about_size(task: Mapping[str, Any]) -> str:
                     f"largest, {gains[0]['larger']}, changes {metric} by {span(gains[0], 'difference')}), "
                     "but pretraining had not converged: a plateau cannot be told from too little training."
                 )
-            spared = f"; it saves {duration(saved)} of pretraining" if saved and saved > 0 else ""
+            spared = f"; it saves {_spared(saturation)}" if saved and saved > 0 else ""
             return (
                 f"The {size} model is good enough: the largest, {gains[0]['larger']}, changes {metric} by "
                 f"{span(gains[0], 'difference')}, and no larger one gains {margin} or more{spared}."
@@ -218,6 +218,15 @@ def _about_size(task: Mapping[str, Any]) -> str:
             return _what_was_lacking(task)
         case _:
             return f"Undecided which size is good enough: {_why_undecided(task)}."
+
+
+def _spared(saturation: Mapping[str, Any]) -> str:
+    saved = duration(saturation["hours_saved"])
+    if not saturation["hours_saved_estimated"]:
+        return f"{saved} of pretraining"
+    return (
+        f"about {saved} of pretraining against {saturation['saved_against']}, which was left out (estimated)"
+    )
 
 
 def _what_was_lacking(task: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ from claimscale.evaluation.predictions import (
     load_predictions,
 )
 from claimscale.evaluation.saturation import Curve, judge
+from claimscale.evaluation.savings import costs
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
 from claimscale.report import answers, gate
 from claimscale.report.auroc_gains import add_auroc_gains
@@ -109,6 +110,8 @@ def summarise(
         [size for size in sizes if any(size["name"] in one.scores for one in curves.values())]
     )
     parameters = {entry["name"]: entry["parameters"] for entry in sizes}
+    cost = costs(sizes, dataset["vocabulary"], study.pretrain.mask)
+    stopped = {record["task"] for record in forecasts if record["stop"]}
     tasks = []
     for task in study.tasks:
         counts = label_counts.get(task.name, {})
@@ -117,7 +120,9 @@ def summarise(
             continue
         entry = task_entry(task, study, scored, predictions, counts, parameters)
         entry["oracle"] = _oracle(study, task.name, predictions[task.name, "held_out"], oracle or {})
-        entry["saturation"] = saturation_entry(study, verdicts[task.name], curves[task.name], sizes)
+        entry["saturation"] = saturation_entry(
+            study, verdicts[task.name], curves[task.name], cost, task.name in stopped
+        )
         rows, models = predictions[task.name, "held_out"], scored["held_out"][task.name]
         add_hospitals(entry["saturation"], redrawn.get(task.name))
         add_auroc_gains(entry, rows, models, answers.largest_sample(models))
