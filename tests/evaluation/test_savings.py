@@ -34,6 +34,7 @@ def test_a_size_left_out_costs_what_it_would_have_at_the_same_rate() -> None:
 def test_what_was_measured_stays_and_nothing_is_made_up() -> None:
     found = costs([trained(100_000), trained(200_000)], VOCABULARY, MASK)
     assert found["200000"] == Cost(trained(200_000)["hours"], trained(200_000)["train_flops"])
+    assert costs([trained(100_000), left_out(200_000)], None, MASK)["200000"] == Cost(None, None)
     assert costs([left_out(100_000)], VOCABULARY, MASK)["100000"] == Cost(None, None)
 
 

@@ -32,17 +32,17 @@ class Saving:
     estimated: bool
 
 
-def costs(sizes: Sequence[Mapping[str, Any]], vocabulary: int, mask: float) -> dict[str, Cost]:
+def costs(sizes: Sequence[Mapping[str, Any]], vocabulary: int | None, mask: float) -> dict[str, Cost]:
     """The cost of every size, by name: as measured, else estimated from the largest that was measured.
 
     Args:
         sizes: ascending, with `name`, `parameters` and, where trained, `hours`, `train_flops` and `tokens`.
-        vocabulary: tokens in it, which the operations depend on.
+        vocabulary: tokens in it, which the operations depend on; if None, nothing is estimated.
         mask: share of tokens that are masked.
     """
     measured = [one for one in sizes if one.get("hours") and one.get("train_flops") and one.get("tokens")]
     found = {one["name"]: Cost(one.get("hours"), one.get("train_flops")) for one in sizes}
-    if not measured:
+    if not measured or vocabulary is None:
         return found
     base = measured[-1]
 

@@ -110,7 +110,7 @@ def summarise(
         [size for size in sizes if any(size["name"] in one.scores for one in curves.values())]
     )
     parameters = {entry["name"]: entry["parameters"] for entry in sizes}
-    cost = costs(sizes, dataset["vocabulary"], study.pretrain.mask)
+    cost = costs(sizes, dataset.get("vocabulary"), study.pretrain.mask)
     stopped = {record["task"] for record in forecasts if record["stop"]}
     tasks = []
     for task in study.tasks:
