@@ -9,10 +9,11 @@ to that variance of 1. Runs of a size also differ in worth: their AUPRC on endle
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from claimscale.evaluation import power
 from claimscale.evaluation.intervals import Scores
@@ -62,12 +63,14 @@ def predictions(
             auprc = assumed.auprc * (1 - gain) * (1 + assumed.seed_spread * of_runs)
             separations = separation(assumed.prevalence, auprc)
             models += [run + own * labels for run, own in zip(runs, separations, strict=True)]
-    found = _scores(labels, models, seeds, replicates, seed)
+    found = scores_of(labels, models, seeds, replicates, seed)
     counts = np.cumsum([0, *(len(place) for place in gains)])
     return [found[begin:end] for begin, end in itertools.pairwise(counts)], found[-1]
 
 
-def _scores(labels: np.ndarray, models: list[Floats], seeds: int, replicates: int, seed: int) -> list[Scores]:
+def scores_of(
+    labels: np.ndarray, models: Iterable[Floats], seeds: int, replicates: int, seed: int
+) -> list[Scores]:
     rows = np.arange(len(labels))
     rankings = [Ranking.of(labels, scores, rows) for scores in models]
     values = np.array([areas(ranking)[0] for ranking in rankings])
@@ -75,8 +78,36 @@ def _scores(labels: np.ndarray, models: list[Floats], seeds: int, replicates: in
     positives = int(labels.sum())
     return [
         Scores(tuple(range(seeds)), values[place : place + seeds], auprc[place : place + seeds], positives)
-        for place in range(0, len(models), seeds)
+        for place in range(0, len(rankings), seeds)
     ]
+
+
+def many_hospitals(
+    assumed: power.Assumptions, positives: int, hospitals: int, apart: float, *, seeds: int, seed: int
+) -> tuple[NDArray[np.bool_], Floats, NDArray[np.int64]]:
+    """Labels (patients), scores of a smaller and a larger size (2 * seeds, patients), hospitals (patients).
+
+    The sizes are equally good over endless hospitals. In one hospital the separation of each size is off by
+    `apart` (standard deviation), all runs of the size alike. Hospitals differ in size as claims' do: the
+    largest of ten has about ten times the patients of the smallest.
+    """
+    generator = np.random.default_rng(seed)
+    patients = round(positives / assumed.prevalence)
+    share = np.exp(0.7 * generator.normal(size=hospitals))
+    hospital = generator.choice(hospitals, size=patients, p=share / share.sum())
+    labels = np.arange(patients) < positives
+    common = np.sqrt(assumed.between_sizes) * generator.normal(size=patients)
+    scores = []
+    for _ in range(2):
+        size = common + np.sqrt(assumed.between_runs - assumed.between_sizes) * generator.normal(
+            size=patients
+        )
+        shift = apart * generator.normal(size=hospitals)[hospital]
+        auprc = assumed.auprc * (1 + assumed.seed_spread * generator.normal(size=seeds))
+        for own in separation(assumed.prevalence, auprc):
+            run = size + np.sqrt(1 - assumed.between_runs) * generator.normal(size=patients)
+            scores.append(run + (own + shift) * labels)
+    return labels, np.array(scores), hospital
 
 
 def some_seeds(scores: Scores, seeds: int) -> Scores:

@@ -3,7 +3,9 @@ cell.
 
     python benchmarks/decisions.py              everything, about an hour on two cores
     python benchmarks/decisions.py reduced      a tenth of the studies and fewer cells, a few minutes
-    python benchmarks/decisions.py verdicts     one part: verdicts, curves, power, interaction, stopping
+    python benchmarks/decisions.py verdicts     one part: verdicts, curves, power, interaction, stopping,
+                                                hospitals
+    python benchmarks/decisions.py seed=9000000 other studies than those the rule was shaped on (seed 0)
 
 Cells that are done are kept in runs/decisions/ and not simulated again.
 """
@@ -13,7 +15,8 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,11 @@ from scipy import stats
 from claimscale.evaluation import power
 from claimscale.evaluation.forecast import FEWEST_SIZES, forecast
 from claimscale.evaluation.gains import task_dependence
-from claimscale.evaluation.intervals import difference, interval, variance_parts
+from claimscale.evaluation.intervals import difference, interval, patient_degrees, variance_parts
 from claimscale.evaluation.metrics import Floats
 from claimscale.evaluation.power import Assumptions
 from claimscale.evaluation.saturation import Curve, judge
+from decision_hospitals import HOSPITAL_CELLS, hospital_cell
 from decision_worlds import SHAPES, as_scores, curves, predictions, some_seeds
 from record import write_record
 
@@ -39,12 +43,15 @@ MARGIN = 0.02
 PLACES = tuple(tuple(sorted({gains[place] for gains in SHAPES.values()})) for place in range(2))
 
 VERDICT_CELLS = [
+    (0.2, 50, 0.01),
     (0.05, 50, 0.01),
     (0.2, 200, 0.01),
     (0.01, 50, 0.01),
     (0.05, 200, 0.0),
     (0.05, 200, 0.01),
     (0.2, 800, 0.01),
+    (0.05, 800, 0.01),
+    (0.2, 3200, 0.01),
     (0.01, 200, 0.01),
 ]
 """Prevalence, positives, spread between runs; those that take longest last."""
@@ -52,7 +59,9 @@ AUPRC = {0.01: 0.25, 0.05: 0.35, 0.2: 0.5}
 """Of the largest model, by prevalence."""
 
 
-def verdict_cell(prevalence: float, positives: int, spread: float, studies: int) -> dict[str, float]:
+def verdict_cell(
+    prevalence: float, positives: int, spread: float, studies: int, seed: int
+) -> dict[str, float]:
     """Share of verdicts and of intervals that cover, by seeds and shape, on simulated predictions.
 
     The margin is the one that `plan` says three seeds can resolve in four of five studies; beside it, 2 %.
@@ -63,7 +72,7 @@ def verdict_cell(prevalence: float, positives: int, spread: float, studies: int)
     found: dict[str, float] = {"margin": margin}
     tally: dict[str, list[float]] = {}
     gains = [[gain * margin for gain in place] for place in PLACES]
-    for study in range(studies):
+    for study in range(seed, seed + studies):
         smaller, largest = predictions(
             assumed, positives, gains, seeds=max(SEEDS), replicates=REPLICATES, seed=study
         )
@@ -94,54 +103,77 @@ def verdict_cell(prevalence: float, positives: int, spread: float, studies: int)
 
 
 def kept(
-    part: str, cells: Sequence[tuple[Any, ...]], simulate: Callable[..., dict[str, float]], studies: int
+    part: str,
+    cells: Sequence[tuple[Any, ...]],
+    simulate: Callable[..., dict[str, float]],
+    studies: int,
+    seed: int,
 ) -> Iterator[tuple[tuple[Any, ...], dict[str, float]]]:
     """Each cell with what was found in it; simulated only if it was not before."""
     KEPT.mkdir(parents=True, exist_ok=True)
-    file = KEPT / f"{part}-{studies}.jsonl"
+    file = KEPT / (f"{part}-{studies}-{seed}.jsonl" if seed else f"{part}-{studies}.jsonl")
     known = {}
     if file.exists():
         known = {tuple(cell): found for cell, found in map(json.loads, file.read_text().splitlines())}
     for cell in cells:
         if cell not in known:
-            known[cell] = simulate(*cell, studies)
+            known[cell] = simulate(*cell, studies, seed)
             with file.open("a") as lines:
                 lines.write(json.dumps([cell, known[cell]]) + "\n")
         yield cell, known[cell]
 
 
-def verdicts(studies: int, cells: Sequence[tuple[Any, ...]]) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    wrong, beyond, covered, gaps, kept_promises = [], [], [], [], []
-    for cell, found in kept("verdicts", cells, verdict_cell, studies):
+@dataclass
+class Errors:
+    """What is asked of verdicts in every cell, gathered over cells."""
+
+    wrong: list[float] = field(default_factory=list)
+    beyond: list[float] = field(default_factory=list)
+    covered: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    kept_promises: list[float] = field(default_factory=list)
+
+    def add(
+        self, found: Mapping[str, float], shapes: Iterable[str], covered: Sequence[float], before: str = ""
+    ) -> None:
+        self.wrong.append(max(found[f"{before}{shape} wrong"] for shape in shapes))
+        self.beyond.append(max(found[f"{before}{shape} wrong"] for shape in BEYOND))
+        self.covered += covered
+
+    def add_power(self, reached: float, promised: float) -> None:
+        self.gaps.append(reached - promised)
+        if promised >= 0.795:
+            self.kept_promises.append(reached)
+
+    def figures(self, part: str) -> dict[str, float]:
+        return {
+            f"{part}_most_wrong_beyond_the_margin": max(self.beyond),
+            f"{part}_most_wrong_at_the_margin": max(self.wrong),
+            f"{part}_mean_wrong_at_the_margin": float(np.mean(self.wrong)),
+            f"{part}_mean_covered": float(np.mean(self.covered)),
+            f"{part}_least_covered": min(self.covered),
+            f"{part}_most_covered": max(self.covered),
+            f"{part}_power_furthest_below_promise": min(self.gaps),
+            f"{part}_power_furthest_above_promise": max(self.gaps),
+            f"{part}_least_power_where_80_promised": min(self.kept_promises, default=float("nan")),
+        }
+
+
+def verdicts(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
+    errors = Errors()
+    for cell, found in kept("verdicts", cells, verdict_cell, studies, seed):
         for seeds in SEEDS:
-            worst = max(found[f"k{seeds} {shape} wrong"] for shape in SHAPES)
-            wrong.append(worst)
-            beyond.append(max(found[f"k{seeds} {shape} wrong"] for shape in BEYOND))
-            covered.append(found[f"k{seeds} covered"])
             reached, promised = found[f"k{seeds} flat saturated"], found[f"k{seeds} promised"]
-            gaps.append(reached - promised)
-            if promised >= 0.795:
-                kept_promises.append(reached)
+            errors.add(found, SHAPES, [found[f"k{seeds} covered"]], f"k{seeds} ")
+            errors.add_power(reached, promised)
             print(
-                f"{cell!s:<22} k={seeds} margin {found['margin']:.3f} wrong {worst:.3f} "
-                f"beyond {beyond[-1]:.3f} covered {covered[-1]:.3f} "
+                f"{cell!s:<22} k={seeds} margin {found['margin']:.3f} wrong {errors.wrong[-1]:.3f} "
+                f"beyond {errors.beyond[-1]:.3f} covered {errors.covered[-1]:.3f} "
                 f"promised {promised:.2f} reached {reached:.2f} "
                 f"inconclusive at 2 % {found[f'k{seeds} inconclusive at 2 %']:.2f}",
                 flush=True,
             )
-    figures |= {
-        "verdicts_most_wrong_beyond_the_margin": max(beyond),
-        "verdicts_most_wrong_at_the_margin": max(wrong),
-        "verdicts_mean_wrong_at_the_margin": float(np.mean(wrong)),
-        "verdicts_mean_covered": float(np.mean(covered)),
-        "verdicts_least_covered": min(covered),
-        "verdicts_most_covered": max(covered),
-        "verdicts_power_furthest_below_promise": min(gaps),
-        "verdicts_power_furthest_above_promise": max(gaps),
-        "verdicts_least_power_where_80_promised": min(kept_promises),
-    }
-    return figures
+    return {"verdicts_cells": len(cells)} | errors.figures("verdicts")
 
 
 FIVE_SIZES: dict[str, tuple[float, ...]] = {
@@ -159,14 +191,22 @@ CURVE_CELLS = list(
 """Positives, seeds, spread between runs, by how much more the largest size's runs spread."""
 
 
-def curve_cell(positives: int, seeds: int, spread: float, uneven: float, studies: int) -> dict[str, float]:
+def curve_cell(
+    positives: int, seeds: int, spread: float, uneven: float, studies: int, seed: int
+) -> dict[str, float]:
     """Five sizes on curves of metrics at a margin of 2 %, ten times as many studies."""
     parts = power.components(Assumptions(0.35, 0.05, seed_spread=spread))
     found = {"promised": power.power(parts, positives, seeds, MARGIN)}
     for shape, true in FIVE_SIZES.items():
         gains = MARGIN * np.array(true)
         study = curves(
-            parts, positives, list(gains), seeds=seeds, studies=10 * studies, seed=positives, uneven=uneven
+            parts,
+            positives,
+            list(gains),
+            seeds=seeds,
+            studies=10 * studies,
+            seed=seed + positives,
+            uneven=uneven,
         )
         sufficient, covered = _five(study, gains, positives)
         better = gains[:, None] - gains[None, :]  # of the column over the row
@@ -193,7 +233,7 @@ def _five(study: Mapping[str, Floats], gains: Floats, positives: int) -> tuple[n
                 study["within"],
                 by_size[:, [small, large]],
                 seeds,
-                positives,
+                patient_degrees(positives),
             )
             error = np.sqrt(patients + spread)
             over = gain - MARGIN * value[:, -1].mean(axis=1)
@@ -206,7 +246,9 @@ def _five(study: Mapping[str, Floats], gains: Floats, positives: int) -> tuple[n
     return passes.argmax(axis=1), float(np.mean(covered))
 
 
-def interaction_cell(positives: int, effect: float, together: bool, studies: int) -> dict[str, float]:
+def interaction_cell(
+    positives: int, effect: float, together: bool, studies: int, seed: int
+) -> dict[str, float]:
     """Two diseases and two medications, two sizes, three seeds, on predictions; the effect as a
     share of the margin that is resolvable for one task. `together`: a pretraining falls out alike in all."""
     assumed = Assumptions(0.35, 0.05, seed_spread=0.01)
@@ -214,7 +256,7 @@ def interaction_cell(positives: int, effect: float, together: bool, studies: int
     unit = power.resolvable(parts, positives, 3)
     apart, gain = effect * unit, 0.5 * unit
     shown, covered = [], []
-    for study in range(studies):
+    for study in range(seed, seed + studies):
         worth = np.random.default_rng([study, 7]).normal(size=(2, 3)) if together else None
         curves_of = [
             Curve(dict(zip("ab", (smaller[0][0], largest), strict=True)), 0.05, positives)
@@ -264,7 +306,7 @@ STOP_CELLS = list(itertools.product(GROWTH, (0.8, 0.95), (1.0, 1.5)))
 """Curve, the power to tell flat from the margin, the last gain in margins."""
 
 
-def stop_cell(shape: str, wanted: float, last: float, studies: int) -> dict[str, float]:
+def stop_cell(shape: str, wanted: float, last: float, studies: int, seed: int) -> dict[str, float]:
     """How often stopping loses a size that was needed, and the share of pretraining hours that it saves."""
     parts = power.components(Assumptions(0.35, 0.05, seed_spread=0.005))
     positives = 1000
@@ -273,11 +315,11 @@ def stop_cell(shape: str, wanted: float, last: float, studies: int) -> dict[str,
     x = np.log(list(PARAMETERS.values()))
     grown = GROWTH[shape]((x - x[-2]) / (x[-1] - x[-2])) * MARGIN * last
     gains = grown[-1] - grown
-    study = curves(parts, positives, gains, seeds=3, studies=studies, seed=1)
+    study = curves(parts, positives, gains, seeds=3, studies=studies, seed=seed + 1)
     hours = np.array(list(PARAMETERS.values()))
     lost, saved = [], []
     for place in range(studies):
-        scores = dict(zip("abcde", as_scores(study, place, positives, REPLICATES, 1), strict=True))
+        scores = dict(zip("abcde", as_scores(study, place, positives, REPLICATES, seed + 1), strict=True))
         seen = next(
             (
                 number
@@ -293,38 +335,22 @@ def stop_cell(shape: str, wanted: float, last: float, studies: int) -> dict[str,
     return {"positives": positives, "lost": float(np.mean(lost)), "saved": float(np.mean(saved))}
 
 
-def curves_part(studies: int, cells: Sequence[tuple[Any, ...]]) -> dict[str, float]:
-    wrong, beyond, covered, gaps, promised_80 = [], [], [], [], []
-    for cell, found in kept("curves", cells, curve_cell, studies):
-        at_margin = max(found[f"{shape} wrong"] for shape in FIVE_SIZES)
-        wrong.append(at_margin)
-        beyond.append(max(found[f"{shape} wrong"] for shape in BEYOND))
-        covered += [found[f"{shape} covered"] for shape in FIVE_SIZES]
+def curves_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
+    errors, small = Errors(), []
+    for cell, found in kept("curves", cells, curve_cell, studies, seed):
+        errors.add(found, FIVE_SIZES, [found[f"{shape} covered"] for shape in FIVE_SIZES])
         if cell[3] == 1:  # what plan assumes
-            gaps.append(found["flat saturated"] - found["promised"])
-            if found["promised"] >= 0.795:
-                promised_80.append(found["flat saturated"])
-    small = [
-        found["flat saturated"]
-        for cell, found in kept("curves", cells, curve_cell, studies)
-        if cell[0] <= 300
-    ]
-    return {
-        "curves_cells": len(wrong),
-        "curves_most_wrong_beyond_the_margin": max(beyond),
-        "curves_most_wrong_at_the_margin": max(wrong),
-        "curves_mean_wrong_at_the_margin": float(np.mean(wrong)),
-        "curves_mean_covered": float(np.mean(covered)),
-        "curves_least_covered": min(covered),
-        "curves_most_covered": max(covered),
-        "curves_power_furthest_below_promise": min(gaps),
-        "curves_power_furthest_above_promise": max(gaps),
-        "curves_least_power_where_80_promised": min(promised_80, default=float("nan")),
-        "curves_most_saturated_with_300_positives_or_fewer": max(small),
-    }
+            errors.add_power(found["flat saturated"], found["promised"])
+        if cell[0] <= 300:
+            small.append(found["flat saturated"])
+    return (
+        {"curves_cells": len(cells)}
+        | errors.figures("curves")
+        | {"curves_most_saturated_with_300_positives_or_fewer": max(small)}
+    )
 
 
-def power_part(studies: int, cells: Sequence[tuple[Any, ...]]) -> dict[str, float]:
+def power_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
     """Positives that a margin of 2 % takes, and what each way of squeezing the variance is worth."""
     figures = {}
     for prevalence, spread, seeds in cells:
@@ -338,10 +364,10 @@ def power_part(studies: int, cells: Sequence[tuple[Any, ...]]) -> dict[str, floa
     return {name: value for name, value in figures.items() if np.isfinite(value)}
 
 
-def interaction_part(studies: int, cells: Sequence[tuple[Any, ...]]) -> dict[str, float]:
+def interaction_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
     figures, size, gaps = {}, [], []
     parts = power.components(Assumptions(0.35, 0.05, seed_spread=0.01))
-    for (positives, effect, together), found in kept("interaction", cells, interaction_cell, studies):
+    for (positives, effect, together), found in kept("interaction", cells, interaction_cell, studies, seed):
         tasks = [(parts, positives)] * 2
         promised = power.interaction_power(tasks, tasks, 3, found["effect"])
         print(
@@ -364,9 +390,9 @@ def interaction_part(studies: int, cells: Sequence[tuple[Any, ...]]) -> dict[str
     }
 
 
-def stopping_part(studies: int, cells: Sequence[tuple[Any, ...]]) -> dict[str, float]:
+def stopping_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
     figures = {}
-    for (shape, wanted, last), found in kept("stopping", cells, stop_cell, studies):
+    for (shape, wanted, last), found in kept("stopping", cells, stop_cell, studies, seed):
         name = f"stopping_{shape.replace(' ', '_')}_power_{wanted:g}_last_{last:g}"
         print(
             f"{name:<50} positives {found['positives']:.0f} lost {found['lost']:.3f} "
@@ -385,27 +411,39 @@ def stopping_part(studies: int, cells: Sequence[tuple[Any, ...]]) -> dict[str, f
     }
 
 
-Part = Callable[[int, Sequence[tuple[Any, ...]]], dict[str, float]]
+def hospitals_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
+    figures = {}
+    for (hospitals, apart), found in kept("hospitals", cells, hospital_cell, studies, seed):
+        print(f"{hospitals} hospitals, apart {apart}: {found}", flush=True)
+        for name, value in found.items():
+            figures[f"hospitals_{hospitals}_apart_{apart:g}_{name.replace(' ', '_')}"] = value
+    return figures
+
+
+Part = Callable[[int, Sequence[tuple[Any, ...]], int], dict[str, float]]
 PARTS: dict[str, tuple[Part, Sequence[tuple[Any, ...]]]] = {
     "curves": (curves_part, CURVE_CELLS),
     "power": (power_part, list(itertools.product(AUPRC, (0.0, 0.0025, 0.005), SEEDS))),
     "stopping": (stopping_part, STOP_CELLS),
     "interaction": (interaction_part, INTERACTION_CELLS),
     "verdicts": (verdicts, VERDICT_CELLS),
+    "hospitals": (hospitals_part, HOSPITAL_CELLS),
 }
 
 
 def main(arguments: Sequence[str]) -> None:
     reduced = "reduced" in arguments
+    seed = next((int(word.removeprefix("seed=")) for word in arguments if word.startswith("seed=")), 0)
     wanted = [name for name in arguments if name in PARTS] or list(PARTS)
-    figures: dict[str, float] = {"studies_per_cell": 50 if reduced else 500}
+    figures: dict[str, float] = {"studies_per_cell": 50 if reduced else 500, "seed": seed}
     for name in wanted:
         part, cells = PARTS[name]
-        figures |= part(50 if reduced else 500, cells[::4] if reduced else cells)
+        figures |= part(50 if reduced else 500, cells[::4] if reduced else cells, seed)
     for name, value in figures.items():
         if not name.startswith(("positives_for", "stopping_")):
             print(f"{name:<55} {value:.4g}")
-    write_record("decisions_reduced" if reduced else "decisions", figures)
+    record = "decisions_reduced" if reduced else "decisions"
+    write_record(f"{record}_fresh" if seed else record, figures)
 
 
 if __name__ == "__main__":

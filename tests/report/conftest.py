@@ -91,6 +91,7 @@ class FakeRun:
     checks: list[dict[str, Any]] = field(default_factory=lambda: CHECKS)
     lr_sweeps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    forecasts: list[dict[str, Any]] = field(default_factory=list)
 
     def summarise(self) -> dict[str, Any]:
         return summarise(
@@ -105,6 +106,7 @@ class FakeRun:
             shortages=self.shortages,
             checks=self.checks,
             notes=self.notes,
+            forecasts=self.forecasts,
         )
 
 

@@ -136,7 +136,8 @@ def task_entry(
         "splits": counts,
         "results": results,
         "pretraining_gain": [
-            {"size": size, "patients": used, "metric": "auprc", "difference": 0.021, "low": 0.004, "high": 0.038, "p": 0.01, "seeds": 3}
+            {"size": size, "patients": used, "metric": "auprc", "difference": 0.021, "low": 0.004, "high": 0.038, "p": 0.01, "seeds": 3,
+             "auroc": {"difference": 0.01, "low": 0.002, "high": 0.018, "p": 0.02}}
             for size in SIZES
             for used in labelled.values()
         ],
@@ -147,10 +148,11 @@ def task_entry(
             "verdict": verdict, "smallest_sufficient": sufficient, "metric": "auprc", "margin": real(0.02 * top),
             "relative_margin": 0.02, "level": 0.0025, "reason": None, "positives_needed": cases["held_out"] + 1400,
             "more_needed": {"train": 0, "held_out": 1400} if verdict == "inconclusive" else None,
-            "hours_saved": 178.2 if sufficient else 0.0,
+            "hours_saved": 178.2 if sufficient else 0.0, "hours_saved_estimated": False, "flops_saved": 4e18, "saved_against": "101M",
+            "by_hospital": {"verdict": "inconclusive", "smallest_sufficient": None, "hospitals": 30},
             "evidence": [
                 {"smaller": smaller, "larger": "101M", "difference": 0.004, "low": -0.002, "high": 0.01, "upper_95": 0.009,
-                 "upper_at_level": 0.011, "margin": real(0.02 * top), "seeds": 3}
+                 "upper_at_level": 0.011, "margin": real(0.02 * top), "seeds": 3, "auroc": {"difference": 0.002, "low": -0.003, "high": 0.007, "p": 0.4}}
                 for smaller in list(SIZES)[:-1]
             ],
         },

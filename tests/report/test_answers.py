@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from claimscale.report import answers
+from claimscale.report.texts import Texts
 
 SMALL = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",), "oracle": False}
 
@@ -165,6 +166,33 @@ def test_another_rate_that_did_better_is_named() -> None:
     (better,) = answers.learning_rate_warnings([{"name": "11M", "lr_sweep": tried}], used=3)
     assert better == "11M: learning rate 2 did better than the 3 that was used, in short runs."
     assert not answers.learning_rate_warnings([{"name": "11M", "lr_sweep": None}], used=3)
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ({"verdict": "saturated", "smallest_sufficient": "400k"}, None),
+        ({"verdict": "saturated", "smallest_sufficient": "800k"}, "saturated at 800k, not saturated at 400k"),
+        ({"verdict": "not_saturated", "smallest_sufficient": None}, "not saturated, not saturated at 400k"),
+        (None, None),
+    ],
+)
+def test_another_verdict_by_hospital_is_warned_of(
+    demo: Any, there: dict[str, Any] | None, told: str | None
+) -> None:
+    run, summary = demo
+    tasks = [dict(task) for task in summary["tasks"]]
+    tasks[0]["saturation"] = tasks[0]["saturation"] | {
+        "verdict": "saturated",
+        "smallest_sufficient": "400k",
+        "by_hospital": there and there | {"hospitals": 6},
+    }
+    found = answers.warnings(run.study, dict(summary) | {"tasks": tasks})
+    said = [warning for warning in found if "hospitals resampled" in warning]
+    assert len(said) == (told is not None) and all(told and told in warning for warning in said)
+    japanese = Texts("ja")
+    for warning in said:
+        assert "病院ごと" in japanese.sentence(warning.removeprefix(f"{tasks[0]['name']}: "))
 
 
 def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from claimscale.errors import BadInput
+from claimscale.report.texts import Texts
 
 KEYS = [
     "name", "version", "answers", "dataset", "sizes", "tasks", "task_dependence", "convergence", "forecast",
@@ -78,6 +80,50 @@ def test_pretraining_gains_with_few_labels(demo: Any) -> None:
     assert many["low"] < 0 < many["high"]
 
 
+def test_comparisons_carry_the_gain_in_auroc(demo: Any) -> None:
+    """DeLong's interval lies around the difference of the AUROCs that stand in the results."""
+    _, summary = demo
+    for task in summary["tasks"]:
+        for pair in task["saturation"]["evidence"]:
+            larger, smaller = (
+                result_of(task, "pretrained", pair[size])["auroc"]["estimate"]
+                for size in ("larger", "smaller")
+            )
+            assert pair["auroc"]["difference"] == pytest.approx(larger - smaller, abs=1e-5)
+            assert pair["auroc"]["low"] < pair["auroc"]["difference"] < pair["auroc"]["high"]
+        mean = [gain for gain in task["pretraining_gain"] if gain["patients"] == 300]
+        by_size = [gain["auroc"]["difference"] for gain in mean if gain["size"] is not None]
+        assert mean[-1]["size"] is None
+        assert mean[-1]["auroc"]["difference"] == pytest.approx(sum(by_size) / len(by_size), abs=1e-5)
+        assert mean[-1]["auroc"]["low"] > 0
+
+
+def test_the_verdict_by_hospital_stands_beside_the_other(fake_run: Any, tmp_path: Any) -> None:
+    run = fake_run(tmp_path, labelled=("all",), sizes=("100k", "1.6M"), splits=("held_out",), oracle=False)
+    (tmp_path / "cohort").mkdir()
+    people = {
+        "subject_id": range(4000),
+        "hospital_id": [f"H{subject % 20}" for subject in range(4000)],
+        "sex": ["F"] * 4000,
+        "birth_day": pa.array([0] * 4000, pa.date32()),
+    }
+    pq.write_table(pa.table(people), tmp_path / "cohort" / "patients.parquet")
+    for task in run.summarise()["tasks"]:
+        found = task["saturation"]["by_hospital"]
+        assert found["hospitals"] == 20
+        assert found["verdict"] in ("saturated", "not_saturated", "inconclusive")
+        (pair,) = task["saturation"]["evidence"]
+        assert pair["by_hospital"]["low"] < pair["difference"] < pair["by_hospital"]["high"]
+        assert pair["by_hospital"]["upper_at_level"] > pair["difference"]
+
+
+def test_without_hospitals_there_is_no_verdict_by_them(demo: Any) -> None:
+    _, summary = demo
+    for task in summary["tasks"]:
+        assert task["saturation"]["by_hospital"] is None
+        assert all(pair["by_hospital"] is None for pair in task["saturation"]["evidence"])
+
+
 def test_verdict_rests_on_all_pairs_and_saves_the_right_hours(demo: Any) -> None:
     _, summary = demo
     hours = {size["name"]: size["hours"] for size in summary["sizes"]}
@@ -92,6 +138,38 @@ def test_verdict_rests_on_all_pairs_and_saves_the_right_hours(demo: Any) -> None
         else:
             assert saturation["hours_saved"] == 0
     assert task_of(summary, "ckd")["saturation"]["smallest_sufficient"] not in ("100k", "200k")
+
+
+def test_hours_saved_against_a_size_left_out_are_estimated(fake_run: Any, tmp_path: Any) -> None:
+    """A task that was stopped saves what the largest size would have cost; the other does as ever."""
+    run = fake_run(
+        tmp_path,
+        labelled=("all",),
+        splits=("held_out",),
+        oracle=False,
+        baselines=(),
+        noise=lambda task, arm, size, labelled: 0.05,
+    )
+    whole = run.summarise()
+    run.cells = [cell for cell in run.cells if cell.size != "1.6M"]
+    run.pretraining = [one for one in run.pretraining if one["size"] != "1.6M"]
+    names = ("gain", "low", "high", "most", "margin")
+    run.forecasts = [
+        {"task": "pregabalin", "after": "800k", "target": "1.6M", "stop": True, "weights": {}}
+        | dict.fromkeys(names, 0.0)
+    ]
+    summary = run.summarise()
+    full = task_of(whole, "pregabalin")["saturation"]
+    stopped, other = (task_of(summary, name)["saturation"] for name in ("pregabalin", "ckd"))
+    assert (full["verdict"], stopped["verdict"]) == ("saturated", "saturated")
+    assert not full["hours_saved_estimated"] and not other["hours_saved_estimated"]
+    assert (stopped["hours_saved_estimated"], stopped["saved_against"]) == (True, "1.6M")
+    assert other["saved_against"] == "800k"
+    assert other["hours_saved"] < stopped["hours_saved"] < 2 * full["hours_saved"]
+    assert stopped["flops_saved"] > other["flops_saved"] > 0
+    (told,) = [answer["sentence"] for answer in summary["answers"] if answer["task"] == "pregabalin"]
+    assert told.endswith("of pretraining against 1.6M, which was left out (estimated).")
+    assert "学習しなかった 1.6M" in Texts("ja").sentence(told)
 
 
 def test_results_table_holds_every_metric(demo: Any) -> None:

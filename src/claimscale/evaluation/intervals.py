@@ -36,6 +36,7 @@ class Scores:
     `values` (k) on the patients as they are, `replicates` (k, B) on resampled ones, one row per seed.
     `positives` are the patients with the outcome, the effective size of the sample. `runs` holds, of a
     contrast, what each model's runs contribute (k): runs of two models vary independently of each other.
+    `units` is given where whole hospitals were resampled: how many of equal size they are worth.
     """
 
     seeds: tuple[int, ...]
@@ -43,6 +44,13 @@ class Scores:
     replicates: Floats
     positives: int
     runs: tuple[Floats, ...] = ()
+    units: float | None = None
+
+    @property
+    def patient_degrees(self) -> float:
+        """What a variance over the resampled patients, or hospitals, is worth in degrees of freedom."""
+        by_positives = patient_degrees(self.positives)
+        return by_positives if self.units is None else max(min(by_positives, self.units - 1), 1.0)
 
 
 def combine(
@@ -75,6 +83,7 @@ def combine(
         contrast(*(score.replicates[place] for score, place in zip(scores, places, strict=True))),
         min(score.positives for score in scores),
         tuple(runs),
+        min((score.units for score in scores if score.units is not None), default=None),
     )
 
 
@@ -162,25 +171,42 @@ def interval(scores: Scores) -> Interval:
 
     NaN variance, hence NaN bounds, where too few replicates drew both classes.
     """
-    seeds = len(scores.seeds)
     mean_replicates = scores.replicates.mean(axis=0)
     usable = mean_replicates[np.isfinite(mean_replicates)]
     enough = len(usable) >= max(2, USABLE_REPLICATES * len(mean_replicates))
     bootstrap = float(usable.var(ddof=1)) if enough else float("nan")
-    estimate = float(scores.values.mean())
+    within = 0.0
+    if enough and len(scores.seeds) > 1:
+        # Resampling adds once more what patients contribute to the spread between seeds.
+        resampled = float(np.nanmean(scores.replicates.var(axis=0, ddof=1)))
+        within = resampled - float(scores.values.var(ddof=1))
+    # Few units, drawn with replacement, vary less than new ones would.
+    few = 1.0 if scores.units is None else scores.units / max(scores.units - 1, 1.0)
+    runs = scores.runs or (scores.values,)
+    return interval_of(scores.values, runs, few * bootstrap, few * within, scores.patient_degrees)
+
+
+def interval_of(
+    values: Floats, runs: Sequence[Floats], over_patients: float, within: float, patient_degrees: float
+) -> Interval:
+    """Interval of a seed-mean whose variance over patients is known, by whatever method.
+
+    `values` (k) by seed; `runs`, what each model's runs contribute (k each); `over_patients` is the variance
+    of the mean over patients, worth `patient_degrees` degrees of freedom, and `within` what patients add to
+    the variance between seeds.
+    """
+    seeds, estimate = len(values), float(values.mean())
     if seeds == 1:
-        return Interval(estimate, bootstrap, 0.0, _patient_degrees(scores.positives), 1, 0.0, bootstrap)
-    between = float(scores.values.var(ddof=1))
-    # Resampling adds once more what patients contribute to the spread between seeds.
-    within = float(np.nanmean(scores.replicates.var(axis=0, ddof=1))) - between if enough else 0.0
-    by_model = np.array([runs.var(ddof=1) for runs in scores.runs or (scores.values,)])
-    patients, spread, degrees = variance_parts(bootstrap, max(within, 0.0), by_model, seeds, scores.positives)
-    lasting = max(0.0, float(by_model.sum()) - max(within, 0.0)) / seeds
-    return Interval(estimate, float(patients), float(spread), float(degrees), seeds, lasting, bootstrap)
+        return Interval(estimate, over_patients, 0.0, patient_degrees, 1, 0.0, over_patients)
+    within = max(within, 0.0)
+    by_model = np.array([own.var(ddof=1) for own in runs])
+    patients, spread, degrees = variance_parts(over_patients, within, by_model, seeds, patient_degrees)
+    lasting = max(0.0, float(by_model.sum()) - within) / seeds
+    return Interval(estimate, float(patients), float(spread), float(degrees), seeds, lasting, over_patients)
 
 
 def variance_parts(
-    bootstrap: ArrayLike, within: ArrayLike, by_model: ArrayLike, seeds: int, positives: int
+    bootstrap: ArrayLike, within: ArrayLike, by_model: ArrayLike, seeds: int, patient_degrees: float
 ) -> tuple[Floats, Floats, Floats]:
     """The patient part and the seed part of a seed-mean's variance, and the degrees of freedom of their sum.
 
@@ -189,16 +215,16 @@ def variance_parts(
         within: what resampling adds to the variance between seeds, the same shape.
         by_model: variance between the runs of each model in the contrast, models along the last axis.
         seeds: runs of each model, 2 or more.
-        positives: patients with the outcome.
+        patient_degrees: degrees of freedom of the variance over patients.
     """
     bootstrap, by_model = np.asarray(bootstrap, dtype=float), np.asarray(by_model, dtype=float)
     spread = by_model.sum(axis=-1) / seeds
     shared = np.maximum(bootstrap - np.asarray(within) / seeds, 0.0)
-    freedom = shared**2 / _patient_degrees(positives) + ((by_model / seeds) ** 2).sum(axis=-1) / (seeds - 1)
+    freedom = shared**2 / patient_degrees + ((by_model / seeds) ** 2).sum(axis=-1) / (seeds - 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        degrees = np.where(freedom > 0, (shared + spread) ** 2 / freedom, _patient_degrees(positives))
+        degrees = np.where(freedom > 0, (shared + spread) ** 2 / freedom, patient_degrees)
     return shared, spread, degrees
 
 
-def _patient_degrees(positives: int) -> float:
+def patient_degrees(positives: int) -> float:
     return max(positives / POSITIVES_PER_DEGREE, 1.0)

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import optimize, stats
 
-from claimscale.evaluation.intervals import CONFIDENCE, variance_parts
+from claimscale.evaluation.intervals import CONFIDENCE, patient_degrees, variance_parts
 from claimscale.evaluation.metrics import Floats
 
 POWER = 0.8
@@ -185,7 +185,9 @@ def _drawn(
     by_model = per_run * generator.chisquare(seeds - 1, size=(DRAWS, 2)) / (seeds - 1)
     fewest = min(positives for _, positives, _ in tasks)
     bootstrap = (shared + within / seeds) * blur
-    patients, spread, degrees = variance_parts(bootstrap, within * blur, by_model, seeds, fewest)
+    patients, spread, degrees = variance_parts(
+        bootstrap, within * blur, by_model, seeds, patient_degrees(fewest)
+    )
     if cautious:
         patients = np.maximum(patients, bootstrap - spread)
     return deviation, stats.t.ppf(1 - level, degrees) * np.sqrt(patients + spread)

@@ -93,7 +93,7 @@ def _score_task(
         replicates[metric] = block
     return {
         model: _scores_of(predictions, cells, values, replicates)
-        for model, cells in _by_model(predictions.cells).items()
+        for model, cells in cells_by_model(predictions.cells).items()
     }
 
 
@@ -121,7 +121,7 @@ def _scores_of(
     )
 
 
-def _by_model(cells: tuple[CellResult, ...]) -> dict[Model, list[int]]:
+def cells_by_model(cells: tuple[CellResult, ...]) -> dict[Model, list[int]]:
     """Places of the cells of each model, seeds ascending."""
     models: dict[Model, list[int]] = {}
     for place, cell in sorted(enumerate(cells), key=lambda item: item[1].seed):

@@ -203,7 +203,7 @@ def _about_size(task: Mapping[str, Any]) -> str:
                     f"largest, {gains[0]['larger']}, changes {metric} by {span(gains[0], 'difference')}), "
                     "but pretraining had not converged: a plateau cannot be told from too little training."
                 )
-            spared = f"; it saves {duration(saved)} of pretraining" if saved and saved > 0 else ""
+            spared = f"; it saves {_spared(saturation)}" if saved and saved > 0 else ""
             return (
                 f"The {size} model is good enough: the largest, {gains[0]['larger']}, changes {metric} by "
                 f"{span(gains[0], 'difference')}, and no larger one gains {margin} or more{spared}."
@@ -218,6 +218,15 @@ def _about_size(task: Mapping[str, Any]) -> str:
             return _what_was_lacking(task)
         case _:
             return f"Undecided which size is good enough: {_why_undecided(task)}."
+
+
+def _spared(saturation: Mapping[str, Any]) -> str:
+    saved = duration(saturation["hours_saved"])
+    if not saturation["hours_saved_estimated"]:
+        return f"{saved} of pretraining"
+    return (
+        f"about {saved} of pretraining against {saturation['saved_against']}, which was left out (estimated)"
+    )
 
 
 def _what_was_lacking(task: Mapping[str, Any]) -> str:
@@ -313,6 +322,12 @@ def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list
             f"{name}: only {count(positives)} test patients have the outcome; below {FEW_POSITIVES} every "
             "figure is uncertain and the intervals are rough."
         )
+    if not same_by_hospital(task["saturation"]):
+        there, here = task["saturation"]["by_hospital"], task["saturation"]
+        found.append(
+            f"{name}: with whole hospitals resampled the verdict is {_named(there)}, not {_named(here)}: "
+            "other hospitals might have given another answer."
+        )
     if answered["verdict"] == "inconclusive":
         found.append(
             f"{name}: no verdict on size. That is want of evidence, not evidence that sizes are equal."
@@ -323,6 +338,17 @@ def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list
             "about sizes is about encoders only."
         )
     return found
+
+
+def same_by_hospital(saturation: Mapping[str, Any]) -> bool:
+    """Whether resampling hospitals gives the verdict that resampling patients gave, as far as it was done."""
+    other = saturation["by_hospital"]
+    return other is None or all(saturation[key] == other[key] for key in ("verdict", "smallest_sufficient"))
+
+
+def _named(saturation: Mapping[str, Any]) -> str:
+    size = saturation["smallest_sufficient"]
+    return f"saturated at {size}" if size else saturation["verdict"].replace("_", " ")
 
 
 def _rounded(count: float) -> str:

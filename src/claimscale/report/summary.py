@@ -19,6 +19,7 @@ from claimscale.errors import BadInput
 from claimscale.evaluation.convergence import convergence
 from claimscale.evaluation.details import details
 from claimscale.evaluation.gains import task_dependence
+from claimscale.evaluation.hospitals import by_hospital, hospitals_of
 from claimscale.evaluation.predictions import (
     TEST_SPLITS,
     CellResult,
@@ -27,13 +28,16 @@ from claimscale.evaluation.predictions import (
     load_predictions,
 )
 from claimscale.evaluation.saturation import Curve, judge
+from claimscale.evaluation.savings import costs
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
 from claimscale.report import answers, gate
+from claimscale.report.auroc_gains import add_auroc_gains
 from claimscale.report.curve_entries import forecast_entry
 from claimscale.report.provenance import provenance
 from claimscale.report.results import plain, training_losses, write_results
 from claimscale.report.task_entry import (
     TaskScores,
+    add_hospitals,
     bounds,
     estimate,
     saturation_entry,
@@ -92,11 +96,22 @@ def summarise(
         for task in trained
     }
     verdicts = judge(curves, study.compare.margin)
+    hospitals = hospitals_of(run_directory / "cohort" / "patients.parquet")
+    redrawn = by_hospital(
+        curves,
+        {task.name: predictions[task.name, "held_out"] for task in trained},
+        {task.name: compared_models(study, scored["held_out"][task.name]) for task in trained},
+        hospitals,
+        study.compare,
+        study.seed,
+    )
     sizes = _sizes(study, pretraining, lr_sweeps or {})
     converged = convergence(
         [size for size in sizes if any(size["name"] in one.scores for one in curves.values())]
     )
     parameters = {entry["name"]: entry["parameters"] for entry in sizes}
+    cost = costs(sizes, dataset.get("vocabulary"), study.pretrain.mask)
+    stopped = {record["task"] for record in forecasts if record["stop"]}
     tasks = []
     for task in study.tasks:
         counts = label_counts.get(task.name, {})
@@ -105,11 +120,16 @@ def summarise(
             continue
         entry = task_entry(task, study, scored, predictions, counts, parameters)
         entry["oracle"] = _oracle(study, task.name, predictions[task.name, "held_out"], oracle or {})
-        entry["saturation"] = saturation_entry(study, verdicts[task.name], curves[task.name], sizes)
+        entry["saturation"] = saturation_entry(
+            study, verdicts[task.name], curves[task.name], cost, task.name in stopped
+        )
+        rows, models = predictions[task.name, "held_out"], scored["held_out"][task.name]
+        add_hospitals(entry["saturation"], redrawn.get(task.name))
+        add_auroc_gains(entry, rows, models, answers.largest_sample(models))
         entry["details"] = details(
-            predictions[task.name, "held_out"],
-            scored["held_out"][task.name],
-            answers.largest_sample(scored["held_out"][task.name]),
+            rows,
+            models,
+            answers.largest_sample(models),
             run_directory / "cohort" / "patients.parquet",
             study.compare.replicates,
             study.seed,
@@ -143,15 +163,18 @@ def summarise(
     return summary
 
 
-def size_curve(study: Study, scores: TaskScores, rows: SplitPredictions) -> Curve:
+def compared_models(study: Study, scores: TaskScores) -> dict[str, Model]:
     """The models that the verdict compares: all sizes at the largest number of labelled patients."""
     arm = "pretrained" if any(model.arm == "pretrained" for model in scores) else "scratch"
+    models = {size: Model(arm, size, answers.largest_sample(scores)) for size in study.sizes}
+    return {size: model for size, model in models.items() if model in scores}
+
+
+def size_curve(study: Study, scores: TaskScores, rows: SplitPredictions) -> Curve:
+    """The metric of those models by size."""
     metric = study.compare.metric
-    largest = answers.largest_sample(scores)
     by_size = {
-        size: scores[Model(arm, size, largest)].by_metric[metric]
-        for size in study.sizes
-        if Model(arm, size, largest) in scores
+        size: scores[model].by_metric[metric] for size, model in compared_models(study, scores).items()
     }
     if not by_size:
         raise BadInput(f"{study.run_directory}: no encoder was fine-tuned for {rows.cells[0].task}")

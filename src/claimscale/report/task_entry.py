@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from claimscale.evaluation.break_even import break_even
 from claimscale.evaluation.gains import pretraining_gains
+from claimscale.evaluation.hospitals import HospitalVerdict
 from claimscale.evaluation.intervals import Interval, Scores, combine, interval
 from claimscale.evaluation.predictions import SplitPredictions
 from claimscale.evaluation.saturation import FEWEST_POSITIVES, Curve, Verdict
+from claimscale.evaluation.savings import Cost, saving
 from claimscale.evaluation.scoring import Model, ModelScores
 from claimscale.report import answers
 from claimscale.study import Study, Task
@@ -98,7 +100,11 @@ def untrained_entry(
             "positives_needed": least["held_out"],
             "more_needed": {split: max(0, least[split] - have[split]) for split in least},
             "hours_saved": None,
+            "hours_saved_estimated": False,
+            "flops_saved": None,
+            "saved_against": None,
             "evidence": [],
+            "by_hospital": None,
             "convergence": "unknown",
         },
     }
@@ -173,13 +179,15 @@ def _break_even(study: Study, scores: TaskScores) -> dict[str, Any] | None:
 
 
 def saturation_entry(
-    study: Study, verdict: Verdict, curve: Curve, sizes: Sequence[Mapping[str, Any]]
+    study: Study, verdict: Verdict, curve: Curve, cost: Mapping[str, Cost], stopped: bool
 ) -> dict[str, Any]:
-    hours = {entry["name"]: entry["hours"] for entry in sizes}
-    hours_saved: float | None = 0.0
-    if verdict.smallest_sufficient is not None:
-        largest, sufficient = hours[list(curve.scores)[-1]], hours[verdict.smallest_sufficient]
-        hours_saved = largest - sufficient if None not in (largest, sufficient) else None
+    """The verdict with its evidence and what it saves.
+
+    Where a forecast `stopped` the task, that is against the largest size of the study, trained or not.
+    """
+    trained = list(curve.scores)
+    used, against = verdict.smallest_sufficient or trained[-1], study.sizes[-1] if stopped else trained[-1]
+    saved = saving(cost, used, against)
     evidence = [
         {
             "smaller": compared.smaller,
@@ -204,9 +212,29 @@ def saturation_entry(
         "reason": verdict.reason,
         "positives_needed": verdict.positives_needed,
         "more_needed": _more_needed(verdict.positives_needed, curve.positives),
-        "hours_saved": hours_saved,
+        "hours_saved": saved.hours,
+        "hours_saved_estimated": saved.estimated,
+        "flops_saved": saved.flops,
+        "saved_against": saved.against,
         "evidence": evidence,
     }
+
+
+def add_hospitals(entry: dict[str, Any], found: HospitalVerdict | None) -> None:
+    """Put what resampling whole hospitals gives beside a verdict and each of its comparisons; null where
+    that was not done."""
+    entry["by_hospital"] = found and {
+        "verdict": found.verdict.verdict,
+        "smallest_sufficient": found.verdict.smallest_sufficient,
+        "hospitals": found.hospitals,
+    }
+    for place, pair in enumerate(entry["evidence"]):
+        compared = found.verdict.evidence[place] if found else None
+        pair["by_hospital"] = (
+            {**bounds(compared.gain), "upper_at_level": compared.upper(1 - found.verdict.level)}
+            if found and compared
+            else None
+        )
 
 
 def _relative(curve: Curve, smaller: str, larger: str) -> dict[str, float] | None:

@@ -1,0 +1,53 @@
+"""Does the verdict with hospitals resampled cover what other hospitals show? For benchmarks/decisions.py."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from claimscale.evaluation.hospitals import Hospitals, by_hospital
+from claimscale.evaluation.power import Assumptions
+from claimscale.evaluation.predictions import CellResult, SplitPredictions
+from claimscale.evaluation.saturation import Curve, judge
+from claimscale.evaluation.scoring import Model
+from claimscale.study import Compare
+from decision_worlds import many_hospitals, scores_of
+
+REPLICATES = 200
+
+
+def hospital_cell(hospitals: int, apart: float, studies: int, seed: int) -> dict[str, float]:
+    """Two sizes that are equally good, in hospitals where now one and now the other is better."""
+    assumed = Assumptions(0.5, 0.2, seed_spread=0.005)
+    compare = Compare(margin=0.05, replicates=REPLICATES)
+    models = {name: Model("pretrained", name, "all") for name in "ab"}
+    cells = tuple(
+        CellResult("task", "pretrained", name, 1, "all", run, Path("none"), 0.0)
+        for name in "ab"
+        for run in range(3)
+    )
+    tally: dict[str, list[float]] = {}
+    for study in range(seed, seed + studies):
+        labels, scores, hospital = many_hospitals(assumed, 1000, hospitals, apart, seeds=3, seed=study)
+        who = np.arange(len(labels))
+        rows = SplitPredictions(cells, who, np.zeros(len(who), "datetime64[us]"), labels, scores)
+        by_patient = Curve(
+            dict(zip("ab", scores_of(labels, scores, 3, REPLICATES, study), strict=True)), 0.2, 1000
+        )
+        found = by_hospital(
+            {"task": by_patient}, {"task": rows}, {"task": models}, Hospitals(who, hospital), compare, study
+        )
+        both = {"patients": judge({"task": by_patient}, compare.margin)["task"]}
+        if found:
+            both["hospitals"] = found["task"].verdict
+        for name, verdict in both.items():
+            low, high = verdict.evidence[0].gain.two_sided()
+            tally.setdefault(f"covered by {name}", []).append(low <= 0 <= high)
+            tally.setdefault(f"saturated by {name}", []).append(verdict.verdict == "saturated")
+    return {name: float(np.mean(values)) for name, values in tally.items()}
+
+
+HOSPITAL_CELLS = list(itertools.product((6, 12, 30), (0.0, 0.1, 0.2)))
+"""Hospitals, by how much a size's separation differs between them."""
