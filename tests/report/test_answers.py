@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import synthetic
 
 from claimscale.report import answers
 
@@ -74,25 +75,10 @@ def test_every_run_warns_of_what_it_cannot_exclude(demo: Any) -> None:
     assert undecided == {text.split(":")[0] for text in summary["warnings"] if "no verdict on size" in text}
 
 
-@pytest.mark.parametrize(
-    ("reason", "needed", "words"),
-    [
-        ("one_size", None, "only one size"),
-        ("one_seed", None, "fewer than two seeds"),
-        ("no_signal", None, "better than chance"),
-        ("few_positives", None, "too few to compare"),
-        ("few_positives", 4321, "about 4,300 test patients"),
-        ("too_wide", 987_654, "about 990,000 test patients"),
-        ("too_wide", None, "more seeds"),
-        ("near_margin", 5000, "near the margin"),
-    ],
-)
-def test_every_reason_has_its_words(demo: Any, reason: str, needed: int | None, words: str) -> None:
+@pytest.mark.parametrize(("why", "words"), synthetic.REASONS.items())
+def test_every_reason_has_its_words(demo: Any, why: tuple[str, int | None], words: str) -> None:
     run, summary = demo
-    task = dict(summary["tasks"][0])
-    task["saturation"] = task["saturation"] | {
-        "verdict": "inconclusive", "smallest_sufficient": None, "reason": reason, "positives_needed": needed,
-    }  # fmt: skip
+    task = synthetic.undecided(summary["tasks"][0], *why)
     sentence = answers.answer(run.study, task, {})["sentence"]
     assert words in sentence and sentence.count(". ") == 0, "one sentence"
 

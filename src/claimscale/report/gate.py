@@ -243,9 +243,8 @@ def _labelled(task: dict[str, Any], trained: int, hidden: bool, rule: Rule) -> N
     for entry in [*task["results"], *task["pretraining_gain"]]:
         if entry["patients"] == trained:
             entry["patients"] = about
-    if task.get("break_even"):
-        tested = task["break_even"]["tested"]
-        task["break_even"]["tested"] = [about if patients == trained else patients for patients in tested]
+    for found in task.get("break_even", []):
+        found["tested"] = [about if patients == trained else patients for patients in found["tested"]]
 
 
 def _subgroup_cells(task: dict[str, Any], table: Table, asked: int, positive: int) -> None:

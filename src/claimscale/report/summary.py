@@ -29,7 +29,7 @@ from claimscale.evaluation.predictions import (
 from claimscale.evaluation.saturation import Curve, judge
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
 from claimscale.report import answers, gate
-from claimscale.report.curve_entries import forecast_entry
+from claimscale.report.curve_entries import fitted_loss, forecast_entry, loss_ends, loss_fit_entry
 from claimscale.report.provenance import provenance
 from claimscale.report.results import plain, training_losses, write_results
 from claimscale.report.task_entry import (
@@ -96,6 +96,8 @@ def summarise(
     converged = convergence(
         [size for size in sizes if any(size["name"] in one.scores for one in curves.values())]
     )
+    ends = loss_ends(study, sizes)
+    fitted = fitted_loss(study, ends)
     parameters = {entry["name"]: entry["parameters"] for entry in sizes}
     tasks = []
     for task in study.tasks:
@@ -125,10 +127,11 @@ def summarise(
         "tasks": tasks,
         "task_dependence": _dependence(study, curves),
         "convergence": dataclasses.asdict(converged),
-        "forecast": forecast_entry(study, curves, forecasts, sizes),
+        "forecast": forecast_entry(study, curves, forecasts, sizes, fitted),
         "checks": list(checks),
         "warnings": [],
         "training_losses": training_losses(pretraining),
+        "loss_fit": loss_fit_entry(ends, fitted),
         "provenance": provenance(run_directory),
     }
     summary = gate.passed(plain(summary), study.privacy.profile)
