@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import synthetic
 
-from claimscale.report import answers
+from claimscale.report import answers, cautions
 
 SMALL = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",), "oracle": False}
 
@@ -148,9 +148,9 @@ def test_another_rate_that_did_better_is_named() -> None:
         {"learning_rate": rate, "validation_loss": loss}
         for rate, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 3.0))
     ]
-    (better,) = answers.learning_rate_warnings([{"name": "11M", "lr_sweep": tried}], used=3)
+    (better,) = cautions.learning_rate_warnings([{"name": "11M", "lr_sweep": tried}], used=3)
     assert better == "11M: learning rate 2 did better than the 3 that was used, in short runs."
-    assert not answers.learning_rate_warnings([{"name": "11M", "lr_sweep": None}], used=3)
+    assert not cautions.learning_rate_warnings([{"name": "11M", "lr_sweep": None}], used=3)
 
 
 def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
@@ -170,5 +170,5 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
         "gap": 0.08,
         "unmeasured": [],
     }
-    told = " ".join(answers.warnings(run.study, dict(summary) | {"convergence": guards}))
+    told = " ".join(cautions.warnings(run.study, dict(summary) | {"convergence": guards}))
     assert "1.3 % off the largest" in told and "8 % below" in told

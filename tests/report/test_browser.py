@@ -308,6 +308,10 @@ def test_it_prints_every_question(browser: Any, few: tuple[Path, dict[str, Any]]
         )
         assert drawn == len(summary["tasks"])
         assert not visit.page.is_visible("#controls")
+        closed = visit.page.locator("details:not([open])")
+        assert closed.count() == 0, "what is folded on the screen is printed"
+        visit.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+        assert closed.count() > len(summary["tasks"])
         assert visit.page.pdf()[:5] == b"%PDF-"
 
 

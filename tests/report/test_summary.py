@@ -13,7 +13,7 @@ from claimscale.errors import BadInput
 
 KEYS = [
     "name", "version", "answers", "dataset", "sizes", "tasks", "task_dependence", "convergence", "forecast",
-    "checks", "warnings", "training_losses", "loss_fit", "provenance", "privacy",
+    "loss_fit", "checks", "warnings", "training_losses", "provenance", "privacy",
 ]  # fmt: skip
 
 

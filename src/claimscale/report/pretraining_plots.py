@@ -111,14 +111,15 @@ def cost_by_size(sizes: Sequence[Summary]) -> Chart | None:
     )
     points = [{"parameters": size["parameters"], "time": size["hours"] * factor} for size in rows]
     x = size_axis({size["parameters"]: size["name"] for size in rows})
-    y = alt.Y("time:Q", title=f"{unit} of pretraining, one seed").scale(zero=True).axis(tickCount=5)
+    y = alt.Y("time:Q", title=f"{unit} of pretraining, one seed").axis(tickCount=5)
+    y = y.scale(zero=True, nice=False, domain=[0, 1.12 * max(point["time"] for point in points)])
     base = alt.Chart(alt.Data(values=points)).encode(x=x, y=y)
     label = alt.Text("time:Q", format=".2~r")
     return styled(
         [
             base.mark_line(stroke=PRETRAINED, strokeWidth=2),
             base.mark_point(filled=True, size=48, fill=PRETRAINED, opacity=1),
-            base.mark_text(dy=-9, dx=-4, align="right", fontSize=FONT_SIZE - 1, fill=INK).encode(text=label),
+            base.mark_text(dy=-11, align="center", fontSize=FONT_SIZE - 1, fill=INK).encode(text=label),
         ]
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 import claimscale
 from claimscale import runs
 from claimscale.errors import BadInput
-from claimscale.evaluation.convergence import convergence
+from claimscale.evaluation.convergence import Convergence, convergence
 from claimscale.evaluation.details import details
 from claimscale.evaluation.gains import task_dependence
 from claimscale.evaluation.predictions import (
@@ -28,7 +28,7 @@ from claimscale.evaluation.predictions import (
 )
 from claimscale.evaluation.saturation import Curve, judge
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
-from claimscale.report import answers, gate
+from claimscale.report import answers, cautions, gate
 from claimscale.report.curve_entries import fitted_loss, forecast_entry, loss_ends, loss_fit_entry
 from claimscale.report.provenance import provenance
 from claimscale.report.results import plain, training_losses, write_results
@@ -43,6 +43,9 @@ from claimscale.report.task_entry import (
 from claimscale.study import Study, parameter_count
 
 __all__ = ["CellResult", "summarise"]
+
+Scored = Mapping[str, TaskScores]
+"""By task, the scores of its models on one split."""
 
 
 def summarise(
@@ -80,6 +83,33 @@ def summarise(
     Raises BadInput if predictions are missing, unreadable or not about the same patients.
     """
     predictions, shortages = load_predictions(cells), shortages or {}
+    scored, curves = _scored(study, run_directory, predictions, shortages)
+    sizes = _sizes(study, pretraining, lr_sweeps or {})
+    summary = {
+        "name": study.name,
+        "version": claimscale.__version__,
+        "answers": [],
+        "dataset": dict(dataset),
+        "sizes": sizes,
+        "tasks": _task_entries(
+            study, run_directory, predictions, scored, curves, sizes, label_counts, shortages, oracle or {}
+        ),
+        **_of_curves(study, curves, sizes, forecasts),
+        "checks": list(checks),
+        "warnings": [],
+        "training_losses": training_losses(pretraining),
+        "provenance": provenance(run_directory),
+    }
+    return _written(study, run_directory, summary, scored["held_out"], notes)
+
+
+def _scored(
+    study: Study,
+    run_directory: Path,
+    predictions: Mapping[tuple[str, str], SplitPredictions],
+    shortages: Mapping[str, Any],
+) -> tuple[dict[str, Scored], dict[str, Curve]]:
+    """All scores by split and task; and by task the curve over sizes that its verdict rests on."""
     trained = [task for task in study.tasks if task.name not in shortages]
     for task in trained:
         if (task.name, "held_out") not in predictions:
@@ -91,13 +121,23 @@ def summarise(
         task.name: size_curve(study, scored["held_out"][task.name], predictions[task.name, "held_out"])
         for task in trained
     }
+    return scored, curves
+
+
+def _task_entries(
+    study: Study,
+    run_directory: Path,
+    predictions: Mapping[tuple[str, str], SplitPredictions],
+    scored: Mapping[str, Scored],
+    curves: Mapping[str, Curve],
+    sizes: Sequence[Mapping[str, Any]],
+    label_counts: Mapping[str, Mapping[str, Mapping[str, int]]],
+    shortages: Mapping[str, Mapping[str, Any]],
+    oracle: Mapping[str, Path],
+) -> list[dict[str, Any]]:
+    """One entry per task, judged together."""
     verdicts = judge(curves, study.compare.margin)
-    sizes = _sizes(study, pretraining, lr_sweeps or {})
-    converged = convergence(
-        [size for size in sizes if any(size["name"] in one.scores for one in curves.values())]
-    )
-    ends = loss_ends(study, sizes)
-    fitted = fitted_loss(study, ends)
+    status = _converged(curves, sizes).status
     parameters = {entry["name"]: entry["parameters"] for entry in sizes}
     tasks = []
     for task in study.tasks:
@@ -106,7 +146,7 @@ def summarise(
             tasks.append(untrained_entry(task, study, counts, shortages[task.name]))
             continue
         entry = task_entry(task, study, scored, predictions, counts, parameters)
-        entry["oracle"] = _oracle(study, task.name, predictions[task.name, "held_out"], oracle or {})
+        entry["oracle"] = _oracle(study, task.name, predictions[task.name, "held_out"], oracle)
         entry["saturation"] = saturation_entry(study, verdicts[task.name], curves[task.name], sizes)
         entry["details"] = details(
             predictions[task.name, "held_out"],
@@ -116,34 +156,51 @@ def summarise(
             study.compare.replicates,
             study.seed,
         )
-        entry["saturation"]["convergence"] = converged.status
+        entry["saturation"]["convergence"] = status
         tasks.append(entry)
-    summary = {
-        "name": study.name,
-        "version": claimscale.__version__,
-        "answers": [],
-        "dataset": dict(dataset),
-        "sizes": sizes,
-        "tasks": tasks,
+    return tasks
+
+
+def _of_curves(
+    study: Study,
+    curves: Mapping[str, Curve],
+    sizes: Sequence[Mapping[str, Any]],
+    forecasts: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """What all tasks, and all sizes, say together."""
+    ends = loss_ends(study, sizes)
+    fitted = fitted_loss(study, ends)
+    return {
         "task_dependence": _dependence(study, curves),
-        "convergence": dataclasses.asdict(converged),
+        "convergence": dataclasses.asdict(_converged(curves, sizes)),
         "forecast": forecast_entry(study, curves, forecasts, sizes, fitted),
-        "checks": list(checks),
-        "warnings": [],
-        "training_losses": training_losses(pretraining),
         "loss_fit": loss_fit_entry(ends, fitted),
-        "provenance": provenance(run_directory),
     }
-    summary = gate.passed(plain(summary), study.privacy.profile)
-    summary["answers"] = [
-        answers.answer(study, entry, scored["held_out"].get(entry["name"], {}) if entry["results"] else {})
-        for entry in summary["tasks"]
+
+
+def _converged(curves: Mapping[str, Curve], sizes: Sequence[Mapping[str, Any]]) -> Convergence:
+    """The guards of the sizes that any task was tried with."""
+    return convergence([size for size in sizes if any(size["name"] in one.scores for one in curves.values())])
+
+
+def _written(
+    study: Study,
+    run_directory: Path,
+    summary: Mapping[str, Any],
+    held_out: Scored,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """The summary after the privacy gate, with its sentences, which are made of what has passed; written."""
+    shown = gate.passed(plain(summary), study.privacy.profile)
+    shown["answers"] = [
+        answers.answer(study, entry, held_out.get(entry["name"], {}) if entry["results"] else {})
+        for entry in shown["tasks"]
     ]
-    summary["warnings"] = [*answers.warnings(study, summary), *notes]
-    summary = plain(summary)
-    write_results(run_directory / "results.parquet", summary)
-    runs.write_json(run_directory / "summary.json", summary)
-    return summary
+    shown["warnings"] = [*cautions.warnings(study, shown), *notes]
+    shown = plain(shown)
+    write_results(run_directory / "results.parquet", shown)
+    runs.write_json(run_directory / "summary.json", shown)
+    return shown
 
 
 def size_curve(study: Study, scores: TaskScores, rows: SplitPredictions) -> Curve:

@@ -409,7 +409,14 @@
     sections[place].scrollIntoView();
   };
   window.addEventListener("hashchange", followLink);
-  window.addEventListener("beforeprint", () => sections.forEach((section, place) => draw(section, data.tasks[place])));
+  // On paper nothing can be opened: every question is drawn and every part is open.
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const part of opened) part.open = true;
+    sections.forEach((section, place) => draw(section, data.tasks[place]));
+  });
+  window.addEventListener("afterprint", () => { for (const part of opened) part.open = false; });
   document.documentElement.classList.add("scripted");
   chosen.metric = controls.elements.metric.value = data.metric;
   chosen.task = Math.max(0, data.tasks.findIndex((task) => task.rows.length));
