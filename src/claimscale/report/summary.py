@@ -108,7 +108,7 @@ def _scored(
     run_directory: Path,
     predictions: Mapping[tuple[str, str], SplitPredictions],
     shortages: Mapping[str, Any],
-) -> tuple[dict[str, Scored], dict[str, Curve]]:
+) -> tuple[Mapping[str, Scored], Mapping[str, Curve]]:
     """All scores by split and task; and by task the curve over sizes that its verdict rests on."""
     trained = [task for task in study.tasks if task.name not in shortages]
     for task in trained:
