@@ -35,6 +35,9 @@ def test_intervals_hold_the_truth_and_widen_with_noise() -> None:
     assert clear is not None and blurred is not None
     assert clear.low["a"] <= 0.3 <= clear.high["a"]
     assert blurred.high["a"] - blurred.low["a"] > clear.high["a"] - clear.low["a"]
+    narrow, wide = clear.band(1e7, 1e9), blurred.band(1e7, 1e9)
+    assert narrow[0] <= clear.loss(1e7, 1e9) <= narrow[1]
+    assert wide[1] - wide[0] > narrow[1] - narrow[0]
 
 
 def test_one_budget_of_tokens_leaves_the_term_in_tokens_out() -> None:

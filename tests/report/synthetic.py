@@ -14,6 +14,7 @@ SIZES = {"2.2M": 2_200_413, "4.7M": 4_690_112, "11M": 11_040_903, "32M": 31_880_
 ARMS = ("pretrained", "scratch")
 BASELINES = ("lightgbm", "logistic", "carry_forward")
 SPLITS = ("held_out", "hospital", "temporal")
+SEEDS_OFF = (-0.006, 0.001, 0.005)
 STUDY = """name: synthetic
 source: {kind: tables}
 cohort: {landmark: 2021-04-01, splits: {patients: [0.7, 0.1, 0.2], held_out_hospitals: 2}}
@@ -33,6 +34,30 @@ HOSTILE = (
     "<meta http-equiv=refresh content='0;url=//evil.example'>", "<form action=//evil.example><input autofocus onfocus=window.hit=1>",
     "<details open ontoggle=window.hit=1>", "<video><source onerror=window.hit=1>", "<body onload=window.hit=1>",
 )  # fmt: skip
+
+
+REASONS = {
+    ("one_size", None): "only one size",
+    ("one_seed", None): "fewer than two seeds",
+    ("no_signal", None): "better than chance",
+    ("few_positives", None): "too few to compare",
+    ("few_positives", 4321): "about 4,300 test patients",
+    ("too_wide", 987_654): "about 990,000 test patients",
+    ("too_wide", None): "more seeds",
+    ("near_margin", 5000): "near the margin",
+}
+"""Why a question may be undecided, with the positives it would take; and words of the answer."""
+
+
+def undecided(task: dict[str, Any], reason: str, needed: int | None) -> dict[str, Any]:
+    """A task's entry as if its verdict were open for that reason."""
+    verdict = {
+        "verdict": "inconclusive",
+        "smallest_sufficient": None,
+        "reason": reason,
+        "positives_needed": needed,
+    }
+    return {**task, "saturation": task["saturation"] | verdict}
 
 
 def hostile_labels(many: int = 50) -> list[str]:
@@ -65,9 +90,9 @@ def summary(
                 "name": name, "parameters": SIZES[name], "body_parameters": SIZES[name] // 2, "layers": 5 + place,
                 "width": 128 * (place + 1), "feed_forward": 288 * (place + 1), "train_flops": 6.0 * SIZES[name] * 4e9,
                 "tokens": 4_000_000_000, "tokens_per_second": real(1e6 / (place + 1)),
-                "validation_loss": real(2.1 - 0.11 * place), "validation_loss_first": real(3.2 - 0.1 * place),
+                "validation_loss": real(law(SIZES[name], 4e9)), "validation_loss_first": real(3.2 - 0.1 * place),
                 "validation_loss_repeated": real(1.3 - 0.1 * place), "hours": real(3.1 * 3**place),
-                "validation_loss_by_seed": [real(2.1 - 0.11 * place + 0.004 * s) for s in (-1, 0, 1)],
+                "validation_loss_by_seed": [real(law(SIZES[name], 4e9) + off) for off in SEEDS_OFF],
                 "seeds": [42, 123, 456], "lr_sweep": None,
             }
             for place, name in enumerate(sizes)
@@ -80,6 +105,7 @@ def summary(
              "loss": [real(2.0 - 0.1 * place + 4 / math.sqrt(step)) for step in range(1, 41)]}
             for place, name in enumerate(sizes)
         ],
+        "loss_fit": loss_fit(),
         "checks": [
             {"task": None, "title": "Drift of codes", "status": "passed", "sentence": "Codes are used alike (stability index 0.02)."},
             {"task": entries[0]["name"], "title": "Censoring", "status": "warned", "sentence": DEATHS},
@@ -141,8 +167,7 @@ def task_entry(
             for size in SIZES
             for used in labelled.values()
         ],
-        "break_even": {"size": "101M", "rival": "lightgbm", "metric": "auprc", "outcome": "at", "patients": real(drawn.uniform(2e3, 9e3)),
-                       "low": 1500.0, "high": 9800.0, "tested": list(labelled.values()), "ahead": 0.9},
+        "break_even": [overtaken(size, list(labelled.values()), real(drawn.uniform(2e3, 9e3))) for size in SIZES],
         "oracle": {"auprc": interval(top + 0.08, 0.01), "auroc": interval(0.9, 0.01)},
         "saturation": {
             "verdict": verdict, "smallest_sufficient": sufficient, "metric": "auprc", "margin": real(0.02 * top),
@@ -157,6 +182,48 @@ def task_entry(
             ],
         },
         "details": details(drawn, cases["held_out"], asked["held_out"], hospitals, top),
+    }  # fmt: skip
+
+
+def overtaken(size: str, tested: list[int], patients: float) -> dict[str, Any]:
+    """The smallest size never overtakes LightGBM, the largest from the start; the others somewhere between."""
+    outcome = {"2.2M": "never_in_range", "101M": "from_the_smallest"}.get(size, "at")
+    between = outcome == "at"
+    return {
+        "size": size, "rival": "lightgbm", "metric": "auprc", "outcome": outcome, "patients": patients if between else None,
+        "low": 1500.0 if between else None, "high": 9800.0 if between else None,
+        "ahead": {"never_in_range": 0.0, "from_the_smallest": 1.0, "at": 0.9}[outcome], "tested": tested,
+    }  # fmt: skip
+
+
+def law(parameters: float, tokens: float) -> float:
+    return 1.2 + 13 * parameters**-0.2 + 70 * tokens**-0.25
+
+
+def loss_fit() -> dict[str, Any]:
+    """Ends of pretraining after three numbers of tokens, on the law, with its curves and bands."""
+
+    def curve(places: list[tuple[float, float]]) -> dict[str, list[float]]:
+        losses = [law(*place) for place in places]
+        ends = {
+            "loss": losses,
+            "low": [loss - 0.012 for loss in losses],
+            "high": [loss + 0.012 for loss in losses],
+        }
+        return {name: [real(value) for value in values] for name, values in ends.items()}
+
+    budgets, over_tokens = (1e9, 2e9, 4e9), np.geomspace(1e9, 4e9, 25).tolist()
+    over_size = np.geomspace(min(SIZES.values()), max(SIZES.values()), 25).tolist()
+    return {
+        "ends": [
+            {"size": name, "parameters": parameters, "tokens": int(tokens), "epoch": 5e8, "loss": real(law(parameters, tokens) + off)}
+            for name, parameters in SIZES.items() for tokens in budgets for off in SEEDS_OFF
+        ],
+        "over_size": {"tokens": 4e9, "parameters": over_size, **curve([(count, 4e9) for count in over_size])},
+        "over_tokens": [
+            {"size": name, "tokens": over_tokens, **curve([(parameters, at) for at in over_tokens])}
+            for name, parameters in SIZES.items()
+        ],
     }  # fmt: skip
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import synthetic
 
-from claimscale.report import answers
+from claimscale.report import answers, cautions
 from claimscale.report.texts import Texts
 
 SMALL = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",), "oracle": False}
@@ -75,25 +76,10 @@ def test_every_run_warns_of_what_it_cannot_exclude(demo: Any) -> None:
     assert undecided == {text.split(":")[0] for text in summary["warnings"] if "no verdict on size" in text}
 
 
-@pytest.mark.parametrize(
-    ("reason", "needed", "words"),
-    [
-        ("one_size", None, "only one size"),
-        ("one_seed", None, "fewer than two seeds"),
-        ("no_signal", None, "better than chance"),
-        ("few_positives", None, "too few to compare"),
-        ("few_positives", 4321, "about 4,300 test patients"),
-        ("too_wide", 987_654, "about 990,000 test patients"),
-        ("too_wide", None, "more seeds"),
-        ("near_margin", 5000, "near the margin"),
-    ],
-)
-def test_every_reason_has_its_words(demo: Any, reason: str, needed: int | None, words: str) -> None:
+@pytest.mark.parametrize(("why", "words"), synthetic.REASONS.items())
+def test_every_reason_has_its_words(demo: Any, why: tuple[str, int | None], words: str) -> None:
     run, summary = demo
-    task = dict(summary["tasks"][0])
-    task["saturation"] = task["saturation"] | {
-        "verdict": "inconclusive", "smallest_sufficient": None, "reason": reason, "positives_needed": needed,
-    }  # fmt: skip
+    task = synthetic.undecided(summary["tasks"][0], *why)
     sentence = answers.answer(run.study, task, {})["sentence"]
     assert words in sentence and sentence.count(". ") == 0, "one sentence"
 
@@ -163,9 +149,9 @@ def test_another_rate_that_did_better_is_named() -> None:
         {"learning_rate": rate, "validation_loss": loss}
         for rate, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 3.0))
     ]
-    (better,) = answers.learning_rate_warnings([{"name": "11M", "lr_sweep": tried}], used=3)
+    (better,) = cautions.learning_rate_warnings([{"name": "11M", "lr_sweep": tried}], used=3)
     assert better == "11M: learning rate 2 did better than the 3 that was used, in short runs."
-    assert not answers.learning_rate_warnings([{"name": "11M", "lr_sweep": None}], used=3)
+    assert not cautions.learning_rate_warnings([{"name": "11M", "lr_sweep": None}], used=3)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +173,7 @@ def test_another_verdict_by_hospital_is_warned_of(
         "smallest_sufficient": "400k",
         "by_hospital": there and there | {"hospitals": 6},
     }
-    found = answers.warnings(run.study, dict(summary) | {"tasks": tasks})
+    found = cautions.warnings(run.study, dict(summary) | {"tasks": tasks})
     said = [warning for warning in found if "hospitals resampled" in warning]
     assert len(said) == (told is not None) and all(told and told in warning for warning in said)
     japanese = Texts("ja")
@@ -212,5 +198,5 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
         "gap": 0.08,
         "unmeasured": [],
     }
-    told = " ".join(answers.warnings(run.study, dict(summary) | {"convergence": guards}))
+    told = " ".join(cautions.warnings(run.study, dict(summary) | {"convergence": guards}))
     assert "1.3 % off the largest" in told and "8 % below" in told

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import english
 import pytest
 import synthetic
 
@@ -237,6 +238,19 @@ def test_the_series_can_be_told_apart_without_colour_vision(
         assert len(shapes) == len(set(shapes)) == 6
 
 
+def test_what_is_drawn_is_said_in_the_language_of_the_page(browser: Any, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    page.render(gate.passed(synthetic.summary(tasks=1), "ndb"), synthetic.STUDY, file, "ja")
+    with Visit(browser, file) as visit:
+        visit.page.select_option("select[name=metric]", "calibration")
+        said = visit.page.evaluate(
+            "[...document.querySelectorAll('.drawn svg text, .drawn [aria-label], .legend li, option')]"
+            ".map(one => one.getAttribute('aria-label') ?? one.textContent)"
+        )
+        assert len(said) > 200
+        assert {one for one in said if english.is_english(one, ("question-1",))} == set()
+
+
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_hostile_labels_run_nothing(browser: Any, tmp_path: Path, language: str) -> None:
     labels = synthetic.hostile_labels(50)
@@ -294,6 +308,10 @@ def test_it_prints_every_question(browser: Any, few: tuple[Path, dict[str, Any]]
         )
         assert drawn == len(summary["tasks"])
         assert not visit.page.is_visible("#controls")
+        closed = visit.page.locator("details:not([open])")
+        assert closed.count() == 0, "what is folded on the screen is printed"
+        visit.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+        assert closed.count() > len(summary["tasks"])
         assert visit.page.pdf()[:5] == b"%PDF-"
 
 

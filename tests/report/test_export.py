@@ -22,6 +22,7 @@ def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:
     export.write(summary, tmp_path)
     drawn = sorted((tmp_path / "figures").glob("*.svg"))
     assert len(drawn) == len(plots.charts(summary)) and not stale.exists()
+    assert {"pretraining", "pretraining-tokens"} <= {file.stem.split("-", 1)[1] for file in drawn}
     for file in drawn:
         text = file.read_text("utf-8")
         assert text.startswith("<svg") and "var(" not in text, "no colour is left to a page"
@@ -39,6 +40,7 @@ def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:
         "answers",
         "comparisons",
         "pretraining_gain",
+        "break_even",
         "subgroups",
         "sizes",
         "cohort",

@@ -57,12 +57,13 @@ def unmarked(text: str, summary: dict[str, Any], t: Texts) -> list[str]:
     texts += [
         *documents.methods(summary, synthetic.STUDY, t),
         *documents.REFERENCES,
-        *page.warnings(summary, t),
+        *documents.warnings(summary, t),
     ]
     texts += [t.sentence(answer["sentence"]) for answer in summary["answers"]]
     allowed = {number for known in texts for number in NUMBER.findall(known)}
     counted = {str(len(summary[name])) for name in ("sizes", "tasks", "checks")} | {"1", "2"}
-    overtaken = {n for task in summary["tasks"] for n in NUMBER.findall(page.overtaking(task["break_even"]))}
+    said = [page.overtaking(found) for task in summary["tasks"] for found in task["break_even"]]
+    overtaken = {number for sentence in said for number in NUMBER.findall(sentence)}
     return [
         number for number in NUMBER.findall(unescape(text)) if number not in allowed | counted | overtaken
     ]

@@ -15,7 +15,7 @@ from claimscale.report.texts import Texts
 
 KEYS = [
     "name", "version", "answers", "dataset", "sizes", "tasks", "task_dependence", "convergence", "forecast",
-    "checks", "warnings", "training_losses", "provenance", "privacy",
+    "loss_fit", "checks", "warnings", "training_losses", "provenance", "privacy",
 ]  # fmt: skip
 
 
@@ -235,14 +235,46 @@ def test_a_task_without_predictions_is_refused(fake_run: Callable[..., Any], tmp
 
 
 def test_break_even_is_where_the_curves_were_made_to_cross(fake_run, tmp_path: Path) -> None:
-    """LightGBM's noise does not fall with labels, the encoders' does: they meet at 1,000 patients."""
+    """LightGBM's noise does not fall with labels, the encoders' does: they meet at 1,000 patients.
+
+    The larger encoder is as good with a third of the labels.
+    """
+    even = {"100k": 1000, "200k": 500}
 
     def noise(task: str, arm: str, size: str | None, labelled: int) -> float:
-        return 0.8 if arm == "lightgbm" else 0.8 + 0.25 * math.log(1000 / labelled)
+        return 0.8 if size is None else 0.8 + 0.25 * math.log(even[size] / labelled)
 
-    summary = fake_run(tmp_path, noise=noise, sizes=("100k",), patients=8000).summarise()
+    summary = fake_run(tmp_path, noise=noise, sizes=tuple(even), patients=8000).summarise()
     for task in summary["tasks"]:
-        found = task["break_even"]
-        assert (found["outcome"], found["size"], found["tested"]) == ("at", "100k", [300, 1000, 4100])
-        assert 600 < found["patients"] < 1700
-        assert found["low"] is None or found["low"] < found["patients"]
+        assert [found["size"] for found in task["break_even"]] == list(even), "one for every size"
+        for found in task["break_even"]:
+            assert (found["outcome"], found["tested"]) == ("at", [300, 1000, 4100])
+            assert 0.6 < found["patients"] / even[found["size"]] < 1.7
+            assert found["low"] is None or found["low"] < found["patients"]
+
+
+def test_the_law_of_the_loss_is_drawn_through_the_ends(fake_run, tmp_path: Path) -> None:
+    """The curve over size meets the losses measured, in its band; without branches none is over tokens."""
+    run = fake_run(tmp_path, labelled=("all",), patients=300, oracle=False)
+    fit = run.summarise()["loss_fit"]
+    assert len(fit["ends"]) == 5 * 2 and fit["over_tokens"] == []
+    curve = fit["over_size"]
+    assert (curve["parameters"][0], curve["parameters"][-1]) == pytest.approx((100_412, 1_602_004), rel=1e-5)
+    bands = zip(curve["low"], curve["loss"], curve["high"], strict=True)
+    assert all(low <= loss <= high for low, loss, high in bands)
+    first = [end["loss"] for end in fit["ends"] if end["size"] == "100k"]
+    assert curve["loss"][0] == pytest.approx(sum(first) / 2, abs=0.03)
+    for trained in run.pretraining:
+        trained["branches"] = [
+            {"share": share, "tokens": int(share * 4e6), "steps": 1,
+             "validation_loss": trained["validation_loss"] + 0.2 * (share**-0.5 - 1)}
+            for share in (0.125, 0.25, 0.5)
+        ]  # fmt: skip
+    fit = run.summarise()["loss_fit"]
+    assert [one["size"] for one in fit["over_tokens"]] == run.study.sizes
+    for one in fit["over_tokens"]:
+        assert (one["tokens"][0], one["tokens"][-1]) == pytest.approx((5e5, 4e6))
+        assert one["loss"] == sorted(one["loss"], reverse=True)
+    run.pretraining = run.pretraining[:4]  # two sizes: no law
+    fit = run.summarise()["loss_fit"]
+    assert fit["over_size"] is None and len(fit["ends"]) == 2 * 2 * 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import optimize
@@ -20,6 +20,7 @@ REPEATS_WORTH = 15.4
 """Repeated tokens lose 1 - 1/e of their worth after this many epochs (R*_D of Muennighoff 2023)."""
 REFITS = 200
 CONFIDENCE = 0.95
+TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,18 @@ class LossCurve:
     high: dict[str, float]
     units: tuple[float, float]
     residual: float
+    refits: Floats = field(repr=False, compare=False)
 
     def loss(self, parameters: float, tokens: float) -> float:
         return float(
             _law(np.array(list(self.values.values())), parameters / self.units[0], tokens / self.units[1])
         )
+
+    def band(self, parameters: float, tokens: float) -> tuple[float, float]:
+        """The 95 % interval of the loss there: that of the refits (`refits`: one law in each row)."""
+        x, d = parameters / self.units[0], tokens / self.units[1]
+        low, high = np.quantile([_law(values, x, d) for values in self.refits], TAILS)
+        return float(low), float(high)
 
 
 def worth(tokens: float, epoch: float) -> float:
@@ -93,11 +101,12 @@ def loss_curve(points: Sequence[LossPoint], seed: int = 0) -> LossCurve | None:
     refits = np.array(
         [_fit(best.x, x, d, fitted + generator.choice(inflated, len(loss))).x for _ in range(REFITS)]
     )
-    low, high = np.quantile(refits, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    low, high = np.quantile(refits, TAILS, axis=0)
     values, lowest, highest = (
         dict(zip(names, map(float, numbers), strict=True)) for numbers in (best.x, low, high)
     )
-    return LossCurve(values, lowest, highest, units, float(np.sqrt(np.mean((loss - fitted) ** 2))))
+    residual = float(np.sqrt(np.mean((loss - fitted) ** 2)))
+    return LossCurve(values, lowest, highest, units, residual, refits)
 
 
 def _law(values: Floats, x: Floats | float, d: Floats | float) -> Floats:

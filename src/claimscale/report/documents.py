@@ -91,11 +91,26 @@ def facts(summary: Summary, study_yaml: str, t: Texts) -> dict[str, str]:
         "version": summary["version"],
         "privacy": summary.get("privacy", {}).get("profile", "none"),
         "outcomes": several(task["source"] or task["name"] for task in summary["tasks"]),
-        "warnings": " ".join(t.sentence(warning) for warning in summary["warnings"]) or "–",
+        "warnings": " ".join(warnings(summary, t)) or "–",
         "answers": " ".join(
             f"{answer['task']}: {t.sentence(answer['sentence'])}" for answer in summary["answers"]
         ),
     }
+
+
+def warnings(summary: Mapping[str, Any], t: Texts) -> list[str]:
+    """The warnings; one that several questions share is told once, before it the questions."""
+    names = [task["name"] for task in summary["tasks"]]
+    told: dict[str, list[str]] = {}
+    for warning in summary["warnings"]:
+        name = next((name for name in names if warning.startswith(f"{name}: ")), None)
+        told.setdefault(warning.removeprefix(f"{name}: ") if name else warning, []).extend(
+            [name] if name else []
+        )
+    return [
+        (f"{t(', ').join(questions)}{t(': ')}" if questions else "") + t.sentence(text)
+        for text, questions in told.items()
+    ]
 
 
 def tripod(summary: Summary, study_yaml: str, t: Texts) -> list[Item]:

@@ -83,6 +83,10 @@ def tables(summary: Summary) -> dict[str, list[Row]]:
             ("size", "patients", "metric", "difference", "low", "high", "p", "seeds"),
             ((task["name"], gain) for task in summary["tasks"] for gain in task["pretraining_gain"]),
         ),
+        "break_even": _of_tasks(
+            ("size", "rival", "metric", "outcome", "patients", "low", "high", "ahead"),
+            ((task["name"], found) for task in summary["tasks"] for found in task.get("break_even", [])),
+        ),
         "subgroups": list(_subgroups(summary)),
         "sizes": _listed(
             ("name", "parameters", "layers", "width", "train_flops", "tokens", "hours", "validation_loss"),

@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from claimscale.report.coarsening import joined_bands, joined_curve, spaced
-from claimscale.report.suppression import PROFILES, Rule, Sum, protected
+from claimscale.report.counts import Table
+from claimscale.report.suppression import PROFILES, Rule, protected
 
 SPREADS = ("age", "visits", "sequence_length", "observation_days")
 ATTRITION = ("patients", "seen_before_landmark", "of_drawn_hospitals", "with_enough_events", "studied")
@@ -40,58 +41,6 @@ def passed(summary: Mapping[str, Any], profile: str) -> dict[str, Any]:
     for check in found["checks"]:
         check["sentence"] = scrubbed(check["sentence"], rule)
     return found
-
-
-class Table:
-    """Counts of one table with the places they stand at, and the sums among them."""
-
-    def __init__(self) -> None:
-        self.counts: list[int] = []
-        self.places: list[list[tuple[Any, Any]]] = []
-        self.sums: list[Sum] = []
-        self.implied: set[int] = set()
-        self.fixed: set[int] = set()
-
-    def cell(self, holder: Any, key: Any) -> int:
-        """A count that stands at `holder[key]`."""
-        self.counts.append(int(holder[key]))
-        self.places.append([(holder, key)])
-        return len(self.counts) - 1
-
-    def also(self, cell: int, holder: Any, *keys: Any) -> None:
-        """The same count stands at `holder[key]` too, where there is such a key."""
-        for key in keys:
-            if holder.get(key) is not None:
-                self.places[cell].append((holder, key))
-
-    def implied_cell(self, count: int) -> int:
-        """A count that stands nowhere but follows from others."""
-        self.counts.append(count)
-        self.places.append([])
-        self.implied.add(len(self.counts) - 1)
-        return len(self.counts) - 1
-
-    def fixed_cell(self, count: int) -> int:
-        """A count that was shown before."""
-        self.fixed.add(cell := self.implied_cell(count))
-        self.implied.remove(cell)
-        return cell
-
-    def sum(self, total: int, parts: Sequence[int]) -> None:
-        """The parts add up to the total; what is missing follows from them and is protected likewise."""
-        rest = self.counts[total] - sum(self.counts[part] for part in parts)
-        if rest < 0:
-            return  # not parts of it after all
-        more = [self.implied_cell(rest)] if rest else []
-        self.sums.append(Sum(total, (*parts, *more)))
-
-    def settle(self, rule: Rule) -> set[int]:
-        """Write the counts as they may be shown to where they stand; returns the cells that are hidden."""
-        shown = protected(self.counts, self.sums, rule, frozenset(self.implied), frozenset(self.fixed))
-        for value, places in zip(shown, self.places, strict=True):
-            for holder, key in places:
-                holder[key] = value
-        return {cell for cell, value in enumerate(shown) if not isinstance(value, int)}
 
 
 def _people(dataset: dict[str, Any], rule: Rule) -> None:
@@ -243,9 +192,8 @@ def _labelled(task: dict[str, Any], trained: int, hidden: bool, rule: Rule) -> N
     for entry in [*task["results"], *task["pretraining_gain"]]:
         if entry["patients"] == trained:
             entry["patients"] = about
-    if task.get("break_even"):
-        tested = task["break_even"]["tested"]
-        task["break_even"]["tested"] = [about if patients == trained else patients for patients in tested]
+    for found in task.get("break_even", []):
+        found["tested"] = [about if patients == trained else patients for patients in found["tested"]]
 
 
 def _subgroup_cells(task: dict[str, Any], table: Table, asked: int, positive: int) -> None:

@@ -47,7 +47,7 @@ def listing(content: Any, t: Texts, number: Callable[[Any], str]) -> Markup:
             "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
         ).format(t("Table"), head, Markup("").join(rows))
     if isinstance(content, list):
-        return Markup(", ").join(inner(value) for value in content)
+        return escape(t(", ")).join(inner(value) for value in content)
     if content is None:
         return Markup("–")
     if isinstance(content, bool):

@@ -62,6 +62,7 @@ SHOWN = frozenset(
         "partial",
         "provenance",
         "training_losses",
+        "loss_fit",
     ]
 )
 """Keys of the summary that have a place of their own; all others are listed as they are."""
@@ -109,7 +110,7 @@ def html(summary: Mapping[str, Any], study_yaml: str, language: str = "en", trac
         rivals=list(RIVALS.values()),
         on_embeddings=sorted(ON_EMBEDDINGS),
         metric_names=METRIC_NAMES,
-        warnings=warnings(summary, t),
+        warnings=documents.warnings(summary, t),
         warnings_shown=WARNINGS_SHOWN,
         verdicts=Counter(answer["verdict"] for answer in summary["answers"]),
         further=[(key, HEADINGS.get(key, key.replace("_", " "))) for key in summary if key not in SHOWN],
@@ -144,21 +145,6 @@ def _environment(t: Texts) -> jinja2.Environment:
 
 def _template_text(name: str) -> str:
     return (importlib.resources.files("claimscale.report") / "templates" / name).read_text("utf-8")
-
-
-def warnings(summary: Mapping[str, Any], t: Texts) -> list[str]:
-    """The warnings; one that several questions share is told once, before it the questions."""
-    names = [task["name"] for task in summary["tasks"]]
-    told: dict[str, list[str]] = {}
-    for warning in summary["warnings"]:
-        name = next((name for name in names if warning.startswith(f"{name}: ")), None)
-        told.setdefault(warning.removeprefix(f"{name}: ") if name else warning, []).extend(
-            [name] if name else []
-        )
-    return [
-        (f"{t(', ').join(questions)}{t(': ')}" if questions else "") + t.sentence(text)
-        for text, questions in told.items()
-    ]
 
 
 def privacy_note(summary: Mapping[str, Any], t: Texts) -> str:

@@ -15,11 +15,23 @@ import altair as alt
 
 from claimscale.report.answers import METRIC_NAMES
 from claimscale.report.cohort_plots import cohort_charts
-from claimscale.report.styling import FAINT, FONT_SIZE, HEIGHT, INK, WIDTH, Chart, styled
+from claimscale.report.pretraining_plots import pretraining_charts
+from claimscale.report.styling import (
+    FAINT,
+    FONT_SIZE,
+    HEIGHT,
+    INK,
+    PRETRAINED,
+    WIDTH,
+    Chart,
+    padded,
+    size_axis,
+    styled,
+)
 
 LINE_HEIGHT = 15
 ARMS = {
-    "pretrained": ("Pretrained", "var(--pretrained)", "circle"),
+    "pretrained": ("Pretrained", PRETRAINED, "circle"),
     "scratch": ("From scratch", "var(--scratch)", "square"),
     "lightgbm": ("LightGBM", "var(--lightgbm)", "diamond"),
     "logistic": ("Logistic regression", "var(--logistic)", "triangle-up"),
@@ -44,11 +56,8 @@ def charts(summary: Summary) -> dict[str, Chart]:
 
 
 def page_charts(summary: Summary) -> dict[str, Chart]:
-    """Charts of the whole study: `pretraining`, `cost` and those of the cohort (`cohort/...`)."""
-    drawn: dict[str, Chart | None] = {
-        "pretraining": loss_by_size(summary["sizes"]),
-        "cost": cost_by_size(summary["sizes"]),
-    }
+    """Charts of the whole study: those of `pretraining_charts` and of the cohort (`cohort/...`)."""
+    drawn = pretraining_charts(summary["sizes"], summary.get("loss_fit"))
     if description := summary["dataset"].get("description"):
         drawn |= cohort_charts(description)
     return {name: chart for name, chart in drawn.items() if chart is not None}
@@ -80,7 +89,7 @@ def metric_by_size(task: Summary) -> Chart | None:
     domain = _domain([*rows, *({"low": value, "high": value, "estimate": value} for value in near)])
     arms = [name for name, _, _ in _shown(rows)]
     shifted = [_shifted(row, "parameters", sorted(names), arms) for row in rows]
-    x = _size_axis(names, "shifted")
+    x = size_axis(names, "shifted")
     return styled(
         [*_rule_layers(rules, domain), *_lines(shifted, x, METRIC_NAMES[metric], domain)],
         width=WIDTH - 70 if rules else WIDTH,
@@ -100,7 +109,7 @@ def metric_by_patients(task: Summary) -> Chart | None:
     counts = sorted({row["patients"] for row in rows})
     if len(counts) < 2:
         return None
-    x = alt.X("shifted:Q", title="Labelled patients").scale(type="log", nice=False, domain=_padded(counts))
+    x = alt.X("shifted:Q", title="Labelled patients").scale(type="log", nice=False, domain=padded(counts))
     x = x.axis(values=counts, format=",", labelOverlap="greedy", grid=False)
     arms = [name for name, _, _ in _shown(rows)]
     shifted = [_shifted(row, "patients", counts, arms) for row in rows]
@@ -132,54 +141,6 @@ def calibration(task: Summary) -> Chart | None:
             diagonal.encode(x=alt.X("risk:Q"), y=alt.Y("risk:Q")),
             base.mark_line(strokeWidth=1.8),
             base.mark_point(filled=True, size=42, opacity=1).encode(shape=_shape(rows)),
-        ]
-    )
-
-
-def loss_by_size(sizes: Sequence[Summary]) -> Chart | None:
-    """Pretraining's validation loss against parameters: the mean, and a point for each seed."""
-    trained = [size for size in sizes if size["validation_loss"] is not None]
-    if not trained:
-        return None
-    means = [{"parameters": size["parameters"], "loss": size["validation_loss"]} for size in trained]
-    runs = [
-        {"parameters": size["parameters"], "loss": loss}
-        for size in trained
-        for loss in size["validation_loss_by_seed"]
-        if loss is not None
-    ]
-    x = _size_axis({size["parameters"]: size["name"] for size in trained})
-    y = alt.Y("loss:Q", title="Validation loss (nats)").scale(zero=False, nice=True).axis(tickCount=5)
-    line = alt.Chart(alt.Data(values=means)).encode(x=x, y=y)
-    points = alt.Chart(alt.Data(values=runs)).encode(x=x, y=y)
-    return styled(
-        [
-            line.mark_line(stroke=ARMS["pretrained"][1], strokeWidth=2),
-            points.mark_point(filled=True, size=36, fill=ARMS["pretrained"][1], opacity=0.75),
-        ]
-    )
-
-
-def cost_by_size(sizes: Sequence[Summary]) -> Chart | None:
-    """Hours of pretraining per seed against parameters."""
-    rows = [size for size in sizes if size["hours"]]
-    if not rows:
-        return None
-    unit, factor = next(
-        (unit, factor)
-        for unit, factor in (("Hours", 1), ("Minutes", 60), ("Seconds", 3600))
-        if max(size["hours"] for size in rows) * factor >= 1 or unit == "Seconds"
-    )
-    points = [{"parameters": size["parameters"], "time": size["hours"] * factor} for size in rows]
-    x = _size_axis({size["parameters"]: size["name"] for size in rows})
-    y = alt.Y("time:Q", title=f"{unit} of pretraining, one seed").scale(zero=True).axis(tickCount=5)
-    base = alt.Chart(alt.Data(values=points)).encode(x=x, y=y)
-    label = alt.Text("time:Q", format=".2~r")
-    return styled(
-        [
-            base.mark_line(stroke=ARMS["pretrained"][1], strokeWidth=2),
-            base.mark_point(filled=True, size=48, fill=ARMS["pretrained"][1], opacity=1),
-            base.mark_text(dy=-9, dx=-4, align="right", fontSize=FONT_SIZE - 1, fill=INK).encode(text=label),
         ]
     )
 
@@ -272,18 +233,3 @@ def _shape(rows: Sequence[Summary]) -> alt.Shape:
 def _shown(rows: Sequence[Summary]) -> list[tuple[str, str, str]]:
     present = {row["arm"] for row in rows}
     return [arm for arm in ARMS.values() if arm[0] in present]
-
-
-def _size_axis(names: Mapping[int, str], field: str = "parameters") -> alt.X:
-    """A logarithmic axis of parameters with a tick at each size, by its name."""
-    sizes = sorted(names)
-    labels = ", ".join(f"'{size}': '{names[size]}'" for size in sizes)
-    x = alt.X(f"{field}:Q", title="Model size (parameters)")
-    x = x.scale(type="log", nice=False, domain=_padded(sizes))
-    return x.axis(values=sizes, labelExpr=f"{{{labels}}}[datum.value]", labelOverlap="greedy", grid=False)
-
-
-def _padded(places: Sequence[float]) -> list[float]:
-    """A logarithmic domain with room at both ends."""
-    room = (places[-1] / places[0]) ** 0.08 if len(places) > 1 else 2.0
-    return [places[0] / room, places[-1] * room]

@@ -5,7 +5,7 @@ Colours are CSS variables that the page defines, one set for light and one for d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -15,6 +15,7 @@ from claimscale.report.texts import Texts
 WIDTH, HEIGHT = 290, 210
 FONT_SIZE = 13
 INK, FAINT, GRID = "var(--ink)", "var(--faint)", "var(--grid)"
+PRETRAINED = "var(--pretrained)"
 Chart = alt.LayerChart | alt.FacetChart
 
 
@@ -35,6 +36,21 @@ def styled(layers: Sequence[alt.Chart], width: int = WIDTH) -> Chart:
             columns=2, labelLimit=200,
         )
     )  # fmt: skip
+
+
+def size_axis(names: Mapping[int, str], field: str = "parameters") -> alt.X:
+    """A logarithmic axis of parameters with a tick at each size, by its name."""
+    sizes = sorted(names)
+    labels = ", ".join(f"'{size}': '{names[size]}'" for size in sizes)
+    x = alt.X(f"{field}:Q", title="Model size (parameters)")
+    x = x.scale(type="log", nice=False, domain=padded(sizes))
+    return x.axis(values=sizes, labelExpr=f"{{{labels}}}[datum.value]", labelOverlap="greedy", grid=False)
+
+
+def padded(places: Sequence[float]) -> list[float]:
+    """A logarithmic domain with room at both ends."""
+    room = (places[-1] / places[0]) ** 0.08 if len(places) > 1 else 2.0
+    return [places[0] / room, places[-1] * room]
 
 
 def translated(content: Any, t: Texts, key: str = "") -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ import numpy as np
 import claimscale
 from claimscale import runs
 from claimscale.errors import BadInput
-from claimscale.evaluation.convergence import convergence
+from claimscale.evaluation.convergence import Convergence, convergence
 from claimscale.evaluation.details import details
 from claimscale.evaluation.gains import task_dependence
 from claimscale.evaluation.hospitals import by_hospital, hospitals_of
@@ -30,9 +30,9 @@ from claimscale.evaluation.predictions import (
 from claimscale.evaluation.saturation import Curve, judge
 from claimscale.evaluation.savings import costs
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
-from claimscale.report import answers, gate
+from claimscale.report import answers, cautions, gate
 from claimscale.report.auroc_gains import add_auroc_gains
-from claimscale.report.curve_entries import forecast_entry
+from claimscale.report.curve_entries import fitted_loss, forecast_entry, loss_ends, loss_fit_entry
 from claimscale.report.provenance import provenance
 from claimscale.report.results import plain, training_losses, write_results
 from claimscale.report.task_entry import (
@@ -47,6 +47,9 @@ from claimscale.report.task_entry import (
 from claimscale.study import Study, parameter_count
 
 __all__ = ["CellResult", "summarise"]
+
+Scored = Mapping[str, TaskScores]
+"""By task, the scores of its models on one split."""
 
 
 def summarise(
@@ -84,6 +87,37 @@ def summarise(
     Raises BadInput if predictions are missing, unreadable or not about the same patients.
     """
     predictions, shortages = load_predictions(cells), shortages or {}
+    scored, curves = _scored(study, run_directory, predictions, shortages)
+    sizes = _sizes(study, pretraining, lr_sweeps or {})
+    cost = costs(sizes, dataset.get("vocabulary"), study.pretrain.mask)
+    stopped = {record["task"] for record in forecasts if record["stop"]}
+    tasks = _task_entries(
+        study, run_directory, predictions, scored, curves, sizes, cost, stopped, label_counts, shortages,
+        oracle or {},
+    )  # fmt: skip
+    summary = {
+        "name": study.name,
+        "version": claimscale.__version__,
+        "answers": [],
+        "dataset": dict(dataset),
+        "sizes": sizes,
+        "tasks": tasks,
+        **_of_curves(study, curves, sizes, forecasts),
+        "checks": list(checks),
+        "warnings": [],
+        "training_losses": training_losses(pretraining),
+        "provenance": provenance(run_directory),
+    }
+    return _written(study, run_directory, summary, scored["held_out"], notes)
+
+
+def _scored(
+    study: Study,
+    run_directory: Path,
+    predictions: Mapping[tuple[str, str], SplitPredictions],
+    shortages: Mapping[str, Any],
+) -> tuple[Mapping[str, Scored], Mapping[str, Curve]]:
+    """All scores by split and task; and by task the curve over sizes that its verdict rests on."""
     trained = [task for task in study.tasks if task.name not in shortages]
     for task in trained:
         if (task.name, "held_out") not in predictions:
@@ -95,23 +129,35 @@ def summarise(
         task.name: size_curve(study, scored["held_out"][task.name], predictions[task.name, "held_out"])
         for task in trained
     }
+    return scored, curves
+
+
+def _task_entries(
+    study: Study,
+    run_directory: Path,
+    predictions: Mapping[tuple[str, str], SplitPredictions],
+    scored: Mapping[str, Scored],
+    curves: Mapping[str, Curve],
+    sizes: Sequence[Mapping[str, Any]],
+    cost: Mapping[str, Any],
+    stopped: Collection[str],
+    label_counts: Mapping[str, Mapping[str, Mapping[str, int]]],
+    shortages: Mapping[str, Mapping[str, Any]],
+    oracle: Mapping[str, Path],
+) -> list[dict[str, Any]]:
+    """One entry per task, judged together."""
     verdicts = judge(curves, study.compare.margin)
-    hospitals = hospitals_of(run_directory / "cohort" / "patients.parquet")
+    trained = [task for task in study.tasks if task.name in curves]
     redrawn = by_hospital(
         curves,
         {task.name: predictions[task.name, "held_out"] for task in trained},
         {task.name: compared_models(study, scored["held_out"][task.name]) for task in trained},
-        hospitals,
+        hospitals_of(run_directory / "cohort" / "patients.parquet"),
         study.compare,
         study.seed,
     )
-    sizes = _sizes(study, pretraining, lr_sweeps or {})
-    converged = convergence(
-        [size for size in sizes if any(size["name"] in one.scores for one in curves.values())]
-    )
+    status = _converged(curves, sizes).status
     parameters = {entry["name"]: entry["parameters"] for entry in sizes}
-    cost = costs(sizes, dataset.get("vocabulary"), study.pretrain.mask)
-    stopped = {record["task"] for record in forecasts if record["stop"]}
     tasks = []
     for task in study.tasks:
         counts = label_counts.get(task.name, {})
@@ -119,11 +165,11 @@ def summarise(
             tasks.append(untrained_entry(task, study, counts, shortages[task.name]))
             continue
         entry = task_entry(task, study, scored, predictions, counts, parameters)
-        entry["oracle"] = _oracle(study, task.name, predictions[task.name, "held_out"], oracle or {})
+        rows, models = predictions[task.name, "held_out"], scored["held_out"][task.name]
+        entry["oracle"] = _oracle(study, task.name, rows, oracle)
         entry["saturation"] = saturation_entry(
             study, verdicts[task.name], curves[task.name], cost, task.name in stopped
         )
-        rows, models = predictions[task.name, "held_out"], scored["held_out"][task.name]
         add_hospitals(entry["saturation"], redrawn.get(task.name))
         add_auroc_gains(entry, rows, models, answers.largest_sample(models))
         entry["details"] = details(
@@ -134,33 +180,51 @@ def summarise(
             study.compare.replicates,
             study.seed,
         )
-        entry["saturation"]["convergence"] = converged.status
+        entry["saturation"]["convergence"] = status
         tasks.append(entry)
-    summary = {
-        "name": study.name,
-        "version": claimscale.__version__,
-        "answers": [],
-        "dataset": dict(dataset),
-        "sizes": sizes,
-        "tasks": tasks,
+    return tasks
+
+
+def _of_curves(
+    study: Study,
+    curves: Mapping[str, Curve],
+    sizes: Sequence[Mapping[str, Any]],
+    forecasts: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """What all tasks, and all sizes, say together."""
+    ends = loss_ends(study, sizes)
+    fitted = fitted_loss(study, ends)
+    return {
         "task_dependence": _dependence(study, curves),
-        "convergence": dataclasses.asdict(converged),
-        "forecast": forecast_entry(study, curves, forecasts, sizes),
-        "checks": list(checks),
-        "warnings": [],
-        "training_losses": training_losses(pretraining),
-        "provenance": provenance(run_directory),
+        "convergence": dataclasses.asdict(_converged(curves, sizes)),
+        "forecast": forecast_entry(study, curves, forecasts, sizes, fitted),
+        "loss_fit": loss_fit_entry(ends, fitted),
     }
-    summary = gate.passed(plain(summary), study.privacy.profile)
-    summary["answers"] = [
-        answers.answer(study, entry, scored["held_out"].get(entry["name"], {}) if entry["results"] else {})
-        for entry in summary["tasks"]
+
+
+def _converged(curves: Mapping[str, Curve], sizes: Sequence[Mapping[str, Any]]) -> Convergence:
+    """The guards of the sizes that any task was tried with."""
+    return convergence([size for size in sizes if any(size["name"] in one.scores for one in curves.values())])
+
+
+def _written(
+    study: Study,
+    run_directory: Path,
+    summary: Mapping[str, Any],
+    held_out: Scored,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """The summary after the privacy gate, with its sentences, which are made of what has passed; written."""
+    shown = gate.passed(plain(summary), study.privacy.profile)
+    shown["answers"] = [
+        answers.answer(study, entry, held_out.get(entry["name"], {}) if entry["results"] else {})
+        for entry in shown["tasks"]
     ]
-    summary["warnings"] = [*answers.warnings(study, summary), *notes]
-    summary = plain(summary)
-    write_results(run_directory / "results.parquet", summary)
-    runs.write_json(run_directory / "summary.json", summary)
-    return summary
+    shown["warnings"] = [*cautions.warnings(study, shown), *notes]
+    shown = plain(shown)
+    write_results(run_directory / "results.parquet", shown)
+    runs.write_json(run_directory / "summary.json", shown)
+    return shown
 
 
 def compared_models(study: Study, scores: TaskScores) -> dict[str, Model]:

@@ -165,17 +165,21 @@ def _pretraining_gain(study: Study, scores: TaskScores) -> list[dict[str, Any]]:
     ]
 
 
-def _break_even(study: Study, scores: TaskScores) -> dict[str, Any] | None:
-    """Labelled patients from which the largest pretrained model is ahead of LightGBM."""
-    metric, size = study.compare.metric, study.sizes[-1]
-    by_patients: dict[str, dict[int, Scores]] = {"pretrained": {}, "lightgbm": {}}
+def _break_even(study: Study, scores: TaskScores) -> list[dict[str, Any]]:
+    """Labelled patients from which each pretrained model is ahead of LightGBM, the sizes ascending.
+
+    A size is left out where too few numbers of patients, or too few seeds, are common to both.
+    """
+    metric, entries = study.compare.metric, []
+    by_model: dict[tuple[str, str | None], dict[int, Scores]] = {}
     for model, found in scores.items():
-        if model.arm in by_patients and model.size in (size, None):
-            by_patients[model.arm][found.patients] = found.by_metric[metric]
-    found = break_even(by_patients["pretrained"], by_patients["lightgbm"], study.seed)
-    if found is None:
-        return None
-    return {"size": size, "rival": "lightgbm", "metric": metric, **dataclasses.asdict(found)}
+        by_model.setdefault((model.arm, model.size), {})[found.patients] = found.by_metric[metric]
+    rival = by_model.get(("lightgbm", None), {})
+    for size in study.sizes:
+        found = break_even(by_model.get(("pretrained", size), {}), rival, study.seed)
+        if found is not None:
+            entries.append({"size": size, "rival": "lightgbm", "metric": metric, **dataclasses.asdict(found)})
+    return entries
 
 
 def saturation_entry(

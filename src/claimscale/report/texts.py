@@ -49,8 +49,9 @@ class Texts:
         """The text in this language; null where the catalogue does not have it."""
         if text in self.table:
             return self.table[text]
-        for pattern, names, told in _patterns(self.language):
-            if match := pattern.fullmatch(text):
+        for pattern, names, told, ends in _patterns(self.language):
+            # The place at the end of a part would swallow the rest of a sentence.
+            if (ends or not text.endswith(".")) and (match := pattern.fullmatch(text)):
                 for name, part in zip(names, match.groups(), strict=True):
                     told = told.replace(f"{{{name}}}", self.sentence(part))
                 return told
@@ -64,8 +65,8 @@ def _catalogue(language: str) -> dict[str, str]:
 
 
 @functools.cache
-def _patterns(language: str) -> list[tuple[re.Pattern[str], list[str], str]]:
-    """Texts with places as patterns, those with most fixed words first."""
+def _patterns(language: str) -> list[tuple[re.Pattern[str], list[str], str, bool]]:
+    """Texts with places as patterns, whole sentences first; the last says whether a text is one."""
     found = []
     for text, told in _catalogue(language).items():
         *parts, last = re.split(r"\{(\w+)\}", text)
@@ -77,4 +78,4 @@ def _patterns(language: str) -> list[tuple[re.Pattern[str], list[str], str]]:
             found.append((fixed, re.compile(pattern + re.escape(last)), names, told, text.endswith(".")))
     # Whole sentences before parts of them; then those with most fixed words first.
     found.sort(key=lambda one: (not one[4], -one[0]))
-    return [(pattern, names, told) for _, pattern, names, told, _ in found]
+    return [(pattern, names, told, ends) for _, pattern, names, told, ends in found]

@@ -71,7 +71,7 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
                 },
                 "oracle": task["oracle"]
                 and {name: list(task["oracle"][name].values()) for name in ("auprc", "auroc")},
-                "break_even": task.get("break_even"),
+                "break_even": task.get("break_even", []),
                 "rows": [_row(result, arms, sizes, splits) for result in task["results"]],
                 "details": [_drawn(detail) for detail in task.get("details", []) if detail["lead"]],
             }

@@ -248,7 +248,7 @@
         points: shown.filter((row) => row[ARM] === arm && [size, -1].includes(row[SIZE])).sort((one, other) => one[PATIENTS] - other[PATIENTS])
           .map((row) => point(task, row, metric, row[PATIENTS])),
       }));
-      const even = task.break_even?.size === data.sizes[size].name && metric === task.break_even.metric && split === "held_out" ? task.break_even.patients : null;
+      const even = split === "held_out" ? task.break_even.find((one) => one.size === data.sizes[size].name && one.metric === metric)?.patients : null;
       const marks = even ? [{ x1: even, x2: even, y1: domain[0], y2: domain[1] }] : [];
       return { series, node: element("div", { class: "panel" }, element("p", { class: "panel-name" }, data.sizes[size].name),
         chart({ width, height: 215, label: t("{metric} against labelled patients, {size}", { metric: data.metrics[metric], size: data.sizes[size].name }), series, marks,
@@ -409,7 +409,14 @@
     sections[place].scrollIntoView();
   };
   window.addEventListener("hashchange", followLink);
-  window.addEventListener("beforeprint", () => sections.forEach((section, place) => draw(section, data.tasks[place])));
+  // On paper nothing can be opened: every question is drawn and every part is open.
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const part of opened) part.open = true;
+    sections.forEach((section, place) => draw(section, data.tasks[place]));
+  });
+  window.addEventListener("afterprint", () => { for (const part of opened) part.open = false; });
   document.documentElement.classList.add("scripted");
   chosen.metric = controls.elements.metric.value = data.metric;
   chosen.task = Math.max(0, data.tasks.findIndex((task) => task.rows.length));
