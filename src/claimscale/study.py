@@ -180,8 +180,8 @@ class Tokens(Settings):
     max_length: Annotated[int, Field(ge=8)] = 512
     min_patients: Count = 10
     rollup: dict[str, Count | Literal["who"]] = {}
-    repeats: Literal["all", "month", "quarter", "year", "ever"] = "month"
-    groups: bool = True
+    repeats: Literal["all", "month", "quarter", "year", "ever"] = "ever"
+    groups: bool = False
 
 
 Share = Annotated[Number, Field(gt=0, le=1)]
@@ -203,7 +203,7 @@ class Pretrain(Settings):
     batch_tokens: Annotated[int, Field(ge=64)] = 65536
     mask: Fraction = 0.3
     mask_unit: Literal["position", "code"] = "position"
-    incident: Annotated[Number, Field(ge=0)] = 1.0
+    incident: Annotated[Number, Field(ge=0)] = 5.0
     horizon_days: Count = 365
     learning_rate: Positive = 4e-3
     branches: Annotated[list[Share], Field(min_length=1)] = [1.0]
@@ -244,8 +244,8 @@ NOT_OF_THE_WEIGHTS = {"seeds", "checkpoint_minutes", "learning_rates", "sweep_sh
 class Finetune(Settings):
     """Fine-tuning on labelled patients: nested subsets, early stopping on the tuning split.
 
-    With `learning_rates` every cell tries each of them in place of `learning_rate`, all with the same number
-    of epochs at most, and the tuning split's loss decides. `layer_decay` multiplies the rate once per layer
+    Every cell tries each of the `learning_rates`, all with the same number of epochs at most, and the tuning
+    split's loss decides. `layer_decay` multiplies the rate once per layer
     from the readout down. With `foretell` a pretrained encoder begins with what it foretells of the task's
     own codes, if it was pretrained on incident codes. `mask` is the share of codes hidden while training,
     others in each step, so that no patient is learnt by heart. `train` all weights, low-rank adapters of the
@@ -257,8 +257,7 @@ class Finetune(Settings):
     seeds: Annotated[list[int], Field(min_length=1)] = [42, 123, 456]
     epochs: Count = 5
     batch_tokens: Annotated[int, Field(ge=64)] = 8192
-    learning_rate: Positive = 2e-3
-    learning_rates: Annotated[list[Positive], Field(min_length=1)] | None = None
+    learning_rates: Annotated[list[Positive], Field(min_length=1)] = [5e-4, 2e-3]
     layer_decay: Annotated[Number, Field(gt=0, le=1)] = 1.0
     train: Literal["full", "lora", "probe"] = "full"
     foretell: bool = True
@@ -267,8 +266,8 @@ class Finetune(Settings):
 
     @field_validator("learning_rates")
     @classmethod
-    def rates_differ(cls, value: list[float] | None) -> list[float] | None:
-        if value is not None and len(set(value)) != len(value):
+    def rates_differ(cls, value: list[float]) -> list[float]:
+        if len(set(value)) != len(value):
             raise ValueError("a rate is listed twice")
         return value
 
@@ -280,11 +279,6 @@ class Finetune(Settings):
                 "set arms: [pretrained]"
             )
         return self
-
-    @property
-    def rates(self) -> list[float]:
-        """Every learning rate that a cell tries."""
-        return self.learning_rates or [self.learning_rate]
 
 
 Baseline = Literal["lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both"]

@@ -100,7 +100,7 @@ def test_adapters_and_probes_learn_on_an_encoder_that_stays(
     test, topic = corpus(300, 2)
     _, probability = _finetune(
         tmp_path / "tuned", corpus(400, 0), corpus(150, 1), {"t": test}, shape, codebook, start=start,
-        train=train, learning_rate=rate,
+        train=train, learning_rates=[rate],
     )  # fmt: skip
     assert roc_auc_score(topic == 0, probability["t"]) > least
     before, after = load_file(start), load_file(tmp_path / "tuned" / "model.safetensors")
@@ -117,7 +117,7 @@ def test_the_learning_rate_with_the_lowest_tuning_loss_is_chosen(tmp_path, corpu
     data = corpus(150, 0), corpus(80, 1), {"t": corpus(40, 2)[0]}, shape, codebook
     rates = [1e-6, 2e-3, 3e-4]
     alone = {
-        rate: _finetune(tmp_path / str(rate), *data, learning_rate=rate, epochs=3)
+        rate: _finetune(tmp_path / str(rate), *data, learning_rates=[rate], epochs=3)
         for rate in rates
     }  # fmt: skip
     result, probability = _finetune(tmp_path / "all", *data, learning_rates=rates, epochs=3)
@@ -132,7 +132,7 @@ def test_the_learning_rate_with_the_lowest_tuning_loss_is_chosen(tmp_path, corpu
 
 def test_a_learning_rate_that_diverges_loses_and_stops_nothing(tmp_path, corpus, shape, codebook):
     data = corpus(100, 0), corpus(50, 1), {"t": corpus(40, 2)[0]}, shape, codebook
-    alone, probability = _finetune(tmp_path / "a", *data, learning_rate=1e-3)
+    alone, probability = _finetune(tmp_path / "a", *data, learning_rates=[1e-3])
     for name, rates in (("b", [1e30, 1e-3]), ("c", [1e-3, 1e30])):
         result, found = _finetune(tmp_path / name, *data, learning_rates=rates)
         assert [trial["diverged"] for trial in result["trials"]] == [rate == 1e30 for rate in rates]

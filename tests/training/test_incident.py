@@ -67,7 +67,7 @@ def test_what_comes_next_is_learnt_and_answers_a_question_without_labels(
     found, probability = finetune(
         train=few, train_outcome=random.random(30) < 0.3, tuning=tuning,
         tuning_outcome=random.random(30) < 0.3, predict={"test": test}, codebook=codebook, shape=shape,
-        settings=Finetune(epochs=1, learning_rate=1e-9), seed=1, start=start, folder=tmp_path, device=CPU,
+        settings=Finetune(epochs=1, learning_rates=[1e-9]), seed=1, start=start, folder=tmp_path, device=CPU,
         progress=lambda share: None, outcome=np.arange(6, 6 + CODES_PER_TOPIC),
     )  # fmt: skip
     assert roc_auc_score(topic == 0, probability["test"]) > 0.9, "labels of mere chance"
@@ -81,7 +81,7 @@ def test_training_that_makes_matters_worse_is_not_kept(
     (few, topic), (tuning, tuning_topic) = corpus(40, 0), corpus(80, 1)
     found, _ = finetune(
         train=few, train_outcome=topic == 1, tuning=tuning, tuning_outcome=tuning_topic == 0, predict={},
-        codebook=codebook, shape=shape, settings=Finetune(epochs=3, learning_rate=2e-2), seed=1, start=start,
+        codebook=codebook, shape=shape, settings=Finetune(epochs=3, learning_rates=[2e-2]), seed=1, start=start,
         folder=tmp_path, device=CPU, progress=lambda share: None, outcome=np.arange(6, 16),
     )  # fmt: skip
     assert found["epoch"] == 0, "the training patients were labelled for another topic"

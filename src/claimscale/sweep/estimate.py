@@ -53,7 +53,7 @@ def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
         passes = (1.5 * patients + corpus.predicted[cell.task]) / 3
         return sizes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)
     # Every epoch trains on the patients and looks at half as many for early stopping, forward only.
-    epochs = study.finetune.epochs * len(study.finetune.rates)
+    epochs = study.finetune.epochs * len(study.finetune.learning_rates)
     passes = epochs * (patients + patients / 6) + corpus.predicted[cell.task] / 3
     return sizes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)
 

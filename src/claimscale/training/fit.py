@@ -120,7 +120,7 @@ class Fit:
         if self.trials and self.best.tuning_loss is not None:
             self._best_loss = self.best.tuning_loss
         self._best = _named(found.tensors, "best.")
-        position, end = found.step, self.steps * len(self.settings.rates)
+        position, end = found.step, self.steps * len(self.settings.learning_rates)
         if position % self.steps:
             self._begin(position // self.steps)
             checkpoints.restore(found.tensors, position % self.steps, self.model, self.optimizer)
@@ -134,7 +134,7 @@ class Fit:
                 self._step(position, step, metrics, ledger)
             except loop.Diverged:
                 position = self.steps * (number + 1)
-                if len(self.settings.rates) == 1 or (position == end and not self._best):
+                if len(self.settings.learning_rates) == 1 or (position == end and not self._best):
                     raise
                 self.trials[number].diverged = True
                 continue
@@ -146,7 +146,7 @@ class Fit:
                 saver.save(position, self._tensors(position), self._state(ledger))
             report(position / end)
         if not self._best:
-            raise loop.Diverged("finetune: the tuning loss was never finite; lower learning_rate")
+            raise loop.Diverged("finetune: the tuning loss was never finite; lower finetune.learning_rates")
         return self._best_model()
 
     def _starting_bias(self) -> float:
@@ -161,7 +161,7 @@ class Fit:
         return float(brentq(lambda bias: expit(logit + bias).mean() - prevalence, low, high))  # pyright: ignore
 
     def _begin(self, number: int) -> None:
-        rate = self.settings.rates[number]
+        rate = self.settings.learning_rates[number]
         self.model = self.start.model(self.settings, self._bias)
         self.optimizer = adapters.make_optimizer(self.model, rate, WEIGHT_DECAY, self.settings.layer_decay)
         if number == len(self.trials):
