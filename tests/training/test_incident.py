@@ -81,8 +81,8 @@ def test_training_that_makes_matters_worse_is_not_kept(
     (few, topic), (tuning, tuning_topic) = corpus(40, 0), corpus(80, 1)
     found, _ = finetune(
         train=few, train_outcome=topic == 1, tuning=tuning, tuning_outcome=tuning_topic == 0, predict={},
-        codebook=codebook, shape=shape, settings=Finetune(epochs=3, learning_rates=[2e-2]), seed=1, start=start,
-        folder=tmp_path, device=CPU, progress=lambda share: None, outcome=np.arange(6, 16),
+        codebook=codebook, shape=shape, settings=Finetune(epochs=3, learning_rates=[2e-2]), seed=1,
+        start=start, folder=tmp_path, device=CPU, progress=lambda share: None, outcome=np.arange(6, 16),
     )  # fmt: skip
     assert found["epoch"] == 0, "the training patients were labelled for another topic"
 
