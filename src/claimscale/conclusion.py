@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -46,8 +45,6 @@ PARTIAL_REPLICATES = 200
 CONCLUSION_SECONDS = 15.0
 CHECK_SECONDS = 10.0
 """First guesses for the progress display: the demonstration on two cores."""
-LAST_SHARE = 10
-"""A pretraining's training loss is the mean over its last tenth of steps."""
 
 
 def checked(workspace: Workspace, display: Display) -> list[Finding]:
@@ -234,14 +231,11 @@ def _pretraining(workspace: Workspace, cell: Cell) -> dict[str, Any]:
     assert cell.size is not None
     folder, result, shape = workspace.folder(cell.id), _result(workspace, cell), workspace.shape(cell.size)
     metrics = folder / "metrics.jsonl"
-    steps = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
-    last = [step["loss"] for step in steps[-max(len(steps) // LAST_SHARE, 1) :]]
     return {
         **result,
         "layers": shape.layers,
         "width": shape.width,
         "feed_forward": shape.feed_forward,
-        "train_loss": sum(last) / len(last),
         "size": cell.size,
         "seed": cell.seed,
         "metrics": metrics,

@@ -65,6 +65,13 @@ def test_first_ever_and_repeated_codes_are_scored_apart(corpus, shape, codebook)
     assert scores["validation_loss_first"] == scores["validation_loss"]
 
 
+def test_training_patients_are_scored_as_others_are(corpus, shape, codebook):
+    (sequences, _), (known, _), model = corpus(60, 0), corpus(50, 1), Encoder(shape, codebook)
+    scores = validate(model, Validation(sequences, trained=known), CPU)
+    assert scores["train_loss"] == validate(model, Validation(known), CPU)["validation_loss"]
+    assert scores["validation_loss"] == validate(model, Validation(sequences), CPU)["validation_loss"]
+
+
 def test_patients_without_codes_are_left_out(tmp_path, corpus, shape, codebook):
     empty = Sequences(np.array([1, 3], np.int32), np.zeros(2, np.int32), np.array([0, 2]))
     with pytest.raises(BadInput, match="no training patient has a code"):

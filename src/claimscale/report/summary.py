@@ -265,6 +265,7 @@ def _sizes(
         averaged = (
             "tokens_per_second", "seconds",
             "train_loss", "validation_loss", "validation_loss_first", "validation_loss_repeated",
+            "validation_loss_incident",
         )  # fmt: skip
         for field in averaged:
             values = [run[field] for run in trained if run.get(field) is not None]

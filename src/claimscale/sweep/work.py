@@ -7,7 +7,7 @@ Ranks that were joined share the pretraining cells; of any other cell the first 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def _pretrain(
         Patients(store, store.rows_of(workspace.splits[split]), last_day, study.tokens)
         for split in ("train", "tuning")
     )
+    known = replace(train, rows=train.rows[:: max(1, len(train.rows) // max(1, len(tuning.rows)))])
     settings, dated = study.pretrain, None
     if settings.incident:
         views = train.dated(settings.horizon_days, cell.seed)
@@ -73,7 +74,7 @@ def _pretrain(
         views = still(train.on_last_day())
     job = Job(
         views,
-        validation.Validation(tuning.on_last_day(), dated),
+        validation.Validation(tuning.on_last_day(), dated, known.on_last_day()),
         workspace.codebook,
         workspace.shape(cell.size),
         cell.seed,

@@ -51,6 +51,8 @@ class Job:
     def scoring_flops(self, run: PretrainingRun) -> float:
         """Floating-point operations of `score`: forward only, a third of what training takes."""
         tokens = int(self.validation.latest.lengths.sum())
+        if self.validation.trained is not None:
+            tokens += int(self.validation.trained.lengths.sum())
         if self.validation.dated is not None:
             tokens += int(self.validation.dated.sequences.lengths.sum())
         return run.flops(tokens, MASK * tokens) / 3

@@ -30,10 +30,14 @@ class Validation:
 
     latest: Sequences
     dated: View | None = None
+    trained: Sequences | None = None
+    """Some of the training patients: a lower loss on them tells of overfitting."""
 
 
 def validate(model: Encoder, validation: Validation, device: torch.device, ranks: Ranks = ALONE) -> Scores:
     """Loss on masked codes, overall and apart for first-ever and repeated ones, and on incident codes.
+
+    `train_loss` is that on masked codes of training patients.
 
     A code is repeated if the sequence holds it earlier or its position stands for several. What is asked does
     not depend on how the model was trained.
@@ -42,6 +46,8 @@ def validate(model: Encoder, validation: Validation, device: torch.device, ranks
     scores = masked_scores(model, validation.latest, device, ranks)
     if validation.dated is not None:
         scores["validation_loss_incident"] = incident_score(model, validation.dated, device, ranks)
+    if validation.trained is not None:
+        scores["train_loss"] = masked_scores(model, validation.trained, device, ranks)["validation_loss"]
     model.train()
     return scores
 

@@ -366,7 +366,7 @@
     const domain = [Math.min(...tokens), Math.max(...tokens) * 1.05];
     const ticks = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12].flatMap((tick) => [tick, 3 * tick]).filter((tick) => tick >= domain[0] && tick <= domain[1]).map((tick) => [tick, compact(tick)]);
     return [legend(series), chart({ label: t("Training loss"), series, x: { log: true, domain, ticks, title: t("Tokens") },
-      y: { domain: around(series.flatMap((one) => one.points.map((at) => at.y))), title: t("Training loss (nats)") } })];
+      y: { domain: around(series.flatMap((one) => one.points.map((at) => at.y))), title: t("Training loss, masked and incident codes (nats)") } })];
   };
 
   const DRAW = { size: bySize, patients: byPatients, calibration, benefit, risks, subgroups };
