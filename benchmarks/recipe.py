@@ -47,7 +47,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "sequence: once a month": {"tokens.repeats": "month"},
     "sequence: once a year": {"tokens.repeats": "year"},
     "sequence: 64 positions": {"tokens.max_length": "64"},
-    "codes: no groups": {"tokens.groups": "false"},
+    "codes: groups share vectors": {"tokens.groups": "true"},
     "objective: masked codes alone": {"pretrain.incident": "0"},
     "objective: incident x 1": {"pretrain.incident": "1"},
     "objective: incident x 30": {"pretrain.incident": "30"},
@@ -71,7 +71,7 @@ VARIANTS: dict[str, dict[str, str]] = {
 OF_TUNING = "tuning"
 """Variants that begin with this word are fine-tuned from the base's pretraining."""
 REDUCED = (
-    "base", "sequence: once a year", "codes: no groups", "objective: masked codes alone",
+    "base", "sequence: once a year", "codes: groups share vectors", "objective: masked codes alone",
     "objective: incident x 1", "objective: incident x 30", "masking: 15 %", "masking: 45 %",
     "tuning: nothing foretold", "tuning: 30 % hidden", "tuning: layer decay 0.7", "tuning: probe",
 )  # fmt: skip

@@ -33,8 +33,8 @@ def still(sequences: Sequences) -> Views:
 
 
 @dataclass(frozen=True)
-class Patients:
-    """Patients by their `rows` [n] in the store, and the `last_day` (since 1970-01-01) that may be known."""
+class Histories:
+    """The records of patients, by their `rows` [n] in the store, and the `last_day` (since 1970-01-01) that may be known."""
 
     store: TokenStore
     rows: np.ndarray

@@ -45,7 +45,8 @@ def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
     shape = sizes.solve(parameter_count(cell.size), corpus.vocabulary, corpus.groups)
     if cell.kind in ("pretrain", "sweep"):
         tokens = round(corpus.pretraining_tokens * study.pretrain.epochs * study.pretrain.budgets(cell.kind))
-        return sizes.train_flops(shape, tokens, round(tokens * study.pretrain.mask))
+        foretold = tokens / corpus.tokens_per_patient if study.pretrain.incident else 0
+        return sizes.train_flops(shape, tokens, round(tokens * study.pretrain.mask), foretold=foretold)
     assert cell.task is not None and cell.patients is not None
     everyone = corpus.labelled[cell.task]
     patients = everyone if cell.patients == "all" else min(cell.patients, everyone)

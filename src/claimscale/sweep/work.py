@@ -20,7 +20,7 @@ from claimscale.baselines import carry_forward, features, gradient_boosting, log
 from claimscale.codes import TYPES
 from claimscale.corpus.groups import CodeGroups
 from claimscale.corpus.sequences import Sequences, select_inputs
-from claimscale.corpus.views import Patients, still
+from claimscale.corpus.views import Histories, still
 from claimscale.sweep.cells import Cell
 from claimscale.sweep.workspace import Sample, Workspace, write_predictions
 from claimscale.training import checkpoints, finetune, pretrain, ranks, rate_sweep, validation
@@ -62,7 +62,7 @@ def _pretrain(
     torch.set_num_threads(threads)
     study, store, last_day = workspace.study, workspace.store, workspace.last_pretraining_day
     train, tuning = (
-        Patients(store, store.rows_of(workspace.splits[split]), last_day, study.tokens)
+        Histories(store, store.rows_of(workspace.splits[split]), last_day, study.tokens)
         for split in ("train", "tuning")
     )
     known = replace(train, rows=train.rows[:: max(1, len(train.rows) // max(1, len(tuning.rows)))])

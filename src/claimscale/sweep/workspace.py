@@ -14,8 +14,8 @@ from claimscale import runs
 from claimscale.corpus import tasks
 from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.cohort import nested_order
-from claimscale.corpus.sequences import select_inputs
 from claimscale.corpus.tokens import TokenStore
+from claimscale.corpus.views import Histories
 from claimscale.model import sizes
 from claimscale.study import NOT_OF_THE_WEIGHTS, Study, Task, parameter_count
 from claimscale.sweep.cells import Cell, Patients
@@ -57,10 +57,11 @@ class Workspace:
         store, tokens = self.store, self.study.tokens
         train = store.rows_of(self.splits["train"])
         some = train[:: max(len(train) // COUNTED_PATIENTS, 1)]
-        last_day = np.full(len(some), self.last_pretraining_day, dtype=np.int32)
-        nothing = np.zeros(0, dtype=np.int32)
-        counted = select_inputs(store, some, last_day, tokens.max_length, tokens.repeats, nothing)
-        per_patient = float(counted.lengths.mean())
+        counted = Histories(store, some, self.last_pretraining_day, tokens)
+        per_patient = float(counted.on_last_day().lengths.mean())
+        shown, pretrain = per_patient, self.study.pretrain
+        if pretrain.incident:
+            shown = float(counted.dated(pretrain.horizon_days, 0)(0).sequences.lengths.mean())
         labels = runs.read_json(self.run / "labels" / "labels.json")
         trained = [task.name for task in self.study.tasks if labels[task.name]["shortage"] is None]
         counts = {task: labels[task]["splits"] for task in trained}
@@ -72,7 +73,7 @@ class Workspace:
         return Corpus(
             store.vocabulary.size,
             self.codebook.group_count,
-            round(per_patient * len(train)),
+            round(shown * len(train)),
             per_patient,
             labelled,
             predicted,
