@@ -34,7 +34,10 @@ def still(sequences: Sequences) -> Views:
 
 @dataclass(frozen=True)
 class Histories:
-    """The records of patients, by their `rows` [n] in the store, and the `last_day` (since 1970-01-01) that may be known."""
+    """The records of some patients: their `rows` [n] in the store, and the last day that may be known.
+
+    `last_day` counts from 1970-01-01.
+    """
 
     store: TokenStore
     rows: np.ndarray
