@@ -147,12 +147,12 @@ def test_a_fine_tuning_whose_newest_checkpoint_is_damaged_says_so(tmp_path, tune
 
 def test_fine_tuning_saves_at_the_end_of_epochs(tmp_path, tune):
     with pytest.raises(Stopped):
-        tune(tmp_path, _stop_at(0.9 * 0.4), minutes=1e9)
+        tune(tmp_path, _stop_at(0.9 * 0.4), minutes=1e9, learning_rates=[2e-3])
     steps = [int(mark.stem.removeprefix("step-")) for mark in (tmp_path / "checkpoints").glob("*.json")]
     per_epoch = steps[0]
     assert steps == [per_epoch]
     shares: list[float] = []
-    tune(tmp_path, shares.append, minutes=1e9)
+    tune(tmp_path, shares.append, minutes=1e9, learning_rates=[2e-3])
     assert shares[0] == pytest.approx(0.9 * (per_epoch + 1) / (3 * per_epoch))
 
 
