@@ -21,7 +21,8 @@ from claimscale.conclusion import (
 from claimscale.corpus import stages
 from claimscale.errors import BadInput
 from claimscale.progress import Display
-from claimscale.study import SimulatedSource, Study
+from claimscale.source_settings import SimulatedSource
+from claimscale.study import Study
 from claimscale.sweep import slurm, together
 from claimscale.sweep.cells import Cell, cells_of
 from claimscale.sweep.devices import workers_and_threads

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from claimscale import study
+from claimscale import source_settings
 from claimscale.errors import BadInput
 from claimscale.simulator import description, world
 from claimscale.simulator.description import AGES
@@ -48,7 +48,7 @@ def test_the_country_is_as_large_as_promised(country):
     assert len(country.codes) > 3000
     assert (country.world.stage_of >= 0).sum() >= 20
     with pytest.raises(ValueError, match=str(HOSPITALS)):
-        study.SimulatedSource(kind="simulated", patients=1000, hospitals=HOSPITALS + 1)
+        source_settings.SimulatedSource(kind="simulated", patients=1000, hospitals=HOSPITALS + 1)
 
 
 def test_seasons_and_hospitals_leave_the_yearly_and_national_hazards_alone(country):

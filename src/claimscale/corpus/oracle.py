@@ -19,7 +19,8 @@ from claimscale.corpus import tasks
 from claimscale.corpus.cohort import HELD_OUT
 from claimscale.corpus.events import day_number
 from claimscale.simulator.truth import Oracle
-from claimscale.study import SimulatedSource, Study
+from claimscale.source_settings import SimulatedSource
+from claimscale.study import Study
 from claimscale.task import Task
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
+from claimscale.source_settings import SimulatedSource, Source
 from claimscale.sources import dpc, maps, meds_dataset, omop, receipt, simulated, synpuf, tables
 from claimscale.sources.raw import RawEvents
-from claimscale.study import SimulatedSource, Source, Study
+from claimscale.study import Study
 
 READERS: dict[str, Any] = {
     "tables": tables,

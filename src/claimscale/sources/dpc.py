@@ -16,6 +16,7 @@ from pathlib import Path
 from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
+from claimscale.source_settings import DpcSource
 from claimscale.sources import masters as master_files
 from claimscale.sources.japanese_dates import NO_DATE, day_of, last_day, month_of
 from claimscale.sources.japanese_text import blocks_of, lines_of
@@ -24,7 +25,6 @@ from claimscale.sources.parts import Parts
 from claimscale.sources.raw import RawEvents
 from claimscale.sources.receipt_fields import code_of
 from claimscale.sources.receipt_records import FREE_TEXT_DISEASE
-from claimscale.study import DpcSource
 
 KIND = re.compile(r"(EFn|EFg|Dn|FF1|FF4|Hn)_", re.IGNORECASE)
 NAME = re.compile(KIND.pattern + r"\d+_(\d{4})(\D.*)?", re.IGNORECASE)

@@ -10,8 +10,8 @@ from pathlib import Path
 from claimscale import icd
 from claimscale.codes import SEPARATOR, respell
 from claimscale.errors import BadInput
+from claimscale.source_settings import CodeMap
 from claimscale.sources.raw import Crosswalk, RawEvents
-from claimscale.study import CodeMap
 
 
 def applied(raw: RawEvents, maps: Sequence[CodeMap]) -> RawEvents:

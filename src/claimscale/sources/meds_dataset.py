@@ -16,9 +16,9 @@ from ibis import _
 from claimscale.codes import BIRTH, SEX_PREFIX
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
+from claimscale.source_settings import MedsSource
 from claimscale.sources.columns import Expression
 from claimscale.sources.raw import EVENT_SCHEMA, RawEvents, raw_events
-from claimscale.study import MedsSource
 
 NEEDED = ("subject_id", "time", "code")
 ORIGIN = "data"

@@ -21,11 +21,11 @@ from ibis.common.exceptions import TableNotFound
 from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
+from claimscale.source_settings import OmopSource
 from claimscale.sources import text
 from claimscale.sources.columns import NO_TEXT, Expression, integer_of, number_of, text_of
 from claimscale.sources.dates import month_end, timestamp_of
 from claimscale.sources.raw import RawEvents, raw_events
-from claimscale.study import OmopSource
 
 MALE, FEMALE = 8507, 8532
 FROM_RECORDS = (32817, 32818, 32827, 44818518)

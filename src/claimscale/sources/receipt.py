@@ -25,12 +25,12 @@ from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder
+from claimscale.source_settings import ReceiptSource
 from claimscale.sources import masters as master_files, receipt_records
 from claimscale.sources.columns import NO_TEXT, Expression
 from claimscale.sources.japanese_text import blocks_of
 from claimscale.sources.raw import RawEvents, raw_events
 from claimscale.sources.receipt_records import ADMISSION, NOT_MEDICAL, Reader, Told
-from claimscale.study import ReceiptSource
 
 CHUNK_BYTES = 64 << 20
 """Files of about so many bytes become one part. A process holds less than 0.5 GB while it parses."""

@@ -9,8 +9,8 @@ from ibis import _
 
 from claimscale.engine import Engine
 from claimscale.simulator import population
+from claimscale.source_settings import SimulatedSource
 from claimscale.sources.raw import EVENT_SCHEMA, RawEvents, raw_events
-from claimscale.study import SimulatedSource
 
 
 def read(source: SimulatedSource, seed: int, engine: Engine, scratch: Path) -> RawEvents:

@@ -19,10 +19,10 @@ from claimscale.codes import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder
+from claimscale.source_settings import SynpufSource
 from claimscale.sources import text
 from claimscale.sources.columns import NO_TEXT, Expression
 from claimscale.sources.raw import RawEvents, raw_events
-from claimscale.study import SynpufSource
 
 FILES = {
     "beneficiary": "*Beneficiary_Summary*.csv",

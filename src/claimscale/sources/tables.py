@@ -13,10 +13,10 @@ from ibis import _
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import make_folder
+from claimscale.source_settings import TablesSource
 from claimscale.sources import tables_events, tables_mapping, text
 from claimscale.sources.raw import RawEvents
 from claimscale.sources.tables_mapping import Mapping
-from claimscale.study import TablesSource
 
 ENDINGS = (".parquet", ".csv")
 
