@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from claimscale.errors import BadInput
+from claimscale.source_settings import CodeMap, DpcSource
 from claimscale.sources import dpc, maps
 from claimscale.sources.masters import Masters
 from claimscale.sources.parts import Parts
-from claimscale.study import CodeMap, DpcSource
 
 NO_MASTERS = Masters({})
 

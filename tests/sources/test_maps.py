@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from claimscale.codes import is_well_formed
 from claimscale.errors import BadInput
+from claimscale.source_settings import CodeMap
 from claimscale.sources import maps
 from claimscale.sources.raw import RawEvents, raw_events
-from claimscale.study import CodeMap
 
 
 def crosswalk(file: Path, text: str) -> CodeMap:

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from claimscale.errors import BadInput
+from claimscale.source_settings import MedsSource
 from claimscale.sources import meds_dataset
 from claimscale.sources.raw import EVENT_SCHEMA
-from claimscale.study import MedsSource
 
 
 def source(folder: Path) -> MedsSource:

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from claimscale.errors import BadInput
+from claimscale.source_settings import OmopSource
 from claimscale.sources import omop
-from claimscale.study import OmopSource
 
 
 def source(folder: Path | str, **settings) -> OmopSource:

@@ -17,10 +17,10 @@ from claimscale.errors import BadInput
 from claimscale.simulator import world
 from claimscale.simulator.population import WriterOptions
 from claimscale.simulator.writers.masters import Masters as Simulated
+from claimscale.source_settings import ReceiptSource
 from claimscale.sources import receipt
 from claimscale.sources.faults import FAULTS
 from claimscale.sources.receipt_records import Reader, Told, read as read_records
-from claimscale.study import ReceiptSource
 
 HOSPITALS, SEED = 5, 11  # those of the fixtures
 PAGE = Path(__file__).parents[2] / "docs" / "sources" / "receipt.md"

@@ -10,8 +10,8 @@ import pytest
 from claimscale import study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
+from claimscale.source_settings import SynpufSource
 from claimscale.sources import fingerprint, synpuf
-from claimscale.study import SynpufSource
 
 BENEFICIARY = """\
 DESYNPUF_ID,BENE_BIRTH_DT,BENE_DEATH_DT,BENE_SEX_IDENT_CD

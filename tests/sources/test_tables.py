@@ -14,8 +14,8 @@ import pytest
 from claimscale import sources
 from claimscale.errors import BadInput
 from claimscale.simulator.population import WriterOptions
+from claimscale.source_settings import TablesSource
 from claimscale.sources import tables
-from claimscale.study import TablesSource
 
 COMPARED = ("subject_id", "time", "code", "hospital_id", "visit_id", "available_at", "suspected")
 
