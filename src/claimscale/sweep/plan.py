@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from claimscale.sweep.estimate import CPU_FLOPS_PER_CORE, Corpus, cell_flops
 from claimscale.sweep.expected_power import power_lines
 from claimscale.sweep.workspace import Workspace
 
-ASSUMED_VOCABULARY = 10_000
-ASSUMED_GROUPS = 3_000
+ASSUMED_VOCABULARIES = (10_000, 5_000, 2_000, 1_000, 500)
+"""Tried in turn: sizes too small for as many codes as usual are meant for fewer."""
+ASSUMED_GROUPS_PER_CODE = 0.3
 ASSUMED_TOKENS_PER_PATIENT = 120.0
 ASSUMED_PATIENTS = 100_000
 ASSUMED_LABELLED_SHARE = 0.5
@@ -73,14 +75,27 @@ def assumed_corpus(study: Study) -> Corpus:
     train, tuning, held_out = study.cohort.splits.patients
     labelled = round(patients * train * ASSUMED_LABELLED_SHARE)
     predicted = round(patients * (tuning + held_out) * ASSUMED_LABELLED_SHARE)
+    vocabulary, groups = _assumed_codes(study)
     return Corpus(
-        vocabulary=ASSUMED_VOCABULARY,
-        groups=ASSUMED_GROUPS if study.tokens.groups else 0,
+        vocabulary=vocabulary,
+        groups=groups,
         pretraining_tokens=round(patients * train * per_patient),
         tokens_per_patient=per_patient,
         labelled={task.name: labelled for task in study.tasks},
         predicted={task.name: predicted for task in study.tasks},
     )
+
+
+def _assumed_codes(study: Study) -> tuple[int, int]:
+    """Codes and groups of codes: as many as usual, or as leave room for encoders as small as asked for."""
+    smallest = min(parameter_count(name) for name in study.sizes)
+    vocabulary = groups = 0
+    for vocabulary in ASSUMED_VOCABULARIES:
+        groups = round(ASSUMED_GROUPS_PER_CODE * vocabulary) if study.tokens.groups else 0
+        with suppress(BadInput):
+            sizes.solve(smallest, vocabulary, groups)
+            break
+    return vocabulary, groups
 
 
 def plan_sizes(study: Study, corpus: Corpus, cells: list[Cell]) -> list[SizePlan]:
