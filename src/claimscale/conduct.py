@@ -23,7 +23,7 @@ from claimscale.errors import BadInput
 from claimscale.progress import Display
 from claimscale.source_settings import SimulatedSource
 from claimscale.study import Study
-from claimscale.sweep import slurm, together
+from claimscale.sweep import allocator, slurm, together
 from claimscale.sweep.cells import Cell, cells_of
 from claimscale.sweep.devices import workers_and_threads
 from claimscale.sweep.estimate import TimeLeft
@@ -96,6 +96,7 @@ def run(
     """
     for size in workspace.study.sizes:
         workspace.shape(size)  # an impossible size is refused also where nothing can be trained
+    allocator.prepare_workers()
     workers, threads = workers_and_threads(workspace.study)
     time_left = TimeLeft.of(workspace.study, workspace.corpus, cells, threads)
     if workspace.study.compute.slurm is not None:
