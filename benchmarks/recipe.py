@@ -57,6 +57,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "pretraining: rate 2e-3": {"pretrain.learning_rate": "0.002"},
     "pretraining: rate 8e-3": {"pretrain.learning_rate": "0.008"},
     "tuning: nothing foretold": {"finetune.foretell": "false"},
+    "tuning: last weights": {"finetune.average": "false"},
     "tuning: rate 5e-4 alone": {"finetune.learning_rates": "[0.0005]"},
     "tuning: rate 2e-3 alone": {"finetune.learning_rates": "[0.002]"},
     "tuning: 15 % hidden": {"finetune.mask": "0.15"},
@@ -70,7 +71,8 @@ OF_TUNING = "tuning"
 REDUCED = (
     "base", "sequence: once a year", "codes: groups share vectors", "objective: masked codes alone",
     "objective: incident x 1", "objective: incident x 30", "masking: 15 %", "masking: 45 %",
-    "tuning: nothing foretold", "tuning: 30 % hidden", "tuning: layer decay 0.7", "tuning: probe",
+    "tuning: nothing foretold", "tuning: last weights", "tuning: 30 % hidden", "tuning: layer decay 0.7",
+    "tuning: probe",
 )  # fmt: skip
 REDUCED_EPOCHS = 5
 REDUCED_LABELLED = (1000, 3000)

@@ -144,7 +144,8 @@ class Finetune(Settings):
     Every cell tries each of the `learning_rates`, all with the same number of epochs at most, and the tuning
     split's loss decides. `layer_decay` multiplies the rate once per layer
     from the readout down. With `foretell` a pretrained encoder begins with what it foretells of the task's
-    own codes, if it was pretrained on incident codes. `mask` is the share of codes hidden while training,
+    own codes, if it was pretrained on incident codes. `average` judges and keeps the weights averaged over
+    about an epoch, not the last ones. `mask` is the share of codes hidden while training,
     others in each step, so that no patient is learnt by heart. `train` all weights, low-rank adapters of the
     layers (LoRA), or a linear probe: the readout alone, on the encoder as it was pretrained.
     """
@@ -158,6 +159,7 @@ class Finetune(Settings):
     layer_decay: Annotated[Number, Field(gt=0, le=1)] = 1.0
     train: Literal["full", "lora", "probe"] = "full"
     foretell: bool = True
+    average: bool = True
     mask: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     checkpoint_minutes: Positive = 5.0
 

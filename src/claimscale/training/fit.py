@@ -24,6 +24,7 @@ from claimscale.model.readout import Readout
 from claimscale.model.sizes import Shape
 from claimscale.study import Finetune
 from claimscale.training import adapters, checkpoints, loop
+from claimscale.training.average import Average
 from claimscale.training.checkpoints import Checkpoint, Checkpoints
 from claimscale.training.ledger import Ledger, forward_flops
 
@@ -124,6 +125,7 @@ class Fit:
         if position % self.steps:
             self._begin(position // self.steps)
             checkpoints.restore(found.tensors, position % self.steps, self.model, self.optimizer)
+            self.average.restore(found.tensors)
         while position < end:
             number, step = divmod(position, self.steps)
             if not step:
@@ -164,6 +166,7 @@ class Fit:
         rate = self.settings.learning_rates[number]
         self.model = self.start.model(self.settings, self._bias)
         self.optimizer = adapters.make_optimizer(self.model, rate, WEIGHT_DECAY, self.settings.layer_decay)
+        self.average = Average(self.model, self.batches.steps_per_epoch if self.settings.average else 1)
         if number == len(self.trials):
             self.trials.append(Trial(rate))
 
@@ -172,6 +175,7 @@ class Fit:
         multiplier = loop.rate_multiplier(step, self.steps, math.ceil(WARMUP_SHARE * self.steps))
         losses = self._losses(parts)
         loss = loop.update(self.model, self.optimizer, losses, multiplier, position, parts)
+        self.average.follow()
         lengths = self.train.sequences.lengths[np.concatenate([part.index for part in parts])]
         passes = adapters.PASSES[self.settings.train]
         ledger.count(int(lengths.sum()), passes * forward_flops(self.start.shape, lengths))
@@ -198,24 +202,26 @@ class Fit:
     def _is_over(self, epoch: int, ledger: Ledger) -> bool:
         """Look at the tuning patients after an epoch; whether there is nothing more to hope for."""
         outcome = torch.from_numpy(self.tuning.outcome.astype(np.float64))
-        logit = logits(self.model, self.tuning.sequences, self.start.device)
-        loss = F.binary_cross_entropy_with_logits(logit, outcome).item()
+        with self.average.in_place():
+            logit = logits(self.model, self.tuning.sequences, self.start.device)
+            loss = F.binary_cross_entropy_with_logits(logit, outcome).item()
+            if loss < self._best_loss:
+                self._best_loss = loss
+                trained = checkpoints.trained(self.model)
+                self._best = {name: weight.detach().clone() for name, weight in trained.items()}
         ledger.count(0, forward_flops(self.start.shape, self.tuning.sequences.lengths))
         trial = self.trials[-1]
         if math.isfinite(loss) and (trial.tuning_loss is None or loss < trial.tuning_loss):
             trial.tuning_loss, trial.epoch = loss, epoch
-        if loss < self._best_loss:
-            self._best_loss = loss
-            trained = checkpoints.trained(self.model)
-            self._best = {name: weight.detach().clone() for name, weight in trained.items()}
         self.model.train()
         return epoch - trial.epoch >= PATIENCE
 
     def _tensors(self, position: int) -> dict[str, Tensor]:
         best = {f"best.{name}": weight for name, weight in self._best.items()}
         # between two trials there is nothing to go on with
-        running = checkpoints.training_tensors(self.model, self.optimizer) if position % self.steps else {}
-        return best | running
+        if not position % self.steps:
+            return best
+        return best | checkpoints.training_tensors(self.model, self.optimizer) | self.average.tensors()
 
     def _state(self, ledger: Ledger) -> dict[str, Any]:
         return {"trials": [vars(trial) for trial in self.trials], "cost": ledger.state()}
