@@ -58,8 +58,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """Eight questions: enough to choose among."""
+    """Eight questions: enough to choose among. What a study can hold besides makes a wide table."""
     summary = gate.passed(synthetic.summary(tasks=8), "none")
+    summary["forecast"] = {"tasks": [{f"quantity {number}": number / 7 for number in range(20)}] * 2}
     file = tmp_path_factory.mktemp("few") / "report.html"
     page.render(summary, synthetic.STUDY, file)
     return file, summary
