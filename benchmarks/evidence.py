@@ -9,7 +9,7 @@ over the prevalence. The oracle knows the latent state; beside it stands what th
 `attainable`. And the masked-code loss, on first-ever codes too, of five sizes.
 
 Prints tables and writes `benchmarks/results/evidence.json`. Run with `make bench NAME=evidence` (two hours on
-two cores; a stopped run goes on), or `evidence.py --runs FOLDER`.
+two cores; a stopped run goes on), or `evidence.py [--runs FOLDER] [--arms ARM ...] [--no-sizes]`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightgbm
@@ -46,7 +47,7 @@ LABELLED: tuple[Patients, ...] = (1000, 3000, "all")
 TRAINED = ("pretrained", "scratch", "lightgbm", "lightgbm_both")
 TOGETHER = "together"
 """The mean of the log odds of the pretrained encoder and LightGBM, which costs nothing more."""
-ARMS = (*TRAINED, TOGETHER)
+TOGETHER_OF = ("pretrained", "lightgbm")
 CONTRASTS = (("pretrained", "lightgbm"), ("pretrained", "scratch"), (TOGETHER, "lightgbm"))
 REPLICATES = 1000
 
@@ -68,7 +69,7 @@ def scores_of(workspace: Workspace, arm: str, task: str, labelled: Patients) -> 
     """AUPRC on the test patients of every seed, patients resampled alike for every arm."""
     found = []
     for seed in workspace.study.finetune.seeds:
-        arms = ("pretrained", "lightgbm") if arm == TOGETHER else (arm,)
+        arms = TOGETHER_OF if arm == TOGETHER else (arm,)
         tables = [predicted(workspace, one, task, labelled, seed) for one in arms]
         outcome = tables[0]["boolean_value"].to_numpy()
         log_odds = [logit(table["predicted_boolean_probability"].to_numpy()) for table in tables]
@@ -114,12 +115,12 @@ def attainable(
     return found
 
 
-def compare(workspace: Workspace, task: str) -> dict[str, float]:
-    """All arms on one question: AUPRC, shares of the oracle's gain, and paired differences."""
+def compare(workspace: Workspace, task: str, arms: Sequence[str]) -> dict[str, float]:
+    """Arms on one question: AUPRC, shares of the oracle's gain, and paired differences."""
     best, possible, prevalence = oracle(workspace, task)
     family = "simple" if task in SIMPLE else "compound"
-    scores = {(arm, n): scores_of(workspace, arm, task, n) for arm in ARMS for n in LABELLED}
-    positives = scores[ARMS[0], LABELLED[0]].positives
+    scores = {(arm, n): scores_of(workspace, arm, task, n) for arm in arms for n in LABELLED}
+    positives = scores[arms[0], LABELLED[0]].positives
     figures = {"oracle": best, "attainable": possible, "prevalence": prevalence, "positives": positives}
     print(
         f"\n{task} ({family}): {positives:,} test patients with the outcome, prevalence {prevalence:.4f}, "
@@ -130,7 +131,7 @@ def compare(workspace: Workspace, task: str) -> dict[str, float]:
         share = (auprc - prevalence) / (best - prevalence)
         figures |= {f"{arm}_{n}": auprc, f"{arm}_{n}_share": share}
         print(f"  {arm:<14} {n!s:>5} labelled: AUPRC {auprc:.4f}, {share:>4.0%} of the oracle's gain")
-    for arm, other in CONTRASTS:
+    for arm, other in (pair for pair in CONTRASTS if set(pair) <= set(arms)):
         for n in LABELLED:
             contrast = difference(scores[arm, n], scores[other, n])
             assert contrast is not None
@@ -157,7 +158,10 @@ def losses(workspace: Workspace, seed: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", default="runs")
-    overrides = [*COUNTRY, f"runs={parser.parse_args().runs}"]
+    parser.add_argument("--arms", nargs="+", choices=TRAINED, default=TRAINED)
+    parser.add_argument("--no-sizes", action="store_true", help="leave out the losses of five sizes")
+    options = parser.parse_args()
+    arms, overrides = options.arms, [*COUNTRY, f"runs={options.runs}"]
     settings = [word for override in overrides for word in ("--set", override)]
     if status := subprocess.call([sys.executable, "-m", "claimscale.cli", "ingest", str(STUDY), *settings]):
         sys.exit(status)
@@ -166,14 +170,16 @@ def main() -> None:
     cells = [Cell("pretrain", seed, size) for seed in seeds]
     cells += [
         cell_of(arm, task, n, seed, size)
-        for n in LABELLED for arm in TRAINED for seed in seeds for task in COMPOUND + SIMPLE
+        for n in LABELLED for arm in arms for seed in seeds for task in COMPOUND + SIMPLE
     ]  # fmt: skip
     run_cells(STUDY, overrides, cells)
-    run_cells(STUDY, [*overrides, *SWEEP], [Cell("pretrain", seeds[0], name) for name in SIZES])
-    workspace = Workspace(study, study.run_directory)
-    figures = losses(workspace, seeds[0])
+    workspace, figures = Workspace(study, study.run_directory), dict[str, float]()
+    if not options.no_sizes:
+        run_cells(STUDY, [*overrides, *SWEEP], [Cell("pretrain", seeds[0], name) for name in SIZES])
+        figures |= losses(workspace, seeds[0])
+    shown = [*arms, TOGETHER] if set(arms) >= set(TOGETHER_OF) else arms
     for task in COMPOUND + SIMPLE:
-        figures |= compare(workspace, task)
+        figures |= compare(workspace, task, shown)
     write_record("evidence", figures)
 
 
