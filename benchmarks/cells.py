@@ -7,6 +7,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
+import pandas as pd
+import pyarrow.parquet as pq
 import torch
 
 from claimscale import study_file
@@ -27,6 +29,12 @@ def run_cells(file: Path, overrides: list[str], cells: Sequence[Cell]) -> None:
             running = [pool.submit(_run, file, overrides, cell) for cell in stage]
             for place, future in enumerate(as_completed(running), 1):
                 print(f"{place:>4} of {len(stage)}: {future.result()}", flush=True)
+
+
+def held_out(workspace: Workspace, cell: Cell) -> pd.DataFrame:
+    """Outcomes and risks that a finished cell predicted for the test patients, by patient."""
+    table = pq.read_table(workspace.folder(cell.id) / "predictions.parquet").to_pandas()
+    return table[table["split"] == "held_out"].sort_values("subject_id")
 
 
 def _run(file: Path, overrides: list[str], cell: Cell) -> str:

@@ -22,12 +22,11 @@ from pathlib import Path
 
 import lightgbm
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 from scipy.special import logit
 from sklearn.metrics import average_precision_score
 
-from cells import run_cells
+from cells import held_out, run_cells
 from claimscale import runs, study_file
 from claimscale.baselines.features import count_features
 from claimscale.corpus.groups import CodeGroups
@@ -58,19 +57,13 @@ def cell_of(arm: str, task: str, labelled: Patients, seed: int, size: str) -> Ce
     return Cell(arm, seed, size if arm == "lightgbm_both" else None, task, None, labelled)  # pyright: ignore[reportArgumentType]
 
 
-def predicted(workspace: Workspace, arm: str, task: str, labelled: Patients, seed: int) -> pd.DataFrame:
-    """Outcomes and risks of the test patients, by patient."""
-    cell = cell_of(arm, task, labelled, seed, workspace.study.sizes[0])
-    table = pq.read_table(workspace.folder(cell.id) / "predictions.parquet").to_pandas()
-    return table[table["split"] == "held_out"].sort_values("subject_id")
-
-
 def scores_of(workspace: Workspace, arm: str, task: str, labelled: Patients) -> Scores:
     """AUPRC on the test patients of every seed, patients resampled alike for every arm."""
     found = []
     for seed in workspace.study.finetune.seeds:
         arms = TOGETHER_OF if arm == TOGETHER else (arm,)
-        tables = [predicted(workspace, one, task, labelled, seed) for one in arms]
+        cells = [cell_of(one, task, labelled, seed, workspace.study.sizes[0]) for one in arms]
+        tables = [held_out(workspace, cell) for cell in cells]
         outcome = tables[0]["boolean_value"].to_numpy()
         log_odds = [logit(table["predicted_boolean_probability"].to_numpy()) for table in tables]
         found.append((outcome, score_ranking(outcome, np.mean(log_odds, 0), REPLICATES, 0)["auprc"]))

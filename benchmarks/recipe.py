@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
+from cells import held_out
 from claimscale import study_file
 from claimscale.evaluation.scoring import score_ranking
 from claimscale.study import Study
@@ -121,8 +121,7 @@ def drawn(name: str, run: Path, overrides: list[str]) -> tuple[float, np.ndarray
     workspace = Variant(name, run, overrides)
     scores = []
     for cell in cells(workspace.study)[1:]:
-        table = pq.read_table(workspace.folder(cell.id) / "predictions.parquet").to_pandas()
-        table = table[table["split"] == "held_out"].sort_values("subject_id")
+        table = held_out(workspace, cell)
         outcome, risk = (table[key].to_numpy() for key in ("boolean_value", "predicted_boolean_probability"))
         scores.append(score_ranking(outcome, risk, REPLICATES, 0)["auprc"])
     values, replicates = ([getattr(score, key)[0] for score in scores] for key in ("values", "replicates"))
@@ -147,8 +146,8 @@ def run_all(names: Sequence[str], run: Path, overrides: list[str]) -> dict[str, 
 
 def table(run: Path, overrides: list[str], results: dict[str, dict[str, Any]]) -> dict[str, float]:
     workspace = Variant("base", run, overrides)
-    held_out = {task.name: workspace.samples(task.name)["held_out"].outcome for task in workspace.study.tasks}
-    print("held-out positives: " + ", ".join(f"{task} {o.sum():,}" for task, o in held_out.items()))
+    labelled = {task.name: workspace.samples(task.name)["held_out"].outcome for task in workspace.study.tasks}
+    print("held-out positives: " + ", ".join(f"{task} {o.sum():,}" for task, o in labelled.items()))
     print(f"{'':<38} {'AUPRC':>7} {'difference':>11}   95 % interval      masked first-ever incident seconds")
     expected, base = drawn("base", run, overrides)
     figures = {}
