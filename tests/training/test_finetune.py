@@ -169,3 +169,16 @@ def test_one_outcome_for_all_is_refused(tmp_path, corpus, shape, codebook):
     train = corpus(20, 0)
     with pytest.raises(BadInput, match="same outcome"):
         _finetune(tmp_path, (train[0], train[1] * 0), corpus(20, 1), {}, shape, codebook)
+
+
+def test_averaged_weights_are_kept_which_lag_behind_the_last(tmp_path, corpus, shape, codebook):
+    kept = {}
+    for average in (True, False):
+        folder = tmp_path / str(average)
+        _finetune(
+            folder, corpus(400, 0), corpus(150, 1), {}, shape, codebook,
+            epochs=1, learning_rates=[1e-3], average=average,
+        )  # fmt: skip
+        kept[average] = load_file(folder / "model.safetensors")["weight"]
+    # The readout begins at zero.
+    assert 0 < kept[True].norm() < 0.9 * kept[False].norm()
