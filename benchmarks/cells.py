@@ -22,10 +22,8 @@ WORKERS = 2
 def run_cells(file: Path, overrides: list[str], cells: Sequence[Cell]) -> None:
     """Run the cells of a prepared study, those that others need first."""
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        for stage in (
-            [cell for cell in cells if cell.needs is None],
-            [cell for cell in cells if cell.needs is not None],
-        ):
+        for depth in range(3):
+            stage = [cell for cell in cells if _depth(cell) == depth]
             running = [pool.submit(_run, file, overrides, cell) for cell in stage]
             for place, future in enumerate(as_completed(running), 1):
                 print(f"{place:>4} of {len(stage)}: {future.result()}", flush=True)
@@ -35,6 +33,10 @@ def held_out(workspace: Workspace, cell: Cell) -> pd.DataFrame:
     """Outcomes and risks that a finished cell predicted for the test patients, by patient."""
     table = pq.read_table(workspace.folder(cell.id) / "predictions.parquet").to_pandas()
     return table[table["split"] == "held_out"].sort_values("subject_id")
+
+
+def _depth(cell: Cell) -> int:
+    return max((1 + _depth(need) for need in cell.needs), default=0)
 
 
 def _run(file: Path, overrides: list[str], cell: Cell) -> str:

@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.special import logit
 
 from claimscale import cli
+from claimscale.study import Baseline
 
 STUDY = """
 name: tiny
@@ -26,13 +29,13 @@ sizes: [70k, 100k]
 pretrain: {{seeds: [1, 2], epochs: 2, batch_tokens: 4096}}
 tasks: [ckd, {{name: rare, kind: disease, outcome: {{ICD10: [A80]}}}}, pregabalin]
 finetune: {{patients: [400], seeds: [1, 2], epochs: 2}}
-baselines: [lightgbm, logistic, carry_forward, lightgbm_embeddings, lightgbm_both]
+baselines: [lightgbm, logistic, carry_forward, lightgbm_embeddings, lightgbm_both, encoder_and_lightgbm]
 search: {{trials: 2}}
 compare: {{replicates: 200}}
 runs: {runs}
 """
 ARMS = {"pretrained", "scratch"}
-BASELINES = {"lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both"}
+BASELINES = set(get_args(Baseline))
 CELLS = 2 * 2 + 2 * 2 * 2 * 2 + 2 * 2 * len(BASELINES)
 COST = {
     "tokens", "flops", "wall_hours", "device_hours", "peak_memory", "peak_tflops", "mfu", "energy_kwh"
@@ -164,6 +167,17 @@ def test_all_arms_predict_the_same_patients_none_of_whom_was_trained_on(whole: t
     }
     assert len(seen) == 2, "one list of patients per task"
     assert all(not training & set(subjects) for _, subjects in seen)
+
+
+def test_the_average_is_that_of_the_largest_encoder_and_lightgbm(whole: tuple[Path, str]) -> None:
+    cells = ("encoder_and_lightgbm-ckd-100k", "finetune-ckd-100k-pretrained", "lightgbm-ckd")
+    files = [whole[0] / "cells" / f"{cell}-n400-s2" / "predictions.parquet" for cell in cells]
+    tables = [pq.read_table(file).to_pandas() for file in files]
+    average, *parts = (logit(table["predicted_boolean_probability"]) for table in tables)
+    np.testing.assert_allclose(average, np.mean(parts, axis=0), atol=1e-9)
+    assert (np.abs(parts[0] - parts[1]) > 0.1).any(), "the two differ"
+    columns = ["subject_id", "prediction_time", "split", "boolean_value"]
+    assert all(table[columns].equals(tables[0][columns]) for table in tables)
 
 
 def test_a_second_run_recomputes_nothing(whole: tuple[Path, str]) -> None:

@@ -200,6 +200,11 @@ def test_baselines_are_those_known_each_once_and_tuned_alike(write_study) -> Non
     assert "baselines" in problem(write_study(), "baselines=[lightgbm, lightgbm]")
     assert "baselines.0" in problem(write_study(), "baselines=[xgboost]")
     assert "search.trials" in problem(write_study(), "search.trials=0")
+    alone = "baselines=[encoder_and_lightgbm]"
+    assert "encoder_and_lightgbm averages two others: list lightgbm" in problem(write_study(), alone)
+    both = "baselines=[lightgbm, encoder_and_lightgbm]"
+    assert "and the arm pretrained" in problem(write_study(), both, "finetune.arms=[scratch]")
+    assert study_file.load(write_study(), [both]).baselines == ["lightgbm", "encoder_and_lightgbm"]
     embedded = "baselines=[lightgbm_embeddings]"
     scratch = "finetune={arms: [scratch], seeds: [5]}"
     assert "not among pretrain.seeds" in problem(write_study(), embedded, scratch)

@@ -164,7 +164,9 @@ def _chosen(workspace: Workspace, wanted: str) -> list[Cell]:
     if not chosen:
         known = f"one is {next(iter(everything))}" if everything else "its tasks have too few positives"
         raise BadInput(f"{wanted}: {study.name} has no such cell ({known})")
-    chosen |= {need for cell_id in chosen if (need := everything[cell_id].needs) is not None}
+    for cell in reversed(everything.values()):  # what is needed comes before
+        if cell.id in chosen:
+            chosen |= {need.id for need in cell.needs}
     return [cell for cell in everything.values() if cell.id in chosen]
 
 

@@ -180,15 +180,21 @@ class Finetune(Settings):
         return self
 
 
-Baseline = Literal["lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both"]
+Baseline = Literal[
+    "lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both", "encoder_and_lightgbm"
+]
 """Models beside the fine-tuned encoders, on identical patients.
 
 LightGBM and elastic-net logistic regression on counted codes; carry-forward, which knows only what the
-record says about the outcome itself; LightGBM on the pretrained encoder's frozen embeddings, and on both.
+record says about the outcome itself; LightGBM on the pretrained encoder's frozen embeddings, and on both;
+the fine-tuned encoder and LightGBM averaged, which err differently.
 """
 
 ON_EMBEDDINGS: frozenset[str] = frozenset({"lightgbm_embeddings", "lightgbm_both"})
 """Baselines that need a pretrained encoder."""
+
+OF_LARGEST: frozenset[str] = ON_EMBEDDINGS | {"encoder_and_lightgbm"}
+"""Baselines that ask what trees add to the best that pretraining has to give: to the largest encoder."""
 
 
 class Search(Settings):
@@ -301,9 +307,15 @@ class Study(Settings):
         missing = sorted(set(self.finetune.seeds) - set(self.pretrain.seeds))
         if ("pretrained" in self.finetune.arms or ON_EMBEDDINGS & set(self.baselines)) and missing:
             raise ValueError(f"finetune.seeds: {missing} are not among pretrain.seeds")
-        if self.compare.stop == "auto" and ON_EMBEDDINGS & set(self.baselines):
+        averaged = "encoder_and_lightgbm" in self.baselines
+        if averaged and ("pretrained" not in self.finetune.arms or "lightgbm" not in self.baselines):
             raise ValueError(
-                "compare.stop: auto may leave out the largest size, whose embeddings baselines need"
+                "baselines: encoder_and_lightgbm averages two others: list lightgbm, and the arm pretrained"
+            )
+        if self.compare.stop == "auto" and OF_LARGEST & set(self.baselines):
+            raise ValueError(
+                f"compare.stop: auto may leave out the largest size, which baselines need: "
+                f"{', '.join(sorted(OF_LARGEST & set(self.baselines)))}"
             )
         for task in self.tasks:
             if task.first_day is not None and task.first_day >= self.cohort.landmark:

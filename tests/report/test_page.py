@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from claimscale import study_file
 from claimscale.report import page, plots
+from claimscale.study import Baseline
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
@@ -194,7 +195,7 @@ def test_the_cohort_is_described_and_small_cells_stay_hidden(html: str) -> None:
 
 
 def test_every_baseline_has_a_name_a_colour_and_a_row(fake_run: Callable[..., Any], tmp_path: Path) -> None:
-    names = ("lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both")
+    names = get_args(Baseline)
     run = fake_run(tmp_path, baselines=names, sizes=("100k", "400k"), labelled=(300, "all"), oracle=False)
     text = page.html(run.summarise(), study_file.dump(run.study))
     css = text[text.index("<style") : text.index("</style>")]
@@ -203,4 +204,4 @@ def test_every_baseline_has_a_name_a_colour_and_a_row(fake_run: Callable[..., An
         assert f'<tr class="{name}">' in text
         assert text.count(shown) >= 4, "in table and legend of both tasks"
         assert css.count(colour[4:-1] + ":") == 3, "for light, dark and print"
-    assert "Embeddings are those of the largest" in text
+    assert "Embeddings are those of the largest" in text and "the mean log odds of the largest" in text

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import get_args
+
 from claimscale import study_file
+from claimscale.study import Baseline
 from claimscale.sweep.cells import Cell, cells_of
 
 
@@ -24,9 +27,9 @@ def test_every_size_arm_subset_and_seed_has_a_cell_of_its_own(write_study) -> No
 def test_what_a_cell_needs_comes_before_it(write_study) -> None:
     cells = cells_of(study_file.load(write_study(sizes=["70k", "90k"])))
     place = {cell.id: index for index, cell in enumerate(cells)}
-    needs = [(place[cell.id], place[cell.needs]) for cell in cells if cell.needs is not None]
+    needs = [(place[cell.id], place[need.id]) for cell in cells for need in cell.needs]
     assert needs and all(own > needed for own, needed in needs)
-    assert all(cell.needs is None for cell in cells if cell.arm != "pretrained")
+    assert not any(cell.needs for cell in cells if cell.arm != "pretrained")
 
 
 def test_subsets_that_hold_everyone_become_one_cell(write_study) -> None:
@@ -50,16 +53,40 @@ def test_baselines_on_embeddings_pretrain_the_largest_size_and_wait_for_it(write
     )
     cells = cells_of(settings)
     assert [cell.id for cell in cells if cell.kind == "pretrain"] == ["pretrain-90k-s42"]
-    needs = {cell.id: cell.needs for cell in cells if cell.kind in settings.baselines}
+    needs = {cell.id: needed(cell) for cell in cells if cell.kind in settings.baselines}
     assert needs == {
-        "lightgbm_embeddings-ckd-90k-nall-s42": "pretrain-90k-s42",
-        "lightgbm_both-ckd-90k-nall-s42": "pretrain-90k-s42",
-        "logistic-ckd-nall-s42": None,
+        "lightgbm_embeddings-ckd-90k-nall-s42": ["pretrain-90k-s42"],
+        "lightgbm_both-ckd-90k-nall-s42": ["pretrain-90k-s42"],
+        "logistic-ckd-nall-s42": [],
     }
 
 
+def test_the_average_waits_for_the_largest_encoder_and_lightgbm_on_the_same_patients(write_study) -> None:
+    settings = study_file.load(
+        write_study(
+            sizes=["70k", "90k"],
+            finetune={"patients": [100, "all"], "seeds": [42]},
+            baselines=["encoder_and_lightgbm", "lightgbm"],
+        )
+    )
+    cells = cells_of(settings)
+    averages = [cell for cell in cells if cell.kind == "encoder_and_lightgbm"]
+    assert {cell.id: needed(cell) for cell in averages} == {
+        f"encoder_and_lightgbm-ckd-90k-n{n}-s42": [
+            f"finetune-ckd-90k-pretrained-n{n}-s42",
+            f"lightgbm-ckd-n{n}-s42",
+        ]
+        for n in (100, "all")
+    }
+    assert {need for cell in averages for need in cell.needs} <= set(cells)
+
+
+def needed(cell: Cell) -> list[str]:
+    return [need.id for need in cell.needs]
+
+
 def test_every_baseline_gets_every_subset_and_seed(write_study) -> None:
-    names = ["lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both"]
+    names = list(get_args(Baseline))
     cells = cells_of(study_file.load(write_study(finetune={"patients": [100, "all"]}, baselines=names)))
     for name in names:
         asked = {(cell.patients, cell.seed) for cell in cells if cell.kind == name}
@@ -76,12 +103,12 @@ def test_names_are_stable() -> None:
     assert Cell("pretrain", 42, "11M").id == "pretrain-11M-s42"
     assert Cell("lightgbm", 42, task="ckd", patients="all").id == "lightgbm-ckd-nall-s42"
     cell = Cell("finetune", 42, "11M", "ckd", "pretrained", 10000)
-    assert cell.id == "finetune-ckd-11M-pretrained-n10000-s42" and cell.needs == "pretrain-11M-s42"
+    assert cell.id == "finetune-ckd-11M-pretrained-n10000-s42" and needed(cell) == ["pretrain-11M-s42"]
 
 
 def test_rates_are_swept_once_per_size_in_cells_that_nothing_waits_for(write_study) -> None:
     rates = {"learning_rates": [1e-3, 4e-3, 1.6e-2]}
     cells = cells_of(study_file.load(write_study(sizes=["70k", "90k"], pretrain=rates)))
     assert [cell.id for cell in cells if cell.kind == "sweep"] == ["sweep-70k-s42", "sweep-90k-s42"]
-    assert not any(cell.needs and cell.needs.startswith("sweep") for cell in cells)
+    assert not any(need.kind == "sweep" for cell in cells for need in cell.needs)
     assert "sweep" not in {cell.kind for cell in cells_of(study_file.load(write_study()))}

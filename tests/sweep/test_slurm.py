@@ -53,7 +53,7 @@ def test_every_cell_is_run_once_and_after_what_it_needs(workspace, monkeypatch) 
     order: list[str] = []
 
     def run_cell(place: Workspace, cell: Cell, threads: int, report) -> None:
-        assert cell.needs is None or place.folder(cell.needs).exists()
+        assert all(place.folder(need.id).exists() for need in cell.needs)
         order.append(cell.id)
         place.folder(cell.id).mkdir(parents=True)
 

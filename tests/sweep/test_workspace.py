@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from claimscale import runs, study_file
+from claimscale.study import Baseline
 from claimscale.sweep.cells import Cell, cells_of
 from claimscale.sweep.workspace import Sample, Workspace
 
-BASELINES = ["lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both"]
+BASELINES = list(get_args(Baseline))
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ ARMS = {
     "carry_forward": ("Carry-forward", "var(--carry-forward)", "cross"),
     "lightgbm_embeddings": ("LightGBM on embeddings", "var(--embeddings)", "triangle-down"),
     "lightgbm_both": ("LightGBM on both", "var(--both)", "triangle-right"),
+    "encoder_and_lightgbm": ("Encoder and LightGBM", "var(--averaged)", "triangle-left"),
 }
 Summary = Mapping[str, Any]
 

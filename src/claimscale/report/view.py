@@ -30,8 +30,14 @@ ARMS = {
     "carry_forward": ("Carry-forward", "cross"),
     "lightgbm_embeddings": ("LightGBM on embeddings", "down"),
     "lightgbm_both": ("LightGBM on both", "right"),
+    "encoder_and_lightgbm": ("Encoder and LightGBM", "left"),
 }
-SHORT = {"logistic": "Logistic", "lightgbm_embeddings": "on embeddings", "lightgbm_both": "on both"}
+SHORT = {
+    "logistic": "Logistic",
+    "lightgbm_embeddings": "on embeddings",
+    "lightgbm_both": "on both",
+    "encoder_and_lightgbm": "averaged",
+}
 
 
 def splits_of(summary: Summary) -> list[str]:

@@ -61,7 +61,7 @@ def left_in(study: Study, cells: Sequence[Cell], records: Sequence[Mapping[str, 
         or cell.size is None
         or _rank(study, cell.size) <= last.get(cell.task, len(study.sizes))
     ]
-    needed = {cell.needs for cell in kept}
+    needed = {need.id for cell in kept for need in cell.needs}
     wanted = {cell.size for cell in kept if cell.task is not None}
     return [cell for cell in kept if cell.task is not None or cell.id in needed or cell.size in wanted]
 

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from claimscale.study import ON_EMBEDDINGS, Baseline, Study
+from claimscale.study import OF_LARGEST, ON_EMBEDDINGS, Baseline, Study
 
 Patients = int | Literal["all"]
 
@@ -40,11 +40,18 @@ class Cell:
         return "-".join(part for part in parts if part is not None)
 
     @property
-    def needs(self) -> str | None:
-        """The cell that must be done before this one."""
+    def pretraining(self) -> Cell | None:
+        """The cell whose weights this one begins with."""
         if self.arm == "pretrained" or self.kind in ON_EMBEDDINGS:
-            return Cell("pretrain", self.seed, self.size).id
+            return Cell("pretrain", self.seed, self.size)
         return None
+
+    @property
+    def needs(self) -> tuple[Cell, ...]:
+        """The cells that must be done before this one."""
+        if self.kind == "encoder_and_lightgbm":
+            return replace(self, kind="finetune", arm="pretrained"), replace(self, kind="lightgbm", size=None)
+        return () if self.pretraining is None else (self.pretraining,)
 
 
 def cells_of(study: Study, labelled: dict[str, int] | None = None) -> list[Cell]:
@@ -70,7 +77,7 @@ def cells_of(study: Study, labelled: dict[str, int] | None = None) -> list[Cell]
             for seed in study.finetune.seeds
         ]
         cells += [
-            Cell(baseline, seed, _embedded(study, baseline), task.name, patients=patients)
+            Cell(baseline, seed, _size_of(study, baseline), task.name, patients=patients)
             for baseline in study.baselines
             for patients in subsets
             for seed in study.finetune.seeds
@@ -85,13 +92,13 @@ def _pretrained(study: Study) -> list[str]:
     return study.sizes[-1:] if ON_EMBEDDINGS & set(study.baselines) else []
 
 
-def _embedded(study: Study, baseline: Baseline) -> str | None:
-    """The size whose embeddings a baseline gets: the largest, which knows most.
+def _size_of(study: Study, baseline: Baseline) -> str | None:
+    """The size of the encoder that a baseline gets: the largest, which knows most.
 
     These arms ask what trees make of the best that pretraining has to give; which size is enough is asked
     of fine-tuned encoders, and a cell for each size would ask it twice.
     """
-    return study.sizes[-1] if baseline in ON_EMBEDDINGS else None
+    return study.sizes[-1] if baseline in OF_LARGEST else None
 
 
 def _subsets(study: Study, labelled: int | None) -> list[Patients]:

@@ -20,6 +20,7 @@ OVERHEAD_SECONDS = {
     "carry_forward": 3.0,
     "lightgbm_embeddings": 10.0,
     "lightgbm_both": 20.0,
+    "encoder_and_lightgbm": 1.0,
 }
 
 
@@ -39,8 +40,8 @@ class Corpus:
 
 
 def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
-    """Floating-point operations of a cell's training and prediction; 0 for a baseline without an encoder."""
-    if cell.size is None:
+    """Floating-point operations of a cell's training and prediction; 0 where it runs no encoder."""
+    if cell.size is None or cell.kind == "encoder_and_lightgbm":
         return 0.0
     shape = sizes.solve(parameter_count(cell.size), corpus.vocabulary, corpus.groups)
     if cell.kind in ("pretrain", "sweep"):

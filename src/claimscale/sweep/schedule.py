@@ -44,7 +44,7 @@ class Sweep:
 
     def next_ready(self) -> Cell | None:
         """The longest waiting cell whose needs are done; pretraining before all else, as others need it."""
-        ready = [cell for cell in self.waiting if cell.needs is None or cell.needs in self.done]
+        ready = [cell for cell in self.waiting if self.done.issuperset(need.id for need in cell.needs)]
         return max(ready, key=self._urgency, default=None)
 
     def _urgency(self, cell: Cell) -> tuple[bool, float]:

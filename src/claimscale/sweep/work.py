@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sparse
 import torch
+from scipy.special import expit, logit
 
 from claimscale import runs
 from claimscale.baselines import carry_forward, features, gradient_boosting, logistic, search
@@ -22,13 +23,14 @@ from claimscale.corpus.groups import CodeGroups
 from claimscale.corpus.sequences import Sequences, select_inputs
 from claimscale.corpus.views import Histories, still
 from claimscale.sweep.cells import Cell
-from claimscale.sweep.workspace import Sample, Workspace, write_predictions
+from claimscale.sweep.workspace import Sample, Workspace, read_risks, write_predictions
 from claimscale.training import checkpoints, finetune, pretrain, ranks, rate_sweep, validation
 from claimscale.training.embeddings import FrozenEncoder
 from claimscale.training.job import Job
 from claimscale.training.ledger import Ledger
 
 Progress = Callable[[float], None]
+LEAST_RISK = 1e-12
 
 MODELS: dict[str, Callable[[search.Job], search.Predicted]] = {
     "logistic": logistic.fit_predict,
@@ -107,7 +109,7 @@ def _finetune(
         shape=workspace.shape(cell.size),
         settings=workspace.study.finetune,
         seed=cell.seed,
-        start=None if cell.needs is None else workspace.folder(cell.needs) / "model.safetensors",
+        start=_weights(workspace, cell),
         folder=folder,
         device=device_of(workspace),
         progress=progress,
@@ -121,7 +123,7 @@ def _finetune(
 def foretold(workspace: Workspace, cell: Cell) -> np.ndarray | None:
     """Tokens of a task's outcome that the pretrained encoder has learnt to foretell; a suspicion is none."""
     study = workspace.study
-    if cell.needs is None or not (study.pretrain.incident and study.finetune.foretell):
+    if cell.pretraining is None or not (study.pretrain.incident and study.finetune.foretell):
         return None
     assert cell.task is not None
     vocabulary = workspace.store.vocabulary
@@ -168,10 +170,10 @@ def _features_of(workspace: Workspace, cell: Cell) -> Callable[[Sample], sparse.
     if cell.kind == "carry_forward":
         families = carry_forward.families(store.vocabulary, task)
         return lambda sample: carry_forward.rule_features(counted(sample), layout, families)
-    if cell.needs is None:
+    weights = _weights(workspace, cell)
+    if weights is None:
         return counted
     assert cell.size is not None
-    weights = workspace.folder(cell.needs) / "model.safetensors"
     device = device_of(workspace)
     encoder = FrozenEncoder(
         weights, workspace.shape(cell.size), workspace.codebook, device, foretold(workspace, cell)
@@ -188,8 +190,36 @@ def _features_of(workspace: Workspace, cell: Cell) -> Callable[[Sample], sparse.
     )
 
 
+def _weights(workspace: Workspace, cell: Cell) -> Path | None:
+    """The pretrained weights that a cell begins with."""
+    pretraining = cell.pretraining
+    return None if pretraining is None else workspace.folder(pretraining.id) / "model.safetensors"
+
+
+def _averaged(
+    workspace: Workspace, cell: Cell, folder: Path, threads: int, progress: Progress
+) -> dict[str, Any]:
+    """The mean log odds of cells that were trained on the same patients: nothing is fitted, nothing tuned."""
+    ledger = Ledger(torch.device("cpu"))
+    train, _, others = workspace.training_samples(cell)
+    risks = [read_risks(workspace.folder(need.id), others) for need in cell.needs]
+    probability = {
+        name: expit(np.mean([logit(risk[name].clip(LEAST_RISK, 1 - LEAST_RISK)) for risk in risks], axis=0))
+        for name in others
+    }
+    write_predictions(folder, others, probability)
+    progress(1.0)
+    counts = {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum())}
+    return {**counts, "seconds": ledger.seconds, "cost": ledger.entry()}
+
+
 Work = Callable[[Workspace, Cell, Path, int, Progress], dict[str, Any]]
-WORK: dict[str, Work] = {"pretrain": _pretrain, "sweep": _pretrain, "finetune": _finetune}
+WORK: dict[str, Work] = {
+    "pretrain": _pretrain,
+    "sweep": _pretrain,
+    "finetune": _finetune,
+    "encoder_and_lightgbm": _averaged,
+}
 """Every other kind is a baseline."""
 SHARED = {"pretrain", "sweep"}
 """What ranks share."""

@@ -139,6 +139,8 @@ class Workspace:
 
     def inputs(self, cell: Cell) -> str:
         """Fingerprint of everything the cell's result depends on."""
+        if cell.kind == "encoder_and_lightgbm":
+            return runs.fingerprint(cell=asdict(cell), averaged=[self.inputs(need) for need in cell.needs])
         study, everything = self.study, {"cell": asdict(cell), "study_seed": self.study.seed}
         everything["tokens"] = runs.manifest_digest(self.run / "tokens")
         if cell.task is not None:
@@ -150,16 +152,16 @@ class Workspace:
             everything["sequence"] = (study.tokens.max_length, study.tokens.repeats, study.tokens.groups)
         code: tuple[str, ...] = ENCODER_CODE
         if cell.kind not in ("pretrain", "sweep", "finetune"):
-            code = BASELINE_CODE if cell.needs is None else BASELINE_CODE + ENCODER_CODE
+            code = BASELINE_CODE if cell.pretraining is None else BASELINE_CODE + ENCODER_CODE
             everything["search"] = study.search.model_dump()
-        if cell.needs is not None and study.finetune.foretell:
+        if cell.pretraining is not None and study.finetune.foretell:
             everything["foretold"] = self.task(cell.task or "").outcome
         if cell.kind == "carry_forward":
             everything["outcome"] = (
                 self.task(cell.task or "").outcome,
                 self.task(cell.task or "").confirm_codes,
             )
-        if cell.kind in ("pretrain", "sweep") or cell.needs is not None:
+        if cell.kind in ("pretrain", "sweep") or cell.pretraining is not None:
             everything["cohort"] = runs.manifest_digest(self.run / "cohort")
             everything["landmark"] = study.cohort.landmark
             # The weights that others need are the trunk's, which has branches or not.
@@ -198,3 +200,15 @@ def write_predictions(folder: Path, samples: dict[str, Sample], probability: dic
         for name, sample in samples.items()
     ]
     pq.write_table(pa.concat_tables(tables), folder / "predictions.parquet")
+
+
+def read_risks(folder: Path, samples: dict[str, Sample]) -> dict[str, np.ndarray]:
+    """The probabilities, float64 [n], that `write_predictions` wrote of the same samples, by name."""
+    table = pq.read_table(
+        folder / "predictions.parquet", columns=["subject_id", "predicted_boolean_probability"]
+    )
+    subjects, risks = (column.to_numpy() for column in table.columns)
+    everyone = np.concatenate([sample.subjects for sample in samples.values()])
+    assert np.array_equal(subjects, everyone), "cells of a study predict the same patients in the same order"
+    ends = np.cumsum([len(sample.subjects) for sample in samples.values()])
+    return dict(zip(samples, np.split(risks, ends[:-1]), strict=True))

@@ -66,7 +66,7 @@
   const SHAPES = {
     circle: "M0,-4.5A4.5,4.5 0 1 1 0,4.5A4.5,4.5 0 1 1 0,-4.5Z", square: "M-4,-4H4V4H-4Z",
     diamond: "M0,-5.5L5.5,0L0,5.5L-5.5,0Z", up: "M0,-5L5,4H-5Z", down: "M0,5L5,-4H-5Z",
-    cross: "M-5,-1.6H-1.6V-5H1.6V-1.6H5V1.6H1.6V5H-1.6V1.6H-5Z", right: "M5,0L-4,5V-5Z",
+    cross: "M-5,-1.6H-1.6V-5H1.6V-1.6H5V1.6H1.6V5H-1.6V1.6H-5Z", right: "M5,0L-4,5V-5Z", left: "M-5,0L4,5V-5Z",
   };
   const niceTicks = ([low, high], wanted = 5) => {
     const rough = (high - low) / wanted || 1;
