@@ -27,6 +27,8 @@ from claimscale.sweep.estimate import TimeLeft
 from claimscale.sweep.workspace import Workspace
 
 POLL_SECONDS = 0.5
+SAME_BITS = {"pretrain", "sweep", "finetune"}
+"""Cells whose weights are the same to the bit with one thread or many."""
 
 
 @dataclass
@@ -44,8 +46,14 @@ class Sweep:
 
     def next_ready(self) -> Cell | None:
         """The longest waiting cell whose needs are done; pretraining before all else, as others need it."""
-        ready = [cell for cell in self.waiting if self.done.issuperset(need.id for need in cell.needs)]
-        return max(ready, key=self._urgency, default=None)
+        return max(self._ready(), key=self._urgency, default=None)
+
+    def alone(self, cell: Cell) -> bool:
+        """Whether nothing else can run until this cell is done."""
+        return not self.running and self._ready() == [cell]
+
+    def _ready(self) -> list[Cell]:
+        return [cell for cell in self.waiting if self.done.issuperset(need.id for need in cell.needs)]
 
     def _urgency(self, cell: Cell) -> tuple[bool, float]:
         return cell.kind == "pretrain", self.time_left.seconds(cell.id)
@@ -93,8 +101,10 @@ def run_cells(
     with _pool(ProcessPoolExecutor(workers, context, _start_worker, arguments)) as pool:
         while sweep.waiting or sweep.running:
             while len(sweep.running) < workers and (cell := sweep.next_ready()) is not None:
+                # A cell that all others wait for, as the only pretraining of a study does, has every core.
+                share = workers if cell.kind in SAME_BITS and sweep.alone(cell) else 1
                 sweep.waiting.remove(cell)
-                sweep.running[pool.submit(_work, cell, threads)] = cell
+                sweep.running[pool.submit(_work, cell, threads * share)] = cell
             finished, _ = wait(sweep.running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             while not fractions.empty():
                 cell_id, fraction = fractions.get()

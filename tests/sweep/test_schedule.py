@@ -1,0 +1,51 @@
+"""Which cell is begun next, and whether it has the machine to itself."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+import pytest
+
+from claimscale.sweep.cells import Cell
+from claimscale.sweep.estimate import TimeLeft
+from claimscale.sweep.schedule import Sweep
+
+PRETRAINING = Cell("pretrain", 42, "70k")
+TUNED = Cell("finetune", 42, "70k", "ckd", "pretrained", "all")
+BOOSTED = Cell("lightgbm", 42, task="ckd", patients="all")
+AVERAGED = Cell("encoder_and_lightgbm", 42, "70k", "ckd", patients="all")
+
+
+def sweep_of(*cells: Cell, done: set[str] | None = None) -> Sweep:
+    expected = {cell.id: 10.0 if cell.kind == "finetune" else 20.0 for cell in cells}
+    time_left = TimeLeft(expected, {cell.id: cell.kind for cell in cells})
+    done = done or set()
+    return Sweep(list(cells), time_left, 2, [cell for cell in cells if cell.id not in done], done=done)
+
+
+def test_what_others_need_comes_first_then_what_takes_longest() -> None:
+    sweep = sweep_of(AVERAGED, TUNED, BOOSTED, PRETRAINING)
+    order = []
+    while (cell := sweep.next_ready()) is not None:
+        sweep.waiting.remove(cell)
+        sweep.done.add(cell.id)
+        order.append(cell)
+    assert order == [PRETRAINING, BOOSTED, TUNED, AVERAGED]
+
+
+@pytest.mark.parametrize(
+    ("cells", "alone"), [((PRETRAINING, TUNED), True), ((PRETRAINING, TUNED, BOOSTED), False)]
+)
+def test_a_cell_that_all_others_wait_for_is_alone(cells: tuple[Cell, ...], alone: bool) -> None:
+    sweep = sweep_of(*cells)
+    assert sweep.next_ready() == PRETRAINING
+    assert sweep.alone(PRETRAINING) is alone
+
+
+def test_the_last_cell_is_alone_once_nothing_else_runs() -> None:
+    sweep = sweep_of(PRETRAINING, TUNED, done={PRETRAINING.id})
+    other: Future[float] = Future()
+    sweep.running[other] = PRETRAINING
+    assert not sweep.alone(TUNED)
+    del sweep.running[other]
+    assert sweep.alone(TUNED)
