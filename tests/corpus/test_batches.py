@@ -46,6 +46,19 @@ def test_every_epoch_holds_every_sequence_once_in_a_new_order():
     assert epochs[0] != epochs[1]
 
 
+@pytest.mark.parametrize("part_positions", [64, 150, 700, 5000])
+def test_parts_are_few_and_about_equal(part_positions: int) -> None:
+    sequences = _sequences()
+    parts = list(in_parts(sequences, np.arange(len(sequences)), part_positions))
+    lengths = [len(part.token) for part in parts]
+    total, longest = int(sequences.lengths.sum()), int(sequences.lengths.max())
+    assert sum(lengths) == total
+    assert max(lengths) <= max(part_positions, longest)
+    if longest < part_positions / 4:
+        assert len(parts) <= total / (part_positions - longest) + 1
+        assert max(lengths) - min(lengths) <= 2 * longest
+
+
 def test_any_step_can_be_rebuilt_alone():
     sequences = _sequences()
     batches = Batches(sequences, 1000, seed=3)

@@ -73,7 +73,8 @@ def test_memory_that_runs_out_for_the_smallest_part_or_in_the_update_is_an_error
     with pytest.raises(torch.OutOfMemoryError):
         run.step(0)
     assert run.batches.part_positions <= memory.SMALLEST_PART
-    run, before = make_run(), loop.PART_POSITIONS
+    run = make_run()
+    before = run.batches.part_positions
     monkeypatch.setattr(run.optimizer, "step", fail)
     with pytest.raises(torch.OutOfMemoryError):
         run.step(0)

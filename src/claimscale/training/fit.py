@@ -93,7 +93,7 @@ class Fit:
     def __init__(self, train: Labelled, tuning: Labelled, start: Start, settings: Finetune) -> None:
         self.train, self.tuning, self.start, self.settings = train, tuning, start, settings
         batch_tokens = min(settings.batch_tokens, max(1, len(train.sequences.token) // STEPS_PER_EPOCH))
-        parts = loop.part_positions(start.device)
+        parts = loop.part_positions(start.device, batch_tokens)
         self.batches = Batches(train.sequences, batch_tokens, start.seed, part_positions=parts)
         self.steps = settings.epochs * self.batches.steps_per_epoch
         self.trials: list[Trial] = []

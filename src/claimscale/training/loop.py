@@ -25,6 +25,7 @@ from claimscale.training.ranks import ALONE, Ranks
 
 CLIP_NORM = 1.0
 GPU_PART_POSITIONS = 1 << 17
+SMALLEST_CPU_PART = 1 << 10
 
 
 class Diverged(BadInput):
@@ -111,8 +112,16 @@ def compile_blocks(encoder: Encoder, device: torch.device) -> None:
             block.compile(dynamic=True)
 
 
-def part_positions(device: torch.device) -> int:
-    return PART_POSITIONS if device.type == "cpu" else GPU_PART_POSITIONS
+def part_positions(device: torch.device, batch_tokens: int | None = None) -> int:
+    """The most positions of one part of a step.
+
+    On a CPU a step of about `batch_tokens` is two parts at least, unless it is small, so that a second thread
+    has work. Parts never follow the number of threads: results would.
+    """
+    if device.type != "cpu":
+        return GPU_PART_POSITIONS
+    halved = PART_POSITIONS if batch_tokens is None else batch_tokens * 5 // 8
+    return min(PART_POSITIONS, max(SMALLEST_CPU_PART, halved))
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:

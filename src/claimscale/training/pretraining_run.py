@@ -77,7 +77,7 @@ class PretrainingRun:
             settings.batch_tokens,
             seed,
             with_codes,
-            loop.part_positions(device),
+            loop.part_positions(device, settings.batch_tokens),
             ranks.rank,
             ranks.count,
             lambda epoch: train(epoch).sequences,
