@@ -175,6 +175,23 @@ def test_what_makes_a_code_return_concerns_codes_of_the_sequence_alone() -> None
         assert set(np.flatnonzero(changed[row])) == set(batch.token[start:stop].tolist())
 
 
+def test_what_codes_contribute_adds_up_over_the_sequence_and_no_other() -> None:
+    encoder, hidden = _encoder(), torch.randn(2, SHAPE.width)
+    inputs = _inputs(_whole(_sequences([5, 7])))
+    alone = encoder.incident_logits(hidden, inputs)
+    torch.nn.init.normal_(encoder.contributions.down.weight)
+    states = encoder._embed(inputs)
+    first, second = (
+        encoder.contributions(states[span], torch.tensor([0, n]))
+        for span, n in ((slice(0, 5), 5), (slice(5, 12), 7))
+    )
+    both = encoder.contributions(states, inputs.layout.bounds.long())
+    torch.testing.assert_close(both, torch.cat((first, second)))
+    parts = torch.cat([encoder.contributions(states[[place]], torch.tensor([0, 1])) for place in range(5)])
+    torch.testing.assert_close(first, parts.sum(0, keepdim=True))
+    assert (encoder.incident_logits(hidden, inputs) != alone).any(1).all()
+
+
 def test_how_often_a_code_occurred_is_seen() -> None:
     encoder, sequences = _encoder(), _sequences([9])
     often = Sequences(

@@ -60,8 +60,8 @@ class Outcomes:
 class Encoder(nn.Module):
     """Pre-norm transformer with rotary attention on days, and two heads on one table of code vectors.
 
-    One names the codes that were masked, the other foretells at [CLS] which codes are incident next. A
-    code's vector is its own and those of its groups added up, so that rare codes learn from common ones.
+    One names the codes that were masked, the other foretells which codes are incident next. A code's vector
+    is its own and those of its groups added up, so that rare codes learn from common ones.
     """
 
     types: Tensor
@@ -86,8 +86,11 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.final_norm = RmsNorm(shape.width)
         self.masked_head, self.incident_head = Head(shape), Head(shape)
+        self.contributions = Contributions(shape)
         self.recurrence = nn.Linear(TIME_FEATURES + COUNT_FEATURES, TYPE_COUNT, bias=False)
-        nn.init.zeros_(self.recurrence.weight)
+        self.own_recurrence = transfer.Hidden(shape.embedding, TIME_FEATURES + COUNT_FEATURES)
+        for rule in (self.recurrence, self.own_recurrence):
+            nn.init.zeros_(rule.weight)
         self._register(codebook)
         # A sine and a cosine of each rate; age and recency have half of the features each.
         self.register_buffer("age_rates", _rates(AGE_DAYS, TIME_FEATURES // 4), persistent=False)
@@ -129,15 +132,20 @@ class Encoder(nn.Module):
         return summed_cross_entropy(self._narrowed(hidden_Md, head), self.code_vectors(), head.bias, target_M)
 
     def incident_logits(self, hidden_Bd: Tensor, inputs: Inputs) -> Tensor:
-        """Logits [B, V] of each code to be incident next, from the states at [CLS].
+        """Logits [B, V] of each code to be incident next, from the states at [CLS] and from every position.
 
         A code of the sequence itself may return: how likely that is follows from how long ago and how often
-        it occurred, by a rule that all codes of its type share and none has to learn for itself.
+        it occurred, by a rule that all codes of its type share, and what its vector changes of that rule.
         """
-        logits_BV = self._logits(hidden_Bd, self.incident_head).float()
-        token_T = inputs.token.long()
-        return_T = self.recurrence(self._features(inputs)).gather(1, self.types[token_T, None]).squeeze(1)
-        lengths_B = inputs.layout.bounds.diff()
+        bounds_B1 = inputs.layout.bounds.long()
+        states_BE = self._narrowed(hidden_Bd, self.incident_head)
+        states_BE = states_BE + self.contributions(self._embed(inputs), bounds_B1)
+        vectors_VE, token_T = self.code_vectors(), inputs.token.long()
+        logits_BV = F.linear(states_BE, vectors_VE, self.incident_head.bias).float()
+        rule_TF = F.embedding(self.types[token_T], self.recurrence.weight)
+        rule_TF = rule_TF + self.own_recurrence(F.embedding(token_T, vectors_VE))
+        return_T = (rule_TF * self._features(inputs)).sum(1)
+        lengths_B = bounds_B1.diff()
         row_T = torch.arange(len(lengths_B), device=token_T.device)
         row_T = row_T.repeat_interleave(lengths_B, output_size=len(token_T))
         return logits_BV.index_put((row_T, token_T), return_T.float(), accumulate=True)
@@ -203,6 +211,27 @@ class Head(nn.Module):
 
     def forward(self, hidden_Md: Tensor) -> Tensor:
         return self.norm(F.gelu(self.transform(hidden_Md), approximate="tanh"))
+
+
+class Contributions(nn.Module):
+    """What each position says about the codes to come, by itself, added up over the sequence.
+
+    Attention takes averages: among a hundred codes, the one that decides weighs a hundredth until a head has
+    learnt to look for it, and for each of thousands of outcomes that is another one. A sum keeps it whole.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.norm = RmsNorm(shape.width)
+        self.up = transfer.Hidden(shape.width, shape.width)
+        self.down = transfer.Hidden(shape.width, shape.embedding)
+        nn.init.zeros_(self.down.weight)
+        self.multiplier = transfer.output_multiplier(shape.embedding)
+
+    def forward(self, x_Td: Tensor, bounds_B1: Tensor) -> Tensor:
+        """[B, E], as code vectors are, from embedded positions [T, d]."""
+        each_TE = self.down(F.gelu(self.up(self.norm(x_Td)), approximate="tanh"))
+        return torch.segment_reduce(each_TE.float(), "sum", offsets=bounds_B1) * self.multiplier
 
 
 class Block(nn.Module):

@@ -2,11 +2,12 @@
 
 For a vocabulary V in G groups, width d, layers L, feed-forward f and embedding width E an encoder has
 
-    N = (V + G)·E + 2V + 2d² + 93d + 656 + L(4d² + 3df + 2d) + 2Ed·[E < d]
+    N = (V + G)·E + 2V + 3d² + dE + 94d + 82E + 656 + L(4d² + 3df + 2d) + 2Ed·[E < d]
 
-parameters: vectors of tokens and groups (also the output of both heads), the heads' biases and transforms,
-the 93d of features of age and time (80d), of counts (2d), types (8d) and three norms (3d), a rule of
-recurrence for each type, the layers, and the two projections of a factorised embedding.
+parameters: vectors of tokens and groups (also the output of both heads), the heads' biases and transforms
+(2d²), what positions contribute to incident codes (d² + dE), the 94d of features of age and time (80d), of
+counts (2d), types (8d) and four norms (4d), a rule of recurrence for each type and what vectors change of
+it (82E), the layers, and the two projections of a factorised embedding.
 """
 
 from __future__ import annotations
@@ -58,8 +59,9 @@ def parameters(shape: Shape) -> int:
     vectors = (shape.vocabulary + shape.groups) * shape.embedding
     heads = HEADS * (shape.width**2 + shape.width + shape.vocabulary)
     inputs = (TIME_FEATURES + COUNT_FEATURES + TYPE_COUNT + 1) * shape.width
-    inputs += (TIME_FEATURES + COUNT_FEATURES) * TYPE_COUNT  # of recurrence
-    return vectors + heads + inputs + projections + body_parameters(shape)
+    recurrence = (TIME_FEATURES + COUNT_FEATURES) * (TYPE_COUNT + shape.embedding)
+    contributions = shape.width * (shape.width + shape.embedding + 1)
+    return vectors + heads + inputs + projections + recurrence + contributions + body_parameters(shape)
 
 
 def body_parameters(shape: Shape) -> int:
@@ -83,6 +85,8 @@ def train_flops(
     after_attention = d * d + 3 * d * f
     per_token = (TIME_FEATURES + COUNT_FEATURES) * d + projection + 3 * d * d * shape.layers
     per_token += after_attention * (shape.layers - 1) + 2 * attended_length * d * shape.layers
+    if foretold:
+        per_token += d * d + projection + (d + TIME_FEATURES + COUNT_FEATURES) * shape.embedding
     per_masked = after_attention + d * d + projection + shape.vocabulary * shape.embedding
     return 6.0 * (per_token * tokens + per_masked * (masked_tokens + foretold))
 

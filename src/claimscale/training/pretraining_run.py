@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -192,6 +192,8 @@ class PretrainingRun:
             if codes is None:
                 return loss
             outcomes = outcomes_of(codes, batch.index, self.device)
+            # What is foretold from sums needs all codes, as there will be when it is asked for.
+            inputs = replace(inputs, token=inputs.token.index_copy(0, position, target.to(inputs.token)))
             foretold = self.model.incident_loss(hidden[len(position) :], inputs, outcomes)
             return loss + self.settings.incident * foretold / max(work.incident, 1)
 
