@@ -9,6 +9,7 @@ from claimscale.corpus.batches import Batch, in_parts
 from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import kernels, sizes
+from claimscale.model.attention import Layout
 from claimscale.model.encoder import Encoder, Inputs, Outcomes
 from claimscale.model.readout import Readout
 from claimscale.training.loop import on_device
@@ -177,19 +178,15 @@ def test_what_makes_a_code_return_concerns_codes_of_the_sequence_alone() -> None
 
 def test_what_codes_contribute_adds_up_over_the_sequence_and_no_other() -> None:
     encoder, hidden = _encoder(), torch.randn(2, SHAPE.width)
-    inputs = _inputs(_whole(_sequences([5, 7])))
-    alone = encoder.incident_logits(hidden, inputs)
+    batch = _whole(_sequences([5, 7]))
+    inputs = _inputs(batch)
+    before = encoder.incident_logits(hidden, inputs)
     torch.nn.init.normal_(encoder.contributions.down.weight)
-    states = encoder._embed(inputs)
-    first, second = (
-        encoder.contributions(states[span], torch.tensor([0, n]))
-        for span, n in ((slice(0, 5), 5), (slice(5, 12), 7))
-    )
-    both = encoder.contributions(states, inputs.layout.bounds.long())
-    torch.testing.assert_close(both, torch.cat((first, second)))
-    parts = torch.cat([encoder.contributions(states[[place]], torch.tensor([0, 1])) for place in range(5)])
-    torch.testing.assert_close(first, parts.sum(0, keepdim=True))
-    assert (encoder.incident_logits(hidden, inputs) != alone).any(1).all()
+    states = encoder.embed(inputs)
+    each = encoder.contributions(states, Layout.of(np.ones(12, np.int64), torch.device("cpu")))
+    both = encoder.contributions(states, inputs.layout)
+    torch.testing.assert_close(both, torch.stack((each[:5].sum(0), each[5:].sum(0))))
+    assert (encoder.incident_logits(hidden, inputs) != before).any(1).all()
 
 
 def test_how_often_a_code_occurred_is_seen() -> None:

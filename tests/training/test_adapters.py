@@ -80,7 +80,7 @@ def test_adapters_are_few_of_the_weights():
     model = _model("lora")
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     widths = {"queries_keys_values": 4 * 128, "attention_out": 2 * 128, "up": 128 + 352, "down": 128 + 176}
-    assert trained == 2 * adapters.RANK * sum(widths.values()) + 2 * 128 + 1
+    assert trained == 2 * adapters.RANK * sum(widths.values()) + 3 * 128 + 1
 
 
 def test_rates_fall_from_the_readout_to_the_embeddings():

@@ -113,7 +113,7 @@ class Encoder(nn.Module):
 
         What the last layer does after attention is computed for the positions read only.
         """
-        x_Td = self._embed(inputs)
+        x_Td = self.embed(inputs)
         # Attention sees differences only; counting from the sequence keeps the angles small and exact.
         angle = inputs.days[:, None] * self.rotary_rates
         rotation = angle.cos(), angle.sin()
@@ -137,15 +137,14 @@ class Encoder(nn.Module):
         A code of the sequence itself may return: how likely that is follows from how long ago and how often
         it occurred, by a rule that all codes of its type share, and what its vector changes of that rule.
         """
-        bounds_B1 = inputs.layout.bounds.long()
         states_BE = self._narrowed(hidden_Bd, self.incident_head)
-        states_BE = states_BE + self.contributions(self._embed(inputs), bounds_B1)
+        states_BE = states_BE + self.contributions(self.embed(inputs), inputs.layout)
         vectors_VE, token_T = self.code_vectors(), inputs.token.long()
         logits_BV = F.linear(states_BE, vectors_VE, self.incident_head.bias).float()
         rule_TF = F.embedding(self.types[token_T], self.recurrence.weight)
         rule_TF = rule_TF + self.own_recurrence(F.embedding(token_T, vectors_VE))
         return_T = (rule_TF * self._features(inputs)).sum(1)
-        lengths_B = bounds_B1.diff()
+        lengths_B = inputs.layout.bounds.long().diff()
         row_T = torch.arange(len(lengths_B), device=token_T.device)
         row_T = row_T.repeat_interleave(lengths_B, output_size=len(token_T))
         return logits_BV.index_put((row_T, token_T), return_T.float(), accumulate=True)
@@ -185,7 +184,8 @@ class Encoder(nn.Module):
         repeated = often.clamp_max(1)
         return torch.cat((age.sin(), age.cos(), recency.sin(), recency.cos(), often, repeated), 1)
 
-    def _embed(self, inputs: Inputs) -> Tensor:
+    def embed(self, inputs: Inputs) -> Tensor:
+        """What enters the first layer, [T, d]: code, type, time and count of each position."""
         time_Td = self.time(self._features(inputs) / math.sqrt(TIME_FEATURES / 2))
         return (self._looked_up(inputs.token) + time_Td) * transfer.input_multiplier()
 
@@ -228,10 +228,14 @@ class Contributions(nn.Module):
         nn.init.zeros_(self.down.weight)
         self.multiplier = transfer.output_multiplier(shape.embedding)
 
-    def forward(self, x_Td: Tensor, bounds_B1: Tensor) -> Tensor:
+    def summed(self, x_Td: Tensor, layout: Layout) -> Tensor:
+        """[B, d], from embedded positions [T, d]."""
+        each_Td = F.gelu(self.up(self.norm(x_Td)), approximate="tanh")
+        return torch.segment_reduce(each_Td.float(), "sum", offsets=layout.bounds.long())
+
+    def forward(self, x_Td: Tensor, layout: Layout) -> Tensor:
         """[B, E], as code vectors are, from embedded positions [T, d]."""
-        each_TE = self.down(F.gelu(self.up(self.norm(x_Td)), approximate="tanh"))
-        return torch.segment_reduce(each_TE.float(), "sum", offsets=bounds_B1) * self.multiplier
+        return self.down(self.summed(x_Td, layout)) * self.multiplier
 
 
 class Block(nn.Module):

@@ -14,13 +14,16 @@ from claimscale.model import transfer
 from claimscale.model.encoder import Encoder, Inputs
 
 LEAST_HAZARD = 1e-12
+SUM_SCALE = 1 / 8
+"""Sums over some 64 independent positions are about this much larger than one."""
 
 
 class Readout(nn.Module):
     """An encoder and the logit of one question.
 
-    Read from each sequence's [CLS] beside the mean over its positions: pretraining asks positions what
-    they know, and [CLS] alone would hide most of it from few labels. These weights are zero before training.
+    Read from each sequence's [CLS], the mean over its positions and the sum of what they contribute:
+    pretraining asks positions what they know, and [CLS] alone would hide most of it from few labels. These
+    weights are zero before training.
 
     `outcome` int64 [K] are the tokens that the question is about, if pretraining has learnt to foretell
     incident codes. The logit then begins as the log odds that one of them is incident next, so that few
@@ -34,7 +37,7 @@ class Readout(nn.Module):
         self.encoder = encoder
         tokens = torch.as_tensor(np.zeros(0) if outcome is None else outcome, dtype=torch.long)
         self.register_buffer("outcome", tokens, persistent=False)
-        self.weight = nn.Parameter(torch.zeros(2 * encoder.shape.width))
+        self.weight = nn.Parameter(torch.zeros(3 * encoder.shape.width))
         self.bias = nn.Parameter(torch.zeros(()))
         if self.foretells:
             self.trust = nn.Parameter(torch.ones(()))
@@ -46,8 +49,9 @@ class Readout(nn.Module):
     def forward(self, inputs: Inputs) -> Tensor:
         """Logits [B], one per sequence."""
         first_Bd, mean_Bd = pooled(self.encoder, inputs)
-        states_B2d = torch.cat((first_Bd, mean_Bd), 1)
-        logit_B = states_B2d @ self.weight * transfer.output_multiplier(self.encoder.shape.width) + self.bias
+        sum_Bd = self.encoder.contributions.summed(self.encoder.embed(inputs), inputs.layout) * SUM_SCALE
+        states_B3d = torch.cat((first_Bd, mean_Bd, sum_Bd), 1)
+        logit_B = states_B3d @ self.weight * transfer.output_multiplier(self.encoder.shape.width) + self.bias
         if not self.foretells:
             return logit_B
         return logit_B + self.trust * self.foretold(first_Bd, inputs)

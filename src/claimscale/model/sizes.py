@@ -86,7 +86,7 @@ def train_flops(
     per_token = (TIME_FEATURES + COUNT_FEATURES) * d + projection + 3 * d * d * shape.layers
     per_token += after_attention * (shape.layers - 1) + 2 * attended_length * d * shape.layers
     if foretold:
-        per_token += d * d + projection + (d + TIME_FEATURES + COUNT_FEATURES) * shape.embedding
+        per_token += d * d + projection + (TIME_FEATURES + COUNT_FEATURES) * shape.embedding
     per_masked = after_attention + d * d + projection + shape.vocabulary * shape.embedding
     return 6.0 * (per_token * tokens + per_masked * (masked_tokens + foretold))
 
