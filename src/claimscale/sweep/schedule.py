@@ -22,7 +22,7 @@ from claimscale.errors import BadInput, Interrupted, fault
 from claimscale.progress import Display
 from claimscale.study import Study
 from claimscale.sweep.cells import Cell
-from claimscale.sweep.devices import VISIBLE, gpus
+from claimscale.sweep.devices import VISIBLE, cores, gpus
 from claimscale.sweep.estimate import TimeLeft
 from claimscale.sweep.workspace import Workspace
 
@@ -102,9 +102,9 @@ def run_cells(
         while sweep.waiting or sweep.running:
             while len(sweep.running) < workers and (cell := sweep.next_ready()) is not None:
                 # A cell that all others wait for, as the only pretraining of a study does, has every core.
-                share = workers if cell.kind in SAME_BITS and sweep.alone(cell) else 1
+                granted = cores() if cell.kind in SAME_BITS and sweep.alone(cell) else threads
                 sweep.waiting.remove(cell)
-                sweep.running[pool.submit(_work, cell, threads * share)] = cell
+                sweep.running[pool.submit(_work, cell, granted)] = cell
             finished, _ = wait(sweep.running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             while not fractions.empty():
                 cell_id, fraction = fractions.get()
