@@ -166,11 +166,12 @@ def test_the_incident_loss_asks_about_codes_at_risk_alone() -> None:
     assert encoder.incident_loss(hidden, inputs, outcomes).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_what_makes_a_code_return_concerns_codes_of_the_sequence_alone() -> None:
+@pytest.mark.parametrize("rule", ["recurrence", "own_recurrence"])
+def test_what_makes_a_code_return_concerns_codes_of_the_sequence_alone(rule: str) -> None:
     encoder, batch = _encoder(), _whole(_sequences([5, 7]))
     inputs, hidden = _inputs(batch), torch.randn(2, SHAPE.width)
     before = encoder.incident_logits(hidden, inputs)
-    torch.nn.init.ones_(encoder.recurrence.weight)
+    torch.nn.init.ones_(encoder.get_submodule(rule).weight)
     changed = (encoder.incident_logits(hidden, inputs) != before).numpy()
     for row, start, stop in ((0, 0, 5), (1, 5, 12)):
         assert set(np.flatnonzero(changed[row])) == set(batch.token[start:stop].tolist())
