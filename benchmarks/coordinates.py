@@ -20,6 +20,7 @@ from claimscale.corpus.batches import in_parts, mask_batch
 from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import CLS, FIRST_CODE, Sequences
 from claimscale.model import encoder as encoders, sizes, transfer
+from claimscale.model.attention import Read
 from claimscale.training.loop import on_device
 from record import write_record
 
@@ -54,10 +55,11 @@ def changes(width: int, layers: int, standard: bool, seed: int) -> tuple[float, 
     (batch,) = in_parts(sequences, np.arange(len(sequences)), 1 << 20)
     masked = mask_batch(batch, 0.3, 0, 0)
     inputs = on_device(batch, masked.token, torch.device("cpu"))
-    position, target = torch.from_numpy(masked.position), torch.from_numpy(masked.target)
+    read = Read.of(masked.position, batch.lengths, torch.device("cpu"))
+    target = torch.from_numpy(masked.target)
     logits: list[Tensor] = []
     for _ in range(STEPS + 1):
-        hidden = model(inputs, position)
+        hidden = model(inputs, read)
         with torch.no_grad():
             logits.append(model.masked_logits(hidden))
         (model.masked_loss(hidden, target) / len(target)).backward()

@@ -9,7 +9,7 @@ from claimscale.corpus.batches import Batch, in_parts
 from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import kernels, sizes
-from claimscale.model.attention import Layout
+from claimscale.model.attention import Layout, Read
 from claimscale.model.encoder import Encoder, Inputs, Outcomes
 from claimscale.model.readout import Readout
 from claimscale.training.loop import on_device
@@ -39,7 +39,8 @@ def _inputs(batch: Batch) -> Inputs:
 
 
 def _states(encoder: Encoder, batch: Batch, read: np.ndarray | None = None) -> torch.Tensor:
-    return encoder(_inputs(batch), None if read is None else torch.from_numpy(read)).detach()
+    places = None if read is None else Read.of(read, batch.lengths, torch.device("cpu"))
+    return encoder(_inputs(batch), places).detach()
 
 
 def _whole(sequences: Sequences) -> Batch:
@@ -105,12 +106,19 @@ def test_neighbours_do_not_reach_a_sequence():
         torch.testing.assert_close(states[start:stop], _states(encoder, alone), atol=1e-4, rtol=1e-4)
 
 
-def test_reading_some_positions_gives_the_same_states():
-    encoder, batch = _encoder(), _whole(_sequences([12, 12, 40]))
-    read = np.array([3, 0, 17, 50])
-    torch.testing.assert_close(
-        _states(encoder, batch, read), _states(encoder, batch)[read], atol=1e-5, rtol=1e-5
-    )
+@pytest.mark.parametrize("read", [[3, 0, 17, 50], [63], [40, 40, 41, 2, 63], list(range(64))[::-1]])
+def test_reading_some_positions_gives_the_same_states_and_gradients(read: list[int]):
+    """Also where sequences of one length are read at different numbers of positions, or not at all."""
+    batch, weights = _whole(_sequences([12, 12, 40])), torch.randn(len(read), SHAPE.width)
+    found = []
+    for places in (Read.of(np.array(read), batch.lengths, torch.device("cpu")), None):
+        encoder = _encoder()
+        states = encoder(_inputs(batch), places)
+        states = states if places is not None else states[read]
+        (states * weights).sum().backward()
+        gradients = {name: w.grad for name, w in encoder.named_parameters() if w.grad is not None}
+        found.append((states.detach(), gradients))
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
 
 
 def test_half_precision_without_fused_kernels_stays_close(monkeypatch: pytest.MonkeyPatch):
@@ -156,7 +164,8 @@ def test_the_incident_loss_asks_about_codes_at_risk_alone() -> None:
     inputs = _inputs(_whole(_sequences([5, 7, 9])))
     new = torch.tensor([[0, 0, 1], [10, 11, 12]])
     known = torch.tensor([[0, 1, 1], [20, 21, 22]])
-    logits = encoder.incident_logits(hidden, inputs).detach().double()
+    summed = encoder.contributions(encoder.embed(inputs), inputs.layout)
+    logits = encoder.incident_logits(hidden, summed, inputs).detach().double()
     expected = 0.0
     for row, at_risk in ((0, {20}), (1, {21, 22})):
         for code in set(range(6, VOCABULARY)) - at_risk:
@@ -169,10 +178,10 @@ def test_the_incident_loss_asks_about_codes_at_risk_alone() -> None:
 @pytest.mark.parametrize("rule", ["recurrence", "own_recurrence"])
 def test_what_makes_a_code_return_concerns_codes_of_the_sequence_alone(rule: str) -> None:
     encoder, batch = _encoder(), _whole(_sequences([5, 7]))
-    inputs, hidden = _inputs(batch), torch.randn(2, SHAPE.width)
-    before = encoder.incident_logits(hidden, inputs)
+    inputs, hidden, summed = _inputs(batch), torch.randn(2, SHAPE.width), torch.randn(2, SHAPE.width)
+    before = encoder.incident_logits(hidden, summed, inputs)
     torch.nn.init.ones_(encoder.get_submodule(rule).weight)
-    changed = (encoder.incident_logits(hidden, inputs) != before).numpy()
+    changed = (encoder.incident_logits(hidden, summed, inputs) != before).numpy()
     for row, start, stop in ((0, 0, 5), (1, 5, 12)):
         assert set(np.flatnonzero(changed[row])) == set(batch.token[start:stop].tolist())
 
@@ -181,13 +190,13 @@ def test_what_codes_contribute_adds_up_over_the_sequence_and_no_other() -> None:
     encoder, hidden = _encoder(), torch.randn(2, SHAPE.width)
     batch = _whole(_sequences([5, 7]))
     inputs = _inputs(batch)
-    before = encoder.incident_logits(hidden, inputs)
-    torch.nn.init.normal_(encoder.contributions.down.weight)
     states = encoder.embed(inputs)
     each = encoder.contributions(states, Layout.of(np.ones(12, np.int64), torch.device("cpu")))
     both = encoder.contributions(states, inputs.layout)
     torch.testing.assert_close(both, torch.stack((each[:5].sum(0), each[5:].sum(0))))
-    assert (encoder.incident_logits(hidden, inputs) != before).any(1).all()
+    before = encoder.incident_logits(hidden, both, inputs)
+    torch.nn.init.normal_(encoder.contributions.down.weight)
+    assert (encoder.incident_logits(hidden, both, inputs) != before).any(1).all()
 
 
 def test_how_often_a_code_occurred_is_seen() -> None:

@@ -58,7 +58,7 @@ def test_rotary_attention(plain):
 
     def attend(x):
         layout = Layout.of(lengths, torch.device("cpu"))
-        return rotary_attention(x, angle.cos(), angle.sin(), layout)
+        return rotary_attention(x, (angle.cos(), angle.sin()), layout)
 
     _assert_same(_value_and_gradients(attend, projected), plain(attend, projected))
     # Attention by the book, one sequence at a time.
@@ -83,3 +83,19 @@ def test_cross_entropy_in_pieces(plain, monkeypatch: pytest.MonkeyPatch):
     _assert_same(_value_and_gradients(loss, hidden, weight, bias), plain(loss, hidden, weight, bias))
     reference = F.cross_entropy(hidden @ weight.T + bias, target, reduction="sum")
     torch.testing.assert_close(loss(hidden, weight, bias), reference)
+
+
+def test_a_gradient_is_computed_once_or_refused():
+    """What was saved for it is overwritten, so a second one would be wrong."""
+    hidden, angle = torch.randn(9, 3, 2, 64, requires_grad=True), torch.randn(9, 32)
+    layout = Layout.of(np.array([4, 5]), torch.device("cpu"))
+    for value in (
+        kernels.geglu(hidden.flatten(1)),
+        rotary_attention(hidden, (angle.cos(), angle.sin()), layout),
+        kernels.summed_cross_entropy(
+            hidden.flatten(1), torch.randn(7, 384), torch.randn(7), torch.arange(9) % 7
+        ),
+    ):
+        torch.autograd.grad(value.sum(), hidden, retain_graph=True)
+        with pytest.raises(RuntimeError, match="only once"):
+            torch.autograd.grad(value.sum(), hidden, retain_graph=True)

@@ -48,7 +48,8 @@ def test_an_untrained_answer_is_what_was_foretold_of_its_own_codes() -> None:
     encoder, inputs = _encoder(), _inputs()
     with torch.no_grad():
         first = encoder(inputs)[inputs.layout.bounds[:-1].long()]
-        expected = any_incident(encoder.incident_logits(first, inputs)[:, [7, 9]])
+        summed = encoder.contributions(encoder.embed(inputs), inputs.layout)
+        expected = any_incident(encoder.incident_logits(first, summed, inputs)[:, [7, 9]])
         assert torch.allclose(Readout(encoder, np.array([7, 9]))(inputs), expected, atol=1e-5)
         assert not Readout(encoder)(inputs).any(), "without codes nothing is foretold"
     assert not Readout(encoder, np.zeros(0, np.int32)).foretells

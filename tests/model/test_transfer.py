@@ -8,6 +8,7 @@ from claimscale.corpus.batches import Batch, in_parts, mask_batch
 from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import encoder as encoders, sizes, transfer
+from claimscale.model.attention import Read
 from claimscale.training.loop import on_device
 
 VOCABULARY = 60
@@ -38,9 +39,10 @@ def _change_after_training(width: int, layers: int, standard: bool) -> float:
     batch = _batch()
     masked = mask_batch(batch, 0.3, 0, 0)
     inputs = on_device(batch, masked.token, torch.device("cpu"))
-    position, target = torch.from_numpy(masked.position), torch.from_numpy(masked.target)
+    read = Read.of(masked.position, batch.lengths, torch.device("cpu"))
+    target = torch.from_numpy(masked.target)
     for _ in range(5):
-        loss = model.masked_loss(model(inputs, position), target) / len(target)
+        loss = model.masked_loss(model(inputs, read), target) / len(target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

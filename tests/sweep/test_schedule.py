@@ -6,6 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from claimscale.sweep import schedule
 from claimscale.sweep.cells import Cell
 from claimscale.sweep.estimate import TimeLeft
 from claimscale.sweep.schedule import Sweep
@@ -49,3 +50,10 @@ def test_the_last_cell_is_alone_once_nothing_else_runs() -> None:
     assert not sweep.alone(TUNED)
     del sweep.running[other]
     assert sweep.alone(TUNED)
+
+
+def test_only_training_that_is_alone_gets_every_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "cores", lambda: 16)
+    assert sweep_of(PRETRAINING, TUNED).granted(PRETRAINING, 8) == 16
+    assert sweep_of(PRETRAINING, TUNED, BOOSTED).granted(PRETRAINING, 8) == 8
+    assert sweep_of(BOOSTED).granted(BOOSTED, 8) == 8, "trees of other threads have other bits"

@@ -113,6 +113,22 @@ def test_the_weight_of_foretelling_is_what_it_says(views, shape, codebook) -> No
     assert losses(2) > losses(1)
 
 
+def test_what_is_foretold_knows_the_codes_that_are_masked(
+    views, shape, codebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = PretrainingRun(views, codebook, shape, Pretrain(batch_tokens=800, mask=0.5), 1, CPU)
+    batches, seen, loss = run.batches.parts(0), [], run.model.incident_loss
+
+    def watched(hidden, inputs, outcomes):
+        seen.append(inputs.token.numpy())
+        return loss(hidden, inputs, outcomes)
+
+    monkeypatch.setattr(run.model, "incident_loss", watched)
+    run.step(0)
+    assert any((mask.token != batch.token).any() for batch, mask in run._parts(0))
+    np.testing.assert_array_equal(np.concatenate(seen), np.concatenate([batch.token for batch in batches]))
+
+
 def test_rare_codes_begin_as_rare(views, shape, codebook) -> None:
     run = PretrainingRun(views, codebook, shape, Pretrain(batch_tokens=800), 1, CPU)
     view = views(0)

@@ -44,6 +44,12 @@ def test_every_rank_sees_the_same_sums(reports: list[dict]) -> None:
         assert report["gradients"] == [[0, 3, 6], [[1, 1], [1, 1]]], "one without a gradient adds nothing"
 
 
+def test_ranks_that_have_parted_leave_no_thread_of_the_group(reports: list[dict]) -> None:
+    """One that is left aborts the process now and then, after all is done."""
+    for report in reports:
+        assert not [name for name in report["threads"] if "gloo" in name]
+
+
 def test_losses_of_two_ranks_are_those_of_one(
     tmp_path: Path, together: Path, reports: list[dict], pretrain_with_checkpoints
 ) -> None:

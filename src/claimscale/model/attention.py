@@ -1,12 +1,13 @@
 """Rotary attention within each sequence of a batch laid flat, without padding.
 
 On a CPU the batch is taken apart into runs of sequences of one length, so that nothing is ever padded or
-masked; on a GPU one variable-length kernel takes all sequences at once. Shape suffix T: positions.
+masked; on a GPU one variable-length kernel takes all sequences at once.
+Shape suffixes: T positions, Q queries, M positions read, B sequences, d width, h heads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,22 +48,51 @@ class Layout:
         bounds = torch.from_numpy(np.r_[0, np.cumsum(lengths)].astype(np.int32)).to(device, non_blocking=True)
         return cls(runs, bounds, -(-int(lengths.max()) // LONGEST_STEP) * LONGEST_STEP)
 
-    def parts(self) -> Iterator[tuple[slice, int, int]]:
-        """Each run's positions, sequences and length."""
-        start = 0
-        for sequences, length in self.runs:
-            yield slice(start, start + sequences * length), sequences, length
-            start += sequences * length
+
+@dataclass(frozen=True)
+class Read:
+    """M positions whose states are wanted: the last layer works for these only.
+
+    `position` int64 [M]. `query` int64 [Q] are the positions that attention is asked for, the same number,
+    `counts`, of each sequence of a run; one with fewer fills up with its first position. `place` int64 [M] is
+    where the wanted ones stand among the queries. A GPU asks for all positions and is told `position` alone.
+    """
+
+    position: Tensor
+    query: Tensor
+    place: Tensor
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, position: np.ndarray, lengths: np.ndarray, device: torch.device) -> Read:
+        """To read `position` int64 [M] of sequences of these lengths, int64 [B]."""
+        if device.type == "cuda":
+            position_M = torch.from_numpy(position).pin_memory().to(device, non_blocking=True)
+            return cls(position_M, position_M, position_M, ())
+        ends = np.cumsum(lengths)
+        sequence = np.searchsorted(ends, position, side="right")
+        wanted = np.bincount(sequence, minlength=len(lengths))
+        starts = np.flatnonzero(np.r_[True, lengths[1:] != lengths[:-1]])
+        counts = np.maximum.reduceat(wanted, starts).clip(1)
+        asked = np.repeat(counts, np.diff(np.r_[starts, len(lengths)]))
+        ahead = (np.cumsum(asked) - asked) - (np.cumsum(wanted) - wanted)
+        order = np.argsort(sequence, kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order)) + np.repeat(ahead, wanted)
+        query = np.repeat(ends - lengths, asked)
+        query[place] = position
+        position_M, query_Q, place_M = (torch.from_numpy(x) for x in (position, query, place))
+        return cls(position_M, query_Q, place_M, tuple(counts.tolist()))
 
 
-def rotary_attention(projected: Tensor, cosine: Tensor, sine: Tensor, layout: Layout) -> Tensor:
+def rotary_attention(projected: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout) -> Tensor:
     """What each position reads from its sequence, [T, d], from queries, keys and values [T, 3, heads, width].
 
-    Queries and keys are normalised to root mean square 1 and rotated by `cosine` and `sine` [T, width / 2].
+    Queries and keys are normalised to root mean square 1 and rotated by cosines and sines [T, width / 2].
     """
     if kernels.is_fused(projected):
-        return _RotaryAttention.apply(projected, cosine, sine, layout)
-    query, key, value = kernels.rotate_queries_keys(projected, cosine, sine).unbind(1)
+        return _RotaryAttention.apply(layout, None, *rotation, projected)
+    query, key, value = kernels.rotate_queries_keys(projected, *rotation).unbind(1)
     if projected.device.type == "cuda":
         from torch.nn.attention.varlen import varlen_attn
 
@@ -71,48 +101,102 @@ def rotary_attention(projected: Tensor, cosine: Tensor, sine: Tensor, layout: La
         assert isinstance(attended, Tensor)
         return attended.flatten(1)
     outputs = []
-    for place, sequences, length in layout.parts():
-        shape = (sequences, length, *query.shape[1:])
-        q, k, v = (x[place].view(shape).transpose(1, 2) for x in (query, key, value))
+    for run in _runs(layout, None):
+        shape = (run.sequences, run.length, *query.shape[1:])
+        q, k, v = (x[run.place].view(shape).transpose(1, 2) for x in (query, key, value))
         outputs.append(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1).flatten(1))
     return torch.cat(outputs)
 
 
+def fused_attention_of(
+    read: Read, queries: Tensor, keys_values: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout
+) -> Tensor:
+    """What the positions `read` read, [M, d], from tensors that `is_fused` takes.
+
+    As `rotary_attention`, from queries [Q, 1, heads, width] and keys and values [T, 2, heads, width].
+    """
+    attended = _RotaryAttention.apply(layout, read, *rotation, queries, keys_values)
+    return F.embedding(read.place, attended)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Sequences of one length side by side: their positions, and those of their queries, `count` of each."""
+
+    sequences: int
+    place: slice
+    length: int
+    queries: slice
+    count: int
+
+
+def _runs(layout: Layout, read: Read | None) -> Iterator[_Run]:
+    start = first = 0
+    counts = [length for _, length in layout.runs] if read is None else read.counts
+    for (sequences, length), count in zip(layout.runs, counts, strict=True):
+        stop, last = start + sequences * length, first + sequences * count
+        yield _Run(sequences, slice(start, stop), length, slice(first, last), count)
+        start, first = stop, last
+
+
 class _RotaryAttention(torch.autograd.Function):
-    """PyTorch's flash attention run by run, its results written where they belong without further copies."""
+    """PyTorch's flash attention run by run, its results written where they belong without further copies.
+
+    `projected` is [T, 3, heads, width], or queries [Q, 1, ...] and keys and values [T, 2, ...].
+    """
 
     @staticmethod
-    def forward(ctx: Any, projected: Tensor, cosine: Tensor, sine: Tensor, layout: Layout) -> Tensor:
-        projected = projected.contiguous()
-        rotated = torch.empty_like(projected)
-        kernels.rotate(projected.numpy(), cosine.numpy(), sine.numpy(), rotated.numpy())
-        positions, _, heads, width = projected.shape
-        out, masses = projected.new_empty(positions, heads, width), []
-        for place, sequences, length in layout.parts():
-            attended, mass = _forward(*_heads_first(rotated[place], sequences, length))
-            out[place].view(sequences, length, heads, width).copy_(attended.transpose(1, 2))
+    def forward(
+        ctx: Any, layout: Layout, read: Read | None, cosine: Tensor, sine: Tensor, *projected: Tensor
+    ) -> Tensor:
+        projected = tuple(x.contiguous() for x in projected)
+        rotations = _rotations(read, cosine, sine)
+        rotated = [torch.empty_like(x) for x in projected]
+        for x, angles, target in zip(projected, rotations, rotated, strict=True):
+            kernels.rotate(x.numpy(), *angles, target.numpy())
+        asked, _, heads, width = projected[0].shape
+        out, masses = cosine.new_empty(asked, heads, width), []
+        for run in _runs(layout, read):
+            attended, mass = _forward(*_heads_first(rotated, run))
+            out[run.queries].view(run.sequences, run.count, heads, width).copy_(attended.transpose(1, 2))
             masses.append(mass)
-        ctx.layout = layout
-        ctx.save_for_backward(projected, cosine, sine, rotated, out, *masses)
-        return out.view(positions, heads * width)
+        ctx.layout, ctx.read, ctx.inputs = layout, read, len(projected)
+        ctx.save_for_backward(cosine, sine, out, *projected, *rotated, *masses)
+        return out.view(asked, heads * width)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        projected, cosine, sine, rotated, out, *masses = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        cosine, sine, out, *rest = kernels.taken(ctx)
+        n = ctx.inputs
+        projected, rotated, masses = rest[:n], rest[n : 2 * n], rest[2 * n :]
         above = gradients[0].contiguous().view(out.shape)
-        below = torch.empty_like(projected)
-        for (place, sequences, length), mass in zip(ctx.layout.parts(), masses, strict=True):
-            shape = (sequences, length, *out.shape[1:])
-            attended, gradient = (x[place].view(shape).transpose(1, 2) for x in (out, above))
-            queries_keys_values = _heads_first(rotated[place], sequences, length)
+        for run, mass in zip(_runs(ctx.layout, ctx.read), masses, strict=True):
+            shape = (run.sequences, run.count, *out.shape[1:])
+            attended, gradient = (x[run.queries].view(shape).transpose(1, 2) for x in (out, above))
+            queries_keys_values = _heads_first(rotated, run)
             found = _backward(gradient, *queries_keys_values, attended, mass, 0.0, False)
-            target = below[place].view(sequences, length, *projected.shape[1:])
-            for part, values in enumerate(found):
-                target[:, :, part].copy_(values.transpose(1, 2))
-        kernels.rotate_backward(below.numpy(), projected.numpy(), cosine.numpy(), sine.numpy())
-        return below, None, None, None
+            for values, below in zip(queries_keys_values, found, strict=True):
+                values.copy_(below)
+        for gradient, x, angles in zip(rotated, projected, _rotations(ctx.read, cosine, sine), strict=True):
+            kernels.rotate_backward(gradient.numpy(), x.numpy(), *angles)
+        return None, None, None, None, *rotated
 
 
-def _heads_first(rotated: Tensor, sequences: int, length: int) -> tuple[Tensor, ...]:
-    """Queries, keys and values of one run, each a view [sequences, heads, length, width]."""
-    return rotated.view(sequences, length, *rotated.shape[1:]).permute(2, 0, 3, 1, 4).unbind(0)
+def _rotations(read: Read | None, cosine: Tensor, sine: Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
+    whole = cosine.numpy(), sine.numpy()
+    if read is None:
+        return [whole]
+    return [(cosine[read.query].numpy(), sine[read.query].numpy()), whole]
+
+
+def _heads_first(tensors: Sequence[Tensor], run: _Run) -> list[Tensor]:
+    """Queries, keys and values of one run, each a view [sequences, heads, positions, width]."""
+    if len(tensors) == 1:
+        places = [(run.place, run.length)]
+    else:
+        places = [(run.queries, run.count), (run.place, run.length)]
+    return [
+        part
+        for x, (place, length) in zip(tensors, places, strict=True)
+        for part in x[place].view(run.sequences, length, *x.shape[1:]).permute(2, 0, 3, 1, 4).unbind(0)
+    ]

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import FIRST_CODE
 from claimscale.model import transfer
-from claimscale.model.attention import Layout, rotary_attention
-from claimscale.model.kernels import geglu, rms_norm, summed_cross_entropy
+from claimscale.model.attention import Layout, Read, fused_attention_of, rotary_attention
+from claimscale.model.kernels import geglu, is_fused, rms_norm, summed_cross_entropy
 from claimscale.model.sizes import COUNT_FEATURES, HEAD_WIDTH, TIME_FEATURES, TYPE_COUNT, Shape
 
 DAYS_PER_YEAR = 365.25
@@ -108,18 +108,21 @@ class Encoder(nn.Module):
         for name, values in buffers.items():
             self.register_buffer(name, values, persistent=False)
 
-    def forward(self, inputs: Inputs, read_M: Tensor | None = None) -> Tensor:
-        """Final hidden states [M, d] at the positions `read_M` (default: all).
+    def forward(self, inputs: Inputs, read: Read | None = None) -> Tensor:
+        """Final hidden states [M, d] at the positions read (default: all).
 
-        What the last layer does after attention is computed for the positions read only.
+        The last layer asks for these only.
         """
-        x_Td = self.embed(inputs)
+        return self.attend(self.embed(inputs), inputs, read)
+
+    def attend(self, x_Td: Tensor, inputs: Inputs, read: Read | None = None) -> Tensor:
+        """`forward` from embedded positions."""
         # Attention sees differences only; counting from the sequence keeps the angles small and exact.
         angle = inputs.days[:, None] * self.rotary_rates
         rotation = angle.cos(), angle.sin()
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
-            x_Td = block(x_Td, rotation, inputs.layout, read_M if index == last else None)
+            x_Td = block(x_Td, rotation, inputs.layout, read if index == last else None)
         return self.final_norm(x_Td)
 
     def masked_logits(self, hidden_Md: Tensor) -> Tensor:
@@ -131,14 +134,13 @@ class Encoder(nn.Module):
         head = self.masked_head
         return summed_cross_entropy(self._narrowed(hidden_Md, head), self.code_vectors(), head.bias, target_M)
 
-    def incident_logits(self, hidden_Bd: Tensor, inputs: Inputs) -> Tensor:
-        """Logits [B, V] of each code to be incident next, from the states at [CLS] and from every position.
+    def incident_logits(self, hidden_Bd: Tensor, summed_Bd: Tensor, inputs: Inputs) -> Tensor:
+        """Logits [B, V] of each code to be incident next, from states at [CLS] and summed contributions.
 
         A code of the sequence itself may return: how likely that is follows from how long ago and how often
         it occurred, by a rule that all codes of its type share, and what its vector changes of that rule.
         """
-        states_BE = self._narrowed(hidden_Bd, self.incident_head)
-        states_BE = states_BE + self.contributions(self.embed(inputs), inputs.layout)
+        states_BE = self._narrowed(hidden_Bd, self.incident_head) + self.contributions.outcomes(summed_Bd)
         vectors_VE, token_T = self.code_vectors(), inputs.token.long()
         logits_BV = F.linear(states_BE, vectors_VE, self.incident_head.bias).float()
         rule_TF = F.embedding(self.types[token_T], self.recurrence.weight)
@@ -151,7 +153,8 @@ class Encoder(nn.Module):
 
     def incident_loss(self, hidden_Bd: Tensor, inputs: Inputs, outcomes: Outcomes) -> Tensor:
         """Summed binary cross-entropy over the codes that each watched sequence is at risk of."""
-        logits_BV = self.incident_logits(hidden_Bd, inputs)
+        summed_Bd = self.contributions(self.embed(inputs), inputs.layout)
+        logits_BV = self.incident_logits(hidden_Bd, summed_Bd, inputs)
         new_BV = torch.zeros_like(logits_BV)
         at_risk_BV = outcomes.watched[:, None].to(logits_BV).repeat(1, logits_BV.shape[1])
         new_BV[outcomes.new[0], outcomes.new[1]] = 1
@@ -228,14 +231,14 @@ class Contributions(nn.Module):
         nn.init.zeros_(self.down.weight)
         self.multiplier = transfer.output_multiplier(shape.embedding)
 
-    def summed(self, x_Td: Tensor, layout: Layout) -> Tensor:
-        """[B, d], from embedded positions [T, d]."""
+    def forward(self, x_Td: Tensor, layout: Layout) -> Tensor:
+        """Summed, [B, d], from embedded positions [T, d]."""
         each_Td = F.gelu(self.up(self.norm(x_Td)), approximate="tanh")
         return torch.segment_reduce(each_Td.float(), "sum", offsets=layout.bounds.long())
 
-    def forward(self, x_Td: Tensor, layout: Layout) -> Tensor:
-        """[B, E], as code vectors are, from embedded positions [T, d]."""
-        return self.down(self.summed(x_Td, layout)) * self.multiplier
+    def outcomes(self, summed_Bd: Tensor) -> Tensor:
+        """What the sums say about codes, [B, E], to be multiplied with their vectors."""
+        return self.down(summed_Bd) * self.multiplier
 
 
 class Block(nn.Module):
@@ -254,20 +257,33 @@ class Block(nn.Module):
         self.residual = transfer.residual_multiplier(shape.layers)
 
     def forward(
-        self,
-        x_Td: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        layout: Layout,
-        read_M: Tensor | None,
+        self, x_Td: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout, read: Read | None
     ) -> Tensor:
-        projected_Td = self.queries_keys_values(self.attention_norm(x_Td))
-        projected = projected_Td.unflatten(1, (3, self.heads, HEAD_WIDTH))
-        attended_Td = rotary_attention(projected, *rotation, layout)
-        if read_M is not None:
-            x_Td, attended_Td = x_Td[read_M], attended_Td[read_M]
-        x_Td = torch.add(x_Td, self.attention_out(attended_Td), alpha=self.residual)
+        attended = self._attended(self.attention_norm(x_Td), rotation, layout, read)
+        if read is not None:
+            x_Td = F.embedding(read.position, x_Td)
+        x_Td = torch.add(x_Td, self.attention_out(attended), alpha=self.residual)
         activated = geglu(self.up(self.feed_forward_norm(x_Td)))
         return torch.add(x_Td, self.down(activated), alpha=self.residual)
+
+    def _attended(
+        self, x_Td: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout, read: Read | None
+    ) -> Tensor:
+        """[T, d], or [M, d] where some positions are read."""
+        if read is None or not is_fused(x_Td):
+            projected = self.queries_keys_values(x_Td).unflatten(1, (3, self.heads, HEAD_WIDTH))
+            attended_Td = rotary_attention(projected, rotation, layout)
+            return attended_Td if read is None else F.embedding(read.position, attended_Td)
+        width, weight = x_Td.shape[1], self.queries_keys_values.weight
+        queries = F.linear(F.embedding(read.query, x_Td), weight[:width])
+        keys_values = F.linear(x_Td, weight[width:])
+        return fused_attention_of(
+            read,
+            queries.unflatten(1, (1, self.heads, HEAD_WIDTH)),
+            keys_values.unflatten(1, (2, self.heads, HEAD_WIDTH)),
+            rotation,
+            layout,
+        )
 
 
 class RmsNorm(nn.Module):

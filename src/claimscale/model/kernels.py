@@ -71,6 +71,17 @@ def is_fused(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.float32 and torch.get_num_threads() <= 4
 
 
+def taken(ctx: Any) -> tuple[Tensor, ...]:
+    """What was saved for the gradient, to be overwritten: fresh memory would cost as much as the arithmetic.
+
+    Raises RuntimeError the second time (`retain_graph`), when it is no longer what was saved.
+    """
+    if getattr(ctx, "is_taken", False):
+        raise RuntimeError("this gradient can be computed only once")
+    ctx.is_taken = True
+    return ctx.saved_tensors
+
+
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor) -> Tensor:
@@ -103,10 +114,9 @@ class _GeGlu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (hidden,) = ctx.saved_tensors
-        out = torch.empty_like(hidden)
-        _geglu_backward(gradients[0].contiguous().numpy(), hidden.numpy(), out.numpy())
-        return out
+        (hidden,) = taken(ctx)
+        _geglu_backward(gradients[0].contiguous().numpy(), hidden.numpy())
+        return hidden
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -128,9 +138,8 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        hidden_gradient, weight_gradient, bias_gradient = ctx.saved_tensors
-        scale = gradients[0]
-        return hidden_gradient * scale, weight_gradient * scale, bias_gradient * scale, None
+        hidden_gradient, weight_gradient, bias_gradient = (x.mul_(gradients[0]) for x in taken(ctx))
+        return hidden_gradient, weight_gradient, bias_gradient, None
 
 
 @njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
@@ -190,11 +199,13 @@ def _geglu(hidden, out):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
-def _geglu_backward(gradient, hidden, out):
+def _geglu_backward(gradient, hidden):
+    """Replace what went in by its gradient. A row is finished elsewhere: only so do loops become vectors."""
     rows, width = gradient.shape
+    found = np.empty(2 * width, np.float32)
+    gate_target, up_target = found[:width], found[width:]
     for t in range(rows):
         gate, up, above = hidden[t, :width], hidden[t, width:], gradient[t]
-        gate_target, up_target = out[t, :width], out[t, width:]
         for i in range(width):
             g = gate[i]
             u = _SLOPE * (g + _CUBIC * g * g * g)
@@ -205,16 +216,17 @@ def _geglu_backward(gradient, hidden, out):
             slope = sigmoid + active * decay * sigmoid * _SLOPE * (_f32(1) + _f32(3) * _CUBIC * g * g)
             gate_target[i] = above[i] * up[i] * slope
             up_target[i] = above[i] * active
+        hidden[t] = found
 
 
 @njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
 def rotate(projected, cosine, sine, out):
-    """Fill `out` [T, 3, heads, width] as `rotate_queries_keys` says."""
-    rows, _, heads, width = projected.shape
-    half = width // 2
+    """Fill `out` [T, parts, heads, width] as `rotate_queries_keys` says; values are the last of several."""
+    rows, parts, heads, width = projected.shape
+    turned, half = max(1, parts - 1), width // 2
     for t in range(rows):
         c, s = cosine[t], sine[t]
-        for part in range(2):
+        for part in range(turned):
             for head in range(heads):
                 row, target = projected[t, part, head], out[t, part, head]
                 square = _f32(0)
@@ -225,17 +237,18 @@ def rotate(projected, cosine, sine, out):
                 for i in range(half):
                     low[i] = (first[i] * c[i] - second[i] * s[i]) * inverse
                     high[i] = (second[i] * c[i] + first[i] * s[i]) * inverse
-        out[t, 2] = projected[t, 2]
+        for part in range(turned, parts):
+            out[t, part] = projected[t, part]
 
 
 @njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
 def rotate_backward(gradient, projected, cosine, sine):
-    """Replace the gradient of what `rotate` made by that of what it was made from, [T, 3, heads, width]."""
-    rows, _, heads, width = projected.shape
-    half = width // 2
+    """Replace the gradient of what `rotate` made by that of what it took, [T, parts, heads, width]."""
+    rows, parts, heads, width = projected.shape
+    turned, half = max(1, parts - 1), width // 2
     for t in range(rows):
         c, s = cosine[t], sine[t]
-        for part in range(2):
+        for part in range(turned):
             for head in range(heads):
                 row, target = projected[t, part, head], gradient[t, part, head]
                 low, high = target[:half], target[half:]

@@ -5,6 +5,8 @@ Shape suffixes: B sequences, T positions, K codes of the outcome, d width.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,14 @@ from claimscale.model.encoder import Encoder, Inputs
 LEAST_HAZARD = 1e-12
 SUM_SCALE = 1 / 8
 """Sums over some 64 independent positions are about this much larger than one."""
+
+
+class Pooled(NamedTuple):
+    """Read of each sequence, [B, d] each: the state at [CLS], the mean over states, summed contributions."""
+
+    first: Tensor
+    mean: Tensor
+    summed: Tensor
 
 
 class Readout(nn.Module):
@@ -48,17 +58,17 @@ class Readout(nn.Module):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Logits [B], one per sequence."""
-        first_Bd, mean_Bd = pooled(self.encoder, inputs)
-        sum_Bd = self.encoder.contributions.summed(self.encoder.embed(inputs), inputs.layout) * SUM_SCALE
-        states_B3d = torch.cat((first_Bd, mean_Bd, sum_Bd), 1)
+        states = pooled(self.encoder, inputs)
+        states_B3d = torch.cat((states.first, states.mean, states.summed * SUM_SCALE), 1)
         logit_B = states_B3d @ self.weight * transfer.output_multiplier(self.encoder.shape.width) + self.bias
         if not self.foretells:
             return logit_B
-        return logit_B + self.trust * self.foretold(first_Bd, inputs)
+        return logit_B + self.trust * self.foretold(states, inputs)
 
-    def foretold(self, first_Bd: Tensor, inputs: Inputs) -> Tensor:
-        """Log odds [B] that one of the outcome's codes is incident next, from the states at [CLS]."""
-        return any_incident(self.encoder.incident_logits(first_Bd, inputs)[:, self.outcome])
+    def foretold(self, states: Pooled, inputs: Inputs) -> Tensor:
+        """Log odds [B] that one of the outcome's codes is incident next."""
+        logits_BV = self.encoder.incident_logits(states.first, states.summed, inputs)
+        return any_incident(logits_BV[:, self.outcome])
 
 
 def any_incident(logits_BK: Tensor) -> Tensor:
@@ -67,8 +77,9 @@ def any_incident(logits_BK: Tensor) -> Tensor:
     return hazard_B + torch.log(-torch.expm1(-hazard_B))
 
 
-def pooled(encoder: Encoder, inputs: Inputs) -> tuple[Tensor, Tensor]:
-    """Two vectors per sequence, [B, d] each: the state at [CLS], and the mean over positions."""
-    hidden_Td, bounds = encoder(inputs).float(), inputs.layout.bounds
-    means_Bd = torch.segment_reduce(hidden_Td, "mean", offsets=bounds.long())
-    return hidden_Td[bounds[:-1]], means_Bd
+def pooled(encoder: Encoder, inputs: Inputs) -> Pooled:
+    """What is read of each sequence of a batch, float32."""
+    x_Td, bounds = encoder.embed(inputs), inputs.layout.bounds
+    hidden_Td = encoder.attend(x_Td, inputs).float()
+    mean_Bd = torch.segment_reduce(hidden_Td, "mean", offsets=bounds.long())
+    return Pooled(hidden_Td[bounds[:-1]], mean_Bd, encoder.contributions(x_Td, inputs.layout))

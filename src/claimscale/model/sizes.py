@@ -75,19 +75,20 @@ def train_flops(
 ) -> float:
     """Floating-point operations of pretraining: forward once, backward twice, two per multiply-add.
 
-    Tokens are counted without padding. The last layer's output projection and feed-forward, and the head,
-    run at masked positions only, and at the [CLS] of sequences whose incident codes are `foretold`.
+    Tokens are counted without padding. Of the last layer only keys and values are made of all; its queries
+    and what follows them, and the head, run at masked positions only, and at the [CLS] of sequences whose
+    incident codes are `foretold`.
     `attended_length` adds the attention scores: how many tokens a token looks at, which is the mean length of
     sequences weighted by their tokens.
     """
     d, f = shape.width, shape.feed_forward
     projection = shape.embedding * d if shape.factorised else 0
-    after_attention = d * d + 3 * d * f
-    per_token = (TIME_FEATURES + COUNT_FEATURES) * d + projection + 3 * d * d * shape.layers
-    per_token += after_attention * (shape.layers - 1) + 2 * attended_length * d * shape.layers
+    keys_values, queries_on = 2 * d * d, 2 * d * d + 2 * attended_length * d + 3 * d * f
+    per_token = (TIME_FEATURES + COUNT_FEATURES) * d + projection
+    per_token += keys_values * shape.layers + queries_on * (shape.layers - 1)
     if foretold:
         per_token += d * d + projection + (TIME_FEATURES + COUNT_FEATURES) * shape.embedding
-    per_masked = after_attention + d * d + projection + shape.vocabulary * shape.embedding
+    per_masked = queries_on + d * d + projection + shape.vocabulary * shape.embedding
     return 6.0 * (per_token * tokens + per_masked * (masked_tokens + foretold))
 
 

@@ -58,6 +58,13 @@ class Sweep:
     def _urgency(self, cell: Cell) -> tuple[bool, float]:
         return cell.kind == "pretrain", self.time_left.seconds(cell.id)
 
+    def granted(self, cell: Cell, threads: int) -> int:
+        """The threads that a cell gets which is begun now; `threads` is what others beside it would get.
+
+        One that all others wait for, as the only pretraining of a study, has every core.
+        """
+        return cores() if cell.kind in SAME_BITS and self.alone(cell) else threads
+
     def show(self, display: Display) -> None:
         seconds = {cell.id: self.time_left.seconds(cell.id) for cell in self.cells}
         total = sum(seconds.values())
@@ -101,8 +108,7 @@ def run_cells(
     with _pool(ProcessPoolExecutor(workers, context, _start_worker, arguments)) as pool:
         while sweep.waiting or sweep.running:
             while len(sweep.running) < workers and (cell := sweep.next_ready()) is not None:
-                # A cell that all others wait for, as the only pretraining of a study does, has every core.
-                granted = cores() if cell.kind in SAME_BITS and sweep.alone(cell) else threads
+                granted = sweep.granted(cell, threads)
                 sweep.waiting.remove(cell)
                 sweep.running[pool.submit(_work, cell, granted)] = cell
             finished, _ = wait(sweep.running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)

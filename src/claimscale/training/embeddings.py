@@ -50,9 +50,9 @@ class FrozenEncoder:
         for batch in in_parts(sequences, np.arange(len(sequences)), loop.part_positions(self.device)):
             with loop.mixed_precision(self.device):
                 inputs = loop.on_device(batch, batch.token, self.device)
-                first, mean = pooled(self.encoder, inputs)
-                parts = [first, mean]
+                states = pooled(self.encoder, inputs)
+                parts = [states.first, states.mean]
                 if self.model.foretells:
-                    parts.append(self.model.foretold(first, inputs)[:, None])
+                    parts.append(self.model.foretold(states, inputs)[:, None])
             out[batch.index] = torch.cat(parts, 1).float().cpu().numpy()
         return out

@@ -98,6 +98,11 @@ def on_device(batch: Batch, token: np.ndarray, device: torch.device) -> Inputs:
     return Inputs(token_T, age_T, days_T, count_T, Layout.of(batch.lengths, device))
 
 
+def firsts(batch: Batch) -> np.ndarray:
+    """The position of each sequence's [CLS], int64 [B]."""
+    return np.cumsum(batch.lengths) - batch.lengths
+
+
 def tensor(array: np.ndarray, device: torch.device) -> Tensor:
     host = torch.from_numpy(array)
     # From memory that is not pinned a copy would first wait for all that the GPU still has to do.

@@ -17,6 +17,7 @@ from claimscale.corpus.sequences import LEADING
 from claimscale.corpus.views import View, Views
 from claimscale.errors import BadInput
 from claimscale.model import sizes
+from claimscale.model.attention import Read
 from claimscale.model.encoder import Encoder, Inputs, Outcomes
 from claimscale.model.transfer import make_optimizer
 from claimscale.study import Pretrain
@@ -185,9 +186,10 @@ class PretrainingRun:
         """This part's share of the mean losses: nats per masked code, and per incident code."""
         inputs, position, target = self._inputs(work.epoch, batch, mask)
         codes = work.epoch.view.incident
-        firsts = inputs.layout.bounds[:-1].long() if codes is not None else position[:0]
+        firsts = loop.firsts(batch) if codes is not None else mask.position[:0]
+        read = Read.of(np.concatenate((mask.position, firsts)), batch.lengths, self.device)
         with loop.mixed_precision(self.device):
-            hidden = self.model(inputs, torch.cat((position, firsts)))
+            hidden = self.model(inputs, read)
             loss = self.model.masked_loss(hidden[: len(position)], target) / max(work.masked, 1)
             if codes is None:
                 return loss

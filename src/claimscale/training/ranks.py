@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import importlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -95,6 +96,9 @@ def joined(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Ranks]:
     Gradients are added up by NCCL on GPUs and by gloo on a CPU. Raises
     BadInput if there are more ranks on this machine than GPUs.
     """
+    # Optimizers import this; if they did so later, its default arguments would keep the process group alive,
+    # whose threads then abort the process at its end, one time in ten.
+    importlib.import_module("torch._dynamo")
     local = int(os.environ.get("LOCAL_RANK", "0"))
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from claimscale.corpus.batches import in_parts, mask_batch
 from claimscale.corpus.sequences import LEADING, Sequences, seen_earlier
 from claimscale.corpus.views import View
+from claimscale.model.attention import Read
 from claimscale.model.encoder import Encoder
 from claimscale.training import loop
 from claimscale.training.pretraining_run import masked_inputs, outcomes_of
@@ -58,9 +59,9 @@ def masked_scores(model: Encoder, sequences: Sequences, device: torch.device, ra
     losses, is_repeat = [np.zeros(0, np.float32)], [np.zeros(0, np.bool_)]
     for batch in in_parts(sequences, _share(sequences, ranks), loop.part_positions(device)):
         masked = mask_batch(batch, MASK, SEED, 0)
-        inputs, position, targets = masked_inputs(batch, masked, device)
+        inputs, _, targets = masked_inputs(batch, masked, device)
         with loop.mixed_precision(device):
-            hidden = model(inputs, position)
+            hidden = model(inputs, Read.of(masked.position, batch.lengths, device))
             for rows, target in zip(hidden.split(1024), targets.split(1024), strict=True):
                 logits = model.masked_logits(rows).float()
                 losses.append(F.cross_entropy(logits, target, reduction="none").cpu().numpy())
@@ -87,7 +88,7 @@ def incident_score(model: Encoder, view: View, device: torch.device, ranks: Rank
     for batch in in_parts(view.sequences, share, loop.part_positions(device)):
         inputs = loop.on_device(batch, batch.token, device)
         with loop.mixed_precision(device):
-            hidden = model(inputs, inputs.layout.bounds[:-1].long())
+            hidden = model(inputs, Read.of(loop.firsts(batch), batch.lengths, device))
             loss += float(model.incident_loss(hidden, inputs, outcomes_of(codes, batch.index, device)))
     total, incident = ranks.total(loss, int(codes.counts(share).sum()))
     return _mean(total, incident)
