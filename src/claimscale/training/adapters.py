@@ -81,7 +81,7 @@ def _layers_below_readout(name: str, layers: int) -> int:
     """0 for the readout and the final norm, 1 for the last layer, `layers` + 1 for the embeddings."""
     if block := re.match(r"encoder\.blocks\.(\d+)\.", name):
         return layers - int(block[1])
-    embeds = name.startswith(("encoder.token", "encoder.time", "encoder.widen"))
+    embeds = name.startswith(tuple(f"encoder.{one}" for one in ("token", "group", "time", "widen")))
     return layers + 1 if embeds else 0
 
 
