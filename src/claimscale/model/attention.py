@@ -40,8 +40,7 @@ class Layout:
     @classmethod
     def of(cls, lengths: np.ndarray, device: torch.device) -> Layout:
         """Layout of sequences of these lengths, int64 [B]."""
-        starts = np.flatnonzero(np.r_[True, lengths[1:] != lengths[:-1]])
-        counts = np.diff(np.r_[starts, len(lengths)])
+        starts, counts = _runs_of(lengths)
         on_gpu = device.type == "cuda"
         # Compiled code is made anew for other constants, so that a GPU is not told what it does not need.
         runs = () if on_gpu else tuple(zip(counts.tolist(), lengths[starts].tolist(), strict=True))
@@ -72,9 +71,9 @@ class Read:
         ends = np.cumsum(lengths)
         sequence = np.searchsorted(ends, position, side="right")
         wanted = np.bincount(sequence, minlength=len(lengths))
-        starts = np.flatnonzero(np.r_[True, lengths[1:] != lengths[:-1]])
+        starts, sequences = _runs_of(lengths)
         counts = np.maximum.reduceat(wanted, starts).clip(1)
-        asked = np.repeat(counts, np.diff(np.r_[starts, len(lengths)]))
+        asked = np.repeat(counts, sequences)
         ahead = (np.cumsum(asked) - asked) - (np.cumsum(wanted) - wanted)
         order = np.argsort(sequence, kind="stable")
         place = np.empty_like(order)
@@ -117,6 +116,12 @@ def fused_attention_of(
     """
     attended = _RotaryAttention.apply(layout, read, *rotation, queries, keys_values)
     return F.embedding(read.place, attended)
+
+
+def _runs_of(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each run of equal lengths, its first sequence and how many there are."""
+    starts = np.flatnonzero(np.r_[True, lengths[1:] != lengths[:-1]])
+    return starts, np.diff(np.r_[starts, len(lengths)])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""One layer of the encoder. Shape suffixes: T positions, M positions read, d width."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from claimscale.model import kernels, transfer
+from claimscale.model.attention import Layout, Read, fused_attention_of, rotary_attention
+from claimscale.model.sizes import HEAD_WIDTH, Shape
+
+
+class Block(nn.Module):
+    """Attention, then GeGLU feed-forward, each after a norm and added to the residual stream."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width, feed_forward = shape.width, shape.feed_forward
+        self.heads = shape.heads
+        self.attention_norm = RmsNorm(width)
+        self.queries_keys_values = transfer.Hidden(width, 3 * width)
+        self.attention_out = transfer.Hidden(width, width)
+        self.feed_forward_norm = RmsNorm(width)
+        self.up = transfer.Hidden(width, 2 * feed_forward)
+        self.down = transfer.Hidden(feed_forward, width, transfer.BASE_FEED_FORWARD)
+        self.residual = transfer.residual_multiplier(shape.layers)
+
+    def forward(
+        self, x_Td: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout, read: Read | None
+    ) -> Tensor:
+        attended = self._attended(self.attention_norm(x_Td), rotation, layout, read)
+        if read is not None:
+            x_Td = F.embedding(read.position, x_Td)
+        x_Td = torch.add(x_Td, self.attention_out(attended), alpha=self.residual)
+        activated = kernels.geglu(self.up(self.feed_forward_norm(x_Td)))
+        return torch.add(x_Td, self.down(activated), alpha=self.residual)
+
+    def _attended(
+        self, x_Td: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout, read: Read | None
+    ) -> Tensor:
+        """[T, d], or [M, d] where some positions are read."""
+        if read is None or not kernels.is_fused(x_Td):
+            projected = self.queries_keys_values(x_Td).unflatten(1, (3, self.heads, HEAD_WIDTH))
+            attended_Td = rotary_attention(projected, rotation, layout)
+            return attended_Td if read is None else F.embedding(read.position, attended_Td)
+        width, weight = x_Td.shape[1], self.queries_keys_values.weight
+        queries = F.linear(F.embedding(read.query, x_Td), weight[:width])
+        keys_values = F.linear(x_Td, weight[width:])
+        return fused_attention_of(
+            read,
+            queries.unflatten(1, (1, self.heads, HEAD_WIDTH)),
+            keys_values.unflatten(1, (2, self.heads, HEAD_WIDTH)),
+            rotation,
+            layout,
+        )
+
+
+class RmsNorm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return kernels.rms_norm(x, self.gain)
