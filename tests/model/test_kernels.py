@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from claimscale.model import kernels
+from claimscale.model import cross_entropy, kernels
 from claimscale.model.attention import Layout, rotary_attention
 
 
@@ -73,12 +73,12 @@ def test_rotary_attention(plain):
 
 
 def test_cross_entropy_in_pieces(plain, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(kernels, "LOGITS_AT_ONCE", 64 * 50)
+    monkeypatch.setattr(cross_entropy, "LOGITS_AT_ONCE", 64 * 50)
     hidden, weight, bias = torch.randn(150, 16) * 4, torch.randn(50, 16), torch.randn(50)
     target = torch.randint(50, (150,))
 
     def loss(hidden, weight, bias):
-        return kernels.summed_cross_entropy(hidden, weight, bias, target)
+        return cross_entropy.summed_cross_entropy(hidden, weight, bias, target)
 
     _assert_same(_value_and_gradients(loss, hidden, weight, bias), plain(loss, hidden, weight, bias))
     reference = F.cross_entropy(hidden @ weight.T + bias, target, reduction="sum")
@@ -92,7 +92,7 @@ def test_a_gradient_is_computed_once_or_refused():
     for value in (
         kernels.geglu(hidden.flatten(1)),
         rotary_attention(hidden, (angle.cos(), angle.sin()), layout),
-        kernels.summed_cross_entropy(
+        cross_entropy.summed_cross_entropy(
             hidden.flatten(1), torch.randn(7, 384), torch.randn(7), torch.arange(9) % 7
         ),
     ):

@@ -98,7 +98,7 @@ def test_rates_fall_from_the_readout_to_the_embeddings():
         "weight": 1, "bias": 1, "encoder.final_norm.gain": 1, "encoder.blocks.1.up.weight": 1 / 2,
         "encoder.blocks.1.attention_norm.gain": 1 / 2, "encoder.blocks.0.down.weight": 1 / 4,
         "encoder.token.weight": 1 / 8, "encoder.token_type.weight": 1 / 8, "encoder.time.weight": 1 / 8,
-        "encoder.widen.weight": 1 / 8,
+        "encoder.group.weight": 1 / 8, "encoder.widen.weight": 1 / 8,
     }  # fmt: skip
     assert {name: shares[name] for name in expected} == pytest.approx(expected)
     assert level["encoder.blocks.0.up.weight"] == 1e-3 / 2  # width 128 is twice the base

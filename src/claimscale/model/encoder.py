@@ -19,7 +19,7 @@ from claimscale.corpus.sequences import FIRST_CODE
 from claimscale.model import transfer
 from claimscale.model.attention import Layout, Read
 from claimscale.model.block import Block, RmsNorm
-from claimscale.model.kernels import summed_cross_entropy
+from claimscale.model.cross_entropy import summed_cross_entropy
 from claimscale.model.sizes import COUNT_FEATURES, HEAD_WIDTH, TIME_FEATURES, TYPE_COUNT, Shape
 
 DAYS_PER_YEAR = 365.25

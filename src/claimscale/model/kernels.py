@@ -18,8 +18,6 @@ from numba import njit
 from torch import Tensor
 
 NORM_EPSILON = 1e-6
-LOGITS_AT_ONCE = 1 << 20
-LANES = 64
 _f32 = np.float32
 _i32 = np.int32
 _SLOPE = _f32(2 * np.sqrt(2 / np.pi))  # GELU's tanh form: tanh(u) = 2 sigmoid(2u) - 1
@@ -53,16 +51,6 @@ def rotate_queries_keys(projected: Tensor, cosine: Tensor, sine: Tensor) -> Tens
     cosine, sine = cosine[:, None, None], sine[:, None, None]
     turned = torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1)
     return torch.cat((turned.to(values.dtype), values), 1)
-
-
-def summed_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
-    """Sum of the cross-entropies of `hidden @ weight.T + bias` [M, V] against `target` [M].
-
-    On a CPU the logits exist for some rows at a time only, and the gradient is made along with the loss.
-    """
-    if is_fused(hidden) and torch.is_grad_enabled():
-        return _CrossEntropy.apply(hidden, weight, bias, target)
-    return F.cross_entropy(F.linear(hidden, weight, bias).float(), target, reduction="sum")
 
 
 def is_fused(x: Tensor) -> bool:
@@ -119,29 +107,6 @@ class _GeGlu(torch.autograd.Function):
         return hidden
 
 
-class _CrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
-        hidden_gradient = torch.empty_like(hidden)
-        weight_gradient, bias_gradient = torch.zeros_like(weight), torch.zeros_like(bias)
-        loss = 0.0
-        step = max(64, LOGITS_AT_ONCE // len(weight))
-        for start in range(0, len(hidden), step):
-            rows = slice(start, start + step)
-            logits = torch.mm(hidden[rows], weight.T)
-            loss += _softmax_minus_target(logits.numpy(), bias.detach().numpy(), target[rows].numpy())
-            torch.mm(logits, weight, out=hidden_gradient[rows])
-            weight_gradient.addmm_(logits.T, hidden[rows])
-            bias_gradient += logits.sum(0)
-        ctx.save_for_backward(hidden_gradient, weight_gradient, bias_gradient)
-        return hidden.new_tensor(loss)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        hidden_gradient, weight_gradient, bias_gradient = (x.mul_(gradients[0]) for x in taken(ctx))
-        return hidden_gradient, weight_gradient, bias_gradient, None
-
-
 @njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
 def _rms_norm(x, gain, out, scale):
     rows, width = x.shape
@@ -173,7 +138,7 @@ def _rms_norm_backward(gradient, x, gain, scale, x_gradient, gain_gradient):
 
 
 @njit(inline="always")
-def _exp(x):
+def exp(x):
     """e^x in single precision (Cephes): 2^n by exponent bits, the rest by a polynomial; vectorises."""
     x = min(max(x, _f32(-60)), _f32(60))  # beyond, products of results could overflow
     n = np.floor(x * _f32(1.44269504) + _f32(0.5))
@@ -195,7 +160,7 @@ def _geglu(hidden, out):
         for i in range(width):
             g = gate[i]
             u = _SLOPE * (g + _CUBIC * g * g * g)
-            target[i] = g / (_f32(1) + _exp(-u)) * up[i]
+            target[i] = g / (_f32(1) + exp(-u)) * up[i]
 
 
 @njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
@@ -209,7 +174,7 @@ def _geglu_backward(gradient, hidden):
         for i in range(width):
             g = gate[i]
             u = _SLOPE * (g + _CUBIC * g * g * g)
-            decay = _exp(-u)
+            decay = exp(-u)
             sigmoid = _f32(1) / (_f32(1) + decay)
             active = g * sigmoid
             # decay * sigmoid is 1 - sigmoid without its rounding error, which the cube of g would blow up.
@@ -264,41 +229,3 @@ def rotate_backward(gradient, projected, cosine, sine):
                 along = dot * inverse * inverse / _f32(width)
                 for i in range(width):
                     target[i] = inverse * (target[i] - row[i] * along)
-
-
-@njit(inline="always")
-def _add_and_find_highest(row, bias, lanes):
-    """Add the bias; the highest sum. Only side by side do maxima become vector instructions."""
-    width = row.size
-    whole = width // LANES * LANES
-    lanes[:] = row[0] + bias[0]
-    for start in range(0, whole, LANES):
-        part, added = row[start : start + LANES], bias[start : start + LANES]
-        for i in range(LANES):
-            part[i] += added[i]
-            lanes[i] = max(lanes[i], part[i])
-    for i in range(whole, width):
-        row[i] += bias[i]
-        lanes[0] = max(lanes[0], row[i])
-    return lanes.max()
-
-
-@njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
-def _softmax_minus_target(logits, bias, target):
-    """Replace logits [M, V] without their bias [V] by the gradient of the summed cross-entropy; return it."""
-    rows, width = logits.shape
-    total = 0.0
-    lanes = np.empty(LANES, np.float32)
-    for t in range(rows):
-        row = logits[t]
-        highest = _add_and_find_highest(row, bias, lanes)
-        wanted = row[target[t]]
-        mass = _f32(0)
-        for i in range(width):
-            row[i] = _exp(row[i] - highest)
-            mass += row[i]
-        total += np.log(mass) + highest - wanted
-        for i in range(width):
-            row[i] /= mass
-        row[target[t]] -= _f32(1)
-    return total
