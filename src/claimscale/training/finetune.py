@@ -46,6 +46,8 @@ def finetune(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Fine-tune, keep the epoch (and learning rate) with the lowest tuning loss, predict.
 
+    Where pretraining foretells the outcome and training made the tuning loss clearly worse, what was foretold
+    is kept: `epoch` 0. `start_loss` is its tuning loss, null where nothing is foretold.
     `start` is a pretrained `model.safetensors`; null trains from scratch. `outcome`: see `Start`. Outcomes
     are bool, one each.
     Returns what the cell records, and for each name in `predict` the probabilities, float64 [n]. Writes
@@ -78,8 +80,9 @@ def finetune(
     result = {
         "parameters": sizes.parameters(shape),
         "learning_rate": fit.best.learning_rate,
-        "epoch": fit.best.epoch,
-        "tuning_loss": fit.best.tuning_loss,
+        "epoch": 0 if fit.keeps_start else fit.best.epoch,
+        "tuning_loss": fit.start_loss if fit.keeps_start else fit.best.tuning_loss,
+        "start_loss": fit.start_loss,
         "trials": [asdict(trial) for trial in fit.trials],
         "seconds": seconds,
         "cost": ledger.entry(peak_tflops),

@@ -74,7 +74,7 @@ class Start:
 class Trial:
     """One learning rate and its lowest tuning loss (null before the first look at the tuning patients).
 
-    `epoch` is how many epochs of training gave it; 0 is what pretraining foretold.
+    `epoch` is how many epochs of training gave it.
     """
 
     learning_rate: float
@@ -98,6 +98,8 @@ class Fit:
         self.steps = settings.epochs * self.batches.steps_per_epoch
         self.trials: list[Trial] = []
         self._outcome = loop.tensor(train.outcome.astype(np.float32), start.device)
+        self.start_loss: float | None = None
+        self.keeps_start = False
         self._best_loss, self._best = math.inf, dict[str, Tensor]()
         self._bias = self._starting_bias()
 
@@ -130,8 +132,6 @@ class Fit:
             number, step = divmod(position, self.steps)
             if not step:
                 self._begin(number)
-                if self.model.foretells:
-                    self._is_over(0, ledger)
             try:
                 self._step(position, step, metrics, ledger)
             except loop.Diverged:
@@ -149,7 +149,7 @@ class Fit:
             report(position / end)
         if not self._best:
             raise loop.Diverged("finetune: the tuning loss was never finite; lower finetune.learning_rates")
-        return self._best_model()
+        return self._better_of(self.start.model(self.settings, self._bias), self._best_model(), ledger)
 
     def _starting_bias(self) -> float:
         """The bias with which predictions before the first step add up to the training patients' outcomes."""
@@ -201,10 +201,8 @@ class Fit:
 
     def _is_over(self, epoch: int, ledger: Ledger) -> bool:
         """Look at the tuning patients after an epoch; whether there is nothing more to hope for."""
-        outcome = torch.from_numpy(self.tuning.outcome.astype(np.float64))
         with self.average.in_place():
-            logit = logits(self.model, self.tuning.sequences, self.start.device)
-            loss = F.binary_cross_entropy_with_logits(logit, outcome).item()
+            loss = self._tuning_losses(self.model).mean().item()
             if loss < self._best_loss:
                 self._best_loss = loss
                 trained = checkpoints.trained(self.model)
@@ -226,6 +224,26 @@ class Fit:
     def _state(self, ledger: Ledger) -> dict[str, Any]:
         return {"trials": [vars(trial) for trial in self.trials], "cost": ledger.state()}
 
+    def _better_of(self, start: Readout, trained: Readout, ledger: Ledger) -> Readout:
+        """The trained model, unless pretraining's own answer was better by more than chance explains.
+
+        A tuning split with few outcomes cannot tell a small gain from none, and labels rarely do harm: keeping
+        the start for any lower loss threw most gains away (docs/recipe.md).
+        """
+        if not start.foretells:
+            return trained
+        before, after = (self._tuning_losses(model) for model in (start, trained))
+        ledger.count(0, 2 * forward_flops(self.start.shape, self.tuning.sequences.lengths))
+        self.start_loss = float(before.mean())
+        self.keeps_start = is_loss(after - before)
+        return start if self.keeps_start else trained
+
+    def _tuning_losses(self, model: Readout) -> Tensor:
+        """Log-loss of each tuning patient, float64 [n]."""
+        outcome = torch.from_numpy(self.tuning.outcome.astype(np.float64))
+        logit = logits(model, self.tuning.sequences, self.start.device)
+        return F.binary_cross_entropy_with_logits(logit, outcome, reduction="none")
+
     def _best_model(self) -> Readout:
         model = self.start.model(self.settings, self._bias)
         with torch.no_grad():
@@ -233,6 +251,11 @@ class Fit:
                 weight.copy_(self._best[name])
         adapters.merge(model)
         return model
+
+
+def is_loss(worse: Tensor) -> bool:
+    """Whether the mean of [n] paired differences lies above zero by more than its standard error."""
+    return bool(worse.mean() > worse.std() / math.sqrt(len(worse)))
 
 
 @torch.no_grad()
