@@ -37,7 +37,7 @@ from claimscale.sweep.workspace import Workspace
 from record import write_record
 
 STUDY = Path(__file__).parent / "recipe.yaml"
-COUNTRY = ["name=evidence", "seed=2026"]
+COUNTRY = ["name=evidence", "seed=7"]
 SIZES = ("80k", "160k", "320k", "640k", "1.3M")
 SWEEP = ["pretrain.epochs=3", f"sizes=[{', '.join(SIZES)}]"]
 SIMPLE = ("pregabalin", "sglt2_inhibitors")

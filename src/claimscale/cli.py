@@ -41,7 +41,7 @@ def study(file: File, *, set: Set = ()) -> None:
         outcome = conduct.carry_out(resolved, display)
     print()
     for answer in outcome.summary["answers"]:
-        print(f"{answer['task']}: {answer['sentence']}")
+        print(f"{answer['task']}: {' '.join(filter(None, (answer['sentence'], answer['together'])))}")
     fresh = f"{outcome.cells_run} cells run" if outcome.cells_run else "nothing had to be recomputed"
     print(f"\nReport: {outcome.report}  ({fresh})")
 

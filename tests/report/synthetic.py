@@ -370,5 +370,5 @@ def answer(entry: dict[str, Any]) -> dict[str, Any]:
     }[saturation["verdict"]]
     return {
         "task": entry["name"], "verdict": saturation["verdict"], "sentence": sentence, "about_size": sentence,
-        "recommendation": saturation["smallest_sufficient"],
+        "together": None, "recommendation": saturation["smallest_sufficient"],
     }  # fmt: skip

@@ -60,6 +60,22 @@ def test_the_best_baseline_is_the_rival_and_embeddings_are_none(
         assert f"{answer['task']}: Logistic regression does as well" in " ".join(summary["warnings"])
 
 
+@pytest.mark.parametrize(("averaged", "better"), [(0.0, True), (0.9, False), (3.0, False)])
+def test_encoder_and_lightgbm_together_are_named_where_they_are_better_than_each(
+    fake_run: Callable[..., Any], tmp_path: Path, averaged: float, better: bool
+) -> None:
+    noise = {"lightgbm": 0.9, "encoder_and_lightgbm": averaged}
+    run = fake_run(
+        tmp_path, noise=lambda task, arm, size, labelled: noise.get(arm, 1.4), baselines=tuple(noise), **SMALL
+    )
+    for answer in run.summarise()["answers"]:
+        assert answer["recommendation"] == "LightGBM", "a mean is no model of its own"
+        assert (answer["together"] is not None) == better
+        if better:
+            assert answer["together"].startswith("Better still is the mean of 400k and LightGBM: AUPRC ")
+            assert answer["together"].endswith(" above LightGBM.")
+
+
 def test_few_positives_are_said(fake_run: Callable[..., Any], tmp_path: Path) -> None:
     summary = fake_run(tmp_path, patients=120, **SMALL).summarise()
     assert all(answer["verdict"] == "inconclusive" for answer in summary["answers"])

@@ -65,7 +65,7 @@ def test_what_comes_next_is_learnt_and_answers_a_question_without_labels(
     assert result["validation_loss_incident"] < 0.5 * known + 0.5 * nothing
     (test, topic), (few, _), (tuning, _) = corpus(400, 2), corpus(30, 0), corpus(30, 1)
     random = np.random.default_rng(0)
-    found, probability = finetune(
+    _, probability = finetune(
         train=few, train_outcome=random.random(30) < 0.3, tuning=tuning,
         tuning_outcome=random.random(30) < 0.3, predict={"test": test}, codebook=codebook, shape=shape,
         settings=Finetune(epochs=1, learning_rates=[1e-9]), seed=1, start=start, folder=tmp_path, device=CPU,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from claimscale.evaluation.gains import beats_all, best
+from claimscale.evaluation.intervals import Scores, difference, interval
 from claimscale.evaluation.scoring import Model, ModelScores
 from claimscale.study import Study
 
@@ -33,6 +34,7 @@ def largest_sample(scores: Mapping[Model, ModelScores]) -> int | Literal["all"]:
 def answer(study: Study, task: Mapping[str, Any], scores: Mapping[Model, ModelScores]) -> dict[str, Any]:
     """The answer to one task: `sentence` for a reader in a hurry, `recommendation` a size, a rival or null.
 
+    `together` says what encoder and LightGBM averaged reach, null unless that is better than each alone.
     `task` is the task's entry in the summary, `scores` its models on held-out patients.
     """
     saturation = task["saturation"]
@@ -50,6 +52,7 @@ def answer(study: Study, task: Mapping[str, Any], scores: Mapping[Model, ModelSc
         "recommendation": recommendation,
         "sentence": sentence,
         "about_size": _about_size(task),
+        "together": _together(study, scores),
     }
 
 
@@ -197,17 +200,8 @@ def _rival(study: Study, scores: Mapping[Model, ModelScores]) -> tuple[str, str]
 
     All on as many labelled patients.
     """
-    metric, largest = study.compare.metric, largest_sample(scores)
-    rivals = {
-        RIVALS[model.arm]: found.by_metric[metric]
-        for model, found in scores.items()
-        if model.arm in RIVALS and model.requested == largest
-    }
-    encoders = {
-        f"{model.size} {model.arm.replace('scratch', 'from scratch')}": found.by_metric[metric]
-        for model, found in scores.items()
-        if model.size and model.requested == largest
-    }
+    metric = study.compare.metric
+    encoders, rivals = _on_all_labels(study, scores)
     if not rivals or not encoders:
         return None
     champion, rival = best(encoders), best(rivals)
@@ -224,6 +218,43 @@ def _rival(study: Study, scores: Mapping[Model, ModelScores]) -> tuple[str, str]
         f"Use {used}: no encoder is shown to be better ({name} {figure(ours)} against {figure(theirs)} of "
         f"the best, {champion})."
     )
+
+
+def _together(study: Study, scores: Mapping[Model, ModelScores]) -> str | None:
+    """That the largest encoder and LightGBM averaged are shown to be better than every model alone."""
+    largest = largest_sample(scores)
+    averaged = next((model for model in scores if model[::2] == ("encoder_and_lightgbm", largest)), None)
+    encoders, rivals = _on_all_labels(study, scores)
+    alone = encoders | rivals
+    if averaged is None or not alone:
+        return None
+    metric = study.compare.metric
+    both, champion = scores[averaged].by_metric[metric], best(alone)
+    gain = difference(both, alone[champion])
+    if gain is None or not beats_all(both, list(alone.values())):
+        return None
+    found = interval(gain)
+    low, high = found.two_sided()
+    over = span({"estimate": found.estimate, "low": low, "high": high})
+    return (
+        f"Better still is the mean of {study.sizes[-1]} and LightGBM: {METRIC_NAMES[metric]} "
+        f"{figure(both.values.mean())}, {over} above {champion}."
+    )
+
+
+def _on_all_labels(
+    study: Study, scores: Mapping[Model, ModelScores]
+) -> tuple[dict[str, Scores], dict[str, Scores]]:
+    """Encoders and the baselines that need none, by name, all on the most labelled patients."""
+    largest = largest_sample(scores)
+    encoders, rivals = dict[str, Scores](), dict[str, Scores]()
+    for model, found in scores.items():
+        if model.requested == largest and model.size:
+            name = f"{model.size} {model.arm.replace('scratch', 'from scratch')}"
+            encoders[name] = found.by_metric[study.compare.metric]
+        elif model.requested == largest and model.arm in RIVALS:
+            rivals[RIVALS[model.arm]] = found.by_metric[study.compare.metric]
+    return encoders, rivals
 
 
 def _rounded(count: float) -> str:

@@ -93,7 +93,13 @@ def facts(summary: Summary, study_yaml: str, t: Texts) -> dict[str, str]:
         "outcomes": several(task["source"] or task["name"] for task in summary["tasks"]),
         "warnings": " ".join(warnings(summary, t)) or "–",
         "answers": " ".join(
-            f"{answer['task']}: {t.sentence(answer['sentence'])}" for answer in summary["answers"]
+            " ".join(
+                [
+                    f"{answer['task']}:",
+                    *(t.sentence(answer[said]) for said in ("sentence", "together") if answer[said]),
+                ]
+            )
+            for answer in summary["answers"]
         ),
     }
 

@@ -74,7 +74,7 @@ def tables(summary: Summary) -> dict[str, list[Row]]:
                 for result in task["results"]
             ),
         ],
-        "answers": _listed(("task", "verdict", "recommendation", "sentence"), summary["answers"]),
+        "answers": _listed(("task", "verdict", "recommendation", "sentence", "together"), summary["answers"]),
         "comparisons": _of_tasks(
             ("smaller", "larger", "difference", "low", "high", "upper_at_level", "margin", "seeds"),
             ((task["name"], entry) for task in summary["tasks"] for entry in task["saturation"]["evidence"]),

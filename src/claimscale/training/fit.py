@@ -227,8 +227,8 @@ class Fit:
     def _better_of(self, start: Readout, trained: Readout, ledger: Ledger) -> Readout:
         """The trained model, unless pretraining's own answer was better by more than chance explains.
 
-        A tuning split with few outcomes cannot tell a small gain from none, and labels rarely do harm: keeping
-        the start for any lower loss threw most gains away (docs/recipe.md).
+        A tuning split with few outcomes cannot tell a small gain from none, and labels rarely do harm:
+        keeping the start for any lower loss threw most gains away (docs/recipe.md).
         """
         if not start.foretells:
             return trained
