@@ -53,9 +53,9 @@ def test_embedding_is_factorised_only_where_it_would_take_most(vocabulary: int):
         assert not shape.factorised or shape.width * vocabulary > 0.5 * target
 
 
-def test_impossible_target_names_the_smallest_that_is_possible():
+def test_an_impossible_target_names_the_nearest_that_is_possible():
     with pytest.raises(
-        BadInput, match=r"vocabulary of 20,000 codes; the smallest encoder has ([0-9,]+)$"
+        BadInput, match=r"vocabulary of 20,000 codes; the nearest size that is possible has ([0-9,]+)$"
     ) as caught:
         sizes.solve(100_000, 20_000)
     smallest = int(str(caught.value).rsplit(" ", 1)[1].replace(",", ""))

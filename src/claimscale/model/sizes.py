@@ -29,6 +29,8 @@ IDEAL_ASPECT = 8 / 3
 """Feed-forward over width: GeGLU's three matrices then hold as much as a plain layer's two at 4d."""
 SMALLEST_ASPECT = 0.75
 WIDEST = 64 * HEAD_WIDTH
+STEP, STEPS = 1.04, 120
+"""Sizes beside an impossible one are looked for this far apart, down to a hundredth and up to a hundred times."""
 EMBEDDING_SHARES = (0.6, 0.45, 0.3, 0.15)
 """Share of the target the token embedding may take; a later one is tried where the first leaves no room."""
 
@@ -98,8 +100,19 @@ def solve(target: int, vocabulary: int, groups: int = 0) -> Shape:
     Along a ladder on which width and depth only grow, the rung is taken whose feed-forward comes closest to
     8/3 of the width. A larger target therefore never gets a narrower or shallower encoder.
 
-    Raises BadInput if no shape comes within 2 %.
+    Raises BadInput, with the nearest target that has one, if no shape comes within 2 %.
     """
+    if shape := _closest(target, vocabulary, groups):
+        return shape
+    tried = (around for step in range(1, STEPS) for around in (target * STEP**step, target / STEP**step))
+    near = next((found for around in tried if (found := _closest(round(around), vocabulary, groups))), None)
+    raise BadInput(
+        f"sizes: {target:,} parameters are impossible for a vocabulary of {vocabulary:,} codes"
+        + (f"; the nearest size that is possible has {parameters(near):,}" if near else "")
+    )
+
+
+def _closest(target: int, vocabulary: int, groups: int) -> Shape | None:
     for share in EMBEDDING_SHARES:
         embedding = max(8, int(share * target / (vocabulary + groups)) // 8 * 8)
         fitting = [
@@ -111,12 +124,7 @@ def solve(target: int, vocabulary: int, groups: int = 0) -> Shape:
             return min(
                 fitting, key=lambda shape: abs(math.log(shape.feed_forward / shape.width / IDEAL_ASPECT))
             )
-    smallest = parameters(Shape(vocabulary, HEAD_WIDTH, 1, HEAD_WIDTH, 8, groups))
-    largest = "" if target < smallest else f" and the largest width is {WIDEST}"
-    raise BadInput(
-        f"sizes: {target:,} parameters are impossible for a vocabulary of {vocabulary:,} codes; "
-        f"the smallest encoder has {smallest:,}{largest}"
-    )
+    return None
 
 
 def _ladder() -> Iterator[tuple[int, int]]:
