@@ -30,7 +30,7 @@ IDEAL_ASPECT = 8 / 3
 SMALLEST_ASPECT = 0.75
 WIDEST = 64 * HEAD_WIDTH
 STEP, STEPS = 1.04, 120
-"""Sizes beside an impossible one are looked for this far apart, down to a hundredth and up to a hundred times."""
+"""How far apart sizes are tried beside an impossible one: down to a hundredth, up to a hundredfold."""
 EMBEDDING_SHARES = (0.6, 0.45, 0.3, 0.15)
 """Share of the target the token embedding may take; a later one is tried where the first leaves no room."""
 
