@@ -236,7 +236,22 @@ def test_the_series_can_be_told_apart_without_colour_vision(
             "#front .legend li",
             "all => all.map(one => one.querySelector('.mark')?.getAttribute('d') ?? 'none')",
         )
-        assert len(shapes) == len(set(shapes)) == 6
+        assert len(shapes) == len(set(shapes)) == 7
+
+
+def test_the_mean_of_two_models_costs_what_both_cost(browser: Any, few: tuple[Path, dict[str, Any]]) -> None:
+    file, summary = few
+    seconds = {
+        (one["arm"], one["size"]): one["seconds"]
+        for one in summary["tasks"][0]["results"]
+        if one["split"] == "held_out" and one["requested"] == "all"
+    }
+    largest = summary["sizes"][-1]
+    parts = seconds["lightgbm", None] + seconds["pretrained", largest["name"]]
+    hours = largest["hours"] + (parts + seconds["encoder_and_lightgbm", None]) / 3600
+    with Visit(browser, file) as visit:
+        told = visit.page.get_attribute("#front [aria-label^='Encoder and LightGBM']", "aria-label")
+    assert told.endswith(f"{float(f'{hours:.3g}'):g} hours of computing")
 
 
 def test_what_is_drawn_is_said_in_the_language_of_the_page(browser: Any, tmp_path: Path) -> None:

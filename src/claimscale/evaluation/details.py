@@ -145,7 +145,7 @@ def _groups(rows: SplitPredictions, patients_file: Path) -> Iterator[tuple[str, 
     shown = [str(name) for name in names[np.argsort(-counts, kind="stable")][:HOSPITALS_SHOWN] if name]
     for name in shown:
         yield "hospital", name, hospital == name
-    if (rest := ~np.isin(hospital, shown)).any():
+    if shown and (rest := ~np.isin(hospital, shown)).any():
         yield "hospital", "Other hospitals", rest
 
 

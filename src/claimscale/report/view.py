@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from claimscale.report.texts import Texts
+from claimscale.study import ON_EMBEDDINGS
 
 Summary = Mapping[str, Any]
 METRICS = ("auprc", "auroc", "log_loss", "calibration")
@@ -50,7 +51,8 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
     """Everything that the script needs, and nothing that is not in the summary.
 
     `tasks` have `rows`: arm, size (-1 for none), split, labelled patients, seeds, seconds, then estimate, low
-    and high of each of METRICS; `splits` with patients, positives and prevalence.
+    and high of each of METRICS; `splits` with patients, positives and prevalence. An arm `rests` on a
+    pretraining of its own size or of the largest, or on none.
     """
     splits, arms = splits_of(summary), list(ARMS)
     sizes = [size["name"] for size in summary["sizes"]]
@@ -62,7 +64,10 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
         "splits": splits,
         "split_names": {split: texts(SPLIT_NAMES[split]) for split in splits},
         "arms": [
-            {"key": arm, "name": texts(name), "short": texts(SHORT.get(arm, name)), "shape": shape}
+            {
+                "key": arm, "name": texts(name), "short": texts(SHORT.get(arm, name)), "shape": shape,
+                "rests": "own" if arm == "pretrained" else "largest" if arm in ON_EMBEDDINGS else None,
+            }
             for arm, (name, shape) in ARMS.items()
         ],
         "sizes": [{key: size[key] for key in ("name", "parameters", "hours")} for size in summary["sizes"]],

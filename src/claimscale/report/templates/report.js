@@ -257,15 +257,22 @@
     return [legend(panels.flatMap((panel) => panel.series)), element("div", { class: "panels" }, ...panels.map((panel) => panel.node))];
   };
 
-  // Hours of everything a model needs: pretraining, where it has one, and its own training.
-  const cost = (row) => {
-    const pretraining = row[ARM] === 0 ? data.sizes[row[SIZE]].hours : 0;
-    return pretraining === null || row[SECONDS] === null ? null : pretraining + row[SECONDS] / 3600;
+  // Hours of everything a model needs: its own training, the pretraining it rests on, the models it averages.
+  const cost = (task, row) => {
+    const { key, rests } = data.arms[row[ARM]];
+    const largest = data.sizes.length - 1;
+    const parts = key !== "encoder_and_lightgbm" ? [] : task.rows
+      .filter((other) => other[SPLIT] === row[SPLIT] && other[PATIENTS] === row[PATIENTS])
+      .filter((other) => [`pretrained ${largest}`, "lightgbm -1"].includes(`${data.arms[other[ARM]].key} ${other[SIZE]}`));
+    const size = rests === "own" ? row[SIZE] : rests === "largest" ? largest : -1;
+    const hours = [row[SECONDS] === null ? null : row[SECONDS] / 3600, size < 0 ? 0 : data.sizes[size].hours,
+      ...parts.map((part) => cost(task, part))];
+    return hours.includes(null) ? null : hours.reduce((sum, one) => sum + one);
   };
   const duration = (hours) => (hours >= 1 ? t("{n} hours", { n: Number(hours.toPrecision(3)) })
     : hours >= 1 / 60 ? t("{n} minutes", { n: Number((60 * hours).toPrecision(2)) }) : t("{n} seconds", { n: Number((3600 * hours).toPrecision(2)) }));
   const front = (task, metric, split) => {
-    const priced = main(task, metric, split).map((row) => [cost(row), row]).filter(([hours]) => hours > 0);
+    const priced = main(task, metric, split).map((row) => [cost(task, row), row]).filter(([hours]) => hours > 0);
     if (priced.length < 2 || metric === "calibration") return null;
     const better = metric === "log_loss" ? (one, other) => one < other : (one, other) => one > other;
     const beaten = ([hours, row]) => priced.some(([less, other]) => other !== row && less <= hours && better(value(other, metric)[0], value(row, metric)[0]));
