@@ -60,7 +60,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
 def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """Eight questions: enough to choose among. What a study can hold besides makes a wide table."""
     summary = gate.passed(synthetic.summary(tasks=8), "none")
-    summary["forecast"] = {"tasks": [{f"quantity {number}": number / 7 for number in range(20)}] * 2}
+    summary["later"] = {"tasks": [{f"quantity {number}": number / 7 for number in range(20)}] * 2}
     file = tmp_path_factory.mktemp("few") / "report.html"
     page.render(summary, synthetic.STUDY, file)
     return file, summary
@@ -275,7 +275,7 @@ def test_hostile_labels_run_nothing(browser: Any, tmp_path: Path, language: str)
     summary["warnings"] = labels[:20]
     summary["checks"][0]["sentence"] = labels[4]
     summary["dataset"]["quality"]["quarantined"] = dict.fromkeys(labels[:10], 100)
-    summary["forecast"] = [{labels[5]: labels[6]}]
+    summary["later"] = [{labels[5]: labels[6]}]
     file = tmp_path / "report.html"
     page.render(
         gate.passed(summary, "none"),

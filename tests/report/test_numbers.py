@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import synthetic
 
+from claimscale.evaluation.convergence import LARGEST_GAP, MOST_FROM_DOUBLING
 from claimscale.report import documents, gate, numbers, page, view
 from claimscale.report.texts import Texts
 
@@ -60,6 +61,7 @@ def unmarked(text: str, summary: dict[str, Any], t: Texts) -> list[str]:
         *documents.warnings(summary, t),
     ]
     texts += [t.sentence(answer["sentence"]) for answer in summary["answers"]]
+    texts += [numbers.percent(bar) for bar in (MOST_FROM_DOUBLING, LARGEST_GAP)]
     allowed = {number for known in texts for number in NUMBER.findall(known)}
     counted = {str(len(summary[name])) for name in ("sizes", "tasks", "checks")} | {"1", "2"}
     said = [page.overtaking(found) for task in summary["tasks"] for found in task["break_even"]]
@@ -106,6 +108,6 @@ def test_figures_are_drawn_from_the_numbers_of_the_summary() -> None:
 def test_unknown_parts_of_a_summary_are_listed_with_their_numbers() -> None:
     """A part that the page has no place for is shown as it is, not left out."""
     summary = gate.passed(synthetic.summary(tasks=1), "none")
-    summary["forecast"] = [{"size": "32M", "foreseen": 0.123456, "came": 0.234567, "inside": True}]
+    summary["of_later_versions"] = [{"size": "32M", "value": 0.123456, "other": 0.234567, "inside": True}]
     text = page.html(summary, synthetic.STUDY)
-    assert "0.1235" in text and "0.2346" in text and "Forecasts, made before" in text
+    assert "0.1235" in text and "0.2346" in text and "of later versions" in text

@@ -45,7 +45,7 @@ def texts_in_code() -> set[str]:
     found |= (
         set(view.GROUPS)
         | set(view.SHORT.values())
-        | set(page.HEADINGS.values())
+        | set(page.CONVERGENCE_NAMES.values())
         | set(checks.TITLES.values())
     )
     return {text for text in found if re.search(r"[A-Za-z]", re.sub(r"\{\w+\}", "", text))}

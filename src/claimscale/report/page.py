@@ -20,8 +20,9 @@ import vl_convert
 from markupsafe import Markup
 
 from claimscale import runs
+from claimscale.evaluation.convergence import LARGEST_GAP, MOST_FROM_DOUBLING
 from claimscale.report import documents, numbers, plots
-from claimscale.report.answers import RIVALS, overtaking
+from claimscale.report.answers import RIVALS, overtaking, percent
 from claimscale.report.listing import listing
 from claimscale.report.styling import translated
 from claimscale.report.texts import Texts
@@ -63,13 +64,15 @@ SHOWN = frozenset(
         "provenance",
         "training_losses",
         "loss_fit",
+        "convergence",
+        "forecast",
     ]
 )
 """Keys of the summary that have a place of their own; all others are listed as they are."""
-HEADINGS = {
-    "forecast": "Forecasts, made before the larger sizes were looked at, against what came",
-    "scaling": "Scaling curves",
-    "convergence": "Convergence guards",
+CONVERGENCE_NAMES = {
+    "converged": "Every guard holds: a plateau may be called one.",
+    "under_trained": "A guard failed: a plateau may be too little training.",
+    "unknown": "Not every guard was measured: a plateau may be too little training.",
 }
 WARNINGS_SHOWN = 8
 
@@ -113,7 +116,10 @@ def html(summary: Mapping[str, Any], study_yaml: str, language: str = "en", trac
         warnings=documents.warnings(summary, t),
         warnings_shown=WARNINGS_SHOWN,
         verdicts=Counter(answer["verdict"] for answer in summary["answers"]),
-        further=[(key, HEADINGS.get(key, key.replace("_", " "))) for key in summary if key not in SHOWN],
+        further=[key for key in summary if key not in SHOWN and summary[key]],
+        sweeps=sweeps(summary),
+        convergence_names=CONVERGENCE_NAMES,
+        bars={"tokens": percent(MOST_FROM_DOUBLING), "overfitting": percent(LARGEST_GAP)},
         methods=documents.methods(untraced, study_yaml, t),
         references=documents.REFERENCES,
         model_card=documents.model_card(untraced, study_yaml, t),
@@ -201,6 +207,18 @@ def other_splits(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         for row in task["results"]
         if row["split"] != "held_out" and (row["arm"], row["size"], row["patients"]) in main
     ]
+
+
+def sweeps(summary: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Learning rates tried, ascending, and of each size the loss at each (null: not tried, or diverged)."""
+    tried = {size["name"]: size["lr_sweep"] for size in summary["sizes"] if size.get("lr_sweep")}
+    rates = sorted({one["learning_rate"]: None for runs_of in tried.values() for one in runs_of})
+    rows = []
+    for size, runs_of in tried.items():
+        losses = {one["learning_rate"]: one["validation_loss"] for one in runs_of}
+        lowest = min((loss for loss in losses.values() if loss is not None), default=None)
+        rows.append({"size": size, "losses": [losses.get(rate) for rate in rates], "lowest": lowest})
+    return {"rates": rates, "rows": rows}
 
 
 def cell_names(task: Mapping[str, Any]) -> dict[tuple[str, str | None], list[str]]:
