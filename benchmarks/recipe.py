@@ -1,8 +1,8 @@
 """Which recipe makes a small encoder worth its parameters: one choice changed at a time, on simulated claims.
 
 28,000 unlabelled patients of 75 years and over (`recipe.yaml`), whose true risks are known. Every variant is
-pretrained for five epochs, fine-tuned on 1,000 and 3,000 labelled patients, and scored on the 24,000 to 28,000
-held-out patients of this country. Recipes are chosen here; what the chosen one is worth is measured on
+pretrained for five epochs, fine-tuned on 1,000 and 3,000 labelled patients, and scored on the 24,000 to
+28,000 held-out patients of this country. Recipes are chosen here; what the chosen one is worth is measured on
 another country, whose patients no choice has seen (`evidence.py`). The difference to the base recipe is the
 mean over tasks and label counts, with a 95 % interval from resampling patients within each task.
 `recipe.py reduced` takes two of four tasks and fewer variants; the whole goes on from there.
