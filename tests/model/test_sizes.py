@@ -53,13 +53,16 @@ def test_embedding_is_factorised_only_where_it_would_take_most(vocabulary: int):
         assert not shape.factorised or shape.width * vocabulary > 0.5 * target
 
 
-def test_an_impossible_target_names_the_nearest_that_is_possible():
-    with pytest.raises(
-        BadInput, match=r"vocabulary of 20,000 codes; the nearest size that is possible has ([0-9,]+)$"
-    ) as caught:
-        sizes.solve(100_000, 20_000)
-    smallest = int(str(caught.value).rsplit(" ", 1)[1].replace(",", ""))
-    assert sizes.parameters(sizes.solve(smallest, 20_000)) == pytest.approx(smallest, rel=0.02)
+@pytest.mark.parametrize(("target", "vocabulary"), [(100_000, 20_000), (60_000, 259), (45_000, 600)])
+def test_an_impossible_target_names_the_nearest_that_is_possible(target: int, vocabulary: int):
+    with pytest.raises(BadInput, match=r"; the nearest size that is possible has ([0-9,]+)$") as caught:
+        sizes.solve(target, vocabulary)
+    nearest = int(str(caught.value).rsplit(" ", 1)[1].replace(",", ""))
+    assert sizes.parameters(sizes.solve(nearest, vocabulary)) == pytest.approx(nearest, rel=0.02)
+    gap = abs(nearest - target)
+    for nearer in np.linspace(max(target - 0.97 * gap, 1), target + 0.97 * gap, 40):
+        with pytest.raises(BadInput):
+            sizes.solve(round(nearer), vocabulary)
 
 
 def test_flops_grow_with_tokens_masked_and_length():

@@ -66,14 +66,30 @@ def test_encoder_and_lightgbm_together_are_named_where_they_are_better_than_each
 ) -> None:
     noise = {"lightgbm": 0.9, "encoder_and_lightgbm": averaged}
     run = fake_run(
-        tmp_path, noise=lambda task, arm, size, labelled: noise.get(arm, 1.4), baselines=tuple(noise), **SMALL
+        tmp_path,
+        noise=lambda task, arm, size, labelled: noise.get(arm, 1.4),
+        baselines=tuple(noise),
+        seeds=(1, 2, 3),
+        **SMALL,
     )
     for answer in run.summarise()["answers"]:
         assert answer["recommendation"] == "LightGBM", "a mean is no model of its own"
         assert (answer["together"] is not None) == better
         if better:
-            assert answer["together"].startswith("Better still is the mean of 400k and LightGBM: AUPRC ")
+            assert answer["together"].startswith("The mean of 400k and LightGBM is better than each alone: ")
             assert answer["together"].endswith(" above LightGBM.")
+
+
+def test_a_mean_that_an_encoder_beats_is_not_named(fake_run: Callable[..., Any], tmp_path: Path) -> None:
+    noise = {"lightgbm": 1.4, "encoder_and_lightgbm": 0.9}
+    run = fake_run(
+        tmp_path,
+        noise=lambda task, arm, size, labelled: noise.get(arm, 0.1),
+        baselines=tuple(noise),
+        seeds=(1, 2, 3),
+        **SMALL,
+    )
+    assert [answer["together"] for answer in run.summarise()["answers"]] == [None, None]
 
 
 def test_few_positives_are_said(fake_run: Callable[..., Any], tmp_path: Path) -> None:

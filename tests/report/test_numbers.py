@@ -60,7 +60,8 @@ def unmarked(text: str, summary: dict[str, Any], t: Texts) -> list[str]:
         *documents.REFERENCES,
         *documents.warnings(summary, t),
     ]
-    texts += [t.sentence(answer["sentence"]) for answer in summary["answers"]]
+    said = [answer[part] for answer in summary["answers"] for part in ("sentence", "together")]
+    texts += [t.sentence(one) for one in said if one]
     texts += [numbers.percent(bar) for bar in (MOST_FROM_DOUBLING, LARGEST_GAP)]
     allowed = {number for known in texts for number in NUMBER.findall(known)}
     counted = {str(len(summary[name])) for name in ("sizes", "tasks", "checks")} | {"1", "2"}

@@ -1,10 +1,12 @@
 """Foretelling incident codes: it is learnt, scored, and what a question of few labels begins with."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
 from claimscale.corpus.incident import CodeLists, IncidentCodes
@@ -12,9 +14,10 @@ from claimscale.corpus.sequences import Sequences
 from claimscale.corpus.views import View
 from claimscale.model import sizes
 from claimscale.study import Finetune, Pretrain
+from claimscale.training import fit
 from claimscale.training.finetune import finetune
-from claimscale.training.fit import is_loss
 from claimscale.training.job import Job
+from claimscale.training.ledger import Ledger
 from claimscale.training.pretrain import pretrain
 from claimscale.training.pretraining_run import PretrainingRun
 from claimscale.training.validation import Validation
@@ -87,21 +90,41 @@ def test_training_that_makes_matters_worse_is_not_kept(
     assert found["epoch"] == 0, "the training patients were labelled for another topic"
 
 
-def test_training_is_kept_where_chance_explains_that_it_was_no_better(
-    pretrained, tmp_path: Path, corpus, shape, codebook
+@pytest.mark.parametrize(("rise", "kept"), [(-0.5, True), (0.5, True), (1.5, False)])
+def test_the_start_is_kept_only_where_training_was_worse_by_a_standard_error(
+    pretrained, corpus, shape, codebook, rise: float, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """`rise` of the tuning loss in standard errors."""
+    (train, topic), (tuning, tuning_topic) = corpus(60, 0), corpus(20, 1)
+    labelled = fit.Labelled(train, topic == 0), fit.Labelled(tuning, tuning_topic == 0)
+    start = fit.Start(shape, codebook, pretrained[0], 1, CPU, np.arange(6, 16))
+    fitting = fit.Fit(*labelled, start, Finetune())
+    noise = torch.linspace(-1, 1, 20, dtype=torch.float64)
+    after = noise + rise * float(noise.std()) / math.sqrt(20)
+    models = {"start": start.model(Finetune()), "trained": start.model(Finetune())}
+    losses = {id(models["start"]): torch.zeros_like(noise), id(models["trained"]): after}
+    monkeypatch.setattr(fitting, "_tuning_losses", lambda model: losses[id(model)])
+    chosen = fitting._better_of(models["start"], models["trained"], Ledger(CPU))
+    assert chosen is models["trained" if kept else "start"] and fitting.keeps_start != kept
+    assert fitting.start_loss == 0
+
+
+def test_a_kept_start_is_saved_without_adapters(
+    pretrained, tmp_path: Path, corpus, shape, codebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "is_worse", lambda before, after: True)
     start, _ = pretrained
-    (train, topic), (tuning, tuning_topic) = corpus(300, 0), corpus(40, 1)
+    (few, topic), (tuning, tuning_topic) = corpus(40, 0), corpus(20, 1)
     found, _ = finetune(
-        train=train, train_outcome=topic == 0, tuning=tuning, tuning_outcome=tuning_topic == 0, predict={},
-        codebook=codebook, shape=shape, settings=Finetune(epochs=2, learning_rates=[2e-3]), seed=1,
-        start=start, folder=tmp_path, device=CPU, progress=lambda share: None, outcome=np.arange(6, 16),
+        train=few, train_outcome=topic == 0, tuning=tuning, tuning_outcome=tuning_topic == 0, predict={},
+        codebook=codebook, shape=shape, settings=Finetune(epochs=1, train="lora", arms=["pretrained"]),
+        seed=1, start=start, folder=tmp_path, device=CPU, progress=lambda share: None,
+        outcome=np.arange(6, 16),
     )  # fmt: skip
-    assert found["epoch"] > 0 and found["tuning_loss"] < found["start_loss"]
-    few, many = torch.randn(20, dtype=torch.float64), torch.randn(20_000, dtype=torch.float64)
-    little = 0.1  # lost per patient, of a standard deviation: chance among twenty, not among thousands
-    assert not is_loss(few - few.mean() + little) and is_loss(many - many.mean() + little)
-    assert not is_loss(many - many.mean() - little)
+    assert found["epoch"] == 0 and found["tuning_loss"] == found["start_loss"]
+    saved, before = load_file(tmp_path / "model.safetensors"), load_file(start)
+    assert saved.keys() == {"weight", "bias", "trust"} | {f"encoder.{name}" for name in before}
+    assert all(torch.equal(saved[f"encoder.{name}"], weight) for name, weight in before.items())
 
 
 def test_steps_are_a_function_of_their_number_whatever_epoch_came_before(views, shape, codebook) -> None:

@@ -30,7 +30,8 @@ IDEAL_ASPECT = 8 / 3
 SMALLEST_ASPECT = 0.75
 WIDEST = 64 * HEAD_WIDTH
 STEP, STEPS = 1.04, 120
-"""How far apart sizes are tried beside an impossible one: down to a hundredth, up to a hundredfold."""
+"""How far apart sizes are tried beside an impossible one, to a hundredth and a hundredfold of it. A shape
+reaches 2 % to both sides, so that no possible size is passed over."""
 EMBEDDING_SHARES = (0.6, 0.45, 0.3, 0.15)
 """Share of the target the token embedding may take; a later one is tried where the first leaves no room."""
 
@@ -104,12 +105,32 @@ def solve(target: int, vocabulary: int, groups: int = 0) -> Shape:
     """
     if shape := _closest(target, vocabulary, groups):
         return shape
-    tried = (around for step in range(1, STEPS) for around in (target * STEP**step, target / STEP**step))
-    near = next((found for around in tried if (found := _closest(round(around), vocabulary, groups))), None)
+    near = _nearest(target, vocabulary, groups)
     raise BadInput(
         f"sizes: {target:,} parameters are impossible for a vocabulary of {vocabulary:,} codes"
         + (f"; the nearest size that is possible has {parameters(near):,}" if near else "")
     )
+
+
+def _nearest(target: int, vocabulary: int, groups: int) -> Shape | None:
+    """The shape nearest to a target that has none, on either side of it."""
+    found = []
+    for step in (STEP, 1 / STEP):
+        impossible = possible = target
+        for power in range(1, STEPS):
+            possible = round(target * step**power)
+            if _closest(possible, vocabulary, groups):
+                break
+            impossible = possible
+        while abs(possible - impossible) > 1:
+            middle = (possible + impossible) // 2
+            if _closest(middle, vocabulary, groups):
+                possible = middle
+            else:
+                impossible = middle
+        found.append(_closest(possible, vocabulary, groups))
+    shapes = [shape for shape in found if shape]
+    return min(shapes, key=lambda shape: abs(parameters(shape) - target), default=None)
 
 
 def _closest(target: int, vocabulary: int, groups: int) -> Shape | None:

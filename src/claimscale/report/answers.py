@@ -104,7 +104,7 @@ def span(entry: Mapping[str, Any], name: str = "estimate") -> str:
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    return f"{100 * share:.3g} %".replace("-", "−")
 
 
 def _about_size(task: Mapping[str, Any]) -> str:
@@ -223,10 +223,10 @@ def _rival(study: Study, scores: Mapping[Model, ModelScores]) -> tuple[str, str]
 def _together(study: Study, scores: Mapping[Model, ModelScores]) -> str | None:
     """That the largest encoder and LightGBM averaged are shown to be better than every model alone."""
     largest = largest_sample(scores)
-    averaged = next((model for model in scores if model[::2] == ("encoder_and_lightgbm", largest)), None)
+    averaged = Model("encoder_and_lightgbm", None, largest)
     encoders, rivals = _on_all_labels(study, scores)
     alone = encoders | rivals
-    if averaged is None or not alone:
+    if averaged not in scores or not alone:
         return None
     metric = study.compare.metric
     both, champion = scores[averaged].by_metric[metric], best(alone)
@@ -235,9 +235,11 @@ def _together(study: Study, scores: Mapping[Model, ModelScores]) -> str | None:
         return None
     found = interval(gain)
     low, high = found.two_sided()
+    if low <= 0:
+        return None
     over = span({"estimate": found.estimate, "low": low, "high": high})
     return (
-        f"Better still is the mean of {study.sizes[-1]} and LightGBM: {METRIC_NAMES[metric]} "
+        f"The mean of {study.sizes[-1]} and LightGBM is better than each alone: {METRIC_NAMES[metric]} "
         f"{figure(both.values.mean())}, {over} above {champion}."
     )
 

@@ -71,7 +71,7 @@ SHOWN = frozenset(
 """Keys of the summary that have a place of their own; all others are listed as they are."""
 CONVERGENCE_NAMES = {
     "converged": "Every guard holds: a plateau may be called one.",
-    "under_trained": "A guard failed: a plateau may be too little training.",
+    "under_trained": "A guard failed: a plateau is not to be relied on.",
     "unknown": "Not every guard was measured: a plateau may be too little training.",
 }
 WARNINGS_SHOWN = 8

@@ -225,17 +225,18 @@ class Fit:
         return {"trials": [vars(trial) for trial in self.trials], "cost": ledger.state()}
 
     def _better_of(self, start: Readout, trained: Readout, ledger: Ledger) -> Readout:
-        """The trained model, unless pretraining's own answer was better by more than chance explains.
+        """The trained model, unless it is worse than pretraining's own answer by more than a standard error.
 
         A tuning split with few outcomes cannot tell a small gain from none, and labels rarely do harm:
         keeping the start for any lower loss threw most gains away (docs/recipe.md).
         """
         if not start.foretells:
             return trained
+        adapters.merge(start)
         before, after = (self._tuning_losses(model) for model in (start, trained))
         ledger.count(0, 2 * forward_flops(self.start.shape, self.tuning.sequences.lengths))
         self.start_loss = float(before.mean())
-        self.keeps_start = is_loss(after - before)
+        self.keeps_start = is_worse(before, after)
         return start if self.keeps_start else trained
 
     def _tuning_losses(self, model: Readout) -> Tensor:
@@ -253,9 +254,13 @@ class Fit:
         return model
 
 
-def is_loss(worse: Tensor) -> bool:
-    """Whether the mean of [n] paired differences lies above zero by more than its standard error."""
-    return bool(worse.mean() > worse.std() / math.sqrt(len(worse)))
+def is_worse(before: Tensor, after: Tensor) -> bool:
+    """Whether mean losses of n patients, [n] each, rose by more than the standard error of the difference.
+
+    Of a single patient nothing can be said.
+    """
+    rise = after - before
+    return len(rise) > 1 and bool(rise.mean() > rise.std() / math.sqrt(len(rise)))
 
 
 @torch.no_grad()
