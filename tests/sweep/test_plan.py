@@ -27,5 +27,5 @@ def test_small_encoders_are_planned_for_fewer_codes_and_large_ones_for_the_usual
 
 def test_a_size_for_which_no_vocabulary_is_small_enough_is_bad_input(write_study) -> None:
     settings = study_file.load(write_study(sizes=["1k"]))
-    with pytest.raises(BadInput, match="smallest encoder"):
+    with pytest.raises(BadInput, match="nearest size that is possible"):
         plan_sizes(settings, assumed_corpus(settings), cells_of(settings))
