@@ -142,7 +142,7 @@ def curves(
     sizes, seeds), and per study what the bootstrap finds, `shared` and `within`, with the chance of a finite
     sample. `uneven` multiplies the spread between runs of the largest size.
     """
-    generator = np.random.default_rng(seed)
+    generator, parts = np.random.default_rng(seed), parts.at(positives)
     sizes = len(gains)
     lasting = np.full(sizes, parts.lasting)
     lasting[-1] *= uneven**2

@@ -18,8 +18,9 @@ def test_influence_is_the_derivative_of_average_precision() -> None:
     generator = np.random.default_rng(0)
     labels, weights = generator.random(200) < 0.2, np.ones(200)
     scores = labels + generator.normal(size=200)
-    found = power.influence(labels, scores, weights)
+    found, area = power.influence(labels, scores, weights)
     before = average_precision_score(labels, scores)
+    assert area == pytest.approx(before, abs=1e-12)
     for patient in (0, 17, int(np.flatnonzero(labels)[0]), int(np.argmax(scores))):
         heavier = weights.copy()
         heavier[patient] += 1e-6
@@ -36,6 +37,25 @@ def test_separation_gives_the_auprc_asked_for(prevalence: float) -> None:
     scores = separation * labels + generator.normal(size=len(labels))
     assert average_precision_score(labels, scores) == pytest.approx(0.4, abs=0.03)
     assert power.expected_auprc(0.0, prevalence) == pytest.approx(prevalence, rel=1e-3)
+
+
+def test_with_few_positives_gains_vary_as_in_studies_of_that_size() -> None:
+    """Of the AUPRC that such studies measure, which lies above that of many."""
+    assumed = Assumptions(0.5, 0.2)
+    parts, generator = power.components(assumed), np.random.default_rng(2)
+    labels, separation = np.arange(250) < 50, power.separation_for(0.5, 0.2)
+    measured = []
+    for _ in range(3000):
+        common = np.sqrt(assumed.between_sizes) * generator.normal(size=250) + separation * labels
+        own = np.sqrt(1 - assumed.between_sizes) * generator.normal(size=(2, 250))
+        measured.append([power.influence(labels, common + noise, np.ones(250))[1] for noise in own])
+    auprc = np.array(measured)
+    found = np.var((auprc[:, 1] - auprc[:, 0]) / auprc.mean()) * 50
+    few = parts.at(50)
+    assert found == pytest.approx(few.shared + few.within, rel=0.08)
+    assert parts.shared + parts.within > 1.1 * found
+    many = parts.at(100_000)
+    assert many.shared + many.within == pytest.approx(parts.shared + parts.within, rel=0.001)
 
 
 def test_power_grows_with_patients_seeds_and_margin() -> None:

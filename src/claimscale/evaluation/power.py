@@ -22,7 +22,11 @@ from claimscale.evaluation.metrics import Floats
 POWER = 0.8
 DRAWS = 20_000
 SIMULATED_POSITIVES = 4000
+LARGE_STUDIES = 4
 MOST_NEGATIVES = 200_000
+FEW_POSITIVES = 50
+SMALL_STUDIES = 320
+MOST_NEGATIVES_OF_FEW = 10_000
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Components:
             relative and times the number of positives; it bears on the margin, a share of that metric.
         lasting: between runs of one size, whatever the patients.
         weight: how many positives count as one, for the degrees of freedom of a variance.
+        scarcity: the first three hold for many positives; a study of 50 has this share of such variances.
     """
 
     shared: float
@@ -62,39 +67,63 @@ class Components:
     common: float
     lasting: float
     weight: float
+    scarcity: float = 1.0
+
+    def at(self, positives: int) -> Components:
+        """The same for a study of so many positives."""
+        share = self.scarcity ** (FEW_POSITIVES / positives)
+        shared, within, common = (share * part for part in (self.shared, self.within, self.common))
+        return replace(self, shared=shared, within=within, common=common, scarcity=1.0)
 
 
 @lru_cache(maxsize=64)
 def components(assumed: Assumptions) -> Components:
     """The variance of a relative gain under what is assumed, by the influence of each patient on it."""
     generator = np.random.default_rng(0)
-    separation = separation_for(assumed.auprc, assumed.prevalence)
-    negatives = min(
-        round(SIMULATED_POSITIVES / assumed.prevalence * (1 - assumed.prevalence)), MOST_NEGATIVES
-    )
-    labels = np.arange(SIMULATED_POSITIVES + negatives) < SIMULATED_POSITIVES
-    each = SIMULATED_POSITIVES * (1 - assumed.prevalence) / assumed.prevalence / negatives
+    large = [
+        _simulated(assumed, SIMULATED_POSITIVES, MOST_NEGATIVES, generator) for _ in range(LARGE_STUDIES)
+    ]
+    small = [
+        _simulated(assumed, FEW_POSITIVES, MOST_NEGATIVES_OF_FEW, generator) for _ in range(SMALL_STUDIES)
+    ]
+    shared, within, common, weight, _ = np.mean(large, axis=0).tolist()
+    of_few, within_few, *_, auprc = np.mean(small, axis=0).tolist()
+    # Average precision lies higher with few positives; a share of it, as the margin is, then varies less.
+    scarcity = (of_few + within_few) * (assumed.auprc / auprc) ** 2 / (shared + within)
+    return Components(shared, within, common, assumed.seed_spread**2, weight, scarcity)
+
+
+def _simulated(
+    assumed: Assumptions, positives: int, most_negatives: int, generator: np.random.Generator
+) -> tuple[float, float, float, float, float]:
+    """Of one study of so many positives `shared`, `within`, `common`, `weight`, and the AUPRC it measures."""
+    negatives = min(round(positives / assumed.prevalence * (1 - assumed.prevalence)), most_negatives)
+    labels = np.arange(positives + negatives) < positives
+    each = positives * (1 - assumed.prevalence) / assumed.prevalence / negatives
     weights = np.where(labels, 1.0, each)
+    separation = separation_for(assumed.auprc, assumed.prevalence)
     common = math.sqrt(assumed.between_sizes) * generator.normal(size=len(labels)) + separation * labels
     of_size = math.sqrt(max(assumed.between_runs - assumed.between_sizes, 0.0))
     of_run = math.sqrt(1 - max(assumed.between_runs, assumed.between_sizes))
-    influences = []
+    changes, areas = [], []
     for _ in range(2):
         size = common + of_size * generator.normal(size=len(labels))
         runs = [size + of_run * generator.normal(size=len(labels)) for _ in range(2)]
-        influences.append([influence(labels, scores, weights) for scores in runs])
-    first, second = ((larger - smaller) / assumed.auprc for larger, smaller in zip(*influences, strict=True))
+        found = [influence(labels, scores, weights) for scores in runs]
+        changes.append([change for change, _ in found])
+        areas += [area for _, area in found]
+    # Of a relative gain, per positive.
+    influences = np.array(changes) * positives / assumed.auprc
+    first, second = influences[1] - influences[0]
     # A patient who stands for `each` others counts so often in sums over patients, not in their square.
-    first, second = first * SIMULATED_POSITIVES, second * SIMULATED_POSITIVES
-    shared = float(np.sum(weights * first * second)) / SIMULATED_POSITIVES
-    total = float(np.sum(weights * (first**2 + second**2))) / 2 / SIMULATED_POSITIVES
-    ends = np.stack(influences)[:, 0] * SIMULATED_POSITIVES / assumed.auprc
-    common = float(np.sum(weights * ends[0] * ends[1])) / SIMULATED_POSITIVES
+    shared = float(np.sum(weights * first * second)) / positives
+    total = float(np.sum(weights * (first**2 + second**2))) / 2 / positives
+    both = float(np.sum(weights * influences[0, 0] * influences[1, 0])) / positives
     mean = (first + second) / 2
     fourth, square = float(np.sum(weights * mean**4)), float(np.sum(weights * mean**2))
-    weight = fourth / square**2 * SIMULATED_POSITIVES / 2
+    weight = fourth / square**2 * positives / 2
     shared = min(max(shared, 0.0), total)
-    return Components(shared, total - shared, common, assumed.seed_spread**2, weight)
+    return shared, total - shared, both, weight, float(np.mean(areas))
 
 
 def margins_met(
@@ -174,6 +203,7 @@ def _drawn(
 ) -> tuple[Floats, Floats]:
     """How far off studies are in a weighted sum of gains, and what they would add for a bound: (DRAWS,)."""
     generator = np.random.default_rng(seed)
+    tasks = [(parts.at(positives), positives, weight) for parts, positives, weight in tasks]
     shared = sum(weight**2 * parts.shared / positives for parts, positives, weight in tasks)
     within = sum(weight**2 * parts.within / positives for parts, positives, weight in tasks)
     lasting = sum(weight**2 * parts.lasting for parts, _, weight in tasks)
@@ -193,8 +223,8 @@ def _drawn(
     return deviation, stats.t.ppf(1 - level, degrees) * np.sqrt(patients + spread)
 
 
-def influence(labels: np.ndarray, scores: Floats, weights: Floats) -> Floats:
-    """How AUPRC changes with the weight of each patient (n); ties are taken in any order.
+def influence(labels: np.ndarray, scores: Floats, weights: Floats) -> tuple[Floats, float]:
+    """How AUPRC changes with the weight of each patient (n), and the AUPRC; ties are taken in any order.
 
     AUPRC is the mean over positives of TP / (TP + FP) at their place. A patient's weight moves the counts at
     every place from his or her own downwards, and, if positive, adds a place.
@@ -215,7 +245,7 @@ def influence(labels: np.ndarray, scores: Floats, weights: Floats) -> Floats:
     )
     back = np.empty(len(order))
     back[order] = changes
-    return back
+    return back, area
 
 
 def expected_auprc(separation: float, prevalence: float) -> float:
