@@ -208,12 +208,12 @@ def _rule_layers(rules: Sequence[Mapping[str, Any]], domain: Sequence[float]) ->
         if inside:
             line = base.mark_rule(stroke=rule["colour"], strokeDash=[5, 4], strokeWidth=1.5)
             layers.append(line.encode(y=alt.Y("value:Q")))
-        text = rule["label"] if inside else f"{rule['label']} ↓"
-        layers.append(
-            base.mark_text(
+        words = [(4, rule["label"])] if inside else [(4, "↓"), (16, rule["label"])]
+        for gap, text in words:
+            mark = base.mark_text(
                 align="left", baseline="middle", fontSize=FONT_SIZE - 1, fill=rule["colour"], text=text
-            ).encode(x=alt.value(WIDTH - 70 + 4), y=alt.value(taken))
-        )
+            )
+            layers.append(mark.encode(x=alt.value(WIDTH - 70 + gap), y=alt.value(taken)))
     return layers
 
 

@@ -119,7 +119,7 @@ def cost_by_size(sizes: Sequence[Summary]) -> Chart | None:
         [
             base.mark_line(stroke=PRETRAINED, strokeWidth=2),
             base.mark_point(filled=True, size=48, fill=PRETRAINED, opacity=1),
-            base.mark_text(dy=-11, align="center", fontSize=FONT_SIZE - 1, fill=INK).encode(text=label),
+            base.mark_text(dx=4, dy=-10, align="right", fontSize=FONT_SIZE - 1, fill=INK).encode(text=label),
         ]
     )
 

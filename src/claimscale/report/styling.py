@@ -13,6 +13,11 @@ import altair as alt
 from claimscale.report.texts import Texts
 
 WIDTH, HEIGHT = 290, 210
+FONT = (
+    "system-ui, -apple-system, 'Segoe UI', Roboto, 'Hiragino Sans', 'Noto Sans JP', 'Noto Sans CJK JP', "
+    "'Yu Gothic UI', sans-serif"
+)
+"""As on the page (report.css)."""
 FONT_SIZE = 13
 INK, FAINT, GRID = "var(--ink)", "var(--faint)", "var(--grid)"
 PRETRAINED = "var(--pretrained)"
@@ -21,11 +26,10 @@ Chart = alt.LayerChart | alt.FacetChart
 
 def styled(layers: Sequence[alt.Chart], width: int = WIDTH) -> Chart:
     """The layers as one chart in the report's style, `width` pixels wide inside its axes."""
-    font = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
     return (
         alt.layer(*layers)
         .properties(width=width, height=HEIGHT, background="transparent", padding=4)
-        .configure(font=font)
+        .configure(font=FONT)
         .configure_view(stroke=None)
         .configure_axis(
             labelColor=INK, titleColor=INK, gridColor=GRID, domainColor=FAINT, tickColor=FAINT,
@@ -33,7 +37,7 @@ def styled(layers: Sequence[alt.Chart], width: int = WIDTH) -> Chart:
         )
         .configure_legend(
             orient="top", labelColor=INK, labelFontSize=FONT_SIZE, symbolOpacity=1, symbolSize=70, offset=4,
-            columns=2, labelLimit=200,
+            columns=2, labelLimit=240,
         )
     )  # fmt: skip
 
