@@ -1,5 +1,7 @@
 """Which recipe makes a small encoder worth its parameters: one choice changed at a time, on simulated claims.
 
+Choices that are settings stand below, those of the architecture in `architectures.py`.
+
 28,000 unlabelled patients of 75 years and over (`recipe.yaml`), whose true risks are known. Every variant is
 pretrained for five epochs, fine-tuned on 1,000 and 3,000 labelled patients, and scored on the 24,000 to
 28,000 held-out patients of this country. Recipes are chosen here; what the chosen one is worth is measured on
@@ -18,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from architectures import ALTERNATIVES
 from cells import held_out
 from claimscale import study_file
 from claimscale.evaluation.scoring import score_ranking
@@ -66,6 +70,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "tuning: LoRA": {"finetune.train": "lora", "finetune.arms": "[pretrained]"},
     "tuning: probe": {"finetune.train": "probe", "finetune.arms": "[pretrained]"},
 }
+NAMES = (*VARIANTS, *ALTERNATIVES)
 OF_TUNING = "tuning"
 """Variants that begin with this word are fine-tuned from the base's pretraining."""
 REDUCED = (
@@ -83,7 +88,7 @@ class Variant(Workspace):
 
     def __init__(self, name: str, run: Path, overrides: list[str]) -> None:
         base = study_file.load(STUDY, overrides)
-        changes = VARIANTS[name].items()
+        changes = VARIANTS.get(name, {}).items()
         epochs = {"double": str(2 * base.pretrain.epochs)}
         study = study_file.load(
             STUDY, [*overrides, *(f"{key}={epochs.get(value, value)}" for key, value in changes)]
@@ -109,10 +114,11 @@ def run_variant(name: str, run: Path, overrides: list[str]) -> dict[str, Any]:
     torch.set_num_threads(1)
     workspace = Variant(name, run, overrides)
     pretraining, *tuned = cells(workspace.study)
-    found = work.run_cell(workspace, pretraining, 1, lambda share: None)
+    with ALTERNATIVES.get(name, nullcontext)():
+        found = work.run_cell(workspace, pretraining, 1, lambda share: None)
+        for cell in tuned:
+            work.run_cell(workspace, cell, 1, lambda share: None)
     losses = {key: value for key, value in found.items() if key.startswith("validation_loss")}
-    for cell in tuned:
-        work.run_cell(workspace, cell, 1, lambda share: None)
     return {"losses": losses, "seconds": found["seconds"]}
 
 
@@ -170,7 +176,7 @@ def main() -> None:
     parser.add_argument("form", nargs="?", choices=["whole", "reduced"], default="whole")
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--size", default="300k")
-    parser.add_argument("--only", nargs="+", choices=list(VARIANTS))
+    parser.add_argument("--only", nargs="+", choices=NAMES)
     options = parser.parse_args()
     reduced = options.form == "reduced"
     overrides = [f"runs={options.runs}", f"sizes=[{options.size}]", f"finetune.patients={list(LABELLED)}"]
@@ -181,7 +187,7 @@ def main() -> None:
     if status := subprocess.call([sys.executable, "-m", "claimscale.cli", *prepared]):
         sys.exit(status)
     run = study_file.load(STUDY, overrides).run_directory
-    names = options.only or (REDUCED if reduced else list(VARIANTS))
+    names = options.only or (REDUCED if reduced else NAMES)
     figures = table(run, overrides, run_all(names, run, overrides))
     suffix = "" if not reduced else "_reduced"
     size = "" if options.size == "300k" else f"_{options.size}"
