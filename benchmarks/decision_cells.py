@@ -85,6 +85,29 @@ def verdict_cell(
     return found
 
 
+PROMISE_CELLS = list(itertools.product((0.2, 0.05, 0.01), (50, 100, 200)))
+"""Prevalence and positives: few, where promises are hardest to keep."""
+
+
+def promise_cell(prevalence: float, positives: int, studies: int, seed: int) -> dict[str, float]:
+    """How often two sizes that are equal are called so, by seeds, at the margin that three can resolve."""
+    assumed = Assumptions(AUPRC[prevalence], prevalence, seed_spread=0.01)
+    parts = power.components(assumed)
+    margin = power.resolvable(parts, positives, 3)
+    called: dict[int, list[bool]] = {seeds: [] for seeds in SEEDS}
+    for study in range(seed, seed + studies):
+        smaller, largest = predictions(
+            assumed, positives, [[0.0]], seeds=max(SEEDS), replicates=REPLICATES, seed=study
+        )
+        for seeds, found in called.items():
+            sizes = [some_seeds(scores, seeds) for scores in (smaller[0][0], largest)]
+            curve = Curve(dict(zip("ab", sizes, strict=True)), prevalence, positives)
+            found.append(judge({"task": curve}, margin)["task"].verdict == "saturated")
+    reached = {f"k{seeds} reached": float(np.mean(found)) for seeds, found in called.items()}
+    promised = {f"k{seeds} promised": power.power(parts, positives, seeds, margin) for seeds in SEEDS}
+    return {"margin": margin} | reached | promised
+
+
 FIVE_SIZES: dict[str, tuple[float, ...]] = {
     "flat": (0, 0, 0, 0, 0),
     "rising within": (0.8, 0.6, 0.4, 0.2, 0),

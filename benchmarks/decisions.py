@@ -4,7 +4,7 @@ cell.
     python benchmarks/decisions.py              everything, about an hour on two cores
     python benchmarks/decisions.py reduced      a tenth of the studies and fewer cells, a few minutes
     python benchmarks/decisions.py verdicts     one part: verdicts, curves, power, interaction, stopping,
-                                                hospitals
+                                                promises, hospitals
     python benchmarks/decisions.py seed=9000000 other studies than those the rule was shaped on (seed 0)
 
 Cells that are done are kept in runs/decisions/ and not simulated again.
@@ -30,11 +30,13 @@ from decision_cells import (
     FIVE_SIZES,
     INTERACTION_CELLS,
     MARGIN,
+    PROMISE_CELLS,
     SEEDS,
     STOP_CELLS,
     VERDICT_CELLS,
     curve_cell,
     interaction_cell,
+    promise_cell,
     stop_cell,
     verdict_cell,
 )
@@ -119,6 +121,18 @@ def verdicts(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[
                 flush=True,
             )
     return {"verdicts_cells": len(cells)} | errors.figures("verdicts")
+
+
+def promises_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
+    """Power reached beside power promised, in four times as many studies of two sizes."""
+    figures = {}
+    for (prevalence, positives), found in kept("promises", cells, promise_cell, 4 * studies, seed):
+        for seeds in SEEDS:
+            reached, promised = found[f"k{seeds} reached"], found[f"k{seeds} promised"]
+            name = f"promises_prevalence_{prevalence:g}_positives_{positives}_seeds_{seeds}"
+            print(f"{name:<55} reached {reached:.3f} promised {promised:.3f}", flush=True)
+            figures |= {f"{name}_reached": reached, f"{name}_less_promised": reached - promised}
+    return figures
 
 
 def curves_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
@@ -213,6 +227,7 @@ PARTS: dict[str, tuple[Part, Sequence[tuple[Any, ...]]]] = {
     "stopping": (stopping_part, STOP_CELLS),
     "interaction": (interaction_part, INTERACTION_CELLS),
     "verdicts": (verdicts, VERDICT_CELLS),
+    "promises": (promises_part, PROMISE_CELLS),
     "hospitals": (hospitals_part, HOSPITAL_CELLS),
 }
 
@@ -226,7 +241,7 @@ def main(arguments: Sequence[str]) -> None:
         part, cells = PARTS[name]
         figures |= part(50 if reduced else 500, cells[::4] if reduced else cells, seed)
     for name, value in figures.items():
-        if not name.startswith(("positives_for", "stopping_")):
+        if not name.startswith(("positives_for", "stopping_", "promises_")):
             print(f"{name:<55} {value:.4g}")
     record = "decisions_reduced" if reduced else "decisions"
     write_record(f"{record}_fresh" if seed else record, figures)
