@@ -10,7 +10,8 @@ knows the latent state; beside it stands what the claims allow: see `attainable`
 first-ever codes too, of five sizes.
 
 Prints tables and writes `benchmarks/results/evidence.json`. Run with `make bench NAME=evidence` (two hours on
-two cores; a stopped run goes on), or `evidence.py [--runs FOLDER] [--arms ARM ...] [--no-sizes]`.
+two cores; a stopped run goes on), or `evidence.py [--runs FOLDER] [--arms ARM ...] [--size SIZE]
+[--labelled N ...] [--no-sizes]`. Another size has a run folder and a record of its own.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ CONTRASTS = (
 REPLICATES = 1000
 
 
-def labelled_of(arm: str) -> tuple[Patients, ...]:
-    return LABELLED[:-1] if arm == "scratch" else LABELLED
+def labelled_of(arm: str, labelled: Sequence[Patients]) -> tuple[Patients, ...]:
+    return tuple(n for n in labelled if arm != "scratch" or n != "all")
 
 
 def cell_of(arm: str, task: str, labelled: Patients, seed: int, size: str) -> Cell:
@@ -110,12 +111,16 @@ def attainable(
     return found
 
 
-def compare(workspace: Workspace, task: str, arms: Sequence[str]) -> dict[str, float]:
+def compare(
+    workspace: Workspace, task: str, arms: Sequence[str], labelled: Sequence[Patients]
+) -> dict[str, float]:
     """Arms on one question: AUPRC, shares of the oracle's gain, and paired differences."""
     best, possible, prevalence = oracle(workspace, task)
     family = "simple" if task in SIMPLE else "compound"
-    scores = {(arm, n): scores_of(workspace, arm, task, n) for arm in arms for n in labelled_of(arm)}
-    positives = scores[arms[0], LABELLED[0]].positives
+    scores = {
+        (arm, n): scores_of(workspace, arm, task, n) for arm in arms for n in labelled_of(arm, labelled)
+    }
+    positives = next(iter(scores.values())).positives
     figures = {"oracle": best, "attainable": possible, "prevalence": prevalence, "positives": positives}
     print(
         f"\n{task} ({family}): {positives:,} test patients with the outcome, prevalence {prevalence:.4f}, "
@@ -127,7 +132,7 @@ def compare(workspace: Workspace, task: str, arms: Sequence[str]) -> dict[str, f
         figures |= {f"{arm}_{n}": auprc, f"{arm}_{n}_share": share}
         print(f"  {arm:<20} {n!s:>5} labelled: AUPRC {auprc:.4f}, {share:>4.0%} of the oracle's gain")
     for arm, other in (pair for pair in CONTRASTS if set(pair) <= set(arms)):
-        for n in labelled_of(other):
+        for n in labelled_of(other, labelled):
             contrast = difference(scores[arm, n], scores[other, n])
             assert contrast is not None
             gain = interval(contrast)
@@ -154,9 +159,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--size", help="parameters of the encoder, instead of the study's")
+    parser.add_argument(
+        "--labelled", nargs="+", choices=[str(n) for n in LABELLED], help="subsets, instead of all three"
+    )
     parser.add_argument("--no-sizes", action="store_true", help="leave out the losses of five sizes")
     options = parser.parse_args()
     arms, overrides = options.arms, [*COUNTRY, f"runs={options.runs}"]
+    labelled = [n for n in LABELLED if options.labelled is None or str(n) in options.labelled]
+    name = "evidence" if options.size is None else f"evidence_{options.size}"
+    if options.size is not None:
+        overrides += [f"name={name}", f"sizes=[{options.size}]"]
     settings = [word for override in overrides for word in ("--set", override)]
     if status := subprocess.call([sys.executable, "-m", "claimscale.cli", "ingest", str(STUDY), *settings]):
         sys.exit(status)
@@ -165,7 +178,7 @@ def main() -> None:
     cells = [Cell("pretrain", seed, size) for seed in seeds]
     cells += [
         cell_of(arm, task, n, seed, size)
-        for arm in arms for n in labelled_of(arm) for seed in seeds for task in COMPOUND + SIMPLE
+        for arm in arms for n in labelled_of(arm, labelled) for task in COMPOUND + SIMPLE for seed in seeds
     ]  # fmt: skip
     run_cells(STUDY, overrides, cells)
     workspace, figures = Workspace(study, study.run_directory), dict[str, float]()
@@ -173,8 +186,8 @@ def main() -> None:
         run_cells(STUDY, [*overrides, *SWEEP], [Cell("pretrain", seeds[0], name) for name in SIZES])
         figures |= losses(workspace, seeds[0])
     for task in COMPOUND + SIMPLE:
-        figures |= compare(workspace, task, arms)
-    write_record("evidence", figures)
+        figures |= compare(workspace, task, arms, labelled)
+    write_record(name, figures)
 
 
 if __name__ == "__main__":
