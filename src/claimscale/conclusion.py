@@ -64,6 +64,7 @@ class PartialReport:
     """Called after every cell of a study: writes the report of what is done, now and then.
 
     Each takes a little of the study's time, so the next waits until that is a small part of what has passed.
+    It is a courtesy: one that fails is noted in the audit log, and the study goes on.
     """
 
     def __init__(self, workspace: Workspace, cells: list[Cell]) -> None:
@@ -74,7 +75,10 @@ class PartialReport:
         started = time.monotonic()
         if started < self.next:
             return
-        write_partial_report(self.workspace, self.cells)
+        try:
+            write_partial_report(self.workspace, self.cells)
+        except Exception as error:
+            runs.append_audit(self.workspace.run, "partial report failed", error=type(error).__name__)
         taken = time.monotonic() - started
         self.next = time.monotonic() + max(PARTIAL_SECONDS, taken / PARTIAL_SHARE)
 

@@ -39,7 +39,8 @@ def test_the_crossing_is_found_and_its_interval_covers_it(truth: float) -> None:
         found = break_even(model, rival, seed)
         assert found is not None and found.outcome == "at" and found.patients is not None
         assert found.patients == pytest.approx(truth, rel=0.6)
-        low, high = found.low or 0.0, found.high or np.inf
+        low, high = found.low, np.inf if found.high is None else found.high
+        assert low is not None
         assert low <= found.patients <= high
         covered += low <= truth <= high
     # 95 % of 40 is 38; below 34 has a chance of about 1 in 100.
@@ -52,9 +53,25 @@ def test_ahead_from_the_smallest_and_never() -> None:
     behind = break_even(made(dict.fromkeys(TESTED, -0.05), 3), flat)
     assert ahead is not None and behind is not None
     assert (ahead.outcome, ahead.patients, ahead.low, ahead.high, ahead.ahead) == (
-        "from_the_smallest", None, None, None, 1.0,
+        "from_the_smallest", None, 0.0, 0.0, 1.0,
     )  # fmt: skip
-    assert (behind.outcome, behind.patients, behind.high, behind.ahead) == ("never_in_range", None, None, 0.0)
+    assert (behind.outcome, behind.patients, behind.low, behind.high, behind.ahead) == (
+        "never_in_range", None, None, None, 0.0,
+    )  # fmt: skip
+
+
+def test_an_end_outside_the_numbers_tested_lies_on_its_own_side() -> None:
+    """Where hardly a draw crosses, the interval has no lower end among the numbers tested."""
+    flat, hardly = made(dict.fromkeys(TESTED, 0.0), 1), 0
+    for lag in np.linspace(-0.012, 0, 25):
+        found = break_even(made(dict.fromkeys(TESTED, lag), 2), flat)
+        assert found is not None
+        assert (found.low is None) == (found.ahead < 0.025), lag
+        hardly += found.low is None and found.ahead > 0
+        if found.outcome == "never_in_range":
+            assert found.high is None
+    assert hardly
+    assert found.low == 0
 
 
 def test_what_is_lost_again_does_not_count() -> None:
@@ -68,12 +85,13 @@ def test_what_is_lost_again_does_not_count() -> None:
 
 def test_more_noise_widens_the_interval() -> None:
     widths = []
-    for spread in (5e-4, 4e-3):
+    for spread in (2e-4, 1e-3):
         found = break_even(
             made(straight(0.01, 2000), 5, spread), made(dict.fromkeys(TESTED, 0.0), 6, spread), seed=1
         )
         assert found is not None
-        widths.append(np.log((found.high or np.inf) / (found.low or 1.0)))
+        assert found.high is not None and found.low is not None
+        widths.append(np.log(found.high / max(found.low, 1.0)))
     assert widths[1] > 2 * widths[0]
 
 
@@ -81,3 +99,12 @@ def test_one_number_of_patients_or_one_seed_say_nothing() -> None:
     flat = dict.fromkeys(TESTED, 0.0)
     assert break_even(made({300: 0.1}, 1), made(flat, 2)) is None
     assert break_even(made(flat, 1, seeds=1), made(flat, 2)) is None
+
+
+def test_replicates_without_the_outcome_say_nothing() -> None:
+    flat = made(dict.fromkeys(TESTED, 0.0), 1)
+    empty = {
+        number: Scores(one.seeds, one.values, np.full_like(one.replicates, np.nan), 2)
+        for number, one in flat.items()
+    }
+    assert break_even(empty, flat) is None

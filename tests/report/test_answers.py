@@ -132,13 +132,18 @@ def test_figures_are_readable() -> None:
             "overtakes LightGBM at about 2,300 labelled patients (95 % interval 1,200 to 5,000)",
         ),
         (
-            {"outcome": "at", "patients": 2345.6, "low": None, "high": None},
+            {"outcome": "at", "patients": 2345.6, "low": 0.0, "high": None},
             "(95 % interval fewer than 300 to more than 10,000)",
         ),
-        ({"outcome": "from_the_smallest", "ahead": 1.0}, "from 300 labelled patients on, the fewest tested."),
-        ({"outcome": "from_the_smallest", "ahead": 0.9}, "the 95 % interval reaches to more than 10,000."),
-        ({"outcome": "never_in_range", "ahead": 0.0}, "with up to 10,000 labelled patients."),
-        ({"outcome": "never_in_range", "low": 4000.0, "ahead": 0.1}, "the 95 % interval begins at 4,000."),
+        (
+            {"outcome": "from_the_smallest", "low": 0.0, "high": 0.0},
+            "from 300 labelled patients on, the fewest tested.",
+        ),
+        ({"outcome": "from_the_smallest", "low": 0.0}, "the 95 % interval reaches to more than 10,000."),
+        ({"outcome": "from_the_smallest", "low": 0.0, "high": 700.0}, "the 95 % interval reaches to 700."),
+        ({"outcome": "never_in_range", "ahead": 0.02}, "with up to 10,000 labelled patients."),
+        ({"outcome": "never_in_range", "low": 4000.0}, "the 95 % interval begins at 4,000."),
+        ({"outcome": "never_in_range", "low": 0.0}, "the 95 % interval begins at fewer than 300."),
     ],
 )
 def test_overtaking_in_words(found: dict[str, Any], said: str) -> None:

@@ -278,3 +278,26 @@ def test_the_law_of_the_loss_is_drawn_through_the_ends(fake_run, tmp_path: Path)
     run.pretraining = run.pretraining[:4]  # two sizes: no law
     fit = run.summarise()["loss_fit"]
     assert fit["over_size"] is None and len(fit["ends"]) == 2 * 2 * 4
+
+
+def test_a_study_that_is_further_with_the_other_arm_is_judged_by_the_pretrained(
+    fake_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """While it runs: encoders from scratch need no pretraining, and may be done first."""
+    run = fake_run(tmp_path, patients=300, sizes=("100k", "400k"), oracle=False)
+    run.cells = [
+        cell
+        for cell in run.cells
+        if cell.arm == "scratch" or (cell.arm == "pretrained" and cell.patients == 300)
+    ]
+    for task in run.summarise()["tasks"]:
+        assert [(pair["smaller"], pair["larger"]) for pair in task["saturation"]["evidence"]] == [
+            ("100k", "400k")
+        ]
+        measured = task["saturation"]["evidence"][0]["difference"]
+        found = {
+            (one["arm"], one["size"], one["requested"]): one["auprc"]["estimate"]
+            for one in task["results"] if one["split"] == "held_out"
+        }  # fmt: skip
+        gain = found["pretrained", "400k", 300] - found["pretrained", "100k", 300]
+        assert measured == pytest.approx(gain, abs=1e-5)

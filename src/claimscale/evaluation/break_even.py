@@ -29,8 +29,8 @@ class BreakEven:
     Attributes:
         outcome: `at` some number within those tested, ahead `from_the_smallest`, or `never_in_range`.
         patients: the number, if `at`.
-        low, high: 95 % interval over patients and seeds; None where an end lies outside the numbers tested:
-            a lower end below the smallest, an upper end beyond the largest.
+        low, high: 95 % interval over patients and seeds; an end is 0 where the model is ahead from the
+            smallest number tested, None where it is not ahead even at the largest.
         ahead: share of draws in which the model is ahead at the largest number tested.
         tested: the numbers of labelled patients compared, ascending.
     """
@@ -47,7 +47,8 @@ def break_even(model: Mapping[int, Scores], rival: Mapping[int, Scores], seed: i
     """Where the model overtakes the rival for good; both by number of labelled patients.
 
     A better model has a higher score. Differences are paired by patient and seed. None without two numbers of
-    patients at which both were tested with two common seeds: the chance of training is then unknown.
+    patients at which both were tested with two common seeds: the chance of training is then unknown. None,
+    too, where so few have the outcome that replicates lack it.
     """
     gains = {}
     for patients in sorted(set(model) & set(rival)):
@@ -59,7 +60,10 @@ def break_even(model: Mapping[int, Scores], rival: Mapping[int, Scores], seed: i
         return None
     tested = np.array(list(gains), dtype=float)
     mean = np.array([gain.values.mean() for gain in gains.values()])
-    crossings = overtaken_at(tested, mean + _deviations(list(gains.values()), seed))
+    deviations = _deviations(list(gains.values()), seed)
+    if not np.isfinite(mean + deviations).all():
+        return None
+    crossings = overtaken_at(tested, mean + deviations)
     (estimate,) = overtaken_at(tested, mean[None])
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(crossings, [tail, 1 - tail], method="closest_observation")
@@ -68,9 +72,9 @@ def break_even(model: Mapping[int, Scores], rival: Mapping[int, Scores], seed: i
     )
     return BreakEven(
         outcome=outcome,
-        patients=_finite(estimate),
-        low=_finite(low),
-        high=_finite(high),
+        patients=float(estimate) if outcome == "at" else None,
+        low=_end(low),
+        high=_end(high),
         ahead=float(np.mean(crossings < math.inf)),
         tested=tuple(gains),
     )
@@ -117,5 +121,5 @@ def _deviations(gains: list[Scores], seed: int) -> Floats:
     return drawn + heavier * (normal @ spread)
 
 
-def _finite(number: float) -> float | None:
-    return float(number) if math.isfinite(number) else None
+def _end(crossing: float) -> float | None:
+    return None if crossing == math.inf else max(float(crossing), 0.0)

@@ -21,10 +21,19 @@ RIVALS = {"lightgbm": "LightGBM", "logistic": "Logistic regression", "carry_forw
 METRIC_NAMES = {"auprc": "AUPRC", "auroc": "AUROC"}
 
 
+def judged_arm(scores: Mapping[Model, ModelScores]) -> str:
+    """The arm whose sizes are compared: pretrained, as far as there is any."""
+    return "pretrained" if any(model.arm == "pretrained" for model in scores) else "scratch"
+
+
 def largest_sample(scores: Mapping[Model, ModelScores]) -> int | Literal["all"]:
-    """The number of labelled patients (as asked for) that verdicts and answers rest on."""
+    """The number of labelled patients (as asked for) that verdicts and answers rest on.
+
+    Of the arm that is judged: while a study runs, the other may be further.
+    """
+    arm = judged_arm(scores)
     encoders: dict[int | Literal["all"], int] = {
-        model.requested: found.patients for model, found in scores.items() if model.size
+        model.requested: found.patients for model, found in scores.items() if model.arm == arm
     }
     if not encoders:
         return "all"
@@ -60,9 +69,9 @@ def overtaking(found: Mapping[str, Any]) -> str:
     """How many labelled patients it takes before the pretrained model is ahead of LightGBM, in a sentence."""
     model, tested = f"The pretrained {found['size']} model", found["tested"]
     least, most = f"{tested[0]:,}", f"{tested[-1]:,}"
-    low, high = (None if found[end] is None else _rounded(found[end]) for end in ("low", "high"))
-    from_few = f"fewer than {least}" if low is None else low
-    to_many = f"more than {most}" if high is None else high
+    low, high = found["low"], found["high"]
+    from_few = f"fewer than {least}" if low == 0 else low and _rounded(low)
+    to_many = f"more than {most}" if high is None else _rounded(high)
     match found["outcome"]:
         case "at":
             return (
@@ -70,12 +79,12 @@ def overtaking(found: Mapping[str, Any]) -> str:
                 f"(95 % interval {from_few} to {to_many})."
             )
         case "from_the_smallest":
-            limit = f"; the 95 % interval reaches to {to_many}" if found["ahead"] < 1 or high else ""
+            limit = "" if high == 0 else f"; the 95 % interval reaches to {to_many}"
             return (
                 f"{model} is ahead of LightGBM from {least} labelled patients on, the fewest tested{limit}."
             )
         case _:
-            limit = f"; the 95 % interval begins at {from_few}" if found["ahead"] > 0 else ""
+            limit = "" if low is None else f"; the 95 % interval begins at {from_few}"
             return f"{model} does not overtake LightGBM with up to {most} labelled patients{limit}."
 
 

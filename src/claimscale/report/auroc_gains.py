@@ -8,6 +8,7 @@ from typing import Any, Literal
 from claimscale.evaluation.delong import RocAreas
 from claimscale.evaluation.predictions import SplitPredictions
 from claimscale.evaluation.scoring import Model
+from claimscale.report.answers import judged_arm
 from claimscale.report.task_entry import TaskScores, bounds
 
 
@@ -20,7 +21,7 @@ def add_auroc_gains(
     patients, `scores` the models, `requested` the labelled patients that the verdict is about.
     """
     areas = RocAreas.of(rows)
-    arm = "pretrained" if any(model.arm == "pretrained" for model in scores) else "scratch"
+    arm = judged_arm(scores)
     for pair in entry["saturation"]["evidence"]:
         larger, smaller = (Model(arm, pair[size], requested) for size in ("larger", "smaller"))
         pair["auroc"] = _gain(areas, {larger: 1.0, smaller: -1.0})

@@ -229,7 +229,7 @@ def _written(
 
 def compared_models(study: Study, scores: TaskScores) -> dict[str, Model]:
     """The models that the verdict compares: all sizes at the largest number of labelled patients."""
-    arm = "pretrained" if any(model.arm == "pretrained" for model in scores) else "scratch"
+    arm = answers.judged_arm(scores)
     models = {size: Model(arm, size, answers.largest_sample(scores)) for size in study.sizes}
     return {size: model for size, model in models.items() if model in scores}
 
