@@ -136,6 +136,13 @@ def test_evidence_holds_every_pair_with_the_margin() -> None:
     assert found.evidence[1].gain.estimate == pytest.approx(0.01)
 
 
+def test_the_largest_is_not_advised_where_a_smaller_one_is_better() -> None:
+    """3M gains over 2M, but 1M is best: size does not pay, and is not enough either."""
+    found = verdict(exact_curve([0.50, 0.30, 0.40]))
+    assert (found.verdict, found.reason) == ("inconclusive", "uneven")
+    assert verdict(exact_curve([0.40, 0.30, 0.40])).verdict == "not_saturated", "1M is only as good"
+
+
 @pytest.mark.parametrize(
     ("unfit", "reason"),
     [

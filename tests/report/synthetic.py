@@ -45,6 +45,8 @@ REASONS = {
     ("too_wide", 987_654): "about 990,000 test patients",
     ("too_wide", None): "more seeds",
     ("near_margin", 5000): "near the margin",
+    ("near_margin", None): "unlikely to decide",
+    ("uneven", None): "does not rise with size",
 }
 """Why a question may be undecided, with the positives it would take; and words of the answer."""
 
@@ -398,8 +400,8 @@ def dataset(
 def answer(entry: dict[str, Any]) -> dict[str, Any]:
     saturation = entry["saturation"]
     sentence = {
-        "saturated": "The 11M model is good enough: the largest, 101M, changes AUPRC by 0.004 (95 % interval −0.002 to "
-        "0.010), and no larger one gains 2 % or more; it saves 178 hours of pretraining.",
+        "saturated": "The 11M model is good enough: the largest trained, 101M, changes AUPRC by 0.004 (95 % interval −0.002 to "
+        "0.010), and no larger one that was trained gains 2 % or more; it saves 178 hours of pretraining.",
         "not_saturated": "Use 101M, the largest model: it adds 0.021 (95 % interval 0.012 to 0.030) AUPRC to 32M, more "
         "than the margin of 2 %; larger ones may add still more.",
         "inconclusive": "Undecided which size is good enough: what 101M adds to 32M, 0.004 (95 % interval −0.020 to "

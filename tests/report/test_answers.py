@@ -226,8 +226,13 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
         "smallest_sufficient": task["saturation"]["evidence"][0]["smaller"],
         "convergence": "under_trained",
     }
-    sentence = answers.answer(run.study, task, {})["sentence"]
-    assert sentence.startswith("Under-trained: ") and "good enough" not in sentence
+    answer = answers.answer(run.study, task, {})
+    assert (answer["verdict"], answer["recommendation"]) == ("under_trained", None)
+    assert answer["sentence"].startswith("Under-trained: ") and "good enough" not in answer["sentence"]
+    task["saturation"]["convergence"] = "unknown"
+    assert answers.answer(run.study, task, {})["sentence"].endswith("had converged was not measured.")
+    task["saturation"]["convergence"] = "converged"
+    assert "converged" not in answers.answer(run.study, task, {})["sentence"]
     guards = {
         "failed": ["tokens", "learning_rate", "overfitting"],
         "from_doubling": 0.013,

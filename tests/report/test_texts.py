@@ -95,8 +95,9 @@ def test_the_sentences_of_a_whole_summary_are_said_in_japanese(demo: Any) -> Non
 @pytest.mark.parametrize(
     "sentence",
     [
-        "The 11M model is good enough: the largest, 101M, changes AUPRC by 0.004 (95 % interval −0.002 to 0.010), and no "
-        "larger one gains 2 % or more; it saves 178 hours of pretraining.",
+        "The 11M model is good enough: the largest trained, 101M, changes AUPRC by 0.004 (95 % interval −0.002 to 0.010), and no "
+        "larger one that was trained gains 2 % or more; it saves 178 hours of pretraining; whether pretraining had converged was "
+        "not measured.",
         "Use 101M, the largest model: it adds 0.021 (95 % interval 0.012 to 0.030) AUROC to 32M, more than the margin of "
         "2 %; larger ones may add still more.",
         "Use logistic regression: no encoder is shown to be better (AUPRC 0.312 against 0.299 of the best, 11M "

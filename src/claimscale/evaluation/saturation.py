@@ -21,7 +21,7 @@ FEWEST_POSITIVES = 30
 """Below this the bootstrap variance itself is too uncertain to rest a verdict on."""
 POWER = 0.8
 
-Reason = Literal["one_size", "one_seed", "few_positives", "no_signal", "too_wide", "near_margin"]
+Reason = Literal["one_size", "one_seed", "few_positives", "no_signal", "uneven", "too_wide", "near_margin"]
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,12 @@ def _obstacle(curve: Curve, compared: tuple[Comparison, ...]) -> Reason | None:
         return "one_seed"
     if curve.positives < FEWEST_POSITIVES or any(math.isnan(c.gain.standard_error) for c in compared):
         return "few_positives"
-    largest = interval(curve.scores[list(curve.scores)[-1]])
-    return None if largest.lower() > curve.chance else "no_signal"
+    largest = list(curve.scores)[-1]
+    if not interval(curve.scores[largest]).lower() > curve.chance:
+        return "no_signal"
+    # Size pays at the last step, yet a size before it was better: neither claim is worth making.
+    beaten = any(one.larger == largest and one.gain.upper() < 0 for one in compared)
+    return "uneven" if beaten and compared[0].p_insufficient < 1 - CONFIDENCE else None
 
 
 def _sufficiency_p_values(compared: Sequence[Comparison]) -> list[float]:
@@ -213,7 +217,7 @@ def _leading(p_values: Sequence[float], level: float) -> int:
 def _what_would_decide(
     curve: Curve, evidence: tuple[Comparison, ...], obstacle: Reason | None, level: float
 ) -> tuple[Reason, int | None]:
-    if obstacle in ("one_size", "one_seed", "no_signal"):
+    if obstacle in ("one_size", "one_seed", "no_signal", "uneven"):
         return obstacle, None
     needed = positives_needed(evidence[0], curve.positives, level)
     if obstacle is not None:

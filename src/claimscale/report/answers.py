@@ -18,6 +18,8 @@ UNTRAINED = {
 """Reasons why nothing was trained: of whom there were too few."""
 RIVALS = {"lightgbm": "LightGBM", "logistic": "Logistic regression", "carry_forward": "Carry-forward"}
 """Baselines that need no encoder, and may therefore make one superfluous."""
+UNDER_TRAINED = "under_trained"
+"""Said instead of a verdict of saturation where pretraining had not converged."""
 METRIC_NAMES = {"auprc": "AUPRC", "auroc": "AUROC"}
 
 
@@ -43,21 +45,20 @@ def largest_sample(scores: Mapping[Model, ModelScores]) -> int | Literal["all"]:
 def answer(study: Study, task: Mapping[str, Any], scores: Mapping[Model, ModelScores]) -> dict[str, Any]:
     """The answer to one task: `sentence` for a reader in a hurry, `recommendation` a size, a rival or null.
 
+    `verdict` is that on sizes, but `under_trained` where a plateau may be too little pretraining.
     `together` says what encoder and LightGBM averaged reach, null unless that is better than each alone.
     `task` is the task's entry in the summary, `scores` its models on held-out patients.
     """
     saturation = task["saturation"]
-    rival = _rival(study, scores)
-    if rival is not None:
-        recommendation, sentence = rival
-    else:
-        recommendation = saturation["smallest_sufficient"]
-        if saturation["verdict"] == "not_saturated":
-            recommendation = saturation["evidence"][0]["larger"]
-        sentence = _about_size(task)
+    verdict, advised = saturation["verdict"], saturation["smallest_sufficient"]
+    if verdict == "saturated" and saturation["convergence"] == UNDER_TRAINED:
+        verdict, advised = UNDER_TRAINED, None
+    elif verdict == "not_saturated":
+        advised = saturation["evidence"][0]["larger"]
+    recommendation, sentence = _rival(study, scores) or (advised, _about_size(task))
     return {
         "task": task["name"],
-        "verdict": saturation["verdict"],
+        "verdict": verdict,
         "recommendation": recommendation,
         "sentence": sentence,
         "about_size": _about_size(task),
@@ -125,16 +126,19 @@ def _about_size(task: Mapping[str, Any]) -> str:
             size = saturation["smallest_sufficient"]
             gains = [entry for entry in evidence if entry["smaller"] == size]
             saved = saturation["hours_saved"]
-            if saturation["convergence"] == "under_trained":
+            if saturation["convergence"] == UNDER_TRAINED:
                 return (
                     f"Under-trained: the {size} model does as well as larger ones as they were trained (the "
                     f"largest, {gains[0]['larger']}, changes {metric} by {span(gains[0], 'difference')}), "
                     "but pretraining had not converged: a plateau cannot be told from too little training."
                 )
             spared = f"; it saves {_spared(saturation)}" if saved and saved > 0 else ""
+            converged = saturation["convergence"] == "converged"
+            unmeasured = "" if converged else "; whether pretraining had converged was not measured"
             return (
-                f"The {size} model is good enough: the largest, {gains[0]['larger']}, changes {metric} by "
-                f"{span(gains[0], 'difference')}, and no larger one gains {margin} or more{spared}."
+                f"The {size} model is good enough: the largest trained, {gains[0]['larger']}, changes "
+                f"{metric} by {span(gains[0], 'difference')}, and no larger one that was trained gains "
+                f"{margin} or more{spared}{unmeasured}."
             )
         case "not_saturated":
             gain = evidence[0]
@@ -181,11 +185,12 @@ def _why_undecided(task: Mapping[str, Any]) -> str:
     saturation, evidence = task["saturation"], task["saturation"]["evidence"]
     metric, margin = METRIC_NAMES[saturation["metric"]], figure(saturation["margin"])
     needed, positives = saturation["positives_needed"], count(task["positives"])
-    asked = (
-        f"about {_rounded(needed)} test patients with the outcome would decide, there are {positives}"
-        if needed
-        else "more seeds are needed, for training runs differ too much from each other"
-    )
+    if needed:
+        asked = f"about {_rounded(needed)} test patients with the outcome would decide, there are {positives}"
+    elif saturation["reason"] == "near_margin":
+        asked = "so near that more data are unlikely to decide"
+    else:
+        asked = "more seeds are needed, for training runs differ too much from each other"
     match saturation["reason"]:
         case "one_size":
             return "only one size was trained"
@@ -198,6 +203,14 @@ def _why_undecided(task: Mapping[str, Any]) -> str:
         case "few_positives":
             return f"{positives} test patients with the outcome are too few; {asked}"
     gain = evidence[0]
+    if saturation["reason"] == "uneven":
+        against = [pair for pair in evidence if pair["larger"] == gain["larger"]]
+        worst = min(against, key=lambda pair: pair["difference"])
+        return (
+            f"{gain['larger']}, the largest, does better than {gain['smaller']}, yet changes {metric} by "
+            f"{span(worst, 'difference')} against {worst['smaller']}: it does not rise with size, so look at "
+            "how each size was trained"
+        )
     compared = f"what {gain['larger']} adds to {gain['smaller']}, {span(gain, 'difference')} {metric},"
     if saturation["reason"] == "near_margin":
         return f"{compared} lies near the margin of {margin}; {asked}"

@@ -22,7 +22,7 @@ from markupsafe import Markup
 from claimscale import runs
 from claimscale.evaluation.convergence import LARGEST_GAP, MOST_FROM_DOUBLING
 from claimscale.report import documents, numbers, plots
-from claimscale.report.answers import RIVALS, overtaking, percent
+from claimscale.report.answers import RIVALS, UNDER_TRAINED, overtaking, percent
 from claimscale.report.listing import listing
 from claimscale.report.styling import translated
 from claimscale.report.texts import Texts
@@ -40,6 +40,7 @@ VERDICT_NAMES = {
     "saturated": "A smaller model is good enough",
     "not_saturated": "Size still pays",
     "inconclusive": "Not decided",
+    UNDER_TRAINED: "Under-trained",
 }
 ATTRITION = (
     ("patients", "In the source"),
