@@ -207,8 +207,8 @@ def interaction_cell(
         ]
         found = task_dependence(curves_of[:2], curves_of[2:])
         assert found is not None
-        shown.append(found.p_differs() < 0.05)
-        low, high = found.two_sided()
+        shown.append(found.difference.p_differs() < 0.05)
+        low, high = found.difference.two_sided()
         covered.append(low <= apart <= high)
     return {"effect": apart, "shown": float(np.mean(shown)), "covered": float(np.mean(covered))}
 

@@ -122,7 +122,11 @@ def test_plan_names_cells_parameters_operations_and_memory(run) -> None:
 
 def test_plan_says_what_can_be_decided_and_names_the_gpu(run, write_study) -> None:
     file = write_study(sizes=["150k", "400k"], tasks=["ckd", "pregabalin"])
-    code, out, _ = run("plan", file, "--gpu", "h100")
+    _, out, _ = run("plan", file)
+    assert re.search(
+        r"ckd, pregabalin: with \d+ test positives \(assumed\) no verdict is given; it takes 30", out
+    )
+    code, out, _ = run("plan", file, "--gpu", "h100", "--set", "source.patients=20000")
     assert code == 0 and "(one h100)" in out and "GiB" in out
     assert re.search(
         r"ckd, pregabalin: with \d+ test positives \(assumed\) and 3 seeds you can resolve \d", out

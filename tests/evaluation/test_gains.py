@@ -53,14 +53,14 @@ def curve(smallest: float, largest: float, draw: int) -> Curve:
 def test_task_dependence_is_the_difference_of_relative_gains() -> None:
     found = task_dependence([curve(0.30, 0.40, 1), curve(0.32, 0.40, 3)], [curve(0.48, 0.50, 5)])
     assert found is not None
-    assert found.estimate == pytest.approx((0.25 + 0.20) / 2 - 0.04)
-    assert found.p_differs() < 0.001
+    assert found.difference.estimate == pytest.approx((0.25 + 0.20) / 2 - 0.04)
+    assert found.difference.p_differs() < 0.001
 
 
 def test_equal_relative_gains_show_no_dependence() -> None:
     found = task_dependence([curve(0.30, 0.40, 1)], [curve(0.15, 0.20, 5)])
-    assert found is not None and found.estimate == pytest.approx(0)
-    low, high = found.two_sided()
+    assert found is not None and found.difference.estimate == pytest.approx(0)
+    low, high = found.difference.two_sided()
     assert low < 0 < high
 
 
@@ -70,3 +70,36 @@ def test_task_dependence_needs_both_kinds_and_two_sizes() -> None:
     assert task_dependence([one], [Curve({"1M": made(0.3)}, 0.1, 500)]) is None
     other_seeds = Curve({"1M": made(0.3, seeds=(8,)), "3M": made(0.4, seeds=(8,))}, 0.1, 500)
     assert task_dependence([one], [other_seeds]) is None
+    one_seed = Curve({"1M": made(0.3, seeds=(1,)), "3M": made(0.4, seeds=(1,))}, 0.1, 500)
+    assert task_dependence([one_seed], [one_seed]) is None, "the chance of training is unknown"
+
+
+def test_task_dependence_compares_sizes_that_all_tasks_have() -> None:
+    """The same curve, stopped early in one task: no dependence, though its largest size gains less."""
+    whole = Curve(
+        {name: made(value, draw=1) for name, value in (("1M", 0.2), ("3M", 0.3), ("9M", 0.4))}, 0.1, 500
+    )
+    stopped = Curve(dict(list(whole.scores.items())[:2]), 0.1, 500)
+    found = task_dependence([whole], [stopped])
+    assert found is not None and (found.smallest, found.largest) == ("1M", "3M")
+    assert found.difference.estimate == pytest.approx(0)
+
+
+def test_dependence_is_seldom_shown_where_there_is_none() -> None:
+    """Equal true gains, other patients and runs each time: about 5 % of studies, two-sided."""
+    generator, shown = np.random.default_rng(5), 0
+    for _ in range(300):
+        curves = []
+        for _ in range(4):
+            scores = {}
+            for name, value in (("1M", 0.3), ("3M", 0.35)):
+                patients = generator.normal(0, 0.006)
+                runs = value + patients + generator.normal(0, 0.004, size=3)
+                drawn = generator.normal(0, 0.006, size=(1, 150))
+                scores[name] = Scores((1, 2, 3), runs, runs[:, None] + drawn, 500)
+            curves.append(Curve(scores, 0.1, 500))
+        found = task_dependence(curves[:2], curves[2:])
+        assert found is not None
+        shown += found.difference.p_differs() < 0.05
+    # 5 % of 300 are 15, with a standard deviation of 4
+    assert 3 <= shown <= 27

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score
 from claimscale.evaluation import power
 from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.power import Assumptions
-from claimscale.evaluation.saturation import Curve, judge
+from claimscale.evaluation.saturation import FEWEST_POSITIVES, Curve, judge
 
 USUAL = Assumptions(auprc=0.35, prevalence=0.05)
 
@@ -65,6 +65,16 @@ def test_power_grows_with_patients_seeds_and_margin() -> None:
     assert power.power(parts, 1000, 2, 0.05) < power.power(parts, 1000, 5, 0.05)
     assert power.resolvable(parts, 4000, 3) < power.resolvable(parts, 1000, 3)
     assert power.power(parts, 10**6, 1, 0.5) == 0
+
+
+def test_fewer_positives_than_a_verdict_takes_promise_nothing() -> None:
+    parts = power.components(USUAL)
+    promised = [power.power(parts, positives, 3, 0.2) for positives in (1, 10, FEWEST_POSITIVES - 1)]
+    assert promised == [0, 0, 0] and power.power(parts, FEWEST_POSITIVES, 3, 0.5) > 0
+    assert power.resolvable(parts, FEWEST_POSITIVES - 1, 3) == np.inf
+    needed = power.positives_for(parts, 3, 0.9)
+    assert needed == FEWEST_POSITIVES
+    assert power.interaction_power([(parts, 0)], [(parts, 400)], 3, 0.5) == 0
 
 
 def test_what_is_resolvable_is_resolved_in_four_of_five_studies() -> None:

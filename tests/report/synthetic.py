@@ -104,7 +104,7 @@ def summary(
             for place, name in enumerate(sizes)
         ],
         "tasks": entries,
-        "task_dependence": {"estimate": 0.031, "low": 0.004, "high": 0.058, "p": 0.027},
+        "task_dependence": {"smallest": sizes[0], "largest": sizes[-1], "estimate": 0.031, "low": 0.004, "high": 0.058, "p": 0.027},
         "convergence": {
             "status": "under_trained", "from_doubling": 0.0123, "learning_rates": dict.fromkeys(sizes, True),
             "gap": 0.0321, "failed": ["tokens"], "unmeasured": [],

@@ -56,26 +56,39 @@ def beats_all(candidate: Scores, others: Sequence[Scores]) -> bool:
     return bool(gains) and all(gain is not None and interval(gain).cautious().lower() > 0 for gain in gains)
 
 
-def task_dependence(diseases: Sequence[Curve], medications: Sequence[Curve]) -> Interval | None:
+@dataclass(frozen=True)
+class TaskDependence:
+    """How much more diseases gain from the smallest to the largest size that all tasks share."""
+
+    smallest: str
+    largest: str
+    difference: Interval
+
+
+def task_dependence(diseases: Sequence[Curve], medications: Sequence[Curve]) -> TaskDependence | None:
     """Do diseases gain more from size than medications? A direct test of the interaction.
 
-    A task's relative gain is the share of the largest model's metric that it adds to the smallest one's.
+    A task's relative gain is the share of the largest model's metric that it adds to the smallest one's; both
+    are sizes that every task was tried with, for a task that was stopped early has gained less by that alone.
     The estimate is the mean over diseases minus the mean over medications; all tasks share resampled
     patients and seeds, and one pretraining of a size stands behind its results in every task, so that their
-    dependence is accounted for. None without both kinds of task, two sizes in each, and seeds common to all.
+    dependence is accounted for. None without both kinds of task, two sizes and two seeds common to all.
     """
-    groups = [[list(curve.scores.items()) for curve in group] for group in (diseases, medications)]
-    if not all(groups) or any(len(sizes) < 2 for group in groups for sizes in group):
+    curves = [*diseases, *medications]
+    if not diseases or not medications:
         return None
-    ends = [(sizes[-1], sizes[0]) for group in groups for sizes in group]
-    named = [pair for both in ends for pair in both]
-    signs = np.concatenate(
-        [np.full(len(group), sign / len(group)) for group, sign in zip(groups, (1, -1), strict=False)]
-    )
+    sizes = [size for size in curves[0].scores if all(size in curve.scores for curve in curves)]
+    if len(sizes) < 2:
+        return None
+    signs = np.repeat([1 / len(diseases), -1 / len(medications)], [len(diseases), len(medications)])
 
     def contrast(*values: np.ndarray) -> np.ndarray:
         gains = [1 - smallest / largest for largest, smallest in zip(values[::2], values[1::2], strict=True)]
         return np.tensordot(signs, np.stack(gains), axes=1)
 
-    interaction = combine(contrast, *(scores for _, scores in named), models=[size for size, _ in named])
-    return interval(interaction) if interaction is not None else None
+    ends = (sizes[-1], sizes[0])
+    scores = [curve.scores[size] for curve in curves for size in ends]
+    interaction = combine(contrast, *scores, models=list(ends) * len(curves))
+    if interaction is None or len(interaction.seeds) < 2:
+        return None
+    return TaskDependence(sizes[0], sizes[-1], interval(interaction))

@@ -18,8 +18,8 @@ from scipy import optimize, stats
 
 from claimscale.evaluation.intervals import CONFIDENCE, patient_degrees, variance_parts
 from claimscale.evaluation.metrics import Floats
+from claimscale.evaluation.saturation import FEWEST_POSITIVES, POWER
 
-POWER = 0.8
 DRAWS = 20_000
 SIMULATED_POSITIVES = 4000
 LARGE_STUDIES = 4
@@ -70,8 +70,8 @@ class Components:
     scarcity: float = 1.0
 
     def at(self, positives: int) -> Components:
-        """The same for a study of so many positives."""
-        share = self.scarcity ** (FEW_POSITIVES / positives)
+        """The same for a study of so many positives; of fewer than were simulated, as of those."""
+        share = self.scarcity ** (FEW_POSITIVES / max(positives, FEW_POSITIVES))
         shared, within, common = (share * part for part in (self.shared, self.within, self.common))
         return replace(self, shared=shared, within=within, common=common, scarcity=1.0)
 
@@ -148,13 +148,21 @@ def margins_met(
 def power(
     parts: Components, positives: int, seeds: int, margin: float, level: float = 1 - CONFIDENCE
 ) -> float:
-    """How often a truly flat curve is called saturated, at a relative margin; 0 with one seed."""
-    return float(np.mean(margins_met(parts, positives, seeds, margin, level) < margin)) if seeds > 1 else 0.0
+    """How often a truly flat curve is called saturated, at a relative margin.
+
+    Never with one seed, or with fewer positives than a verdict may rest on.
+    """
+    if seeds < 2 or positives < FEWEST_POSITIVES:
+        return 0.0
+    return float(np.mean(margins_met(parts, positives, seeds, margin, level) < margin))
 
 
 def resolvable(parts: Components, positives: int, seeds: int, level: float = 1 - CONFIDENCE) -> float:
-    """The smallest relative margin at which a flat curve is called saturated in 80 % of studies."""
-    if seeds < 2:
+    """The smallest relative margin at which a flat curve is called saturated in 80 % of studies.
+
+    Infinite where none is.
+    """
+    if seeds < 2 or positives < FEWEST_POSITIVES:
         return math.inf
     margin = 0.0
     for _ in range(4):  # the margin bears on its own test, ever less
@@ -169,10 +177,10 @@ def positives_for(parts: Components, seeds: int, margin: float, level: float = 1
         met = margins_met(parts, round(math.exp(log_positives)), seeds, margin, level)
         return float(np.quantile(met, POWER)) - margin
 
-    low, high = math.log(30), math.log(1e8)
+    low, high = math.log(FEWEST_POSITIVES), math.log(1e8)
     if seeds < 2 or excess(high) > 0:
         return None
-    return 30 if excess(low) < 0 else math.ceil(math.exp(_root(excess, low, high)))
+    return FEWEST_POSITIVES if excess(low) < 0 else math.ceil(math.exp(_root(excess, low, high)))
 
 
 def interaction_power(
@@ -185,7 +193,7 @@ def interaction_power(
 
     Each task is given by its components and test positives. Runs are taken to differ from task to task.
     """
-    if seeds < 2:
+    if seeds < 2 or not all(positives for _, positives in (*diseases, *medications)):
         return 0.0
     # A relative gain is 1 less a ratio, and varies as that ratio does: less where the gain is large.
     tasks = [(*task, (1 - effect) / len(diseases)) for task in diseases]

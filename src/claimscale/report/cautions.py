@@ -35,7 +35,7 @@ def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
     if summary["task_dependence"]["estimate"] is None:
         found.append(
             "Whether diseases gain more from size than medications was not tested: it takes both kinds of "
-            "task, two sizes, and seeds common to all."
+            "task, two sizes and two seeds common to all."
         )
     return found
 

@@ -297,6 +297,8 @@ def _dependence(study: Study, curves: Mapping[str, Curve]) -> dict[str, Any]:
         if task.name in curves:
             kinds[task.kind].append(curves[task.name])
     found = task_dependence(kinds["disease"], kinds["medication"])
-    if found is None or math.isnan(found.standard_error):
-        return {"estimate": None, "low": None, "high": None, "p": None}
-    return {"estimate": found.estimate, **bounds(found), "p": found.p_differs()}
+    if found is None or math.isnan(found.difference.standard_error):
+        return dict.fromkeys(("smallest", "largest", "estimate", "low", "high", "p"))
+    gain = found.difference
+    sizes = {"smallest": found.smallest, "largest": found.largest}
+    return {**sizes, "estimate": gain.estimate, **bounds(gain), "p": gain.p_differs()}

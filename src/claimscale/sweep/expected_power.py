@@ -10,6 +10,7 @@ from claimscale import runs
 from claimscale.evaluation import power
 from claimscale.evaluation.intervals import CONFIDENCE
 from claimscale.evaluation.power import Assumptions, Components
+from claimscale.evaluation.saturation import FEWEST_POSITIVES
 from claimscale.study import Study
 
 ASSUMED_PREVALENCE = 0.03
@@ -71,6 +72,11 @@ def task_line(tested: Tested, parts: Components, seeds: int, margin: float, leve
         if needed is None
         else f"80 % would take about {float(f'{needed:.2g}'):,.0f} positives"
     )
+    if tested.positives < FEWEST_POSITIVES:
+        return (
+            f"with {tested.positives:,} test positives ({tested.known}) no verdict is given; it takes "
+            f"{FEWEST_POSITIVES} at least, and {enough}"
+        )
     return (
         f"with {tested.positives:,} test positives ({tested.known}) and {seeds} seeds you can resolve "
         f"{_percent(least)}; a truly flat curve is called saturated at the margin of {_percent(margin)} in "
