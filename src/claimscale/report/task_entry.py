@@ -246,7 +246,7 @@ def _relative(curve: Curve, smaller: str, larger: str) -> dict[str, float] | Non
     gain = combine(lambda most, least: 1 - least / most, curve.scores[larger], curve.scores[smaller])
     if gain is None:
         return None
-    found = interval(gain)
+    found = interval(gain).cautious()
     return {"gain": found.estimate, "standard_error": found.standard_error, "degrees": found.degrees}
 
 
