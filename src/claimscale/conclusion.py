@@ -206,7 +206,7 @@ def forecasts(study: Study) -> list[dict[str, Any]]:
         return []
     from claimscale.sweep.ascending import read_records  # statistics are slow to import
 
-    return read_records(study.run_directory)
+    return read_records(study.run_directory, study.sizes)
 
 
 def cell_result(workspace: Workspace, cell: Cell) -> CellResult:

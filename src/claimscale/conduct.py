@@ -132,6 +132,7 @@ def _run_all(
         cells,
         lambda chosen: run(workspace, chosen, display, finished),
         lambda cell: cell_result(workspace, cell),
+        workspace.is_done,
     )
 
 

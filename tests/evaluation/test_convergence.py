@@ -34,6 +34,7 @@ def test_all_guards_measured_and_passed() -> None:
     ("sizes", "failed"),
     [
         ([size("1M"), size("3M", half=2.05)], ("tokens",)),
+        ([size("1M"), size("3M", half=1.90)], ("tokens",)),
         ([size("1M", best=2), size("3M")], ("learning_rate",)),
         ([size("1M", best=0), size("3M", train_loss=1.5)], ("learning_rate", "overfitting")),
     ],
@@ -64,6 +65,15 @@ def test_the_worst_seed_counts() -> None:
 def test_ends_that_are_not_twice_apart_say_nothing() -> None:
     ends = [{"tokens": 3000, "validation_loss": 2.1}, {"tokens": 4000, "validation_loss": 2.0}]
     assert doubling(ends) is None and doubling(None) is None
+
+
+def test_only_the_last_doubling_counts() -> None:
+    ends = [
+        {"tokens": tokens, "validation_loss": loss}
+        for tokens, loss in ((4000, None), (2000, 2.0), (1000, 2.005))
+    ]
+    assert doubling(ends) is None
+    assert doubling([*ends[1:], {"tokens": 4000, "validation_loss": 1.9}]) == pytest.approx(0.05)
 
 
 def test_a_rate_that_diverged_is_worse_than_all_others() -> None:

@@ -60,11 +60,14 @@ def leaver(folder: Path, noise: Callable[[str, str], float]) -> Callable[[Cell],
 
 
 def carried_out(
-    settings: Study, folder: Path, noise: Callable[[str, str], float]
+    settings: Study, folder: Path, noise: Callable[[str, str], float], there: set[str] | None = None
 ) -> tuple[list[Cell], list[tuple[int, set[str]]]]:
-    """The cells left in, and per call of `run` how many forecasts stood and which sizes were new."""
-    done: set[str] = set()
-    calls = []
+    """The cells left in, and per call of `run` how many forecasts stood and which sizes were new.
+
+    `there` are cells that are done already; those that are run now are added.
+    """
+    done: set[str] = set() if there is None else there
+    before, calls = len(done), []
 
     def run(chosen: list[Cell]) -> int:
         new = [cell for cell in chosen if cell.id not in done]
@@ -72,8 +75,10 @@ def carried_out(
         calls.append((len(read_records(folder)), {cell.size or "" for cell in new}))
         return len(new)
 
-    cells, ran = run_ascending(settings, folder, cells_of(settings), run, leaver(folder, noise))
-    assert ran == len(done) and {cell.id for cell in cells} == done
+    cells, ran = run_ascending(
+        settings, folder, cells_of(settings), run, leaver(folder, noise), lambda cell: cell.id in done
+    )
+    assert ran == len(done) - before and {cell.id for cell in cells} == done
     return cells, calls
 
 
@@ -101,6 +106,37 @@ def test_forecasts_stand_before_the_larger_size_is_run(settings: Study, tmp_path
     _, calls = carried_out(settings, tmp_path, lambda task, size: noise[size])
     written, sizes = next(call for call in calls if "600k" in call[1])
     assert written == 2 and sizes == {"600k"}
+
+
+def test_run_again_the_forecasts_are_those_made_before(settings: Study, tmp_path: Path) -> None:
+    """One task grew and was trained to the end, one was stopped: neither changes."""
+    noise, done = {"70k": 6.0, "150k": 3.5, "300k": 2.0, "600k": 0.5}, set[str]()
+    for _ in range(2):
+        cells, _ = carried_out(
+            settings, tmp_path, lambda task, size: noise[size] if task == "ckd" else 0.3, done
+        )
+        assert {cell.task for cell in cells if cell.size == "600k"} == {"ckd", None}
+        records = read_records(tmp_path)
+        assert [(one["task"], one["before"], one["stop"]) for one in records] == [
+            ("ckd", True, False),
+            ("pregabalin", True, True),
+        ]
+
+
+def test_sizes_that_are_there_already_are_not_left_out(settings: Study, tmp_path: Path) -> None:
+    """`stop` was `never` before: a forecast now is none, and drops nothing."""
+    there = {cell.id for cell in cells_of(settings)}
+    cells, _ = carried_out(settings, tmp_path, lambda task, size: 0.3, there)
+    assert "600k" in {cell.size for cell in cells}
+    assert [(one["before"], one["stop"]) for one in read_records(tmp_path)] == [(False, False)] * 2
+
+
+def test_forecasts_about_other_sizes_are_not_taken_for_ours(settings: Study, tmp_path: Path) -> None:
+    carried_out(settings, tmp_path, lambda task, size: 0.3)
+    fewer = settings.model_copy(update={"sizes": SIZES[:2]})
+    assert read_records(tmp_path) and read_records(tmp_path, fewer.sizes) == []
+    cells, _ = carried_out(fewer, tmp_path, lambda task, size: 0.3)
+    assert {cell.size for cell in cells if cell.size} == set(SIZES[:2]) and read_records(tmp_path) == []
 
 
 def test_nothing_is_left_out_without_a_forecast(settings: Study) -> None:

@@ -1,7 +1,7 @@
 """Whether a plateau may be called one: has pretraining been long enough, and its learning rate right?
 
 A larger encoder that was trained too little looks no better than a smaller one. A plateau counts only if
-twice the tokens would hardly lower the largest size's loss, the best learning rate of each size lies inside
+twice the tokens hardly move the largest size's loss, the best learning rate of each size lies inside
 those tried, and the loss on the training patients is not far below that on others. What was not measured is
 unknown, not passed.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 MOST_FROM_DOUBLING = 0.005
-"""Share of the validation loss that doubling the tokens may still take off."""
+"""Share of the validation loss by which doubling the tokens may still move it, either way."""
 LARGEST_GAP = 0.05
 """Share by which the loss on training patients may lie below that on others."""
 DOUBLING = (1.8, 2.2)
@@ -29,7 +29,8 @@ class Convergence:
 
     Attributes:
         status: `under_trained` if any guard failed, `unknown` if none failed but one was not measured.
-        from_doubling: share of the largest size's loss that the last doubling of tokens took off.
+        from_doubling: share of the largest size's loss that the last doubling of tokens took off; negative
+            where the loss rose.
         learning_rates: per size whether the best rate lies inside those tried; null where none was.
         gap: the largest share, over sizes, by which training lies below validation loss.
         failed, unmeasured: which guards, by the names `tokens`, `learning_rate`, `overfitting`.
@@ -50,12 +51,12 @@ def convergence(sizes: Sequence[Mapping[str, Any]]) -> Convergence:
     [{learning_rate, validation_loss}], `train_loss` and `validation_loss`, each if there.
     """
     doubled = [doubling(branches) for branches in (sizes[-1] if sizes else {}).get("branches_by_seed") or ()]
-    taken_off = max((one for one in doubled if one is not None), default=None)
+    taken_off = max((one for one in doubled if one is not None), default=None, key=abs)
     inside = {size["name"]: interior(size.get("lr_sweep")) for size in sizes}
     gaps = [gap for size in sizes if (gap := _gap(size)) is not None]
     gap = max(gaps, default=None)
     verdicts = {
-        "tokens": None if taken_off is None else taken_off < MOST_FROM_DOUBLING,
+        "tokens": None if taken_off is None else abs(taken_off) < MOST_FROM_DOUBLING,
         "learning_rate": _all(list(inside.values())),
         "overfitting": None if gap is None else gap < LARGEST_GAP,
     }
@@ -66,13 +67,12 @@ def convergence(sizes: Sequence[Mapping[str, Any]]) -> Convergence:
 
 
 def doubling(branches: Sequence[Mapping[str, Any]] | None) -> float | None:
-    """Share of the loss that the last doubling of tokens took off; None if no two ends lie so far apart."""
-    losses = {float(end["tokens"]): end["validation_loss"] for end in branches or ()}
-    ends = sorted((tokens for tokens, loss in losses.items() if loss and tokens), reverse=True)
-    for tokens in ends:
-        for fewer in ends:
-            if DOUBLING[0] <= tokens / fewer <= DOUBLING[1]:
-                return (losses[fewer] - losses[tokens]) / losses[fewer]
+    """Share of the loss that the last doubling of tokens took off; None if no end has half the last one's."""
+    losses = {float(end["tokens"]): end["validation_loss"] for end in branches or () if end["tokens"]}
+    last = max(losses, default=0.0)
+    for fewer in sorted(losses, reverse=True):
+        if DOUBLING[0] <= last / fewer <= DOUBLING[1] and losses[fewer] and losses[last]:
+            return (losses[fewer] - losses[last]) / losses[fewer]
     return None
 
 

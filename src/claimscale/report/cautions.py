@@ -79,7 +79,13 @@ def _convergence_warnings(summary: Mapping[str, Any]) -> list[str]:
         found.append(
             f"{missing[0].upper()}{missing[1:]}: that a plateau is under-training cannot be excluded."
         )
-    if "tokens" in guards["failed"]:
+    if "tokens" in guards["failed"] and guards["from_doubling"] < 0:
+        found.append(
+            "Under-trained: the last doubling of tokens added "
+            f"{percent(-guards['from_doubling'])} to the largest size's validation loss; its training needs "
+            "a look."
+        )
+    elif "tokens" in guards["failed"]:
         found.append(
             "Under-trained: the last doubling of tokens still took "
             f"{percent(guards['from_doubling'])} off the largest size's validation loss."

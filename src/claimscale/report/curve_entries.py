@@ -28,7 +28,8 @@ def forecast_entry(
 ) -> dict[str, Any]:
     """Forecasts per task with what then came, and the curves of loss and metric.
 
-    Without recorded ones they are made now, each from the smaller sizes alone: `recorded` says which.
+    Without recorded ones they are made now, each from the smaller sizes alone. `recorded`: whether they were
+    written down before larger sizes were trained.
     """
     made = [dict(record) for record in recorded] or [
         {"task": task, **record_of(forecast)}
@@ -37,7 +38,7 @@ def forecast_entry(
         if (forecast := foretell(study, dict(list(curve.scores.items())[:seen]), list(curve.scores)[-1]))
     ]
     return {
-        "recorded": bool(recorded),
+        "recorded": bool(recorded) and all(record.get("before", True) for record in recorded),
         "tasks": [{**record, **_came_true(record, curves.get(record["task"]))} for record in made],
         "loss": fitted and {name: value for name, value in vars(fitted).items() if name != "refits"},
         "shapes": {task: _shapes(curve, sizes) for task, curve in curves.items()},

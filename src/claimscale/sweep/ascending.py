@@ -26,11 +26,14 @@ def run_ascending(
     cells: list[Cell],
     run: Callable[[list[Cell]], int],
     result_of: Callable[[Cell], CellResult],
+    is_done: Callable[[Cell], bool],
 ) -> tuple[list[Cell], int]:
     """Run the cells size by size; returns those that were not left out, and how many were run now.
 
-    `run` runs cells as far as they are not done; `result_of` tells what a finished one left.
+    `run` runs cells as far as they are not done; `result_of` tells what a finished one left. A task of which
+    a larger size is there already is not stopped: there is nothing left to save.
     """
+    earlier = read_records(run_directory, study.sizes)
     tasks = [task.name for task in study.tasks if any(cell.task == task.name for cell in cells)]
     records: list[dict[str, Any]] = []
     ran = 0
@@ -45,10 +48,27 @@ def run_ascending(
             seen = _scores(study, chosen, task, study.sizes[:number], result_of)
             made = foretell(study, seen, study.sizes[-1])
             if made is not None:
-                records.append({"task": task, **record_of(made)})
-                runs.append_audit(run_directory, "forecast", task=task, after=size, stop=made.futile())
-        runs.write_json(run_directory / FILE, records)
+                larger = (cell for cell in cells if cell.task == task and cell.size in study.sizes[number:])
+                record = _dated({"task": task, **record_of(made)}, earlier, not any(map(is_done, larger)))
+                records.append(record)
+                runs.append_audit(run_directory, "forecast", task=task, after=size, stop=record["stop"])
+        # What was written down before larger sizes were trained stays so, should this run be stopped here.
+        runs.write_json(
+            run_directory / FILE, records + [old for old in earlier if not _made_again(old, records)]
+        )
+    runs.write_json(run_directory / FILE, records)
     return left_in(study, cells, records), ran
+
+
+def _dated(record: dict[str, Any], earlier: Sequence[Mapping[str, Any]], now: bool) -> dict[str, Any]:
+    """The record with `before`, whether it was made before anything larger was trained: now, or earlier."""
+    same = (old for old in earlier if all(old.get(key) == record[key] for key in record if key != "stop"))
+    before = now or any(old.get("before", True) for old in same)
+    return {**record, "stop": record["stop"] and before, "before": before}
+
+
+def _made_again(old: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> bool:
+    return any(old["task"] == record["task"] and old["after"] == record["after"] for record in records)
 
 
 def left_in(study: Study, cells: Sequence[Cell], records: Sequence[Mapping[str, Any]]) -> list[Cell]:
@@ -66,10 +86,14 @@ def left_in(study: Study, cells: Sequence[Cell], records: Sequence[Mapping[str, 
     return [cell for cell in kept if cell.task is not None or cell.id in needed or cell.size in wanted]
 
 
-def read_records(run_directory: Path) -> list[dict[str, Any]]:
-    """The forecasts that were made, oldest first; none where sizes were not run in order."""
+def read_records(run_directory: Path, sizes: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The forecasts that were made, oldest first; none where sizes were not run in order.
+
+    Given the sizes of a study, those alone that are about them: another study file may have left others.
+    """
     file = run_directory / FILE
-    return runs.read_json(file) if file.exists() else []
+    found = runs.read_json(file) if file.exists() else []
+    return [one for one in found if sizes is None or {one["after"], one["target"]} <= set(sizes)]
 
 
 def foretell(study: Study, seen: Mapping[str, Scores], target: str) -> Forecast | None:
