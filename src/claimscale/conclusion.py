@@ -21,23 +21,30 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 CONCLUSION = "conclusion.json"
 PARTIAL = "partial"
-SUMMARY_CODE = tuple(
-    f"report/{name}.py"
-    for name in (
-        "summary",
-        "task_entry",
-        "answers",
-        "cautions",
-        "gate",
-        "counts",
-        "coarsening",
-        "suppression",
-        "results",
-        "provenance",
-        "curve_entries",
-    )
+SUMMARY_CODE = (
+    "conclusion.py",
+    "evaluation",
+    "model/sizes.py",
+    "sweep/ascending.py",
+    *(
+        f"report/{name}.py"
+        for name in (
+            "answers",
+            "auroc_gains",
+            "cautions",
+            "coarsening",
+            "counts",
+            "curve_entries",
+            "gate",
+            "provenance",
+            "results",
+            "summary",
+            "suppression",
+            "task_entry",
+        )
+    ),
 )
-"""The modules of the report that the summary rests on; the others make only the page."""
+"""The code that the summary rests on; the other modules of the report make only the page."""
 FREQUENT_CODES = 30
 PARTIAL_SECONDS = 300.0
 PARTIAL_SHARE = 0.02
@@ -124,7 +131,8 @@ def conclude(
         cells={cell.id: workspace.inputs(cell) for cell in cells},
         study=settings,
         checks=checks.inputs(run_directory, study),
-        code=runs.code_digest("evaluation", *SUMMARY_CODE, "conclusion.py"),
+        forecasts=forecasts(study),
+        code=runs.code_digest(*SUMMARY_CODE),
     )
     shown = runs.fingerprint(summary=inputs, language=language, code=runs.code_digest("report"))
     written = runs.read_json(mark) if mark.exists() else {}
