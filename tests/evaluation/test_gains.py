@@ -85,6 +85,15 @@ def test_task_dependence_compares_sizes_that_all_tasks_have() -> None:
     assert found.difference.estimate == pytest.approx(0)
 
 
+def test_one_pretraining_behind_all_tasks_counts_once() -> None:
+    """Runs that fall out alike in both tasks leave their difference alone."""
+    runs, generator = np.array([0.28, 0.30, 0.32]), np.random.default_rng(0)
+    replicates = runs[:, None] + generator.normal(0, 1e-3, size=(1, 300))
+    task = Curve({"1M": Scores((1, 2, 3), runs, replicates, 500), "3M": made(0.4)}, 0.1, 500)
+    found = task_dependence([task], [task])
+    assert found is not None and found.difference.seed_variance == pytest.approx(0, abs=1e-12)
+
+
 def test_dependence_is_seldom_shown_where_there_is_none() -> None:
     """Equal true gains, other patients and runs each time: about 5 % of studies, two-sided."""
     generator, shown = np.random.default_rng(5), 0

@@ -1,14 +1,16 @@
 """What plan promises: its parts against closed forms, and against studies that are then drawn."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from claimscale.evaluation import power
 from claimscale.evaluation.intervals import Scores
-from claimscale.evaluation.power import Assumptions
+from claimscale.evaluation.power import Assumptions, Components
 from claimscale.evaluation.saturation import FEWEST_POSITIVES, Curve, judge
 
 USUAL = Assumptions(auprc=0.35, prevalence=0.05)
@@ -113,3 +115,31 @@ def test_interaction_is_seldom_shown_where_there_is_none() -> None:
     task = power.components(USUAL), 400
     powers = [power.interaction_power([task] * 2, [task] * 2, 3, effect) for effect in (0.0, 0.1, 0.3)]
     assert powers[0] <= 0.06 and powers == sorted(powers) and powers[-1] > 0.9
+
+
+NOTHING = Components(shared=0.0, within=0.0, common=0.0, lasting=0.0, weight=0.01)
+
+
+def test_runs_that_agree_by_chance_promise_nothing() -> None:
+    """Two runs that each err on other patients may come out alike; the bound still knows the bootstrap."""
+    met = power.margins_met(replace(NOTHING, within=1.0), 10_000, 2, 0.05)
+    assert met.min() > 1.6 * np.sqrt(1.0 / 2 / 10_000) * 0.95
+
+
+def test_the_margin_itself_varies_with_the_largest_model() -> None:
+    met = power.margins_met(replace(NOTHING, common=1.0), 10_000, 3, 0.5)
+    assert np.quantile(met, 0.8) > 0.5 * np.sqrt(1.0 / 10_000)
+
+
+def test_a_large_relative_gain_varies_less() -> None:
+    """Drawn: 1 - s / t, whose smaller model reaches 70 %; promised against what such draws show."""
+    effect, positives, spread = 0.3, 400, 0.2
+    generator = np.random.default_rng(4)
+    ratio = (1 - effect) * (1 + spread * generator.normal(size=200_000))
+    # A quarter of the positives are the degrees of freedom of a variance over patients.
+    degrees = positives / 4
+    own = (1 - effect) * spread * np.sqrt(generator.chisquare(degrees, size=len(ratio)) / degrees)
+    shown = np.mean(np.abs(1 - ratio) > stats.t.ppf(0.975, degrees) * own)
+    parts = replace(NOTHING, shared=spread**2 * positives)
+    promised = power.interaction_power([(parts, positives)], [(NOTHING, positives)], 3, effect)
+    assert promised == pytest.approx(shown, abs=0.03)

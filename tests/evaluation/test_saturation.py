@@ -171,6 +171,33 @@ def test_gain_near_the_margin_is_told_from_want_of_data() -> None:
     assert found.positives_needed is not None and found.positives_needed > 500
 
 
+def test_no_luck() -> None:
+    """An estimate far below zero, from a sample too small to show that zero is within the margin."""
+    excess = Interval(-0.03, patient_variance=1e-4, seed_variance=0.0, degrees=100.0, seeds=3)
+    comparison = Comparison("1M", "3M", excess, 0.01, excess)
+    assert excess.p_below(0.0) < 0.005 and comparison.p_sufficient > 0.1
+    assert comparison.upper(0.95) == pytest.approx(1.66 * 0.01, rel=0.01), "above the margin"
+
+
+def test_the_margin_moves_with_the_largest_model_itself() -> None:
+    """(1 - m) t - s: the runs of the largest count once, not as two independent models."""
+    margin, generator = 0.5, np.random.default_rng(0)
+    larger, smaller = 0.4 + generator.normal(0, 0.01, 4), 0.35 + generator.normal(0, 0.01, 4)
+    scores = {
+        name: Scores((1, 2, 3, 4), values, np.repeat(values[:, None], 50, axis=1), 500)
+        for name, values in (("1M", smaller), ("3M", larger))
+    }
+    (pair,) = judge({"ckd": Curve(scores, 0.1, 500)}, margin)["ckd"].evidence
+    expected = ((1 - margin) ** 2 * larger.var(ddof=1) + smaller.var(ddof=1)) / 4
+    assert pair.excess.seed_variance == pytest.approx(expected)
+
+
+def test_signal_must_be_shown_not_estimated() -> None:
+    """Every size lies above chance, but by less than it varies."""
+    assert verdict(exact_curve([0.13, 0.13], spread=0.03)).reason == "no_signal"
+    assert verdict(exact_curve([0.13, 0.13], spread=0.01)).reason != "no_signal"
+
+
 def test_positives_needed_follows_the_formula() -> None:
     gain = Interval(0.0, patient_variance=0.0004, seed_variance=0.0, degrees=100.0, seeds=3)
     comparison = Comparison("1M", "3M", gain, 0.01, gain)
