@@ -1,22 +1,36 @@
-"""Cells of a benchmark's study, run side by side on one core each; what is done already is not done again."""
+"""A benchmark's study: its data, its cells side by side on one core each, and their scores.
+
+What is done already is not done again.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
 from claimscale import study_file
+from claimscale.evaluation.scoring import score_ranking
 from claimscale.sweep import work
 from claimscale.sweep.cells import Cell
 from claimscale.sweep.workspace import Workspace
 
 WORKERS = 2
+
+
+def prepare(file: Path, overrides: Sequence[str]) -> None:
+    """Events, cohort, tokens and labels of the study; ends the program where they cannot be made."""
+    settings = [word for override in overrides for word in ("--set", override)]
+    if status := subprocess.call([sys.executable, "-m", "claimscale.cli", "ingest", str(file), *settings]):
+        sys.exit(status)
 
 
 def run_cells(file: Path, overrides: list[str], cells: Sequence[Cell]) -> None:
@@ -33,6 +47,17 @@ def held_out(workspace: Workspace, cell: Cell) -> pd.DataFrame:
     """Outcomes and risks that a finished cell predicted for the test patients, by patient."""
     table = pq.read_table(workspace.folder(cell.id) / "predictions.parquet").to_pandas()
     return table[table["split"] == "held_out"].sort_values("subject_id")
+
+
+def auprc(workspace: Workspace, cell: Cell, replicates: int) -> tuple[float, np.ndarray, int]:
+    """AUPRC of a finished cell on the test patients, on resampled ones [replicates], and their positives.
+
+    Patients are resampled alike for every cell of a question.
+    """
+    table = held_out(workspace, cell)
+    outcome, risk = (table[key].to_numpy() for key in ("boolean_value", "predicted_boolean_probability"))
+    found = score_ranking(outcome, risk, replicates, 0)["auprc"]
+    return float(found.values[0]), found.replicates[0], int(outcome.sum())
 
 
 def _depth(cell: Cell) -> int:

@@ -17,8 +17,6 @@ two cores; a stopped run goes on), or `evidence.py [--runs FOLDER] [--arms ARM .
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,12 +25,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score
 
-from cells import held_out, run_cells
+from cells import auprc, prepare, run_cells
 from claimscale import runs, study_file
 from claimscale.baselines.features import count_features
 from claimscale.corpus.groups import CodeGroups
 from claimscale.evaluation.intervals import Scores, difference, interval
-from claimscale.evaluation.scoring import score_ranking
 from claimscale.study import OF_LARGEST
 from claimscale.sweep.cells import Cell, Patients
 from claimscale.sweep.workspace import Workspace
@@ -65,17 +62,10 @@ def cell_of(arm: str, task: str, labelled: Patients, seed: int, size: str) -> Ce
 
 def scores_of(workspace: Workspace, arm: str, task: str, labelled: Patients) -> Scores:
     """AUPRC on the test patients of every seed, patients resampled alike for every arm."""
-    found = []
-    for seed in workspace.study.finetune.seeds:
-        table = held_out(workspace, cell_of(arm, task, labelled, seed, workspace.study.sizes[0]))
-        outcome, risk = (table[key].to_numpy() for key in ("boolean_value", "predicted_boolean_probability"))
-        found.append((outcome, score_ranking(outcome, risk, REPLICATES, 0)["auprc"]))
-    return Scores(
-        tuple(workspace.study.finetune.seeds),
-        np.array([score.values[0] for _, score in found]),
-        np.stack([score.replicates[0] for _, score in found]),
-        int(found[0][0].sum()),
-    )
+    seeds, size = workspace.study.finetune.seeds, workspace.study.sizes[0]
+    cells = [cell_of(arm, task, labelled, seed, size) for seed in seeds]
+    values, replicates, positives = zip(*(auprc(workspace, cell, REPLICATES) for cell in cells), strict=True)
+    return Scores(tuple(seeds), np.array(values), np.stack(replicates), positives[0])
 
 
 def oracle(workspace: Workspace, task: str) -> tuple[float, float, float]:
@@ -86,8 +76,8 @@ def oracle(workspace: Workspace, task: str) -> tuple[float, float, float]:
     risk = table.set_index("subject_id").loc[sample.subjects[order], "risk"].to_numpy()
     outcome = sample.outcome[order]
     possible = attainable(workspace, task, sample.rows[order], sample.index_days[order], risk)
-    auprc = (float(average_precision_score(outcome, values)) for values in (risk, possible))
-    return (*auprc, float(outcome.mean()))  # pyright: ignore[reportReturnType]
+    best = (float(average_precision_score(outcome, values)) for values in (risk, possible))
+    return (*best, float(outcome.mean()))  # pyright: ignore[reportReturnType]
 
 
 def attainable(
@@ -127,10 +117,10 @@ def compare(
         f"AUPRC of the oracle {best:.3f}, attainable from claims {possible:.3f}"
     )
     for (arm, n), score in scores.items():
-        auprc = float(score.values.mean())
-        share = (auprc - prevalence) / (best - prevalence)
-        figures |= {f"{arm}_{n}": auprc, f"{arm}_{n}_share": share}
-        print(f"  {arm:<20} {n!s:>5} labelled: AUPRC {auprc:.4f}, {share:>4.0%} of the oracle's gain")
+        mean = float(score.values.mean())
+        share = (mean - prevalence) / (best - prevalence)
+        figures |= {f"{arm}_{n}": mean, f"{arm}_{n}_share": share}
+        print(f"  {arm:<20} {n!s:>5} labelled: AUPRC {mean:.4f}, {share:>4.0%} of the oracle's gain")
     for arm, other in (pair for pair in CONTRASTS if set(pair) <= set(arms)):
         for n in labelled_of(other, labelled):
             contrast = difference(scores[arm, n], scores[other, n])
@@ -166,13 +156,11 @@ def main() -> None:
     parser.add_argument("--no-sizes", action="store_true", help="leave out the losses of five sizes")
     options = parser.parse_args()
     arms, overrides = options.arms, [*COUNTRY, f"runs={options.runs}"]
-    labelled = [n for n in LABELLED if options.labelled is None or str(n) in options.labelled]
+    labelled: list[Patients] = [n for n in LABELLED if options.labelled is None or str(n) in options.labelled]
     name = "evidence" if options.size is None else f"evidence_{options.size}"
     if options.size is not None:
         overrides += [f"name={name}", f"sizes=[{options.size}]"]
-    settings = [word for override in overrides for word in ("--set", override)]
-    if status := subprocess.call([sys.executable, "-m", "claimscale.cli", "ingest", str(STUDY), *settings]):
-        sys.exit(status)
+    prepare(STUDY, overrides)
     study = study_file.load(STUDY, overrides)
     seeds, size = study.finetune.seeds, study.sizes[0]
     cells = [Cell("pretrain", seed, size) for seed in seeds]

@@ -10,14 +10,14 @@ mean over tasks and label counts, with a 95 % interval from resampling patients 
 `recipe.py reduced` takes two of four tasks and fewer variants; the whole goes on from there.
 
 Prints a table and writes `benchmarks/results/recipe.json` (`recipe_reduced.json`). A stopped run goes on.
-`recipe.py [reduced] [--runs FOLDER] [--size 300k] [--only NAME ...]`, or `make bench NAME=recipe`.
+`recipe.py [reduced] [--runs FOLDER] [--size 300k] [--only NAME ...]`, or `make bench NAME=recipe`. With
+`--only` the record keeps the figures of the other variants.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
+import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -28,15 +28,15 @@ from typing import Any
 import numpy as np
 import torch
 
+import architectures
 from architectures import ALTERNATIVES
-from cells import held_out
-from claimscale import study_file
-from claimscale.evaluation.scoring import score_ranking
+from cells import auprc, prepare
+from claimscale import runs, study_file
 from claimscale.study import Study
 from claimscale.sweep import work
 from claimscale.sweep.cells import Cell
 from claimscale.sweep.workspace import Workspace
-from record import write_record
+from record import RESULTS, write_record
 
 STUDY = Path(__file__).parent / "recipe.yaml"
 SEED = 42
@@ -47,6 +47,9 @@ VARIANTS: dict[str, dict[str, str]] = {
     "sequence: every occurrence": {"tokens.repeats": "all"},
     "sequence: once a month": {"tokens.repeats": "month"},
     "sequence: once a year": {"tokens.repeats": "year"},
+    "sequence: once a month, 512 positions": {"tokens.repeats": "month", "tokens.max_length": "512"},
+    "sequence: once a year, 512 positions": {"tokens.repeats": "year", "tokens.max_length": "512"},
+    "sequence: once ever, 512 positions": {"tokens.max_length": "512"},
     "sequence: 64 positions": {"tokens.max_length": "64"},
     "codes: groups share vectors": {"tokens.groups": "true"},
     "objective: masked codes alone": {"pretrain.incident": "0"},
@@ -97,8 +100,18 @@ class Variant(Workspace):
         self.name = name
 
     def folder(self, cell_id: str) -> Path:
-        name = "base" if cell_id.startswith("pretrain") and self.name.startswith(OF_TUNING) else self.name
+        name = "base" if self._of_base(cell_id) else self.name
         return self.run / "recipes" / name.replace(": ", "-").replace(" ", "_") / cell_id
+
+    def inputs(self, cell: Cell) -> str:
+        """An alternative's cells depend on its code as well."""
+        found = super().inputs(cell)
+        if self.name not in ALTERNATIVES or self._of_base(cell.id):
+            return found
+        return runs.fingerprint(inputs=found, code=Path(architectures.__file__).read_text("utf-8"))
+
+    def _of_base(self, cell_id: str) -> bool:
+        return cell_id.startswith("pretrain") and self.name.startswith(OF_TUNING)
 
 
 def cells(study: Study) -> list[Cell]:
@@ -125,13 +138,8 @@ def run_variant(name: str, run: Path, overrides: list[str]) -> dict[str, Any]:
 def drawn(name: str, run: Path, overrides: list[str]) -> tuple[float, np.ndarray]:
     """Mean AUPRC of the held-out patients over tasks and label counts, and its replicates."""
     workspace = Variant(name, run, overrides)
-    scores = []
-    for cell in cells(workspace.study)[1:]:
-        table = held_out(workspace, cell)
-        outcome, risk = (table[key].to_numpy() for key in ("boolean_value", "predicted_boolean_probability"))
-        scores.append(score_ranking(outcome, risk, REPLICATES, 0)["auprc"])
-    values, replicates = ([getattr(score, key)[0] for score in scores] for key in ("values", "replicates"))
-    return float(np.mean(values)), np.mean(replicates, axis=0)
+    scores = [auprc(workspace, cell, REPLICATES) for cell in cells(workspace.study)[1:]]
+    return float(np.mean([value for value, *_ in scores])), np.mean([drawn for _, drawn, _ in scores], axis=0)
 
 
 def run_all(names: Sequence[str], run: Path, overrides: list[str]) -> dict[str, dict[str, Any]]:
@@ -158,12 +166,12 @@ def table(run: Path, overrides: list[str], results: dict[str, dict[str, Any]]) -
     expected, base = drawn("base", run, overrides)
     figures = {}
     for name, found in results.items():
-        auprc, replicates = drawn(name, run, overrides)
+        mean, replicates = drawn(name, run, overrides)
         low, high = np.quantile(replicates - base, [0.025, 0.975])
-        score = {"auprc": auprc, "difference": auprc - expected, "low": float(low), "high": float(high)}
+        score = {"auprc": mean, "difference": mean - expected, "low": float(low), "high": float(high)}
         losses = found["losses"]
         print(
-            f"{name:<38} {auprc:>7.4f} {score['difference']:>+11.4f}   {low:+.4f} to {high:+.4f}  "
+            f"{name:<38} {mean:>7.4f} {score['difference']:>+11.4f}   {low:+.4f} to {high:+.4f}  "
             f"{losses['validation_loss']:.4f}  {losses['validation_loss_first']:.4f}   "
             f"{losses.get('validation_loss_incident', 0):.4f}   {found['seconds']:>5.0f}"
         )
@@ -183,15 +191,15 @@ def main() -> None:
     overrides += [f"pretrain.epochs={EPOCHS}"]
     if reduced:
         overrides += [f"tasks=[{', '.join(REDUCED_TASKS)}]"]
-    prepared = ["ingest", str(STUDY), "--set", f"runs={options.runs}"]
-    if status := subprocess.call([sys.executable, "-m", "claimscale.cli", *prepared]):
-        sys.exit(status)
+    prepare(STUDY, [f"runs={options.runs}"])
     run = study_file.load(STUDY, overrides).run_directory
     names = options.only or (REDUCED if reduced else NAMES)
     figures = table(run, overrides, run_all(names, run, overrides))
     suffix = "" if not reduced else "_reduced"
-    size = "" if options.size == "300k" else f"_{options.size}"
-    write_record(f"recipe{suffix}{size}", figures)
+    record = f"recipe{suffix}" + ("" if options.size == "300k" else f"_{options.size}")
+    if options.only and (file := RESULTS / f"{record}.json").exists():
+        figures = json.loads(file.read_text("utf-8"))["figures"] | figures
+    write_record(record, figures)
 
 
 if __name__ == "__main__":

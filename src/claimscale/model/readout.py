@@ -59,11 +59,13 @@ class Readout(nn.Module):
     def forward(self, inputs: Inputs) -> Tensor:
         """Logits [B], one per sequence."""
         states = pooled(self.encoder, inputs)
+        logit_B = self.read(states) + self.bias
+        return logit_B + self.trust * self.foretold(states, inputs) if self.foretells else logit_B
+
+    def read(self, states: Pooled) -> Tensor:
+        """What this question's own weights make of the states, [B]."""
         states_B3d = torch.cat((states.first, states.mean, states.summed * SUM_SCALE), 1)
-        logit_B = states_B3d @ self.weight * transfer.output_multiplier(self.encoder.shape.width) + self.bias
-        if not self.foretells:
-            return logit_B
-        return logit_B + self.trust * self.foretold(states, inputs)
+        return states_B3d @ self.weight * transfer.output_multiplier(self.encoder.shape.width)
 
     def foretold(self, states: Pooled, inputs: Inputs) -> Tensor:
         """Log odds [B] that one of the outcome's codes is incident next."""
