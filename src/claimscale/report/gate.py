@@ -233,6 +233,8 @@ def _consequences(
     # How many more are needed, and how many there are, say the same.
     if any(split in hidden or rule.base > 1 for split in saturation["more_needed"] or {}):
         saturation["more_needed"] = None
+    if rule.base > 1 and saturation["positives_needed"]:
+        saturation["positives_needed"] = int(float(f"{saturation['positives_needed']:.2g}"))
     for detail in task.get("details", []):
         for group in detail.get("subgroups", []):
             counts = (group["patients"], group["positives"])
@@ -265,9 +267,7 @@ def _curves(task: dict[str, Any], held_out: tuple[int, int] | None, rule: Rule) 
         if detail.get("risk_distribution"):
             detail["risk_distribution"] = joined_bands(detail["risk_distribution"], rule)
         if "net_benefit" in detail and held_out is not None:
-            asked, cases = held_out
-            totals = (seeds * cases, seeds * (asked - cases))
-            detail["net_benefit"] = spaced(detail["net_benefit"], totals, seeds, rule)
+            detail["net_benefit"] = spaced(detail["net_benefit"], held_out, seeds, rule)
 
 
 def scrubbed(sentence: str, rule: Rule) -> str:

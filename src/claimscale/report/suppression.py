@@ -35,8 +35,10 @@ class Rule:
     def is_small(self, count: float) -> bool:
         return (0 if self.zeros else 1) <= count < self.least
 
-    def rounded(self, count: int) -> int:
-        return self.base * math.floor(count / self.base + 0.5)
+    def rounded(self, count: int, seeds: int = 1) -> int:
+        """The count to the nearest `base`; one summed over seeds to as many times that, or it tells more."""
+        step = self.base * seeds if self.base > 1 else 1
+        return step * math.floor(count / step + 0.5)
 
 
 PROFILES: dict[str, Rule | None] = {
