@@ -71,7 +71,8 @@ def test_what_is_worked_out_from_a_hidden_count_goes_too(found: dict[str, Any], 
                 hidden += 1
                 assert told["prevalence"] is None
                 assert not any(
-                    row["split"] == split and isinstance(row["positives"], int) for row in task["results"]
+                    row["split"] == split and all(isinstance(row[name], int) for name in ("n", "positives"))
+                    for row in task["results"]
                 )
             else:
                 assert told["prevalence"] == pytest.approx(told["positives"] / told["dates"], rel=1e-5)
