@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from claimscale.report.answers import WITHHELD
 from claimscale.report.coarsening import joined_bands, joined_curve, spaced
 from claimscale.report.counts import Table
 from claimscale.report.relations import (
@@ -54,6 +55,7 @@ def passed(summary: Mapping[str, Any], profile: str) -> dict[str, Any]:
     _quality(dataset.get("quality"), rule)
     for task, cells in zip(found["tasks"], asked, strict=True):
         _task(task, cells, table, hidden, rule)
+    _without_withheld(found)
     for check in found["checks"]:
         check["sentence"] = scrubbed(check["sentence"], rule)
     return found
@@ -104,8 +106,7 @@ def _task(task: dict[str, Any], asked: Asked, table: Table, hidden: set[int], ru
     }
     _consequences(task, unknown | few, few, rule)
     if "held_out" in few:
-        task["oracle"], task["details"] = None, []
-        task["saturation"]["positives_needed"] = None
+        _withhold(task)
     for cell in {found["train"] for found in (asked.patients, asked.dates) if "train" in found}:
         _labelled(task, table.counts[cell], cell in hidden, rule)
     _curves(task, None if "held_out" in unknown else counts.get("held_out"), rule)
@@ -146,6 +147,35 @@ def _consequences(task: dict[str, Any], unknown: set[str], few: set[str], rule: 
                 group.update(predicted=None, observed=None, auprc=None, auroc=None)
             elif rule.base > 1:
                 group["observed"] = float(f"{counts[1] / counts[0]:.6g}") if counts[0] else None
+
+
+def _withhold(task: dict[str, Any]) -> None:
+    """No results, nor what rests on those of held-out patients: comparisons, the verdict, the figures."""
+    task.update(results=[], oracle=None, details=[], pretraining_gain=[])
+    if "break_even" in task:
+        task["break_even"] = []
+    saturation = task["saturation"]
+    saturation["positives_needed"] = None
+    if not saturation["evidence"] and saturation["margin"] is None:
+        return  # nothing was trained, and its reason says why
+    saturation.update(
+        verdict="inconclusive", reason=WITHHELD, smallest_sufficient=None, margin=None, level=None,
+        more_needed=None, hours_saved=None, hours_saved_estimated=False, flops_saved=None, saved_against=None,
+        evidence=[], by_hospital=None,
+    )  # fmt: skip
+
+
+def _without_withheld(found: dict[str, Any]) -> None:
+    """What tasks say together, without those of which nothing is shown."""
+    names = {task["name"] for task in found["tasks"] if task["saturation"]["reason"] == WITHHELD}
+    if not names:
+        return
+    if forecast := found.get("forecast"):
+        forecast["tasks"] = [entry for entry in forecast["tasks"] if entry["task"] not in names]
+        for kind in ("shapes", "pareto"):
+            forecast[kind] = {task: told for task, told in forecast[kind].items() if task not in names}
+    # Beside the other tasks' gains, the difference between kinds would tell the one withheld.
+    found["task_dependence"] = dict.fromkeys(found["task_dependence"])
 
 
 def _curves(task: dict[str, Any], held_out: tuple[int, int] | None, rule: Rule) -> None:
