@@ -37,6 +37,7 @@ SUMMARY_CODE = (
             "curve_entries",
             "gate",
             "provenance",
+            "relations",
             "results",
             "summary",
             "suppression",

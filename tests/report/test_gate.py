@@ -71,7 +71,8 @@ def test_what_is_worked_out_from_a_hidden_count_goes_too(found: dict[str, Any], 
                 hidden += 1
                 assert told["prevalence"] is None
                 assert not any(
-                    row["split"] == split and isinstance(row["positives"], int) for row in task["results"]
+                    row["split"] == split and all(isinstance(row[name], int) for name in ("n", "positives"))
+                    for row in task["results"]
                 )
             else:
                 assert told["prevalence"] == pytest.approx(told["positives"] / told["dates"], rel=1e-5)
@@ -122,6 +123,39 @@ def test_joined_bins_keep_their_patients_and_cases() -> None:
     cases = [sum(point["observed"] * point["patients"] for point in some) for some in (points, joined)]
     assert cases[0] == pytest.approx(cases[1], rel=1e-4)
     assert [point["predicted"] for point in joined] == sorted(point["predicted"] for point in joined)
+
+
+def test_rounded_counts_do_not_follow_from_the_net_benefit() -> None:
+    """Thresholds are multiples of the prevalence: counts that are rounded alike give the same points."""
+    rule, shown = RULES["opensafely"], []
+    for asked, cases in ((4000, 510), (4001, 508), (3998, 512)):
+        points = []
+        for times in (0.5, 1, 2, 7.9):
+            prevalence, threshold = cases / asked, times * cases / asked
+            odds = threshold / (1 - threshold)
+            true, false = round(3 * 510 / (1 + times)), round(3 * 2100 / (1 + times))
+            points.append(
+                {
+                    "threshold": float(f"{threshold:.6g}"),
+                    "true_positives": true,
+                    "false_positives": false,
+                    "net_benefit": float(f"{(true - false * odds) / (3 * asked):.6g}"),
+                    "treat_all": float(f"{prevalence - (1 - prevalence) * odds:.6g}"),
+                }
+            )
+        shown.append(coarsening.spaced(points, (asked, cases), 3, rule))
+    assert shown[0] == shown[1] == shown[2] and len(shown[0]) == 3, "the last would be above one"
+    at_prevalence = shown[0][1]
+    assert at_prevalence["threshold"] == 0.128 and at_prevalence["treat_all"] == pytest.approx(0, abs=1e-3)
+    assert all(point[name] % 15 == 0 for point in shown[0] for name in ("true_positives", "false_positives"))
+
+
+def test_counts_summed_over_seeds_are_rounded_as_coarsely() -> None:
+    """All patients in one bin, three times: to the nearest five their number would follow."""
+    rule = RULES["opensafely"]
+    bins = [{"predicted": 0.1, "observed": 100 / asked, "patients": 3 * asked} for asked in (1001, 1002)]
+    shown = [coarsening.joined_curve([one], 3, rule)[0]["patients"] for one in bins]
+    assert shown == [3000, 3000]
 
 
 def test_nothing_hidden_stands_anywhere_on_the_page() -> None:

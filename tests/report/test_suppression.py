@@ -112,11 +112,6 @@ def test_an_implied_small_count_is_protected_though_it_is_never_shown() -> None:
     assert others is None and None in (asked, cases)
 
 
-def test_what_was_shown_before_stays_shown() -> None:
-    shown = protected([40, 36, 4], [Sum(0, (1, 2))], RULES["cms"], fixed=frozenset({0}))
-    assert shown == [40, None, "<11"]
-
-
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=12), st.sampled_from(sorted(RULES)))
 def test_a_row_with_its_total(counts: list[int], profile: str) -> None:
     rule = RULES[profile]

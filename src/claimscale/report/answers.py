@@ -16,6 +16,8 @@ UNTRAINED = {
     "untrained_few_negatives": "patients without the outcome",
 }
 """Reasons why nothing was trained: of whom there were too few."""
+WITHHELD = "withheld"
+"""The reason of a verdict that is not shown, because few held-out patients have the outcome, or lack it."""
 RIVALS = {"lightgbm": "LightGBM", "logistic": "Logistic regression", "carry_forward": "Carry-forward"}
 """Baselines that need no encoder, and may therefore make one superfluous."""
 UNDER_TRAINED = "under_trained"
@@ -148,6 +150,11 @@ def _about_size(task: Mapping[str, Any]) -> str:
             )
         case _ if saturation["reason"] in UNTRAINED:
             return _what_was_lacking(task)
+        case _ if saturation["reason"] == WITHHELD:
+            return (
+                "Not shown: too few test patients have the outcome, or are without it, for results under the "
+                "report's privacy profile."
+            )
         case _:
             return f"Undecided which size is good enough: {_why_undecided(task)}."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from claimscale.report.answers import RIVALS, UNTRAINED, count, percent
+from claimscale.report.answers import RIVALS, UNTRAINED, WITHHELD, count, percent
 from claimscale.study import Study
 
 FEW_POSITIVES = 100
@@ -32,7 +32,12 @@ def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
             "too narrow; no verdict is given."
         )
     found += learning_rate_warnings(summary["sizes"], study.pretrain.learning_rate)
-    if summary["task_dependence"]["estimate"] is None:
+    if any(task["saturation"]["reason"] == WITHHELD for task in summary["tasks"]):
+        found.append(
+            "Whether diseases gain more from size than medications is not shown: it would tell of questions "
+            "whose results are withheld."
+        )
+    elif summary["task_dependence"]["estimate"] is None:
         found.append(
             "Whether diseases gain more from size than medications was not tested: it takes both kinds of "
             "task, two sizes and two seeds common to all."
@@ -116,7 +121,12 @@ def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list
             f"{name}: with whole hospitals resampled the verdict is {_named(there)}, not {_named(here)}: "
             "other hospitals might have given another answer."
         )
-    if answered["verdict"] == "inconclusive":
+    if task["saturation"]["reason"] == WITHHELD:
+        found.append(
+            f"{name}: results on held-out patients, and what was concluded from them, are withheld under the "
+            "privacy profile."
+        )
+    elif answered["verdict"] == "inconclusive":
         found.append(
             f"{name}: no verdict on size. That is want of evidence, not evidence that sizes are equal."
         )

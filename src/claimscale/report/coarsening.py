@@ -20,7 +20,7 @@ def joined_curve(points: Sequence[Mapping[str, Any]], seeds: int, rule: Rule) ->
         chosen = [bins[place] for place in members]
         cases, patients = sum(one[0] for one in chosen), sum(one[1] for one in chosen)
         predicted = sum(patients * point["predicted"] for _, patients, point in chosen) / patients
-        cases, patients = rule.rounded(cases), rule.rounded(patients)
+        cases, patients = rule.rounded(cases, seeds), rule.rounded(patients, seeds)
         found.append(
             {
                 "predicted": float(f"{predicted:.6g}"),
@@ -67,13 +67,15 @@ def _few(count: int, seeds: int, rule: Rule) -> bool:
 
 
 def spaced(
-    points: Sequence[dict[str, Any]], totals: tuple[int, int], seeds: int, rule: Rule
+    points: Sequence[dict[str, Any]], held_out: tuple[int, int], seeds: int, rule: Rule
 ) -> list[dict[str, Any]]:
     """Those points of a net benefit curve between which no small number of patients lies.
 
-    Thresholds ascend. What lies above the last one and below the first one counts likewise; `totals` are
-    those with and without the outcome, summed over seeds.
+    Thresholds ascend, and their counts are summed over `seeds`. What lies above the last one and below the
+    first one counts likewise; `held_out` are the patients asked and those with the outcome.
     """
+    asked, cases = held_out
+    totals = (seeds * cases, seeds * (asked - cases))
 
     def near(one: tuple[int, int], other: tuple[int, int]) -> bool:
         return any(_few(more - less, seeds, rule) for more, less in zip(one, other, strict=True))
@@ -87,10 +89,34 @@ def spaced(
             above = counts
     while kept and near(totals, (kept[0]["true_positives"], kept[0]["false_positives"])):
         kept.pop(0)
-    if rule.base > 1:
-        for point in kept:
-            true, false = (rule.rounded(point[name]) for name in ("true_positives", "false_positives"))
-            odds = point["threshold"] / (1 - point["threshold"])
-            benefit = float(f"{(true - false * odds) / sum(totals):.6g}")
-            point.update(true_positives=true, false_positives=false, net_benefit=benefit)
-    return kept
+    return _from_rounded(kept, held_out, seeds, rule) if rule.base > 1 else kept
+
+
+def _from_rounded(
+    points: Sequence[Mapping[str, Any]], held_out: tuple[int, int], seeds: int, rule: Rule
+) -> list[dict[str, Any]]:
+    """The points as if worked out from rounded counts alone.
+
+    Thresholds are multiples of the prevalence, and a benefit is per patient: either would tell the counts
+    exactly. Each threshold becomes the same multiple of the rounded prevalence.
+    """
+    asked, cases = (rule.rounded(count) for count in held_out)
+    prevalence, exact = cases / asked, held_out[1] / held_out[0]
+    found = []
+    for point in points:
+        multiple = float(f"{point['threshold'] / exact:.3g}")
+        threshold = float(f"{multiple * prevalence:.3g}")
+        if threshold >= 1:
+            continue
+        true, false = (rule.rounded(point[name], seeds) for name in ("true_positives", "false_positives"))
+        odds = threshold / (1 - threshold)
+        found.append(
+            {
+                "threshold": threshold,
+                "true_positives": true,
+                "false_positives": false,
+                "net_benefit": float(f"{(true - false * odds) / (seeds * asked):.6g}"),
+                "treat_all": float(f"{prevalence - (1 - prevalence) * odds:.6g}"),
+            }
+        )
+    return found

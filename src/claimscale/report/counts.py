@@ -16,7 +16,6 @@ class Table:
         self.places: list[list[tuple[Any, Any]]] = []
         self.sums: list[Sum] = []
         self.implied: set[int] = set()
-        self.fixed: set[int] = set()
 
     def cell(self, holder: Any, key: Any) -> int:
         """A count that stands at `holder[key]`."""
@@ -37,12 +36,6 @@ class Table:
         self.implied.add(len(self.counts) - 1)
         return len(self.counts) - 1
 
-    def fixed_cell(self, count: int) -> int:
-        """A count that was shown before."""
-        self.fixed.add(cell := self.implied_cell(count))
-        self.implied.remove(cell)
-        return cell
-
     def sum(self, total: int, parts: Sequence[int]) -> None:
         """The parts add up to the total; what is missing follows from them and is protected likewise."""
         rest = self.counts[total] - sum(self.counts[part] for part in parts)
@@ -53,7 +46,7 @@ class Table:
 
     def settle(self, rule: Rule) -> set[int]:
         """Write the counts as they may be shown to where they stand; returns the cells that are hidden."""
-        shown = protected(self.counts, self.sums, rule, frozenset(self.implied), frozenset(self.fixed))
+        shown = protected(self.counts, self.sums, rule, frozenset(self.implied))
         for value, places in zip(shown, self.places, strict=True):
             for holder, key in places:
                 holder[key] = value

@@ -7,18 +7,24 @@ sentences are all made from what comes out. What is small is defined in `suppres
 from __future__ import annotations
 
 import copy
-import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from claimscale.report.answers import WITHHELD
 from claimscale.report.coarsening import joined_bands, joined_curve, spaced
 from claimscale.report.counts import Table
-from claimscale.report.suppression import PROFILES, Rule, protected
+from claimscale.report.relations import (
+    Asked,
+    add_codes,
+    add_cohort,
+    add_distributions,
+    add_task,
+    hospitals_may_show,
+)
+from claimscale.report.suppression import PROFILES, Rule
 
 SPREADS = ("age", "visits", "sequence_length", "observation_days")
-ATTRITION = ("patients", "seen_before_landmark", "of_drawn_hospitals", "with_enough_events", "studied")
-"""Steps of the cohort, each a part of the one before."""
 
 
 def passed(summary: Mapping[str, Any], profile: str) -> dict[str, Any]:
@@ -31,65 +37,28 @@ def passed(summary: Mapping[str, Any], profile: str) -> dict[str, Any]:
     found["privacy"] = {"profile": profile}
     if rule is None:
         return found
-    dataset = found["dataset"]
-    _people(dataset, rule)
+    dataset, table = found["dataset"], Table()
+    description = dataset.get("description")
+    for group in description["groups"].values() if description else ():
+        _without_extremes(group, rule.is_small(group["patients"]))
+    cohort = add_cohort(dataset, table)
+    if description:
+        add_distributions(description["histograms"], cohort, table)
+    add_codes(dataset, cohort, table)
+    asked = [add_task(task, cohort, table) for task in found["tasks"]]
+    hidden = table.settle(rule)
+    if description:
+        histograms = description["histograms"]
+        may_show = hospitals_may_show(histograms, cohort, table, hidden, rule.least)
+        bars = histograms["patients_per_hospital"] if may_show else []
+        histograms["patients_per_hospital"] = [rule.rounded(count) for count in bars]
     _quality(dataset.get("quality"), rule)
-    for code in dataset.get("codes", []):
-        code["patients"] = protected([code["patients"]], [], rule)[0]
-    for task in found["tasks"]:
-        _task(task, dataset, rule)
+    for task, cells in zip(found["tasks"], asked, strict=True):
+        _task(task, cells, table, hidden, rule)
+    _without_withheld(found)
     for check in found["checks"]:
         check["sentence"] = scrubbed(check["sentence"], rule)
     return found
-
-
-def _people(dataset: dict[str, Any], rule: Rule) -> None:
-    """Who is in the cohort: the steps to it, splits, sexes and distributions."""
-    table = Table()
-    cohort, description = dataset.get("cohort") or {}, dataset.get("description")
-    groups = description["groups"] if description else {}
-    steps = [table.cell(cohort, step) for step in ATTRITION if cohort.get(step) is not None]
-    for before, after in itertools.pairwise(steps):
-        table.sum(before, [after])
-    # The patients studied stand at three places.
-    if groups:
-        whole = table.cell(groups["all"], "patients")
-    elif steps:
-        whole = steps[-1]
-    else:
-        whole = table.cell(dataset, "patients")
-    for other in steps[-1:]:
-        if table.counts[other] == table.counts[whole] and other != whole:
-            table.sum(other, [whole])
-    if table.counts[whole] == dataset.get("patients"):
-        table.also(whole, dataset, "patients")
-    splits = {}
-    for name, count in (cohort.get("splits") or {}).items():
-        splits[name] = table.cell(cohort["splits"], name)
-        if name in groups and groups[name]["patients"] == count:
-            table.also(splits[name], groups[name], "patients")
-    for name in groups:
-        if name != "all" and name not in splits:
-            splits[name] = table.cell(groups[name], "patients")
-    if splits:
-        table.sum(whole, list(splits.values()))
-    small = {name for name, group in groups.items() if rule.is_small(group["patients"])}
-    sexes = {
-        (name, sex): table.cell(group["sex"], sex) for name, group in groups.items() for sex in group["sex"]
-    }
-    for name in groups:
-        table.sum(whole if name == "all" else splits[name], [sexes[name, sex] for sex in groups[name]["sex"]])
-    for sex in groups.get("all", {}).get("sex", {}):
-        table.sum(
-            sexes["all", sex],
-            [sexes[name, sex] for name in splits if name in groups and (name, sex) in sexes],
-        )
-    hidden = table.settle(rule)
-    for name, group in groups.items():
-        _without_extremes(group, name in small)
-    if description:
-        known = {sex: sexes["all", sex] not in hidden for sex in groups["all"]["sex"]}
-        _histograms(description, table.counts[whole] if whole not in hidden else None, known, rule)
 
 
 def _without_extremes(group: dict[str, Any], small: bool) -> None:
@@ -98,30 +67,6 @@ def _without_extremes(group: dict[str, Any], small: bool) -> None:
         for name in spread:
             if small or name in ("min", "max"):
                 spread[name] = None
-
-
-def _histograms(
-    description: dict[str, Any], patients: int | None, known: Mapping[str, bool], rule: Rule
-) -> None:
-    """Distributions, each with its total; where the total is hidden, so is the whole distribution."""
-    histograms = description["histograms"]
-    for name in ("sequence_length", "observation_years"):
-        histograms[name]["counts"] = _distribution(histograms[name]["counts"], patients, rule)
-    histograms["patients_per_hospital"] = _distribution(histograms["patients_per_hospital"], patients, rule)
-    by_sex = histograms["age_by_sex"]["counts"]
-    for sex, counts in by_sex.items():
-        by_sex[sex] = _distribution(counts, sum(counts) if known.get(sex) else None, rule)
-
-
-def _distribution(counts: list[int], total: int | None, rule: Rule) -> list[Any]:
-    if total is None:
-        return [None] * len(counts)
-    holder: dict[str, Any] = {"counts": list(counts)}
-    table = Table()
-    cells = [table.cell(holder["counts"], place) for place in range(len(counts))]
-    table.sum(table.fixed_cell(max(total, sum(counts))), cells)
-    table.settle(rule)
-    return holder["counts"]
 
 
 def _quality(quality: dict[str, Any] | None, rule: Rule) -> None:
@@ -149,41 +94,22 @@ def _quality(quality: dict[str, Any] | None, rule: Rule) -> None:
     table.settle(rule)
 
 
-def _task(task: dict[str, Any], dataset: Mapping[str, Any], rule: Rule) -> None:
-    """One task: who was asked in each split, the subgroups, and all that was worked out from them."""
-    table, splits = Table(), task["splits"]
-    groups = (dataset.get("description") or {}).get("groups", {})
-    positive: dict[str, int] = {}
-    asked: dict[str, int] = {}
-    truth = {
-        split: (found.get("dates", found["patients"]), found["positives"]) for split, found in splits.items()
+def _task(task: dict[str, Any], asked: Asked, table: Table, hidden: set[int], rule: Rule) -> None:
+    """One task after its counts are settled: all that was worked out from them."""
+    counts = {
+        split: (table.counts[asked.dates[split]], table.counts[asked.positives[split]])
+        for split in asked.dates
     }
-    for split, found in splits.items():
-        positive[split], patients = table.cell(found, "positives"), table.cell(found, "patients")
-        asked[split] = table.cell(found, "dates") if "dates" in found else patients
-        if asked[split] != patients and found["dates"] == found["patients"]:
-            table.sum(asked[split], [patients])
-        table.sum(asked[split], [positive[split]])  # what is missing are those without the outcome
-        cohort = groups.get(split, {}).get("patients")
-        if isinstance(cohort, int) and rule.base == 1 and cohort >= found["patients"]:
-            table.sum(table.fixed_cell(cohort), [patients])
-        for result in task["results"]:
-            if result["split"] == split:
-                table.also(positive[split], result, "positives")
-                table.also(asked[split], result, "n")
-    if "train" in asked:
-        table.also(asked["train"], task, "n_train")
-    if "held_out" in asked:
-        table.also(asked["held_out"], task, "n_test")
-        table.also(positive["held_out"], task, "positives")
-        _subgroup_cells(task, table, asked["held_out"], positive["held_out"])
-    hidden = table.settle(rule)
-    unknown = {split for split in splits if {positive[split], asked[split]} & hidden}
-    few = {split for split, (of, cases) in truth.items() if rule.is_small(cases) or rule.is_small(of - cases)}
-    _consequences(task, truth, unknown | few, few, rule)
-    if "train" in asked:
-        _labelled(task, truth["train"][0], asked["train"] in hidden, rule)
-    _curves(task, None if "held_out" in unknown else truth.get("held_out"), rule)
+    unknown = {split for split in counts if {asked.positives[split], asked.dates[split]} & hidden}
+    few = {
+        split for split, (of, cases) in counts.items() if rule.is_small(cases) or rule.is_small(of - cases)
+    }
+    _consequences(task, unknown | few, few, rule)
+    if "held_out" in few:
+        _withhold(task)
+    for cell in {found["train"] for found in (asked.patients, asked.dates) if "train" in found}:
+        _labelled(task, table.counts[cell], cell in hidden, rule)
+    _curves(task, None if "held_out" in unknown else counts.get("held_out"), rule)
 
 
 def _labelled(task: dict[str, Any], trained: int, hidden: bool, rule: Rule) -> None:
@@ -196,43 +122,23 @@ def _labelled(task: dict[str, Any], trained: int, hidden: bool, rule: Rule) -> N
         found["tested"] = [about if patients == trained else patients for patients in found["tested"]]
 
 
-def _subgroup_cells(task: dict[str, Any], table: Table, asked: int, positive: int) -> None:
-    """Cells of the subgroups, which are the same for every model."""
-    lists = [detail["subgroups"] for detail in task.get("details", []) if detail.get("subgroups")]
-    by_kind: dict[str, list[tuple[int, int]]] = {}
-    for same in zip(*lists, strict=True):
-        patients, cases = table.cell(same[0], "patients"), table.cell(same[0], "positives")
-        table.sum(patients, [cases])
-        for other in same[1:]:
-            table.also(patients, other, "patients")
-            table.also(cases, other, "positives")
-        by_kind.setdefault(same[0]["by"], []).append((patients, cases))
-    for cells in by_kind.values():
-        for total, parts in ((asked, [one for one, _ in cells]), (positive, [one for _, one in cells])):
-            if table.counts[total] == sum(table.counts[part] for part in parts):
-                table.sum(total, parts)
-
-
-def _consequences(
-    task: dict[str, Any], truth: Mapping[str, tuple[int, int]], hidden: set[str], few: set[str], rule: Rule
-) -> None:
+def _consequences(task: dict[str, Any], unknown: set[str], few: set[str], rule: Rule) -> None:
     """What follows from counts: prevalences anew, and no results of a split with few of either outcome."""
     for split, found in task["splits"].items():
         if "prevalence" in found:
             of = found.get("dates", found["patients"])
             found["prevalence"] = (
-                None if split in hidden or not of else float(f"{found['positives'] / of:.6g}")
+                None if split in unknown or not of else float(f"{found['positives'] / of:.6g}")
             )
     task["results"] = [result for result in task["results"] if result["split"] not in few]
     saturation = task["saturation"]
     if "held_out" in task["splits"]:
         task["prevalence"] = task["splits"]["held_out"].get("prevalence")
-    if "held_out" in few:
-        task["oracle"], task["details"] = None, []
-        saturation["positives_needed"] = None
     # How many more are needed, and how many there are, say the same.
-    if any(split in hidden or rule.base > 1 for split in saturation["more_needed"] or {}):
+    if any(split in unknown or rule.base > 1 for split in saturation["more_needed"] or {}):
         saturation["more_needed"] = None
+    if rule.base > 1 and saturation["positives_needed"]:
+        saturation["positives_needed"] = int(float(f"{saturation['positives_needed']:.2g}"))
     for detail in task.get("details", []):
         for group in detail.get("subgroups", []):
             counts = (group["patients"], group["positives"])
@@ -241,6 +147,35 @@ def _consequences(
                 group.update(predicted=None, observed=None, auprc=None, auroc=None)
             elif rule.base > 1:
                 group["observed"] = float(f"{counts[1] / counts[0]:.6g}") if counts[0] else None
+
+
+def _withhold(task: dict[str, Any]) -> None:
+    """No results, nor what rests on those of held-out patients: comparisons, the verdict, the figures."""
+    task.update(results=[], oracle=None, details=[], pretraining_gain=[])
+    if "break_even" in task:
+        task["break_even"] = []
+    saturation = task["saturation"]
+    saturation["positives_needed"] = None
+    if not saturation["evidence"] and saturation["margin"] is None:
+        return  # nothing was trained, and its reason says why
+    saturation.update(
+        verdict="inconclusive", reason=WITHHELD, smallest_sufficient=None, margin=None, level=None,
+        more_needed=None, hours_saved=None, hours_saved_estimated=False, flops_saved=None, saved_against=None,
+        evidence=[], by_hospital=None,
+    )  # fmt: skip
+
+
+def _without_withheld(found: dict[str, Any]) -> None:
+    """What tasks say together, without those of which nothing is shown."""
+    names = {task["name"] for task in found["tasks"] if task["saturation"]["reason"] == WITHHELD}
+    if not names:
+        return
+    if forecast := found.get("forecast"):
+        forecast["tasks"] = [entry for entry in forecast["tasks"] if entry["task"] not in names]
+        for kind in ("shapes", "pareto"):
+            forecast[kind] = {task: told for task, told in forecast[kind].items() if task not in names}
+    # Beside the other tasks' gains, the difference between kinds would tell the one withheld.
+    found["task_dependence"] = dict.fromkeys(found["task_dependence"])
 
 
 def _curves(task: dict[str, Any], held_out: tuple[int, int] | None, rule: Rule) -> None:
@@ -265,9 +200,7 @@ def _curves(task: dict[str, Any], held_out: tuple[int, int] | None, rule: Rule) 
         if detail.get("risk_distribution"):
             detail["risk_distribution"] = joined_bands(detail["risk_distribution"], rule)
         if "net_benefit" in detail and held_out is not None:
-            asked, cases = held_out
-            totals = (seeds * cases, seeds * (asked - cases))
-            detail["net_benefit"] = spaced(detail["net_benefit"], totals, seeds, rule)
+            detail["net_benefit"] = spaced(detail["net_benefit"], held_out, seeds, rule)
 
 
 def scrubbed(sentence: str, rule: Rule) -> str:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-BOUNDLESS = 1e9
-"""More than any count: what stands for no upper bound where an integer program is solved."""
 Shown = int | str | None
 """A count as it may be shown: itself, '<10' where it is small, null where it would give another away."""
 
@@ -35,8 +33,10 @@ class Rule:
     def is_small(self, count: float) -> bool:
         return (0 if self.zeros else 1) <= count < self.least
 
-    def rounded(self, count: int) -> int:
-        return self.base * math.floor(count / self.base + 0.5)
+    def rounded(self, count: int, seeds: int = 1) -> int:
+        """The count to the nearest `base`; one summed over seeds to as many times that, or it tells more."""
+        step = self.base * seeds if self.base > 1 else 1
+        return step * math.floor(count / step + 0.5)
 
 
 PROFILES: dict[str, Rule | None] = {
@@ -64,11 +64,7 @@ class Sum:
 
 
 def protected(
-    counts: Sequence[int],
-    sums: Iterable[Sum],
-    rule: Rule,
-    implied: frozenset[int] = frozenset(),
-    fixed: frozenset[int] = frozenset(),
+    counts: Sequence[int], sums: Iterable[Sum], rule: Rule, implied: frozenset[int] = frozenset()
 ) -> list[Shown]:
     """The counts as they may be shown, in their order.
 
@@ -77,13 +73,12 @@ def protected(
         sums: which counts are sums of others; all must hold.
         rule: what is small.
         implied: cells that are never shown, but follow from others: where one is small, it must not.
-        fixed: cells that others have shown already, and that can no longer be hidden.
     """
     sums = list(sums)
     for one in sums:
         assert counts[one.total] == sum(counts[part] for part in one.parts), "a sum that does not hold"
     small = {place for place, count in enumerate(counts) if rule.is_small(count)}
-    hidden = small - fixed | implied
+    hidden = small | implied
     reader = _Reader(counts, sums, rule, implied)
     # Cells hidden for others' sake must stay unknown too, or hiding them would be in vain. What is unknown
     # stays so when more is hidden.
@@ -91,7 +86,7 @@ def protected(
     while waiting:
         place = waiting.pop()
         while reader.knows(place, hidden):
-            more = _next(place, counts, sums, hidden | fixed)
+            more = _next(place, counts, reader, hidden, implied - small)
             if more is None:
                 break
             hidden.add(more)
@@ -102,20 +97,27 @@ def protected(
     ]
 
 
-def _next(place: int, counts: Sequence[int], sums: Sequence[Sum], kept: set[int]) -> int | None:
-    """The next cell to hide: the smallest shown in reach of `place`, parts before totals, never a zero."""
-    reach, seen = {place}, set()
-    while True:
-        touched = [one for one in sums if reach & set(one.cells) and one not in seen]
-        if not touched:
-            return None
+def _next(
+    place: int, counts: Sequence[int], reader: _Reader, hidden: set[int], remainders: frozenset[int]
+) -> int | None:
+    """The next cell to hide: the smallest shown in reach of `place`, parts before totals, never a zero.
+
+    Sums with a remainder that nobody knows come last: they only bound a cell, and hiding in them is mostly in
+    vain.
+    """
+    reach, seen = {place}, set[Sum]()
+    while touched := [one for one in reader.touching(reach) if one not in seen]:
         seen.update(touched)
-        open_parts = [c for one in touched for c in one.parts if c not in kept and counts[c] > 0]
-        open_totals = [one.total for one in touched if one.total not in kept and counts[one.total] > 0]
-        for candidates in (open_parts, open_totals):
-            if candidates:
-                return min(candidates, key=lambda cell: (counts[cell], cell))
+        found = [
+            (any(other in remainders for other in one.cells), cell == one.total, counts[cell], cell)
+            for one in touched
+            for cell in one.cells
+            if cell not in hidden and counts[cell] > 0
+        ]
+        if found:
+            return min(found)[-1]
         reach |= {cell for one in touched for cell in one.cells}
+    return None
 
 
 class _Reader:
@@ -125,21 +127,38 @@ class _Reader:
         self, counts: Sequence[int], sums: Sequence[Sum], rule: Rule, implied: frozenset[int]
     ) -> None:
         self.counts = np.asarray(counts, dtype=np.float64)
-        self.sums, self.rule, self.implied = sums, rule, implied
+        self.rule, self.implied = rule, implied
+        self.boundless = 2 * float(self.counts.max(initial=0)) + 1000
+        """More than any count: what stands for no upper bound where an integer program is solved."""
         self.unknown: set[int] = set()
         """Cells of which another possible value is known."""
+        self._of: dict[int, list[Sum]] = {}
+        for one in sums:
+            for cell in one.cells:
+                self._of.setdefault(cell, []).append(one)
+
+    def touching(self, cells: Iterable[int]) -> list[Sum]:
+        """The sums that any of the cells is in."""
+        return list(dict.fromkeys(one for cell in sorted(cells) for one in self._of.get(cell, ())))
 
     def knows(self, place: int, hidden: set[int]) -> bool:
-        """Whether the cell has one possible value only."""
+        """Whether the cell has one possible value only.
+
+        Another value is looked for near by first, all cells farther off staying what they are: it would be
+        possible in the whole table too.
+        """
         if place in self.unknown:
             return False
-        low, high = self._narrowed(*self._bounds(hidden))
-        if low[place] == high[place]:
-            return True
-        sums, cells = self._around(place, low < high)
-        if len(sums) <= 1:
-            return False  # with a single sum the bounds are exact
-        return not self._may_differ(place, low, high, sums, cells)
+        low, high = self._bounds(hidden)
+        reach: set[int] = {place} if low[place] < high[place] else set()
+        before: set[int] = set()
+        while reach != before:
+            before = reach
+            sums = self.touching(reach)
+            reach = reach | {cell for one in sums for cell in one.cells if low[cell] < high[cell]}
+            if self._may_differ(place, low, high, sorted(reach)):
+                return False
+        return True
 
     def _bounds(self, hidden: set[int]) -> tuple[np.ndarray, np.ndarray]:
         slack = (self.rule.base - 1) // 2  # what rounding leaves open
@@ -147,68 +166,40 @@ class _Reader:
         low, high = np.maximum(rounded - slack, 0), rounded + slack
         for place in hidden:
             if place in self.implied:
-                low[place], high[place] = 0, np.inf
+                low[place], high[place] = 0, self.boundless
             elif self.rule.is_small(self.counts[place]):
                 low[place], high[place] = 0 if self.rule.zeros else 1, self.rule.least - 1
             else:
-                low[place], high[place] = self.rule.least, np.inf
+                low[place], high[place] = self.rule.least, self.boundless
         return low, high
 
-    def _narrowed(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Bounds made as narrow as each sum alone allows, again and again until nothing moves."""
-        for _ in range(50):
-            before = (low.copy(), high.copy())
-            for one in self.sums:
-                total, parts = one.total, list(one.parts)
-                least, most = low[parts], high[parts]
-                low[total] = max(low[total], least.sum())
-                high[total] = min(high[total], most.sum())
-                high[parts] = np.minimum(most, high[total] - (least.sum() - least))
-                bounded = np.isfinite(most)
-                if bounded.all():
-                    low[parts] = np.maximum(least, low[total] - (most.sum() - most))
-                elif (~bounded).sum() == 1:  # only the open one is bounded by the others
-                    open_part = one.parts[int(np.flatnonzero(~bounded)[0])]
-                    low[open_part] = max(low[open_part], low[total] - most[bounded].sum())
-            if np.array_equal(before[0], low) and np.array_equal(before[1], high):
-                break
-        return low, high
+    def _may_differ(self, place: int, low: np.ndarray, high: np.ndarray, cells: Sequence[int]) -> bool:
+        """Whether whole numbers within the bounds satisfy all sums with another value of the cell.
 
-    def _around(self, place: int, free: np.ndarray) -> tuple[list[Sum], list[int]]:
-        """The sums that bear on a cell, through cells that are not fixed, and those cells."""
-        reach, found = {place}, []
-        rest = list(self.sums)
-        while touched := [one for one in rest if any(cell in reach for cell in one.cells if free[cell])]:
-            found += touched
-            rest = [one for one in rest if one not in touched]
-            reach |= {cell for one in touched for cell in one.cells if free[cell]}
-        return found, sorted(reach)
-
-    def _may_differ(
-        self, place: int, low: np.ndarray, high: np.ndarray, sums: Sequence[Sum], cells: Sequence[int]
-    ) -> bool:
-        """Whether whole numbers within the bounds satisfy the sums with another value of the cell."""
-        column = {cell: number for number, cell in enumerate(cells)}
-        matrix, known = np.zeros((len(sums), len(cells))), np.zeros(len(sums))
+        `cells` may move, all others stay what they are.
+        """
+        sums, column = self.touching(cells), {cell: number for number, cell in enumerate(cells)}
+        matrix, known = np.zeros((max(len(sums), 1), len(cells))), np.zeros(max(len(sums), 1))
         for row, one in enumerate(sums):
             for cell, sign in [(one.total, -1.0), *((part, 1.0) for part in one.parts)]:
                 if cell in column:
                     matrix[row, column[cell]] += sign
                 else:
-                    known[row] -= sign * low[cell]
-        cost, chosen = np.zeros(len(cells)), list(cells)
-        bounds = Bounds(low[chosen], np.minimum(high[chosen], BOUNDLESS))  # pyright: ignore[reportArgumentType]
+                    known[row] -= sign * self.counts[cell]
+        chosen, cost = list(cells), np.zeros(len(cells))
         for direction in (1.0, -1.0):
             cost[column[place]] = direction
             found = milp(
                 cost,
                 integrality=np.ones(len(cells)),
-                bounds=bounds,
+                bounds=Bounds(low[chosen], high[chosen]),  # pyright: ignore[reportArgumentType]
                 constraints=LinearConstraint(matrix, known, known),  # pyright: ignore[reportArgumentType]
             )
-            if found.x is not None:
-                other = np.round(found.x) != self.counts[list(cells)]
-                self.unknown.update(np.asarray(cells)[other].tolist())
-                if place in self.unknown:
-                    return True
+            # A solution that only holds within the solver's tolerance is none.
+            if found.x is None or not np.array_equal(matrix @ np.round(found.x), known):
+                continue
+            other = np.round(found.x) != self.counts[chosen]
+            self.unknown.update(np.asarray(cells)[other].tolist())
+            if place in self.unknown:
+                return True
         return False
