@@ -11,7 +11,7 @@ first-ever codes too, of five sizes.
 
 Prints tables and writes `benchmarks/results/evidence.json`. Run with `make bench NAME=evidence` (two hours on
 two cores; a stopped run goes on), or `evidence.py [--runs FOLDER] [--arms ARM ...] [--size SIZE]
-[--labelled N ...] [--no-sizes]`. Another size has a run folder and a record of its own.
+[--labelled N ...] [--tasks TASK ...] [--no-sizes]`. Another size has a run folder and a record of its own.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ SIZES = ("80k", "160k", "320k", "640k", "1.3M")
 SWEEP = ["pretrain.epochs=3", f"sizes=[{', '.join(SIZES)}]"]
 SIMPLE = ("pregabalin", "sglt2_inhibitors")
 COMPOUND = ("ckd", "heart_failure")
+TASKS = COMPOUND + SIMPLE
 LABELLED: tuple[Patients, ...] = (1000, 3000, "all")
 ARMS = ("pretrained", "scratch", "lightgbm", "lightgbm_both", "encoder_and_lightgbm")
 CONTRASTS = (
@@ -153,6 +154,7 @@ def main() -> None:
     parser.add_argument(
         "--labelled", nargs="+", choices=[str(n) for n in LABELLED], help="subsets, instead of all three"
     )
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--no-sizes", action="store_true", help="leave out the losses of five sizes")
     options = parser.parse_args()
     arms, overrides = options.arms, [*COUNTRY, f"runs={options.runs}"]
@@ -166,14 +168,14 @@ def main() -> None:
     cells = [Cell("pretrain", seed, size) for seed in seeds]
     cells += [
         cell_of(arm, task, n, seed, size)
-        for arm in arms for n in labelled_of(arm, labelled) for task in COMPOUND + SIMPLE for seed in seeds
+        for arm in arms for n in labelled_of(arm, labelled) for task in options.tasks for seed in seeds
     ]  # fmt: skip
     run_cells(STUDY, overrides, cells)
     workspace, figures = Workspace(study, study.run_directory), dict[str, float]()
     if not options.no_sizes:
         run_cells(STUDY, [*overrides, *SWEEP], [Cell("pretrain", seeds[0], name) for name in SIZES])
         figures |= losses(workspace, seeds[0])
-    for task in COMPOUND + SIMPLE:
+    for task in options.tasks:
         figures |= compare(workspace, task, arms, labelled)
     write_record(name, figures)
 

@@ -242,3 +242,13 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
     }
     told = " ".join(cautions.warnings(run.study, dict(summary) | {"convergence": guards}))
     assert "1.3 % off the largest" in told and "8 % below" in told
+
+
+def test_carry_forward_without_codes_of_the_outcome_is_warned_of(demo: Any) -> None:
+    run, summary = demo
+    tasks = [run.study.tasks[0], run.study.tasks[1].model_copy(update={"labels": "labels", "outcome": {}})]
+    said = []
+    for baselines in (["lightgbm"], ["lightgbm", "carry_forward"]):
+        study = run.study.model_copy(update={"tasks": tasks, "baselines": baselines})
+        said.append([one for one in cautions.warnings(study, summary) if "carry-forward" in one])
+    assert said[0] == [] and [one.split(":")[0] for one in said[1]] == [tasks[1].name]

@@ -26,6 +26,13 @@ def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
             found.append(f"{check['task']}: {check['sentence']}" if check["task"] else check["sentence"])
     for task, answered in zip(summary["tasks"], summary["answers"], strict=True):
         found += _task_warnings(task, answered)
+    if "carry_forward" in study.baselines:
+        found += [
+            f"{task.name}: the outcome comes from a label file and has no codes, so carry-forward knows age "
+            "and sex alone."
+            for task in study.tasks
+            if task.labels is not None
+        ]
     if len(study.finetune.seeds) == 1:
         found.append(
             "One seed only: intervals cover the choice of patients but not the chance of training, and are "
