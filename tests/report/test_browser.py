@@ -18,7 +18,8 @@ import english
 import pytest
 import synthetic
 
-from claimscale.report import gate, page, view
+from claimscale.report import gate, numbers, page, view
+from claimscale.report.answers import duration
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
@@ -252,7 +253,31 @@ def test_the_mean_of_two_models_costs_what_both_cost(browser: Any, few: tuple[Pa
     hours = largest["hours"] + (parts + seconds["encoder_and_lightgbm", None]) / 3600
     with Visit(browser, file) as visit:
         told = visit.page.get_attribute("#front [aria-label^='Encoder and LightGBM']", "aria-label")
-    assert told.endswith(f"{float(f'{hours:.3g}'):g} hours of computing")
+    assert told.endswith(f"{duration(hours)} of computing")
+
+
+def test_the_script_tells_durations_and_tokens_as_the_tables_do(browser: Any, tmp_path: Path) -> None:
+    """The rule stands twice, in Python and in the script: ends of its ranges are where they would part."""
+    summary = gate.passed(synthetic.summary(tasks=1), "none")
+    hours = (0.0123, 0.25, 999.4, 999.6, 123_456.7)
+    tokens = (640, 999_400, 999_600, 2_410_000_000_000, 3_000_000_000_000_000)
+    for size, took in zip(summary["sizes"], hours, strict=True):
+        size["hours"] = took
+    for one, last in zip(summary["training_losses"], tokens, strict=True):
+        one["tokens"] = [last // 40 * step for step in range(1, 40)] + [last]
+    for result in summary["tasks"][0]["results"]:
+        result["seconds"] = 0
+    file = tmp_path / "report.html"
+    page.render(summary, synthetic.STUDY, file)
+    with Visit(browser, file) as visit:
+        told = visit.page.eval_on_selector_all(
+            "#front .point, [data-chart-losses] .point",
+            "all => all.map(one => one.getAttribute('aria-label'))",
+        )
+    for took in hours:
+        assert any(one.endswith(f"\n{duration(took)} of computing") for one in told), took
+    for last in tokens:
+        assert any(one.endswith(f" after {numbers.compact(last)} tokens") for one in told), last
 
 
 def test_what_is_drawn_is_said_in_the_language_of_the_page(browser: Any, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import synthetic
 
 from claimscale.evaluation.convergence import LARGEST_GAP, MOST_FROM_DOUBLING
-from claimscale.report import documents, gate, numbers, page, view
+from claimscale.report import answers, documents, gate, numbers, page, view
 from claimscale.report.texts import Texts
 
 NUMBER = re.compile(r"\d(?:[\d,.]*\d)?")
@@ -37,7 +37,7 @@ def test_every_number_on_the_page_is_the_summarys(profile: str, language: str) -
     marked = re.compile(r'<data data-path="([^"]+)" data-as="([^"]+)">(.*?)</data>')
     for path, how, told in marked.findall(traced):
         value = at(summary, path)
-        expected = numbers.duration(value, t) if how == "duration" else numbers.FORMATS[how](value)
+        expected = answers.duration(value, t) if how == "duration" else numbers.FORMATS[how](value)
         assert unescape(told) == expected, path
         walked += 1
     assert walked > 500
@@ -112,3 +112,44 @@ def test_unknown_parts_of_a_summary_are_listed_with_their_numbers() -> None:
     summary["of_later_versions"] = [{"size": "32M", "value": 0.123456, "other": 0.234567, "inside": True}]
     text = page.html(summary, synthetic.STUDY)
     assert "0.1235" in text and "0.2346" in text and "of later versions" in text
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [
+        (0.004, "14 seconds"),
+        (178.2, "178 hours"),
+        (999.6, "1,000 hours"),
+        (1234.6, "1,235 hours"),
+        (1e5, "100,000 hours"),
+    ],
+)
+def test_long_durations_are_no_powers_of_ten(hours: float, said: str) -> None:
+    assert answers.duration(hours) == answers.duration(hours, Texts("en")) == said
+    assert answers.duration(hours, Texts("ja")).split()[0] == said.split()[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (999.4, "999"),
+        (999.6, "1k"),
+        (999_600, "1M"),
+        (999_400, "999k"),
+        (2.5e21, "2,500E"),
+        (-1.6e6, "-1.6M"),
+    ],
+)
+def test_what_rounds_to_a_thousand_takes_the_next_unit(value: float, said: str) -> None:
+    assert numbers.compact(value) == said
+
+
+@pytest.mark.parametrize(
+    ("p", "said"), [(0.0004, "p &lt; 0.001"), (0.0, "p &lt; 0.001"), (0.001, "p = 0.001")]
+)
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_no_probability_is_told_as_nothing(p: float, said: str, language: str) -> None:
+    summary = gate.passed(synthetic.summary(tasks=1), "none")
+    summary["task_dependence"]["p"] = p
+    text = body(page.html(summary, synthetic.STUDY, language))
+    assert re.findall(r"p (?:=|&lt;) [^)]*", text) == [said]

@@ -7,8 +7,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from claimscale.report.answers import figure, percent
+from claimscale.report.answers import duration, figure, percent
 from claimscale.report.texts import Texts
+
+ROUNDS_UP = 999.5
+"""From here on three digits are a thousand."""
 
 
 class Whole(int):
@@ -79,37 +82,39 @@ def compact_number(value: float) -> str:
 
 
 def compact(value: float | None) -> str:
-    """Three digits and a unit.
+    """Three digits and a unit; what rounds to a thousand takes the next unit.
 
-    >>> compact(1_602_004), compact(2.41e12), compact(640)
-    ('1.6M', '2.41T', '640')
+    >>> compact(1_602_004), compact(2.41e12), compact(640), compact(999_600), compact(1.2e22)
+    ('1.6M', '2.41T', '640', '1M', '12,000E')
     """
     if value is None:
         return "–"
-    for unit, scale in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= scale:
-            return f"{value / scale:.3g}{unit}"
-    return f"{value:.3g}"
+    scaled, unit = value, ""
+    for larger in "kMGTPE":
+        if abs(scaled) < ROUNDS_UP:
+            break
+        scaled, unit = scaled / 1000, larger
+    return f"{scaled:,.0f}{unit}" if abs(scaled) >= ROUNDS_UP else f"{scaled:.3g}{unit}"
 
 
-def duration(hours: float | None, texts: Texts) -> str:
-    """Hours in the unit a reader would say."""
-    if hours is None:
-        return "–"
-    if hours >= 1:
-        return texts("{n} hours", n=f"{hours:.3g}")
-    return (
-        texts("{n} minutes", n=f"{60 * hours:.2g}")
-        if hours >= 1 / 60
-        else texts("{n} seconds", n=f"{3600 * hours:.2g}")
-    )
+def probability(p: float | None) -> str:
+    """A p-value with its sign: no probability is told as nothing at all.
+
+    >>> probability(0.027), probability(0.0004), probability(None)
+    ('p = 0.027', 'p < 0.001', 'p = –')
+    """
+    return "p < 0.001" if p is not None and p < 0.001 else f"p = {figure(p)}"
 
 
 def shortest(value: int | float | None) -> str:
-    """Whole numbers in full, others to four digits."""
+    """Whole numbers in full, others to four digits.
+
+    >>> shortest(7), shortest(0.23456), shortest(71234.5)
+    ('7', '0.2346', '71,234')
+    """
     if value is None or isinstance(value, int):
         return count(value)
-    return f"{value:.4g}".replace("-", "−")
+    return (f"{value:,.0f}" if abs(value) >= 9999.5 else f"{value:.4g}").replace("-", "−")
 
 
 FORMATS: dict[str, Callable[[Any], str]] = {
@@ -118,6 +123,7 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     "percent": thousandths,
     "points": points,
     "compact": compact,
+    "probability": probability,
     "years": years,
     "number": plain_number,
     "shortest": shortest,

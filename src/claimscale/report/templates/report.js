@@ -17,6 +17,16 @@
   const count = (value) => (value === null || value === undefined ? "–"
     : typeof value === "string" ? value : Math.round(value).toLocaleString("en-US"));
   const percent = (value) => (value === null ? "–" : `${Number((100 * value).toPrecision(3))} %`);
+  // From a thousand up in full, below with so many digits.
+  const short = (value, most) => (Math.abs(value) >= 999.5 ? count(value) : String(Number(value.toPrecision(most))));
+  const duration = (hours) => (hours >= 1 ? t("{n} hours", { n: short(hours, 3) })
+    : hours >= 1 / 60 ? t("{n} minutes", { n: short(60 * hours, 2) }) : t("{n} seconds", { n: short(3600 * hours, 2) }));
+  const compact = (value) => {
+    const units = ["", "k", "M", "G", "T", "P", "E"];
+    let unit = 0;
+    for (; value >= 999.5 && unit < units.length - 1; unit += 1) value /= 1000;
+    return `${short(value, 3)}${units[unit]}`;
+  };
   const span = ([estimate, low, high]) => (low === null ? `${figure(estimate)} ${t("(no interval)")}`
     : `${figure(estimate)} (${figure(low)} ${t("to")} ${figure(high)})`);
 
@@ -269,8 +279,6 @@
       ...parts.map((part) => cost(task, part))];
     return hours.includes(null) ? null : hours.reduce((sum, one) => sum + one);
   };
-  const duration = (hours) => (hours >= 1 ? t("{n} hours", { n: Number(hours.toPrecision(3)) })
-    : hours >= 1 / 60 ? t("{n} minutes", { n: Number((60 * hours).toPrecision(2)) }) : t("{n} seconds", { n: Number((3600 * hours).toPrecision(2)) }));
   const front = (task, metric, split) => {
     const priced = main(task, metric, split).map((row) => [cost(task, row), row]).filter(([hours]) => hours > 0);
     if (priced.length < 2 || metric === "calibration") return null;
@@ -356,10 +364,6 @@
     return [legend(series), drawn];
   };
 
-  const compact = (value) => {
-    const [unit, scale] = [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e3], ["", 1]].find(([, scale]) => value >= scale) ?? ["", 1];
-    return `${Number((value / scale).toPrecision(3))}${unit}`;
-  };
   const losses = () => {
     const series = data.losses.filter((one) => one.tokens.length > 1).map((one) => ({ name: one.size, shape: "none",
       kind: `size-${data.sizes.findIndex((size) => size.name === one.size) % 6}`, dashed: data.sizes.findIndex((size) => size.name === one.size) % 2 === 1,
