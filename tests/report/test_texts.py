@@ -12,7 +12,7 @@ import english
 import pytest
 import synthetic
 
-from claimscale.report import answers, documents, gate, page, view
+from claimscale.report import answers, cohort_plots, documents, gate, page, view
 from claimscale.report.texts import Texts
 from claimscale.sources import masters
 from claimscale.sources.faults import FAULTS
@@ -47,6 +47,7 @@ def texts_in_code() -> set[str]:
         | set(view.SHORT.values())
         | set(page.CONVERGENCE_NAMES.values())
         | set(checks.TITLES.values())
+        | {cohort_plots.BROKEN_LINE, cohort_plots.GREY_PLACE}
     )
     return {text for text in found if re.search(r"[A-Za-z]", re.sub(r"\{\w+\}", "", text))}
 
