@@ -31,12 +31,19 @@
     : `${figure(estimate)} (${figure(low)} ${t("to")} ${figure(high)})`);
 
   const element = (name, attributes = {}, ...children) => {
-    const made = ["svg", "g", "line", "path", "circle", "text", "rect"].includes(name)
+    const made = ["svg", "g", "line", "path", "circle", "text", "rect", "title"].includes(name)
       ? document.createElementNS(SVG, name) : document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
     made.append(...children);
     return made;
   };
+
+  // A long name keeps its begin and its end, for names of a kind differ in one of them.
+  const brief = (words, most = 15) => {
+    const signs = [...words];
+    return signs.length <= most ? words : `${signs.slice(0, most - 7).join("")}…${signs.slice(-6).join("")}`;
+  };
+  const breadth = (words) => [...words].reduce((sum, sign) => sum + (sign > "\u2e80" ? 12 : 7.2), 0); // roughly, in pixels
 
   // ---- The tip: what a point stands for, on hover and on focus ----
   const tip = element("div", { id: "tip", role: "tooltip", hidden: "" });
@@ -115,12 +122,15 @@
       write(words, { x: left - 6, y: py(value) + 4, "text-anchor": "end" });
     }
     let free = -Infinity;
-    for (const [value, words] of x.ticks ?? niceTicks(x.domain)) {
-      const half = words.length * 3.6;
+    for (const [value, full] of x.ticks ?? niceTicks(x.domain)) {
+      const words = brief(full);
+      const half = breadth(words) / 2;
       svg.append(element("line", { class: "axis", x1: px(value), x2: px(value), y1: height - bottom, y2: height - bottom + 4 }));
-      if (px(value) - half < free) continue; // a label that would touch the one before is left out
-      free = px(value) + half + 4;
-      write(words, { x: px(value), y: height - bottom + 17, "text-anchor": "middle" });
+      const place = Math.min(px(value), width - half - 1); // none sticks out at the right
+      if (place - half < free) continue; // a label that would touch the one before is left out
+      free = place + half + 4;
+      write(words, { x: place, y: height - bottom + 17, "text-anchor": "middle" });
+      if (words !== full) svg.lastChild.append(element("title", {}, full));
     }
     svg.append(element("line", { class: "axis", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom }));
     if (x.title) write(x.title, { x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle", class: "title" });
