@@ -32,6 +32,7 @@ def texts_in_code() -> set[str]:
     found |= {text for row in documents.TRIPOD for text in row[1:4]} | {
         text for row in documents.CARD for text in row[:2]
     }
+    found |= {*documents.METHODS, *documents.DEVELOPMENT.values(), *documents.SOURCES.values()}
     found |= (
         {step for _, step in page.ATTRITION}
         | set(page.GROUP_NAMES.values())
