@@ -74,7 +74,7 @@ def facts(summary: Summary, study_yaml: str, t: Texts) -> dict[str, str]:
     saturation = next((task["saturation"] for task in summary["tasks"]), {})
     margin, metric = saturation.get("relative_margin"), saturation.get("metric")
     profile = summary.get("privacy", {}).get("profile", "none")
-    source = dataset.get("source")
+    source = str(dataset.get("source") or "–")
     development = _development(summary, study, t)
     tasks = [
         f"{task['name']} ({t('with the outcome:')} {count(task['positives'])} / {count(task['n_test'])})"
@@ -83,7 +83,7 @@ def facts(summary: Summary, study_yaml: str, t: Texts) -> dict[str, str]:
     return {
         "patients": count(dataset.get("patients")),
         "hospitals": count(dataset.get("hospitals")),
-        "source": t(SOURCES.get(source, source)) if source else "–",
+        "source": t(SOURCES.get(source, source)),
         "landmark": str(cohort.get("landmark", "–")),
         "development": development,
         # Only the methods stand beside a list of references.

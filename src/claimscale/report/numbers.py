@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,25 +27,53 @@ class Real(float):
     path: str
 
 
+class Hidden(str):
+    """A count that the privacy gate hides, '<10', and that knows its place in the summary."""
+
+    path: str
+
+
+class Listed(list[Any]):
+    """A list of the summary that knows its place there."""
+
+    path: str
+
+
 def placed(content: Any, path: str = "") -> Any:
-    """The same content with numbers that know their places: `tasks.0.positives`."""
+    """The same content with numbers, and lists, that know their places: `tasks.0.positives`."""
     if isinstance(content, Mapping):
         return {key: placed(value, f"{path}.{key}" if path else str(key)) for key, value in content.items()}
     if isinstance(content, list):
-        return [
+        listed = Listed(
             placed(value, f"{path}.{place}" if path else str(place)) for place, value in enumerate(content)
-        ]
-    if isinstance(content, bool) or not isinstance(content, int | float):
+        )
+        listed.path = path
+        return listed
+    if isinstance(content, str) and re.fullmatch(r"<\d+", content):
+        number = Hidden(content)
+    elif isinstance(content, bool) or not isinstance(content, int | float):
         return content
-    number = Whole(content) if isinstance(content, int) else Real(content)
+    else:
+        number = Whole(content) if isinstance(content, int) else Real(content)
     number.path = path
     return number
 
 
 def share(part: Any, whole: Any) -> str:
-    """A part in percent; nothing where either is hidden."""
+    """A part in percent; nothing where either is hidden. Marked where both know their places."""
     known = isinstance(part, int | float) and isinstance(whole, int | float) and whole
-    return percent(part / whole) if known else ""
+    told = percent(part / whole) if known else ""
+    places = [getattr(number, "path", None) for number in (part, whole)]
+    return marked(" of ".join(map(str, places)), "share", told) if told and None not in places else told
+
+
+def marked(path: str, how: str, told: str) -> Markup:
+    """A number as told, with its place in the summary and how it was made from what is there."""
+    return Markup('<data data-path="{}" data-as="{}">{}</data>').format(path, how, told)
+
+
+def how_many(listed: list[Any]) -> str:
+    return count(len(listed))
 
 
 def thousandths(value: Any) -> str:
@@ -119,6 +148,7 @@ def shortest(value: int | float | None) -> str:
 
 FORMATS: dict[str, Callable[[Any], str]] = {
     "count": count,
+    "how_many": how_many,
     "figure": figure,
     "percent": thousandths,
     "points": points,
@@ -133,27 +163,17 @@ FORMATS: dict[str, Callable[[Any], str]] = {
 
 def traced(name: str) -> Callable[[Any], str]:
     """The filter of that name; numbers that know their place are marked with it."""
-    told = FORMATS[name]
+    return _marking(name, FORMATS[name])
 
+
+def traced_duration(texts: Texts) -> Callable[[Any], str]:
+    """The filter for hours, in the language of the texts; marked like the others."""
+    return _marking("duration", lambda hours: duration(hours, texts))
+
+
+def _marking(name: str, told: Callable[[Any], str]) -> Callable[[Any], str]:
     def filtered(value: Any) -> str:
         path = getattr(value, "path", None)
-        if path is None:
-            return told(value)
-        return Markup('<data data-path="{}" data-as="{}">{}</data>').format(path, name, told(value))
-
-    return filtered
-
-
-def traced_duration(texts: Texts) -> Callable[[float | None], str]:
-    """The filter for hours, in the language of the texts; marked like the others."""
-
-    def filtered(hours: float | None) -> str:
-        path = getattr(hours, "path", None)
-        told = duration(hours, texts)
-        return (
-            told
-            if path is None
-            else Markup('<data data-path="{}" data-as="duration">{}</data>').format(path, told)
-        )
+        return told(value) if path is None else marked(path, name, told(value))
 
     return filtered
