@@ -137,7 +137,9 @@ class Unmarked:
     def left(self, part: str) -> bool:
         for sentence in self.sentences if re.search(r"\d", part) else ():
             part = part.replace(sentence, " ")
-        return any(re.search(r"\d", word) and word not in self.names for word in BETWEEN.split(part))
+        return any(
+            re.search(r"\d", word) and word.rstrip(".:;") not in self.names for word in BETWEEN.split(part)
+        )
 
 
 def test_shares_of_the_sexes_are_those_of_the_counts() -> None:
