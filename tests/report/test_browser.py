@@ -18,7 +18,8 @@ import english
 import pytest
 import synthetic
 
-from claimscale.report import gate, page, view
+from claimscale.report import gate, numbers, page, view
+from claimscale.report.answers import duration
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
@@ -183,6 +184,63 @@ def test_hovering_shows_interval_and_counts(browser: Any, few: tuple[Path, dict[
         assert "labelled patients" in told and "have the outcome" in told
 
 
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Names, codes and reasons as long as nobody would make them."""
+    hospitals, codes = (
+        [f"{name}{'x' * 120}{place}" for place in range(8)] for name in ("Hospital", "ICD10//N")
+    )
+    summary = synthetic.summary(
+        tasks=3, hospitals=hospitals, codes=codes, names=["question" * 9 + name for name in "abc"]
+    )
+    quality = summary["dataset"]["quality"]
+    reasons = {
+        f"{'dated before the birth of the patient whom it is about, ' * 2}{place}": 1234 for place in range(2)
+    }
+    quality["quarantined"] = quality["repaired"] = reasons
+    quality["source_rows"] = {
+        "long_name_of_a_table" * 3: {"rows": 5_002_468, "events": 5_000_000, "without_event": reasons}
+    }
+    summary["warnings"] = ["A_file_with_a_long_name" * 6]
+    file = tmp_path_factory.mktemp("long") / "report.html"
+    page.render(gate.passed(summary, "none"), synthetic.STUDY, file)
+    return file
+
+
+def test_long_names_stay_in_their_place(browser: Any, long: Path) -> None:
+    """Labels of an axis are shortened, and told in full beside it; nothing is drawn past a figure's edge."""
+    with Visit(browser, long) as visit:
+        labels = visit.page.locator(
+            "section.task:not(.aside) [data-chart=subgroups] svg > text"
+        ).all_text_contents()
+        assert "Women" in labels and any("…" in one for one in labels)
+        titles = visit.page.locator(
+            "section.task:not(.aside) [data-chart=subgroups] svg text title"
+        ).all_text_contents()
+        assert all(one.startswith("Hospitalxxx") and len(one) > 120 for one in titles) and titles
+        assert any(f"Hospital{'x' * 120}7" in one for one in visit.points("subgroups"))
+        assert visit.page.evaluate(PAST_THE_EDGE) == []
+
+
+PAST_THE_EDGE = """() => [...document.querySelectorAll('.drawn svg')].flatMap((figure) => {
+  const edge = figure.getBoundingClientRect();
+  return [...figure.querySelectorAll('text')].filter((one) => {
+    const box = one.getBoundingClientRect();
+    return box.width && (box.left < edge.left - 1 || box.right > edge.right + 1);
+  }).map((one) => one.textContent);
+})"""
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_long_names_do_not_widen_the_page(browser: Any, long: Path, width: int) -> None:
+    with Visit(browser, long, width) as visit:
+        visit.page.evaluate(OPEN_ALL)
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+OPEN_ALL = "document.querySelectorAll('details').forEach(one => { one.open = true; })"
+
+
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_sticks_out_and_contrast_is_kept(
@@ -190,7 +248,9 @@ def test_nothing_sticks_out_and_contrast_is_kept(
 ) -> None:
     file, _ = few
     with Visit(browser, file, width, scheme) as visit:
+        visit.page.evaluate(OPEN_ALL)
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert visit.page.evaluate(PAST_THE_EDGE) == []
         ratios = visit.page.evaluate(CONTRAST)
         assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}
         small = visit.page.evaluate(
@@ -252,7 +312,31 @@ def test_the_mean_of_two_models_costs_what_both_cost(browser: Any, few: tuple[Pa
     hours = largest["hours"] + (parts + seconds["encoder_and_lightgbm", None]) / 3600
     with Visit(browser, file) as visit:
         told = visit.page.get_attribute("#front [aria-label^='Encoder and LightGBM']", "aria-label")
-    assert told.endswith(f"{float(f'{hours:.3g}'):g} hours of computing")
+    assert told.endswith(f"{duration(hours)} of computing")
+
+
+def test_the_script_tells_durations_and_tokens_as_the_tables_do(browser: Any, tmp_path: Path) -> None:
+    """The rule stands twice, in Python and in the script: ends of its ranges are where they would part."""
+    summary = gate.passed(synthetic.summary(tasks=1), "none")
+    hours = (0.0123, 0.25, 999.4, 999.6, 123_456.7)
+    tokens = (640, 999_400, 999_600, 2_410_000_000_000, 3_000_000_000_000_000)
+    for size, took in zip(summary["sizes"], hours, strict=True):
+        size["hours"] = took
+    for one, last in zip(summary["training_losses"], tokens, strict=True):
+        one["tokens"] = [last // 40 * step for step in range(1, 40)] + [last]
+    for result in summary["tasks"][0]["results"]:
+        result["seconds"] = 0
+    file = tmp_path / "report.html"
+    page.render(summary, synthetic.STUDY, file)
+    with Visit(browser, file) as visit:
+        told = visit.page.eval_on_selector_all(
+            "#front .point, [data-chart-losses] .point",
+            "all => all.map(one => one.getAttribute('aria-label'))",
+        )
+    for took in hours:
+        assert any(one.endswith(f"\n{duration(took)} of computing") for one in told), took
+    for last in tokens:
+        assert any(one.endswith(f" after {numbers.compact(last)} tokens") for one in told), last
 
 
 def test_what_is_drawn_is_said_in_the_language_of_the_page(browser: Any, tmp_path: Path) -> None:
@@ -291,7 +375,7 @@ def test_hostile_labels_run_nothing(browser: Any, tmp_path: Path, language: str)
                 ::40
             ]:
                 point.focus()
-        visit.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        visit.page.evaluate(OPEN_ALL)
         visit.page.wait_for_timeout(300)
         assert visit.page.evaluate("window.hit") is None
         assert visit.said == [] and visit.network == []
@@ -369,7 +453,7 @@ def test_axe_finds_no_serious_violation(
     )
     tab = context.new_page()
     tab.goto(file.as_uri())
-    tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    tab.evaluate(OPEN_ALL)
     tab.add_script_tag(content=axe)
     found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")
     context.close()

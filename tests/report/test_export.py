@@ -53,6 +53,19 @@ def test_no_cell_of_a_table_is_a_formula() -> None:
         assert "\n=" not in "\n" + export.as_csv(rows) and ",=" not in export.as_csv(rows)
 
 
+def test_figures_with_hidden_counts_say_so(tmp_path: Path) -> None:
+    summary = gate.passed(synthetic.summary(tasks=1), "ndb")
+    histograms = summary["dataset"]["description"]["histograms"]
+    export.write(summary, tmp_path, "ja")
+    for name, counts in (("hospitals", "patients_per_hospital"), ("observation", "observation_years")):
+        found = histograms[counts]
+        known = [isinstance(count, int) for count in (found if isinstance(found, list) else found["counts"])]
+        (file,) = (tmp_path / "figures").glob(f"*-cohort-{name}.svg")
+        assert ("一部の件数は秘匿" in file.read_text("utf-8")) == (not all(known))
+    (file,) = (tmp_path / "figures").glob("*-pretraining.svg")
+    assert "秘匿" not in file.read_text("utf-8")
+
+
 def test_figures_speak_the_language_of_the_report() -> None:
     chart = plots.charts(gate.passed(synthetic.summary(tasks=1), "none"))["pretraining"]
     drawn = export.plain_svg(chart, Texts("ja"), export.light_colours())

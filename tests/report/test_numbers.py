@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
-from html import unescape
+from collections import Counter
+from collections.abc import Iterator
+from html import escape, unescape
 from typing import Any
 
 import pytest
 import synthetic
 
 from claimscale.evaluation.convergence import LARGEST_GAP, MOST_FROM_DOUBLING
-from claimscale.report import documents, gate, numbers, page, view
+from claimscale.report import answers, documents, gate, numbers, page, view
 from claimscale.report.texts import Texts
 
-NUMBER = re.compile(r"\d(?:[\d,.]*\d)?")
+MARKED = re.compile(r'<data data-path="([^"]+)" data-as="([^"]+)">(.*?)</data>')
+BETWEEN = re.compile(r"[\s,、。：（）()·]+")
+"""What parts names that stand in one text."""
 
 
 def at(summary: Any, path: str) -> Any:
@@ -29,54 +32,124 @@ def body(text: str) -> str:
     return re.sub(r"<(script|style|svg|pre)\b.*?</\1>", "", text, flags=re.S)
 
 
+def expected(summary: dict[str, Any], path: str, how: str, t: Texts) -> str:
+    """A number's text, made from its place in the summary anew."""
+    if how == "share":
+        part, whole = (at(summary, place) for place in path.split(" of "))
+        return f"{100 * part / whole:.3g} %"
+    value = at(summary, path)
+    return answers.duration(value, t) if how == "duration" else numbers.FORMATS[how](value)
+
+
 @pytest.mark.parametrize(("profile", "language"), [("none", "en"), ("ndb", "en"), ("opensafely", "ja")])
 def test_every_number_on_the_page_is_the_summarys(profile: str, language: str) -> None:
     summary = gate.passed(synthetic.summary(tasks=3, seed=4), profile)
     traced = body(page.html(summary, synthetic.STUDY, language, traced=True))
     t, walked = Texts(language), 0
-    marked = re.compile(r'<data data-path="([^"]+)" data-as="([^"]+)">(.*?)</data>')
-    for path, how, told in marked.findall(traced):
-        value = at(summary, path)
-        expected = numbers.duration(value, t) if how == "duration" else numbers.FORMATS[how](value)
-        assert unescape(told) == expected, path
+    for path, how, told in MARKED.findall(traced):
+        assert unescape(told) == expected(summary, path, how, t), path
         walked += 1
     assert walked > 500
     plain = body(page.html(summary, synthetic.STUDY, language))
-    assert marked.sub(r"\3", traced) == plain, "marking changes nothing"
-    assert unmarked(marked.sub("", traced), summary, t) == []
+    assert MARKED.sub(r"\3", traced) == plain, "marking changes nothing"
+    assert Unmarked(summary, t).found(MARKED.sub("", traced)) == []
 
 
-def unmarked(text: str, summary: dict[str, Any], t: Texts) -> list[str]:
-    """Numbers that are neither marked nor part of a text: of the catalogue, the summary or the documents."""
-    text = re.sub(r'<span class="range" data-share>.*?</span>', "", text)  # shares are checked below
-    text = re.sub(r"<[^>]*>", " ", text)
-    texts = [*t.table, *t.table.values(), json.dumps(summary, ensure_ascii=False), synthetic.STUDY]
-    if t.language == "en":
-        texts += [*(row[0] for row in documents.TRIPOD), *Texts("ja").table]
-    texts += [item.text + item.number for item in documents.tripod(summary, synthetic.STUDY, t)]
-    texts += [item.text for item in documents.model_card(summary, synthetic.STUDY, t)]
-    texts += [
-        *documents.methods(summary, synthetic.STUDY, t),
-        *documents.REFERENCES,
-        *documents.warnings(summary, t),
-    ]
-    said = [answer[part] for answer in summary["answers"] for part in ("sentence", "together")]
-    texts += [t.sentence(one) for one in said if one]
-    texts += [numbers.percent(bar) for bar in (MOST_FROM_DOUBLING, LARGEST_GAP)]
-    allowed = {number for known in texts for number in NUMBER.findall(known)}
-    counted = {str(len(summary[name])) for name in ("sizes", "tasks", "checks")} | {"1", "2"}
-    said = [page.overtaking(found) for task in summary["tasks"] for found in task["break_even"]]
-    overtaken = {number for sentence in said for number in NUMBER.findall(sentence)}
-    return [
-        number for number in NUMBER.findall(unescape(text)) if number not in allowed | counted | overtaken
-    ]
+def test_a_number_without_its_place_would_be_found() -> None:
+    """Also one that occurs in the summary, in a sentence of the page or in the catalogue."""
+    summary = gate.passed(synthetic.summary(tasks=3, seed=4), "none")
+    unmarked = Unmarked(summary, Texts("en"))
+    for number in (
+        *range(1000),
+        summary["tasks"][0]["positives"],
+        "0.004",
+        "2 %",
+        "95 %",
+        "178 hours",
+        "1.6k",
+    ):
+        assert unmarked.found(f"<td>{number}</td>") == [str(number)]
+        assert unmarked.found(f"<p>Test patients: {number}, with the outcome</p>") != []
+    assert unmarked.found("<td>question-1</td><td>11M</td><p>below 7 %</p>") == ["below 7 %"]
+
+
+class Unmarked:
+    """Texts with numbers that are neither marked, nor a sentence that is known whole, nor a name."""
+
+    def __init__(self, summary: dict[str, Any], t: Texts) -> None:
+        settings = synthetic.STUDY
+        catalogue = [*t.table.values()] if t.table else [*Texts("ja").table]
+        said = [text for text in catalogue if "{" not in text]
+        said += [
+            *documents.REFERENCES,
+            *documents.methods(summary, settings, t),
+            *documents.warnings(summary, t),
+        ]
+        cards = [*documents.tripod(summary, settings, t), *documents.model_card(summary, settings, t)]
+        said += [item.text for item in cards]
+        said += [
+            t.sentence(answer[part])
+            for answer in summary["answers"]
+            for part in ("sentence", "about_size", "together")
+            if answer[part]
+        ]
+        said += [
+            t.sentence(page.overtaking(found)) for task in summary["tasks"] for found in task["break_even"]
+        ]
+        said += [t.sentence(check["sentence"]) for check in summary["checks"]]
+        said += [t("below {share}", share=numbers.percent(bar)) for bar in (MOST_FROM_DOUBLING, LARGEST_GAP)]
+        passing = sum(check["status"] == "passed" for check in summary["checks"])
+        (told,) = (text for text in Texts("ja").table if "{passed} of {all} passed" in text)
+        said.append(t(told, passed=passing, all=len(summary["checks"])))
+        self.sentences = sorted({one for one in said if re.search(r"\d", one)}, key=len, reverse=True)
+        self.names = set(self.names_of(summary))
+        self.fixed = [
+            *(f'<th scope="row">{row[0]}</th><td>{escape(t(row[1]))}</td>' for row in documents.TRIPOD),
+            *(
+                f'<a href="cells/{cell}/cell.json" title="{cell}">{cell.rsplit("-s", 1)[-1]}</a>'
+                for task in summary["tasks"]
+                for detail in task["details"]
+                for cell in detail["cells"]
+            ),
+            *(
+                f"{t(page.VERDICT_NAMES[verdict])}: <strong>{number}</strong>"
+                for verdict, number in Counter(answer["verdict"] for answer in summary["answers"]).items()
+            ),
+        ]
+
+    @staticmethod
+    def names_of(summary: dict[str, Any]) -> Iterator[str]:
+        """What sizes, questions, codes, groups and versions are called, and the span of the data."""
+        yield from (summary["version"], *summary["dataset"]["span"])
+        yield from (entry["name"] for kind in ("sizes", "tasks") for entry in summary[kind])
+        yield from (code["code"] for code in summary["dataset"]["codes"])
+        yield from summary["provenance"]["versions"].values()
+        yield from summary["provenance"]["manifests"].values()
+        for task in summary["tasks"]:
+            yield from (group["group"] for detail in task["details"] for group in detail.get("subgroups", []))
+
+    def found(self, text: str) -> list[str]:
+        for fixed in self.fixed:
+            text = text.replace(fixed, "")
+        texts = {" ".join(unescape(part).split()) for part in re.split(r"<[^>]*>", text)}
+        return sorted(part for part in texts if self.left(part))
+
+    def left(self, part: str) -> bool:
+        for sentence in self.sentences if re.search(r"\d", part) else ():
+            part = part.replace(sentence, " ")
+        return any(
+            re.search(r"\d", word) and word.rstrip(".:;") not in self.names for word in BETWEEN.split(part)
+        )
 
 
 def test_shares_of_the_sexes_are_those_of_the_counts() -> None:
     summary = gate.passed(synthetic.summary(tasks=1), "none")
-    text = body(page.html(summary, synthetic.STUDY))
+    traced = body(page.html(summary, synthetic.STUDY, traced=True))
+    shares = {path: told for path, how, told in MARKED.findall(traced) if how == "share"}
+    of = "dataset.description.groups.all.{}"
     group = summary["dataset"]["description"]["groups"]["all"]
-    assert f"{100 * group['sex']['F'] / group['patients']:.3g} %" in re.findall(r"data-share>(.*?)<", text)
+    told = shares[f"{of.format('sex.F')} of {of.format('patients')}"]
+    assert told == f"{100 * group['sex']['F'] / group['patients']:.3g} %"
 
 
 def test_figures_are_drawn_from_the_numbers_of_the_summary() -> None:
@@ -112,3 +185,44 @@ def test_unknown_parts_of_a_summary_are_listed_with_their_numbers() -> None:
     summary["of_later_versions"] = [{"size": "32M", "value": 0.123456, "other": 0.234567, "inside": True}]
     text = page.html(summary, synthetic.STUDY)
     assert "0.1235" in text and "0.2346" in text and "of later versions" in text
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [
+        (0.004, "14 seconds"),
+        (178.2, "178 hours"),
+        (999.6, "1,000 hours"),
+        (1234.6, "1,235 hours"),
+        (1e5, "100,000 hours"),
+    ],
+)
+def test_long_durations_are_no_powers_of_ten(hours: float, said: str) -> None:
+    assert answers.duration(hours) == answers.duration(hours, Texts("en")) == said
+    assert answers.duration(hours, Texts("ja")).split()[0] == said.split()[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (999.4, "999"),
+        (999.6, "1k"),
+        (999_600, "1M"),
+        (999_400, "999k"),
+        (2.5e21, "2,500E"),
+        (-1.6e6, "-1.6M"),
+    ],
+)
+def test_what_rounds_to_a_thousand_takes_the_next_unit(value: float, said: str) -> None:
+    assert numbers.compact(value) == said
+
+
+@pytest.mark.parametrize(
+    ("p", "said"), [(0.0004, "p &lt; 0.001"), (0.0, "p &lt; 0.001"), (0.001, "p = 0.001")]
+)
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_no_probability_is_told_as_nothing(p: float, said: str, language: str) -> None:
+    summary = gate.passed(synthetic.summary(tasks=1), "none")
+    summary["task_dependence"]["p"] = p
+    text = body(page.html(summary, synthetic.STUDY, language))
+    assert re.findall(r"p (?:=|&lt;) [^)]*", text) == [said]

@@ -1,5 +1,6 @@
 """One file, no network, no script but its own; every figure drawn, every input escaped."""
 
+import copy
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -7,9 +8,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import vl_convert
 
 from claimscale import study_file
-from claimscale.report import page, plots
+from claimscale.report import cohort_plots, page, plots
 from claimscale.study import Baseline
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -187,12 +189,79 @@ def test_checks_are_listed_and_those_that_warn_come_first(html: str, demo: Any) 
     assert "1 of 2 passed" in html and "Codes are used alike." in html
 
 
-def test_the_cohort_is_described_and_small_cells_stay_hidden(html: str) -> None:
-    table = html[html.index("The cohort, as known at the landmark") :]
-    table = table[table.index("<table>") : table.index("</table>")]
-    assert "70.8 (14.4)" in table and "73.1 (59.3–82.3)" in table and "39–94.3" in table
-    assert "&lt;10" in table
-    assert "Held-out hospitals" in table
+def test_the_cohort_is_described_and_small_cells_stay_hidden(
+    fake_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Of the held-out hospitals six patients are men: neither that is shown nor what it would follow from."""
+    tables = {}
+    for profile in ("none", "ndb"):
+        run = fake_run(
+            tmp_path, privacy={"profile": profile}, sizes=("100k",), labelled=("all",), patients=300
+        )
+        text = page.html(run.summarise(), study_file.dump(run.study))
+        table = text[text.index("The cohort, as known at the landmark") :]
+        table = table[table.index("<table>") : table.index("</table>")]
+        rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in table.split("<tr>")]
+        tables[profile] = {
+            row[0]: [re.sub(r"<.*", "", cell).strip() for cell in row[1:]] for row in rows if row
+        }
+    all_shown, hidden = tables["none"], tables["ndb"]
+    assert all_shown["Patients"] == ["5,991", "4,000", "1,954", "37"]
+    assert all_shown["Men"] == ["2,957", "1,900", "1,051", "6"]
+    assert all_shown["Age (years), range"] == ["39–94.3"] * 4
+    for shown in (all_shown, hidden):
+        assert next(iter(shown.values())) == ["All", "Training", "Held-out", "Held-out hospitals"]
+        assert shown["Age (years), mean (SD)"] == ["70.8 (14.4)"] * 4
+        assert shown["Age (years), median (quartiles)"] == ["73.1 (59.3–82.3)"] * 4
+    assert hidden["Men"][3] == "&lt;10" and hidden["Patients"][:2] == ["5,991", "4,000"]
+    assert "–" in (hidden["Patients"][3], hidden["Women"][3]), "or the difference would tell"
+    assert "–" in hidden["Men"][:3], "or the sum over the splits would tell"
+    assert hidden["Age (years), range"] == ["–"] * 4
+
+
+def test_what_is_hidden_is_no_zero(demo: Any) -> None:
+    """A hidden count leaves a grey place and a word of it; a chart of which nothing is known is left out."""
+    _, summary = demo
+    hidden = copy.deepcopy(summary)
+    histograms = hidden["dataset"]["description"]["histograms"]
+    histograms["age_by_sex"]["counts"] = {"F": [None] * 3, "M": [None, "<10", None]}
+    histograms["patients_per_hospital"] = [4000, 1200, 754, None, "<10"]
+    drawn = plots.page_charts(hidden)
+    assert "cohort/age" in plots.page_charts(summary) and "cohort/age" not in drawn
+    grey, bars = (layer["data"]["values"] for layer in drawn["cohort/hospitals"].to_dict()["layer"])
+    assert [row["patients"] for row in bars] == [4000, 1200, 754]
+    assert [(row["from"] + row["to"]) / 2 for row in grey] == [4, 5]
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.html(hidden, "name: demo"))
+    told = [caption for caption in captions if "Some counts are hidden" in caption]
+    assert len(told) == 1 and told[0].startswith("Patients of each hospital")
+    assert "Some counts are hidden" not in page.html(summary, "name: demo")
+
+
+def test_lines_break_at_hidden_counts() -> None:
+    """A band beside a gap is drawn to both its ends, and no line leads through the gap or down to it."""
+    alone = {"edges": [0, 1], "counts": [100]}
+    counts = {"F": [20, "<10", 30], "M": [None, 15, None], "U": [None] * 3}
+    description = {
+        "histograms": {
+            "age_by_sex": {"edges": [30, 35, 40, 45], "counts": counts},
+            "sequence_length": alone,
+            "observation_years": alone,
+            "patients_per_hospital": [100],
+        }
+    }
+    chart = cohort_plots.cohort_charts(description)["cohort/age"]
+    assert chart is not None
+    drawn = vl_convert.vegalite_to_svg(chart.to_dict())
+    assert "Women" in drawn and "Men" in drawn and "Sex unknown" not in drawn
+    paths = [
+        path
+        for path in re.findall(r'aria-roledescription="line mark"[^>]* d="([^"]+)"', drawn)
+        if "L" in path
+    ]
+    heights = [sorted(re.findall(r"[ML][\d.]+,([\d.]+)", path), key=float) for path in paths]
+    assert [path.count("M") for path in paths] == [2, 1], "women in two pieces, men in one"
+    assert [len(set(found)) for found in heights] == [3, 1], "to zero only where nobody is older"
+    assert cohort_plots.hidden_notes(description) == {"cohort/age": cohort_plots.BROKEN_LINE}
 
 
 def test_every_baseline_has_a_name_a_colour_and_a_row(fake_run: Callable[..., Any], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import english
 import pytest
 import synthetic
 
-from claimscale.report import answers, documents, gate, page, view
+from claimscale.report import answers, cohort_plots, documents, gate, page, view
 from claimscale.report.texts import Texts
 from claimscale.sources import masters
 from claimscale.sources.faults import FAULTS
@@ -32,6 +32,7 @@ def texts_in_code() -> set[str]:
     found |= {text for row in documents.TRIPOD for text in row[1:4]} | {
         text for row in documents.CARD for text in row[:2]
     }
+    found |= {*documents.METHODS, *documents.DEVELOPMENT.values(), *documents.SOURCES.values()}
     found |= (
         {step for _, step in page.ATTRITION}
         | set(page.GROUP_NAMES.values())
@@ -47,6 +48,7 @@ def texts_in_code() -> set[str]:
         | set(view.SHORT.values())
         | set(page.CONVERGENCE_NAMES.values())
         | set(checks.TITLES.values())
+        | {cohort_plots.BROKEN_LINE, cohort_plots.GREY_PLACE}
     )
     return {text for text in found if re.search(r"[A-Za-z]", re.sub(r"\{\w+\}", "", text))}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from claimscale.evaluation.gains import beats_all, best
@@ -293,14 +293,20 @@ def _rounded(count: float) -> str:
     return f"{int(float(f'{count:.2g}')):,}"
 
 
-def duration(hours: float | None) -> str:
-    """Hours in the unit a reader would say.
+def duration(hours: float | None, say: Callable[..., str] = str.format) -> str:
+    """Hours in the unit a reader would say; `say` fills in the text, in the language of the report.
 
-    >>> duration(178.2), duration(0.25), duration(0.004)
-    ('178 hours', '15 minutes', '14 seconds')
+    >>> duration(178.2), duration(1234.6), duration(999.6), duration(0.25), duration(0.004)
+    ('178 hours', '1,235 hours', '1,000 hours', '15 minutes', '14 seconds')
     """
     if hours is None:
         return "–"
     if hours >= 1:
-        return f"{hours:.3g} hours"
-    return f"{60 * hours:.2g} minutes" if hours >= 1 / 60 else f"{3600 * hours:.2g} seconds"
+        # From a thousand up three digits would be written as a power of ten.
+        return say("{n} hours", n=f"{hours:,.0f}" if hours >= 999.5 else f"{hours:.3g}")
+    minutes = 60 * hours
+    return (
+        say("{n} minutes", n=f"{minutes:.2g}")
+        if minutes >= 1
+        else say("{n} seconds", n=f"{60 * minutes:.2g}")
+    )

@@ -6,20 +6,23 @@ What a run cannot know is marked for a human. Numbers are those of the summary, 
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import yaml
 
-from claimscale.report.answers import percent
+from claimscale.report.answers import METRIC_NAMES, percent
 from claimscale.report.numbers import count
 from claimscale.report.texts import Texts
+from claimscale.report.view import ARMS
 
 Summary = Mapping[str, Any]
 
 
 class _Texts(NamedTuple):
     methods: list[str]
+    development: dict[str, str]
     references: list[str]
     card: list[tuple[str, str, bool]]
     tripod: list[tuple[str, str, str, str, bool]]
@@ -30,7 +33,21 @@ def _read() -> _Texts:
     return _Texts(**yaml.safe_load(file.read_text("utf-8")))
 
 
-METHODS, REFERENCES, CARD, TRIPOD = _read()
+METHODS, DEVELOPMENT, REFERENCES, CARD, TRIPOD = _read()
+CITED = {"lightgbm": "[4]"}
+"""References that belong to a model's name."""
+UNTUNED = {"pretrained", "scratch", "encoder_and_lightgbm"}
+"""Encoders, told of by themselves, and the average, which has nothing to tune."""
+SOURCES = {
+    "simulated": "simulated patients",
+    "synpuf": "CMS DE-SynPUF",
+    "tables": "tables of claims",
+    "receipt": "receipt files",
+    "dpc": "DPC files",
+    "omop": "OMOP tables",
+    "meds": "MEDS files",
+}
+"""Kinds of sources, for readers."""
 
 
 class Item(NamedTuple):
@@ -53,55 +70,99 @@ def facts(summary: Summary, study_yaml: str, t: Texts) -> dict[str, str]:
     """Short texts on the run for sentences to take up; a dash for what is not known."""
     study = yaml.safe_load(study_yaml)
     study = study if isinstance(study, dict) else {}
-    cohort, pretrain, finetune = (study.get(part) or {} for part in ("cohort", "pretrain", "finetune"))
-    compare, splits = study.get("compare") or {}, cohort.get("splits") or {}
+    compare, cohort, dataset = study.get("compare") or {}, study.get("cohort") or {}, summary["dataset"]
+    saturation = next((task["saturation"] for task in summary["tasks"]), {})
+    margin, metric = saturation.get("relative_margin"), saturation.get("metric")
+    profile = summary.get("privacy", {}).get("profile", "none")
+    source = str(dataset.get("source") or "–")
+    development = _development(summary, study, t)
+    tasks = [
+        f"{task['name']} ({t('with the outcome:')} {count(task['positives'])} / {count(task['n_test'])})"
+        for task in summary["tasks"]
+    ]
+    return {
+        "patients": count(dataset.get("patients")),
+        "hospitals": count(dataset.get("hospitals")),
+        "source": t(SOURCES.get(source, source)),
+        "landmark": str(cohort.get("landmark", "–")),
+        "development": development,
+        # Only the methods stand beside a list of references.
+        "models": re.sub(r" ?\[\d+\]", "", development),
+        "tasks": _several(tasks, t),
+        "metric": METRIC_NAMES[metric] if metric else "–",
+        "replicates": count(compare.get("replicates")),
+        "margin": "–" if margin is None else percent(margin),
+        "version": summary["version"],
+        "shown": t("Counts are shown as they are.")
+        if profile == "none"
+        else t("Counts are shown under the privacy rule '{privacy}'.", privacy=profile),
+        "outcomes": _several([task["source"] or task["name"] for task in summary["tasks"]], t),
+        "warnings": " ".join(warnings(summary, t)) or "–",
+        "answers": _answers(summary, t),
+        **_splits(cohort.get("splits") or {}, t),
+    }
+
+
+def _several(values: Iterable[object], t: Texts) -> str:
+    return t(", ").join(map(str, values)) or "–"
+
+
+def _splits(splits: Mapping[str, Any], t: Texts) -> dict[str, str]:
     further = []
     if splits.get("held_out_hospitals"):
         further.append(t("{n} hospitals were held out whole", n=splits["held_out_hospitals"]))
     if splits.get("temporal"):
         further.append(t("a second landmark, {date}, gives a later test set", date=splits["temporal"]))
-    dataset, listed = summary["dataset"], t(", ")
-
-    def several(values: Any) -> str:
-        return listed.join(str(value) for value in values or []) or "–"
-
-    tasks = several(
-        f"{task['name']} ({t('with the outcome:')} {count(task['positives'])} / {count(task['n_test'])})"
-        for task in summary["tasks"]
-    )
-    metric = str(compare.get("metric", "auprc")).upper()
     return {
-        "patients": count(dataset.get("patients")),
-        "hospitals": count(dataset.get("hospitals")),
-        "source": str(dataset.get("source") or "–"),
-        "landmark": str(cohort.get("landmark", "–")),
-        "splits": several(percent(part) for part in splits.get("patients", [])),
+        "splits": _several([percent(part) for part in splits.get("patients", [])], t),
         "further": t("; ").join(further) or t("no other test set was made"),
-        "sizes": several(size["name"] for size in summary["sizes"]),
+    }
+
+
+def _answers(summary: Summary, t: Texts) -> str:
+    return " ".join(
+        " ".join(
+            [
+                f"{answer['task']}:",
+                *(t.sentence(answer[said]) for said in ("sentence", "together") if answer[said]),
+            ]
+        )
+        for answer in summary["answers"]
+    )
+
+
+def _development(summary: Summary, study: Mapping[str, Any], t: Texts) -> str:
+    """Which models were made and how: only those that the summary has results of."""
+    results = [result for task in summary["tasks"] for result in task["results"]]
+    arms = [arm for arm in ARMS if any(result["arm"] == arm for result in results)]
+    asked = {result["requested"] for result in results if result["size"]}
+    pretrained = [size for size in summary["sizes"] if size.get("seeds")]
+    names = [
+        t(ARMS[arm][0]) + (f" {CITED[arm]}" if arm in CITED else "") for arm in arms if arm not in UNTUNED
+    ]
+    told = {
+        "pretrained": bool(pretrained),
+        "tuned": "pretrained" in arms and len(asked) == 1,
+        "tuned_on_subsets": "pretrained" in arms and len(asked) > 1,
+        "scratch_beside": "scratch" in arms and "pretrained" in arms,
+        "scratch": "scratch" in arms and "pretrained" not in arms,
+        "baselines": bool(names),
+        "averaged": "encoder_and_lightgbm" in arms,
+        "nothing": not results,
+    }
+    pretrain = study.get("pretrain") or {}
+    found = {
+        "sizes": _several([size["name"] for size in pretrained or summary["sizes"]], t),
         "mask": percent(pretrain["mask"]) if "mask" in pretrain else "–",
         "epochs": str(pretrain.get("epochs", "–")),
-        "seeds": several(pretrain.get("seeds")),
-        "labelled": several(finetune.get("patients")),
-        "baselines": several(study.get("baselines")),
-        "trials": str((study.get("search") or {}).get("trials", "–")),
-        "tasks": tasks,
-        "metric": metric,
-        "replicates": count(compare.get("replicates")),
-        "margin": percent(compare["margin"]) if "margin" in compare else "–",
-        "version": summary["version"],
-        "privacy": summary.get("privacy", {}).get("profile", "none"),
-        "outcomes": several(task["source"] or task["name"] for task in summary["tasks"]),
-        "warnings": " ".join(warnings(summary, t)) or "–",
-        "answers": " ".join(
-            " ".join(
-                [
-                    f"{answer['task']}:",
-                    *(t.sentence(answer[said]) for said in ("sentence", "together") if answer[said]),
-                ]
-            )
-            for answer in summary["answers"]
+        "seeds": _several(sorted({seed for size in pretrained for seed in size["seeds"]}), t),
+        "labelled": _several(
+            [count(n) for n in sorted(asked - {"all"})] + [t("all available")] * ("all" in asked), t
         ),
+        "baselines": _several(names, t),
+        "trials": str((study.get("search") or {}).get("trials", "–")),
     }
+    return t(" ").join(t(DEVELOPMENT[name], **found) for name, true in told.items() if true)
 
 
 def warnings(summary: Mapping[str, Any], t: Texts) -> list[str]:

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import vl_convert
 
 from claimscale import runs
 from claimscale.report import plots
-from claimscale.report.styling import translated
+from claimscale.report.styling import FAINT, FONT_SIZE, translated
 from claimscale.report.texts import Texts
 from claimscale.report.view import METRICS
 
@@ -36,8 +37,9 @@ def write(summary: Summary, run_directory: Path, language: str = "en") -> None:
         runs.make_folder(run_directory / folder)
         for old in (run_directory / folder).iterdir():
             old.unlink()
+    notes = plots.notes(summary)
     for place, (name, chart) in enumerate(plots.charts(summary).items(), start=1):
-        drawn = plain_svg(chart, t, colours)
+        drawn = plain_svg(chart, t, colours, notes.get(name))
         file = run_directory / FIGURES / f"{place:02d}-{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}.svg"
         file.write_text(drawn, "utf-8")
         file.with_suffix(".png").write_bytes(vl_convert.svg_to_png(drawn, scale=PNG_SCALE))
@@ -51,8 +53,13 @@ def light_colours() -> dict[str, str]:
     return dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]+)", style.split("@media", 1)[0]))
 
 
-def plain_svg(chart: plots.Chart, t: Texts, colours: Mapping[str, str]) -> str:
-    """A chart as SVG that needs no page around it."""
+def plain_svg(chart: plots.Chart, t: Texts, colours: Mapping[str, str], note: str | None = None) -> str:
+    """A chart as SVG that needs no page around it; what its caption would say besides stands above it."""
+    if note:
+        above = alt.TitleParams(
+            note, anchor="start", fontSize=FONT_SIZE - 1, fontWeight="normal", color=FAINT
+        )
+        chart = chart.properties(title=above)
     drawn = vl_convert.vegalite_to_svg(translated(chart.to_dict(), t) | {"background": "#ffffff"})
     return re.sub(r"var\((--[a-z-]+)\)", lambda match: colours[match[1]], drawn)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from markupsafe import Markup
 
-from claimscale.report.answers import figure, percent
+from claimscale.report.answers import duration, figure, percent
 from claimscale.report.texts import Texts
+
+ROUNDS_UP = 999.5
+"""From here on three digits are a thousand."""
 
 
 class Whole(int):
@@ -23,25 +27,53 @@ class Real(float):
     path: str
 
 
+class Hidden(str):
+    """A count that the privacy gate hides, '<10', and that knows its place in the summary."""
+
+    path: str
+
+
+class Listed(list[Any]):
+    """A list of the summary that knows its place there."""
+
+    path: str
+
+
 def placed(content: Any, path: str = "") -> Any:
-    """The same content with numbers that know their places: `tasks.0.positives`."""
+    """The same content with numbers, and lists, that know their places: `tasks.0.positives`."""
     if isinstance(content, Mapping):
         return {key: placed(value, f"{path}.{key}" if path else str(key)) for key, value in content.items()}
     if isinstance(content, list):
-        return [
+        listed = Listed(
             placed(value, f"{path}.{place}" if path else str(place)) for place, value in enumerate(content)
-        ]
-    if isinstance(content, bool) or not isinstance(content, int | float):
+        )
+        listed.path = path
+        return listed
+    if isinstance(content, str) and re.fullmatch(r"<\d+", content):
+        number = Hidden(content)
+    elif isinstance(content, bool) or not isinstance(content, int | float):
         return content
-    number = Whole(content) if isinstance(content, int) else Real(content)
+    else:
+        number = Whole(content) if isinstance(content, int) else Real(content)
     number.path = path
     return number
 
 
 def share(part: Any, whole: Any) -> str:
-    """A part in percent; nothing where either is hidden."""
+    """A part in percent; nothing where either is hidden. Marked where both know their places."""
     known = isinstance(part, int | float) and isinstance(whole, int | float) and whole
-    return percent(part / whole) if known else ""
+    told = percent(part / whole) if known else ""
+    places = [getattr(number, "path", None) for number in (part, whole)]
+    return marked(" of ".join(map(str, places)), "share", told) if told and None not in places else told
+
+
+def marked(path: str, how: str, told: str) -> Markup:
+    """A number as told, with its place in the summary and how it was made from what is there."""
+    return Markup('<data data-path="{}" data-as="{}">{}</data>').format(path, how, told)
+
+
+def how_many(listed: list[Any]) -> str:
+    return count(len(listed))
 
 
 def thousandths(value: Any) -> str:
@@ -79,45 +111,49 @@ def compact_number(value: float) -> str:
 
 
 def compact(value: float | None) -> str:
-    """Three digits and a unit.
+    """Three digits and a unit; what rounds to a thousand takes the next unit.
 
-    >>> compact(1_602_004), compact(2.41e12), compact(640)
-    ('1.6M', '2.41T', '640')
+    >>> compact(1_602_004), compact(2.41e12), compact(640), compact(999_600), compact(1.2e22)
+    ('1.6M', '2.41T', '640', '1M', '12,000E')
     """
     if value is None:
         return "–"
-    for unit, scale in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= scale:
-            return f"{value / scale:.3g}{unit}"
-    return f"{value:.3g}"
+    scaled, unit = value, ""
+    for larger in "kMGTPE":
+        if abs(scaled) < ROUNDS_UP:
+            break
+        scaled, unit = scaled / 1000, larger
+    return f"{scaled:,.0f}{unit}" if abs(scaled) >= ROUNDS_UP else f"{scaled:.3g}{unit}"
 
 
-def duration(hours: float | None, texts: Texts) -> str:
-    """Hours in the unit a reader would say."""
-    if hours is None:
-        return "–"
-    if hours >= 1:
-        return texts("{n} hours", n=f"{hours:.3g}")
-    return (
-        texts("{n} minutes", n=f"{60 * hours:.2g}")
-        if hours >= 1 / 60
-        else texts("{n} seconds", n=f"{3600 * hours:.2g}")
-    )
+def probability(p: float | None) -> str:
+    """A p-value with its sign: no probability is told as nothing at all.
+
+    >>> probability(0.027), probability(0.0004), probability(None)
+    ('p = 0.027', 'p < 0.001', 'p = –')
+    """
+    return "p < 0.001" if p is not None and p < 0.001 else f"p = {figure(p)}"
 
 
 def shortest(value: int | float | None) -> str:
-    """Whole numbers in full, others to four digits."""
+    """Whole numbers in full, others to four digits.
+
+    >>> shortest(7), shortest(0.23456), shortest(71234.5)
+    ('7', '0.2346', '71,234')
+    """
     if value is None or isinstance(value, int):
         return count(value)
-    return f"{value:.4g}".replace("-", "−")
+    return (f"{value:,.0f}" if abs(value) >= 9999.5 else f"{value:.4g}").replace("-", "−")
 
 
 FORMATS: dict[str, Callable[[Any], str]] = {
     "count": count,
+    "how_many": how_many,
     "figure": figure,
     "percent": thousandths,
     "points": points,
     "compact": compact,
+    "probability": probability,
     "years": years,
     "number": plain_number,
     "shortest": shortest,
@@ -127,27 +163,17 @@ FORMATS: dict[str, Callable[[Any], str]] = {
 
 def traced(name: str) -> Callable[[Any], str]:
     """The filter of that name; numbers that know their place are marked with it."""
-    told = FORMATS[name]
+    return _marking(name, FORMATS[name])
 
+
+def traced_duration(texts: Texts) -> Callable[[Any], str]:
+    """The filter for hours, in the language of the texts; marked like the others."""
+    return _marking("duration", lambda hours: duration(hours, texts))
+
+
+def _marking(name: str, told: Callable[[Any], str]) -> Callable[[Any], str]:
     def filtered(value: Any) -> str:
         path = getattr(value, "path", None)
-        if path is None:
-            return told(value)
-        return Markup('<data data-path="{}" data-as="{}">{}</data>').format(path, name, told(value))
-
-    return filtered
-
-
-def traced_duration(texts: Texts) -> Callable[[float | None], str]:
-    """The filter for hours, in the language of the texts; marked like the others."""
-
-    def filtered(hours: float | None) -> str:
-        path = getattr(hours, "path", None)
-        told = duration(hours, texts)
-        return (
-            told
-            if path is None
-            else Markup('<data data-path="{}" data-as="duration">{}</data>').format(path, told)
-        )
+        return told(value) if path is None else marked(path, name, told(value))
 
     return filtered

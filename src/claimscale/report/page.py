@@ -98,6 +98,7 @@ def html(summary: Mapping[str, Any], study_yaml: str, language: str = "en", trac
         summary=summary,
         partial=summary.get("partial"),
         study_yaml=study_yaml,
+        notes=plots.notes(untraced),
         figures={name: svg(chart, t) for name, chart in plots.page_charts(untraced).items()},
         tables={task["name"]: forest(task) for task in summary["tasks"]},
         other_splits={task["name"]: other_splits(task) for task in summary["tasks"]},

@@ -14,7 +14,7 @@ from typing import Any
 import altair as alt
 
 from claimscale.report.answers import METRIC_NAMES
-from claimscale.report.cohort_plots import cohort_charts
+from claimscale.report.cohort_plots import cohort_charts, hidden_notes
 from claimscale.report.pretraining_plots import pretraining_charts
 from claimscale.report.styling import (
     FAINT,
@@ -62,6 +62,12 @@ def page_charts(summary: Summary) -> dict[str, Chart]:
     if description := summary["dataset"].get("description"):
         drawn |= cohort_charts(description)
     return {name: chart for name, chart in drawn.items() if chart is not None}
+
+
+def notes(summary: Summary) -> dict[str, str]:
+    """What the captions of some charts must say besides, by the chart's name."""
+    description = summary["dataset"].get("description")
+    return hidden_notes(description) if description else {}
 
 
 def main_results(task: Summary) -> list[Summary]:

@@ -17,16 +17,33 @@
   const count = (value) => (value === null || value === undefined ? "–"
     : typeof value === "string" ? value : Math.round(value).toLocaleString("en-US"));
   const percent = (value) => (value === null ? "–" : `${Number((100 * value).toPrecision(3))} %`);
+  // From a thousand up in full, below with so many digits.
+  const short = (value, most) => (Math.abs(value) >= 999.5 ? count(value) : String(Number(value.toPrecision(most))));
+  const duration = (hours) => (hours >= 1 ? t("{n} hours", { n: short(hours, 3) })
+    : hours >= 1 / 60 ? t("{n} minutes", { n: short(60 * hours, 2) }) : t("{n} seconds", { n: short(3600 * hours, 2) }));
+  const compact = (value) => {
+    const units = ["", "k", "M", "G", "T", "P", "E"];
+    let unit = 0;
+    for (; value >= 999.5 && unit < units.length - 1; unit += 1) value /= 1000;
+    return `${short(value, 3)}${units[unit]}`;
+  };
   const span = ([estimate, low, high]) => (low === null ? `${figure(estimate)} ${t("(no interval)")}`
     : `${figure(estimate)} (${figure(low)} ${t("to")} ${figure(high)})`);
 
   const element = (name, attributes = {}, ...children) => {
-    const made = ["svg", "g", "line", "path", "circle", "text", "rect"].includes(name)
+    const made = ["svg", "g", "line", "path", "circle", "text", "rect", "title"].includes(name)
       ? document.createElementNS(SVG, name) : document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
     made.append(...children);
     return made;
   };
+
+  // A long name keeps its begin and its end, for names of a kind differ in one of them.
+  const brief = (words, most = 15) => {
+    const signs = [...words];
+    return signs.length <= most ? words : `${signs.slice(0, most - 7).join("")}…${signs.slice(-6).join("")}`;
+  };
+  const breadth = (words) => [...words].reduce((sum, sign) => sum + (sign > "\u2e80" ? 12 : 7.2), 0); // roughly, in pixels
 
   // ---- The tip: what a point stands for, on hover and on focus ----
   const tip = element("div", { id: "tip", role: "tooltip", hidden: "" });
@@ -105,12 +122,15 @@
       write(words, { x: left - 6, y: py(value) + 4, "text-anchor": "end" });
     }
     let free = -Infinity;
-    for (const [value, words] of x.ticks ?? niceTicks(x.domain)) {
-      const half = words.length * 3.6;
+    for (const [value, full] of x.ticks ?? niceTicks(x.domain)) {
+      const words = brief(full);
+      const half = breadth(words) / 2;
       svg.append(element("line", { class: "axis", x1: px(value), x2: px(value), y1: height - bottom, y2: height - bottom + 4 }));
-      if (px(value) - half < free) continue; // a label that would touch the one before is left out
-      free = px(value) + half + 4;
-      write(words, { x: px(value), y: height - bottom + 17, "text-anchor": "middle" });
+      const place = Math.min(px(value), width - half - 1); // none sticks out at the right
+      if (place - half < free) continue; // a label that would touch the one before is left out
+      free = place + half + 4;
+      write(words, { x: place, y: height - bottom + 17, "text-anchor": "middle" });
+      if (words !== full) svg.lastChild.append(element("title", {}, full));
     }
     svg.append(element("line", { class: "axis", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom }));
     if (x.title) write(x.title, { x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle", class: "title" });
@@ -269,8 +289,6 @@
       ...parts.map((part) => cost(task, part))];
     return hours.includes(null) ? null : hours.reduce((sum, one) => sum + one);
   };
-  const duration = (hours) => (hours >= 1 ? t("{n} hours", { n: Number(hours.toPrecision(3)) })
-    : hours >= 1 / 60 ? t("{n} minutes", { n: Number((60 * hours).toPrecision(2)) }) : t("{n} seconds", { n: Number((3600 * hours).toPrecision(2)) }));
   const front = (task, metric, split) => {
     const priced = main(task, metric, split).map((row) => [cost(task, row), row]).filter(([hours]) => hours > 0);
     if (priced.length < 2 || metric === "calibration") return null;
@@ -356,10 +374,6 @@
     return [legend(series), drawn];
   };
 
-  const compact = (value) => {
-    const [unit, scale] = [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e3], ["", 1]].find(([, scale]) => value >= scale) ?? ["", 1];
-    return `${Number((value / scale).toPrecision(3))}${unit}`;
-  };
   const losses = () => {
     const series = data.losses.filter((one) => one.tokens.length > 1).map((one) => ({ name: one.size, shape: "none",
       kind: `size-${data.sizes.findIndex((size) => size.name === one.size) % 6}`, dashed: data.sizes.findIndex((size) => size.name === one.size) % 2 === 1,
