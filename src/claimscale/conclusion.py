@@ -170,7 +170,6 @@ def _summarise(
     from claimscale.report import summary as summaries  # statistics are slow to import
 
     run_directory = workspace.run
-    labels = runs.read_json(run_directory / "labels" / "labels.json")
     oracle_files = {task.name: run_directory / "oracle" / f"{task.name}.parquet" for task in study.tasks}
     return summaries.summarise(
         study,
@@ -192,10 +191,11 @@ def _summarise(
                 }
                 for split, counts in task["splits"].items()
             }
-            for name, task in labels.items()
+            for name, task in workspace.labels.items()
         },
         oracle={task: file for task, file in oracle_files.items() if file.exists()},
-        shortages={name: task["shortage"] for name, task in labels.items() if task["shortage"]},
+        shortages=workspace.shortages,
+        left_out=workspace.left_out,
         checks=[
             {
                 "task": one.task,

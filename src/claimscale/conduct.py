@@ -110,7 +110,7 @@ def carry_out(study: Study, display: Display) -> Outcome:
         raise BadInput("torchrun: give it one cell or the pretraining (run, pretrain), not a whole study")
     with runs.locked(study.run_directory):
         workspace = prepare(study, display)
-        everything = cells_of(study, workspace.corpus.labelled)
+        everything = workspace.cells
         cells, cells_run = _run_all(workspace, everything, display, PartialReport(workspace, everything))
         summary = conclude(workspace, cells, display)
         display.update(1.0, 0.0, "done")
@@ -159,16 +159,31 @@ def carry_out_cells(study: Study, wanted: str, display: Display) -> tuple[int, i
 
 def _chosen(workspace: Workspace, wanted: str) -> list[Cell]:
     """The cells of a kind, or the one of that name, and what they need."""
-    study = workspace.study
-    everything = {cell.id: cell for cell in cells_of(study, workspace.corpus.labelled)}
+    everything = {cell.id: cell for cell in workspace.cells}
     chosen = {cell.id for cell in everything.values() if wanted in (cell.kind, cell.id)}
     if not chosen:
-        known = f"one is {next(iter(everything))}" if everything else "its tasks have too few positives"
-        raise BadInput(f"{wanted}: {study.name} has no such cell ({known})")
+        raise BadInput(f"{wanted}: {_why_missing(workspace, wanted, list(everything))}")
     for cell in reversed(everything.values()):  # what is needed comes before
         if cell.id in chosen:
             chosen |= {need.id for need in cell.needs}
     return [cell for cell in everything.values() if cell.id in chosen]
+
+
+def _why_missing(workspace: Workspace, wanted: str, known: list[str]) -> str:
+    """Why a study has no such cell: it was left out, or was never asked for."""
+    asked = next((cell for cell in cells_of(workspace.study) if cell.id == wanted), None)
+    having = {"positive": "have the outcome", "negative": "are without the outcome"}
+    if asked is not None and asked.task in workspace.shortages:
+        label = workspace.shortages[asked.task]["label"]
+        return f"is left out: too few patients of {asked.task} {having[label]} for anything to be trained"
+    small = workspace.left_out.get(asked.task or "") if asked is not None else None
+    if asked is not None and small is not None and asked.patients in small["patients"]:
+        return (
+            f"is left out: too few of the {asked.patients} patients, or of those they are tuned on, "
+            f"{having[small['label']]} in {asked.task}"
+        )
+    example = f"one is {known[0]}" if known else "its tasks have too few positives"
+    return f"{workspace.study.name} has no such cell ({example})"
 
 
 def check(study: Study, display: Display) -> list[Finding]:
@@ -193,7 +208,7 @@ def report_again(study: Study, display: Display) -> tuple[Path, int, int]:
         workspace = Workspace(study, run_directory)
         from claimscale.sweep.ascending import left_in  # statistics are slow to import
 
-        cells = left_in(study, cells_of(study, workspace.corpus.labelled), forecasts(study))
+        cells = left_in(study, workspace.cells, forecasts(study))
         missing = [cell.id for cell in cells if not workspace.is_done(cell)]
         if not missing:
             conclude(workspace, cells, display, again=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -16,6 +18,15 @@ class Interrupted(Exception):
     """Work stopped before its end and a rerun of the same command resumes it. Exit code 3."""
 
     exit_code = 3
+
+
+@contextlib.contextmanager
+def naming(place: str) -> Iterator[None]:
+    """Put the place at which something cannot be used before what the block says of it."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{place}: {error}") from None
 
 
 def fault(error: BaseException) -> Interrupted:

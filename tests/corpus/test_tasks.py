@@ -360,6 +360,23 @@ def test_a_task_without_cases_is_a_shortage_and_the_others_go_on(claims, build, 
     assert len(tasks.read(folder, "impossible")) == 0
 
 
+@pytest.mark.parametrize(("label", "told"), [("positive", False), ("negative", True)])
+def test_a_task_with_nobody_to_choose_models_by_is_a_shortage_of_tuning(label: str, told: bool) -> None:
+    random = np.random.default_rng(5)
+    split = np.repeat(["train", "tuning", "held_out"], [400, 60, 200])
+    outcome = random.random(len(split)) < 0.3
+
+    def shortage() -> dict | None:
+        columns = {"subject_id": np.arange(len(split)), "split": split, "boolean_value": outcome}
+        return tasks._account(pa.table(columns), {}, made_task(), seed=42)["shortage"]
+
+    assert shortage() is None
+    outcome[split == "tuning"] = told
+    assert shortage() == {"label": label, "have": {"tuning": 0}, "fewest": 1}
+    outcome[np.flatnonzero(split == "tuning")[7]] = not told
+    assert shortage() is None
+
+
 def test_tasks_none_of_which_can_be_asked_are_bad_input(claims, build, study: Study) -> None:
     asked = [made_task(history_days=9000), made_task(name="other", history_days=9000)]
     message = r"task ckd: no training patient can be asked \(40 history_too_short\), and none of the 2 tasks"

@@ -93,6 +93,7 @@ class FakeRun:
     dataset: Mapping[str, Any] = field(default_factory=lambda: DATASET)
     oracle: dict[str, Path] = field(default_factory=dict)
     shortages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left_out: dict[str, dict[str, Any]] = field(default_factory=dict)
     checks: list[dict[str, Any]] = field(default_factory=lambda: CHECKS)
     lr_sweeps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -109,6 +110,7 @@ class FakeRun:
             label_counts=self.label_counts,
             oracle=self.oracle,
             shortages=self.shortages,
+            left_out=self.left_out,
             checks=self.checks,
             notes=self.notes,
             forecasts=self.forecasts,

@@ -151,6 +151,45 @@ def test_a_task_of_which_nothing_was_trained_says_what_it_lacks(
     assert words in shown and "None" not in shown
 
 
+@pytest.mark.parametrize("profile", ["none", "ndb"])
+@pytest.mark.parametrize(
+    ("have", "words"),
+    [
+        ({"tuning": 0}, "too few tuning patients have the outcome to choose models by; more positives"),
+        ({}, "in every subset asked for too few patients have the outcome; more labelled patients"),
+    ],
+)
+def test_a_task_without_enough_to_tune_on_or_in_any_subset_says_so_and_not_how_few(
+    fake_run: Callable[..., Any], tmp_path: Path, have: dict[str, int], words: str, profile: str
+) -> None:
+    sizes = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",)}
+    run = without(fake_run(tmp_path, **sizes, privacy={"profile": profile}), "ckd")
+    run.shortages["ckd"] = {"label": "positive", "have": have, "fewest": 1}
+    run.dataset = {name: told for name, told in run.dataset.items() if name != "description"}
+    summary = run.summarise()
+    sentence = f"Undecided, nothing was trained: {words} are needed."
+    assert summary["answers"][0]["sentence"] == sentence
+    assert summary["tasks"][0]["saturation"]["more_needed"] is None
+    assert sentence in page.html(summary, "name: demo")
+    assert "学習なし" in page.html(summary, "name: demo", "ja")
+
+
+def test_a_subset_that_was_left_out_is_warned_of_once_per_task(
+    fake_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    sizes = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",)}
+    run = fake_run(tmp_path, **sizes, privacy={"profile": "ndb"})
+    run.dataset = {name: told for name, told in run.dataset.items() if name != "description"}
+    run.left_out = {"ckd": {"label": "positive", "patients": [600, 2000]}}
+    summary = run.summarise()
+    said = "subsets of 600, 2,000 labelled patients were left out for every model: too few of them"
+    (warning,) = (told for told in summary["warnings"] if "left out" in told)
+    assert warning.startswith(f"ckd: {said}")
+    assert [task["subsets_left_out"] for task in summary["tasks"]] == [run.left_out["ckd"], None]
+    assert said in page.html(summary, "name: demo")
+    assert "ckd：ラベル付き患者 600, 2,000 人の部分集合は" in page.html(summary, "name: demo", "ja")
+
+
 def test_a_study_of_which_nothing_was_trained_has_a_report(
     fake_run: Callable[..., Any], tmp_path: Path
 ) -> None:

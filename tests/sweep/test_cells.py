@@ -99,6 +99,18 @@ def test_a_task_that_cannot_be_trained_has_no_cells_and_none_at_all_no_pretraini
     assert cells_of(settings, {}) == []
 
 
+def test_a_subset_that_is_left_out_is_left_out_of_every_arm_and_baseline(write_study) -> None:
+    asked = {"finetune": {"patients": [100, 300, "all"]}, "baselines": list(get_args(Baseline))}
+    settings = study_file.load(write_study(tasks=["ckd", "gout"], **asked))
+    labelled = {"ckd": 900, "gout": 900}
+    everything, left = cells_of(settings, labelled), cells_of(settings, labelled, {"ckd": [100]})
+    dropped = [cell for cell in everything if cell not in left]
+    assert dropped == [cell for cell in everything if cell.task == "ckd" and cell.patients == 100]
+    assert {cell.kind for cell in dropped} == {"finetune", *settings.baselines}
+    assert {need for cell in left for need in cell.needs} <= set(left)
+    assert cells_of(settings, labelled, {}) == everything
+
+
 def test_names_are_stable() -> None:
     assert Cell("pretrain", 42, "11M").id == "pretrain-11M-s42"
     assert Cell("lightgbm", 42, task="ckd", patients="all").id == "lightgbm-ckd-nall-s42"

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from claimscale.errors import BadInput
 from claimscale.sweep import schedule
 from claimscale.sweep.cells import Cell
 from claimscale.sweep.estimate import TimeLeft
@@ -57,3 +58,17 @@ def test_only_training_that_is_alone_gets_every_core(monkeypatch: pytest.MonkeyP
     assert sweep_of(PRETRAINING, TUNED).granted(PRETRAINING, 8) == 16
     assert sweep_of(PRETRAINING, TUNED, BOOSTED).granted(PRETRAINING, 8) == 8
     assert sweep_of(BOOSTED).granted(BOOSTED, 8) == 8, "trees of other threads have other bits"
+
+
+def test_what_a_cell_cannot_use_is_told_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line of a study of many cells must say which: its name holds task and subset."""
+    from claimscale.sweep import work
+
+    def refuse(*_: object) -> None:
+        raise BadInput("all training patients have the same outcome")
+
+    monkeypatch.setattr(work, "run_cell", refuse)
+    monkeypatch.setattr(schedule, "_workspace", object())
+    monkeypatch.setattr(schedule, "_fractions", object())
+    with pytest.raises(BadInput, match=r"^lightgbm-ckd-nall-s42: all training patients"):
+        schedule._work(BOOSTED, 1)

@@ -96,3 +96,31 @@ def test_only_what_a_cell_rests_on_makes_it_stale(write_study, tmp_path: Path, m
     assert stale(learning_rate=1e-3) == {"pretrain", "finetune"}
     assert stale(mask_unit="code") == {"pretrain", "sweep", "finetune"}
     assert stale(checkpoint_minutes=1.0) == set()
+
+
+def account(smallest: dict[str, int] | None, shortage: dict[str, object] | None = None) -> dict[str, object]:
+    found: dict[str, object] = {"splits": {"train": {"patients": 900}}, "shortage": shortage}
+    return found if smallest is None else {**found, "smallest_subset": smallest}
+
+
+def test_subsets_below_the_smallest_are_left_out_of_their_task_alone(write_study, tmp_path: Path) -> None:
+    names = ["ckd", "gout", "pregabalin", "stroke"]
+    tasks = [{"name": name, "kind": "disease", "outcome": {"ICD10": ["N18"]}} for name in names]
+    study = study_file.load(write_study(tasks=tasks, finetune={"patients": [100, 300, 1000]}))
+    workspace = Workspace(study, tmp_path)
+    workspace.labels = {
+        "ckd": account({"positive": 301, "negative": 7}),
+        "gout": account({"positive": 5, "negative": 100}),
+        "pregabalin": account({"positive": 900, "negative": 900}, {"label": "positive"}),
+        "stroke": account(None),  # as an earlier version made them
+    }
+    assert workspace.left_out == {"ckd": {"label": "positive", "patients": [100, 300]}}
+    assert workspace.shortages == {"pregabalin": {"label": "positive"}}
+
+
+def test_a_task_all_of_whose_subsets_are_left_out_is_not_trained(write_study, tmp_path: Path) -> None:
+    study = study_file.load(write_study(finetune={"patients": [100, 300]}))
+    workspace = Workspace(study, tmp_path)
+    workspace.labels = {"ckd": account({"positive": 12, "negative": 400})}
+    assert workspace.left_out["ckd"]["patients"] == [100, 300]
+    assert workspace.shortages == {"ckd": {"label": "negative", "have": {}, "fewest": 3}}

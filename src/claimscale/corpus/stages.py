@@ -26,7 +26,9 @@ COMMON_CODE = (
     "corpus/cohort.py",
 )
 """Modules that nearly every stage uses."""
-LABEL_CODE = tuple(f"corpus/{name}.py" for name in ("tasks", "index_dates", "label_files", "observation"))
+LABEL_CODE = tuple(
+    f"corpus/{name}.py" for name in ("tasks", "index_dates", "label_files", "observation", "subsets")
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def stages_of(study: Study) -> list[Stage]:
     asked = {
         "tasks": [task.model_dump(mode="json") for task in study.tasks],
         "label_files": label_files.identity(study),
+        "seed": study.seed,
     }
     stages = [
         Stage("events", 4, (), ("sources", "simulator"), source, _build_events),

@@ -20,7 +20,14 @@ import pyarrow.parquet as pq
 from ibis import Deferred, _
 
 from claimscale.codes import full_prefixes
-from claimscale.corpus import cohort as cohorts, events as event_table, index_dates, label_files, observation
+from claimscale.corpus import (
+    cohort as cohorts,
+    events as event_table,
+    index_dates,
+    label_files,
+    observation,
+    subsets,
+)
 from claimscale.corpus.cohort import HELD_OUT, TRAIN, TUNING
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -61,7 +68,7 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
             dates = at_landmark() if task.first_day is None else _visits(engine, table, study, task, events)
             asked = engine.to_arrow(ask(task, dates, table))
             labels, excluded = _of_those_asked(asked, study, task)
-        account[task.name] = _account(labels, excluded, task)
+        account[task.name] = _account(labels, excluded, task, study.seed)
         _write(labels, target, task.name)
     if all(_nobody(found["splits"]) for found in account.values()):
         task = study.tasks[0]
@@ -205,8 +212,8 @@ def _write(labels: pa.Table, target: Path, task: str) -> None:
     pq.write_table(asked, target / "asked" / f"{task}.parquet", write_page_checksum=True)
 
 
-def _account(labels: pa.Table, excluded: dict[str, int], task: Task) -> dict[str, Any]:
-    """Counts of a task: per split the index dates asked at, and how many were left out why."""
+def _account(labels: pa.Table, excluded: dict[str, int], task: Task, seed: int) -> dict[str, Any]:
+    """Counts of a task: per split the index dates asked at, how many were left out why, what is lacking."""
     split = np.array(labels["split"].to_pylist(), dtype=str)
     positive = labels["boolean_value"].to_numpy()
     splits = {}
@@ -223,22 +230,32 @@ def _account(labels: pa.Table, excluded: dict[str, int], task: Task) -> dict[str
             splits[name]["onset_in_gap"] = int(labels["onset_in_gap"].to_numpy()[inside].sum())
             censored = labels["censored"].to_numpy()[inside]
             splits[name]["censored_share"] = float(censored.mean()) if n else None
-    return {"kind": task.kind, "splits": splits, "excluded": excluded, "shortage": _shortage(splits)}
+    return {
+        "kind": task.kind,
+        "splits": splits,
+        "excluded": excluded,
+        "shortage": _shortage(splits),
+        "smallest_subset": subsets.smallest_subset(
+            labels["subject_id"].to_numpy(), split, np.asarray(positive, dtype=bool), seed
+        ),
+    }
 
 
 def _shortage(splits: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
     """What a task lacks for anything to be trained and tested; None if it lacks nothing.
 
-    `label`: of which patients there are too few, `positive` or `negative`; `have`: how many train and test.
+    `label`: of which patients there are too few, `positive` or `negative`; `have`: how many train and test,
+    or, where only those are lacking that models are chosen by, how many tune.
     """
-    have = {
-        "positive": {name: splits[name]["positives"] for name in (TRAIN, HELD_OUT)},
-        "negative": {name: splits[name]["n"] - splits[name]["positives"] for name in (TRAIN, HELD_OUT)},
-    }
-    scarcest = min(have, key=lambda label: min(have[label].values()))
-    if min(have[scarcest].values()) >= FEWEST_OF_A_CLASS and not _nobody(splits):
-        return None
-    return {"label": scarcest, "have": have[scarcest], "fewest": FEWEST_OF_A_CLASS}
+    for names, fewest in (((TRAIN, HELD_OUT), FEWEST_OF_A_CLASS), ((TUNING,), subsets.FEWEST_TO_TUNE)):
+        have = {
+            "positive": {name: splits[name]["positives"] for name in names},
+            "negative": {name: splits[name]["n"] - splits[name]["positives"] for name in names},
+        }
+        scarcest = min(have, key=lambda label: min(have[label].values()))
+        if min(have[scarcest].values()) < fewest:
+            return {"label": scarcest, "have": have[scarcest], "fewest": fewest}
+    return None
 
 
 def _nobody(splits: dict[str, dict[str, Any]]) -> str | None:

@@ -14,10 +14,21 @@ from claimscale.study import Study
 UNTRAINED = {
     "untrained_few_positives": "positives",
     "untrained_few_negatives": "patients without the outcome",
+    "untrained_tuning_few_positives": "positives",
+    "untrained_tuning_few_negatives": "patients without the outcome",
+    "untrained_subsets_few_positives": "labelled patients",
+    "untrained_subsets_few_negatives": "labelled patients",
 }
 """Reasons why nothing was trained: of whom there were too few."""
 WITHHELD = "withheld"
 """The reason of a verdict that is not shown, because few held-out patients have the outcome, or lack it."""
+NOT_ENOUGH = {
+    "untrained_tuning_few_positives": "too few tuning patients have the outcome to choose models by",
+    "untrained_tuning_few_negatives": "too few tuning patients are without the outcome to choose models by",
+    "untrained_subsets_few_positives": "in every subset asked for too few patients have the outcome",
+    "untrained_subsets_few_negatives": "in every subset asked for too few patients are without the outcome",
+}
+"""What is said of them where training and testing had enough; never how few."""
 RIVALS = {"lightgbm": "LightGBM", "logistic": "Logistic regression", "carry_forward": "Carry-forward"}
 """Baselines that need no encoder, and may therefore make one superfluous."""
 UNDER_TRAINED = "under_trained"
@@ -171,7 +182,9 @@ def _spared(saturation: Mapping[str, Any]) -> str:
 def _what_was_lacking(task: Mapping[str, Any]) -> str:
     saturation, splits = task["saturation"], task["splits"]
     more, asked = saturation["more_needed"], UNTRAINED[saturation["reason"]]
-    if not task["n_train"] or not task["n_test"]:
+    if saturation["reason"] in NOT_ENOUGH:
+        found = NOT_ENOUGH[saturation["reason"]]
+    elif not task["n_train"] or not task["n_test"]:
         found = "nobody can be asked this question"
     else:
         counts = ((splits[split], use) for split, use in (("train", "training"), ("held_out", "testing")))

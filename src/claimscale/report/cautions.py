@@ -116,6 +116,8 @@ def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list
         return [
             f"{name}: nothing was trained, for want of patients; the other questions do not depend on it."
         ]
+    if task["subsets_left_out"] is not None:
+        found.append(f"{name}: {subsets_warning(task['subsets_left_out'])}")
     positives = task["positives"]
     if isinstance(positives, str) or (positives is not None and positives < FEW_POSITIVES):
         found.append(
@@ -143,6 +145,20 @@ def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list
             "about sizes is about encoders only."
         )
     return found
+
+
+def subsets_warning(left_out: Mapping[str, Any]) -> str:
+    """Which subsets of labelled patients no model was trained on, and why; never how few they hold."""
+    subsets = ", ".join(f"{patients:,}" for patients in left_out["patients"])
+    if left_out["label"] == "positive":
+        return (
+            f"subsets of {subsets} labelled patients were left out for every model: too few of them, or of "
+            "the patients they are tuned on, have the outcome."
+        )
+    return (
+        f"subsets of {subsets} labelled patients were left out for every model: too few of them, or of "
+        "the patients they are tuned on, are without the outcome."
+    )
 
 
 def same_by_hospital(saturation: Mapping[str, Any]) -> bool:

@@ -62,6 +62,7 @@ def summarise(
     label_counts: Mapping[str, Mapping[str, Mapping[str, int]]],
     oracle: Mapping[str, Path] | None = None,
     shortages: Mapping[str, Mapping[str, Any]] | None = None,
+    left_out: Mapping[str, Mapping[str, Any]] | None = None,
     checks: Sequence[Mapping[str, Any]] = (),
     lr_sweeps: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     notes: Sequence[str] = (),
@@ -77,7 +78,9 @@ def summarise(
         dataset: patients, hospitals, events, tokens, vocabulary, span, quality.
         label_counts: task -> split -> {"patients", "positives"} and, where patients are asked more than
             once, "dates", as the labels were made.
-        shortages: task -> what it lacked, for tasks of which nothing was trained (labels.json).
+        shortages: task -> what it lacked, for tasks of which nothing was trained.
+        left_out: task -> subsets on which nothing was trained, `patients`, and of whom they hold too few,
+            `label`: positive or negative.
         oracle: task -> Parquet with subject_id, prediction_time, split, risk (simulated data only).
         lr_sweeps: size -> validation loss at each learning rate tried, null where training diverged.
         notes: what cells had to say of themselves, a sentence each; they become warnings.
@@ -95,6 +98,8 @@ def summarise(
         study, run_directory, predictions, scored, curves, sizes, cost, stopped, label_counts, shortages,
         oracle or {},
     )  # fmt: skip
+    for entry in tasks:
+        entry["subsets_left_out"] = (left_out or {}).get(entry["name"])
     summary = {
         "name": study.name,
         "version": claimscale.__version__,

@@ -72,11 +72,12 @@ def untrained_entry(
     """The entry of a task with too few cases, or too few others, for anything to be trained.
 
     How many more are needed can only be a least number here: as many to train as a task needs at all, and as
-    many to test as a verdict may rest on.
+    many to test as a verdict may rest on. It is null where training and testing have enough.
     """
     splits = _with_prevalence(counts)
     tested = splits.get("held_out", {"patients": 0, "positives": 0})
     have, least = shortage["have"], {"train": shortage["fewest"], "held_out": FEWEST_POSITIVES}
+    where = "" if have.keys() == least.keys() else "tuning_" if have else "subsets_"
     return {
         "name": task.name,
         "kind": task.kind,
@@ -96,9 +97,9 @@ def untrained_entry(
             "margin": None,
             "relative_margin": study.compare.margin,
             "level": None,
-            "reason": f"untrained_few_{shortage['label']}s",
-            "positives_needed": least["held_out"],
-            "more_needed": {split: max(0, least[split] - have[split]) for split in least},
+            "reason": f"untrained_{where}few_{shortage['label']}s",
+            "positives_needed": None if where else least["held_out"],
+            "more_needed": None if where else {split: max(0, least[split] - have[split]) for split in least},
             "hours_saved": None,
             "hours_saved_estimated": False,
             "flops_saved": None,

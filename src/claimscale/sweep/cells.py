@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -54,12 +55,17 @@ class Cell:
         return () if self.pretraining is None else (self.pretraining,)
 
 
-def cells_of(study: Study, labelled: dict[str, int] | None = None) -> list[Cell]:
+def cells_of(
+    study: Study,
+    labelled: Mapping[str, int] | None = None,
+    left_out: Mapping[str, Collection[int]] | None = None,
+) -> list[Cell]:
     """All cells of a study, dependencies first.
 
     `labelled` gives the labelled training patients of the tasks that can be trained, where known: subsets
     that would hold all of them anyway become one cell, `nall`, and other tasks have no cells. If none can be
-    trained there are no cells at all.
+    trained there are no cells at all. `left_out` gives the subsets of a task that hold too few of either
+    outcome: no model is trained on them, so that what is compared stays the same for all.
     """
     trained = [task for task in study.tasks if labelled is None or task.name in labelled]
     sizes = _pretrained(study) if trained else []
@@ -68,7 +74,11 @@ def cells_of(study: Study, labelled: dict[str, int] | None = None) -> list[Cell]
         # A cell of its own: other rates leave the pretraining, and all that rests on it, as it is.
         cells += [Cell("sweep", study.finetune.seeds[0], size) for size in sizes]
     for task in trained:
-        subsets = _subsets(study, (labelled or {}).get(task.name))
+        subsets: list[Patients] = [
+            patients
+            for patients in subsets_of(study, (labelled or {}).get(task.name))
+            if patients not in (left_out or {}).get(task.name, ())
+        ]
         cells += [
             Cell("finetune", seed, size, task.name, arm, patients)
             for size in study.sizes
@@ -101,7 +111,8 @@ def _size_of(study: Study, baseline: Baseline) -> str | None:
     return study.sizes[-1] if baseline in OF_LARGEST else None
 
 
-def _subsets(study: Study, labelled: int | None) -> list[Patients]:
+def subsets_of(study: Study, labelled: int | None) -> list[Patients]:
+    """The subsets asked for, where `labelled` training patients are all that a task has."""
     wanted: list[Patients] = [
         "all" if labelled is not None and patients != "all" and patients >= labelled else patients
         for patients in study.finetune.patients

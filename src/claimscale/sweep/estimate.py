@@ -37,6 +37,8 @@ class Corpus:
     """Labelled training patients per task that can be trained."""
     predicted: dict[str, int]
     """Patients to predict per task, over all splits."""
+    left_out: dict[str, list[int]] = field(default_factory=dict)
+    """Subsets per task that hold too few of either outcome to be trained on."""
 
 
 def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:

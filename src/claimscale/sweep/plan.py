@@ -141,7 +141,7 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
     if gpu not in GPUS:
         raise BadInput(f"{gpu}: no such GPU is known ({', '.join(GPUS)})")
     corpus, prepared = corpus_of(study)
-    cells = cells_of(study, corpus.labelled)
+    cells = cells_of(study, corpus.labelled, corpus.left_out)
     plans = plan_sizes(study, corpus, cells)
     rate = GPU_SHARE * GPUS[gpu]
     counts = {kind: sum(cell.kind == kind for cell in cells) for kind in ("pretrain", "sweep", "finetune")}
@@ -151,6 +151,7 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
         f"{study.name} ({path}): {len(cells)} cells, of which {counts['pretrain']} pretraining, "
         f"{counts['finetune']} fine-tuning, {baselines} baselines ({', '.join(study.baselines) or 'none'})",
         f"Tasks: {', '.join(task.name for task in study.tasks)}",
+        *_left_out(corpus),
         f"Vocabulary {corpus.vocabulary:,}, {corpus.pretraining_tokens:,} tokens an epoch ({basis})",
         "",
         f"{'size':>6} {'parameters':>12} {'layers':>6} {'width':>6} {'feed-fwd':>8} {'cells':>9} "
@@ -173,6 +174,17 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
         *power_lines(study, _tested(study)),
     ]
     return "\n".join(lines)
+
+
+def _left_out(corpus: Corpus) -> list[str]:
+    """A line on the subsets that are not trained on, if there are any."""
+    told = [
+        f"{task} {', '.join(f'{patients:,}' for patients in small)}"
+        for task, small in corpus.left_out.items()
+    ]
+    return (
+        [f"Subsets left out, too few patients with or without the outcome: {'; '.join(told)}"] if told else []
+    )
 
 
 def _tested(study: Study) -> int:

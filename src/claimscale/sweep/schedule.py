@@ -18,7 +18,7 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 from claimscale import runs
-from claimscale.errors import BadInput, Interrupted, fault
+from claimscale.errors import BadInput, Interrupted, fault, naming
 from claimscale.progress import Display
 from claimscale.study import Study
 from claimscale.sweep.cells import Cell
@@ -191,7 +191,8 @@ def _work(cell: Cell, threads: int) -> float:
             queue.put((cell.id, fraction))
 
     try:
-        run_cell(_workspace, cell, threads, report)
+        with naming(cell.id):
+            run_cell(_workspace, cell, threads, report)
     except (BadInput, OSError):
         raise
     except Exception as error:

@@ -201,7 +201,7 @@ def _finish(sweep: Sweep, cell: Cell, job: Any, workspace: Workspace) -> None:
             f"{cell.id}: job {job.job_id} died ({job.paths.stderr} says more); run the same command to go on"
         ) from None
     if kind == "bad input":
-        raise BadInput(str(value))
+        raise BadInput(f"{cell.id}: {value}")
     if kind == "stopped":
         raise Interrupted(f"{cell.id}: {value}")
     sweep.done.add(cell.id)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from claimscale import runs
-from claimscale.errors import BadInput
+from claimscale.errors import BadInput, naming
 from claimscale.progress import Display
 from claimscale.sweep.cells import Cell
 from claimscale.sweep.devices import cores
@@ -71,7 +71,8 @@ def run_cells(workspace: Workspace, cells: list[Cell], group: Ranks, display: Di
             continue
         ran += 1
         report = _Report(display, cell, number, len(cells), group.count)
-        run_cell(workspace, cell, threads, report)
+        with naming(cell.id):
+            run_cell(workspace, cell, threads, report)
         if group.leads:
             seconds = round(time.monotonic() - report.started, 3)
             runs.append_audit(workspace.run, "ran", cell=cell.id, seconds=seconds, ranks=group.count)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from claimscale import runs
-from claimscale.corpus import tasks
+from claimscale.corpus import subsets, tasks
 from claimscale.corpus.codebook import Codebook
-from claimscale.corpus.cohort import nested_order
 from claimscale.corpus.tokens import TokenStore
 from claimscale.corpus.views import Histories
 from claimscale.model import sizes
 from claimscale.study import NOT_OF_THE_WEIGHTS, Study, Task, parameter_count
-from claimscale.sweep.cells import Cell, Patients
+from claimscale.sweep.cells import Cell, Patients, cells_of, subsets_of
 from claimscale.sweep.estimate import Corpus
 
 INPUT_CODE = tuple(f"corpus/{name}.py" for name in ("sequences", "batches", "views", "incident", "codebook"))
@@ -62,9 +62,8 @@ class Workspace:
         shown, pretrain = per_patient, self.study.pretrain
         if pretrain.incident:
             shown = float(counted.dated(pretrain.horizon_days, 0)(0).sequences.lengths.mean())
-        labels = runs.read_json(self.run / "labels" / "labels.json")
-        trained = [task.name for task in self.study.tasks if labels[task.name]["shortage"] is None]
-        counts = {task: labels[task]["splits"] for task in trained}
+        trained = [task.name for task in self.study.tasks if task.name not in self.shortages]
+        counts = {task: self.labels[task]["splits"] for task in trained}
         labelled = {task: splits["train"]["patients"] for task, splits in counts.items()}
         predicted = {
             task: sum(split["n"] for name, split in splits.items() if name != "train")
@@ -77,7 +76,47 @@ class Workspace:
             per_patient,
             labelled,
             predicted,
+            {task: found["patients"] for task, found in self.left_out.items()},
         )
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells of the study that can be trained, dependencies first."""
+        return cells_of(self.study, self.corpus.labelled, self.corpus.left_out)
+
+    @cached_property
+    def labels(self) -> dict[str, Any]:
+        """The account of every task's labels."""
+        return runs.read_json(self.run / "labels" / "labels.json")
+
+    @cached_property
+    def left_out(self) -> dict[str, dict[str, Any]]:
+        """By task the subsets asked for, `patients`, that hold too few of a `label`, positive or negative.
+
+        Tasks with a shortage have none, nor have those whose subsets are all large enough.
+        """
+        found = {}
+        for task in self.study.tasks:
+            account = self.labels[task.name]
+            smallest = account.get("smallest_subset")  # labels that an earlier version made may be planned on
+            if account["shortage"] is not None or smallest is None:
+                continue
+            scarcest = max(smallest, key=lambda label: smallest[label])
+            asked = subsets_of(self.study, account["splits"]["train"]["patients"])
+            small = [patients for patients in asked if patients != "all" and patients < smallest[scarcest]]
+            if small:
+                found[task.name] = {"label": scarcest, "patients": small}
+        return found
+
+    @cached_property
+    def shortages(self) -> dict[str, dict[str, Any]]:
+        """What tasks lack of which nothing can be trained: as the labels tell, or every subset asked for."""
+        lacking = {task.name: self.labels[task.name]["shortage"] for task in self.study.tasks}
+        for task, found in self.left_out.items():
+            asked = subsets_of(self.study, self.labels[task]["splits"]["train"]["patients"])
+            if len(found["patients"]) == len(asked):
+                lacking[task] = {"label": found["label"], "have": {}, "fewest": subsets.FEWEST_TO_TRAIN}
+        return {task: shortage for task, shortage in lacking.items() if shortage is not None}
 
     @property
     def last_pretraining_day(self) -> int:
@@ -117,22 +156,17 @@ class Workspace:
 
         Of each patient come all index dates.
         """
-        order = nested_order(sample.subjects, self.study.seed)
-        if patients == "all":
-            return sample.take(order)
-        # all dates of a patient are neighbours in the order
-        ordered = sample.subjects[order]
-        number = np.cumsum(np.append(1, ordered[1:] != ordered[:-1]))[: len(ordered)]
-        return sample.take(order[number <= patients])
+        order, place = subsets.nested(sample.subjects, self.study.seed)
+        return sample.take(order if patients == "all" else order[place <= patients])
 
     def training_samples(self, cell: Cell) -> tuple[Sample, Sample, dict[str, Sample]]:
         """Training and tuning patients of a cell, and all samples to predict.
 
-        A subset of n training patients comes with at most n // 2 for tuning: few labels means few labels.
+        A subset of n training patients comes with at most n // 2 for tuning: see `subsets`.
         """
         assert cell.task is not None and cell.patients is not None
         samples = self.samples(cell.task)
-        tuning_patients = "all" if cell.patients == "all" else max(cell.patients // 2, 1)
+        tuning_patients = "all" if cell.patients == "all" else subsets.tuning_patients(cell.patients)
         train = self.subset(samples["train"], cell.patients)
         tuning = self.subset(samples["tuning"], tuning_patients)
         return train, tuning, {name: sample for name, sample in samples.items() if name != "train"}
