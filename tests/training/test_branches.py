@@ -16,6 +16,7 @@ from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.views import still
 from claimscale.study import Pretrain
 from claimscale.training.checkpoints import training_tensors
+from claimscale.training.job import Job
 from claimscale.training.pretraining_run import PretrainingRun
 from claimscale.training.schedule import Branch, Schedule, branches_of
 
@@ -101,12 +102,53 @@ def test_killed_in_trunk_or_branch_it_ends_with_the_same_weights(
     for name in ("model", "branch-0.25", "branch-0.5"):
         _assert_same(tmp_path / f"{name}.safetensors", folder / f"{name}.safetensors")
     assert result["branches"] == expected["branches"]
+    for key in ("tokens", "flops"):
+        assert result["cost"][key] == expected["cost"][key]
     assert not (tmp_path / "checkpoints" / "branch-0.5").exists()
     resumed, whole = (
         [json.loads(line)["loss"] for line in (place / "branch-0.5.jsonl").read_text().splitlines()]
         for place in (tmp_path, folder)
     )
     assert resumed == whole
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("minutes", [1e-6, 1e6])
+@pytest.mark.parametrize("kept", ["record", "nothing"])
+def test_a_branch_that_was_finished_before_the_trunk_was_saved_again_counts(
+    branched, tmp_path: Path, pretrain_with_checkpoints, monkeypatch, minutes: float, kept: str
+) -> None:
+    """Stopped just after, or just before, the second branch is on record."""
+    record = Job.record
+
+    def stop(self, name: str, identity: str, entry: dict) -> None:
+        if name == "branch-0.25" or kept == "record":
+            record(self, name, identity, entry)
+        if name == "branch-0.5":
+            raise Stopped
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(Job, "record", stop)
+        pretrain_with_checkpoints(tmp_path, lambda share: None, **SETTINGS, checkpoint_minutes=minutes)
+    result = pretrain_with_checkpoints(tmp_path, lambda share: None, **SETTINGS, checkpoint_minutes=minutes)
+    folder, expected = branched
+    for name in ("model", "branch-0.25", "branch-0.5"):
+        _assert_same(tmp_path / f"{name}.safetensors", folder / f"{name}.safetensors")
+    assert result["branches"] == expected["branches"]
+    for key in ("tokens", "flops"):
+        assert result["cost"][key] == expected["cost"][key]
+
+
+def test_branches_are_scored_and_trained_at_a_cost(branched, corpus) -> None:
+    _, result = branched
+    own = sum(entry["tokens"] for entry in result["branches"]) - result["tokens"]
+    assert result["tokens"] < result["cost"]["tokens"] < result["tokens"] + own
+    per_token = result["train_flops"] / result["tokens"]
+    scored = 3 * len(corpus(50, 1)[0].token) / 3
+    assert result["cost"]["flops"] == pytest.approx(per_token * (result["cost"]["tokens"] + scored), rel=0.02)
 
 
 def test_a_copy_of_the_state_is_put_back_exactly(corpus, shape, codebook) -> None:
