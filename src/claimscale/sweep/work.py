@@ -23,7 +23,8 @@ from claimscale.corpus.groups import CodeGroups
 from claimscale.corpus.sequences import Sequences, select_inputs
 from claimscale.corpus.views import Histories, still
 from claimscale.sweep.cells import Cell
-from claimscale.sweep.workspace import Sample, Workspace, read_risks, write_predictions
+from claimscale.sweep.prepared import Sample, read_risks, write_predictions
+from claimscale.sweep.workspace import Workspace
 from claimscale.training import checkpoints, finetune, pretrain, ranks, rate_sweep, validation
 from claimscale.training.embeddings import FrozenEncoder
 from claimscale.training.job import Job

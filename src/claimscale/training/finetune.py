@@ -110,5 +110,5 @@ def _identity(labelled: tuple[Labelled, Labelled], start: Start, settings: Finet
             ]
             for part in labelled
         ],
-        code=runs.code_digest("model", "training", "corpus/batches.py"),
+        code=runs.code_digest("model", "training", "corpus/batches.py", "corpus/random_draws.py"),
     )

@@ -27,6 +27,7 @@ from claimscale.training import adapters, checkpoints, loop
 from claimscale.training.average import Average
 from claimscale.training.checkpoints import Checkpoint, Checkpoints
 from claimscale.training.ledger import Ledger, forward_flops
+from claimscale.training.schedule import rate_multiplier
 
 WEIGHT_DECAY = 0.1
 WARMUP_SHARE = 0.1
@@ -178,7 +179,7 @@ class Fit:
 
     def _step(self, position: int, step: int, metrics: loop.MetricsFile, ledger: Ledger) -> None:
         parts = self._parts(step)
-        multiplier = loop.rate_multiplier(step, self.steps, math.ceil(WARMUP_SHARE * self.steps))
+        multiplier = rate_multiplier(step, self.steps, math.ceil(WARMUP_SHARE * self.steps))
         losses = self._losses(parts)
         loss = loop.update(self.model, self.optimizer, losses, multiplier, position, parts)
         self.average.follow()
