@@ -20,7 +20,6 @@ from claimscale.training.pretraining_run import PretrainingRun
 from claimscale.training.ranks import Ranks, current
 from claimscale.training.validation import MASK, Scores, Validation, validate
 
-
 INPUT_CODE = tuple(
     f"corpus/{name}.py" for name in ("batches", "random_draws", "views", "incident", "sequences")
 )
