@@ -1,5 +1,4 @@
 import json
-import os
 import types
 from pathlib import Path
 
@@ -110,7 +109,15 @@ def test_attention_grows_with_the_square_of_length():
     assert two - one == 2 * 2 * 64 * 2 * (4 * 200**2 - 8 * 100**2)
 
 
-@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak cannot be reset here")
+def _can_be_reset() -> bool:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _can_be_reset(), reason="the peak of this process cannot be reset")
 def test_the_peak_of_memory_is_that_of_the_cell():
     ledger.reset_peak_memory(CPU)
     before = ledger.peak_memory(CPU)
@@ -118,7 +125,7 @@ def test_the_peak_of_memory_is_that_of_the_cell():
     high = ledger.peak_memory(CPU)
     assert high >= before + 200 * MIB
     del block
-    assert ledger.peak_memory(CPU) == high
+    assert ledger.peak_memory(CPU) > high - MIB, "it is the peak, not what is used now"
     ledger.reset_peak_memory(CPU)
     assert ledger.peak_memory(CPU) < high - 100 * MIB
 
