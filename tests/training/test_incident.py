@@ -9,8 +9,6 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
-from claimscale.corpus.incident import CodeLists, IncidentCodes
-from claimscale.corpus.sequences import Sequences
 from claimscale.corpus.views import View
 from claimscale.model import sizes
 from claimscale.study import Finetune, Pretrain
@@ -26,32 +24,16 @@ CPU = torch.device("cpu")
 CODES_PER_TOPIC = 10
 
 
-def _next(sequences: Sequences, topic: np.ndarray, seed: int) -> IncidentCodes:
-    """Three codes of each patient's topic come next; one patient in five is not watched."""
-    random = np.random.default_rng(seed)
-    watched, known, new = random.random(len(topic)) < 0.8, [], []
-    for number, subject in enumerate(topic):
-        own = sequences.token[sequences.offsets[number] + 2 : sequences.offsets[number + 1]]
-        known.append(np.unique(own))
-        codes = 6 + CODES_PER_TOPIC * subject + random.permutation(CODES_PER_TOPIC)
-        new.append(codes[~np.isin(codes, own)][: 3 * watched[number]])
-    return IncidentCodes(watched, _lists(new), _lists(known))
-
-
-def _lists(parts: list[np.ndarray]) -> CodeLists:
-    return CodeLists(np.concatenate(parts).astype(np.int32), np.r_[0, np.cumsum([len(p) for p in parts])])
-
-
 @pytest.fixture
-def views(corpus):
+def views(corpus, next_codes):
     sequences, topic = corpus(600, 10)
-    return lambda epoch: View(sequences, _next(sequences, topic, epoch))
+    return lambda epoch: View(sequences, next_codes(sequences, topic, epoch))
 
 
 @pytest.fixture
-def pretrained(tmp_path: Path, corpus, views, shape, codebook) -> tuple[Path, dict]:
+def pretrained(tmp_path: Path, corpus, next_codes, views, shape, codebook) -> tuple[Path, dict]:
     sequences, topic = corpus(200, 11)
-    validation = Validation(sequences, View(sequences, _next(sequences, topic, 99)))
+    validation = Validation(sequences, View(sequences, next_codes(sequences, topic, 99)))
     folder = tmp_path / "pretrained"
     folder.mkdir()
     job = Job(views, validation, codebook, shape, 1, folder, CPU)
