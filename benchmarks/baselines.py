@@ -30,8 +30,9 @@ from claimscale.evaluation.intervals import Scores, difference, interval
 from claimscale.evaluation.scoring import score_ranking
 from claimscale.study import Study
 from claimscale.sweep.cells import Cell
+from claimscale.sweep.prepared import Sample
 from claimscale.sweep.work import run_cell
-from claimscale.sweep.workspace import Sample, Workspace
+from claimscale.sweep.workspace import Workspace
 from record import write_record
 
 PATIENTS, TRIALS, REPLICATES = 60_000, 20, 2000

@@ -82,8 +82,6 @@ class Tokens(Settings):
 
 
 Share = Annotated[Number, Field(gt=0, le=1)]
-DECAY_SHARE = 0.2
-"""Of a pretraining's steps, those at its end in which the learning rate decays."""
 
 
 class Pretrain(Settings):
@@ -110,12 +108,6 @@ class Pretrain(Settings):
     sweep_share: Fraction = 0.1
     """Of the token budget, what each short run has."""
     checkpoint_minutes: Positive = 5.0
-
-    def budgets(self, kind: Literal["pretrain", "sweep"]) -> float:
-        """Whole budgets of tokens that a pretraining with its branches trains on, or a sweep of rates."""
-        if kind == "sweep":
-            return self.sweep_share * len(self.learning_rates)
-        return 1 + DECAY_SHARE * sum(share for share in self.branches if share < 1)
 
     @field_validator("branches")
     @classmethod

@@ -15,17 +15,21 @@ from claimscale.baselines.search import Job, Labelled
 from claimscale.corpus import cohort, tokens
 from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.groups import CodeGroups
-from claimscale.corpus.sequences import select_inputs
+from claimscale.corpus.sequences import Sequences, select_inputs
 from claimscale.corpus.tokens import TokenStore
 from claimscale.model import sizes
 from claimscale.model.encoder import Encoder
-from claimscale.study import Task
+from claimscale.study import Finetune, Task
 from claimscale.sweep.work import MODELS
 from claimscale.training.checkpoints import save_tensors
 from claimscale.training.embeddings import FrozenEncoder
+from claimscale.training.finetune import finetune
 
 TASK = Task(name="some", kind="disease", outcome={"ICD10": ["A003"]})
 PATIENTS, TUNING = 160, 40
+REPEATS = "ever"
+"""As by default: how often a code was seen must not count what came later."""
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +55,24 @@ def weights(stores_by_future, tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("encoder") / "model.safetensors"
     store = stores_by_future["as it was"]
     torch.manual_seed(0)
-    save_tensors(file, Encoder(shape_of(store), Codebook.plain(store.vocabulary.types)).state_dict())
+    save_tensors(file, Encoder(shape_of(store), codebook_of(store)).state_dict())
     return file
 
 
 def shape_of(store: TokenStore) -> sizes.Shape:
     return sizes.Shape(store.vocabulary.size, 64, 1, 64, 64)
+
+
+def codebook_of(store: TokenStore) -> Codebook:
+    return Codebook.plain(store.vocabulary.types)
+
+
+def outcome_tokens(store: TokenStore) -> np.ndarray:
+    return store.vocabulary.tokens_with_prefix(TASK.outcome)
+
+
+def shown(store: TokenStore, rows: np.ndarray, cutoff: int) -> Sequences:
+    return select_inputs(store, rows, np.full(len(rows), cutoff), 64, REPEATS, np.zeros(0, np.int32))
 
 
 def inputs(store: TokenStore, kind: str, weights: Path, cutoff: int) -> sparse.csr_matrix:
@@ -71,11 +87,9 @@ def inputs(store: TokenStore, kind: str, weights: Path, cutoff: int) -> sparse.c
         return carry_forward.rule_features(counted, Layout(groups.count), families)
     if kind == "lightgbm":
         return counted
-    sequences = select_inputs(store, rows, days, 64, "month", nothing)
-    encoder = FrozenEncoder(
-        weights, shape_of(store), Codebook.plain(store.vocabulary.types), torch.device("cpu")
-    )
-    embedded = sparse.csr_matrix(encoder.embed(sequences))
+    encoder = FrozenEncoder(weights, shape_of(store), codebook_of(store), CPU, outcome_tokens(store))
+    assert encoder.width == 3 * 64 + 1, "what is foretold is among the columns"
+    embedded = sparse.csr_matrix(encoder.embed(shown(store, rows, cutoff)))
     if kind == "lightgbm_embeddings":
         return embedded
     return sparse.csr_matrix(sparse.hstack([counted, embedded], format="csr"))
@@ -109,3 +123,31 @@ def test_other_futures_leave_every_bit_as_it_was(claims, stores_by_future, weigh
         for array in ("data", "indices", "indptr"):
             np.testing.assert_array_equal(getattr(found, array), getattr(expected, array), err_msg=name)
         np.testing.assert_array_equal(predictions(found, kind, outcome), before, err_msg=name)
+
+
+@pytest.mark.parametrize("start", ["pretrained", "scratch"])
+def test_other_futures_leave_a_fine_tuned_encoder_as_it_was(
+    claims, stores_by_future, weights, tmp_path: Path, start: str
+) -> None:
+    rows, cutoff, outcome = np.arange(PATIENTS), claims.landmark_day - 1, np.arange(PATIENTS) % 3 == 0
+
+    def tuned(name: str) -> np.ndarray:
+        store, folder = stores_by_future[name], tmp_path / name
+        folder.mkdir()
+        train, tuning, everyone = (
+            shown(store, part, cutoff) for part in (rows[TUNING:], rows[:TUNING], rows)
+        )
+        pretrained = start == "pretrained"
+        _, probability = finetune(
+            train=train, train_outcome=outcome[TUNING:], tuning=tuning, tuning_outcome=outcome[:TUNING],
+            predict={"all": everyone}, codebook=codebook_of(store), shape=shape_of(store),
+            settings=Finetune(epochs=1, learning_rates=[1e-3]), seed=1, start=weights if pretrained else None,
+            folder=folder, device=CPU, progress=lambda share: None,
+            outcome=outcome_tokens(store) if pretrained else None,
+        )  # fmt: skip
+        return probability["all"]
+
+    expected = tuned("as it was")
+    assert len(np.unique(expected)) > 10, "the model tells patients apart"
+    for name in set(stores_by_future) - {"as it was"}:
+        np.testing.assert_array_equal(tuned(name), expected, err_msg=name)

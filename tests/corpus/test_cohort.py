@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from claimscale.corpus import cohort
+from claimscale.corpus import cohort, salted_hash
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import read_json
@@ -69,13 +69,13 @@ def test_holding_out_every_hospital_is_bad_input(hospitals: list[str | None], wa
 
 
 def test_subsets_are_nested_and_random() -> None:
-    order = cohort.nested_order(IDS, seed=1)
+    order = salted_hash.nested_order(IDS, seed=1)
     assert sorted(order) == list(range(len(IDS)))
     assert abs(np.corrcoef(order, np.arange(len(IDS)))[0, 1]) < 0.1
     # Without the odd ids, the even ones keep their order: the first n of any size stay nested.
     even = IDS[order][IDS[order] % 2 == 0]
-    assert np.array_equal(IDS[1::2][cohort.nested_order(IDS[1::2], seed=1)], even)
-    assert not np.array_equal(cohort.nested_order(IDS, seed=2), order)
+    assert np.array_equal(IDS[1::2][salted_hash.nested_order(IDS[1::2], seed=1)], even)
+    assert not np.array_equal(salted_hash.nested_order(IDS, seed=2), order)
 
 
 def test_patients_need_enough_events_known_before_the_landmark(claims, build) -> None:

@@ -11,7 +11,8 @@ import pytest
 from claimscale import runs, study_file
 from claimscale.study import Baseline
 from claimscale.sweep.cells import Cell, cells_of
-from claimscale.sweep.workspace import Sample, Workspace
+from claimscale.sweep.prepared import Sample
+from claimscale.sweep.workspace import Workspace
 
 BASELINES = list(get_args(Baseline))
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from claimscale.corpus.codebook import Codebook
+from claimscale.corpus.incident import CodeLists, IncidentCodes
 from claimscale.corpus.sequences import Sequences
-from claimscale.corpus.views import still
+from claimscale.corpus.views import View, Views, still
 from claimscale.model import sizes
 from claimscale.study import Pretrain
 from claimscale.training import pretrain as pretraining
@@ -33,6 +34,21 @@ def one_thread():
 @pytest.fixture
 def corpus():
     return make_corpus
+
+
+@pytest.fixture(name="next_codes")
+def _next_codes():
+    return next_codes
+
+
+@pytest.fixture
+def views_of():
+    return make_views
+
+
+@pytest.fixture
+def validation_of():
+    return make_validation
 
 
 @pytest.fixture(name="pretrain_with_checkpoints", scope="session")
@@ -65,13 +81,63 @@ def make_corpus(patients: int, seed: int) -> tuple[Sequences, np.ndarray]:
     return Sequences(token.astype(np.int32), age.astype(np.int32), offsets), topic
 
 
+def next_codes(sequences: Sequences, topic: np.ndarray, seed: int) -> IncidentCodes:
+    """Three codes of each patient's topic come next; one patient in five is not watched."""
+    random = np.random.default_rng(seed)
+    watched, known, new = random.random(len(topic)) < 0.8, [], []
+    for number, subject in enumerate(topic):
+        own = sequences.token[sequences.offsets[number] + 2 : sequences.offsets[number + 1]]
+        known.append(np.unique(own))
+        codes = 6 + CODES_PER_TOPIC * subject + random.permutation(CODES_PER_TOPIC)
+        new.append(codes[~np.isin(codes, own)][: 3 * watched[number]])
+    return IncidentCodes(watched, _lists(new), _lists(known))
+
+
+def _lists(parts: list[np.ndarray]) -> CodeLists:
+    return CodeLists(np.concatenate(parts).astype(np.int32), np.r_[0, np.cumsum([len(p) for p in parts])])
+
+
+def make_views(patients: int, seed: int, incident: bool) -> Views:
+    """What a pretraining sees of the corpus: always all, or as by default.
+
+    By default that is another part of each record in each epoch, and codes that come next.
+    """
+    whole, topic = make_corpus(patients, seed)
+    if not incident:
+        return still(whole)
+
+    def view(epoch: int) -> View:
+        random = np.random.default_rng([seed, epoch])
+        place = np.arange(len(whole.token)) - np.repeat(whole.offsets[:-1], whole.lengths)
+        shown = place < np.repeat(random.integers(4, whole.lengths + 1), whole.lengths)
+        offsets = np.r_[0, np.cumsum(shown)][whole.offsets]
+        known = Sequences(whole.token[shown], whole.age_days[shown], offsets)
+        return View(known, next_codes(known, topic, epoch))
+
+    return view
+
+
+def make_validation(patients: int, seed: int, incident: bool) -> Validation:
+    return Validation(
+        make_corpus(patients, seed)[0], make_views(patients, seed, True)(0) if incident else None
+    )
+
+
 def pretrain_with_checkpoints(
-    folder: Path, progress: Callable[[float], None], seed: int = 7, patients: int = 120, **settings: Any
+    folder: Path,
+    progress: Callable[[float], None],
+    seed: int = 7,
+    patients: int = 120,
+    incident: bool = False,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """A short pretraining, always the same for a seed, that saves a checkpoint after every step."""
+    """A short pretraining, always the same for a seed, that saves a checkpoint after every step.
+
+    On masked codes alone, or with `incident` as by default.
+    """
     job = Job(
-        still(make_corpus(patients, 0)[0]),
-        Validation(make_corpus(50, 1)[0]),
+        make_views(patients, 0, incident),
+        make_validation(50, 1, incident),
         Codebook.plain(np.zeros(VOCABULARY, np.int8)),
         sizes.Shape(VOCABULARY, 64, 1, 64, 64),
         seed,

@@ -1,6 +1,6 @@
 """Trainings that are killed at random moments and resumed, beside one that is left in peace.
 
-A script, for test_kills and benchmarks/kills.py: `killed.py pretrain|finetune KILLS SEED` prints one line of
+A script, for test_kills and benchmarks/kills.py: `killed.py KIND KILLS SEED` prints one line of
 JSON per kill. Every training runs in a process of its own, forked from this one. Every third kill falls
 inside a save, on a random line of the code that saves, and leaves the file just being written cut off
 anywhere.
@@ -52,6 +52,11 @@ def pretrain(folder: Path) -> None:
     corpus.pretrain_with_checkpoints(folder, lambda share: None)
 
 
+def pretrain_incident(folder: Path) -> None:
+    """The default objective: incident codes too, another part of each record in each epoch."""
+    corpus.pretrain_with_checkpoints(folder, lambda share: None, incident=True)
+
+
 def finetune(folder: Path) -> None:
     """Two learning rates, so that kills fall between two trials as well."""
     (train, topic), (tuning, tuning_topic) = corpus.make_corpus(100, 0), corpus.make_corpus(50, 1)
@@ -65,7 +70,11 @@ def finetune(folder: Path) -> None:
     np.save(folder / "probability.npy", probability["tuning"])
 
 
-TRAININGS: dict[str, Callable[[Path], None]] = {"pretrain": pretrain, "finetune": finetune}
+TRAININGS: dict[str, Callable[[Path], None]] = {
+    "pretrain": pretrain,
+    "pretrain_incident": pretrain_incident,
+    "finetune": finetune,
+}
 
 
 class LinesOfSaves:

@@ -4,8 +4,9 @@ import torch
 
 from claimscale.corpus.batches import in_parts
 from claimscale.corpus.sequences import Sequences
+from claimscale.model import transfer
 from claimscale.model.encoder import Encoder
-from claimscale.model.readout import Readout
+from claimscale.model.readout import SUM_SCALE, Readout
 from claimscale.training.checkpoints import save_tensors
 from claimscale.training.embeddings import FrozenEncoder
 from claimscale.training.loop import on_device
@@ -29,14 +30,32 @@ def some(sequences: Sequences, chosen: list[int]) -> Sequences:
     return Sequences(token, age_days, np.r_[0, np.cumsum(lengths)])
 
 
-def test_embeddings_are_a_cls_state_and_the_mean_of_positions(frozen, corpus, shape):
+def test_embeddings_are_a_cls_state_the_mean_of_positions_and_what_codes_contribute(frozen, corpus, shape):
     sequences, _ = corpus(30, 0)
     found = frozen.embed(sequences)
-    assert found.shape == (30, 2 * shape.width) and found.dtype == np.float32
+    assert found.shape == (30, 3 * shape.width) == (30, frozen.width) and found.dtype == np.float32
     (batch,) = in_parts(sequences, np.array([7]), 1)
+    inputs = on_device(batch, batch.token, CPU)
     with torch.no_grad():
-        hidden = frozen.encoder(on_device(batch, batch.token, CPU)).numpy()
-    np.testing.assert_allclose(found[7], np.r_[hidden[0], hidden.mean(0)], atol=1e-5)
+        hidden = frozen.encoder(inputs).numpy()
+        summed = frozen.encoder.contributions(frozen.encoder.embed(inputs), inputs.layout)[0].numpy()
+    assert np.abs(summed).max() > 0
+    np.testing.assert_allclose(found[7], np.r_[hidden[0], hidden.mean(0), SUM_SCALE * summed], atol=1e-5)
+
+
+def test_embeddings_are_all_that_fine_tuning_reads(frozen, corpus, shape):
+    """A readout of any weights is a linear function of them."""
+    sequences, _ = corpus(12, 5)
+    readout = Readout(frozen.encoder)
+    torch.nn.init.normal_(readout.weight)
+    with torch.no_grad():
+        expected = [
+            float(readout(on_device(batch, batch.token, CPU)))
+            for number in range(12)
+            for batch in in_parts(sequences, np.array([number]), 1)
+        ]
+    weight = readout.weight.detach().numpy() * transfer.output_multiplier(shape.width)
+    np.testing.assert_allclose(frozen.embed(sequences) @ weight, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_patient_has_one_embedding_whoever_else_is_embedded(frozen, corpus):

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.corpus.views import still
 from claimscale.study import Finetune, Pretrain
 from claimscale.training.finetune import finetune
 from claimscale.training.job import Job
 from claimscale.training.pretrain import pretrain
-from claimscale.training.validation import Validation
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).with_name("golden_losses.json")
+OBJECTIVES = pytest.mark.parametrize("incident", [False, True], ids=["masked", "incident"])
+"""Masked codes of the same sequences in each epoch; as by default, incident codes of dated ones too."""
+SCORES = {"validation_loss", "validation_loss_incident"}
 
 
 class Stopped(Exception):
@@ -51,41 +52,54 @@ def _damage_newest(folder: Path) -> None:
     newest.write_bytes(newest.read_bytes()[:-5])  # as if the disk had lost its end: the one before counts
 
 
-def test_twenty_steps_of_pretraining_give_the_stored_losses(tmp_path, corpus, shape, codebook):
+@OBJECTIVES
+def test_twenty_steps_of_pretraining_give_the_stored_losses(
+    tmp_path, views_of, validation_of, shape, codebook, incident: bool
+):
     """`CLAIMSCALE_GOLDEN=write pytest tests/training/test_exact.py`, after a wanted change, stores anew."""
-    job = Job(still(corpus(120, 0)[0]), Validation(corpus(20, 1)[0]), codebook, shape, 42, tmp_path, CPU)
-    pretrain(job, Pretrain(epochs=5, batch_tokens=430), lambda share: None)
-    losses = _losses(tmp_path)
+    views, validation = views_of(120, 0, incident), validation_of(20, 1, incident)
+    batch_tokens = round(views(0).sequences.lengths.sum() / 4)
+    job = Job(views, validation, codebook, shape, 42, tmp_path, CPU)
+    pretrain(job, Pretrain(epochs=5, batch_tokens=batch_tokens), lambda share: None)
+    losses, objective = _losses(tmp_path), "incident" if incident else "masked"
+    stored = json.loads(GOLDEN.read_text())
     if os.environ.get("CLAIMSCALE_GOLDEN") == "write":
-        GOLDEN.write_text(json.dumps(losses, indent=1) + "\n")
+        stored[objective] = losses
+        GOLDEN.write_text(json.dumps(stored, indent=1) + "\n")
     assert len(losses) == 20
-    assert losses == pytest.approx(json.loads(GOLDEN.read_text()), rel=1e-4)
+    assert losses == pytest.approx(stored[objective], rel=1e-4)
 
 
-def test_the_same_seed_gives_the_same_pretraining_bit_by_bit(tmp_path, pretrain_with_checkpoints):
+@OBJECTIVES
+def test_the_same_seed_gives_the_same_pretraining_bit_by_bit(
+    tmp_path, pretrain_with_checkpoints, incident: bool
+):
     folders = {name: _folder(tmp_path, name) for name in "abc"}
     results = {
-        name: pretrain_with_checkpoints(folders[name], lambda share: None, seed)
+        name: pretrain_with_checkpoints(folders[name], lambda share: None, seed, incident=incident)
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     }
     assert _weights(folders["a"]) == _weights(folders["b"]) != _weights(folders["c"])
     assert _losses(folders["a"]) == _losses(folders["b"]) != _losses(folders["c"])
-    assert results["a"]["validation_loss"] == results["b"]["validation_loss"]
+    assert ("validation_loss_incident" in results["a"]) == incident
+    for key in SCORES & results["a"].keys():
+        assert results["a"][key] == results["b"][key] != results["c"][key]
 
 
+@OBJECTIVES
 def test_a_stopped_pretraining_with_a_damaged_checkpoint_ends_the_same_and_says_so(
-    tmp_path, pretrain_with_checkpoints
+    tmp_path, pretrain_with_checkpoints, incident: bool
 ):
     whole, stopped = _folder(tmp_path, "whole"), _folder(tmp_path, "stopped")
-    expected = pretrain_with_checkpoints(whole, lambda share: None)
+    expected = pretrain_with_checkpoints(whole, lambda share: None, incident=incident)
     with pytest.raises(Stopped):
-        pretrain_with_checkpoints(stopped, _stop_at(0.6))
+        pretrain_with_checkpoints(stopped, _stop_at(0.6), incident=incident)
     _damage_newest(stopped)
     shares: list[float] = []
-    result = pretrain_with_checkpoints(stopped, shares.append)
+    result = pretrain_with_checkpoints(stopped, shares.append, incident=incident)
     assert shares[0] > 0.3  # it did not start again
     assert _weights(stopped) == _weights(whole) and _losses(stopped) == _losses(whole)
-    for key in ("validation_loss", "tokens", "train_flops"):
+    for key in (SCORES & expected.keys()) | {"tokens", "train_flops"}:
         assert result[key] == expected[key]
     assert result["cost"]["flops"] == expected["cost"]["flops"]
     assert expected["notes"] == [] and len(result["notes"]) == 1 and "damaged" in result["notes"][0]

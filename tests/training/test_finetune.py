@@ -14,6 +14,7 @@ from claimscale.model import sizes
 from claimscale.model.encoder import Encoder
 from claimscale.model.readout import Readout
 from claimscale.study import Finetune, Pretrain
+from claimscale.training import loop
 from claimscale.training.finetune import finetune
 from claimscale.training.fit import logits
 from claimscale.training.job import Job
@@ -146,6 +147,30 @@ def test_where_every_learning_rate_diverges_it_is_said(tmp_path, corpus, shape, 
     with pytest.raises(BadInput, match=r"diverged at step \d+, batch [0-9a-f]{12}: .*; lower learning_rate"):
         _finetune(tmp_path, corpus(100, 0), corpus(50, 1), {}, shape, codebook, learning_rates=rates)
     assert not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("rates", [[1e-3], [1e-3, 1e30]])
+def test_epochs_before_a_divergence_count(tmp_path, corpus, shape, codebook, monkeypatch, rates):
+    data = corpus(100, 0), corpus(50, 1), {"t": corpus(40, 2)[0]}, shape, codebook
+    alone, _ = _finetune(tmp_path / "alone", *data, learning_rates=[1e-3], epochs=3, average=False)
+    steps = len((tmp_path / "alone" / "metrics.jsonl").read_text().splitlines())
+    update, last = loop.update, steps - 2
+
+    def diverge(model, optimizer, losses, rate, step, parts):
+        if step == last:
+            raise loop.diverged(step, "0" * 12, float("nan"), 1.0)
+        return update(model, optimizer, losses, rate, step, parts)
+
+    monkeypatch.setattr(loop, "update", diverge)
+    found, probability = _finetune(tmp_path / "b", *data, learning_rates=rates, epochs=3, average=False)
+    assert [trial["diverged"] for trial in found["trials"]] == [True] * len(rates)
+    assert found["epoch"] == found["trials"][0]["epoch"] in (1, 2) and found["learning_rate"] == 1e-3
+    assert found["tuning_loss"] > alone["tuning_loss"], "the third epoch was the best, and never came"
+    tuned = Readout(Encoder(shape, codebook))
+    tuned.load_state_dict(load_file(tmp_path / "b" / "model.safetensors"))
+    kept = torch.sigmoid(logits(tuned, data[1][0], CPU)).numpy()
+    assert log_loss(data[1][1] == 0, kept) == pytest.approx(found["tuning_loss"], abs=1e-6)
+    assert np.isfinite(probability["t"]).all()
 
 
 def test_progress_only_rises_and_ends_at_one(tmp_path, corpus, shape, codebook):

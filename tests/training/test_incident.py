@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 
-from claimscale.corpus.incident import CodeLists, IncidentCodes
-from claimscale.corpus.sequences import Sequences
 from claimscale.corpus.views import View
 from claimscale.model import sizes
 from claimscale.study import Finetune, Pretrain
 from claimscale.training import fit
 from claimscale.training.finetune import finetune
 from claimscale.training.job import Job
-from claimscale.training.ledger import Ledger
+from claimscale.training.ledger import Ledger, forward_flops
 from claimscale.training.pretrain import pretrain
 from claimscale.training.pretraining_run import PretrainingRun
 from claimscale.training.validation import Validation
@@ -26,32 +24,16 @@ CPU = torch.device("cpu")
 CODES_PER_TOPIC = 10
 
 
-def _next(sequences: Sequences, topic: np.ndarray, seed: int) -> IncidentCodes:
-    """Three codes of each patient's topic come next; one patient in five is not watched."""
-    random = np.random.default_rng(seed)
-    watched, known, new = random.random(len(topic)) < 0.8, [], []
-    for number, subject in enumerate(topic):
-        own = sequences.token[sequences.offsets[number] + 2 : sequences.offsets[number + 1]]
-        known.append(np.unique(own))
-        codes = 6 + CODES_PER_TOPIC * subject + random.permutation(CODES_PER_TOPIC)
-        new.append(codes[~np.isin(codes, own)][: 3 * watched[number]])
-    return IncidentCodes(watched, _lists(new), _lists(known))
-
-
-def _lists(parts: list[np.ndarray]) -> CodeLists:
-    return CodeLists(np.concatenate(parts).astype(np.int32), np.r_[0, np.cumsum([len(p) for p in parts])])
-
-
 @pytest.fixture
-def views(corpus):
+def views(corpus, next_codes):
     sequences, topic = corpus(600, 10)
-    return lambda epoch: View(sequences, _next(sequences, topic, epoch))
+    return lambda epoch: View(sequences, next_codes(sequences, topic, epoch))
 
 
 @pytest.fixture
-def pretrained(tmp_path: Path, corpus, views, shape, codebook) -> tuple[Path, dict]:
+def pretrained(tmp_path: Path, corpus, next_codes, views, shape, codebook) -> tuple[Path, dict]:
     sequences, topic = corpus(200, 11)
-    validation = Validation(sequences, View(sequences, _next(sequences, topic, 99)))
+    validation = Validation(sequences, View(sequences, next_codes(sequences, topic, 99)))
     folder = tmp_path / "pretrained"
     folder.mkdir()
     job = Job(views, validation, codebook, shape, 1, folder, CPU)
@@ -107,6 +89,64 @@ def test_the_start_is_kept_only_where_training_was_worse_by_a_standard_error(
     chosen = fitting._better_of(models["start"], models["trained"], Ledger(CPU))
     assert chosen is models["trained" if kept else "start"] and fitting.keeps_start != kept
     assert fitting.start_loss == 0
+
+
+@pytest.mark.parametrize("rates", [[1e30], [1e30, 1e31]])
+def test_where_every_learning_rate_diverges_the_start_is_kept(
+    pretrained, tmp_path: Path, corpus, shape, codebook, rates: list[float]
+) -> None:
+    (few, topic), (tuning, tuning_topic), (test, _) = corpus(40, 0), corpus(80, 1), corpus(30, 2)
+    found, probability = finetune(
+        train=few, train_outcome=topic == 0, tuning=tuning, tuning_outcome=tuning_topic == 0,
+        predict={"tuning": tuning, "test": test}, codebook=codebook, shape=shape,
+        settings=Finetune(learning_rates=rates), seed=1, start=pretrained[0], folder=tmp_path, device=CPU,
+        progress=lambda share: None, outcome=np.arange(6, 16),
+    )  # fmt: skip
+    assert [trial["diverged"] for trial in found["trials"]] == [True] * len(rates)
+    assert found["epoch"] == 0 and found["tuning_loss"] == found["start_loss"]
+    assert found["start_loss"] == pytest.approx(log_loss(tuning_topic == 0, probability["tuning"]), abs=1e-6)
+    saved = load_file(tmp_path / "model.safetensors")
+    assert all(
+        torch.equal(saved[f"encoder.{name}"], weight) for name, weight in load_file(pretrained[0]).items()
+    )
+
+
+def test_every_pass_over_patients_is_counted_once(
+    pretrained, tmp_path: Path, corpus, shape, codebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what the start foretells of training patients, by which its bias is chosen."""
+    (few, topic), (tuning, tuning_topic) = corpus(40, 0), corpus(20, 1)
+    passed: list[float] = []
+    predicted = fit.logits
+
+    def counted(model, sequences, device):
+        passed.append(forward_flops(shape, sequences.lengths))
+        return predicted(model, sequences, device)
+
+    def tune(folder: Path, progress) -> dict:
+        folder.mkdir(exist_ok=True)
+        return finetune(
+            train=few, train_outcome=topic == 0, tuning=tuning, tuning_outcome=tuning_topic == 0, predict={},
+            codebook=codebook, shape=shape,
+            settings=Finetune(epochs=2, learning_rates=[1e-3], checkpoint_minutes=1e-6), seed=1,
+            start=pretrained[0], folder=folder, device=CPU, progress=progress, outcome=np.arange(6, 16),
+        )[0]  # fmt: skip
+
+    monkeypatch.setattr(fit, "logits", counted)
+    whole = tune(tmp_path / "whole", lambda share: None)
+    trained = 2 * 3 * forward_flops(shape, few.lengths)
+    assert whole["cost"]["tokens"] == 2 * len(few.token)
+    assert passed[0] == forward_flops(shape, few.lengths)
+    assert whole["cost"]["flops"] == pytest.approx(trained + sum(passed), rel=1e-9)
+
+    def stop(share: float) -> None:
+        if share > 0.4:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        tune(tmp_path / "stopped", stop)
+    again = tune(tmp_path / "stopped", lambda share: None)
+    assert again["cost"]["flops"] == whole["cost"]["flops"] and again["tuning_loss"] == whole["tuning_loss"]
 
 
 def test_a_kept_start_is_saved_without_adapters(

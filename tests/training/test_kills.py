@@ -15,7 +15,7 @@ KILLS = int(os.environ.get("CLAIMSCALE_KILLS", "3"))
 SEED = int(os.environ.get("CLAIMSCALE_KILLS_SEED", "0"))
 
 
-@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+@pytest.mark.parametrize("kind", ["pretrain", "pretrain_incident", "finetune"])
 def test_killed_trainings_end_with_the_same_bits(kind: str):
     script = Path(__file__).with_name("killed.py")
     command = [sys.executable, script, kind, str(KILLS), str(SEED)]

@@ -10,6 +10,7 @@ from claimscale.corpus.batches import Batch, in_parts
 from claimscale.corpus.sequences import Sequences
 from claimscale.errors import BadInput
 from claimscale.training import loop
+from claimscale.training.schedule import rate_multiplier
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def _parts(sequences: Sequences, positions: int = 1 << 20, patients: int = 20) -
 
 
 def test_schedule_rises_holds_and_decays_to_nothing():
-    rates = [loop.rate_multiplier(step, 100, 5) for step in range(100)]
+    rates = [rate_multiplier(step, 100, 5) for step in range(100)]
     assert rates[0] == pytest.approx(1 / 6)
     assert all(a < b for a, b in itertools.pairwise(rates[:6]))
     assert set(rates[5:81]) == {1.0}
@@ -32,7 +33,7 @@ def test_schedule_rises_holds_and_decays_to_nothing():
 
 
 def test_schedule_of_a_single_step_trains():
-    assert loop.rate_multiplier(0, 1, 1) > 0
+    assert rate_multiplier(0, 1, 1) > 0
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -21,7 +21,7 @@ def _metrics(folder: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("together")
-    for name in ("whole", "few", "stopped"):
+    for name in ("whole", "incident", "few", "stopped", "stopped-incident"):
         (folder / name).mkdir()
     script = Path(__file__).with_name("together.py")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -50,24 +50,27 @@ def test_ranks_that_have_parted_leave_no_thread_of_the_group(reports: list[dict]
         assert not [name for name in report["threads"] if "gloo" in name]
 
 
+@pytest.mark.parametrize("name", ["whole", "incident"])
 def test_losses_of_two_ranks_are_those_of_one(
-    tmp_path: Path, together: Path, reports: list[dict], pretrain_with_checkpoints
+    tmp_path: Path, together: Path, reports: list[dict], pretrain_with_checkpoints, name: str
 ) -> None:
-    expected = pretrain_with_checkpoints(tmp_path, lambda share: None)
-    alone, shared = _metrics(tmp_path), _metrics(together / "whole")
+    expected = pretrain_with_checkpoints(tmp_path, lambda share: None, incident=name == "incident")
+    alone, shared = _metrics(tmp_path), _metrics(together / name)
     assert [line["loss"] for line in shared] == pytest.approx([line["loss"] for line in alone], abs=1e-5)
     for key in ("step", "tokens", "masked", "lr"):
         assert [line[key] for line in shared] == [line[key] for line in alone], "not approximately: the same"
     for report in reports:
-        result = report["result"]
+        result = report[name]
         assert result["ranks"] == 2 and expected["ranks"] == 1
-        for key in ("validation_loss", "validation_loss_first", "validation_loss_repeated"):
+        scores = {key for key in expected if key.startswith("validation_loss")}
+        assert len(scores) == 3 + (name == "incident")
+        for key in scores:
             assert result[key] == pytest.approx(expected[key], abs=1e-5)
         assert result["tokens"] == expected["tokens"] and result["train_flops"] == expected["train_flops"]
-    mine, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path, together / "whole"))
-    for name, weight in mine.items():
+    mine, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path, together / name))
+    for weight_name, weight in mine.items():
         # a step of AdamW is as large as the rate however small the gradient, and its rounding, were
-        torch.testing.assert_close(theirs[name], weight, atol=4e-3, rtol=0)
+        torch.testing.assert_close(theirs[weight_name], weight, atol=4e-3, rtol=0)
 
 
 def test_a_rank_without_sequences_waits_for_the_others(
@@ -78,15 +81,17 @@ def test_a_rank_without_sequences_waits_for_the_others(
     assert reports[0]["few"]["validation_loss"] == pytest.approx(expected["validation_loss"], abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["stopped", "stopped-incident"])
 def test_what_two_ranks_began_one_can_finish(
-    tmp_path: Path, together: Path, pretrain_with_checkpoints
+    tmp_path: Path, together: Path, pretrain_with_checkpoints, name: str
 ) -> None:
-    expected = pretrain_with_checkpoints(tmp_path, lambda share: None)
+    incident = name == "stopped-incident"
+    expected = pretrain_with_checkpoints(tmp_path, lambda share: None, incident=incident)
     shares: list[float] = []
-    result = pretrain_with_checkpoints(together / "stopped", shares.append)
+    result = pretrain_with_checkpoints(together / name, shares.append, incident=incident)
     assert shares[0] > 0.5, "it did not start again"
     assert result["validation_loss"] == pytest.approx(expected["validation_loss"], abs=1e-5)
-    losses = [[line["loss"] for line in _metrics(folder)] for folder in (together / "stopped", tmp_path)]
+    losses = [[line["loss"] for line in _metrics(folder)] for folder in (together / name, tmp_path)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 

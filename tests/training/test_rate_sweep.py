@@ -1,5 +1,6 @@
 """Short runs at several learning rates."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from claimscale.corpus.views import still
 from claimscale.study import Pretrain
-from claimscale.training import job, loop, rate_sweep
+from claimscale.training import energy, job, ledger, loop, rate_sweep
 from claimscale.training.job import Job
 from claimscale.training.rate_sweep import sweep_rates
 from claimscale.training.validation import Validation
@@ -72,3 +73,39 @@ def test_a_rate_at_which_training_diverges_has_no_loss_and_stops_no_other(
     monkeypatch.setattr(job.PretrainingRun, "step", diverge)
     result = sweep(tmp_path)
     assert [tried["validation_loss"] for tried in result["lr_sweep"]] == [1.5, 1.5, None]
+
+
+def test_costs_are_those_of_all_tries_over_an_interruption(sweep, tmp_path: Path, monkeypatch) -> None:
+    joules = [0.0]
+    peaks = iter([900, 700, 500])
+    monkeypatch.setattr(
+        ledger, "meter_for", lambda device: energy.EnergyMeter(lambda: list(joules), [float("inf")])
+    )
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(ledger, "peak_memory", lambda device: 100)
+    monkeypatch.setattr(ledger, "reset_peak_memory", lambda device: None)
+    score = job.Job.score
+
+    def scored(self, run):
+        joules[0] += 50.0
+        peak = next(peaks)
+        monkeypatch.setattr(ledger, "peak_memory", lambda device: peak)
+        return score(self, run)
+
+    monkeypatch.setattr(rate_sweep.Job, "score", scored)
+
+    def stop(share: float) -> None:
+        if share > 0.5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        sweep(tmp_path, stop)
+    result = sweep(tmp_path)
+    cost, lines = result["cost"], [file.read_text().splitlines() for file in tmp_path.glob("rate-*.jsonl")]
+    assert cost["device_hours"] == pytest.approx(2 * cost["wall_hours"], rel=1e-3)
+    assert cost["peak_memory"] == 900
+    assert result["seconds"] == pytest.approx(3600 * cost["wall_hours"], rel=1e-3)
+    assert cost["energy_kwh"] == pytest.approx(150 / ledger.JOULES_PER_KWH)
+    assert cost["wall_hours"] * 3600 >= sum(json.loads(part[-1])["seconds"] for part in lines)
+    assert cost["tokens"] == result["tokens"]
+    assert cost["flops"] > 1.02 * result["train_flops"], "scoring takes operations too"

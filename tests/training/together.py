@@ -35,13 +35,18 @@ def main() -> None:
         group.add_up_gradients([one, without])
         gradients = [weight.grad.tolist() for weight in (one, without) if weight.grad is not None]
         result = small_corpus.pretrain_with_checkpoints(folder / "whole", lambda share: None)
+        incident = small_corpus.pretrain_with_checkpoints(
+            folder / "incident", lambda share: None, incident=True
+        )
         few = small_corpus.pretrain_with_checkpoints(folder / "few", lambda share: None, patients=3)
-        try:
-            small_corpus.pretrain_with_checkpoints(folder / "stopped", stop)
-        except Stop:
-            group.wait()
+        for name in ("stopped", "stopped-incident"):
+            try:
+                small_corpus.pretrain_with_checkpoints(folder / name, stop, incident=name != "stopped")
+            except Stop:
+                group.wait()
     left = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
-    found = {"sums": sums, "gradients": gradients, "result": result, "few": few, "threads": left}
+    results = {"whole": result, "incident": incident, "few": few}
+    found = {"sums": sums, "gradients": gradients, **results, "threads": left}
     (folder / f"rank{group.rank}.json").write_text(json.dumps(found))
 
 

@@ -80,7 +80,8 @@ class Batches:
         self.index = np.arange(len(sequences)) if index is None else index
         self.tokens_per_epoch = int(sequences.lengths[self.index].sum())
         longest = int(sequences.lengths[self.index].max(initial=1))
-        # A step never shrinks below the longest sequence, so that none is empty.
+        # A step is no smaller than the longest of these sequences, so that none is empty. Where sequences
+        # differ by epoch, a longer one of another epoch may still span steps, which then have nothing to do.
         wanted = round(self.tokens_per_epoch / batch_tokens)
         self.steps_per_epoch = max(1, min(wanted, self.tokens_per_epoch // longest))
         self._epoch = lru_cache(maxsize=1)(self._make_epoch)

@@ -7,8 +7,7 @@ are). Only what was known before the landmark decides anything here.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import ibis
@@ -22,6 +21,7 @@ from ibis import _
 from claimscale import meds_files
 from claimscale.codes import BIRTH, SEX_PREFIX
 from claimscale.corpus import description, events as event_table
+from claimscale.corpus.salted_hash import hashed_order, uniform
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.runs import write_json
@@ -145,14 +145,6 @@ def held_out_hospitals(hospitals: Sequence[str | None], wanted: int, seed: int) 
     return {known[place] for place in hashed_order(known, f"hospital/{seed}")[:wanted]}
 
 
-def nested_order(subject_ids: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
-    """A permutation of the patients whose first n are the subset of size n, so that subsets are nested.
-
-    Each patient's place depends on the patient and the seed alone, up to who else is there.
-    """
-    return hashed_order(subject_ids.tolist(), f"subset/{seed}")
-
-
 def _patients(known: ir.Table) -> ir.Table:
     """One row per patient with a contact: demographics, first and last day, hospital of most contacts."""
     contacts = known.filter(~_.demographic)
@@ -174,18 +166,3 @@ def _patients(known: ir.Table) -> ir.Table:
     joined = spans.inner_join(people, "subject_id").left_join(main, "subject_id")
     columns = ["subject_id", "hospital_id", "sex", "birth_day", "first_day", "last_day", "contacts"]
     return joined.select(*columns).order_by("subject_id")
-
-
-def hashed_order(values: Iterable[object], salt: str) -> npt.NDArray[np.int64]:
-    """A permutation of the values by their salted md5."""
-    return np.argsort(np.array(_digests(values, salt)), kind="stable")
-
-
-def uniform(values: npt.NDArray[np.int64], salt: str) -> npt.NDArray[np.float64]:
-    """A number in [0, 1) per value, from the first 13 hex digits: as many as a float64 holds exactly."""
-    return np.array([int(digest[:13], 16) / 16**13 for digest in _digests(values.tolist(), salt)])
-
-
-def _digests(values: Iterable[object], salt: str) -> list[str]:
-    """Salted md5 as hex text: the same on every engine and machine, which no engine's own hash is."""
-    return [hashlib.md5(f"{salt}/{value}".encode()).hexdigest() for value in values]

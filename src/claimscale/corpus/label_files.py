@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from claimscale.corpus import cohort as cohorts, events as event_table
-from claimscale.corpus.cohort import HELD_OUT, TEMPORAL, TRAIN, hashed_order
+from claimscale.corpus.cohort import HELD_OUT, TEMPORAL, TRAIN
+from claimscale.corpus.salted_hash import hashed_order
 from claimscale.errors import BadInput
 from claimscale.study import Study
 from claimscale.task import Task

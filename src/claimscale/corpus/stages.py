@@ -24,6 +24,7 @@ COMMON_CODE = (
     "corpus/gate.py",
     "corpus/rows.py",
     "corpus/cohort.py",
+    "corpus/salted_hash.py",
 )
 """Modules that nearly every stage uses."""
 LABEL_CODE = tuple(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from claimscale.corpus.cohort import TRAIN, TUNING, nested_order
+from claimscale.corpus.cohort import TRAIN, TUNING
+from claimscale.corpus.salted_hash import nested_order
 
 FEWEST_TO_TRAIN = 3
 """Patients with the outcome, and without it, that a subset needs to be trained on. From one or two a model

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from claimscale.model import sizes
 from claimscale.study import ON_EMBEDDINGS, Study, parameter_count
 from claimscale.sweep.cells import Cell
+from claimscale.training.schedule import budgets
 
 CPU_FLOPS_PER_CORE = 2.0e10
 """What one core was seen to reach on small encoders; only the first guess depends on it."""
@@ -47,7 +48,8 @@ def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
         return 0.0
     shape = sizes.solve(parameter_count(cell.size), corpus.vocabulary, corpus.groups)
     if cell.kind in ("pretrain", "sweep"):
-        tokens = round(corpus.pretraining_tokens * study.pretrain.epochs * study.pretrain.budgets(cell.kind))
+        epochs = study.pretrain.epochs * budgets(study.pretrain, cell.kind)
+        tokens = round(corpus.pretraining_tokens * epochs)
         foretold = tokens / corpus.tokens_per_patient if study.pretrain.incident else 0
         return sizes.train_flops(shape, tokens, round(tokens * study.pretrain.mask), foretold=foretold)
     assert cell.task is not None and cell.patients is not None

@@ -23,11 +23,12 @@ from claimscale.corpus.groups import CodeGroups
 from claimscale.corpus.sequences import Sequences, select_inputs
 from claimscale.corpus.views import Histories, still
 from claimscale.sweep.cells import Cell
-from claimscale.sweep.workspace import Sample, Workspace, read_risks, write_predictions
+from claimscale.sweep.prepared import Sample, read_risks, write_predictions
+from claimscale.sweep.workspace import Workspace
 from claimscale.training import checkpoints, finetune, pretrain, ranks, rate_sweep, validation
 from claimscale.training.embeddings import FrozenEncoder
 from claimscale.training.job import Job
-from claimscale.training.ledger import Ledger
+from claimscale.training.ledger import Ledger, forward_flops
 
 Progress = Callable[[float], None]
 LEAST_RISK = 1e-12
@@ -136,9 +137,9 @@ def _baseline(
 ) -> dict[str, Any]:
     """Features of the cell's patients, whatever its kind asks for, and the model on them."""
     torch.set_num_threads(threads)
-    ledger = Ledger(torch.device("cpu"))
+    ledger = Ledger(torch.device("cpu") if cell.pretraining is None else device_of(workspace))
     train, tuning, others = workspace.training_samples(cell)
-    features_of = _features_of(workspace, cell)
+    features_of = _features_of(workspace, cell, ledger)
 
     def labelled(sample: Sample) -> search.Labelled:
         return search.Labelled(features_of(sample), sample.outcome)
@@ -151,11 +152,15 @@ def _baseline(
     probability, result = MODELS.get(cell.kind, gradient_boosting.fit_predict)(job)
     write_predictions(folder, others, probability)
     counts = {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum())}
-    return {**counts, **result, "cost": ledger.entry()}
+    peak_tflops = workspace.study.compute.peak_tflops if ledger.flops else None
+    return {**counts, **result, "cost": ledger.entry(peak_tflops)}
 
 
-def _features_of(workspace: Workspace, cell: Cell) -> Callable[[Sample], sparse.csr_matrix]:
-    """What a baseline sees of a sample's patients: sparse features, float32 [n, columns]."""
+def _features_of(workspace: Workspace, cell: Cell, ledger: Ledger) -> Callable[[Sample], sparse.csr_matrix]:
+    """What a baseline sees of a sample's patients: sparse features, float32 [n, columns].
+
+    The encoder's operations are entered in the ledger.
+    """
     assert cell.task is not None
     store, task = workspace.store, workspace.task(cell.task)
     strip = store.vocabulary.tokens_with_prefix(task.strip)
@@ -181,6 +186,7 @@ def _features_of(workspace: Workspace, cell: Cell) -> Callable[[Sample], sparse.
 
     def embedded(sample: Sample) -> sparse.csr_matrix:
         sequences = sequences_of(workspace, sample.rows, sample.index_days, strip)
+        ledger.count(0, forward_flops(encoder.shape, sequences.lengths))
         return sparse.csr_matrix(encoder.embed(sequences))
 
     if cell.kind == "lightgbm_embeddings":

@@ -1,55 +1,51 @@
-"""A study's prepared data as cells need it, and what makes a cell's result stale."""
+"""A study's run directory, and what makes a cell's result stale."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from claimscale import runs
-from claimscale.corpus import subsets, tasks
-from claimscale.corpus.codebook import Codebook
-from claimscale.corpus.tokens import TokenStore
+from claimscale.corpus import subsets
 from claimscale.corpus.views import Histories
-from claimscale.model import sizes
-from claimscale.study import NOT_OF_THE_WEIGHTS, Study, Task, parameter_count
-from claimscale.sweep.cells import Cell, Patients, cells_of, subsets_of
+from claimscale.study import NOT_OF_THE_WEIGHTS
+from claimscale.sweep.cells import Cell, cells_of, subsets_of
 from claimscale.sweep.estimate import Corpus
+from claimscale.sweep.prepared import Prepared
 
-INPUT_CODE = tuple(f"corpus/{name}.py" for name in ("sequences", "batches", "views", "incident", "codebook"))
-ENCODER_CODE = ("model", "training", *INPUT_CODE, "corpus/groups.py", "sweep/work.py")
-BASELINE_CODE = ("baselines", "codes.py", "corpus/groups.py", "sweep/work.py")
+COMMON_CODE = (
+    "codes.py",
+    "icd.py",
+    "corpus/groups.py",
+    "corpus/salted_hash.py",
+    "corpus/subsets.py",
+    "corpus/tokens.py",
+    "corpus/vocabulary.py",
+    "sweep/prepared.py",
+    "sweep/work.py",
+)
+"""Modules that every cell's result depends on."""
+INPUT_CODE = tuple(
+    f"corpus/{name}.py" for name in ("sequences", "batches", "views", "incident", "codebook", "random_draws")
+)
+ENCODER_CODE = (*COMMON_CODE, "model", "training", *INPUT_CODE)
+BASELINE_CODE = (*COMMON_CODE, "baselines")
+ENCODERS = ("pretrain", "sweep", "finetune")
+"""Kinds of cells that train an encoder."""
 COUNTED_PATIENTS = 2000
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Labelled patients of one split: rows of the token store, index dates, outcomes."""
-
-    subjects: np.ndarray
-    rows: np.ndarray
-    index_days: np.ndarray
-    outcome: np.ndarray
-
-    def take(self, chosen: np.ndarray) -> Sample:
-        return Sample(self.subjects[chosen], self.rows[chosen], self.index_days[chosen], self.outcome[chosen])
+def code_of(cell: Cell) -> tuple[str, ...]:
+    """Modules and folders below the package that the cell's own result depends on."""
+    if cell.kind in ENCODERS:
+        return ENCODER_CODE
+    return BASELINE_CODE if cell.pretraining is None else (*BASELINE_CODE, *ENCODER_CODE)
 
 
-class Workspace:
-    """A study's prepared data as cells need it, each part loaded once when first asked for."""
-
-    def __init__(self, study: Study, run: Path):
-        self.study = study
-        self.run = run
-
-    @cached_property
-    def store(self) -> TokenStore:
-        return TokenStore.load(self.run / "tokens")
+class Workspace(Prepared):
+    """A study's run directory: its prepared data, what they cost, and where its cells are."""
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -118,59 +114,6 @@ class Workspace:
                 lacking[task] = {"label": found["label"], "have": {}, "fewest": subsets.FEWEST_TO_TRAIN}
         return {task: shortage for task, shortage in lacking.items() if shortage is not None}
 
-    @property
-    def last_pretraining_day(self) -> int:
-        """The last day (since 1970-01-01) that pretraining may know of: the day before the landmark."""
-        return int(np.datetime64(self.study.cohort.landmark, "D").astype(int)) - 1
-
-    @cached_property
-    def splits(self) -> dict[str, np.ndarray]:
-        """Subject ids per split of the cohort."""
-        table = pq.read_table(self.run / "cohort" / "patients.parquet", columns=["subject_id", "split"])
-        subjects = table["subject_id"].to_numpy()
-        split = np.asarray(table["split"].to_pylist())
-        return {name: subjects[split == name] for name in np.unique(split)}
-
-    @cached_property
-    def codebook(self) -> Codebook:
-        vocabulary = self.store.vocabulary
-        return Codebook.of(vocabulary) if self.study.tokens.groups else Codebook.plain(vocabulary.types)
-
-    def shape(self, size: str) -> sizes.Shape:
-        return sizes.solve(parameter_count(size), self.store.vocabulary.size, self.codebook.group_count)
-
-    def task(self, name: str) -> Task:
-        return next(task for task in self.study.tasks if task.name == name)
-
-    def samples(self, task: str) -> dict[str, Sample]:
-        table = tasks.read(self.run / "labels", task)
-        subjects = table["subject_id"].to_numpy()
-        index_days = table["prediction_time"].to_numpy().astype("datetime64[D]").astype(np.int32)
-        outcome = table["boolean_value"].to_numpy(zero_copy_only=False)
-        split = np.asarray(table["split"].to_pylist())
-        everyone = Sample(subjects, self.store.rows_of(subjects), index_days, outcome)
-        return {name: everyone.take(np.flatnonzero(split == name)) for name in np.unique(split).tolist()}
-
-    def subset(self, sample: Sample, patients: Patients) -> Sample:
-        """The first `patients` in an order fixed by the study's seed, so that subsets are nested.
-
-        Of each patient come all index dates.
-        """
-        order, place = subsets.nested(sample.subjects, self.study.seed)
-        return sample.take(order if patients == "all" else order[place <= patients])
-
-    def training_samples(self, cell: Cell) -> tuple[Sample, Sample, dict[str, Sample]]:
-        """Training and tuning patients of a cell, and all samples to predict.
-
-        A subset of n training patients comes with at most n // 2 for tuning: see `subsets`.
-        """
-        assert cell.task is not None and cell.patients is not None
-        samples = self.samples(cell.task)
-        tuning_patients = "all" if cell.patients == "all" else subsets.tuning_patients(cell.patients)
-        train = self.subset(samples["train"], cell.patients)
-        tuning = self.subset(samples["tuning"], tuning_patients)
-        return train, tuning, {name: sample for name, sample in samples.items() if name != "train"}
-
     def inputs(self, cell: Cell) -> str:
         """Fingerprint of everything the cell's result depends on."""
         if cell.kind == "encoder_and_lightgbm":
@@ -184,9 +127,7 @@ class Workspace:
             everything["strip"] = self.task(cell.task).strip
         if cell.size is not None:
             everything["sequence"] = (study.tokens.max_length, study.tokens.repeats, study.tokens.groups)
-        code: tuple[str, ...] = ENCODER_CODE
-        if cell.kind not in ("pretrain", "sweep", "finetune"):
-            code = BASELINE_CODE if cell.pretraining is None else BASELINE_CODE + ENCODER_CODE
+        if cell.kind not in ENCODERS:
             everything["search"] = study.search.model_dump()
         if cell.pretraining is not None and study.finetune.foretell:
             everything["foretold"] = self.task(cell.task or "").outcome
@@ -208,41 +149,10 @@ class Workspace:
             everything["finetune"] = study.finetune.model_dump(
                 exclude={"seeds", "patients", "arms", "checkpoint_minutes"}
             )
-        return runs.fingerprint(code=runs.code_digest(*code), **everything)
+        return runs.fingerprint(code=runs.code_digest(*code_of(cell)), **everything)
 
     def is_done(self, cell: Cell) -> bool:
         return runs.is_current(self.folder(cell.id), self.inputs(cell))
 
     def folder(self, cell_id: str) -> Path:
         return self.run / "cells" / cell_id
-
-
-def write_predictions(folder: Path, samples: dict[str, Sample], probability: dict[str, np.ndarray]) -> None:
-    """One row per patient and index date, in the declared schema of predictions."""
-    tables = [
-        pa.table(
-            {
-                "subject_id": pa.array(sample.subjects, pa.int64()),
-                "prediction_time": pa.array(
-                    sample.index_days.astype("datetime64[D]").astype("datetime64[us]"), pa.timestamp("us")
-                ),
-                "split": pa.array([name] * len(sample.subjects), pa.string()),
-                "boolean_value": pa.array(sample.outcome, pa.bool_()),
-                "predicted_boolean_probability": pa.array(probability[name].astype(np.float64), pa.float64()),
-            }
-        )
-        for name, sample in samples.items()
-    ]
-    pq.write_table(pa.concat_tables(tables), folder / "predictions.parquet")
-
-
-def read_risks(folder: Path, samples: dict[str, Sample]) -> dict[str, np.ndarray]:
-    """The probabilities, float64 [n], that `write_predictions` wrote of the same samples, by name."""
-    table = pq.read_table(
-        folder / "predictions.parquet", columns=["subject_id", "predicted_boolean_probability"]
-    )
-    subjects, risks = (column.to_numpy() for column in table.columns)
-    everyone = np.concatenate([sample.subjects for sample in samples.values()])
-    assert np.array_equal(subjects, everyone), "cells of a study predict the same patients in the same order"
-    ends = np.cumsum([len(sample.subjects) for sample in samples.values()])
-    return dict(zip(samples, np.split(risks, ends[:-1]), strict=True))

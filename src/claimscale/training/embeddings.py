@@ -14,7 +14,7 @@ from claimscale.corpus.codebook import Codebook
 from claimscale.corpus.sequences import Sequences
 from claimscale.model import sizes
 from claimscale.model.encoder import Encoder
-from claimscale.model.readout import Readout, pooled
+from claimscale.model.readout import SUM_SCALE, Readout, pooled
 from claimscale.training import loop
 
 
@@ -33,25 +33,26 @@ class FrozenEncoder:
         device: torch.device,
         outcome: np.ndarray | None = None,
     ) -> None:
+        self.shape = shape
         self.encoder = Encoder(shape, codebook)
         self.encoder.load_state_dict(load_file(weights))
         self.encoder.to(device).eval()
         self.model = Readout(self.encoder, outcome).to(device)
-        self.device, self.width = device, 2 * shape.width + self.model.foretells
+        self.device, self.width = device, 3 * shape.width + self.model.foretells
 
     @torch.no_grad()
     def embed(self, sequences: Sequences) -> npt.NDArray[np.float32]:
         """Embeddings of all sequences in their order, float32 [n, width], as fine-tuning reads them.
 
-        The state at [CLS], the mean over the sequence's positions, and the log odds that one of the outcome's
-        codes is incident next, where there are any.
+        The state at [CLS], the mean over the sequence's positions, the sum of what they contribute by
+        themselves, and the log odds that one of the outcome's codes is incident next, where there are any.
         """
         out = np.empty((len(sequences), self.width), dtype=np.float32)
         for batch in in_parts(sequences, np.arange(len(sequences)), loop.part_positions(self.device)):
             with loop.mixed_precision(self.device):
                 inputs = loop.on_device(batch, batch.token, self.device)
                 states = pooled(self.encoder, inputs)
-                parts = [states.first, states.mean]
+                parts = [states.first, states.mean, states.summed * SUM_SCALE]
                 if self.model.foretells:
                     parts.append(self.model.foretold(states, inputs)[:, None])
             out[batch.index] = torch.cat(parts, 1).float().cpu().numpy()

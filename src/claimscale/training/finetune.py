@@ -47,8 +47,9 @@ def finetune(
     """Fine-tune, keep the epoch (and learning rate) with the lowest tuning loss, predict.
 
     Where pretraining foretells the outcome and training raised the tuning loss by more than its standard
-    error, what was foretold is kept: `epoch` 0. `start_loss` is its tuning loss, null where nothing is
-    foretold; `learning_rate` is that of the best training, kept or not.
+    error, or diverged at every learning rate within the first epoch, what was foretold is kept: `epoch` 0.
+    `start_loss` is its tuning loss, null where nothing is foretold; `learning_rate` is that of the best
+    training, kept or not, and the first one where none has a loss.
     `start` is a pretrained `model.safetensors`; null trains from scratch. `outcome`: see `Start`. Outcomes
     are bool, one each.
     Returns what the cell records, and for each name in `predict` the probabilities, float64 [n]. Writes
@@ -109,5 +110,5 @@ def _identity(labelled: tuple[Labelled, Labelled], start: Start, settings: Finet
             ]
             for part in labelled
         ],
-        code=runs.code_digest("model", "training", "corpus/batches.py"),
+        code=runs.code_digest("model", "training", "corpus/batches.py", "corpus/random_draws.py"),
     )

@@ -27,11 +27,15 @@ from claimscale.training import adapters, checkpoints, loop
 from claimscale.training.average import Average
 from claimscale.training.checkpoints import Checkpoint, Checkpoints
 from claimscale.training.ledger import Ledger, forward_flops
+from claimscale.training.schedule import rate_multiplier
 
 WEIGHT_DECAY = 0.1
 WARMUP_SHARE = 0.1
 STEPS_PER_EPOCH = 12
-"""Few patients get smaller batches, so that every epoch has at least this many steps."""
+"""Few patients get smaller batches, so that an epoch has about this many steps.
+
+Fewer where patients are fewer still or one record is long: a step holds the longest record at least.
+"""
 PATIENCE = 2
 """Epochs without a lower tuning loss before training stops."""
 
@@ -81,7 +85,7 @@ class Trial:
     tuning_loss: float | None = None
     epoch: int = 0
     diverged: bool = False
-    """Then the epochs before count."""
+    """Then the epochs that were finished before count."""
 
 
 class Fit:
@@ -101,7 +105,7 @@ class Fit:
         self.start_loss: float | None = None
         self.keeps_start = False
         self._best_loss, self._best = math.inf, dict[str, Tensor]()
-        self._bias = self._starting_bias()
+        self._bias = 0.0
 
     @property
     def best(self) -> Trial:
@@ -117,28 +121,29 @@ class Fit:
     ) -> Readout:
         """Train to the end, from the checkpoint on; returns the best model, adapters merged.
 
-        Raises Diverged if the only learning rate did, or each of several before its first epoch's end.
+        A learning rate that diverges is given up: its finished epochs count, and so does what the start
+        foretells. Raises Diverged if no rate finished an epoch with a finite loss and nothing was foretold.
         """
         self.trials = [Trial(**trial) for trial in found.state.get("trials", [])]
         if self.trials and self.best.tuning_loss is not None:
             self._best_loss = self.best.tuning_loss
         self._best = _named(found.tensors, "best.")
+        self._bias = found.state["bias"] if found.step else self._starting_bias(ledger)
         position, end = found.step, self.steps * len(self.settings.learning_rates)
         if position % self.steps:
             self._begin(position // self.steps)
             checkpoints.restore(found.tensors, position % self.steps, self.model, self.optimizer)
             self.average.restore(found.tensors)
+        why = loop.Diverged("finetune: the tuning loss was never finite; lower finetune.learning_rates")
         while position < end:
             number, step = divmod(position, self.steps)
             if not step:
                 self._begin(number)
             try:
                 self._step(position, step, metrics, ledger)
-            except loop.Diverged:
+            except loop.Diverged as error:
                 position = self.steps * (number + 1)
-                if len(self.settings.learning_rates) == 1 or (position == end and not self._best):
-                    raise
-                self.trials[number].diverged = True
+                self.trials[number].diverged, why = True, error
                 continue
             position += 1
             epoch, within = divmod(step + 1, self.batches.steps_per_epoch)
@@ -147,11 +152,12 @@ class Fit:
             if saver.due(natural=not within):
                 saver.save(position, self._tensors(position), self._state(ledger))
             report(position / end)
-        if not self._best:
-            raise loop.Diverged("finetune: the tuning loss was never finite; lower finetune.learning_rates")
-        return self._better_of(self.start.model(self.settings, self._bias), self._best_model(), ledger)
+        start = self.start.model(self.settings, self._bias)
+        if not (self._best or start.foretells):
+            raise why
+        return self._better_of(start, self._best_model() if self._best else None, ledger)
 
-    def _starting_bias(self) -> float:
+    def _starting_bias(self, ledger: Ledger) -> float:
         """The bias with which predictions before the first step add up to the training patients' outcomes."""
         prevalence = float(self.train.outcome.mean())
         log_odds = math.log(prevalence / (1 - prevalence))
@@ -159,6 +165,7 @@ class Fit:
         if not model.foretells:
             return log_odds
         logit = logits(model, self.train.sequences, self.start.device).numpy()
+        ledger.count(0, forward_flops(self.start.shape, self.train.sequences.lengths))
         low, high = log_odds - logit.max() - 1, log_odds - logit.min() + 1
         return float(brentq(lambda bias: expit(logit + bias).mean() - prevalence, low, high))  # pyright: ignore
 
@@ -172,7 +179,7 @@ class Fit:
 
     def _step(self, position: int, step: int, metrics: loop.MetricsFile, ledger: Ledger) -> None:
         parts = self._parts(step)
-        multiplier = loop.rate_multiplier(step, self.steps, math.ceil(WARMUP_SHARE * self.steps))
+        multiplier = rate_multiplier(step, self.steps, math.ceil(WARMUP_SHARE * self.steps))
         losses = self._losses(parts)
         loss = loop.update(self.model, self.optimizer, losses, multiplier, position, parts)
         self.average.follow()
@@ -222,22 +229,28 @@ class Fit:
         return best | checkpoints.training_tensors(self.model, self.optimizer) | self.average.tensors()
 
     def _state(self, ledger: Ledger) -> dict[str, Any]:
-        return {"trials": [vars(trial) for trial in self.trials], "cost": ledger.state()}
+        trials = [vars(trial) for trial in self.trials]
+        return {"trials": trials, "bias": self._bias, "cost": ledger.state()}
 
-    def _better_of(self, start: Readout, trained: Readout, ledger: Ledger) -> Readout:
+    def _better_of(self, start: Readout, trained: Readout | None, ledger: Ledger) -> Readout:
         """The trained model, unless it is worse than pretraining's own answer by more than a standard error.
+
+        Without a trained model, where every learning rate diverged, it is pretraining's own answer.
 
         A tuning split with few outcomes cannot tell a small gain from none, and labels rarely do harm:
         keeping the start for any lower loss threw most gains away (docs/recipe.md).
         """
-        if not start.foretells:
+        if trained is not None and not start.foretells:
             return trained
         adapters.merge(start)
-        before, after = (self._tuning_losses(model) for model in (start, trained))
-        ledger.count(0, 2 * forward_flops(self.start.shape, self.tuning.sequences.lengths))
+        before = self._tuning_losses(start)
+        passes = 1 if trained is None else 2
+        ledger.count(0, passes * forward_flops(self.start.shape, self.tuning.sequences.lengths))
         self.start_loss = float(before.mean())
-        self.keeps_start = is_worse(before, after)
-        return start if self.keeps_start else trained
+        if trained is not None and not is_worse(before, self._tuning_losses(trained)):
+            return trained
+        self.keeps_start = True
+        return start
 
     def _tuning_losses(self, model: Readout) -> Tensor:
         """Log-loss of each tuning patient, float64 [n]."""

@@ -20,6 +20,11 @@ from claimscale.training.pretraining_run import PretrainingRun
 from claimscale.training.ranks import Ranks, current
 from claimscale.training.validation import MASK, Scores, Validation, validate
 
+INPUT_CODE = tuple(
+    f"corpus/{name}.py" for name in ("batches", "random_draws", "views", "incident", "sequences")
+)
+"""What makes the inputs of epochs that are still to come."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -85,7 +90,7 @@ class Job:
             patients=_digest(first.sequences.token, first.sequences.age_days, first.sequences.offsets),
             incident=None if first.incident is None else _digest(first.incident.new.token),
             codebook=_digest(self.codebook.types, self.codebook.groups),
-            code=runs.code_digest("model", "training", "corpus/batches.py"),
+            code=runs.code_digest("model", "training", *INPUT_CODE),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from claimscale.training.energy import meter_for
 JOULES_PER_KWH = 3.6e6
 PEAK_SIDE = {"cpu": 1024, "cuda": 8192}
 PEAK_REPEATS = 5
+ADDED = ("tokens", "flops", "seconds", "device_seconds")
+"""Of a ledger's state, what adds up over parts of the work."""
 
 
 class Ledger:
@@ -105,6 +107,17 @@ class Ledger:
         if self._meter is None or self._joules is None:
             return None
         return self._joules + self._meter.joules(**poll)
+
+
+def added_up(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The `state` of all the work of several ledgers, one after the other; joules are null if any are."""
+    total = {key: sum(state[key] for state in states) for key in ADDED}
+    joules = [state["joules"] for state in states]
+    return {
+        **total,
+        "peak_memory": max((state["peak_memory"] for state in states), default=0),
+        "joules": None if None in joules else sum(joules),
+    }
 
 
 def forward_flops(shape: Shape, lengths: np.ndarray) -> float:

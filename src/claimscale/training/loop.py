@@ -1,4 +1,4 @@
-"""What pretraining and fine-tuning share: schedule, one guarded update, batches on a device, metrics file."""
+"""What pretraining and fine-tuning share: one guarded update, batches on a device, metrics file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from claimscale.corpus.batches import PART_POSITIONS, Batch
 from claimscale.errors import BadInput
 from claimscale.model.attention import Layout
 from claimscale.model.encoder import Encoder, Inputs
-from claimscale.study import DECAY_SHARE
 from claimscale.training import gradients
 from claimscale.training.gradients import Losses
 from claimscale.training.ranks import ALONE, Ranks
@@ -30,17 +29,6 @@ SMALLEST_CPU_PART = 1 << 10
 
 class Diverged(BadInput):
     """The loss or its gradient is not finite; the weights are still those of the step before."""
-
-
-def rate_multiplier(step: int, steps: int, warmup: int) -> float:
-    """Warm-up, stable, decay: the share of the learning rate that step `step` of `steps` uses.
-
-    Linear up over `warmup` steps, then 1, then 1 - sqrt over the last 20 % of the steps.
-    """
-    decay_steps = DECAY_SHARE * steps
-    rising = min(1.0, (step + 1) / (warmup + 1))
-    into_decay = max(0.0, step - (steps - decay_steps))
-    return rising * (1 - math.sqrt(min(1.0, into_decay / decay_steps)))
 
 
 def update(

@@ -33,7 +33,9 @@ def pretrain(job: Job, settings: Pretrain, progress: Callable[[float], None]) ->
     with Stretch(run, job.checkpoints, job.folder / "metrics.jsonl", identity, minutes) as trunk:
         for branch in branches:
             trunk.advance(branch.fork, report)
-            entries.append(job.recorded(branch.name, identity) or _follow(job, branch, trunk, report))
+            entry = job.recorded(branch.name, identity) or _follow(job, branch, trunk, report)
+            trunk.has_spent(entry.pop("spent"))
+            entries.append(entry)
             finished += branch.own_steps
         trunk.advance(run.steps, report)
     job.save(run, "model.safetensors")
@@ -65,8 +67,11 @@ def _follow(job: Job, branch: Branch, trunk: Stretch, report: Callable[[int], No
     minutes = run.settings.checkpoint_minutes
     with Stretch(run, folder, metrics, trunk.identity, minutes, after=trunk) as decay:
         decay.advance(run.steps, report)
-    job.save(run, f"{branch.name}.safetensors")
-    entry = {"share": branch.share, "tokens": decay.tokens, "steps": run.steps, **job.score(run)}
+        job.save(run, f"{branch.name}.safetensors")
+        entry = {"share": branch.share, "tokens": decay.tokens, "steps": run.steps, **job.score(run)}
+        decay.ledger.count(0, job.scoring_flops(run))
+    # The trunk's own checkpoint knows nothing of this yet, and whoever goes on from it skips the branch.
+    entry["spent"] = trunk.ledger.state()
     job.record(branch.name, trunk.identity, entry)
     run.schedule = schedule
     run.restore(state)

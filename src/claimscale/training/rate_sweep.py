@@ -10,7 +10,7 @@ from claimscale.model import sizes
 from claimscale.study import Pretrain
 from claimscale.training import loop
 from claimscale.training.job import Job
-from claimscale.training.ledger import Ledger
+from claimscale.training.ledger import Ledger, added_up
 from claimscale.training.stretch import Stretch
 
 
@@ -34,14 +34,11 @@ def sweep_rates(job: Job, settings: Pretrain, progress: Callable[[float], None])
 
         entry = job.recorded(name, identity) or _try_rate(job, tried, name, identity, report)
         entries.append(entry)
-    seconds = sum(entry["seconds"] for entry in entries)
-    ledger = Ledger(job.device, {"seconds": seconds, "device_seconds": seconds})
-    for entry in entries:
-        ledger.count(entry["tokens"], entry["train_flops"])
+    ledger = Ledger(job.device, added_up([entry["spent"] for entry in entries]))
     return {
         "parameters": sizes.parameters(job.shape),
         "tokens": sum(entry["tokens"] for entry in entries),
-        "seconds": seconds,
+        "seconds": ledger.seconds,
         "train_flops": sum(entry["train_flops"] for entry in entries),
         "lr_sweep": [{key: entry[key] for key in ("learning_rate", "validation_loss")} for entry in entries],
         "cost": ledger.entry(job.peak_tflops),
@@ -58,13 +55,14 @@ def _try_rate(
         try:
             stretch.advance(run.steps, lambda steps: report(steps / run.steps))
             loss = job.score(run)["validation_loss"]
+            stretch.ledger.count(0, job.scoring_flops(run))
         except loop.Diverged:
             loss = None
     entry = {
         "learning_rate": settings.learning_rate,
         "validation_loss": loss,
         "tokens": stretch.tokens,
-        "seconds": stretch.ledger.seconds,
+        "spent": stretch.ledger.state(),
         "notes": stretch.saver.notes,
         "train_flops": run.flops(stretch.tokens, stretch.masked),
     }

@@ -1,4 +1,4 @@
-"""Warm-up, stable, decay: how long a pretraining and its branches are, and the rate of each step.
+"""Warm-up, stable, decay: how long a training and its branches are, and the rate of each step.
 
 Until the decay begins a shorter run does what a longer one does. So one stable trunk serves several budgets:
 at each it forks into a branch that decays to its own end, and goes on itself (Hägele et al. 2024).
@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
-from claimscale.study import DECAY_SHARE
-from claimscale.training import loop
+from claimscale.study import Pretrain
 
+DECAY_SHARE = 0.2
+"""Of a training's steps, those at its end in which the learning rate decays."""
 WARMUP_SHARE, LONGEST_WARMUP = 0.15, 500
 """Short runs need a long warm-up: at 2 % of 220 steps the best learning rate fell as the encoder grew."""
+
+
+def rate_multiplier(step: int, steps: int, warmup: int) -> float:
+    """Warm-up, stable, decay: the share of the learning rate that step `step` of `steps` uses.
+
+    Linear up over `warmup` steps, then 1, then 1 - sqrt over the last 20 % of the steps.
+    """
+    decay_steps = DECAY_SHARE * steps
+    rising = min(1.0, (step + 1) / (warmup + 1))
+    into_decay = max(0.0, step - (steps - decay_steps))
+    return rising * (1 - math.sqrt(min(1.0, into_decay / decay_steps)))
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class Schedule:
 
     def rate(self, step: int) -> float:
         """The share of the learning rate that a step uses."""
-        return loop.rate_multiplier(step, self.steps, self.warmup)
+        return rate_multiplier(step, self.steps, self.warmup)
 
     @property
     def decay_from(self) -> int:
@@ -68,3 +81,10 @@ def branches_of(shares: list[float], trunk: Schedule) -> list[Branch]:
         for share in sorted(shares)
         if share < 1
     ]
+
+
+def budgets(settings: Pretrain, kind: Literal["pretrain", "sweep"]) -> float:
+    """Whole budgets of tokens that a pretraining with its branches trains on, or a sweep of rates."""
+    if kind == "sweep":
+        return settings.sweep_share * len(settings.learning_rates)
+    return 1 + DECAY_SHARE * sum(share for share in settings.branches if share < 1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from claimscale.errors import Interrupted
@@ -63,6 +64,11 @@ class Stretch:
             state = {"cost": self.ledger.state(), "tokens": self.tokens, "masked": self.masked}
             self.saver.save(self.done, tensors, state)
 
+    def has_spent(self, state: Mapping[str, Any]) -> None:
+        """Take over the ledger's state after a part that an earlier process finished, if it is ahead."""
+        if self.ledger.flops < state["flops"]:
+            self.ledger = Ledger(self.run.device, state, self.ledger.spent(), self._devices)
+
     def __enter__(self) -> Self:
         return self
 
@@ -73,9 +79,13 @@ class Stretch:
             self.after.saver.notes += self.saver.notes
 
     def _ledger(self, found: Checkpoint) -> Ledger:
-        on_gpu = self.run.device.type == "cuda"
-        devices = self.run.ranks.count if on_gpu else None
-        return Ledger(self.run.device, found.state.get("cost"), self._metrics.spent, devices)
+        return Ledger(self.run.device, found.state.get("cost"), self._metrics.spent, self._devices)
+
+    @property
+    def _devices(self) -> int:
+        """GPUs, or threads on a CPU, of all ranks."""
+        of_rank = torch.get_num_threads() if self.run.device.type == "cpu" else 1
+        return self.run.ranks.count * of_rank
 
     def _resume(self) -> Checkpoint:
         """What all ranks go on from; it must be the same step."""

@@ -16,7 +16,8 @@ from ibis import Deferred, _
 
 from claimscale.codes import DEATH, TYPES, full_prefixes
 from claimscale.corpus import cohort as cohorts, events as event_table, index_dates, observation, tasks
-from claimscale.corpus.cohort import TEMPORAL, TRAIN, TUNING, nested_order
+from claimscale.corpus.cohort import TEMPORAL, TRAIN, TUNING
+from claimscale.corpus.salted_hash import nested_order
 from claimscale.corpus.tokens import TokenStore
 from claimscale.engine import Engine
 from claimscale.study import Codes, Study, Task

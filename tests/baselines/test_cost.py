@@ -1,0 +1,73 @@
+"""What a baseline costs includes the encoder whose embeddings it reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from claimscale.corpus.codebook import Codebook
+from claimscale.corpus.sequences import select_inputs
+from claimscale.model import sizes
+from claimscale.model.encoder import Encoder
+from claimscale.study import Search
+from claimscale.sweep import work
+from claimscale.sweep.cells import Cell
+from claimscale.sweep.prepared import Sample
+from claimscale.training.checkpoints import save_tensors
+from claimscale.training.ledger import Ledger, forward_flops
+
+TASK = "ckd"
+
+
+@pytest.fixture
+def workspace(claims, stores, tmp_path: Path) -> SimpleNamespace:
+    """Enough of a workspace for a baseline: 120 made-up patients and an encoder that knows nothing."""
+    store = stores.random(120, seed=3)
+    rows, random = np.arange(120), np.random.default_rng(0)
+    sample = Sample(rows, rows, np.full(120, stores.index_day), random.random(120) < 0.3)
+    split = {"train": sample.take(rows[:60]), "tuning": sample.take(rows[60:90])}
+    others = {"tuning": split["tuning"], "held_out": sample.take(rows[90:])}
+    study = claims.study().model_copy(update={"search": Search(trials=2)})
+    found = SimpleNamespace(
+        study=study,
+        store=store,
+        codebook=Codebook.plain(store.vocabulary.types),
+        task=lambda name: next(task for task in study.tasks if task.name == name),
+        shape=lambda size: sizes.Shape(store.vocabulary.size, 64, 1, 64, 64),
+        folder=lambda cell_id: tmp_path / cell_id,
+        training_samples=lambda cell: (split["train"], split["tuning"], others),
+    )
+    weights = found.folder("pretrain-60k-s1")
+    weights.mkdir()
+    save_tensors(weights / "model.safetensors", Encoder(found.shape("60k"), found.codebook).state_dict())
+    return found
+
+
+@pytest.mark.parametrize("kind", ["lightgbm", "lightgbm_embeddings", "lightgbm_both"])
+def test_a_baseline_counts_its_encoder_on_the_encoders_device(
+    workspace, stores, tmp_path: Path, monkeypatch, kind: str
+) -> None:
+    on_encoder = kind != "lightgbm"
+    device, ledgers = torch.device("cpu", 0), []
+    monkeypatch.setattr(work, "device_of", lambda workspace: device)
+    monkeypatch.setattr(work, "Ledger", lambda device: ledgers.append(Ledger(device)) or ledgers[-1])
+    cell = Cell(kind, 1, "60k" if on_encoder else None, TASK, None, "all")
+    result = work._baseline(workspace, cell, tmp_path, 1, lambda share: None)
+    assert [ledger.device for ledger in ledgers] == [device if on_encoder else torch.device("cpu")]
+    cost = result["cost"]
+    assert cost["tokens"] is None, "nothing was trained"
+    if not on_encoder:
+        assert cost["flops"] is cost["mfu"] is cost["peak_tflops"] is None
+        return
+    embedded = np.r_[:120, 60:90]  # tuning patients to choose by, and to predict
+    tokens = workspace.study.tokens
+    sequences = select_inputs(
+        workspace.store, embedded, np.full(150, stores.index_day), tokens.max_length, tokens.repeats,
+        np.zeros(0, np.int32),
+    )  # fmt: skip
+    assert cost["flops"] == pytest.approx(forward_flops(workspace.shape("60k"), sequences.lengths))
+    assert cost["mfu"] > 0
