@@ -139,8 +139,13 @@ def test_the_run_directory_holds_what_the_contract_says(whole: tuple[Path, str])
         assert "checkpoints" not in kept
         cost = json.loads((cell / "cell.json").read_text("utf-8"))["result"]["cost"]
         assert set(cost) == COST and cost["wall_hours"] > 0 and cost["device_hours"] > 0
-        assert all((cost[key] is None) == (cost["flops"] is None) for key in ("tokens", "mfu", "peak_tflops"))
-        assert (cost["flops"] is None) != cell.name.startswith(("pretrain", "finetune"))
+        assert all((cost[key] is None) == (cost["flops"] is None) for key in ("mfu", "peak_tflops"))
+        trained = cell.name.startswith(("pretrain", "finetune"))
+        assert (cost["tokens"] is not None) == trained
+        asked = cell.name.startswith(("lightgbm_embeddings", "lightgbm_both"))
+        assert (cost["flops"] is not None) == (trained or asked), (
+            "an encoder's pass costs, whoever asks for it"
+        )
     assert not list(run.rglob("*.partial")) and not list(run.glob("scratch-*"))
     summary = json.loads((run / "summary.json").read_text("utf-8"))
     assert summary.keys() >= SUMMARY_KEYS

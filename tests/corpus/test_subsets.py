@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from claimscale.corpus import subsets
-from claimscale.corpus.cohort import nested_order
+from claimscale.corpus.salted_hash import nested_order
 
 
 def counted(subjects: np.ndarray, outcome: np.ndarray, patients: int, seed: int) -> dict[str, int]:

@@ -28,10 +28,9 @@ def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
         found += _task_warnings(task, answered)
     if "carry_forward" in study.baselines:
         found += [
-            f"{task.name}: the outcome comes from a label file and has no codes, so carry-forward knows age "
+            f"{name}: the outcome comes from a label file and has no codes, so carry-forward knows age "
             "and sex alone."
-            for task in study.tasks
-            if task.labels is not None
+            for name in (task.name for task in study.tasks if task.labels is not None)
         ]
     if len(study.finetune.seeds) == 1:
         found.append(
