@@ -1,4 +1,4 @@
-"""Every module that a cell's result may depend on makes it stale, or stands here with the reason why not."""
+"""Every module that a result may depend on makes it stale, or stands here with the reason why not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 
 import claimscale
+from claimscale.conclusion import SUMMARY_CODE
 from claimscale.study import ON_EMBEDDINGS, Baseline
 from claimscale.sweep.cells import Cell
 from claimscale.sweep.workspace import code_of
@@ -33,6 +34,12 @@ ONLY_ENCODERS = {
     "corpus/views.py": "this baseline has no encoder",
     "corpus/codebook.py": "this baseline has no encoder",
     "corpus/sequences.py": "this baseline has no encoder",
+}
+NOT_OF_THE_SUMMARY = {
+    "runs.py": "writes files and fingerprints",
+    "errors.py": "what is said of bad input",
+    "study.py": "types of settings, whose values are in the fingerprint",
+    "sweep/cells.py": "what cells there are; the fingerprint names them",
 }
 CELLS = [
     Cell("pretrain", 42, "70k"),
@@ -77,9 +84,9 @@ def within(module: str, places: Iterable[str]) -> bool:
     return any(module == place or module.startswith(f"{place}/") for place in places)
 
 
-def reached(harmless: set[str]) -> set[str]:
-    """What work.py imports, directly or by way of modules that are not harmless."""
-    found, left = set(), ["sweep/work.py"]
+def reached(harmless: Iterable[str], start: str = "sweep/work.py") -> set[str]:
+    """What a module imports, directly or by way of modules that are not harmless."""
+    found, left = set[str](), [start]
     while left:
         module = left.pop()
         if module in found:
@@ -127,3 +134,11 @@ def test_baselines_themselves_use_nothing_that_only_encoders_do() -> None:
 def test_what_draws_chooses_and_names_patients_and_codes_makes_encoders_stale(module: str) -> None:
     for cell in CELLS[:3]:
         assert within(module, code_of(cell))
+
+
+def test_whatever_a_summary_imports_makes_it_stale_or_has_a_reason_not_to() -> None:
+    modules = reached(NOT_OF_THE_SUMMARY, "report/summary.py")
+    assert {"report/auroc_gains.py", "evaluation/saturation.py"} < modules
+    assert sorted(one for one in modules if not within(one, {*SUMMARY_CODE, *NOT_OF_THE_SUMMARY})) == []
+    assert sorted(place for place in SUMMARY_CODE if not (PACKAGE / place).exists()) == []
+    assert sorted(place for place in NOT_OF_THE_SUMMARY if place not in modules) == []
