@@ -39,9 +39,11 @@ SUMMARY_CODE = (
             "provenance",
             "relations",
             "results",
+            "size_entries",
             "summary",
             "suppression",
             "task_entry",
+            "wording",
         )
     ),
 )

@@ -12,7 +12,13 @@ from pathlib import Path
 import claimscale
 
 SOURCE = Path(claimscale.__file__).parent
-SAYING = ("validity", "report/answers.py", "report/cautions.py", "training/checkpoints.py")
+SAYING = (
+    "validity",
+    "report/answers.py",
+    "report/cautions.py",
+    "report/wording.py",
+    "training/checkpoints.py",
+)
 """Modules whose sentences end up in a summary: findings, answers, warnings, what cells say of themselves."""
 SILENT = ("validity/checks.py", "validity/evidence.py", "validity/finding.py")
 """Modules among them whose texts are titles, which another test knows, or are not shown."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import synthetic
 
-from claimscale.report import answers, cautions
+from claimscale.report import answers, cautions, wording
 from claimscale.report.texts import Texts
 
 SMALL = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",), "oracle": False}
@@ -117,11 +117,11 @@ def test_every_reason_has_its_words(demo: Any, why: tuple[str, int | None], word
 
 
 def test_figures_are_readable() -> None:
-    assert answers.figure(-0.0001) == "0.000"
-    assert answers.figure(-0.0123) == "−0.012"
-    assert answers.figure(None) == answers.figure(float("nan")) == "–"
-    assert answers.duration(None) == "–"
-    assert answers.span({"estimate": 0.1, "low": None, "high": None}) == "0.100 (no interval)"
+    assert wording.figure(-0.0001) == "0.000"
+    assert wording.figure(-0.0123) == "−0.012"
+    assert wording.figure(None) == wording.figure(float("nan")) == "–"
+    assert wording.duration(None) == "–"
+    assert wording.span({"estimate": 0.1, "low": None, "high": None}) == "0.100 (no interval)"
 
 
 @pytest.mark.parametrize(

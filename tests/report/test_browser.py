@@ -19,7 +19,7 @@ import pytest
 import synthetic
 
 from claimscale.report import gate, numbers, page, view
-from claimscale.report.answers import duration
+from claimscale.report.wording import duration
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),

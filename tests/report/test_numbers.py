@@ -12,7 +12,7 @@ import pytest
 import synthetic
 
 from claimscale.evaluation.convergence import LARGEST_GAP, MOST_FROM_DOUBLING
-from claimscale.report import answers, documents, gate, numbers, page, view
+from claimscale.report import documents, gate, numbers, page, view, wording
 from claimscale.report.texts import Texts
 
 MARKED = re.compile(r'<data data-path="([^"]+)" data-as="([^"]+)">(.*?)</data>')
@@ -38,7 +38,7 @@ def expected(summary: dict[str, Any], path: str, how: str, t: Texts) -> str:
         part, whole = (at(summary, place) for place in path.split(" of "))
         return f"{100 * part / whole:.3g} %"
     value = at(summary, path)
-    return answers.duration(value, t) if how == "duration" else numbers.FORMATS[how](value)
+    return wording.duration(value, t) if how == "duration" else numbers.FORMATS[how](value)
 
 
 @pytest.mark.parametrize(("profile", "language"), [("none", "en"), ("ndb", "en"), ("opensafely", "ja")])
@@ -198,8 +198,8 @@ def test_unknown_parts_of_a_summary_are_listed_with_their_numbers() -> None:
     ],
 )
 def test_long_durations_are_no_powers_of_ten(hours: float, said: str) -> None:
-    assert answers.duration(hours) == answers.duration(hours, Texts("en")) == said
-    assert answers.duration(hours, Texts("ja")).split()[0] == said.split()[0]
+    assert wording.duration(hours) == wording.duration(hours, Texts("en")) == said
+    assert wording.duration(hours, Texts("ja")).split()[0] == said.split()[0]
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from claimscale.evaluation.gains import beats_all, best
 from claimscale.evaluation.intervals import Scores, difference, interval
 from claimscale.evaluation.scoring import Model, ModelScores
+from claimscale.report.wording import count, duration, figure, percent, rounded, span
 from claimscale.study import Study
 
 UNTRAINED = {
@@ -84,12 +84,12 @@ def overtaking(found: Mapping[str, Any]) -> str:
     model, tested = f"The pretrained {found['size']} model", found["tested"]
     least, most = f"{tested[0]:,}", f"{tested[-1]:,}"
     low, high = found["low"], found["high"]
-    from_few = f"fewer than {least}" if low == 0 else low and _rounded(low)
-    to_many = f"more than {most}" if high is None else _rounded(high)
+    from_few = f"fewer than {least}" if low == 0 else low and rounded(low)
+    to_many = f"more than {most}" if high is None else rounded(high)
     match found["outcome"]:
         case "at":
             return (
-                f"{model} overtakes LightGBM at about {_rounded(found['patients'])} labelled patients "
+                f"{model} overtakes LightGBM at about {rounded(found['patients'])} labelled patients "
                 f"(95 % interval {from_few} to {to_many})."
             )
         case "from_the_smallest":
@@ -100,34 +100,6 @@ def overtaking(found: Mapping[str, Any]) -> str:
         case _:
             limit = "" if low is None else f"; the 95 % interval begins at {from_few}"
             return f"{model} does not overtake LightGBM with up to {most} labelled patients{limit}."
-
-
-def figure(value: float | None, decimals: int = 3) -> str:
-    """A number for reading: a true minus sign, a dash for what is not known."""
-    if value is None or math.isnan(value):
-        return "–"
-    # adding zero turns -0.0, which a small negative number rounds to, into 0.0
-    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
-
-
-def count(value: int | str | None) -> str:
-    """A number of patients; '<10' as it is, 'some' where the privacy gate left it out.
-
-    >>> count(12345), count("<10"), count(None)
-    ('12,345', '<10', 'some')
-    """
-    return f"{value:,}" if isinstance(value, int) else value or "some"
-
-
-def span(entry: Mapping[str, Any], name: str = "estimate") -> str:
-    """An estimate with its 95 % interval."""
-    if entry["low"] is None or math.isnan(entry["low"]):
-        return f"{figure(entry[name])} (no interval)"
-    return f"{figure(entry[name])} (95 % interval {figure(entry['low'])} to {figure(entry['high'])})"
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.3g} %".replace("-", "−")
 
 
 def _about_size(task: Mapping[str, Any]) -> str:
@@ -206,7 +178,7 @@ def _why_undecided(task: Mapping[str, Any]) -> str:
     metric, margin = METRIC_NAMES[saturation["metric"]], figure(saturation["margin"])
     needed, positives = saturation["positives_needed"], count(task["positives"])
     if needed:
-        asked = f"about {_rounded(needed)} test patients with the outcome would decide, there are {positives}"
+        asked = f"about {rounded(needed)} test patients with the outcome would decide, there are {positives}"
     elif saturation["reason"] == "near_margin":
         asked = "so near that more data are unlikely to decide"
     else:
@@ -299,27 +271,3 @@ def _on_all_labels(
         elif model.requested == largest and model.arm in RIVALS:
             rivals[RIVALS[model.arm]] = found.by_metric[study.compare.metric]
     return encoders, rivals
-
-
-def _rounded(count: float) -> str:
-    """Two significant digits: the number is a plan, not a measurement."""
-    return f"{int(float(f'{count:.2g}')):,}"
-
-
-def duration(hours: float | None, say: Callable[..., str] = str.format) -> str:
-    """Hours in the unit a reader would say; `say` fills in the text, in the language of the report.
-
-    >>> duration(178.2), duration(1234.6), duration(999.6), duration(0.25), duration(0.004)
-    ('178 hours', '1,235 hours', '1,000 hours', '15 minutes', '14 seconds')
-    """
-    if hours is None:
-        return "–"
-    if hours >= 1:
-        # From a thousand up three digits would be written as a power of ten.
-        return say("{n} hours", n=f"{hours:,.0f}" if hours >= 999.5 else f"{hours:.3g}")
-    minutes = 60 * hours
-    return (
-        say("{n} minutes", n=f"{minutes:.2g}")
-        if minutes >= 1
-        else say("{n} seconds", n=f"{60 * minutes:.2g}")
-    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from claimscale.report.answers import RIVALS, UNTRAINED, WITHHELD, count, percent
+from claimscale.report.answers import RIVALS, UNTRAINED, WITHHELD
+from claimscale.report.wording import count, percent
 from claimscale.study import Study
 
 FEW_POSITIVES = 100

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from claimscale.report.answers import METRIC_NAMES, percent
+from claimscale.report.answers import METRIC_NAMES
 from claimscale.report.numbers import count
 from claimscale.report.texts import Texts
 from claimscale.report.view import ARMS
+from claimscale.report.wording import percent
 
 Summary = Mapping[str, Any]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from claimscale.report.answers import duration, figure, percent
 from claimscale.report.texts import Texts
+from claimscale.report.wording import duration, figure, percent
 
 ROUNDS_UP = 999.5
 """From here on three digits are a thousand."""

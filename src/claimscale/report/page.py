@@ -22,11 +22,12 @@ from markupsafe import Markup
 from claimscale import runs
 from claimscale.evaluation.convergence import LARGEST_GAP, MOST_FROM_DOUBLING
 from claimscale.report import documents, numbers, plots
-from claimscale.report.answers import RIVALS, UNDER_TRAINED, overtaking, percent
+from claimscale.report.answers import RIVALS, UNDER_TRAINED, overtaking
 from claimscale.report.listing import listing
 from claimscale.report.styling import translated
 from claimscale.report.texts import Texts
 from claimscale.report.view import ARMS, METRIC_NAMES, SPLIT_NAMES, embedded, splits_of, view
+from claimscale.report.wording import percent
 from claimscale.study import ON_EMBEDDINGS
 
 GROUP_NAMES = {

@@ -11,8 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 import claimscale
 from claimscale import runs
 from claimscale.errors import BadInput
@@ -35,6 +33,7 @@ from claimscale.report.auroc_gains import add_auroc_gains
 from claimscale.report.curve_entries import fitted_loss, forecast_entry, loss_ends, loss_fit_entry
 from claimscale.report.provenance import provenance
 from claimscale.report.results import plain, training_losses, write_results
+from claimscale.report.size_entries import size_entries
 from claimscale.report.task_entry import (
     TaskScores,
     add_hospitals,
@@ -44,7 +43,7 @@ from claimscale.report.task_entry import (
     task_entry,
     untrained_entry,
 )
-from claimscale.study import Study, parameter_count
+from claimscale.study import Study
 
 __all__ = ["CellResult", "summarise"]
 
@@ -79,8 +78,7 @@ def summarise(
         label_counts: task -> split -> {"patients", "positives"} and, where patients are asked more than
             once, "dates", as the labels were made.
         shortages: task -> what it lacked, for tasks of which nothing was trained.
-        left_out: task -> subsets on which nothing was trained, `patients`, and of whom they hold too few,
-            `label`: positive or negative.
+        left_out: task -> subsets too small, `patients`, and of whom: `label`, positive or negative.
         oracle: task -> Parquet with subject_id, prediction_time, split, risk (simulated data only).
         lr_sweeps: size -> validation loss at each learning rate tried, null where training diverged.
         notes: what cells had to say of themselves, a sentence each; they become warnings.
@@ -91,7 +89,7 @@ def summarise(
     """
     predictions, shortages = load_predictions(cells), shortages or {}
     scored, curves = _scored(study, run_directory, predictions, shortages)
-    sizes = _sizes(study, pretraining, lr_sweeps or {})
+    sizes = size_entries(study, pretraining, lr_sweeps or {})
     cost = costs(sizes, dataset.get("vocabulary"), study.pretrain.mask)
     stopped = {record["task"] for record in forecasts if record["stop"]}
     tasks = _task_entries(
@@ -249,40 +247,6 @@ def size_curve(study: Study, scores: TaskScores, rows: SplitPredictions) -> Curv
         raise BadInput(f"{study.run_directory}: no encoder was fine-tuned for {rows.cells[0].task}")
     chance = float(rows.labels.mean()) if metric == "auprc" else 0.5
     return Curve(by_size, chance, int(rows.labels.sum()))
-
-
-def _sizes(
-    study: Study,
-    pretraining: Sequence[Mapping[str, Any]],
-    lr_sweeps: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> list[dict[str, Any]]:
-    """One entry per size, averaged over the seeds of its pretraining; null where it was not pretrained."""
-    entries = []
-    for size in study.sizes:
-        trained = sorted(
-            (dict(run) for run in pretraining if run["size"] == size), key=lambda run: run["seed"]
-        )
-        entry: dict[str, Any] = {"name": size, "parameters": parameter_count(size)}
-        fixed = ("parameters", "body_parameters", "layers", "width", "feed_forward", "train_flops", "tokens")
-        for field in fixed:
-            if trained:
-                entry[field] = trained[0].get(field)
-        averaged = (
-            "tokens_per_second", "seconds",
-            "train_loss", "validation_loss", "validation_loss_first", "validation_loss_repeated",
-            "validation_loss_incident",
-        )  # fmt: skip
-        for field in averaged:
-            values = [run[field] for run in trained if run.get(field) is not None]
-            entry[field] = float(np.mean(values)) if values else None
-        seconds = entry.pop("seconds")
-        entry["hours"] = seconds / 3600 if seconds is not None else None
-        entry["validation_loss_by_seed"] = [run.get("validation_loss") for run in trained]
-        entry["seeds"] = [run["seed"] for run in trained]
-        entry["lr_sweep"] = [dict(tried) for tried in lr_sweeps[size]] if size in lr_sweeps else None
-        entry["branches_by_seed"] = [run.get("branches") for run in trained]
-        entries.append(entry)
-    return entries
 
 
 def _oracle(

@@ -58,10 +58,7 @@ def finetune(
     checkpoints once the result is on disk. `peak_tflops`: see `Ledger.entry`. Raises BadInput if all
     training outcomes are equal or nobody is there to tune on.
     """
-    if train_outcome.all() or not train_outcome.any():
-        raise BadInput("finetune: all training patients have the same outcome")
-    if not len(tuning_outcome):
-        raise BadInput("finetune: there is no tuning patient to choose the best epoch by")
+    _refuse_unlearnable(train_outcome, tuning_outcome)
     labelled = Labelled(train, train_outcome), Labelled(tuning, tuning_outcome)
     begin = Start(shape, codebook, start, seed, device, outcome)
     saver = Checkpoints(
@@ -74,10 +71,8 @@ def finetune(
         model = fit.run(saver, found, metrics, ledger, lambda share: progress(TRAINING_SHARE * share))
     seconds = ledger.seconds
     checkpoints.save_tensors(folder / "model.safetensors", model.state_dict())
-    probability = {}
-    for name, sequences in predict.items():
-        probability[name] = torch.sigmoid(logits(model, sequences, device)).numpy()
-        ledger.count(0, forward_flops(shape, sequences.lengths))
+    probability = {name: torch.sigmoid(logits(model, one, device)).numpy() for name, one in predict.items()}
+    ledger.count(0, sum(forward_flops(shape, sequences.lengths) for sequences in predict.values()))
     progress(1.0)
     result = {
         "parameters": sizes.parameters(shape),
@@ -91,6 +86,13 @@ def finetune(
         "notes": saver.notes,
     }
     return result, probability
+
+
+def _refuse_unlearnable(train_outcome: np.ndarray, tuning_outcome: np.ndarray) -> None:
+    if train_outcome.all() or not train_outcome.any():
+        raise BadInput("finetune: all training patients have the same outcome")
+    if not len(tuning_outcome):
+        raise BadInput("finetune: there is no tuning patient to choose the best epoch by")
 
 
 def _identity(labelled: tuple[Labelled, Labelled], start: Start, settings: Finetune) -> str:
