@@ -16,13 +16,13 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from claimscale.corpus.batches import Batch, Masked
-from claimscale.corpus.random_draws import uniform
-from claimscale.corpus.sequences import FIRST_CODE, MASK
-from claimscale.model import readout
+from claimscale.model import classifier as readout
+from claimscale.model.classifier import Pooled, Readout
 from claimscale.model.encoder import Encoder, Inputs
-from claimscale.model.readout import Pooled, Readout
-from claimscale.model.sizes import TIME_FEATURES
+from claimscale.model.shapes import TIME_FEATURES
+from claimscale.seeded_random import uniform
+from claimscale.tokens.batches import Batch, Masked
+from claimscale.tokens.sequences import FIRST_CODE, MASK
 from claimscale.training import pretraining_run
 
 Alternative = Callable[[], AbstractContextManager[object]]

@@ -25,14 +25,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import scipy.sparse as sparse
 
-from claimscale.corpus import stages
+from claimscale import stages
+from claimscale.config.study import Study
 from claimscale.evaluation.intervals import Scores, difference, interval
 from claimscale.evaluation.scoring import score_ranking
-from claimscale.study import Study
-from claimscale.sweep.cells import Cell
-from claimscale.sweep.prepared import Sample
-from claimscale.sweep.work import run_cell
-from claimscale.sweep.workspace import Workspace
+from claimscale.experiments.cells import Cell
+from claimscale.experiments.datasets import Sample
+from claimscale.experiments.execute import run_cell
+from claimscale.experiments.workspace import Workspace
 from record import write_record
 
 PATIENTS, TRIALS, REPLICATES = 60_000, 20, 2000

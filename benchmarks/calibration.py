@@ -22,7 +22,7 @@ import pyarrow as pa
 import yaml
 
 from claimscale.errors import BadInput
-from claimscale.simulator import population, truth
+from claimscale.simulator import oracle as truth, population
 from published import (
     Figure,
     Outcome,

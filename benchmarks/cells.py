@@ -17,11 +17,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
-from claimscale import study_file
+from claimscale.config import loading
 from claimscale.evaluation.scoring import score_ranking
-from claimscale.sweep import work
-from claimscale.sweep.cells import Cell
-from claimscale.sweep.workspace import Workspace
+from claimscale.experiments import execute as work
+from claimscale.experiments.cells import Cell
+from claimscale.experiments.workspace import Workspace
 
 WORKERS = 2
 
@@ -66,6 +66,6 @@ def _depth(cell: Cell) -> int:
 
 def _run(file: Path, overrides: list[str], cell: Cell) -> str:
     torch.set_num_threads(1)
-    study = study_file.load(file, overrides)
+    study = loading.load(file, overrides)
     work.run_cell(Workspace(study, study.run_directory), cell, 1, lambda share: None)
     return cell.id

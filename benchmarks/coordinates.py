@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from claimscale.corpus.batches import in_parts, mask_batch
-from claimscale.corpus.codebook import Codebook
-from claimscale.corpus.sequences import CLS, FIRST_CODE, Sequences
-from claimscale.model import encoder as encoders, sizes, transfer
+from claimscale.model import completep, encoder as encoders, shapes as sizes
 from claimscale.model.attention import Read
+from claimscale.tokens.batches import in_parts, mask_batch
+from claimscale.tokens.sequences import CLS, FIRST_CODE, Sequences
+from claimscale.tokens.token_metadata import Codebook
 from claimscale.training.loop import on_device
 from record import write_record
 
@@ -45,7 +45,7 @@ def changes(width: int, layers: int, standard: bool, seed: int) -> tuple[float, 
     torch.manual_seed(seed)
     shape = sizes.Shape(VOCABULARY, width, layers, round(width * 8 / 3 / 8) * 8, width)
     model = encoders.Encoder(shape, Codebook.plain(np.zeros(VOCABULARY)))
-    groups = transfer.parameter_groups(model, layers, LEARNING_RATE, 0.0)
+    groups = completep.parameter_groups(model, layers, LEARNING_RATE, 0.0)
     if standard:
         groups = [{"params": list(model.parameters()), "lr": LEARNING_RATE, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
@@ -85,7 +85,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"{'':<10}{'width':>6}{'depth':>6}{'stream':>10}{'logits':>10}")
     figures = {f"completep_{name}_ratio": ratio for name, ratio in measure(False).items()}
-    with mock.patch.multiple(transfer, **PLAIN):
+    with mock.patch.multiple(completep, **PLAIN):
         figures |= {f"standard_{name}_ratio": ratio for name, ratio in measure(True).items()}
     for name, ratio in figures.items():
         print(f"{name}: {ratio:.2f}")

@@ -12,12 +12,12 @@ import numpy as np
 from scipy import stats
 
 from claimscale.evaluation import power
+from claimscale.evaluation.contrasts import task_dependence
 from claimscale.evaluation.forecast import FEWEST_SIZES, forecast
-from claimscale.evaluation.gains import task_dependence
 from claimscale.evaluation.intervals import difference, interval, patient_degrees, variance_parts
 from claimscale.evaluation.metrics import Floats
 from claimscale.evaluation.power import Assumptions
-from claimscale.evaluation.saturation import Curve, judge
+from claimscale.evaluation.size_decision import Curve, judge
 from decision_worlds import SHAPES, as_scores, curves, predictions, some_seeds
 
 REPLICATES = 200

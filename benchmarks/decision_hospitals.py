@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from claimscale.config.study import Compare
 from claimscale.evaluation.hospitals import Hospitals, by_hospital
 from claimscale.evaluation.power import Assumptions
 from claimscale.evaluation.predictions import CellResult, SplitPredictions
-from claimscale.evaluation.saturation import Curve, judge
 from claimscale.evaluation.scoring import Model
-from claimscale.study import Compare
+from claimscale.evaluation.size_decision import Curve, judge
 from decision_worlds import many_hospitals, scores_of
 
 REPLICATES = 200

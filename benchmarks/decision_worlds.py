@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claimscale.evaluation import power
+from claimscale.evaluation.bootstrap import Ranking, Resamples, areas, replicate_rankings
 from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.metrics import Floats
-from claimscale.evaluation.resampling import Ranking, Resamples, areas, replicate_rankings
 
 SHAPES: dict[str, tuple[float, ...]] = {
     "flat": (0.0, 0.0),

@@ -26,13 +26,14 @@ import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score
 
 from cells import auprc, prepare, run_cells
-from claimscale import runs, study_file
+from claimscale import artifacts
 from claimscale.baselines.features import count_features
-from claimscale.corpus.groups import CodeGroups
+from claimscale.config import loading
+from claimscale.config.study import OF_LARGEST
 from claimscale.evaluation.intervals import Scores, difference, interval
-from claimscale.study import OF_LARGEST
-from claimscale.sweep.cells import Cell, Patients
-from claimscale.sweep.workspace import Workspace
+from claimscale.experiments.cells import Cell, Patients
+from claimscale.experiments.workspace import Workspace
+from claimscale.tokens.code_groups import CodeGroups
 from record import write_record
 
 STUDY = Path(__file__).parent / "recipe.yaml"
@@ -139,7 +140,9 @@ def losses(workspace: Workspace, seed: int) -> dict[str, float]:
     figures = {}
     print(f"\n{'size':>8} {'masked':>8} {'first-ever':>10} {'incident':>9}")
     for size in SIZES:
-        cell = runs.read_json(workspace.folder(Cell("pretrain", seed, size).id) / runs.CELL)["result"]
+        cell = artifacts.read_json(workspace.folder(Cell("pretrain", seed, size).id) / artifacts.CELL)[
+            "result"
+        ]
         names = ("validation_loss", "validation_loss_first", "validation_loss_incident")
         figures |= {f"{name}_{size}": cell[name] for name in names}
         print(f"{size:>8} {cell[names[0]]:>8.4f} {cell[names[1]]:>10.4f} {cell[names[2]]:>9.4f}")
@@ -163,7 +166,7 @@ def main() -> None:
     if options.size is not None:
         overrides += [f"name={name}", f"sizes=[{options.size}]"]
     prepare(STUDY, overrides)
-    study = study_file.load(STUDY, overrides)
+    study = loading.load(STUDY, overrides)
     seeds, size = study.finetune.seeds, study.sizes[0]
     cells = [Cell("pretrain", seed, size) for seed in seeds]
     cells += [

@@ -26,16 +26,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sparse
 
-from claimscale.baselines.features import (
-    DAYS_PER_YEAR,
-    PERSON,
-    WINDOWS_DAYS,
-    Layout,
-    count_features,
-)
-from claimscale.corpus.groups import CodeGroups
-from claimscale.corpus.tokens import TokenStore
-from claimscale.corpus.vocabulary import FIRST_SEX, SPECIAL_CODES, Vocabulary
+from claimscale.baselines.features import DAYS_PER_YEAR, PERSON, WINDOWS_DAYS, Layout, count_features
+from claimscale.tokens.code_groups import CodeGroups
+from claimscale.tokens.store import TokenStore
+from claimscale.tokens.vocabulary import FIRST_SEX, SPECIAL_CODES, Vocabulary
 from record import write_record
 
 COMPARED, LARGE, CODES, EVENTS, REPETITIONS = 20_000, 100_000, 5_000, 120, 3

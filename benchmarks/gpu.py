@@ -18,10 +18,10 @@ from collections.abc import Callable
 import torch
 
 import pretrain as cpu
-from claimscale.corpus.views import still
-from claimscale.model import sizes
-from claimscale.study import Pretrain
-from claimscale.sweep.calibrate import made_up_codebook
+from claimscale.config.study import Pretrain
+from claimscale.experiments.throughput import made_up_codebook
+from claimscale.model import shapes as sizes
+from claimscale.tokens.pretraining_inputs import still
 from claimscale.training.pretraining_run import PretrainingRun
 from record import write_record
 

@@ -20,10 +20,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from claimscale.corpus import cohort, events, tokens
+from claimscale.cohort import selection as cohort
+from claimscale.config.study import Engine as EngineSettings, Study
 from claimscale.engine import Engine
+from claimscale.events import build as events
 from claimscale.simulator import population
-from claimscale.study import Engine as EngineSettings, Study
+from claimscale.tokens import store as tokens
 from record import write_record
 
 PATIENTS, MEMORY, HOSPITALS, REPETITIONS = 120_000, "2GB", 32, 3

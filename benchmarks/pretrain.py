@@ -27,13 +27,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from claimscale.corpus.batches import in_parts
-from claimscale.corpus.sequences import CLS, FIRST_CODE, MASK, PAD, Sequences
-from claimscale.corpus.views import still
-from claimscale.model import sizes
-from claimscale.study import Pretrain
-from claimscale.sweep import allocator
-from claimscale.sweep.calibrate import made_up_codebook
+from claimscale.config.study import Pretrain
+from claimscale.experiments import malloc
+from claimscale.experiments.throughput import made_up_codebook
+from claimscale.model import shapes as sizes
+from claimscale.tokens.batches import in_parts
+from claimscale.tokens.pretraining_inputs import still
+from claimscale.tokens.sequences import CLS, FIRST_CODE, MASK, PAD, Sequences
 from claimscale.training.pretraining_run import PretrainingRun
 from record import write_record
 
@@ -197,8 +197,8 @@ def compare(name: str, target: int, vocabulary: int, median: int, peers: bool) -
 
 
 def main() -> None:
-    if allocator.VARIABLE not in os.environ:  # all contenders alike get what claimscale gives its workers
-        allocator.prepare_workers()
+    if malloc.VARIABLE not in os.environ:  # all contenders alike get what claimscale gives its workers
+        malloc.prepare_workers()
         os.execv(sys.executable, sys.orig_argv)
     torch.set_num_threads(1)
     figures = {"matrix_gflops": peak() / 1e9}

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
+from claimscale.config.study import Settings
 from claimscale.errors import BadInput
-from claimscale.study import Settings
 
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
 """What stands between them on the page is written anew each time."""

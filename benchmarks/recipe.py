@@ -31,11 +31,12 @@ import torch
 import architectures
 from architectures import ALTERNATIVES
 from cells import auprc, prepare
-from claimscale import runs, study_file
-from claimscale.study import Study
-from claimscale.sweep import work
-from claimscale.sweep.cells import Cell
-from claimscale.sweep.workspace import Workspace
+from claimscale import artifacts
+from claimscale.config import loading
+from claimscale.config.study import Study
+from claimscale.experiments import execute as work
+from claimscale.experiments.cells import Cell
+from claimscale.experiments.workspace import Workspace
 from record import RESULTS, write_record
 
 STUDY = Path(__file__).parent / "recipe.yaml"
@@ -90,10 +91,10 @@ class Variant(Workspace):
     """The base's data under other settings; its cells lie in a folder of their own."""
 
     def __init__(self, name: str, run: Path, overrides: list[str]) -> None:
-        base = study_file.load(STUDY, overrides)
+        base = loading.load(STUDY, overrides)
         changes = VARIANTS.get(name, {}).items()
         epochs = {"double": str(2 * base.pretrain.epochs)}
-        study = study_file.load(
+        study = loading.load(
             STUDY, [*overrides, *(f"{key}={epochs.get(value, value)}" for key, value in changes)]
         )
         super().__init__(study, run)
@@ -108,7 +109,7 @@ class Variant(Workspace):
         found = super().inputs(cell)
         if self.name not in ALTERNATIVES or self._of_base(cell.id):
             return found
-        return runs.fingerprint(inputs=found, code=Path(architectures.__file__).read_text("utf-8"))
+        return artifacts.fingerprint(inputs=found, code=Path(architectures.__file__).read_text("utf-8"))
 
     def _of_base(self, cell_id: str) -> bool:
         return cell_id.startswith("pretrain") and self.name.startswith(OF_TUNING)
@@ -192,7 +193,7 @@ def main() -> None:
     if reduced:
         overrides += [f"tasks=[{', '.join(REDUCED_TASKS)}]"]
     prepare(STUDY, [f"runs={options.runs}"])
-    run = study_file.load(STUDY, overrides).run_directory
+    run = loading.load(STUDY, overrides).run_directory
     names = options.only or (REDUCED if reduced else NAMES)
     figures = table(run, overrides, run_all(names, run, overrides))
     suffix = "" if not reduced else "_reduced"

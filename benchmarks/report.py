@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "report"))
 import synthetic
 from test_suppression import RULES, attack, random_table
 
-from claimscale.report import export, gate, page
-from claimscale.report.suppression import protected
+from claimscale.privacy import gate
+from claimscale.privacy.suppression import protected
+from claimscale.report import export, page
 
 TABLES = int(os.environ.get("CLAIMSCALE_PRIVACY_TABLES", "1000"))
 LOADS = 5

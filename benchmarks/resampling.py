@@ -14,8 +14,8 @@ import time
 import numpy as np
 from sklearn.metrics import average_precision_score
 
+from claimscale.evaluation.bootstrap import Ranking, Resamples, replicate_rankings
 from claimscale.evaluation.metrics import Floats
-from claimscale.evaluation.resampling import Ranking, Resamples, replicate_rankings
 from record import write_record
 
 PATIENTS, MODELS, REPLICATES, PREVALENCE = 100_000, 15, 2000, 0.01

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from claimscale.study import parameter_count
+from claimscale.config.study import parameter_count
 from record import write_record
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo.yaml"

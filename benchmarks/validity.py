@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from claimscale.corpus import stages
-from claimscale.study import Study
+from claimscale import stages
+from claimscale.config.study import Study
 from claimscale.validity import checks
 from record import write_record
 

@@ -18,7 +18,7 @@ import pytest
 from scipy.special import logit
 
 from claimscale import cli
-from claimscale.study import Baseline
+from claimscale.config.study import Baseline
 
 STUDY = """
 name: tiny

@@ -9,7 +9,7 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from claimscale import study
+from claimscale.config import study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 

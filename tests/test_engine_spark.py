@@ -10,13 +10,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from claimscale import study as studies
-from claimscale.corpus import cohort, events, tasks, tokens
+from claimscale.artifacts import read_json, write_json
+from claimscale.cohort import selection as cohort
+from claimscale.config import study as studies
+from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.runs import read_json, write_json
+from claimscale.events import build as events
 from claimscale.simulator import population
-from claimscale.study import Study
+from claimscale.tasks import labels as tasks
+from claimscale.tokens import store as tokens
 from claimscale.validity import checks
 
 pytestmark = pytest.mark.skipif(

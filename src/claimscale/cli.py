@@ -11,7 +11,8 @@ from typing import Annotated
 import cyclopts
 from cyclopts import App, Parameter
 
-from claimscale import __version__, study as settings, study_file
+from claimscale import __version__
+from claimscale.config import loading, study as settings
 from claimscale.errors import BadInput, Interrupted, fault
 
 app = App(
@@ -34,11 +35,11 @@ def study(file: File, *, set: Set = ()) -> None:
 
     What an earlier run finished is kept; a run that was stopped goes on where it was.
     """
-    from claimscale import conduct, progress
+    from claimscale import pipeline, progress
 
-    resolved = study_file.load(file, list(set))
+    resolved = loading.load(file, list(set))
     with progress.display() as display:
-        outcome = conduct.carry_out(resolved, display)
+        outcome = pipeline.carry_out(resolved, display)
     print()
     for answer in outcome.summary["answers"]:
         print(f"{answer['task']}: {' '.join(filter(None, (answer['sentence'], answer['together'])))}")
@@ -59,24 +60,24 @@ def plan(file: File, *, set: Set = (), gpu: str = "a100", calibrate: bool = Fals
     calibrate
         Measure this machine for half a minute.
     """
-    from claimscale.sweep.plan import plan_text
+    from claimscale.experiments.plan import plan_text
 
-    print(plan_text(study_file.load(file, list(set)), file, gpu, calibrate))
+    print(plan_text(loading.load(file, list(set)), file, gpu, calibrate))
 
 
 @app.command
 def ingest(file: File, *, set: Set = ()) -> None:
     """Prepare the claims only: events, quality account, cohort, tokens, labels."""
-    from claimscale import conduct, progress, runs
-    from claimscale.report.account import account_text
+    from claimscale import artifacts, pipeline, progress
+    from claimscale.report.quality_text import account_text
 
-    resolved = study_file.load(file, list(set))
+    resolved = loading.load(file, list(set))
     try:
-        with progress.display() as display, runs.locked(resolved.run_directory):
-            workspace = conduct.prepare(resolved, display)
+        with progress.display() as display, artifacts.locked(resolved.run_directory):
+            workspace = pipeline.prepare(resolved, display)
     finally:
         # Also when a later stage refuses: claims that came in are worth knowing about.
-        if (quality := conduct.account(resolved)) is not None:
+        if (quality := pipeline.account(resolved)) is not None:
             print(account_text(quality))
     print(f"Prepared: {workspace.run}")
 
@@ -87,12 +88,12 @@ def check(file: File, *, set: Set = ()) -> None:
 
     One line per check and clinical question; warnings do not stop a study. docs/validity.md explains each.
     """
-    from claimscale import conduct, progress
+    from claimscale import pipeline, progress
     from claimscale.validity import checks
 
-    resolved = study_file.load(file, list(set))
+    resolved = loading.load(file, list(set))
     with progress.display() as display:
-        findings = conduct.check(resolved, display)
+        findings = pipeline.check(resolved, display)
     for one in findings:
         print(checks.line(one))
     warned = sum(one.warned for one in findings)
@@ -131,11 +132,11 @@ def report(file: File, *, set: Set = ()) -> None:
 
     Of a study that is not finished it is a partial report, marked as such.
     """
-    from claimscale import conduct, progress
+    from claimscale import pipeline, progress
 
-    resolved = study_file.load(file, list(set))
+    resolved = loading.load(file, list(set))
     with progress.display() as display:
-        path, done, total = conduct.report_again(resolved, display)
+        path, done, total = pipeline.report_again(resolved, display)
     print(f"Report: {path}" + (f"  (partial: {done} of {total} cells are done)" if done < total else ""))
 
 
@@ -152,14 +153,14 @@ def compare(run_a: Path, run_b: Path) -> None:
     run_b
         Another one, of other patients.
     """
-    from claimscale import runs
-    from claimscale.evaluation import replication
+    from claimscale import artifacts
+    from claimscale.evaluation import run_comparison as replication
 
     summaries = []
     for run in (run_a, run_b):
         file = run / "summary.json" if run.is_dir() else run
         try:
-            found = runs.read_json(file)
+            found = artifacts.read_json(file)
         except (OSError, ValueError):
             raise BadInput(f"{file}: is not the summary of a run") from None
         if not isinstance(found, dict) or not {"name", "tasks"} <= found.keys():
@@ -236,7 +237,7 @@ def sizes(vocabulary: int, *targets: str) -> None:
     targets
         Sizes such as 2.2M or 400k.
     """
-    from claimscale.model import sizes as solver
+    from claimscale.model import shapes as solver
 
     print(f"{'target':>8} {'parameters':>12} {'layers':>6} {'width':>6} {'feed-fwd':>8} {'embedding':>9}")
     for target in targets or ("2.2M", "4.7M", "11M", "32M", "101M"):
@@ -261,9 +262,9 @@ def tasks(*, aces: Path | None = None) -> None:
         The folder to make: one configuration (YAML) per task, and a second one for its positives.
     """
     if aces is not None:
-        from claimscale.corpus.aces import export
-        from claimscale.runs import make_folder
-        from claimscale.task import Task
+        from claimscale.artifacts import make_folder
+        from claimscale.config.tasks import Task
+        from claimscale.tasks.aces import export
 
         if aces.exists():
             raise BadInput(f"{aces}: is there already")
@@ -278,13 +279,13 @@ def tasks(*, aces: Path | None = None) -> None:
 
 def _run_cells(file: Path, overrides: tuple[str, ...], wanted: str) -> None:
     """Run the cells of a kind, or the one cell of that name."""
-    from claimscale import conduct, progress
-    from claimscale.sweep import together
+    from claimscale import pipeline, progress
+    from claimscale.experiments.runners import torchrun
 
-    resolved = study_file.load(file, list(overrides))
-    with progress.display(quiet=not together.leads()) as display:
-        ran, total = conduct.carry_out_cells(resolved, wanted, display)
-    if together.leads():
+    resolved = loading.load(file, list(overrides))
+    with progress.display(quiet=not torchrun.leads()) as display:
+        ran, total = pipeline.carry_out_cells(resolved, wanted, display)
+    if torchrun.leads():
         print(f"{ran} cells run, {total - ran} were there already: {resolved.run_directory / 'cells'}")
 
 
@@ -318,9 +319,9 @@ def call(arguments: list[str]) -> int:
 
 
 def _say(line: str, code: int) -> int:
-    from claimscale.sweep import together
+    from claimscale.experiments.runners import torchrun
 
-    if not together.leads():  # the first of several processes says what all would say
+    if not torchrun.leads():  # the first of several processes says what all would say
         if code == BadInput.exit_code:
             return code
         line = f"rank {os.environ['RANK']}: {line}"

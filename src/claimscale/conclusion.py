@@ -7,13 +7,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claimscale import runs, study_file
+from claimscale import artifacts
+from claimscale.config import loading
+from claimscale.config.study import Study
+from claimscale.experiments.cells import Cell
+from claimscale.experiments.workspace import Workspace
 from claimscale.progress import Display
-from claimscale.study import Study
-from claimscale.sweep.cells import Cell
-from claimscale.sweep.workspace import Workspace
 from claimscale.validity import checks
 from claimscale.validity.finding import Finding
+from claimscale.versions import VERSIONS
 
 if TYPE_CHECKING:
     from claimscale.evaluation.predictions import CellResult
@@ -21,33 +23,6 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 CONCLUSION = "conclusion.json"
 PARTIAL = "partial"
-SUMMARY_CODE = (
-    "conclusion.py",
-    "evaluation",
-    "model/sizes.py",
-    "sweep/ascending.py",
-    *(
-        f"report/{name}.py"
-        for name in (
-            "answers",
-            "auroc_gains",
-            "cautions",
-            "coarsening",
-            "counts",
-            "curve_entries",
-            "gate",
-            "provenance",
-            "relations",
-            "results",
-            "size_entries",
-            "summary",
-            "suppression",
-            "task_entry",
-            "wording",
-        )
-    ),
-)
-"""The code that the summary rests on; the other modules of the report make only the page."""
 FREQUENT_CODES = 30
 PARTIAL_SECONDS = 300.0
 PARTIAL_SHARE = 0.02
@@ -66,7 +41,7 @@ def checked(workspace: Workspace, display: Display) -> list[Finding]:
             study, run_directory, lambda what: display.update(0.95, CHECK_SECONDS, f"checking {what}")
         )
         checks.write(findings, run_directory, study)
-        runs.append_audit(run_directory, "checked", warned=sum(one.warned for one in findings))
+        artifacts.append_audit(run_directory, "checked", warned=sum(one.warned for one in findings))
     return findings
 
 
@@ -88,7 +63,7 @@ class PartialReport:
         try:
             write_partial_report(self.workspace, self.cells)
         except Exception as error:
-            runs.append_audit(self.workspace.run, "partial report failed", error=type(error).__name__)
+            artifacts.append_audit(self.workspace.run, "partial report failed", error=type(error).__name__)
         taken = time.monotonic() - started
         self.next = time.monotonic() + max(PARTIAL_SECONDS, taken / PARTIAL_SHARE)
 
@@ -111,7 +86,7 @@ def write_partial_report(workspace: Workspace, cells: list[Cell]) -> bool:
     )
     trained = [cell for cell in done if cell.task is None or cell.task in begun]
     folder = run_directory / PARTIAL
-    runs.make_folder(folder)
+    artifacts.make_folder(folder)
     summary = _summarise(workspace, reduced, folder, trained, findings=[])
     summary["partial"] = {"done": len(done), "total": len(cells)}
     _write_report(summary, study)
@@ -130,17 +105,17 @@ def conclude(
     mark = run_directory / CONCLUSION
     settings = study.model_dump(mode="json")
     language = settings.pop("report")
-    inputs = runs.fingerprint(
+    inputs = artifacts.fingerprint(
         cells={cell.id: workspace.inputs(cell) for cell in cells},
         study=settings,
         checks=checks.inputs(run_directory, study),
         forecasts=forecasts(study),
-        code=runs.code_digest(*SUMMARY_CODE),
+        version=VERSIONS["summary"],
     )
-    shown = runs.fingerprint(summary=inputs, language=language, code=runs.code_digest("report"))
-    written = runs.read_json(mark) if mark.exists() else {}
+    shown = artifacts.fingerprint(summary=inputs, language=language, version=VERSIONS["report"])
+    written = artifacts.read_json(mark) if mark.exists() else {}
     if written.get("inputs") == inputs and (run_directory / "summary.json").exists():
-        summary = runs.read_json(run_directory / "summary.json")
+        summary = artifacts.read_json(run_directory / "summary.json")
         if written.get("shown") == shown and (run_directory / REPORT).exists() and not again:
             return summary
     else:
@@ -151,15 +126,15 @@ def conclude(
     display.update(0.99, CONCLUSION_SECONDS / 3, "writing the report")
     _write_report(summary, study)
     shutil.rmtree(run_directory / PARTIAL, ignore_errors=True)
-    runs.write_json(mark, {"inputs": inputs, "shown": shown})
-    runs.append_audit(run_directory, "concluded", cells=len(cells))
+    artifacts.write_json(mark, {"inputs": inputs, "shown": shown})
+    artifacts.append_audit(run_directory, "concluded", cells=len(cells))
     return summary
 
 
 def _write_report(summary: dict[str, Any], study: Study) -> None:
     from claimscale.report import export, page  # charts are slow to import
 
-    run_directory, text = study.run_directory, study_file.dump(study)
+    run_directory, text = study.run_directory, loading.dump(study)
     page.render(summary, text, run_directory / REPORT, study.report.language)
     if "partial" not in summary:
         export.write(summary, run_directory, study.report.language)
@@ -169,7 +144,7 @@ def _summarise(
     workspace: Workspace, study: Study, folder: Path, cells: list[Cell], findings: list[Finding]
 ) -> dict[str, Any]:
     """The summary of these cells, written to the folder."""
-    from claimscale.report import summary as summaries  # statistics are slow to import
+    from claimscale.summary import build as summaries  # statistics are slow to import
 
     run_directory = workspace.run
     oracle_files = {task.name: run_directory / "oracle" / f"{task.name}.parquet" for task in study.tasks}
@@ -179,7 +154,7 @@ def _summarise(
         cells=[cell_result(workspace, cell) for cell in cells if cell.task is not None],
         pretraining=[_pretraining(workspace, cell) for cell in cells if cell.kind == "pretrain"],
         lr_sweeps={
-            cell.size: runs.read_json(workspace.folder(cell.id) / runs.CELL)["result"]["lr_sweep"]
+            cell.size: artifacts.read_json(workspace.folder(cell.id) / artifacts.CELL)["result"]["lr_sweep"]
             for cell in cells
             if cell.kind == "sweep" and cell.size is not None
         },
@@ -215,7 +190,7 @@ def _summarise(
 def forecasts(study: Study) -> list[dict[str, Any]]:
     if study.compare.stop == "never":
         return []
-    from claimscale.sweep.ascending import read_records  # statistics are slow to import
+    from claimscale.experiments.futility import read_records  # statistics are slow to import
 
     return read_records(study.run_directory, study.sizes)
 
@@ -239,7 +214,7 @@ def cell_result(workspace: Workspace, cell: Cell) -> CellResult:
 
 def _result(workspace: Workspace, cell: Cell) -> dict[str, Any]:
     """What the cell recorded."""
-    return runs.read_json(workspace.folder(cell.id) / runs.CELL)["result"]
+    return artifacts.read_json(workspace.folder(cell.id) / artifacts.CELL)["result"]
 
 
 def _pretraining(workspace: Workspace, cell: Cell) -> dict[str, Any]:
@@ -259,10 +234,10 @@ def _pretraining(workspace: Workspace, cell: Cell) -> dict[str, Any]:
 
 def _dataset(workspace: Workspace) -> dict[str, Any]:
     """The report's first numbers: who is in the cohort, and what became of every row."""
-    quality = runs.read_json(workspace.run / "events" / "quality.json")
-    tokens = runs.read_json(workspace.run / "tokens" / "tokens.json")
-    cohort = runs.read_json(workspace.run / "cohort" / "cohort.json")
-    described = runs.read_json(workspace.run / "cohort" / "description.json")
+    quality = artifacts.read_json(workspace.run / "events" / "quality.json")
+    tokens = artifacts.read_json(workspace.run / "tokens" / "tokens.json")
+    cohort = artifacts.read_json(workspace.run / "cohort" / "cohort.json")
+    described = artifacts.read_json(workspace.run / "cohort" / "description.json")
     return {
         "source": workspace.study.source.kind,
         "patients": cohort["studied"],

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import made_claims
 import numpy as np
 import pytest
+from made_claims import engine  # noqa: F401
 
-from claimscale.corpus import events as event_table
-from claimscale.corpus.tokens import TokenStore
-from claimscale.corpus.vocabulary import SPECIAL_CODES, Vocabulary
+from claimscale.config.study import Study
 from claimscale.engine import Engine
-from claimscale.study import Study
-
-_path = Path(__file__).parents[1] / "corpus" / "conftest.py"
-_spec = importlib.util.spec_from_file_location("corpus_fixtures", _path)
-assert _spec is not None and _spec.loader is not None
-_fixtures = importlib.util.module_from_spec(_spec)
-sys.modules["corpus_fixtures"] = _fixtures  # dataclasses look their module up there
-_spec.loader.exec_module(_fixtures)
-engine = _fixtures.engine
+from claimscale.events import build as event_table
+from claimscale.tokens.store import TokenStore
+from claimscale.tokens.vocabulary import SPECIAL_CODES, Vocabulary
 
 
 @pytest.fixture(scope="session")
@@ -30,14 +22,14 @@ def claims() -> SimpleNamespace:
     """Made-up claims as `tests/corpus` makes them, a study of them, and how to write them as events."""
 
     def write(rows: list, engine: Engine, scratch: Path, folder: Path) -> None:
-        event_table.write(_fixtures.raw_events(rows), engine, scratch, folder, 1000)
+        event_table.write(made_claims.raw_events(rows), engine, scratch, folder, 1000)
 
     def study() -> Study:
         return Study.model_validate(
             {
                 "name": "made-up",
                 "source": {"kind": "simulated"},
-                "cohort": {"landmark": _fixtures.LANDMARK, "min_events": 3},
+                "cohort": {"landmark": made_claims.LANDMARK, "min_events": 3},
                 "tokens": {"min_patients": 2},
                 "sizes": ["60k"],
                 "tasks": ["ckd"],
@@ -45,9 +37,9 @@ def claims() -> SimpleNamespace:
         )
 
     return SimpleNamespace(
-        random=_fixtures.random_events,
-        other_futures=_fixtures.other_futures,
-        landmark_day=_fixtures.LANDMARK_DAY,
+        random=made_claims.random_events,
+        other_futures=made_claims.other_futures,
+        landmark_day=made_claims.LANDMARK_DAY,
         study=study,
         write=write,
     )

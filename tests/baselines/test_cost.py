@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.corpus.codebook import Codebook
-from claimscale.corpus.sequences import select_inputs
-from claimscale.model import sizes
+from claimscale.config.study import Search
+from claimscale.experiments import execute as work
+from claimscale.experiments.cells import Cell
+from claimscale.experiments.datasets import Sample
+from claimscale.model import shapes as sizes
 from claimscale.model.encoder import Encoder
-from claimscale.study import Search
-from claimscale.sweep import work
-from claimscale.sweep.cells import Cell
-from claimscale.sweep.prepared import Sample
+from claimscale.tokens.sequences import select_inputs
+from claimscale.tokens.token_metadata import Codebook
 from claimscale.training.checkpoints import save_tensors
-from claimscale.training.ledger import Ledger, forward_flops
+from claimscale.training.cost import Ledger, forward_flops
 
 TASK = "ckd"
 

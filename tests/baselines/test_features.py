@@ -8,7 +8,7 @@ import scipy.sparse as sparse
 
 from claimscale.baselines import features
 from claimscale.baselines.features import DAYS_PER_YEAR, PERSON, SERVICES, WINDOWS_DAYS, Layout
-from claimscale.corpus.groups import CodeGroups
+from claimscale.tokens.code_groups import CodeGroups
 
 NOTHING = np.zeros(0, dtype=np.int32)
 

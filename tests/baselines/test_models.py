@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sparse
 from sklearn.metrics import roc_auc_score
 
-from claimscale.baselines import carry_forward, gradient_boosting, logistic
+from claimscale.baselines import gradient_boosting, logistic, outcome_history
 from claimscale.baselines.search import Job, Labelled, Predicted, Screened, log_loss, search
 from claimscale.errors import BadInput
 
@@ -18,7 +18,7 @@ Model = Callable[[Job], Predicted]
 MODELS: dict[str, Model] = {
     "lightgbm": gradient_boosting.fit_predict,
     "logistic": logistic.fit_predict,
-    "carry_forward": carry_forward.fit_predict,
+    "carry_forward": outcome_history.fit_predict,
 }
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 

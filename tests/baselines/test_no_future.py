@@ -9,18 +9,19 @@ import pytest
 import scipy.sparse as sparse
 import torch
 
-from claimscale.baselines import carry_forward, features, gradient_boosting
+from claimscale.baselines import features, gradient_boosting, outcome_history
 from claimscale.baselines.features import Layout
 from claimscale.baselines.search import Job, Labelled
-from claimscale.corpus import cohort, tokens
-from claimscale.corpus.codebook import Codebook
-from claimscale.corpus.groups import CodeGroups
-from claimscale.corpus.sequences import Sequences, select_inputs
-from claimscale.corpus.tokens import TokenStore
-from claimscale.model import sizes
+from claimscale.cohort import selection as cohort
+from claimscale.config.study import Finetune, Task
+from claimscale.experiments.execute import MODELS
+from claimscale.model import shapes as sizes
 from claimscale.model.encoder import Encoder
-from claimscale.study import Finetune, Task
-from claimscale.sweep.work import MODELS
+from claimscale.tokens import store as tokens
+from claimscale.tokens.code_groups import CodeGroups
+from claimscale.tokens.sequences import Sequences, select_inputs
+from claimscale.tokens.store import TokenStore
+from claimscale.tokens.token_metadata import Codebook
 from claimscale.training.checkpoints import save_tensors
 from claimscale.training.embeddings import FrozenEncoder
 from claimscale.training.finetune import finetune
@@ -83,8 +84,8 @@ def inputs(store: TokenStore, kind: str, weights: Path, cutoff: int) -> sparse.c
     if kind == "logistic":
         return features.linear_features(counted, Layout(groups.count))
     if kind == "carry_forward":
-        families = carry_forward.families(store.vocabulary, TASK)
-        return carry_forward.rule_features(counted, Layout(groups.count), families)
+        families = outcome_history.families(store.vocabulary, TASK)
+        return outcome_history.rule_features(counted, Layout(groups.count), families)
     if kind == "lightgbm":
         return counted
     encoder = FrozenEncoder(weights, shape_of(store), codebook_of(store), CPU, outcome_tokens(store))

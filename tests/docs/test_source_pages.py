@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from claimscale import sources, study as studies
-from claimscale.corpus import events as event_table
+from claimscale import sources
+from claimscale.config import study as studies
+from claimscale.config.study import Study
 from claimscale.engine import Engine
-from claimscale.study import Study
+from claimscale.events import build as event_table
 
 PAGES = Path(__file__).parents[2] / "docs" / "sources"
 BLOCK = re.compile(r"^```(\w+) ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -10,8 +10,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from claimscale import study_file
-from claimscale.study import Study
+from claimscale.config import loading
+from claimscale.config.study import Study
 
 PAGE = (Path(__file__).parents[2] / "docs" / "study.md").read_text("utf-8")
 
@@ -51,5 +51,5 @@ def test_the_study_file_of_the_page_is_one(tmp_path: Path) -> None:
     [text] = re.findall(r"^```yaml study\n(.*?)^```", PAGE, re.M | re.S)
     file = tmp_path / "first.yaml"
     file.write_text(text, "utf-8")
-    study = study_file.load(file, [])
+    study = loading.load(file, [])
     assert [task.name for task in study.tasks] == ["ckd", "pregabalin"]

@@ -13,11 +13,12 @@ import pyarrow.csv as pa_csv
 import pytest
 import yaml
 
-from claimscale import study as studies, study_file
-from claimscale.corpus import events as event_table, index_dates, tasks
+from claimscale.config import loading, study as studies
+from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.study import Study
+from claimscale.events import build as event_table
+from claimscale.tasks import index_dates, labels as tasks
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+) (\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -27,7 +28,7 @@ BY_NAME = {name: content for _, name, content in BLOCKS}
 def study_of(asked: list) -> Study:
     settings = {"name": "page", "source": {"kind": "simulated"}, "sizes": ["60k"], "tasks": asked}
     settings["cohort"] = {"landmark": dt.date(2020, 1, 1), "min_events": 1}
-    return study_file.validated(Study, settings, "study.yaml")
+    return loading.validated(Study, settings, "study.yaml")
 
 
 def test_every_example_is_a_task() -> None:

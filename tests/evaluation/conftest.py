@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from claimscale.evaluation import metrics
+from claimscale.evaluation.bootstrap import Ranking, Resamples, replicate_rankings
 from claimscale.evaluation.intervals import Scores
-from claimscale.evaluation.resampling import Ranking, Resamples, replicate_rankings
 
 SimulatedModels = Callable[..., dict[str, Scores]]
 

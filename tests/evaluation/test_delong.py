@@ -8,10 +8,10 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from claimscale.evaluation.bootstrap import Ranking, Resamples, replicate_rankings
 from claimscale.evaluation.delong import RocAreas, covariance, placements
 from claimscale.evaluation.intervals import Scores, difference, interval
 from claimscale.evaluation.predictions import CellResult, SplitPredictions
-from claimscale.evaluation.resampling import Ranking, Resamples, replicate_rankings
 from claimscale.evaluation.scoring import Model
 
 

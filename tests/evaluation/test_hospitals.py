@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from claimscale.config.study import Compare
+from claimscale.evaluation.bootstrap import Ranking, Resamples, replicate_rankings
 from claimscale.evaluation.hospitals import FEWEST_HOSPITALS, Hospitals, by_hospital, hospitals_of
 from claimscale.evaluation.intervals import Scores, interval
 from claimscale.evaluation.predictions import CellResult, SplitPredictions
-from claimscale.evaluation.resampling import Ranking, Resamples, replicate_rankings
-from claimscale.evaluation.saturation import Curve, judge
 from claimscale.evaluation.scoring import Model
-from claimscale.study import Compare
+from claimscale.evaluation.size_decision import Curve, judge
 
 SIZES = ("1M", "10M")
 MODELS = {size: Model("pretrained", size, "all") for size in SIZES}

@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score
 from claimscale.evaluation import power
 from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.power import Assumptions, Components
-from claimscale.evaluation.saturation import FEWEST_POSITIVES, Curve, judge
+from claimscale.evaluation.size_decision import FEWEST_POSITIVES, Curve, judge
 
 USUAL = Assumptions(auprc=0.35, prevalence=0.05)
 

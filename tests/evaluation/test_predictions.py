@@ -9,8 +9,8 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from claimscale.errors import BadInput
+from claimscale.evaluation.bootstrap import Resamples
 from claimscale.evaluation.predictions import CellResult, aligned_values, load_predictions
-from claimscale.evaluation.resampling import Resamples
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
 
 COLUMNS = ("subject_id", "prediction_time", "split", "boolean_value", "predicted_boolean_probability")

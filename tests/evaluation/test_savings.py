@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from claimscale.evaluation.savings import Cost, Saving, costs, saving
-from claimscale.model import sizes
+from claimscale.model import shapes as sizes
 
 VOCABULARY, TOKENS, MASK = 600, 4_000_000, 0.3
 RATE = 5e12

@@ -19,13 +19,14 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from claimscale import sources, study as studies
-from claimscale.corpus import events as event_table
+from claimscale import sources
+from claimscale.config import study as studies
+from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
+from claimscale.events import build as event_table
 from claimscale.simulator.writers.masters import Masters
-from claimscale.sources.faults import FAULTS, Outcome
-from claimscale.study import Study
+from claimscale.sources.issues import FAULTS, Outcome
 
 PLACES = int(os.environ.get("CLAIMSCALE_FAULT_PLACES", "1"))
 PATIENTS = 12

@@ -12,8 +12,8 @@ import atheris
 
 with atheris.instrument_imports(include=["claimscale.sources"]):
     from claimscale.errors import BadInput
-    from claimscale.sources import receipt
-    from claimscale.sources.receipt_records import Reader, Told, read
+    from claimscale.sources.japan import receipt
+    from claimscale.sources.japan.receipt_records import Reader, Told, read
 
 FACILITY = b"IR,1,13,1,1234567,,,202106,00,\nRE,1,1112,202105,,2,19500228,,,,,,,0042\n"
 SUSPECTED = frozenset({"8002"})

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.corpus.batches import Batch, in_parts
-from claimscale.corpus.codebook import Codebook
-from claimscale.corpus.sequences import Sequences
-from claimscale.model import kernels, sizes
+from claimscale.model import kernels, shapes as sizes
 from claimscale.model.attention import Layout, Read
+from claimscale.model.classifier import Readout
 from claimscale.model.encoder import Encoder, Inputs, Outcomes
-from claimscale.model.readout import Readout
+from claimscale.tokens.batches import Batch, in_parts
+from claimscale.tokens.sequences import Sequences
+from claimscale.tokens.token_metadata import Codebook
 from claimscale.training.loop import on_device
 
 VOCABULARY = 40

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from claimscale.report.summary import CellResult, summarise
-from claimscale.study import Study
+from claimscale.config.study import Study
+from claimscale.summary.build import CellResult, summarise
 
 PARAMETERS = {"100k": 100_412, "200k": 199_310, "400k": 401_020, "800k": 797_555, "1.6M": 1_602_004}
 SIZES = list(PARAMETERS)

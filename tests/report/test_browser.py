@@ -18,8 +18,9 @@ import english
 import pytest
 import synthetic
 
-from claimscale.report import gate, numbers, page, view
-from claimscale.report.wording import duration
+from claimscale.privacy import gate
+from claimscale.report import page, page_data as view, page_numbers as numbers
+from claimscale.summary.formatting import duration
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import synthetic
 
-from claimscale.report import documents, gate
-from claimscale.report.texts import Texts
+from claimscale.privacy import gate
+from claimscale.report import documents
+from claimscale.report.i18n import Texts
 
 TUNED = "each tuned with 40 trials"
 IDENTIFIERS = (

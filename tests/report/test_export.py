@@ -7,11 +7,12 @@ from pathlib import Path
 
 import synthetic
 
-from claimscale.report import export, gate, plots
-from claimscale.report.listing import listing
-from claimscale.report.provenance import provenance
-from claimscale.report.results import training_losses
-from claimscale.report.texts import Texts
+from claimscale.privacy import gate
+from claimscale.report import charts as plots, export
+from claimscale.report.html_dump import listing
+from claimscale.report.i18n import Texts
+from claimscale.summary.provenance import provenance
+from claimscale.summary.results import training_losses
 
 
 def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:

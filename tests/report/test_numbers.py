@@ -12,8 +12,10 @@ import pytest
 import synthetic
 
 from claimscale.evaluation.convergence import LARGEST_GAP, MOST_FROM_DOUBLING
-from claimscale.report import documents, gate, numbers, page, view, wording
-from claimscale.report.texts import Texts
+from claimscale.privacy import gate
+from claimscale.report import documents, page, page_data as view, page_numbers as numbers
+from claimscale.report.i18n import Texts
+from claimscale.summary import formatting as wording
 
 MARKED = re.compile(r'<data data-path="([^"]+)" data-as="([^"]+)">(.*?)</data>')
 BETWEEN = re.compile(r"[\s,、。：（）()·]+")

@@ -10,9 +10,9 @@ from typing import Any, get_args
 import pytest
 import vl_convert
 
-from claimscale import study_file
-from claimscale.report import cohort_plots, page, plots
-from claimscale.study import Baseline
+from claimscale.config import loading
+from claimscale.config.study import Baseline
+from claimscale.report import charts as plots, cohort_charts as cohort_plots, page
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
@@ -42,7 +42,7 @@ class Checker(HTMLParser):
 @pytest.fixture(scope="module")
 def html(demo: Any) -> str:
     run, summary = demo
-    return page.html(summary, study_file.dump(run.study))
+    return page.html(summary, loading.dump(run.study))
 
 
 def test_is_well_formed_and_self_contained(html: str) -> None:
@@ -237,7 +237,7 @@ def test_the_cohort_is_described_and_small_cells_stay_hidden(
         run = fake_run(
             tmp_path, privacy={"profile": profile}, sizes=("100k",), labelled=("all",), patients=300
         )
-        text = page.html(run.summarise(), study_file.dump(run.study))
+        text = page.html(run.summarise(), loading.dump(run.study))
         table = text[text.index("The cohort, as known at the landmark") :]
         table = table[table.index("<table>") : table.index("</table>")]
         rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in table.split("<tr>")]
@@ -306,7 +306,7 @@ def test_lines_break_at_hidden_counts() -> None:
 def test_every_baseline_has_a_name_a_colour_and_a_row(fake_run: Callable[..., Any], tmp_path: Path) -> None:
     names = get_args(Baseline)
     run = fake_run(tmp_path, baselines=names, sizes=("100k", "400k"), labelled=(300, "all"), oracle=False)
-    text = page.html(run.summarise(), study_file.dump(run.study))
+    text = page.html(run.summarise(), loading.dump(run.study))
     css = text[text.index("<style") : text.index("</style>")]
     for name in names:
         shown, colour, _ = plots.ARMS[name]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from claimscale.simulator import population, world
+from claimscale.simulator import parameters as world, population
 
 PATIENTS, HOSPITALS, SEED, YOUNGEST = 6000, 4, 7, 60
 

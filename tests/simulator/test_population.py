@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from claimscale.errors import BadInput
-from claimscale.simulator import description, months, population, world
+from claimscale.simulator import description, months, parameters as world, population
 from claimscale.simulator.kernel.histories import states_at
 from claimscale.simulator.writers import WRITERS
 

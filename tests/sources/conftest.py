@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from claimscale import study as studies
-from claimscale.corpus import events as event_table
+from claimscale.config import study as studies
 from claimscale.engine import Engine
-from claimscale.simulator import population, world
+from claimscale.events import build as event_table
+from claimscale.simulator import parameters as world, population
 from claimscale.sources.raw import RawEvents
 
 PATIENTS, HOSPITALS, SEED = 300, 5, 11

@@ -10,8 +10,8 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from claimscale.config.sources import OmopSource
 from claimscale.errors import BadInput
-from claimscale.source_settings import OmopSource
 from claimscale.sources import omop
 
 

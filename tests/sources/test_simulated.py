@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from claimscale import source_settings, study
+from claimscale.config import sources as source_settings, study
 from claimscale.engine import Engine
-from claimscale.simulator import population, world
+from claimscale.simulator import parameters as world, population
 from claimscale.sources import simulated
 from claimscale.sources.raw import EVENT_SCHEMA
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from claimscale import study
+from claimscale.config import study
+from claimscale.config.sources import SynpufSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.source_settings import SynpufSource
 from claimscale.sources import fingerprint, synpuf
 
 BENEFICIARY = """\

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from claimscale import sources
+from claimscale.config.sources import TablesSource
 from claimscale.errors import BadInput
 from claimscale.simulator.population import WriterOptions
-from claimscale.source_settings import TablesSource
 from claimscale.sources import tables
 
 COMPARED = ("subject_id", "time", "code", "hospital_id", "visit_id", "available_at", "suspected")

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.corpus.codebook import Codebook
-from claimscale.corpus.incident import CodeLists, IncidentCodes
-from claimscale.corpus.sequences import Sequences
-from claimscale.corpus.views import View, Views, still
-from claimscale.model import sizes
-from claimscale.study import Pretrain
+from claimscale.config.study import Pretrain
+from claimscale.model import shapes as sizes
+from claimscale.tokens.incident_codes import CodeLists, IncidentCodes
+from claimscale.tokens.pretraining_inputs import View, Views, still
+from claimscale.tokens.sequences import Sequences
+from claimscale.tokens.token_metadata import Codebook
 from claimscale.training import pretrain as pretraining
-from claimscale.training.job import Job
+from claimscale.training.pretraining_job import Job
 from claimscale.training.validation import Validation
 
 TOPICS = 4

@@ -28,13 +28,13 @@ import numpy as np
 import torch
 import torch._dynamo
 
-from claimscale import runs
-from claimscale.corpus.codebook import Codebook
-from claimscale.model import sizes
-from claimscale.study import Finetune
+from claimscale import artifacts
+from claimscale.config.study import Finetune
+from claimscale.model import shapes as sizes
+from claimscale.tokens.token_metadata import Codebook
 from claimscale.training import checkpoints, finetune as finetuning
 
-SAVING = {inspect.getfile(checkpoints), inspect.getfile(runs)}
+SAVING = {inspect.getfile(checkpoints), inspect.getfile(artifacts)}
 
 
 def _small_corpus() -> Any:

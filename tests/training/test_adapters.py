@@ -3,12 +3,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from claimscale.corpus.batches import in_parts
-from claimscale.corpus.codebook import Codebook
-from claimscale.corpus.sequences import Sequences
-from claimscale.model import sizes
+from claimscale.model import shapes as sizes
+from claimscale.model.classifier import Readout
 from claimscale.model.encoder import Encoder
-from claimscale.model.readout import Readout
+from claimscale.tokens.batches import in_parts
+from claimscale.tokens.sequences import Sequences
+from claimscale.tokens.token_metadata import Codebook
 from claimscale.training import adapters, loop
 
 CPU = torch.device("cpu")

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.corpus.batches import in_parts
-from claimscale.corpus.sequences import Sequences
-from claimscale.model import transfer
+from claimscale.model import completep
+from claimscale.model.classifier import SUM_SCALE, Readout
 from claimscale.model.encoder import Encoder
-from claimscale.model.readout import SUM_SCALE, Readout
+from claimscale.tokens.batches import in_parts
+from claimscale.tokens.sequences import Sequences
 from claimscale.training.checkpoints import save_tensors
 from claimscale.training.embeddings import FrozenEncoder
 from claimscale.training.loop import on_device
@@ -54,7 +54,7 @@ def test_embeddings_are_all_that_fine_tuning_reads(frozen, corpus, shape):
             for number in range(12)
             for batch in in_parts(sequences, np.array([number]), 1)
         ]
-    weight = readout.weight.detach().numpy() * transfer.output_multiplier(shape.width)
+    weight = readout.weight.detach().numpy() * completep.output_multiplier(shape.width)
     np.testing.assert_allclose(frozen.embed(sequences) @ weight, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.study import Finetune, Pretrain
+from claimscale.config.study import Finetune, Pretrain
 from claimscale.training.finetune import finetune
-from claimscale.training.job import Job
 from claimscale.training.pretrain import pretrain
+from claimscale.training.pretraining_job import Job
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).with_name("golden_losses.json")

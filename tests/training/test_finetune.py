@@ -7,18 +7,18 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
-from claimscale.corpus.sequences import Sequences
-from claimscale.corpus.views import still
+from claimscale.config.study import Finetune, Pretrain
 from claimscale.errors import BadInput
-from claimscale.model import sizes
+from claimscale.model import shapes as sizes
+from claimscale.model.classifier import Readout
 from claimscale.model.encoder import Encoder
-from claimscale.model.readout import Readout
-from claimscale.study import Finetune, Pretrain
+from claimscale.tokens.pretraining_inputs import still
+from claimscale.tokens.sequences import Sequences
 from claimscale.training import loop
 from claimscale.training.finetune import finetune
-from claimscale.training.fit import logits
-from claimscale.training.job import Job
+from claimscale.training.finetune_trainer import logits
 from claimscale.training.pretrain import pretrain
+from claimscale.training.pretraining_job import Job
 from claimscale.training.validation import Validation
 
 CPU = torch.device("cpu")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from claimscale.corpus.views import still
-from claimscale.study import Pretrain
+from claimscale.config.study import Pretrain
+from claimscale.tokens.pretraining_inputs import still
 from claimscale.training import gradients
 from claimscale.training.pretraining_run import PretrainingRun
 

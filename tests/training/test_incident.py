@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
-from claimscale.corpus.views import View
-from claimscale.model import sizes
-from claimscale.study import Finetune, Pretrain
-from claimscale.training import fit
+from claimscale.config.study import Finetune, Pretrain
+from claimscale.model import shapes as sizes
+from claimscale.tokens.pretraining_inputs import View
+from claimscale.training import finetune_trainer as fit
+from claimscale.training.cost import Ledger, forward_flops
 from claimscale.training.finetune import finetune
-from claimscale.training.job import Job
-from claimscale.training.ledger import Ledger, forward_flops
 from claimscale.training.pretrain import pretrain
+from claimscale.training.pretraining_job import Job
 from claimscale.training.pretraining_run import PretrainingRun
 from claimscale.training.validation import Validation
 

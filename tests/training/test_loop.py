@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.corpus.batches import Batch, in_parts
-from claimscale.corpus.sequences import Sequences
 from claimscale.errors import BadInput
+from claimscale.tokens.batches import Batch, in_parts
+from claimscale.tokens.sequences import Sequences
 from claimscale.training import loop
-from claimscale.training.schedule import rate_multiplier
+from claimscale.training.lr_schedule import rate_multiplier
 
 
 @pytest.fixture

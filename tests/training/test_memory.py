@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from claimscale.corpus.batches import in_parts, mask_batch
-from claimscale.corpus.views import still
-from claimscale.study import Pretrain
-from claimscale.training import late, loop, memory
+from claimscale.config.study import Pretrain
+from claimscale.tokens.batches import in_parts, mask_batch
+from claimscale.tokens.pretraining_inputs import still
+from claimscale.training import async_step, loop, memory
 from claimscale.training.pretraining_run import PretrainingRun, masked_inputs
-from claimscale.training.stretch import Stretch
+from claimscale.training.trainer import Stretch
 
 CPU = torch.device("cpu")
 
@@ -111,7 +111,7 @@ def test_a_resident_corpus_gives_the_same_inputs(corpus) -> None:
 
 
 def _late_update(run: PretrainingRun, work, step: int):
-    return late.update(run.model, run.optimizer, run._losses(work), run.schedule.rate(step))
+    return async_step.update(run.model, run.optimizer, run._losses(work), run.schedule.rate(step))
 
 
 def test_updates_read_late_are_those_read_at_once(make_run, monkeypatch, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_updates_read_late_are_those_read_at_once(make_run, monkeypatch, tmp_pat
     with Stretch(at_once, tmp_path / "a", tmp_path / "a.jsonl", "", 1e9) as stretch:
         stretch.advance(at_once.steps, lambda done: None)
     monkeypatch.setattr(PretrainingRun, "_update", _late_update)
-    monkeypatch.setattr(late, "READ_EVERY", 3)
+    monkeypatch.setattr(async_step, "READ_EVERY", 3)
     with Stretch(later, tmp_path / "b", tmp_path / "b.jsonl", "", 1e9) as stretch:
         stretch.advance(later.steps, lambda done: None)
     lines = [
@@ -147,9 +147,9 @@ def test_after_a_loss_that_is_not_finite_no_weight_changes_until_it_is_read(
     readings += [run.step(step)[0] for step in (3, 4)]
     assert torch.equal(_weights(run), before)
     assert all(torch.equal(value, state[name]) for name, value in run.state().items()), "nor a moment"
-    assert len(late.read(readings[:2], 0, run.batch_name)) == 2
+    assert len(async_step.read(readings[:2], 0, run.batch_name)) == 2
     with pytest.raises(loop.Diverged, match=r"diverged at step 2, batch .*lower learning_rate"):
-        late.read(readings, 0, run.batch_name)
+        async_step.read(readings, 0, run.batch_name)
 
 
 def test_no_checkpoint_is_written_of_steps_that_diverged(make_run, monkeypatch, tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from claimscale.corpus.sequences import Sequences
-from claimscale.corpus.views import still
+from claimscale.config.study import Pretrain
 from claimscale.errors import BadInput
-from claimscale.model import sizes
+from claimscale.model import shapes as sizes
 from claimscale.model.encoder import Encoder
-from claimscale.study import Pretrain
-from claimscale.training.job import Job
+from claimscale.tokens.pretraining_inputs import still
+from claimscale.tokens.sequences import Sequences
 from claimscale.training.pretrain import pretrain
+from claimscale.training.pretraining_job import Job
 from claimscale.training.validation import Validation, validate
 
 CPU = torch.device("cpu")

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from claimscale import cli, study_file
-from claimscale.corpus import stages, tasks
-from claimscale.study import Study
+from claimscale import cli, stages
+from claimscale.config import loading
+from claimscale.config.study import Study
+from claimscale.tasks import labels as tasks
 from claimscale.validity import checks
 from claimscale.validity.finding import Finding
 
@@ -34,7 +35,7 @@ TRUE_OF_SIMULATED_PATIENTS = {"visibility", "censoring"}
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = tmp_path_factory.mktemp("checked")
     (folder / "study.yaml").write_text(STUDY.format(runs=folder), "utf-8")
-    study = study_file.load(folder / "study.yaml", [])
+    study = loading.load(folder / "study.yaml", [])
     study.run_directory.mkdir()
     stages.prepare(study, study.run_directory, lambda stage, fraction: None)
     return study

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from claimscale.validity.survival import (
-    aalen_johansen_risk,
-    ipcw_risk,
-    kaplan_meier_risk,
-    survival_before,
-)
+from claimscale.validity.survival import aalen_johansen_risk, ipcw_risk, kaplan_meier_risk, survival_before
 
 # Remission in weeks under 6-MP, Freireich et al., Blood 1963;21:699; 0 is censored. The curve is that of
 # Klein and Moeschberger, Survival Analysis, table 4.1A.

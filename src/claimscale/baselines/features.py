@@ -21,9 +21,9 @@ import numpy.typing as npt
 import scipy.sparse as sparse
 from numba import njit
 
-from claimscale.corpus.groups import CodeGroups
-from claimscale.corpus.tokens import TokenStore
-from claimscale.corpus.vocabulary import FIRST_SEX, SEXES
+from claimscale.tokens.code_groups import CodeGroups
+from claimscale.tokens.store import TokenStore
+from claimscale.tokens.vocabulary import FIRST_SEX, SEXES
 
 WINDOWS_DAYS = (30, 180, 365, None)
 """Days before the index date, ascending; None is all history."""

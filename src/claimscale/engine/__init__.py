@@ -17,9 +17,9 @@ from types import TracebackType
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from claimscale import study
+from claimscale.artifacts import make_folder
+from claimscale.config import study
 from claimscale.engine.backend import Backend
-from claimscale.runs import make_folder
 
 
 class Engine:

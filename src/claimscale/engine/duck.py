@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from claimscale import study
+from claimscale.config import study
 from claimscale.errors import BadInput
 
 # Rows that a thread holds before it writes them to the files of their partitions. Few spare the memory that

@@ -20,7 +20,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from claimscale import study
+from claimscale.config import study
 from claimscale.errors import BadInput
 
 SETTINGS = {

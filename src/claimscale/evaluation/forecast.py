@@ -16,7 +16,7 @@ import numpy as np
 
 from claimscale.evaluation.intervals import CONFIDENCE, Interval, Scores, combine, interval
 from claimscale.evaluation.metrics import Floats
-from claimscale.evaluation.saturation import FEWEST_POSITIVES
+from claimscale.evaluation.size_decision import FEWEST_POSITIVES
 
 FEWEST_SIZES = 3
 """A line through two sizes has nothing to be held against."""

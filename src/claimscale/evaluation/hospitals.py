@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from claimscale.config.study import Compare
+from claimscale.evaluation.bootstrap import Ranking, Resamples, replicate_rankings
 from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.predictions import SplitPredictions
-from claimscale.evaluation.resampling import Ranking, Resamples, replicate_rankings
-from claimscale.evaluation.saturation import FEWEST_POSITIVES, Curve, Verdict, judge
 from claimscale.evaluation.scoring import Model, cells_by_model
-from claimscale.study import Compare
+from claimscale.evaluation.size_decision import FEWEST_POSITIVES, Curve, Verdict, judge
 
 FEWEST_HOSPITALS = 5
 """With patients of the outcome; fewer cannot tell how much hospitals differ."""

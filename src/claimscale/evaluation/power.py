@@ -18,7 +18,7 @@ from scipy import optimize, stats
 
 from claimscale.evaluation.intervals import CONFIDENCE, patient_degrees, variance_parts
 from claimscale.evaluation.metrics import Floats
-from claimscale.evaluation.saturation import FEWEST_POSITIVES, POWER
+from claimscale.evaluation.size_decision import FEWEST_POSITIVES, POWER
 
 DRAWS = 20_000
 SIMULATED_POSITIVES = 4000

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from claimscale.model import sizes as shapes
+from claimscale.model import shapes
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from claimscale.evaluation import metrics
+from claimscale.evaluation.bootstrap import Ranking, Resamples, replicate_means, replicate_rankings
 from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.metrics import CurvePoint, Floats
 from claimscale.evaluation.predictions import CellResult, SplitPredictions
-from claimscale.evaluation.resampling import Ranking, Resamples, replicate_means, replicate_rankings
 
 METRICS = ("auprc", "auroc", "log_loss", "calibration_slope", "calibration_intercept")
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from claimscale.model import kernels, transfer
+from claimscale.model import completep, kernels
 from claimscale.model.attention import Layout, Read, fused_attention_of, rotary_attention
-from claimscale.model.sizes import HEAD_WIDTH, Shape
+from claimscale.model.shapes import HEAD_WIDTH, Shape
 
 
 class Block(nn.Module):
@@ -19,12 +19,12 @@ class Block(nn.Module):
         width, feed_forward = shape.width, shape.feed_forward
         self.heads = shape.heads
         self.attention_norm = RmsNorm(width)
-        self.queries_keys_values = transfer.Hidden(width, 3 * width)
-        self.attention_out = transfer.Hidden(width, width)
+        self.queries_keys_values = completep.Hidden(width, 3 * width)
+        self.attention_out = completep.Hidden(width, width)
         self.feed_forward_norm = RmsNorm(width)
-        self.up = transfer.Hidden(width, 2 * feed_forward)
-        self.down = transfer.Hidden(feed_forward, width, transfer.BASE_FEED_FORWARD)
-        self.residual = transfer.residual_multiplier(shape.layers)
+        self.up = completep.Hidden(width, 2 * feed_forward)
+        self.down = completep.Hidden(feed_forward, width, completep.BASE_FEED_FORWARD)
+        self.residual = completep.residual_multiplier(shape.layers)
 
     def forward(
         self, x_Td: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout, read: Read | None

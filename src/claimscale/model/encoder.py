@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from claimscale.corpus.codebook import Codebook
-from claimscale.corpus.sequences import FIRST_CODE
-from claimscale.model import transfer
+from claimscale.model import completep
 from claimscale.model.attention import Layout, Read
 from claimscale.model.block import Block, RmsNorm
 from claimscale.model.cross_entropy import summed_cross_entropy
-from claimscale.model.sizes import COUNT_FEATURES, HEAD_WIDTH, TIME_FEATURES, TYPE_COUNT, Shape
+from claimscale.model.shapes import COUNT_FEATURES, HEAD_WIDTH, TIME_FEATURES, TYPE_COUNT, Shape
+from claimscale.tokens.sequences import FIRST_CODE
+from claimscale.tokens.token_metadata import Codebook
 
 DAYS_PER_YEAR = 365.25
 ROTARY_DAYS = (14.0, 40 * DAYS_PER_YEAR)
@@ -80,16 +80,16 @@ class Encoder(nn.Module):
         self.token_type = nn.Embedding(TYPE_COUNT, shape.width)
         self.time = nn.Linear(TIME_FEATURES + COUNT_FEATURES, shape.width, bias=False)
         for table in (self.token, self.group, self.token_type, self.time):
-            transfer.initialise_input(table.weight)
+            completep.initialise_input(table.weight)
         if shape.factorised:
-            self.widen = transfer.Hidden(shape.embedding, shape.width)
-            self.narrow = transfer.Hidden(shape.width, shape.embedding)
+            self.widen = completep.Hidden(shape.embedding, shape.width)
+            self.narrow = completep.Hidden(shape.width, shape.embedding)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.final_norm = RmsNorm(shape.width)
         self.masked_head, self.incident_head = Head(shape), Head(shape)
         self.contributions = Contributions(shape)
         self.recurrence = nn.Linear(TIME_FEATURES + COUNT_FEATURES, TYPE_COUNT, bias=False)
-        self.own_recurrence = transfer.Hidden(shape.embedding, TIME_FEATURES + COUNT_FEATURES)
+        self.own_recurrence = completep.Hidden(shape.embedding, TIME_FEATURES + COUNT_FEATURES)
         for rule in (self.recurrence, self.own_recurrence):
             nn.init.zeros_(rule.weight)
         self._register(codebook)
@@ -178,7 +178,7 @@ class Encoder(nn.Module):
         hidden_ME = head(hidden_Md)
         if self.shape.factorised:
             hidden_ME = self.narrow(hidden_ME)
-        return hidden_ME * transfer.output_multiplier(self.shape.embedding)
+        return hidden_ME * completep.output_multiplier(self.shape.embedding)
 
     def _features(self, inputs: Inputs) -> Tensor:
         """Of each position, its age, how long ago it was and how often, [T, features], each about one."""
@@ -191,7 +191,7 @@ class Encoder(nn.Module):
     def embed(self, inputs: Inputs) -> Tensor:
         """What enters the first layer, [T, d]: code, type, time and count of each position."""
         time_Td = self.time(self._features(inputs) / math.sqrt(TIME_FEATURES / 2))
-        return (self._looked_up(inputs.token) + time_Td) * transfer.input_multiplier()
+        return (self._looked_up(inputs.token) + time_Td) * completep.input_multiplier()
 
     def _looked_up(self, token_T: Tensor) -> Tensor:
         """Vectors of codes and of their types, [T, d]: by position or from a table, whichever is smaller."""
@@ -209,7 +209,7 @@ class Head(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.transform = transfer.Hidden(shape.width, shape.width)
+        self.transform = completep.Hidden(shape.width, shape.width)
         self.norm = RmsNorm(shape.width)
         self.bias = nn.Parameter(torch.zeros(shape.vocabulary))
 
@@ -227,10 +227,10 @@ class Contributions(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.norm = RmsNorm(shape.width)
-        self.up = transfer.Hidden(shape.width, shape.width)
-        self.down = transfer.Hidden(shape.width, shape.embedding)
+        self.up = completep.Hidden(shape.width, shape.width)
+        self.down = completep.Hidden(shape.width, shape.embedding)
         nn.init.zeros_(self.down.weight)
-        self.multiplier = transfer.output_multiplier(shape.embedding)
+        self.multiplier = completep.output_multiplier(shape.embedding)
 
     def forward(self, x_Td: Tensor, layout: Layout) -> Tensor:
         """Summed, [B, d], from embedded positions [T, d]."""

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from claimscale.report.answers import METRIC_NAMES
-from claimscale.report.numbers import count
-from claimscale.report.texts import Texts
-from claimscale.report.view import ARMS
-from claimscale.report.wording import percent
+from claimscale.report.i18n import Texts
+from claimscale.report.page_data import ARMS
+from claimscale.report.page_numbers import count
+from claimscale.summary.formatting import percent
+from claimscale.summary.verdict_text import METRIC_NAMES
 
 Summary = Mapping[str, Any]
 

@@ -16,11 +16,11 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from claimscale import runs
-from claimscale.report import plots
-from claimscale.report.styling import FAINT, FONT_SIZE, translated
-from claimscale.report.texts import Texts
-from claimscale.report.view import METRICS
+from claimscale import artifacts
+from claimscale.report import charts as plots
+from claimscale.report.chart_theme import FAINT, FONT_SIZE, translated
+from claimscale.report.i18n import Texts
+from claimscale.report.page_data import METRICS
 
 FIGURES, TABLES = "figures", "tables"
 FACTS = ("by", "group", "patients", "positives", "observed", "predicted")
@@ -34,7 +34,7 @@ def write(summary: Summary, run_directory: Path, language: str = "en") -> None:
     """Write `figures/*.svg`, `figures/*.png` and `tables/*.csv` into the run, replacing earlier ones."""
     t, colours = Texts(language), light_colours()
     for folder in (FIGURES, TABLES):
-        runs.make_folder(run_directory / folder)
+        artifacts.make_folder(run_directory / folder)
         for old in (run_directory / folder).iterdir():
             old.unlink()
     notes = plots.notes(summary)

@@ -19,16 +19,16 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from claimscale import runs
+from claimscale import artifacts
+from claimscale.config.study import ON_EMBEDDINGS
 from claimscale.evaluation.convergence import LARGEST_GAP, MOST_FROM_DOUBLING
-from claimscale.report import documents, numbers, plots
-from claimscale.report.answers import RIVALS, UNDER_TRAINED, overtaking
-from claimscale.report.listing import listing
-from claimscale.report.styling import translated
-from claimscale.report.texts import Texts
-from claimscale.report.view import ARMS, METRIC_NAMES, SPLIT_NAMES, embedded, splits_of, view
-from claimscale.report.wording import percent
-from claimscale.study import ON_EMBEDDINGS
+from claimscale.report import charts as plots, documents, page_numbers as numbers
+from claimscale.report.chart_theme import translated
+from claimscale.report.html_dump import listing
+from claimscale.report.i18n import Texts
+from claimscale.report.page_data import ARMS, METRIC_NAMES, SPLIT_NAMES, embedded, splits_of, view
+from claimscale.summary.formatting import percent
+from claimscale.summary.verdict_text import RIVALS, UNDER_TRAINED, overtaking
 
 GROUP_NAMES = {
     "all": "All",
@@ -81,7 +81,7 @@ WARNINGS_SHOWN = 8
 
 def render(summary: Mapping[str, Any], study_yaml: str, target: Path, language: str = "en") -> None:
     """Write the report of a summary (as read from `summary.json`) and its resolved settings to `target`."""
-    runs.write_text(target, html(summary, study_yaml, language))
+    artifacts.write_text(target, html(summary, study_yaml, language))
 
 
 def html(summary: Mapping[str, Any], study_yaml: str, language: str = "en", traced: bool = False) -> str:

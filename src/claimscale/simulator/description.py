@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError
 
-from claimscale.settings import Settings
+from claimscale.config.base import Settings
 
 AGES = 111
 """Ages in whole years, 0 to 110."""

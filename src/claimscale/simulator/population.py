@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
+from claimscale.artifacts import appearing
+from claimscale.codes.systems import BIRTH, DEATH, SEX_PREFIX
 from claimscale.errors import BadInput
-from claimscale.runs import appearing
-from claimscale.simulator import hospitals as country_hospitals, months, world
+from claimscale.simulator import hospitals as country_hospitals, months, parameters as world
 from claimscale.simulator.ages import SEXES
 from claimscale.simulator.kernel.histories import live_all
-from claimscale.simulator.world import Country
+from claimscale.simulator.parameters import Country
 from claimscale.simulator.writers import WRITERS, WriterOptions
 
 MICROSECONDS_PER_DAY = 86_400_000_000

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from claimscale.config.sources import SimulatedSource, Source
+from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.source_settings import SimulatedSource, Source
-from claimscale.sources import dpc, maps, meds_dataset, omop, receipt, simulated, synpuf, tables
+from claimscale.sources import crosswalks as maps, meds as meds_dataset, omop, simulated, synpuf, tables
+from claimscale.sources.japan import dpc, receipt
 from claimscale.sources.raw import RawEvents
-from claimscale.study import Study
 
 READERS: dict[str, Any] = {
     "tables": tables,

@@ -10,7 +10,7 @@ from typing import Literal
 import ibis
 import ibis.expr.types as ir
 
-from claimscale.sources.columns import Expression, integer_of
+from claimscale.sources.casting import Expression, integer_of
 
 DateStyle = Literal["western", "wareki", "excel"]
 """How a text is a date. western: YYYYMMDD, YYYY-MM-DD, YYYY/M/D (a time may follow), and months YYYYMM,

@@ -18,12 +18,12 @@ import ibis.expr.types as ir
 from ibis import _
 from ibis.common.exceptions import TableNotFound
 
-from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
+from claimscale.codes.systems import BIRTH, DEATH, SEX_PREFIX
+from claimscale.config.sources import OmopSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.source_settings import OmopSource
-from claimscale.sources import text
-from claimscale.sources.columns import NO_TEXT, Expression, integer_of, number_of, text_of
+from claimscale.sources import csv_checks as text
+from claimscale.sources.casting import NO_TEXT, Expression, integer_of, number_of, text_of
 from claimscale.sources.dates import month_end, timestamp_of
 from claimscale.sources.raw import RawEvents, raw_events
 

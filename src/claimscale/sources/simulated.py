@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ibis import _
 
+from claimscale.config.sources import SimulatedSource
 from claimscale.engine import Engine
 from claimscale.simulator import population
-from claimscale.source_settings import SimulatedSource
 from claimscale.sources.raw import EVENT_SCHEMA, RawEvents, raw_events
 
 

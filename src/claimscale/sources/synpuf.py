@@ -15,13 +15,13 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _, selectors
 
-from claimscale.codes import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
+from claimscale.artifacts import make_folder
+from claimscale.codes.systems import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
+from claimscale.config.sources import SynpufSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.runs import make_folder
-from claimscale.source_settings import SynpufSource
-from claimscale.sources import text
-from claimscale.sources.columns import NO_TEXT, Expression
+from claimscale.sources import csv_checks as text
+from claimscale.sources.casting import NO_TEXT, Expression
 from claimscale.sources.raw import RawEvents, raw_events
 
 FILES = {

@@ -10,11 +10,11 @@ from typing import Any
 import ibis
 from ibis import _
 
+from claimscale.artifacts import make_folder
+from claimscale.config.sources import TablesSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.runs import make_folder
-from claimscale.source_settings import TablesSource
-from claimscale.sources import tables_events, tables_mapping, text
+from claimscale.sources import csv_checks as text, tables_events, tables_mapping
 from claimscale.sources.raw import RawEvents
 from claimscale.sources.tables_mapping import Mapping
 

@@ -8,9 +8,9 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from claimscale.codes import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
+from claimscale.codes.systems import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
 from claimscale.errors import BadInput
-from claimscale.sources.columns import NO_TEXT, Expression, number_of, text_of
+from claimscale.sources.casting import NO_TEXT, Expression, number_of, text_of
 from claimscale.sources.dates import last_day_of, month_end, timestamp_of
 from claimscale.sources.raw import raw_events
 from claimscale.sources.tables_mapping import Codes, Flag, Mapping

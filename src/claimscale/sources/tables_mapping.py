@@ -8,9 +8,9 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from claimscale import study_file
+from claimscale.config import loading
+from claimscale.config.base import Settings
 from claimscale.errors import BadInput
-from claimscale.settings import Settings
 from claimscale.sources.dates import DateStyle
 
 Width = Annotated[int, Field(ge=1, le=20)]
@@ -136,4 +136,4 @@ def load(name: str) -> Mapping:
     if name not in names and not name.endswith((".yaml", ".yml")):
         raise BadInput(f"source.mapping: {name!r} is none of {', '.join(names)}, nor a YAML file")
     file = ready.joinpath(f"{name}.yaml") if name in names else Path(name)
-    return study_file.validated(Mapping, study_file.read_mapping(file), name)
+    return loading.validated(Mapping, loading.read_mapping(file), name)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from claimscale.model import transfer
-from claimscale.model.readout import Readout
+from claimscale.model import completep
+from claimscale.model.classifier import Readout
 
 RANK = 8
 SCALE = 2.0
@@ -29,11 +29,11 @@ class LowRank(nn.Module):
     [out, rank] begins at zero.
     """
 
-    def __init__(self, matrix: transfer.Hidden) -> None:
+    def __init__(self, matrix: completep.Hidden) -> None:
         super().__init__()
         rank = min(RANK, matrix.in_features, matrix.out_features)
         base_fan_in = round(matrix.in_features / matrix.growth)
-        self.down = transfer.Hidden(matrix.in_features, rank, base_fan_in)
+        self.down = completep.Hidden(matrix.in_features, rank, base_fan_in)
         self.up = nn.Parameter(torch.zeros(matrix.out_features, rank))
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def make_optimizer(
 ) -> torch.optim.AdamW:
     """AdamW on what is trained; the rate falls by `layer_decay` per layer, from the readout down."""
     layers = model.encoder.shape.layers
-    optimizer = transfer.make_optimizer(model, layers, learning_rate, weight_decay)
+    optimizer = completep.make_optimizer(model, layers, learning_rate, weight_decay)
     below = {id(weight): _layers_below_readout(name, layers) for name, weight in model.named_parameters()}
     groups = []
     for group in optimizer.param_groups:
@@ -85,10 +85,10 @@ def _layers_below_readout(name: str, layers: int) -> int:
     return layers + 1 if embeds else 0
 
 
-def _matrices(model: Readout) -> list[transfer.Hidden]:
+def _matrices(model: Readout) -> list[completep.Hidden]:
     # adapters hold matrices of this class themselves
     return [
         module
         for name, module in model.encoder.blocks.named_modules()
-        if isinstance(module, transfer.Hidden) and "parametrizations" not in name
+        if isinstance(module, completep.Hidden) and "parametrizations" not in name
     ]

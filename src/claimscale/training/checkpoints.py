@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from claimscale import runs
+from claimscale import artifacts
 
 FOLDER = "checkpoints"
 """Below a cell's folder; it goes when the cell's result is written."""
@@ -76,13 +76,13 @@ class Checkpoints:
     def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Save what `resume` is to give back."""
         started = time.monotonic()
-        runs.make_folder(self.folder)
+        artifacts.make_folder(self.folder)
         digest = save_tensors(self._file(step), tensors)
         entry = {
             "step": step, "identity": self.identity, "sha256": digest, "state": state, "notes": self.notes
         }  # fmt: skip
         # The JSON comes last: without it, or with another digest, the tensors count for nothing.
-        runs.write_json(self._mark(step), {**entry, "seal": runs.fingerprint(**entry)})
+        artifacts.write_json(self._mark(step), {**entry, "seal": artifacts.fingerprint(**entry)})
         self._drop_old(step)
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - started
@@ -97,9 +97,9 @@ class Checkpoints:
 
     def _read(self, mark: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         try:
-            entry = runs.read_json(mark)
+            entry = artifacts.read_json(mark)
             vouched = entry.pop("seal")
-            if vouched != runs.fingerprint(**entry):
+            if vouched != artifacts.fingerprint(**entry):
                 raise _Damaged("its JSON file was changed")
             content = mark.with_suffix(".safetensors").read_bytes()
             if hashlib.sha256(content).hexdigest() != entry["sha256"]:
@@ -130,7 +130,7 @@ class _Damaged(Exception):
 def save_tensors(file: Path, tensors: dict[str, Tensor]) -> str:
     """Write a safetensors file atomically and return its SHA-256."""
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    runs.write_bytes(file, content)
+    artifacts.write_bytes(file, content)
     return hashlib.sha256(content).hexdigest()
 
 

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 
-from claimscale.corpus.batches import in_parts
-from claimscale.corpus.codebook import Codebook
-from claimscale.corpus.sequences import Sequences
-from claimscale.model import sizes
+from claimscale.model import shapes as sizes
+from claimscale.model.classifier import SUM_SCALE, Readout, pooled
 from claimscale.model.encoder import Encoder
-from claimscale.model.readout import SUM_SCALE, Readout, pooled
+from claimscale.tokens.batches import in_parts
+from claimscale.tokens.sequences import Sequences
+from claimscale.tokens.token_metadata import Codebook
 from claimscale.training import loop
 
 

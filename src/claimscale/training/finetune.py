@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from claimscale import runs
-from claimscale.corpus.codebook import Codebook
-from claimscale.corpus.sequences import Sequences
+from claimscale import artifacts
+from claimscale.config.study import Finetune
 from claimscale.errors import BadInput
-from claimscale.model import sizes
-from claimscale.study import Finetune
+from claimscale.model import shapes as sizes
+from claimscale.tokens.sequences import Sequences
+from claimscale.tokens.token_metadata import Codebook
 from claimscale.training import checkpoints, loop
 from claimscale.training.checkpoints import Checkpoints
-from claimscale.training.fit import Fit, Labelled, Start, logits
-from claimscale.training.ledger import Ledger, forward_flops
+from claimscale.training.cost import Ledger, forward_flops
+from claimscale.training.finetune_trainer import Fit, Labelled, Start, logits
+from claimscale.versions import VERSIONS
 
 TRAINING_SHARE = 0.9
 """Of the progress that is told; the rest is prediction."""
@@ -97,11 +98,11 @@ def _refuse_unlearnable(train_outcome: np.ndarray, tuning_outcome: np.ndarray) -
 
 def _identity(labelled: tuple[Labelled, Labelled], start: Start, settings: Finetune) -> str:
     """What a checkpoint must have been made from to be resumed here."""
-    return runs.fingerprint(
+    return artifacts.fingerprint(
         shape=asdict(start.shape),
         settings=settings.model_dump(exclude={"seeds", "patients", "arms", "checkpoint_minutes"}),
         seed=start.seed,
-        start=None if start.weights is None else runs.file_digest(start.weights),
+        start=None if start.weights is None else artifacts.file_digest(start.weights),
         outcome=None if start.outcome is None else start.outcome.tolist(),
         patients=[
             [
@@ -112,5 +113,5 @@ def _identity(labelled: tuple[Labelled, Labelled], start: Start, settings: Finet
             ]
             for part in labelled
         ],
-        code=runs.code_digest("model", "training", "corpus/batches.py", "corpus/random_draws.py"),
+        version=VERSIONS["finetune"],
     )

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from claimscale import runs
-from claimscale.corpus.batches import PART_POSITIONS, Batch
+from claimscale import artifacts
 from claimscale.errors import BadInput
 from claimscale.model.attention import Layout
 from claimscale.model.encoder import Encoder, Inputs
+from claimscale.tokens.batches import PART_POSITIONS, Batch
 from claimscale.training import gradients
+from claimscale.training.distributed import ALONE, Ranks
 from claimscale.training.gradients import Losses
-from claimscale.training.ranks import ALONE, Ranks
 
 CLIP_NORM = 1.0
 GPU_PART_POSITIONS = 1 << 17
@@ -136,7 +136,7 @@ class MetricsFile:
         self.spent: dict[str, Any] = lines[-1] if lines else {}
         text = "".join(json.dumps(line) + "\n" for line in kept)
         if text.encode() != content:  # otherwise left as it is: it may be /dev/null
-            runs.write_text(file, text)
+            artifacts.write_text(file, text)
         self._stream = file.open("a", encoding="utf-8")
 
     def write(self, **values: Any) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from claimscale.corpus.batches import Batch, Masked
-from claimscale.corpus.sequences import MASK, Sequences
 from claimscale.model.attention import Layout
 from claimscale.model.encoder import Inputs
+from claimscale.tokens.batches import Batch, Masked
+from claimscale.tokens.sequences import MASK, Sequences
 from claimscale.training import loop
 
 CORPUS_SHARE = 0.25

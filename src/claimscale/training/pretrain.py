@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from claimscale.model import sizes
-from claimscale.study import Pretrain
-from claimscale.training.job import Job
-from claimscale.training.schedule import Branch, branches_of
-from claimscale.training.stretch import Stretch
+from claimscale.config.study import Pretrain
+from claimscale.model import shapes as sizes
+from claimscale.training.lr_schedule import Branch, branches_of
+from claimscale.training.pretraining_job import Job
+from claimscale.training.trainer import Stretch
 
 
 def pretrain(job: Job, settings: Pretrain, progress: Callable[[float], None]) -> dict[str, Any]:

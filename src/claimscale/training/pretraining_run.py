@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from claimscale.corpus.batches import Batch, Batches, Masked, mask_batch
-from claimscale.corpus.codebook import Codebook
-from claimscale.corpus.incident import IncidentCodes
-from claimscale.corpus.sequences import LEADING
-from claimscale.corpus.views import View, Views
+from claimscale.config.study import Pretrain
 from claimscale.errors import BadInput
-from claimscale.model import sizes
+from claimscale.model import shapes as sizes
 from claimscale.model.attention import Read
+from claimscale.model.completep import make_optimizer
 from claimscale.model.encoder import Encoder, Inputs, Outcomes
-from claimscale.model.transfer import make_optimizer
-from claimscale.study import Pretrain
-from claimscale.training import late, loop, memory
-from claimscale.training.ranks import ALONE, Ranks
-from claimscale.training.schedule import Schedule
+from claimscale.tokens.batches import Batch, Batches, Masked, mask_batch
+from claimscale.tokens.incident_codes import IncidentCodes
+from claimscale.tokens.pretraining_inputs import View, Views
+from claimscale.tokens.sequences import LEADING
+from claimscale.tokens.token_metadata import Codebook
+from claimscale.training import async_step, loop, memory
+from claimscale.training.distributed import ALONE, Ranks
+from claimscale.training.lr_schedule import Schedule
 
 WEIGHT_DECAY = 0.1
 OPTIMIZER_BYTES = 12
@@ -172,7 +172,7 @@ class PretrainingRun:
     def _update(self, work: Step, step: int) -> float | Tensor:
         losses, rate = self._losses(work), self.schedule.rate(step)
         if self.device.type == "cuda":
-            return late.update(self.model, self.optimizer, losses, rate, self.ranks)
+            return async_step.update(self.model, self.optimizer, losses, rate, self.ranks)
         batches = [batch for batch, _ in work.parts]
         return loop.update(self.model, self.optimizer, losses, rate, step, batches, self.ranks)
 

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from claimscale.corpus.batches import in_parts, mask_batch
-from claimscale.corpus.sequences import LEADING, Sequences, seen_earlier
-from claimscale.corpus.views import View
 from claimscale.model.attention import Read
 from claimscale.model.encoder import Encoder
+from claimscale.tokens.batches import in_parts, mask_batch
+from claimscale.tokens.pretraining_inputs import View
+from claimscale.tokens.sequences import LEADING, Sequences, seen_earlier
 from claimscale.training import loop
+from claimscale.training.distributed import ALONE, Ranks
 from claimscale.training.pretraining_run import masked_inputs, outcomes_of
-from claimscale.training.ranks import ALONE, Ranks
 
 SEED = 20220401
 MASK = 0.3

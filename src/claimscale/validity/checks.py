@@ -8,17 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
-from claimscale import runs
-from claimscale.corpus import events as event_table
-from claimscale.corpus.tokens import TokenStore
+from claimscale import artifacts
+from claimscale.config.study import Study, Task
 from claimscale.engine import Engine
-from claimscale.study import Study, Task
-from claimscale.validity import cases, drift, evidence, follow_up, leakage, separation
-from claimscale.validity.evidence import Asked
+from claimscale.events import build as event_table
+from claimscale.tokens.store import TokenStore
+from claimscale.validity import (
+    drift,
+    follow_up,
+    inputs as evidence,
+    leakage,
+    outcome_checks as cases,
+    overlap as separation,
+)
 from claimscale.validity.finding import Finding
+from claimscale.validity.inputs import Asked
+from claimscale.versions import VERSIONS
 
 FILE = "checks.json"
-CODE = ("validity", "corpus/tasks.py", "corpus/observation.py")
 TITLES = {
     "label_leakage": "Label leakage by claim month",
     "single_feature": "A single feature that gives the outcome away",
@@ -61,11 +68,11 @@ def check(study: Study, run: Path, report: Callable[[str], None]) -> list[Findin
 
 def inputs(run: Path, study: Study) -> str:
     """Fingerprint of all that the findings depend on."""
-    return runs.fingerprint(
+    return artifacts.fingerprint(
         upstream={
-            name: runs.manifest_digest(run / name) for name in ("events", "cohort", "tokens", "labels")
+            name: artifacts.manifest_digest(run / name) for name in ("events", "cohort", "tokens", "labels")
         },
-        code=runs.code_digest(*CODE),
+        version=VERSIONS["validity"],
         study={"cohort": study.cohort.model_dump(mode="json"), "seed": study.seed},
         tasks=[task.model_dump(mode="json") for task in study.tasks],
     )
@@ -74,13 +81,13 @@ def inputs(run: Path, study: Study) -> str:
 def write(found: Sequence[Finding], run: Path, study: Study) -> None:
     """Write `checks.json`: the findings, and the fingerprint of what they were made from."""
     content = {"inputs": inputs(run, study), "checks": [one.plain() for one in found]}
-    runs.write_json(run / FILE, content)
+    artifacts.write_json(run / FILE, content)
 
 
 def read_current(run: Path, study: Study) -> list[Finding] | None:
     """The findings of `checks.json`, or None if it is missing or of other inputs."""
     try:
-        content = runs.read_json(run / FILE)
+        content = artifacts.read_json(run / FILE)
         if content["inputs"] != inputs(run, study):
             return None
         return [Finding(**one) for one in content["checks"]]

@@ -4,9 +4,9 @@ import csv
 
 import pytest
 
+from claimscale.config.study import catalogue
 from claimscale.errors import BadInput
 from claimscale.simulator.writers.masters import Masters
-from claimscale.study import catalogue
 
 
 def columns(file) -> list[list[str]]:

@@ -11,14 +11,15 @@ compiled without counting; the functions that call them hold the arrays.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from numba import njit
 
-from claimscale.runs import code_digest
-
-DIGEST = code_digest("simulator/kernel")[:12]
+SOURCES = sorted(Path(__file__).parent.glob("*.py"))
+DIGEST = hashlib.sha256(b"".join(file.read_bytes() for file in SOURCES)).hexdigest()[:12]
 OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy"}
 INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """For functions that only compiled code calls: no wrappers for Python need be made."""

@@ -11,8 +11,8 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from claimscale.artifacts import make_folder
 from claimscale.errors import BadInput
-from claimscale.runs import make_folder
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from claimscale.simulator.writers.claims import (
-    NONE,
-    Claims,
-    Services,
-    Visits,
-    first_days,
-    months_of,
-)
+from claimscale.simulator.writers.claims import NONE, Claims, Services, Visits, first_days, months_of
 from claimscale.simulator.writers.masters import Act, Drug, Masters
 from claimscale.simulator.writers.text import choose, facility_codes
 

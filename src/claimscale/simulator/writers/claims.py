@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from claimscale import codes
+from claimscale.codes import systems as codes
 from claimscale.errors import BadInput
 
 NONE = np.iinfo(np.int32).min

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from claimscale.codes import SEPARATOR, split
+from claimscale.artifacts import make_folder
+from claimscale.codes.systems import SEPARATOR, split
+from claimscale.config.study import catalogue
 from claimscale.errors import BadInput
-from claimscale.runs import make_folder
 from claimscale.simulator.writers.base import write_bytes
-from claimscale.study import catalogue
 
 SUSPECTED = "8002"
 """の疑い: the modifier that makes a disease a suspicion."""

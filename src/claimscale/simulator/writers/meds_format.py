@@ -10,10 +10,10 @@ import meds
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from claimscale import meds_files
-from claimscale.codes import BIRTH, DEATH, SEX_PREFIX
+from claimscale import meds_metadata as meds_files
+from claimscale.artifacts import make_folder
+from claimscale.codes.systems import BIRTH, DEATH, SEX_PREFIX
 from claimscale.errors import BadInput
-from claimscale.runs import make_folder
 from claimscale.simulator.writers.base import WriterOptions, write_bytes, write_parquet
 from claimscale.simulator.writers.claims import ADMISSION, DISCHARGE
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from claimscale.codes import split
+from claimscale.codes.systems import split
 from claimscale.errors import BadInput
 from claimscale.simulator.writers.base import WriterOptions, write_parquet
 from claimscale.simulator.writers.claims import (

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from claimscale.runs import make_folder
+from claimscale.artifacts import make_folder
 from claimscale.simulator.writers.base import WriterOptions, write_bytes, write_parquet
 from claimscale.simulator.writers.claims import NONE, Patients, Services, Visits, take_apart
 

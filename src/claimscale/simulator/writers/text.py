@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from claimscale.artifacts import make_folder
 from claimscale.errors import BadInput
-from claimscale.runs import make_folder
 from claimscale.simulator.writers.base import write_bytes
 from claimscale.simulator.writers.claims import NONE
 

@@ -13,13 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from claimscale.simulator.writers.base import WriterOptions
-from claimscale.simulator.writers.billing import (
-    Filing,
-    Items,
-    ages,
-    first_treated,
-    sorted_diagnoses,
-)
+from claimscale.simulator.writers.billing import Filing, Items, ages, first_treated, sorted_diagnoses
 from claimscale.simulator.writers.claims import NONE, Claims, Services, first_days, take_apart
 from claimscale.simulator.writers.masters import SUSPECTED, Drug, Masters
 from claimscale.simulator.writers.text import Lines, choose, join, numbers, texts_of_days, texts_of_months

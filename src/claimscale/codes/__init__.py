@@ -1,0 +1,1 @@
+"""Code systems, roll-up and national extensions."""

@@ -1,0 +1,195 @@
+"""Code systems: what kind of thing a code names, how it is spelt, and how it is shortened.
+
+A code is a string `SYSTEM//CODE` (`ICD10//N189`, `ATC//N02BF02`). Codes are never numbers: a leading zero
+is part of the code. Systems that are not listed here are kept as they come, under the type "other".
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from claimscale.codes import icd
+from claimscale.errors import BadInput
+
+SEPARATOR = "//"
+BIRTH = "MEDS_BIRTH"
+DEATH = "MEDS_DEATH"
+SEX_PREFIX = "SEX//"
+
+TYPES = ("special", "sex", "diagnosis", "suspected", "drug", "procedure", "visit", "other")
+"""What a token can be; its place here is its type id."""
+
+Depth = int | Literal["who"]
+"""How far a system's codes are rolled up: characters or levels; `who` is for ICD10 alone."""
+
+
+@dataclass(frozen=True)
+class CodeSystem:
+    """One code system.
+
+    `level_lengths` gives the characters of each level of a hierarchy by prefix; where it is empty, a
+    depth is a number of characters. `dotted` systems are written with dots that carry no meaning.
+    """
+
+    name: str
+    type: str
+    level_lengths: tuple[int, ...] = ()
+    dotted: bool = False
+    shape: str = r".+"
+    """A regular expression that every code of the system matches as a whole."""
+
+    def normalise(self, text: str) -> str:
+        """The one spelling of a code: half-width, upper case, no blanks around it, no dots that mean nothing.
+
+        A hyphen in the end stands for digits that are not there.
+
+        >>> SYSTEMS["ICD10"].normalise(" n18.9 "), SYSTEMS["NDC"].normalise("00093075601")
+        ('N189', '00093075601')
+        >>> SYSTEMS["ICD10"].normalise("Ｉ５０－")
+        'I50'
+        """
+        code = unicodedata.normalize("NFKC", text).strip().upper()
+        return code.replace(".", "").rstrip("-") if self.dotted else code
+
+    def roll_up(self, code: str, depth: Depth) -> str:
+        """The code's ancestor at a depth; a code that is already shorter stays as it is.
+
+        The depth `who` means the longest prefix that the WHO's ICD-10 has: national extensions are cut off.
+        Raises BadInput where the system has no such level.
+
+        >>> SYSTEMS["ATC"].roll_up("N02BF02", 4), SYSTEMS["ICD9CM"].roll_up("0389", 3)
+        ('N02BF', '038')
+        """
+        if depth == "who":
+            if self.name != "ICD10":
+                raise BadInput(f"tokens.rollup.{self.name}: `who` is a depth of ICD10 only")
+            return icd.longest_who_prefix(code)
+        if not self.level_lengths:
+            return code[:depth]
+        if depth > len(self.level_lengths):
+            levels = len(self.level_lengths)
+            raise BadInput(f"tokens.rollup.{self.name}: there are {levels} levels, not {depth}")
+        return code[: self.level_lengths[depth - 1]]
+
+
+SYSTEMS = {
+    system.name: system
+    for system in (
+        CodeSystem("ICD10", "diagnosis", dotted=True, shape=r"[A-Z][0-9][0-9A-Z-]{0,5}"),
+        CodeSystem("ICD9CM", "diagnosis", dotted=True, shape=r"([0-9]{3}|V[0-9]{2})[0-9]{0,2}|E[0-9]{3,4}"),
+        CodeSystem("DISEASE", "diagnosis", shape=r"[0-9]{7}"),
+        CodeSystem("ATC", "drug", (1, 3, 4, 5, 7), shape=r"[A-Z]([0-9]{2}([A-Z]([A-Z]([0-9]{2})?)?)?)?"),
+        CodeSystem("YJ", "drug", shape=r"[0-9]{4}[0-9A-Z]{0,8}"),
+        CodeSystem("NDC", "drug", shape=r"[0-9]{8,11}"),
+        CodeSystem("KUBUN", "procedure", shape=r"[A-Z][0-9][0-9A-Z-]*"),
+        CodeSystem("HCPCS", "procedure", shape=r"[0-9A-Z]{5}([0-9A-Z]{2})?"),
+        CodeSystem("ICD9PROC", "procedure", dotted=True, shape=r"[0-9]{2,4}"),
+        CodeSystem("VISIT", "visit"),
+        CodeSystem("SEX", "sex", shape=r"[FMU]"),
+    )
+}
+
+
+def split(code: str) -> tuple[str, str]:
+    """System and code; a code that stands alone, such as MEDS_DEATH, has the system "".
+
+    >>> split("ICD10//N189"), split("MEDS_DEATH")
+    (('ICD10', 'N189'), ('', 'MEDS_DEATH'))
+    """
+    system, separator, value = code.partition(SEPARATOR)
+    return (system, value) if separator else ("", code)
+
+
+def respell(code: str) -> str:
+    """A whole code in the one spelling of its system.
+
+    >>> respell("ICD10//n18.9"), respell("LOINC//718-7 "), respell("MEDS_DEATH")
+    ('ICD10//N189', 'LOINC//718-7', 'MEDS_DEATH')
+    """
+    name, value = split(code)
+    if name in SYSTEMS:
+        return name + SEPARATOR + SYSTEMS[name].normalise(value)
+    return unicodedata.normalize("NFKC", code).strip()
+
+
+def is_well_formed(code: str) -> bool:
+    """Whether a code in its one spelling has the shape of its system; any text that names something will do
+    where there is no system, or an unknown one.
+
+    >>> is_well_formed("ICD10//N189"), is_well_formed("ICD10//189"), is_well_formed("LOINC//")
+    (True, False, False)
+    """
+    name, value = split(code)
+    if name in SYSTEMS:
+        return re.fullmatch(SYSTEMS[name].shape, value) is not None
+    return bool(value)
+
+
+def type_of(code: str, suspected: bool = False) -> str:
+    """One of TYPES. Only a diagnosis can be suspected: a drug given on suspicion was given.
+
+    >>> type_of("ICD10//N189"), type_of("ICD10//N189", suspected=True), type_of("LAB//718-7")
+    ('diagnosis', 'suspected', 'other')
+    """
+    system = SYSTEMS.get(split(code)[0])
+    if system is None:
+        return "other"
+    return "suspected" if suspected and system.type == "diagnosis" else system.type
+
+
+def roll_up(code: str, depths: Mapping[str, Depth]) -> str:
+    """The code shortened to its system's depth, if `depths` names one.
+
+    >>> roll_up("ICD10//N189", {"ICD10": 3}), roll_up("ATC//N02BF02", {"ICD10": 3})
+    ('ICD10//N18', 'ATC//N02BF02')
+    """
+    system, value = split(code)
+    if system not in depths:
+        return code
+    return system + SEPARATOR + SYSTEMS[system].roll_up(value, depths[system])
+
+
+def merges_longer(code: str, depths: Mapping[str, Depth]) -> bool:
+    """Whether longer codes are rolled up into this one.
+
+    >>> merges_longer("ICD10//N18", {"ICD10": 3}), merges_longer("ICD10//N189", {"ICD10": 4, "ATC": 5})
+    (True, True)
+    >>> merges_longer("ICD10//N18", {"ICD10": 4}), merges_longer("ICD10//N18", {})
+    (False, False)
+    """
+    # Whatever the WHO has, a nation may have extended.
+    return depths.get(split(code)[0]) == "who" or roll_up(code + "0", depths) == code
+
+
+def check_depths(depths: Mapping[str, Depth]) -> None:
+    """Raises BadInput for a roll-up of an unknown system, or to a level that the system does not have."""
+    for name, depth in depths.items():
+        if name not in SYSTEMS:
+            raise BadInput(f"tokens.rollup.{name}: no such code system (known: {', '.join(SYSTEMS)})")
+        SYSTEMS[name].roll_up("", depth)
+
+
+def full_prefixes(prefixes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Prefixes per system as prefixes of whole codes, in the one spelling.
+
+    >>> full_prefixes({"ICD10": ["N18", "z99.2"], "ATC": ["B05Z"]})
+    ('ICD10//N18', 'ICD10//Z992', 'ATC//B05Z')
+    """
+    return tuple(
+        name + SEPARATOR + (SYSTEMS[name].normalise(prefix) if name in SYSTEMS else prefix)
+        for name, listed in prefixes.items()
+        for prefix in listed
+    )
+
+
+def has_prefix(code: str, prefixes: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the code lies under any of the prefixes given per system.
+
+    >>> has_prefix("ICD10//N189", {"ICD10": ["N18"]}), has_prefix("ICD9CM//N18", {"ICD10": ["N18"]})
+    (True, False)
+    """
+    return code.startswith(full_prefixes(prefixes))

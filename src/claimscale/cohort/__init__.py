@@ -1,0 +1,1 @@
+"""Who is studied: selection, splits, description."""

@@ -1,0 +1,133 @@
+"""Who is in the cohort, as a paper's Table S1 says it: counts, means, quartiles and distributions.
+
+Everything is counted on what was known before the landmark: the data that pretraining learns from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from ibis import _
+
+from claimscale.codes.systems import TYPES, type_of
+from claimscale.engine import Engine
+
+DAYS_PER_YEAR = 365.25
+AGE_BAND_YEARS = 5
+BINS = 24
+MONTHS_OF = {"month": 1, "quarter": 3, "year": 12}
+COUNTED = ("age", "visits", "sequence_length", "observation_days")
+"""Numbers per patient that every group is described by, beside codes of each type."""
+
+
+def per_patient(known: ir.Table, patients: pa.Table, landmark: int, repeats: str, engine: Engine) -> pa.Table:
+    """One row per patient of the cohort, by subject id.
+
+    `known` are the events known before the landmark (a day number), `patients` the rows of
+    `patients.parquet`. Columns beside those: `age` in years at the landmark; `visits`, days with a contact;
+    `observation_days`, first to last of them, both included; `sequence_length`, codes left when `repeats`
+    (all, month, quarter or year) keeps one of each per period; and one count of codes per type that occurs.
+    """
+    contacts = known.filter(~_.demographic).semi_join(
+        ibis.memtable(patients.select(["subject_id"])), "subject_id"
+    )
+    distinct = engine.to_arrow(contacts.select("code", "suspected").distinct())
+    kinds = [type_of(row["code"], row["suspected"]) for row in distinct.to_pylist()]
+    typed = contacts.inner_join(
+        ibis.memtable(distinct.append_column("type", pa.array(kinds, pa.string()))), ["code", "suspected"]
+    )
+    months = _.time.year() * 12 + _.time.month() - 1
+    period = months // MONTHS_OF[repeats] if repeats in MONTHS_OF else ibis.literal(0)
+    present = [kind for kind in TYPES if kind in kinds]
+    counts = typed.group_by("subject_id").aggregate(
+        visits=_.day.nunique(),
+        sequence_length=_.count(),
+        **{kind: (_.type == kind).sum().cast("int64") for kind in present},
+    )
+    if repeats in MONTHS_OF:
+        kept = typed.mutate(period=period).select("subject_id", "code", "suspected", "period").distinct()
+        lengths = kept.group_by("subject_id").aggregate(sequence_length=_.count())
+        counts = counts.drop("sequence_length").inner_join(lengths, "subject_id")
+    table = engine.to_arrow(counts.order_by("subject_id"))
+    assert table["subject_id"].equals(patients["subject_id"].cast(table["subject_id"].type))
+    days = patients["last_day"].to_numpy() - patients["first_day"].to_numpy() + 1
+    births = patients["birth_day"].to_numpy(zero_copy_only=False).astype(np.float64)
+    found = patients.append_column("age", pa.array((landmark - births) / DAYS_PER_YEAR))
+    found = found.append_column("observation_days", pa.array(days.astype(np.int64)))
+    for name in ("visits", "sequence_length", *present):
+        found = found.append_column(name, table[name])
+    return found
+
+
+def describe(people: pa.Table) -> dict[str, Any]:
+    """The description of the patients that `per_patient` returned: `groups` and `histograms`.
+
+    `groups` holds `all` and each split: patients, hospitals, sexes, and of each number mean, sd, median,
+    quartiles and range (`codes` per type). `histograms`: `age_by_sex`, `sequence_length`,
+    `observation_years` as bin edges and counts, the last bin open above; `patients_per_hospital`, most first.
+    """
+    kinds = [kind for kind in TYPES if kind in people.column_names and kind != "sex"]
+    split = np.array(people["split"].to_pylist())
+    groups = {"all": _group(people, kinds)}
+    for name in dict.fromkeys(["train", "tuning", "held_out", *sorted(set(split.tolist()))]):
+        groups[name] = _group(people.filter(pa.array(split == name)), kinds)
+    sex = np.array(people["sex"].to_pylist())
+    age = people["age"].to_numpy()
+    bands = age[np.isfinite(age)] // AGE_BAND_YEARS if np.isfinite(age).any() else np.zeros(1)
+    edges = AGE_BAND_YEARS * np.arange(bands.min(), bands.max() + 2)
+    ages = {name: np.histogram(age[sex == name], edges)[0].tolist() for name in sorted(set(sex.tolist()))}
+    hospital = people["hospital_id"].drop_null().value_counts().field("counts").to_numpy()
+    return {
+        "groups": groups,
+        "histograms": {
+            "age_by_sex": {"edges": edges.tolist(), "counts": ages},
+            "sequence_length": histogram(people["sequence_length"].to_numpy(), whole=True),
+            "observation_years": histogram(people["observation_days"].to_numpy() / DAYS_PER_YEAR),
+            "patients_per_hospital": np.sort(hospital)[::-1].tolist(),
+        },
+    }
+
+
+def histogram(values: npt.NDArray[np.number], whole: bool = False) -> dict[str, list]:
+    """Counts between equidistant edges from 0 to the 99th percentile; what is above is in the last bin.
+
+    `whole` keeps the edges whole numbers.
+    """
+    width = max(float(np.quantile(values, 0.99)) / BINS, 1 / 365.25)
+    edges = np.arange(BINS + 1) * (np.ceil(width) if whole else width)
+    counts = np.histogram(np.minimum(values, edges[-1]), edges)[0]
+    return {"edges": edges.tolist(), "counts": counts.tolist()}
+
+
+def _group(people: pa.Table, kinds: Sequence[str]) -> dict[str, Any]:
+    sex = people["sex"].to_pylist()
+    return {
+        "patients": len(people),
+        "hospitals": len(people["hospital_id"].drop_null().unique()),
+        "sex": {name: sex.count(name) for name in ("F", "M", "U")},
+        **{name: _spread(people[name].to_numpy()) for name in COUNTED},
+        "codes": {kind: _spread(people[kind].to_numpy()) for kind in kinds},
+    }
+
+
+def _spread(values: npt.NDArray[np.number]) -> dict[str, float | None]:
+    """Mean, sample standard deviation, median, quartiles and range; null where there are too few values."""
+    values = values[np.isfinite(values)].astype(np.float64)
+    if not len(values):
+        return dict.fromkeys(("mean", "sd", "median", "q1", "q3", "min", "max"))
+    q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+    return {
+        "mean": float(values.mean()),
+        "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
+        "median": median,
+        "q1": q1,
+        "q3": q3,
+        "min": float(values.min()),
+        "max": float(values.max()),
+    }

@@ -1,0 +1,1 @@
+"""Every setting of a study, and the study file."""

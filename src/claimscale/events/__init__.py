@@ -1,0 +1,1 @@
+"""Events: schema, validation, and the stage that builds them."""

@@ -1,0 +1,1 @@
+"""Small counts: what may leave the machine."""

@@ -1,0 +1,123 @@
+"""What the page's script draws from: the results of a summary as compact rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from claimscale.config.study import ON_EMBEDDINGS
+from claimscale.report.i18n import Texts
+
+Summary = Mapping[str, Any]
+METRICS = ("auprc", "auroc", "log_loss", "calibration")
+METRIC_NAMES = {
+    "auprc": "AUPRC",
+    "auroc": "AUROC",
+    "log_loss": "Log-loss",
+    "calibration": "Calibration slope",
+}
+SPLITS = ("held_out", "hospital", "temporal")
+SPLIT_NAMES = {
+    "held_out": "Held-out patients",
+    "hospital": "Held-out hospitals",
+    "temporal": "Later in time",
+}
+ARMS = {
+    "pretrained": ("Pretrained", "circle"),
+    "scratch": ("From scratch", "square"),
+    "lightgbm": ("LightGBM", "diamond"),
+    "logistic": ("Logistic regression", "up"),
+    "carry_forward": ("Carry-forward", "cross"),
+    "lightgbm_embeddings": ("LightGBM on embeddings", "down"),
+    "lightgbm_both": ("LightGBM on both", "right"),
+    "encoder_and_lightgbm": ("Encoder and LightGBM", "left"),
+}
+SHORT = {
+    "logistic": "Logistic",
+    "lightgbm_embeddings": "on embeddings",
+    "lightgbm_both": "on both",
+    "encoder_and_lightgbm": "averaged",
+}
+
+
+def splits_of(summary: Summary) -> list[str]:
+    """The test sets that any task has results on, in their order."""
+    present = {result["split"] for task in summary["tasks"] for result in task["results"]}
+    return [split for split in SPLITS if split in present] or ["held_out"]
+
+
+def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
+    """Everything that the script needs, and nothing that is not in the summary.
+
+    `tasks` have `rows`: arm, size (-1 for none), split, labelled patients, seeds, seconds, then estimate, low
+    and high of each of METRICS; `splits` with patients, positives and prevalence. An arm `rests` on a
+    pretraining of its own size or of the largest, or on none.
+    """
+    splits, arms = splits_of(summary), list(ARMS)
+    sizes = [size["name"] for size in summary["sizes"]]
+    metric = next((task["saturation"]["metric"] for task in summary["tasks"]), "auprc")
+    return {
+        "texts": {text: told for text, told in texts.table.items() if text in script or text in GROUPS},
+        "metric": metric,
+        "metrics": {name: texts(METRIC_NAMES[name]) for name in METRICS},
+        "splits": splits,
+        "split_names": {split: texts(SPLIT_NAMES[split]) for split in splits},
+        "arms": [
+            {
+                "key": arm, "name": texts(name), "short": texts(SHORT.get(arm, name)), "shape": shape,
+                "rests": "own" if arm == "pretrained" else "largest" if arm in ON_EMBEDDINGS else None,
+            }
+            for arm, (name, shape) in ARMS.items()
+        ],
+        "sizes": [{key: size[key] for key in ("name", "parameters", "hours")} for size in summary["sizes"]],
+        "losses": summary.get("training_losses", []),
+        "tasks": [
+            {
+                "name": task["name"],
+                "splits": {
+                    split: _counts(found)
+                    for split, found in task["splits"].items()
+                    if split in splits
+                },
+                "oracle": task["oracle"]
+                and {name: list(task["oracle"][name].values()) for name in ("auprc", "auroc")},
+                "break_even": task.get("break_even", []),
+                "rows": [_row(result, arms, sizes, splits) for result in task["results"]],
+                "details": [_drawn(detail) for detail in task.get("details", []) if detail["lead"]],
+            }
+            for task in summary["tasks"]
+        ],
+    }  # fmt: skip
+
+
+GROUPS = ("Women", "Men", "Sex unknown", "Age unknown", "Other hospitals")
+
+
+def _counts(found: Summary) -> list[Any]:
+    return [found.get("dates", found["patients"]), found["positives"], found.get("prevalence")]
+
+
+def _row(result: Summary, arms: list[str], sizes: list[str], splits: list[str]) -> list[Any]:
+    size = -1 if result["size"] is None else sizes.index(result["size"])
+    head = [
+        arms.index(result["arm"]),
+        size,
+        splits.index(result["split"]),
+        result["patients"],
+        result["seeds"],
+    ]
+    numbers = [result[metric][bound] for metric in METRICS for bound in ("estimate", "low", "high")]
+    return [*head, result["seconds"], *numbers]
+
+
+def _drawn(detail: Summary) -> dict[str, Any]:
+    return {name: value for name, value in detail.items() if name != "cells"}
+
+
+def embedded(content: Any) -> str:
+    """JSON that may stand inside a script element: nothing in it can end the element or start another."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text

@@ -1,0 +1,1 @@
+"""Japanese claims: electronic receipts, DPC survey files, national masters."""

@@ -1,0 +1,1 @@
+"""Prediction tasks: index dates, labels, label files."""

@@ -1,0 +1,112 @@
+"""Index dates: on which days a question may be asked of a patient, found without a look at what follows."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+from ibis import _
+
+from claimscale.codes.systems import DEATH
+from claimscale.cohort.selection import HELD_OUT, TEMPORAL, TRAIN
+from claimscale.config.study import Study
+from claimscale.events import build as event_table
+from claimscale.seeded_random import hashed_uniform
+
+COLUMNS = ["subject_id", "split", "index_day", "first_day", "dead", "observed_until"]
+
+
+def landmark_dates(table: ir.Table, study: Study) -> ir.Table:
+    """The last contact of each patient before the landmark, and of held-out patients before the later one.
+
+    Returns COLUMNS, one row per patient and landmark. `first_day` (of the patient's claims) and `dead` are
+    what was known on the index date; `observed_until`, for the account only, is the last contact of all.
+    """
+    landmark = event_table.day_number(study.cohort.landmark)
+    index = _last_contacts(table, landmark, study.cohort.min_events)
+    if study.cohort.splits.temporal is None:
+        return index
+    later = event_table.day_number(study.cohort.splits.temporal)
+    test_patients = table.filter(_.split == HELD_OUT)
+    again = _last_contacts(test_patients, later, study.cohort.min_events)
+    # Without a contact since the first landmark it would be the same question a second time.
+    again = again.filter(_.index_day >= landmark).mutate(split=ibis.literal(TEMPORAL))
+    return index.union(again)
+
+
+def _last_contacts(table: ir.Table, landmark: int, min_events: int) -> ir.Table:
+    contacts = table.filter(~_.demographic).mutate(known=_.available_day < landmark)
+    index = contacts.group_by("subject_id", "split").aggregate(
+        index_day=_.available_day.max(where=_.known),
+        first_day=_.day.min(where=_.known),
+        events=_.known.sum(),
+        dead=(_.known & (_.code == DEATH)).any(),
+        observed_until=_.day.max(),
+    )
+    return index.filter(_.events >= min_events).select(COLUMNS)
+
+
+def visit_dates(table: ir.Table, study: Study, first: dt.date) -> ir.Table:
+    """The first date of each month on which something became known, from `first` to the landmark.
+
+    The first, because whether a day is the last of its month is known only when the month is over. Held-out
+    patients have further ones from the landmark to the later one. Returns COLUMNS.
+    """
+    contacts = table.filter(~_.demographic)
+    daily = contacts.group_by("subject_id", "split", "available_day").aggregate(
+        month=(_.available_at.year() * 12 + _.available_at.month()).min(),
+        events=_.count(),
+        first_day=_.day.min(),
+        deaths=(_.code == DEATH).sum(),
+    )
+    until_then = ibis.cumulative_window(group_by="subject_id", order_by="available_day")
+    known = daily.mutate(
+        events=_.events.sum().over(until_then),
+        first_day=_.first_day.min().over(until_then),
+        dead=_.deaths.sum().over(until_then) > 0,
+    ).filter(_.events >= study.cohort.min_events)
+    seen = contacts.group_by("subject_id").aggregate(observed_until=_.day.max())
+    dates = known.rename(index_day="available_day").inner_join(seen, "subject_id")
+    landmark = event_table.day_number(study.cohort.landmark)
+    index = _first_of_month(dates, event_table.day_number(first), landmark)
+    if study.cohort.splits.temporal is None:
+        return index
+    later = event_table.day_number(study.cohort.splits.temporal)
+    again = _first_of_month(dates.filter(_.split == HELD_OUT), landmark, later)
+    return index.union(again.mutate(split=ibis.literal(TEMPORAL)))
+
+
+def _first_of_month(dates: ir.Table, first: int, end: int) -> ir.Table:
+    inside = dates.filter(_.index_day >= first, _.index_day < end)
+    of_month = ibis.window(group_by=["subject_id", "month"], order_by="index_day")
+    placed = inside.mutate(place=ibis.row_number().over(of_month))
+    return placed.filter(_.place == 0).select(COLUMNS)
+
+
+def drawn(index: pa.Table, study: Study, first: dt.date) -> np.ndarray:
+    """Which of the index dates are asked at: all in training, elsewhere at most one per patient. Bool [n].
+
+    Per patient a day of the period is drawn by salted md5; asked is at the first index date from it on.
+    Nothing that happens after an index date can therefore change whether it is the one, which a choice among
+    all of a patient's dates could not promise: there are fewer of them where the outcome came early.
+
+    `index` has subject_id, split and index_day, sorted by subject and day.
+    """
+    subject, day = index["subject_id"].to_numpy(), index["index_day"].to_numpy()
+    split = np.asarray(index["split"].to_pylist(), dtype=str)
+    landmark, temporal = study.cohort.landmark, study.cohort.splits.temporal
+    begins = np.full(len(index), event_table.day_number(first))
+    ends = np.full(len(index), event_table.day_number(landmark))
+    is_later = split == TEMPORAL
+    begins[is_later] = event_table.day_number(landmark)
+    ends[is_later] = event_table.day_number(temporal or landmark)
+    share = hashed_uniform(subject, f"index/{study.seed}")
+    candidates = np.flatnonzero((split != TRAIN) & (day >= begins + np.floor(share * (ends - begins))))
+    keys = np.rec.fromarrays([subject[candidates], is_later[candidates]])
+    _values, firsts = np.unique(keys, return_index=True)
+    chosen = split == TRAIN
+    chosen[candidates[firsts]] = True
+    return chosen

@@ -1,0 +1,64 @@
+"""The true risks of the labelled patients of a simulated study: the best that any model could predict.
+
+`oracle/<task>.parquet`: subject_id, prediction_time, split, risk, standard_error (Monte Carlo), for the
+held-out patients. Only simulated claims have this stage.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from claimscale import artifacts
+from claimscale.codes.systems import full_prefixes
+from claimscale.cohort.selection import HELD_OUT
+from claimscale.config.sources import SimulatedSource
+from claimscale.config.study import Study
+from claimscale.config.tasks import Task
+from claimscale.events.build import day_number
+from claimscale.simulator.oracle import Oracle
+from claimscale.tasks import labels as tasks
+
+
+def build(study: Study, labels: Path, target: Path) -> None:
+    """Write the true risks of every task whose label rule the simulator can follow.
+
+    A confirmation by drugs or procedures it cannot, nor index dates other than the last contact before the
+    landmark, nor labels made elsewhere: such a task has no file.
+    """
+    source = study.source
+    assert isinstance(source, SimulatedSource)
+    truth = Oracle(source.patients, source.hospitals, study.seed, source.youngest)
+    account = artifacts.read_json(labels / "labels.json")
+    for task in study.tasks:
+        is_told = task.labels is None and task.index == "landmark" and not task.confirm_codes
+        if is_told and account[task.name]["shortage"] is None:
+            pq.write_table(_risks(task, study, truth, labels), target / f"{task.name}.parquet")
+
+
+def _risks(task: Task, study: Study, truth: Oracle, labels: Path) -> pa.Table:
+    table = tasks.read(labels, task.name).filter(pc.field("split") == HELD_OUT)
+    prefixes = full_prefixes(task.outcome)
+    subject = table["subject_id"].to_numpy()
+    index = table["prediction_time"].to_numpy().astype("datetime64[D]")
+    month_end = (index.astype("datetime64[M]") + 1).astype("datetime64[D]") - 1
+    # The window opens after the gap, but not before the month of the index date is over.
+    gap = np.maximum(task.gap_days, (month_end - index).astype(np.int64))
+    risk, standard_error = np.empty(len(table)), np.empty(len(table))
+    for days in np.unique(gap).tolist():
+        rows = np.flatnonzero(gap == days)
+        risk[rows], standard_error[rows] = truth.risk(
+            subject_ids=subject[rows],
+            prediction_days=index[rows].astype(np.int64),
+            landmark_day=day_number(study.cohort.landmark),
+            outcome_codes=[code for code in truth.codes if code.startswith(prefixes)],
+            gap_days=days,
+            horizon_days=task.gap_days + task.horizon_days - days,
+            confirm_days=task.confirm_days,
+        )
+    keys = {name: table[name] for name in ("subject_id", "prediction_time", "split")}
+    return pa.table({**keys, "risk": risk, "standard_error": standard_error})

@@ -1,0 +1,1 @@
+"""Tokens: vocabulary, store, sequences and batches."""

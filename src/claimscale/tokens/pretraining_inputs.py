@@ -1,0 +1,64 @@
+"""What pretraining sees of its patients: all that was known before the landmark, or on a day long before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from claimscale.config.study import Tokens
+from claimscale.tokens.incident_codes import IncidentCodes, draw_dates, incident_codes
+from claimscale.tokens.sequences import Sequences, select_inputs
+from claimscale.tokens.store import TokenStore
+
+
+@dataclass(frozen=True)
+class View:
+    """Sequences of n patients and, where there is something to foretell, their incident codes."""
+
+    sequences: Sequences
+    incident: IncidentCodes | None = None
+
+
+Views = Callable[[int], View]
+"""The view of the same patients, in the same order, in an epoch counted from 0."""
+
+
+def still(sequences: Sequences) -> Views:
+    """The same sequences in every epoch."""
+    view = View(sequences)
+    return lambda epoch: view
+
+
+@dataclass(frozen=True)
+class Histories:
+    """The records of some patients: their `rows` [n] in the store, and the last day that may be known.
+
+    `last_day` counts from 1970-01-01.
+    """
+
+    store: TokenStore
+    rows: np.ndarray
+    last_day: int
+    tokens: Tokens
+
+    def on(self, days: np.ndarray) -> Sequences:
+        """What was known of each patient on a day, [n]."""
+        nothing = np.zeros(0, np.int32)
+        tokens = self.tokens
+        return select_inputs(self.store, self.rows, days, tokens.max_length, tokens.repeats, nothing)
+
+    def on_last_day(self) -> Sequences:
+        return self.on(np.full(len(self.rows), self.last_day, np.int64))
+
+    def dated(self, horizon_days: int, seed: int) -> Views:
+        """Another date for each patient in each epoch, with the codes that are incident after it."""
+
+        def view(epoch: int) -> View:
+            days, watched = draw_dates(self.store, self.rows, self.last_day, horizon_days, seed, epoch)
+            incident = incident_codes(self.store, self.rows, days, watched, horizon_days)
+            return View(self.on(days), incident)
+
+        return lru_cache(maxsize=1)(view)

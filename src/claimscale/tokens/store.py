@@ -1,0 +1,245 @@
+"""Tokens: every event of every patient of the cohort as integers, in flat memory-mapped arrays.
+
+Per patient, tokens stand in the order in which they became known: by available day, then day, then token.
+Cutting a patient's tokens at a day therefore gives exactly what was known on that day.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import ibis
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numba import njit
+
+from claimscale.artifacts import write_json
+from claimscale.codes.systems import BIRTH, SEX_PREFIX, TYPES
+from claimscale.cohort import selection as cohorts
+from claimscale.config.study import Study
+from claimscale.engine import Engine
+from claimscale.events import build as event_table
+from claimscale.tokens import vocabulary as vocabularies
+from claimscale.tokens.vocabulary import FIRST_SEX, SEXES, Vocabulary
+
+Int64s = npt.NDArray[np.int64]
+
+DROPPED = -1
+EARLIEST_DAY = event_table.day_number(event_table.EPOCH.replace(year=event_table.FIRST_YEAR))
+DAY_BITS, TOKEN_BITS = 17, 29
+"""Two days since 1900 and a token fit one int64, so that sorting keys sorts all three."""
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """All tokens of P patients, N in total; arrays are memory-mapped and read-only.
+
+    Attributes:
+        subjects: int64 [P], subject ids, ascending.
+        offsets: int64 [P + 1], where each patient's tokens begin and end.
+        token: uint16 or int32 [N], token ids; demographics are not among them.
+        age_days: int32 [N], age at the event.
+        visit: int32 [N], counts the patient's claims dates from 0 in stored order.
+        available: int32 [N], day number on which the event could be known.
+        birth_day: int32 [P], day number of birth.
+        sex: int32 [P], token id of the sex.
+        vocabulary: what token ids mean.
+    """
+
+    subjects: Int64s
+    offsets: Int64s
+    token: npt.NDArray[np.integer]
+    age_days: npt.NDArray[np.int32]
+    visit: npt.NDArray[np.int32]
+    available: npt.NDArray[np.int32]
+    birth_day: npt.NDArray[np.int32]
+    sex: npt.NDArray[np.int32]
+    vocabulary: Vocabulary
+
+    @classmethod
+    def load(cls, folder: Path) -> TokenStore:
+        names = ("subjects", "offsets", "token", "age_days", "visit", "available", "birth_day", "sex")
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
+        return cls(**arrays, vocabulary=Vocabulary.load(folder / "vocabulary.parquet"))
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    def rows_of(self, subject_ids: Int64s) -> Int64s:
+        """Rows (places in `subjects`) of the patients. Raises KeyError if one is not in the store."""
+        rows = np.searchsorted(self.subjects, subject_ids)
+        found = rows < len(self.subjects)
+        found[found] = self.subjects[rows[found]] == np.asarray(subject_ids)[found]
+        if not found.all():
+            raise KeyError(f"{np.count_nonzero(~found)} of {len(found)} patients are not in the token store")
+        return rows
+
+
+def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path) -> None:
+    """Build the vocabulary, then write the tokens of all cohort patients, one shard of events at a time.
+
+    Also writes `tokens.json`: tokens kept, and events dropped because their code is too rare.
+    """
+    table = event_table.read(engine, events)
+    patients = cohorts.read(cohort)
+    in_cohort = table.semi_join(ibis.memtable(patients.select(["subject_id"])), "subject_id")
+    mapping = vocabularies.code_map(in_cohort, engine, study.tokens.rollup)
+    landmark = event_table.day_number(study.cohort.landmark)
+    vocabulary = vocabularies.build(table, patients, mapping, landmark, study, engine)
+    vocabulary.save(target / "vocabulary.parquet")
+
+    token_of = token_lookup(vocabulary, mapping)
+    subjects = patients["subject_id"].to_numpy()
+    birth_day = patients["birth_day"].to_numpy()
+    counts = np.zeros(len(subjects), dtype=np.int64)
+    rare = 0
+    token_type = np.uint16 if vocabulary.size <= 2**16 else np.int32
+    with (
+        NpyWriter(target / "token.npy", token_type) as token_file,
+        NpyWriter(target / "age_days.npy", np.int32) as age_file,
+        NpyWriter(target / "visit.npy", np.int32) as visit_file,
+        NpyWriter(target / "available.npy", np.int32) as available_file,
+    ):
+        for shard in sorted((events / "data").glob("*.parquet")):
+            encoded = encode_shard(shard, subjects, token_of)
+            rare += encoded.rare
+            counts += np.bincount(encoded.row, minlength=len(subjects))
+            token_file.append(encoded.token)
+            age_file.append(encoded.day - birth_day[encoded.row])
+            visit_file.append(encoded.visit)
+            available_file.append(encoded.available)
+    sex = np.array([FIRST_SEX + SEXES.index(name) for name in patients["sex"].to_pylist()], dtype=np.int32)
+    np.save(target / "subjects.npy", subjects)
+    np.save(target / "offsets.npy", np.concatenate([[0], np.cumsum(counts)]))
+    np.save(target / "birth_day.npy", birth_day)
+    np.save(target / "sex.npy", sex)
+    account = {"tokens": int(counts.sum()), "dropped_rare": rare, "vocabulary": vocabulary.size}
+    write_json(target / "tokens.json", account)
+
+
+TokenOf = dict[tuple[str, bool], int]
+
+
+def token_lookup(vocabulary: Vocabulary, mapping: pa.Table) -> TokenOf:
+    """The token of each (code, suspected) of the events whose rolled-up code is in the vocabulary."""
+    ids = {
+        (code, TYPES[kind]): token
+        for token, (code, kind) in enumerate(zip(vocabulary.codes, vocabulary.types, strict=True))
+    }
+    return {
+        (row["code"], row["suspected"]): ids[row["rolled_code"], row["type"]]
+        for row in mapping.to_pylist()
+        if (row["rolled_code"], row["type"]) in ids
+    }
+
+
+@dataclass(frozen=True)
+class EncodedShard:
+    """The n tokens of one shard, in stored order: row of the patient, token, days, visit; `rare` dropped."""
+
+    row: Int64s
+    token: Int64s
+    day: Int64s
+    available: Int64s
+    visit: Int64s
+    rare: int
+
+
+def encode_shard(shard: Path, subjects: Int64s, token_of: TokenOf) -> EncodedShard:
+    """Read a shard of events, keep cohort patients and known codes, and order the tokens per patient."""
+    columns = ["subject_id", "time", "code", "available_at", "suspected"]
+    table = pq.read_table(shard, columns=columns, read_dictionary=["code"])
+    subject_id = table["subject_id"].to_numpy()
+    code = table.unify_dictionaries()["code"].combine_chunks()
+    token, is_demographic = _tokens(code, table["suspected"].to_numpy(), token_of)
+    row = np.minimum(np.searchsorted(subjects, subject_id), len(subjects) - 1)
+    in_cohort = subjects[row] == subject_id
+    kept = in_cohort & (token != DROPPED)
+    rare = int(np.count_nonzero(in_cohort & ~kept & ~is_demographic))
+
+    row, token = row[kept], token[kept]
+    day = _day_numbers(table["time"])[kept]
+    available = _day_numbers(table["available_at"])[kept]
+    starts = np.flatnonzero(np.diff(row, prepend=-1))
+    key = _pack(available, day, token)
+    sort_within(key, np.append(starts, len(row)))
+    available, day, token = _unpack(key)
+    return EncodedShard(row, token, day, available, _visits(available, day, starts), rare)
+
+
+@njit(cache=True)
+def sort_within(key: Int64s, bounds: Int64s) -> None:
+    """Sort the keys in place between each two bounds."""
+    for place in range(len(bounds) - 1):
+        key[bounds[place] : bounds[place + 1]].sort()
+
+
+def _tokens(
+    code: pa.DictionaryArray, suspected: npt.NDArray[np.bool_], token_of: TokenOf
+) -> tuple[Int64s, npt.NDArray[np.bool_]]:
+    """The token of each event (DROPPED if it has none) and whether the event is a demographic fact."""
+    distinct = code.dictionary.to_pylist()
+    lookup = np.array(
+        [[token_of.get((text, flag), DROPPED) for text in distinct] for flag in (False, True)], dtype=np.int64
+    )
+    demographic = np.array([text == BIRTH or text.startswith(SEX_PREFIX) for text in distinct])
+    place = code.indices.to_numpy()
+    return lookup[suspected.astype(np.int64), place], demographic[place]
+
+
+def _day_numbers(times: pa.ChunkedArray) -> Int64s:
+    return times.to_numpy().astype("datetime64[D]").astype(np.int64)
+
+
+def _pack(available: Int64s, day: Int64s, token: Int64s) -> Int64s:
+    return (
+        ((available - EARLIEST_DAY) << (DAY_BITS + TOKEN_BITS)) | ((day - EARLIEST_DAY) << TOKEN_BITS) | token
+    )
+
+
+def _unpack(key: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+    day = (key >> TOKEN_BITS) & (2**DAY_BITS - 1)
+    return (key >> (DAY_BITS + TOKEN_BITS)) + EARLIEST_DAY, day + EARLIEST_DAY, key & (2**TOKEN_BITS - 1)
+
+
+def _visits(available: Int64s, day: Int64s, starts: Int64s) -> Int64s:
+    """Counts, from 0 within each patient, the changes of (available day, day)."""
+    changes = np.ones(len(day), dtype=bool)
+    changes[1:] = (available[1:] != available[:-1]) | (day[1:] != day[:-1])
+    changes[starts] = True
+    count = np.cumsum(changes)
+    return count - np.repeat(count[starts], np.diff(np.append(starts, len(day))))
+
+
+class NpyWriter:
+    """Writes a one-dimensional `.npy` file piece by piece, so that it need not fit in memory."""
+
+    def __init__(self, file: Path, dtype: npt.DTypeLike) -> None:
+        self._dtype = np.dtype(dtype)
+        self._length = 0
+        self._stream = file.open("wb")
+        self._write_header()
+
+    def __enter__(self) -> NpyWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # NumPy leaves room in the header for the length to grow.
+        self._stream.seek(0)
+        self._write_header()
+        self._stream.close()
+
+    def append(self, values: npt.NDArray[np.integer]) -> None:
+        self._stream.write(np.ascontiguousarray(values, dtype=self._dtype).tobytes())
+        self._length += len(values)
+
+    def _write_header(self) -> None:
+        description = np.lib.format.dtype_to_descr(self._dtype)
+        header = {"descr": description, "fortran_order": False, "shape": (self._length,)}
+        np.lib.format.write_array_header_1_0(self._stream, header)

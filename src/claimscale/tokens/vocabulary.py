@@ -1,0 +1,149 @@
+"""The vocabulary: the codes that enough training patients had before the landmark, as tokens.
+
+A token is a (code, type) pair after roll-up, so a suspected diagnosis is a token of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis import _
+
+from claimscale.codes.systems import (
+    TYPES,
+    Depth,
+    check_depths,
+    full_prefixes,
+    merges_longer,
+    roll_up,
+    type_of,
+)
+from claimscale.cohort.selection import TRAIN
+from claimscale.config.study import Study
+from claimscale.engine import Engine
+from claimscale.errors import BadInput
+
+SEXES = ("F", "M", "U")
+SPECIAL_CODES = ("[PAD]", "[CLS]", "[MASK]", *(f"SEX//{sex}" for sex in SEXES))
+FIRST_SEX = 3
+
+CODE_MAP_SCHEMA = pa.schema(
+    [("code", pa.string()), ("suspected", pa.bool_()), ("rolled_code", pa.string()), ("type", pa.string())]
+)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """All tokens; a token's id is its place. Special tokens and sexes come first, then the commonest code.
+
+    Attributes:
+        codes: code of each token, `SYSTEM//CODE` or a special name.
+        types: int8 [size], index into `codes.TYPES`.
+        patients: int64 [size], training patients who had the code before the landmark; 0 for specials.
+        events: int64 [size], their events of that code.
+        merged: bool [size], whether roll-up puts longer codes into the token.
+    """
+
+    codes: list[str]
+    types: npt.NDArray[np.int8]
+    patients: npt.NDArray[np.int64]
+    events: npt.NDArray[np.int64]
+    merged: npt.NDArray[np.bool_]
+
+    @property
+    def size(self) -> int:
+        return len(self.codes)
+
+    def tokens_with_prefix(self, prefixes: Mapping[str, Sequence[str]]) -> npt.NDArray[np.int32]:
+        """Ids of all tokens that can stand for a code under the prefixes per system, suspected ones too.
+
+        A rolled-up token counts if any code merged into it may lie under a prefix: `Z99` for `Z992`.
+        """
+        wanted = full_prefixes(prefixes)
+        ids = [
+            token
+            for token, (code, merged) in enumerate(zip(self.codes, self.merged, strict=True))
+            if code.startswith(wanted) or (merged and any(prefix.startswith(code) for prefix in wanted))
+        ]
+        return np.array(ids, dtype=np.int32)
+
+    def save(self, file: Path) -> None:
+        table = pa.table(
+            {
+                "token": pa.array(range(self.size), pa.int32()),
+                "code": self.codes,
+                "type": [TYPES[kind] for kind in self.types],
+                "patients": self.patients,
+                "events": self.events,
+                "merged": self.merged,
+            }
+        )
+        pq.write_table(table, file, write_page_checksum=True)
+
+    @classmethod
+    def load(cls, file: Path) -> Vocabulary:
+        table = pq.read_table(file)
+        return cls(
+            codes=table["code"].to_pylist(),
+            types=np.array([TYPES.index(kind) for kind in table["type"].to_pylist()], dtype=np.int8),
+            patients=table["patients"].to_numpy(),
+            events=table["events"].to_numpy(),
+            merged=table["merged"].to_numpy(),
+        )
+
+
+def code_map(events: ir.Table, engine: Engine, rollup: Mapping[str, Depth]) -> pa.Table:
+    """What each (code, suspected) of the events becomes: the columns of CODE_MAP_SCHEMA, no demographics.
+
+    Raises BadInput for a roll-up that no code system has.
+    """
+    check_depths(rollup)
+    distinct = events.filter(~_.demographic).select("code", "suspected").distinct()
+    pairs = engine.to_arrow(distinct.order_by("code", "suspected"))
+    codes = pairs["code"].to_pylist()
+    suspected = pairs["suspected"].to_pylist()
+    kinds = [type_of(code, flag) for code, flag in zip(codes, suspected, strict=True)]
+    rolled = [roll_up(code, rollup) for code in codes]
+    return pa.table([pairs["code"], pairs["suspected"], rolled, kinds], schema=CODE_MAP_SCHEMA)
+
+
+def build(
+    events: ir.Table, cohort: pa.Table, mapping: pa.Table, landmark: int, study: Study, engine: Engine
+) -> Vocabulary:
+    """Count codes over training patients and events known before the landmark (day number), nothing else.
+
+    `cohort` has subject_id, split and sex; `mapping` comes from `code_map`. Raises BadInput when no code is
+    common enough.
+    """
+    training = cohort.filter(pa.array(split == TRAIN for split in cohort["split"].to_pylist()))
+    known = events.filter(_.available_day < landmark, ~_.demographic)
+    known = known.semi_join(ibis.memtable(training.select(["subject_id"])), "subject_id")
+    tokens = known.inner_join(ibis.memtable(mapping), ["code", "suspected"])
+    counts = tokens.group_by("rolled_code", "type").aggregate(
+        patients=_.subject_id.nunique(), events=_.count()
+    )
+    min_patients = study.tokens.min_patients
+    common = counts.filter(_.patients >= min_patients)
+    common = common.order_by(ibis.desc("patients"), "rolled_code", "type")
+    table = engine.to_arrow(common)
+    if len(table) == 0:
+        raise BadInput(f"tokens.min_patients: no code is had by {min_patients} of {len(training):,} patients")
+    codes = [*SPECIAL_CODES, *table["rolled_code"].to_pylist()]
+    kinds = ["special"] * FIRST_SEX + ["sex"] * len(SEXES) + table["type"].to_pylist()
+    sexes = training["sex"].to_pylist()
+    head = [0] * FIRST_SEX + [sexes.count(sex) for sex in SEXES]
+    return Vocabulary(
+        codes=codes,
+        types=np.array([TYPES.index(kind) for kind in kinds], dtype=np.int8),
+        patients=np.array([*head, *table["patients"].to_pylist()]),
+        events=np.array([*head, *table["events"].to_pylist()]),
+        merged=np.array([merges_longer(code, study.tokens.rollup) for code in codes]),
+    )

@@ -1,0 +1,175 @@
+"""What a cell costs, over all its interruptions: tokens, operations, hours, memory, energy."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from claimscale.model.shapes import TIME_FEATURES, Shape
+from claimscale.training.energy import meter_for
+
+JOULES_PER_KWH = 3.6e6
+PEAK_SIDE = {"cpu": 1024, "cuda": 8192}
+PEAK_REPEATS = 5
+ADDED = ("tokens", "flops", "seconds", "device_seconds")
+"""Of a ledger's state, what adds up over parts of the work."""
+
+
+class Ledger:
+    """The account of one cell.
+
+    `earlier` is the `state` of the checkpoint that the cell goes on from; `spent` what had been spent when it
+    was stopped, which is more. Time lost that way counts as spent; work that is done again counts once.
+    `devices` are GPUs, or threads on a CPU.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        earlier: Mapping[str, Any] | None = None,
+        spent: Mapping[str, Any] | None = None,
+        devices: int | None = None,
+    ) -> None:
+        self.device = device
+        self.devices = devices or (torch.get_num_threads() if device.type == "cpu" else 1)
+        earlier, spent = earlier or {}, spent or {}
+        self.tokens: int = earlier.get("tokens", 0)
+        self.flops: float = earlier.get("flops", 0.0)
+        self._seconds = max(earlier.get("seconds", 0.0), spent.get("seconds", 0.0))
+        lost = self._seconds - earlier.get("seconds", 0.0)
+        self._device_seconds = earlier.get("device_seconds", 0.0) + self.devices * lost
+        self._peak_memory: int = earlier.get("peak_memory", 0)
+        self._meter = meter_for(device)
+        self._joules: float | None = max(earlier.get("joules") or 0.0, spent.get("joules") or 0.0)
+        if self._seconds > 0 and earlier.get("joules", spent.get("joules")) is None:
+            self._joules = None  # a part of the work was not metered, so the sum is not known
+        reset_peak_memory(device)
+        self._started = time.monotonic()
+
+    def count(self, tokens: int, flops: float) -> None:
+        """Enter work: tokens trained on (0 where nothing is trained), floating-point operations."""
+        self.tokens += tokens
+        self.flops += flops
+
+    @property
+    def seconds(self) -> float:
+        return self._seconds + time.monotonic() - self._started
+
+    def spent(self) -> dict[str, float]:
+        """What a line of `metrics.jsonl` holds, so that a kill does not wipe it out."""
+        joules = self._total_joules()
+        line = {"tokens": self.tokens, "seconds": round(self.seconds, 3)}
+        return line if joules is None else {**line, "joules": round(joules, 1)}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "tokens": self.tokens,
+            "flops": self.flops,
+            "seconds": self.seconds,
+            "device_seconds": self._total_device_seconds(),
+            "peak_memory": max(self._peak_memory, peak_memory(self.device)),
+            "joules": self._total_joules(poll_seconds=0.0),
+        }
+
+    def entry(self, peak_tflops: float | None = None) -> dict[str, Any]:
+        """What `cell.json` holds. `peak_tflops` of one GPU or core as declared; measured where it is not.
+
+        Utilisation is null for a cell that counted no operations.
+        """
+        state, utilisation = self.state(), None
+        if self.flops:
+            peak_tflops = peak_tflops or measured_peak(self.device, torch.get_num_threads()) / 1e12
+            utilisation = self.flops / (1e12 * peak_tflops * state["device_seconds"])
+        return {
+            "tokens": self.tokens or None,
+            "flops": self.flops or None,
+            "wall_hours": state["seconds"] / 3600,
+            "device_hours": state["device_seconds"] / 3600,
+            "peak_memory": state["peak_memory"],
+            "peak_tflops": peak_tflops,
+            "mfu": utilisation,
+            "energy_kwh": None if state["joules"] is None else state["joules"] / JOULES_PER_KWH,
+        }
+
+    def _total_device_seconds(self) -> float:
+        return self._device_seconds + self.devices * (time.monotonic() - self._started)
+
+    def _total_joules(self, **poll: float) -> float | None:
+        if self._meter is None or self._joules is None:
+            return None
+        return self._joules + self._meter.joules(**poll)
+
+
+def added_up(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The `state` of all the work of several ledgers, one after the other; joules are null if any are."""
+    total = {key: sum(state[key] for state in states) for key in ADDED}
+    joules = [state["joules"] for state in states]
+    return {
+        **total,
+        "peak_memory": max((state["peak_memory"] for state in states), default=0),
+        "joules": None if None in joules else sum(joules),
+    }
+
+
+def forward_flops(shape: Shape, lengths: np.ndarray) -> float:
+    """Floating-point operations of the encoder on sequences of these lengths, without padding.
+
+    Every layer runs at every position; two operations per multiply-add. Training all weights takes three
+    times as many: forward once, backward twice.
+    """
+    d, tokens = shape.width, float(lengths.sum())
+    projection = shape.embedding * d if shape.factorised else 0
+    per_token = TIME_FEATURES * d + projection + shape.layers * (4 * d * d + 3 * d * shape.feed_forward)
+    attention = 2.0 * d * shape.layers * float(np.square(lengths, dtype=np.float64).sum())
+    return 2.0 * (per_token * tokens + attention)
+
+
+@lru_cache
+def measured_peak(device: torch.device, threads: int) -> float:
+    """Operations per second of one GPU (bfloat16) or core (float32) in the best of a few matrix products.
+
+    Measured once per process with its current threads; `threads` is what makes another count a new case.
+    """
+    side = PEAK_SIDE.get(device.type, PEAK_SIDE["cpu"])
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    generator = torch.Generator(device).manual_seed(0)  # training's own random numbers stay as they are
+    matrix = torch.rand(side, side, device=device, dtype=dtype, generator=generator)
+    best = float("inf")
+    for _ in range(PEAK_REPEATS):
+        started = time.perf_counter()
+        product = matrix @ matrix
+        product[0, 0].item()  # waits for the device
+        best = min(best, time.perf_counter() - started)
+    return 2.0 * side**3 / best / (threads if device.type == "cpu" else 1)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes at the highest since the last reset: of the GPU's memory, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget the peak of cells that this process ran before; where that cannot be done it stays in."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return

@@ -1,0 +1,31 @@
+"""The version of each stage and each kind of cell.
+
+A result is stale when its version, settings or inputs have changed. Source bytes decide nothing: a docstring,
+a refactoring or an upgrade that changes no output recomputes nothing. Whoever changes an output raises its
+number here; golden outputs (`tests/golden`) fail when that is forgotten.
+"""
+
+from __future__ import annotations
+
+VERSIONS: dict[str, int] = {
+    # Data stages, in order.
+    "events": 1,
+    "cohort": 1,
+    "tokens": 1,
+    "labels": 1,
+    "oracle": 1,
+    # Kinds of cells.
+    "pretrain": 1,
+    "sweep": 1,
+    "finetune": 1,
+    "lightgbm": 1,
+    "logistic": 1,
+    "carry_forward": 1,
+    "lightgbm_embeddings": 1,
+    "lightgbm_both": 1,
+    "encoder_and_lightgbm": 1,
+    # What is concluded from them.
+    "validity": 1,
+    "summary": 1,
+    "report": 1,
+}

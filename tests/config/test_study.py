@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from claimscale.config import loading, study
+from claimscale.errors import BadInput
+
+CKD = {"name": "ckd", "kind": "disease", "outcome": {"ICD10": ["N18"]}}
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
+
+
+def problem(file: Path, *overrides: str) -> str:
+    with pytest.raises(BadInput) as caught:
+        loading.load(file, list(overrides))
+    text = str(caught.value)
+    assert "\n" not in text, "one line"
+    return text
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, tmp_path: Path) -> None:
+    loaded = loading.load(example)
+    resolved = tmp_path / "study.yaml"
+    resolved.write_text(loading.dump(loaded), "utf-8")
+    assert loading.load(resolved) == loaded
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"pretrain": {"maks": 0.3}}, "pretrain.maks: unknown key"),
+        ({"pretrain": {"mask": 1.3}}, "pretrain.mask: 1.3 is not below 1"),
+        ({"pretrain": {"mask_unit": "patient"}}, "pretrain.mask_unit: 'patient'"),
+        (
+            {"pretrain": {"branches": [0.5]}},
+            "pretrain.branches: branches must ascend without repeats and end",
+        ),
+        ({"pretrain": {"branches": [0.5, 0.25, 1]}}, "pretrain.branches: branches must ascend"),
+        ({"pretrain": {"branches": [0, 1]}}, "pretrain.branches.0: 0 is not above 0"),
+        ({"pretrain": {"learning_rates": [0.1, 0.2]}}, "pretrain.learning_rates: learning_rates must ascend"),
+        (
+            {"pretrain": {"learning_rates": [0.1, 0.3, 0.2]}},
+            "pretrain.learning_rates: learning_rates must asc",
+        ),
+        ({"pretrain": {"sweep_share": 1}}, "pretrain.sweep_share: 1 is not below 1"),
+        ({"compute": {"slurm": {"minutes": 0}}}, "compute.slurm.minutes: 0 is not above 0"),
+        ({"compute": {"slurm": {"queue": "gpu"}}}, "compute.slurm.queue: unknown key"),
+        ({"pretrain": {"epochs": "many"}}, "pretrain.epochs: 'many'"),
+        ({"tasks": ["gout_in_space"]}, "'gout_in_space' is not in the task catalogue"),
+        ({"sizes": ["11M", "2.2M"]}, "sizes: sizes must ascend"),
+        ({"sizes": ["big"]}, "'big' is not a size such as"),
+        ({"source": {"kind": "fax"}}, "source"),
+        ({"source": {"kind": "synpuf"}}, "source.path: is missing"),
+        ({"cohort": {"landmark": "soon"}}, "cohort.landmark"),
+        ({"finetune": {"seeds": [7]}}, "finetune.seeds: [7] are not among pretrain.seeds"),
+        ({"finetune": {"patients": [-1]}}, "finetune.patients"),
+        ({"finetune": {"layer_decay": 1.5}}, "finetune.layer_decay: 1.5: input should be less"),
+        ({"finetune": {"train": "half"}}, "finetune.train: 'half'"),
+        ({"finetune": {"train": "lora"}}, "finetune: train: lora keeps what pretraining has learnt"),
+        ({"finetune": {"learning_rates": []}}, "finetune.learning_rates"),
+        ({"finetune": {"learning_rates": [1e-3, -1e-3]}}, "finetune.learning_rates.1: -0.001 is not above 0"),
+        ({"finetune": {"learning_rates": [1e-3, 0.001]}}, "finetune.learning_rates: a rate is listed twice"),
+        ({"finetune": {"checkpoint_minutes": 0}}, "finetune.checkpoint_minutes: 0 is not above 0"),
+        ({"compute": {"peak_tflops": 0}}, "compute.peak_tflops: 0 is not above 0"),
+        ({"compare": {"stop": "early"}}, "compare.stop: 'early'"),
+        (
+            {"compare": {"stop": "auto"}, "baselines": ["lightgbm_both"]},
+            "compare.stop: auto may leave out the largest size",
+        ),
+        ({"name": "../elsewhere"}, "name"),
+        (
+            {"tasks": [{**CKD, "alive_at_days": 90}]},
+            "tasks.0: alive_at_days: would ask something of the time after",
+        ),
+        ({"tasks": [{**CKD, "gap_days": -1}]}, "tasks.0.gap_days: -1 would count as predicted what is known"),
+        ({"tasks": [{**CKD, "washout_days": 0}]}, "tasks.0.washout_days: 0 leaves no washout"),
+        (
+            {"tasks": [{**CKD, "washout_days": -9}]},
+            "tasks.0.washout_days: -9 would reach past the index date",
+        ),
+        (
+            {"tasks": [{**CKD, "history_days": -9}]},
+            "tasks.0.history_days: -9 would ask for time in sight after",
+        ),
+        (
+            {"tasks": [{**CKD, "exclude": [{"codes": {"ATC": ["C"]}, "until_days": 1}]}]},
+            "tasks.0.exclude.0.until_days: 1 reaches 1 days past the index date",
+        ),
+        (
+            {"tasks": [{**CKD, "exclude": [{"codes": {"ATC": ["C"]}, "days_after": 1}]}]},
+            "tasks.0.exclude.0: days_after: would ask something of the time after",
+        ),
+        (
+            {
+                "tasks": [
+                    {**CKD, "exclude": [{"codes": {"ATC": ["C"]}, "look_back_days": 5, "until_days": -9}]}
+                ]
+            },
+            "tasks.0.exclude.0: look_back_days: 5 leaves no day before until_days",
+        ),
+        ({"tasks": [{**CKD, "exclude": [{"codes": {}}]}]}, "tasks.0.exclude.0: codes: names no codes"),
+        ({"tasks": [{**CKD, "index": "every_visit"}]}, "tasks.0: first_day: index: every_visit needs it"),
+        ({"tasks": [{**CKD, "labels": "a.parquet"}]}, "tasks.0: outcome: has no effect beside labels"),
+        ({"tasks": [{"name": "x", "kind": "disease"}]}, "tasks.0: outcome has no codes"),
+        (
+            {"tasks": [{**CKD, "index": "every_visit", "first_day": dt.date(2021, 1, 1)}]},
+            "tasks: ckd: first_day must come before cohort.landmark",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_path_and_cause(write_study, changed, expected) -> None:
+    assert expected in problem(write_study(**changed))
+
+
+def test_a_task_of_labels_made_elsewhere_survives_being_written_down(write_study, tmp_path: Path) -> None:
+    made = {"name": "made", "kind": "disease", "labels": "a.parquet", "strip": {"ICD10": ["Z49"]}}
+    loaded = loading.load(write_study(tasks=[made]))
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(loading.dump(loaded), "utf-8")
+    assert loading.load(resolved) == loaded
+
+
+def test_splits_must_add_up_to_one(write_study) -> None:
+    text = problem(write_study(), "cohort.splits.patients=[0.7, 0.2, 0.2]")
+    assert "cohort.splits.patients: fractions add up to 1.1, not 1" in text
+
+
+def test_a_key_given_twice_is_refused_with_its_line(write_study) -> None:
+    assert "line 2: key 'name' stands twice" in problem(write_study("name: a\nname: b\n"))
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "name: [unclosed\n", "just words"])
+def test_a_file_without_settings_is_refused(write_study, text: str) -> None:
+    assert "study.yaml" in problem(write_study(text))
+
+
+def test_a_missing_file_a_folder_and_another_encoding_are_refused(tmp_path: Path) -> None:
+    assert "cannot be read" in problem(tmp_path / "absent.yaml")
+    assert "cannot be read" in problem(tmp_path)
+    (tmp_path / "sjis.yaml").write_bytes("name: 慢性腎臓病".encode("cp932"))
+    assert "is not UTF-8" in problem(tmp_path / "sjis.yaml")
+
+
+def test_overrides_reach_nested_settings_and_keep_their_types(write_study) -> None:
+    loaded = loading.load(
+        write_study(), ["pretrain.epochs=2", "sizes=[80k, 90k]", "cohort.landmark=2021-01-01", "runs=/tmp/x"]
+    )
+    assert loaded.pretrain.epochs == 2
+    assert loaded.sizes == ["80k", "90k"]
+    assert loaded.cohort.landmark == dt.date(2021, 1, 1)
+    assert loaded.run_directory == Path("/tmp/x/tiny")
+
+
+@pytest.mark.parametrize(
+    "override", ["pretrain.epochs", "=3", "name.first=x", "sizes=[1", "pretrain.epoch=3"]
+)
+def test_a_wrong_override_is_refused(write_study, override: str) -> None:
+    problem(write_study(), override)
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1.0e-3", "0.001", "1E-3"])
+def test_numbers_with_an_exponent_are_numbers(write_study, text: str) -> None:
+    assert loading.load(write_study(), [f"pretrain.learning_rate={text}"]).pretrain.learning_rate == 0.001
+
+
+def test_codes_stay_strings(write_study) -> None:
+    task = {"name": "t", "kind": "disease", "outcome": {"ICD9CM": ["0123"]}}
+    assert loading.load(write_study(tasks=[task])).tasks[0].outcome == {"ICD9CM": ["0123"]}
+    assert loading.load(write_study(tasks=[{**task, "outcome": {"NDC": ["1e3"]}}])).tasks[0].outcome == {
+        "NDC": ["1e3"]
+    }
+    unquoted = "tasks=[{name: t, kind: disease, outcome: {ICD9CM: [0123]}}]"
+    assert "tasks.0.outcome.ICD9CM.0" in problem(write_study(), unquoted)
+
+
+def test_settings_cannot_be_changed(write_study) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        loading.load(write_study()).pretrain.epochs = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@given(st.integers(1, 999), st.sampled_from("kMB"))
+def test_sizes_read_as_they_are_written(number: int, unit: str) -> None:
+    assert study.parameter_count(f"{number}{unit}") == number * {"k": 1e3, "M": 1e6, "B": 1e9}[unit]
+
+
+def test_the_catalogue_holds_ten_diseases_and_eight_drugs_each_with_a_source() -> None:
+    tasks = [study.Task.model_validate(study.catalogue_task(name)) for name in study.catalogue()]
+    kinds = [task.kind for task in tasks]
+    assert kinds.count("disease") >= 10 and kinds.count("medication") >= 8
+    assert all(task.source for task in tasks)
+    prefixes = [prefix for task in tasks for group in task.outcome.values() for prefix in group]
+    assert all(prefix and "." not in prefix for prefix in prefixes)
+
+
+def test_baselines_are_those_known_each_once_and_tuned_alike(write_study) -> None:
+    assert "baselines" in problem(write_study(), "baselines=[lightgbm, lightgbm]")
+    assert "baselines.0" in problem(write_study(), "baselines=[xgboost]")
+    assert "search.trials" in problem(write_study(), "search.trials=0")
+    alone = "baselines=[encoder_and_lightgbm]"
+    assert "encoder_and_lightgbm averages two others: list lightgbm" in problem(write_study(), alone)
+    both = "baselines=[lightgbm, encoder_and_lightgbm]"
+    assert "and the arm pretrained" in problem(write_study(), both, "finetune.arms=[scratch]")
+    assert loading.load(write_study(), [both]).baselines == ["lightgbm", "encoder_and_lightgbm"]
+    embedded = "baselines=[lightgbm_embeddings]"
+    scratch = "finetune={arms: [scratch], seeds: [5]}"
+    assert "not among pretrain.seeds" in problem(write_study(), embedded, scratch)
+    assert loading.load(write_study(), [scratch]).baselines == ["lightgbm", "logistic", "carry_forward"]

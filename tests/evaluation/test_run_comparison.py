@@ -1,0 +1,136 @@
+"""Two runs compared: no false alarms between equal ones, and real differences found."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from claimscale.errors import BadInput
+from claimscale.evaluation.run_comparison import compare, holm, text
+
+
+def summary(
+    gains: dict[str, float],
+    error: float = 0.004,
+    sufficient: str | None = None,
+    margin: float = 0.02,
+    larger: str = "9M",
+    seeds: int = 3,
+    **changed: Any,
+) -> dict[str, Any]:
+    """A run that asked one question; the gains of the largest over smaller sizes, as shares."""
+    evidence = [
+        {
+            "smaller": size,
+            "larger": larger,
+            "seeds": seeds,
+            "relative": {"gain": gain, "standard_error": error, "degrees": 30.0},
+        }
+        for size, gain in gains.items()
+    ]
+    saturation = {
+        "verdict": "saturated" if sufficient else "inconclusive",
+        "smallest_sufficient": sufficient,
+        "metric": "auprc",
+        "relative_margin": margin,
+        "convergence": "converged",
+        "evidence": evidence,
+    }
+    return {"name": "run", "tasks": [{"name": "ckd", "saturation": saturation | changed}]}
+
+
+def test_a_run_does_not_differ_from_itself() -> None:
+    one = summary({"3M": 0.001, "1M": 0.05}, sufficient="3M")
+    (found,) = compare(one, one)
+    assert not found.differ and all(pair.p == 1 and pair.difference == 0 for pair in found.pairs)
+    assert "not evidence of equality" in text(("A", "B"), [found])
+
+
+def test_a_size_that_suffices_here_and_not_there() -> None:
+    (found,) = compare(summary({"3M": 0.001}, sufficient="3M"), summary({"3M": 0.08}))
+    assert found.differ and found.pairs[0].p < 0.001
+    assert found.pairs[0].low < -0.079 < found.pairs[0].high
+    assert "saturation points differ" in text(("A", "B"), [found])
+
+
+def test_a_size_that_only_one_run_has_shows_no_difference() -> None:
+    """B gains nothing up to 3M either, and much from 9M, which A never trained."""
+    second = summary({"1M": 0.001}, larger="3M")
+    second["tasks"][0]["saturation"]["evidence"] += summary({"1M": 0.2})["tasks"][0]["saturation"]["evidence"]
+    (found,) = compare(summary({"1M": 0.001}, larger="3M", sufficient="1M"), second)
+    assert not found.differ and [(pair.smaller, pair.larger) for pair in found.pairs] == [("1M", "3M")]
+
+
+def test_a_single_seed_or_a_plateau_without_convergence_shows_no_difference() -> None:
+    flat, rising = summary({"3M": 0.001}, sufficient="3M"), summary({"3M": 0.08}, seeds=1)
+    (found,) = compare(flat, rising)
+    assert not found.differ and not found.pairs
+    (found,) = compare(
+        summary({"3M": 0.001}, sufficient="3M", convergence="under_trained"), summary({"3M": 0.08})
+    )
+    assert not found.differ
+    assert "3M suffices, but under-trained" in text(("A", "B"), [found])
+
+
+def test_many_questions_at_the_margin_seldom_differ() -> None:
+    """Ten questions, all saturated in A, B exactly at the margin in each: any difference in about 5 %."""
+    generator, alarms = np.random.default_rng(1), []
+    for _ in range(400):
+        runs: list[dict[str, Any]] = [{"name": name, "tasks": []} for name in ("a", "b")]
+        for task in range(10):
+            drawn = 0.02 + 0.004 * float(generator.standard_t(30))
+            for run, one in zip(
+                runs, (summary({"3M": 0.0}, sufficient="3M"), summary({"3M": drawn})), strict=True
+            ):
+                run["tasks"].append(one["tasks"][0] | {"name": f"task{task}"})
+        alarms.append(any(found.differ for found in compare(*runs)))
+    assert np.mean(alarms) <= 0.08
+    assert np.mean(alarms) > 0.01
+
+
+def test_larger_than_nothing_but_below_the_margin_is_no_difference() -> None:
+    (found,) = compare(summary({"3M": 0.001}, sufficient="3M"), summary({"3M": 0.015}, error=0.001))
+    assert not found.differ and found.pairs[0].p_holm < 0.01
+    assert "Gains from size differ" in text(("A", "B"), [found])
+
+
+def test_an_uncertain_second_run_shows_no_difference() -> None:
+    (found,) = compare(summary({"3M": 0.001}, sufficient="3M"), summary({"3M": 0.08}, error=0.06))
+    assert not found.differ and found.pairs[0].p > 0.05
+
+
+def test_equal_runs_seldom_differ() -> None:
+    """Two sizes and a true gain of each: after Holm about one pair of runs in twenty has any difference."""
+    generator = np.random.default_rng(0)
+    alarms = []
+    for _ in range(400):
+        both = [
+            summary({size: 0.02 + 0.004 * generator.standard_t(30) for size in ("3M", "1M")})
+            for _ in range(2)
+        ]
+        (found,) = compare(*both)
+        alarms.append(any(pair.p_holm < 0.05 for pair in found.pairs))
+    assert np.mean(alarms) <= 0.08
+
+
+def test_only_sizes_that_both_have_are_compared() -> None:
+    (found,) = compare(summary({"3M": 0.0, "1M": 0.1}), summary({"3M": 0.0, "2M": 0.1}))
+    assert [pair.smaller for pair in found.pairs] == ["3M"]
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (summary({"3M": 0.0}, margin=0.05), "relative_margin is 0.02"),
+        (summary({"3M": 0.0}, metric="auroc"), "metric is auprc"),
+        ({"name": "else", "tasks": []}, "no task in common"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(other: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        compare(summary({"3M": 0.0}), other)
+
+
+def test_holm_keeps_order_and_never_lowers() -> None:
+    assert holm([0.01, 0.5, 0.02]) == pytest.approx([0.03, 0.5, 0.04])
+    assert holm([]) == []

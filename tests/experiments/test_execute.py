@@ -1,0 +1,74 @@
+"""A cell that is killed between its result and its seal is sealed, not run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from claimscale import artifacts
+from claimscale.config import loading
+from claimscale.experiments import execute as work
+from claimscale.experiments.cells import Cell
+from claimscale.experiments.workspace import Workspace
+from claimscale.training import checkpoints
+
+CELL = Cell("pretrain", 42, "70k")
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def workspace(write_study, tmp_path: Path, monkeypatch) -> Workspace:
+    monkeypatch.setattr(Workspace, "inputs", lambda self, cell: "inputs")
+    return Workspace(loading.load(write_study()), tmp_path)
+
+
+@pytest.fixture
+def worked(monkeypatch) -> list[int]:
+    """How often the cell's work was done; it leaves a checkpoint each time."""
+    times: list[int] = []
+
+    def work_once(workspace, cell, folder: Path, threads, progress) -> dict[str, int]:
+        times.append(len(times))
+        artifacts.make_folder(folder / checkpoints.FOLDER)
+        (folder / "model.safetensors").write_text("weights")
+        return {"tokens": len(times)}
+
+    monkeypatch.setitem(work.WORK, "pretrain", work_once)
+    return times
+
+
+def run(workspace: Workspace) -> dict[str, int]:
+    return work.run_cell(workspace, CELL, 1, lambda share: None)
+
+
+@pytest.mark.parametrize("place", ["remove", "seal"])
+def test_a_result_on_disk_is_never_computed_again(workspace, worked, monkeypatch, place: str) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints if place == "remove" else artifacts, place, killed)
+        with pytest.raises(Killed):
+            run(workspace)
+    folder = workspace.folder(CELL.id)
+    assert not workspace.is_done(CELL) and (folder / checkpoints.FOLDER).exists() == (place == "remove")
+    assert run(workspace) == {"tokens": 1} and len(worked) == 1
+    assert workspace.is_done(CELL) and not (folder / checkpoints.FOLDER).exists()
+    assert run(workspace) == {"tokens": 1} and len(worked) == 1
+
+
+def test_a_sealed_cell_that_lost_a_file_is_computed_again(workspace, worked) -> None:
+    run(workspace)
+    (workspace.folder(CELL.id) / "model.safetensors").unlink()
+    assert run(workspace) == {"tokens": 2} and workspace.is_done(CELL)
+
+
+def test_a_result_of_other_inputs_is_computed_again(workspace, worked, monkeypatch) -> None:
+    run(workspace)
+    (workspace.folder(CELL.id) / artifacts.DONE).unlink()
+    monkeypatch.setattr(Workspace, "inputs", lambda self, cell: "others")
+    assert run(workspace) == {"tokens": 2}

@@ -1,0 +1,128 @@
+"""Which patients a cell is given: the same for every arm, each subset within the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from claimscale import artifacts
+from claimscale.config import loading
+from claimscale.config.study import Baseline
+from claimscale.experiments.cells import Cell, cells_of
+from claimscale.experiments.datasets import Sample
+from claimscale.experiments.workspace import Workspace
+
+BASELINES = list(get_args(Baseline))
+
+
+@pytest.fixture
+def workspace(write_study, tmp_path, monkeypatch) -> Workspace:
+    """A workspace whose samples are made up; no claims are prepared."""
+    study = loading.load(
+        write_study(finetune={"patients": [100, 300, "all"], "seeds": [42]}, baselines=BASELINES)
+    )
+    random = np.random.default_rng(0)
+
+    def sample(first: int, count: int) -> Sample:
+        subjects = np.arange(first, first + count)
+        return Sample(subjects, subjects, np.full(count, 18_000), random.random(count) < 0.2)
+
+    samples = {"train": sample(0, 1000), "tuning": sample(2000, 400), "held_out": sample(4000, 50)}
+    monkeypatch.setattr(Workspace, "samples", lambda self, task: samples)
+    return Workspace(study, tmp_path)
+
+
+def chosen(workspace: Workspace, cell: Cell) -> tuple[list[int], list[int], dict[str, list[int]]]:
+    train, tuning, others = workspace.training_samples(cell)
+    predicted = {name: sample.subjects.tolist() for name, sample in others.items()}
+    return train.subjects.tolist(), tuning.subjects.tolist(), predicted
+
+
+@pytest.mark.parametrize("patients", [100, 300, "all"])
+def test_every_arm_learns_from_and_is_asked_about_the_same_patients(workspace, patients) -> None:
+    cells = [cell for cell in cells_of(workspace.study) if cell.patients == patients]
+    assert {cell.kind for cell in cells} == {"finetune", *BASELINES}
+    first = chosen(workspace, cells[0])
+    assert all(chosen(workspace, cell) == first for cell in cells)
+    assert len(first[0]) == (1000 if patients == "all" else patients)
+    assert not set(first[0]) & set(first[1]) and "train" not in first[2]
+
+
+def test_a_smaller_subset_lies_within_each_larger_one(workspace) -> None:
+    for kind in BASELINES:
+        cells = [cell for cell in cells_of(workspace.study) if cell.kind == kind]
+        found = {cell.patients: chosen(workspace, cell) for cell in cells}
+        for smaller, larger in ((100, 300), (300, "all")):
+            assert set(found[smaller][0]) < set(found[larger][0])
+            assert set(found[smaller][1]) <= set(found[larger][1])
+
+
+def test_a_subset_holds_so_many_patients_with_all_their_dates(write_study, tmp_path: Path) -> None:
+    workspace = Workspace(loading.load(write_study()), tmp_path)
+    subjects = np.repeat(np.arange(50), np.arange(50) % 4 + 1)
+    rows = np.arange(len(subjects))
+    sample = Sample(subjects, rows, rows, rows % 2 == 0)
+    smaller: set[int] = set()
+    for patients in (1, 7, 30, 50, 80):
+        chosen = workspace.subset(sample, patients)
+        found = set(chosen.subjects.tolist())
+        assert len(found) == min(patients, 50) and smaller <= found
+        assert sorted(chosen.rows) == sorted(rows[np.isin(subjects, list(found))])
+        smaller = found
+    assert sorted(workspace.subset(sample, "all").rows) == sorted(rows)
+    assert len(workspace.subset(sample.take(np.zeros(0, int)), 5).rows) == 0
+
+
+def test_only_what_a_cell_rests_on_makes_it_stale(write_study, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(artifacts, "manifest_digest", lambda folder: folder.name)
+    labels = {"files": {name: {"sha256": ""} for name in ("ckd.parquet", "asked/ckd.parquet")}}
+    monkeypatch.setattr(artifacts, "read_json", lambda file: labels)
+    rates = [1e-3, 4e-3, 1.6e-2]
+
+    def inputs(**pretrain: object) -> dict[str, str]:
+        study = loading.load(write_study(pretrain={"learning_rates": rates, **pretrain}))
+        cells = [Cell("pretrain", 42, "70k"), Cell("sweep", 42, "70k")]
+        cells.append(Cell("finetune", 42, "70k", "ckd", "pretrained", "all"))
+        return {cell.kind: Workspace(study, tmp_path).inputs(cell) for cell in cells}
+
+    def stale(**pretrain: object) -> set[str]:
+        before, after = inputs(), inputs(**pretrain)
+        return {kind for kind in before if before[kind] != after[kind]}
+
+    assert stale(learning_rates=[1e-3, 4e-3, 1.6e-2, 3.2e-2]) == {"sweep"}
+    assert stale(sweep_share=0.2) == {"sweep"}
+    assert stale(branches=[0.5, 1]) == {"pretrain"}, "the weights that are fine-tuned are the same"
+    assert stale(learning_rate=1e-3) == {"pretrain", "finetune"}
+    assert stale(mask_unit="code") == {"pretrain", "sweep", "finetune"}
+    assert stale(checkpoint_minutes=1.0) == set()
+
+
+def account(smallest: dict[str, int] | None, shortage: dict[str, object] | None = None) -> dict[str, object]:
+    found: dict[str, object] = {"splits": {"train": {"patients": 900}}, "shortage": shortage}
+    return found if smallest is None else {**found, "smallest_subset": smallest}
+
+
+def test_subsets_below_the_smallest_are_left_out_of_their_task_alone(write_study, tmp_path: Path) -> None:
+    names = ["ckd", "gout", "pregabalin", "stroke"]
+    tasks = [{"name": name, "kind": "disease", "outcome": {"ICD10": ["N18"]}} for name in names]
+    study = loading.load(write_study(tasks=tasks, finetune={"patients": [100, 300, 1000]}))
+    workspace = Workspace(study, tmp_path)
+    workspace.labels = {
+        "ckd": account({"positive": 301, "negative": 7}),
+        "gout": account({"positive": 5, "negative": 100}),
+        "pregabalin": account({"positive": 900, "negative": 900}, {"label": "positive"}),
+        "stroke": account(None),  # as an earlier version made them
+    }
+    assert workspace.left_out == {"ckd": {"label": "positive", "patients": [100, 300]}}
+    assert workspace.shortages == {"pregabalin": {"label": "positive"}}
+
+
+def test_a_task_all_of_whose_subsets_are_left_out_is_not_trained(write_study, tmp_path: Path) -> None:
+    study = loading.load(write_study(finetune={"patients": [100, 300]}))
+    workspace = Workspace(study, tmp_path)
+    workspace.labels = {"ckd": account({"positive": 12, "negative": 400})}
+    assert workspace.left_out["ckd"]["patients"] == [100, 300]
+    assert workspace.shortages == {"ckd": {"label": "negative", "have": {}, "fewest": 3}}

@@ -1,0 +1,68 @@
+"""A user's crosswalk changes the codes it lists, and no others."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import ibis
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+
+from claimscale.codes.systems import is_well_formed
+from claimscale.config.sources import CodeMap
+from claimscale.errors import BadInput
+from claimscale.sources import crosswalks as maps
+from claimscale.sources.raw import RawEvents, raw_events
+
+
+def crosswalk(file: Path, text: str) -> CodeMap:
+    file.write_text(text, "utf-8")
+    return CodeMap(of="YJ", to="ATC", file=str(file), columns=["price_code", "atc"])
+
+
+def test_listed_codes_are_mapped_however_they_are_spelt(through_gate, engine, tmp_path: Path) -> None:
+    listed = crosswalk(tmp_path / "atc.csv", "price_code,atc\n0123,C08CA01\n0123,A01AA01\n0456,\n")
+    first = maps.read(listed)
+    assert first == {"YJ//0123": "ATC//A01AA01"}
+    codes = ["YJ//0123", "YJ//０１２３ ", "YJ//0456", "ICD9CM//585.9", "ICD9CM//5859", "ICD10//N189"]
+    rows = [{"patient": 1, "code": code, "day": 10 + place} for place, code in enumerate(codes)]
+    rows += [{"patient": 1, "code": "MEDS_BIRTH", "day": 0}]
+    days = [dt.datetime(2020, 1, 1) + dt.timedelta(row["day"]) for row in rows]
+    table = ibis.memtable(
+        pa.table({"patient": [1] * len(rows), "code": [row["code"] for row in rows], "day": days})
+    )
+    raw = RawEvents(raw_events(table, code=table.code, time=table.day))
+    events, quality = through_gate(maps.applied(raw, [listed, CodeMap(of="ICD9CM", to="ICD10")]))
+    assert events.sort_by("time")["code"].to_pylist() == [
+        "MEDS_BIRTH", "ATC//A01AA01", "ATC//A01AA01", "YJ//0456",
+        "ICD10//N189", "ICD10//N189", "ICD10//N189",
+    ]  # fmt: skip
+    assert quality["warnings"] == {"code not in crosswalk": 1}
+    assert quality["repaired"] == {"code spelt otherwise": 2}
+
+
+def test_icd_9_and_10_need_no_file() -> None:
+    forward = maps.read(CodeMap(of="ICD9CM", to="ICD10"))
+    assert (forward["ICD9CM//0010"], forward["ICD9CM//5859"]) == ("ICD10//A000", "ICD10//N189")
+    assert all(is_well_formed(code) for code in [*forward, *forward.values()])
+    back = maps.read(CodeMap(of="ICD10", to="ICD9CM"))
+    assert back["ICD10//A000"] == "ICD9CM//0010"
+    with pytest.raises(BadInput, match=r"source\.maps: YJ to ATC: needs a `file` and its `columns`"):
+        maps.read(CodeMap(of="YJ", to="ATC"))
+    with pytest.raises(ValidationError, match="file and columns: one needs the other"):
+        CodeMap(of="YJ", to="ATC", file="atc.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("price,atc\n1,A\n", "has no column price_code"),
+        ("price_code,atc\n", "maps no code"),
+        ('price_code,atc\n"1,A\n', "is not CSV"),
+    ],
+)
+def test_a_map_that_is_none_is_bad_input(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=rf"source\.maps: .*{message}"):
+        maps.read(crosswalk(tmp_path / "atc.csv", text))

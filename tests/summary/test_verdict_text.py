@@ -1,0 +1,254 @@
+"""Sentences say what the numbers say."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic
+
+from claimscale.report.i18n import Texts
+from claimscale.summary import formatting as wording, limitations as cautions, verdict_text as answers
+
+SMALL = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",), "oracle": False}
+
+
+def settled(task: str, arm: str, size: str | None, labelled: int) -> float:
+    """ckd needs the larger size, pregabalin does not; LightGBM is poor."""
+    if arm == "lightgbm":
+        return 2.0
+    return 1.5 if task == "ckd" and size == "100k" else 0.02
+
+
+def test_verdicts_in_words(fake_run: Callable[..., Any], tmp_path: Path) -> None:
+    ckd, pregabalin = fake_run(tmp_path, noise=settled, **SMALL).summarise()["answers"]
+    assert (ckd["verdict"], ckd["recommendation"]) == ("not_saturated", "400k")
+    assert "Use 400k, the largest model" in ckd["sentence"]
+    assert (pregabalin["verdict"], pregabalin["recommendation"]) == ("saturated", "100k")
+    assert "The 100k model is good enough" in pregabalin["sentence"]
+    assert "saves 2 minutes of pretraining" in pregabalin["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("rival", "words"), [(0.0, "is above that of every encoder"), (1.15, "no encoder is")]
+)
+def test_lightgbm_is_recommended_where_nothing_beats_it(
+    fake_run: Callable[..., Any], tmp_path: Path, rival: float, words: str
+) -> None:
+    run = fake_run(
+        tmp_path, noise=lambda task, arm, size, labelled: rival if arm == "lightgbm" else 1.4, **SMALL
+    )
+    summary = run.summarise()
+    for answer in summary["answers"]:
+        if answer["recommendation"] == "LightGBM":
+            assert words in answer["sentence"]
+            assert any(warning.startswith(f"{answer['task']}: LightGBM") for warning in summary["warnings"])
+    assert any(answer["recommendation"] == "LightGBM" for answer in summary["answers"])
+
+
+def test_the_best_baseline_is_the_rival_and_embeddings_are_none(
+    fake_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    noise = {"lightgbm": 1.2, "logistic": 0.2, "carry_forward": 1.3, "lightgbm_both": 0.0}
+    run = fake_run(
+        tmp_path, noise=lambda task, arm, size, labelled: noise.get(arm, 1.4), baselines=tuple(noise), **SMALL
+    )
+    summary = run.summarise()
+    for answer in summary["answers"]:
+        assert answer["recommendation"] == "Logistic regression"
+        assert answer["sentence"].startswith("Use logistic regression: its AUPRC")
+        assert f"{answer['task']}: Logistic regression does as well" in " ".join(summary["warnings"])
+
+
+@pytest.mark.parametrize(("averaged", "better"), [(0.0, True), (0.9, False), (3.0, False)])
+def test_encoder_and_lightgbm_together_are_named_where_they_are_better_than_each(
+    fake_run: Callable[..., Any], tmp_path: Path, averaged: float, better: bool
+) -> None:
+    noise = {"lightgbm": 0.9, "encoder_and_lightgbm": averaged}
+    run = fake_run(
+        tmp_path,
+        noise=lambda task, arm, size, labelled: noise.get(arm, 1.4),
+        baselines=tuple(noise),
+        seeds=(1, 2, 3),
+        **SMALL,
+    )
+    for answer in run.summarise()["answers"]:
+        assert answer["recommendation"] == "LightGBM", "a mean is no model of its own"
+        assert (answer["together"] is not None) == better
+        if better:
+            assert answer["together"].startswith("The mean of 400k and LightGBM is better than each alone: ")
+            assert answer["together"].endswith(" above LightGBM.")
+
+
+def test_a_mean_that_an_encoder_beats_is_not_named(fake_run: Callable[..., Any], tmp_path: Path) -> None:
+    noise = {"lightgbm": 1.4, "encoder_and_lightgbm": 0.9}
+    run = fake_run(
+        tmp_path,
+        noise=lambda task, arm, size, labelled: noise.get(arm, 0.1),
+        baselines=tuple(noise),
+        seeds=(1, 2, 3),
+        **SMALL,
+    )
+    assert [answer["together"] for answer in run.summarise()["answers"]] == [None, None]
+
+
+def test_few_positives_are_said(fake_run: Callable[..., Any], tmp_path: Path) -> None:
+    summary = fake_run(tmp_path, patients=120, **SMALL).summarise()
+    assert all(answer["verdict"] == "inconclusive" for answer in summary["answers"])
+    for task in summary["tasks"]:
+        assert any(f"{task['name']}: only {task['positives']} test" in text for text in summary["warnings"])
+        assert "too few" in next(a["about_size"] for a in summary["answers"] if a["task"] == task["name"])
+
+
+def test_every_run_warns_of_what_it_cannot_exclude(demo: Any) -> None:
+    _, summary = demo
+    assert any("simulated" in text for text in summary["warnings"])
+    assert any("under-training" in text for text in summary["warnings"])
+    undecided = {answer["task"] for answer in summary["answers"] if answer["verdict"] == "inconclusive"}
+    assert undecided == {text.split(":")[0] for text in summary["warnings"] if "no verdict on size" in text}
+
+
+@pytest.mark.parametrize(("why", "words"), synthetic.REASONS.items())
+def test_every_reason_has_its_words(demo: Any, why: tuple[str, int | None], words: str) -> None:
+    run, summary = demo
+    task = synthetic.undecided(summary["tasks"][0], *why)
+    sentence = answers.answer(run.study, task, {})["sentence"]
+    assert words in sentence and sentence.count(". ") == 0, "one sentence"
+
+
+def test_figures_are_readable() -> None:
+    assert wording.figure(-0.0001) == "0.000"
+    assert wording.figure(-0.0123) == "−0.012"
+    assert wording.figure(None) == wording.figure(float("nan")) == "–"
+    assert wording.duration(None) == "–"
+    assert wording.span({"estimate": 0.1, "low": None, "high": None}) == "0.100 (no interval)"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            {"outcome": "at", "patients": 2345.6, "low": 1234.0, "high": 5000.0},
+            "overtakes LightGBM at about 2,300 labelled patients (95 % interval 1,200 to 5,000)",
+        ),
+        (
+            {"outcome": "at", "patients": 2345.6, "low": 0.0, "high": None},
+            "(95 % interval fewer than 300 to more than 10,000)",
+        ),
+        (
+            {"outcome": "from_the_smallest", "low": 0.0, "high": 0.0},
+            "from 300 labelled patients on, the fewest tested.",
+        ),
+        ({"outcome": "from_the_smallest", "low": 0.0}, "the 95 % interval reaches to more than 10,000."),
+        ({"outcome": "from_the_smallest", "low": 0.0, "high": 700.0}, "the 95 % interval reaches to 700."),
+        ({"outcome": "never_in_range", "ahead": 0.02}, "with up to 10,000 labelled patients."),
+        ({"outcome": "never_in_range", "low": 4000.0}, "the 95 % interval begins at 4,000."),
+        ({"outcome": "never_in_range", "low": 0.0}, "the 95 % interval begins at fewer than 300."),
+    ],
+)
+def test_overtaking_in_words(found: dict[str, Any], said: str) -> None:
+    whole = {
+        "size": "11M",
+        "tested": [300, 10_000],
+        "patients": None,
+        "low": None,
+        "high": None,
+        "ahead": 0.5,
+    }
+    assert said in answers.overtaking(whole | found)
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        ((2.0, 1.5, 1.9), None),
+        ((1.4, 1.5, 1.9), "400k: of the learning rates swept the lowest, 0.001, gave"),
+        ((2.0, 1.5, 1.4), "400k: of the learning rates swept the highest, 0.016, gave"),
+        ((2.0, 1.5, None), None),
+        ((None, None, None), "400k: training diverged at every learning rate"),
+    ],
+)
+def test_a_best_learning_rate_at_an_edge_is_warned_of(
+    fake_run: Callable[..., Any], tmp_path: Path, losses: tuple[float | None, ...], words: str | None
+) -> None:
+    run = fake_run(tmp_path, noise=settled, **SMALL)
+    tried = zip((0.001, 0.004, 0.016), losses, strict=True)
+    run.lr_sweeps = {"400k": [{"learning_rate": rate, "validation_loss": loss} for rate, loss in tried]}
+    summary = run.summarise()
+    found = [warning for warning in summary["warnings"] if warning.startswith("400k: ")]
+    assert (len(found) == 1 and words in found[0]) if words else not found
+    assert summary["sizes"][0]["lr_sweep"] is None
+    assert [one["validation_loss"] for one in summary["sizes"][1]["lr_sweep"]] == list(losses)
+
+
+def test_another_rate_that_did_better_is_named() -> None:
+    tried = [
+        {"learning_rate": rate, "validation_loss": loss}
+        for rate, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 3.0))
+    ]
+    (better,) = cautions.learning_rate_warnings([{"name": "11M", "lr_sweep": tried}], used=3)
+    assert better == "11M: learning rate 2 did better than the 3 that was used, in short runs."
+    assert not cautions.learning_rate_warnings([{"name": "11M", "lr_sweep": None}], used=3)
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ({"verdict": "saturated", "smallest_sufficient": "400k"}, None),
+        ({"verdict": "saturated", "smallest_sufficient": "800k"}, "saturated at 800k, not saturated at 400k"),
+        ({"verdict": "not_saturated", "smallest_sufficient": None}, "not saturated, not saturated at 400k"),
+        (None, None),
+    ],
+)
+def test_another_verdict_by_hospital_is_warned_of(
+    demo: Any, there: dict[str, Any] | None, told: str | None
+) -> None:
+    run, summary = demo
+    tasks = [dict(task) for task in summary["tasks"]]
+    tasks[0]["saturation"] = tasks[0]["saturation"] | {
+        "verdict": "saturated",
+        "smallest_sufficient": "400k",
+        "by_hospital": there and there | {"hospitals": 6},
+    }
+    found = cautions.warnings(run.study, dict(summary) | {"tasks": tasks})
+    said = [warning for warning in found if "hospitals resampled" in warning]
+    assert len(said) == (told is not None) and all(told and told in warning for warning in said)
+    japanese = Texts("ja")
+    for warning in said:
+        assert "病院ごと" in japanese.sentence(warning.removeprefix(f"{tasks[0]['name']}: "))
+
+
+def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
+    run, summary = demo
+    task = dict(summary["tasks"][0])
+    task["saturation"] = task["saturation"] | {
+        "verdict": "saturated",
+        "smallest_sufficient": task["saturation"]["evidence"][0]["smaller"],
+        "convergence": "under_trained",
+    }
+    answer = answers.answer(run.study, task, {})
+    assert (answer["verdict"], answer["recommendation"]) == ("under_trained", None)
+    assert answer["sentence"].startswith("Under-trained: ") and "good enough" not in answer["sentence"]
+    task["saturation"]["convergence"] = "unknown"
+    assert answers.answer(run.study, task, {})["sentence"].endswith("had converged was not measured.")
+    task["saturation"]["convergence"] = "converged"
+    assert "converged" not in answers.answer(run.study, task, {})["sentence"]
+    guards = {
+        "failed": ["tokens", "learning_rate", "overfitting"],
+        "from_doubling": 0.013,
+        "learning_rates": {"100k": True, "400k": False},
+        "gap": 0.08,
+        "unmeasured": [],
+    }
+    told = " ".join(cautions.warnings(run.study, dict(summary) | {"convergence": guards}))
+    assert "1.3 % off the largest" in told and "8 % below" in told
+
+
+def test_carry_forward_without_codes_of_the_outcome_is_warned_of(demo: Any) -> None:
+    run, summary = demo
+    tasks = [run.study.tasks[0], run.study.tasks[1].model_copy(update={"labels": "labels", "outcome": {}})]
+    said = []
+    for baselines in (["lightgbm"], ["lightgbm", "carry_forward"]):
+        study = run.study.model_copy(update={"tasks": tasks, "baselines": baselines})
+        said.append([one for one in cautions.warnings(study, summary) if "carry-forward" in one])
+    assert said[0] == [] and [one.split(":")[0] for one in said[1]] == [tasks[1].name]

@@ -1,0 +1,443 @@
+"""Labels follow the protocol's rule, patient by patient, and only the past decides who is asked."""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+from pathlib import Path
+
+import ibis
+import meds
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from claimscale.artifacts import read_json
+from claimscale.codes.systems import has_prefix
+from claimscale.cohort import selection as cohort
+from claimscale.config.study import Cohort, Splits, Study
+from claimscale.config.tasks import Task
+from claimscale.engine import Engine
+from claimscale.errors import BadInput
+from claimscale.events import build as event_table, observation
+from claimscale.tasks import index_dates, labels as tasks
+
+OUTCOME, CONFIRMING, OTHER = "ICD10//N189", "ATC//B03XA01", "ICD10//A00"
+FIRST, SECOND = dt.date(1970, 7, 20), dt.date(1970, 9, 8)
+LANDMARK, LATER = event_table.day_number(FIRST), event_table.day_number(SECOND)
+
+
+def made_task(**changed: object) -> Task:
+    fields = {"name": "ckd", "kind": "disease", "outcome": {"ICD10": ["N18"]}, "history_days": 0}
+    return Task.model_validate({**fields, **changed})
+
+
+def made_study(task: Task, study: Study, min_events: int = 1) -> Study:
+    cohort_settings = Cohort(landmark=FIRST, min_events=min_events, splits=Splits(temporal=SECOND))
+    return study.model_copy(update={"tasks": [task], "cohort": cohort_settings})
+
+
+def label_by_hand(task: Task, rows: list, landmark: int, min_events: int) -> dict | None:
+    """The protocol's rule for one patient at one landmark, written as it is read; None if not asked."""
+    known = [row for row in contacts_of(rows) if row.known_day < landmark]
+    if len(known) < min_events:
+        return None
+    return label_at(task, rows, max(row.known_day for row in known))
+
+
+def contacts_of(rows: list) -> list:
+    return [row for row in rows if not row.code.startswith(("MEDS_BIRTH", "SEX"))]
+
+
+def label_at(task: Task, rows: list, index: int) -> dict:
+    """The rule at one index date."""
+    contacts = contacts_of(rows)
+    known = [row for row in contacts if row.known_day <= index]
+    date = event_table.EPOCH + dt.timedelta(days=index)
+    month_start = index - date.day + 1
+    month_end = month_start + calendar.monthrange(date.year, date.month)[1] - 1
+    outcomes = [row for row in contacts if has_prefix(row.code, task.outcome) and not row.suspected]
+    washout_start = index - task.washout_days if task.washout_days else -1_000_000
+    earlier = [
+        row for row in outcomes if row.known_day <= index and row.day > min(washout_start, month_start - 1)
+    ]
+    later = sorted(row.day for row in outcomes if row.known_day > index)
+    confirming = [
+        row.day for row in contacts if has_prefix(row.code, task.confirm_codes) and not row.suspected
+    ]
+    excluded = None
+    for rule in task.exclude:
+        since = index - rule.look_back_days if rule.look_back_days else -1_000_000
+        if any(
+            has_prefix(row.code, rule.codes)
+            and not row.suspected
+            and since < row.day <= index + rule.until_days
+            for row in known
+        ):
+            excluded = "excluded_code"
+    if earlier:
+        excluded = "outcome_before_index"
+    if min(row.day for row in known) > index - task.history_days:
+        excluded = "history_too_short"
+    if any(row.code == "MEDS_DEATH" for row in known):
+        excluded = "dead"
+    first = later[0] if later else None
+    confirmed = task.confirm_days is None and not task.confirm_codes
+    if first is not None and task.confirm_days is not None:
+        confirmed |= any(day >= first + task.confirm_days for day in later)
+    if first is not None:
+        confirmed |= any(day >= first - 30 for day in confirming)
+    start, end = max(index + task.gap_days, month_end), index + task.gap_days + task.horizon_days
+    positive = first is not None and start < first <= end and confirmed
+    last = max(row.day for row in contacts)
+    return {
+        "index_day": index,
+        "excluded": excluded,
+        "boolean_value": positive,
+        "onset_in_gap": first is not None and first <= start,
+        "censored": not positive and last < end,
+    }
+
+
+def visits_by_hand(rows: list, first: int, end: int, min_events: int) -> list[int]:
+    """The first day of each month on which something became known, once enough events are known."""
+    found: dict[tuple[int, int], int] = {}
+    for day in sorted({row.known_day for row in contacts_of(rows)}):
+        date = event_table.EPOCH + dt.timedelta(days=day)
+        enough = sum(row.known_day <= day for row in contacts_of(rows)) >= min_events
+        if first <= day < end and enough:
+            found.setdefault((date.year, date.month), day)
+    return list(found.values())
+
+
+def table_of(rows: list, claims):
+    """The events of all rows, as `tasks` reads them; all patients are held out."""
+    split = pa.table({"subject_id": sorted({row.subject_id for row in rows})})
+    split = split.append_column("split", pa.array(["held_out"] * len(split)))
+    table = claims.raw(rows).table.rename(subject_id="patient").distinct()
+    return event_table.with_days(table).inner_join(ibis.memtable(split), "subject_id")
+
+
+def ask(task: Task, rows: list, engine: Engine, study: Study, claims) -> dict[tuple[int, str], dict]:
+    """The labels of the module under test, by patient and split."""
+    table = table_of(rows, claims)
+    index = engine.to_arrow(index_dates.landmark_dates(table, study))
+    asked = engine.to_arrow(tasks.ask(task, index, table)).to_pylist()
+    return {(row["subject_id"], row["split"]): row for row in asked}
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple]:
+    """Patients as (subject, day, code, days until known, suspected), dense around both landmarks."""
+    event = st.tuples(
+        st.integers(1, 5),
+        st.integers(0, 400),
+        st.sampled_from([OUTCOME, OUTCOME, "ICD10//N18", CONFIRMING, OTHER, OTHER, "MEDS_DEATH"]),
+        st.sampled_from([0, 0, 1, 30, 90]),
+        st.booleans(),
+    )
+    return draw(st.lists(event, min_size=1, max_size=40))
+
+
+TASKS = st.builds(
+    made_task,
+    confirm_days=st.sampled_from([None, 1, 30]),
+    confirm_codes=st.sampled_from([{}, {"ATC": ["B03X"]}]),
+    washout_days=st.sampled_from([None, 60, 200]),
+    gap_days=st.sampled_from([0, 30]),
+    horizon_days=st.sampled_from([40, 365]),
+    history_days=st.sampled_from([0, 50]),
+    exclude=st.sampled_from(
+        [
+            [],
+            [{"codes": {"ICD10": ["A00"]}, "look_back_days": 45, "until_days": -10}],
+            [{"codes": {"ATC": ["B03XA01"]}}, {"codes": {"ICD10": ["A"]}, "look_back_days": 3}],
+        ]
+    ),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=histories(), task=TASKS, min_events=st.integers(1, 3))
+def test_labels_are_those_of_the_rule_read_aloud(
+    events: list[tuple], task: Task, min_events: int, engine: Engine, study: Study, claims
+) -> None:
+    rows = [
+        claims.event(subject, day, code, day + late, suspected=suspected)
+        for subject, day, code, late, suspected in set(events)
+    ]
+    found = ask(task, rows, engine, made_study(task, study, min_events), claims)
+    expected = {}
+    for subject in {row.subject_id for row in rows}:
+        own = [row for row in rows if row.subject_id == subject]
+        expected[subject, "held_out"] = label_by_hand(task, own, LANDMARK, min_events)
+        again = label_by_hand(task, own, LATER, min_events)
+        expected[subject, "temporal"] = again if again and again["index_day"] >= LANDMARK else None
+    expected = {key: label for key, label in expected.items() if label is not None}
+    assert found.keys() == expected.keys()
+    for key, label in expected.items():
+        assert {name: found[key][name] for name in label} == label
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=histories(), task=TASKS, min_events=st.integers(1, 3))
+def test_every_visit_is_asked_about_once_a_month_by_the_same_rule(
+    events: list[tuple], task: Task, min_events: int, engine: Engine, study: Study, claims
+) -> None:
+    rows = [
+        claims.event(subject, day, code, day + late, suspected=suspected)
+        for subject, day, code, late, suspected in set(events)
+    ]
+    first = dt.date(1970, 3, 5)
+    table = table_of(rows, claims)
+    dates = engine.to_arrow(index_dates.visit_dates(table, made_study(task, study, min_events), first))
+    found = engine.to_arrow(tasks.ask(task, dates, table)).to_pylist()
+    expected = {}
+    for subject in {row.subject_id for row in rows}:
+        own = [row for row in rows if row.subject_id == subject]
+        periods = {"held_out": (event_table.day_number(first), LANDMARK), "temporal": (LANDMARK, LATER)}
+        for split, (begin, end) in periods.items():
+            for day in visits_by_hand(own, begin, end, min_events):
+                expected[subject, split, day] = label_at(task, own, day)
+    keyed = {(row["subject_id"], row["split"], row["index_day"]): row for row in found}
+    assert len(keyed) == len(found) and keyed.keys() == expected.keys()
+    for key, label in expected.items():
+        assert {name: keyed[key][name] for name in label} == label
+
+
+def test_of_all_visits_training_keeps_each_and_testing_one_that_the_future_does_not_choose(
+    study: Study,
+) -> None:
+    first = dt.date(2008, 1, 1)
+    days = np.arange(
+        event_table.day_number(first), claims_end := event_table.day_number(dt.date(2010, 1, 1)), 31
+    )
+    subjects = np.repeat(np.arange(400), len(days))
+    split = np.where(subjects % 2 == 0, "train", "held_out")
+    index = pa.table(
+        {"subject_id": subjects, "split": pa.array(split.tolist()), "index_day": np.tile(days, 400)}
+    )
+    chosen = index_dates.drawn(index, study, first)
+    assert chosen[split == "train"].all()
+    tested = subjects[chosen & (split == "held_out")]
+    assert len(tested) == len(set(tested)) > 180
+    picked = np.tile(days, 400)[chosen & (split == "held_out")]
+    assert len(set(picked)) == len(days), "all parts of the period are asked about"
+    # Without all that follows somebody's index date it is the index date still.
+    last = dict(zip(tested.tolist(), picked.tolist(), strict=True))
+    until = np.array([last.get(subject, claims_end) for subject in subjects])
+    kept = np.tile(days, 400) <= until
+    again = index_dates.drawn(index.filter(pa.array(kept)), study, first)
+    assert (again == chosen[kept]).all()
+
+
+@pytest.mark.parametrize(
+    ("days", "suspected", "positive", "in_gap"),
+    [
+        ([131], False, True, False),  # index day 100, gap 30: the first day that counts
+        ([130], False, False, True),
+        ([495], False, True, False),  # horizon 365: the last day that counts
+        ([496], False, False, False),
+        ([101, 200], False, False, True),  # the first code decides
+        ([200], True, False, False),  # a suspicion never counts
+    ],
+)
+def test_edges_of_the_window(
+    days: list[int], suspected: bool, positive: bool, in_gap: bool, engine: Engine, study: Study, claims
+) -> None:
+    rows = [claims.event(1, 100, OTHER)] + [
+        claims.event(1, day, OUTCOME, suspected=suspected) for day in days
+    ]
+    task = made_task()
+    landmark = Cohort(landmark=dt.date(1970, 4, 12), min_events=1)
+    found = ask(task, rows, engine, study.model_copy(update={"cohort": landmark}), claims)
+    label = found[1, "held_out"]
+    assert (label["index_day"], label["excluded"]) == (100, None)
+    assert (label["boolean_value"], label["onset_in_gap"]) == (positive, in_gap)
+
+
+@pytest.mark.parametrize(
+    ("second", "confirming", "positive"),
+    [
+        (None, None, False),
+        (229, None, False),
+        (230, None, True),  # a second code 30 days after the first
+        (None, 170, True),  # a confirming drug from 30 days before it
+        (None, 169, False),
+        (229, 300, True),  # either will do
+    ],
+)
+def test_edges_of_confirmation(
+    second: int | None, confirming: int | None, positive: bool, engine: Engine, study: Study, claims
+) -> None:
+    rows = [claims.event(1, 100, OTHER), claims.event(1, 200, OUTCOME)]
+    rows += [claims.event(1, second, OUTCOME)] if second else []
+    rows += [claims.event(1, confirming, CONFIRMING)] if confirming else []
+    task = made_task(confirm_days=30, confirm_codes={"ATC": ["B03X"]})
+    landmark = Cohort(landmark=dt.date(1970, 4, 12), min_events=1)
+    found = ask(task, rows, engine, study.model_copy(update={"cohort": landmark}), claims)
+    assert found[1, "held_out"]["boolean_value"] is positive
+
+
+def test_the_future_decides_nobodys_eligibility(engine: Engine, study: Study, claims) -> None:
+    rows = claims.random(50, seed=1)
+    study = study.model_copy(update={"cohort": Cohort(landmark=claims.landmark, min_events=3)})
+    task = made_task(
+        outcome={"ICD10": ["A005"]},
+        history_days=850,
+        washout_days=300,
+        exclude=[{"codes": {"ICD10": ["A020"]}, "look_back_days": 200}],
+    )
+
+    def eligibility(changed: list) -> dict:
+        found = ask(task, changed, engine, study, claims)
+        return {key: (label["index_day"], label["excluded"]) for key, label in found.items()}
+
+    one = eligibility(rows)
+    assert {excluded for _, excluded in one.values()} == {None, *tasks.EXCLUSIONS} - {"dead"}
+    for name, changed in claims.other_futures(rows).items():
+        assert eligibility(changed) == one, name
+
+
+def test_no_day_of_the_index_dates_month_counts_as_later(engine: Engine, study: Study, claims) -> None:
+    """Index date 11 April without a gap: an outcome of 30 April is no positive, one of 1 May is."""
+    cohort_settings = Cohort(landmark=dt.date(1970, 4, 12), min_events=1)
+    for day, positive in ((119, False), (120, True)):
+        rows = [claims.event(1, 100, OTHER), claims.event(1, day, OUTCOME)]
+        made = study.model_copy(update={"cohort": cohort_settings})
+        found = ask(made_task(gap_days=0), rows, engine, made, claims)[1, "held_out"]
+        assert (found["boolean_value"], found["onset_in_gap"]) == (positive, not positive)
+
+
+@pytest.fixture
+def build(engine: Engine, study: Study, write_events, tmp_path: Path):
+    def build_labels(rows: list, study: Study = study) -> Path:
+        events = write_events(rows)
+        for name in ("cohort", "labels"):
+            (tmp_path / name).mkdir()
+        cohort.build(study, engine, events, tmp_path / "cohort")
+        tasks.build(study, engine, events, tmp_path / "cohort", tmp_path / "labels")
+        return tmp_path / "labels"
+
+    return build_labels
+
+
+def test_labels_and_their_account(claims, build, study: Study) -> None:
+    splits = Splits(patients=(0.5, 0.2, 0.3), temporal=dt.date(2010, 5, 1), held_out_hospitals=1)
+    study = study.model_copy(update={"cohort": Cohort(landmark=claims.landmark, min_events=3, splits=splits)})
+    task = made_task(outcome={"ICD10": ["A005"]}, history_days=100, washout_days=200)
+    folder = build(claims.random(120, seed=2), study.model_copy(update={"tasks": [task]}))
+    meds.LabelSchema.validate(pq.read_table(folder / "ckd.parquet"))  # raises where they are no MEDS labels
+    rows = tasks.read(folder, "ckd").to_pylist()
+    keys = [(row["subject_id"], row["prediction_time"]) for row in rows]
+    assert keys == sorted(set(keys))
+    landmark = dt.datetime(2010, 1, 1)
+    assert all((row["prediction_time"] >= landmark) == (row["split"] == "temporal") for row in rows)
+
+    account = read_json(folder / "labels.json")["ckd"]["splits"]
+    assert set(account) == {"train", "tuning", "held_out", "hospital", "temporal"}
+    for split, counts in account.items():
+        inside = [row["boolean_value"] for row in rows if row["split"] == split]
+        assert (counts["n"], counts["positives"]) == (len(inside), sum(inside))
+        assert counts["prevalence"] == pytest.approx(sum(inside) / len(inside))
+        assert 0 <= counts["censored_share"] <= 1 - counts["prevalence"]
+
+
+def test_a_task_without_cases_is_a_shortage_and_the_others_go_on(claims, build, study: Study) -> None:
+    none = made_task(name="none", outcome={"ICD10": ["Z999"]}, history_days=100)
+    common = made_task(name="common", outcome={"ICD10": ["A018"]}, history_days=100, washout_days=90)
+    impossible = made_task(name="impossible", history_days=9000)
+    folder = build(claims.random(500, seed=3), study.model_copy(update={"tasks": [none, common, impossible]}))
+    account = read_json(folder / "labels.json")
+    assert account["none"]["shortage"] == {
+        "label": "positive",
+        "have": {"train": 0, "held_out": 0},
+        "fewest": 10,
+    }
+    assert account["common"]["shortage"] is None
+    assert account["impossible"]["shortage"]["have"] == {"train": 0, "held_out": 0}
+    assert account["impossible"]["excluded"]["history_too_short"] > 0
+    assert len(tasks.read(folder, "impossible")) == 0
+
+
+@pytest.mark.parametrize(("label", "told"), [("positive", False), ("negative", True)])
+def test_a_task_with_nobody_to_choose_models_by_is_a_shortage_of_tuning(label: str, told: bool) -> None:
+    random = np.random.default_rng(5)
+    split = np.repeat(["train", "tuning", "held_out"], [400, 60, 200])
+    outcome = random.random(len(split)) < 0.3
+
+    def shortage() -> dict | None:
+        columns = {"subject_id": np.arange(len(split)), "split": split, "boolean_value": outcome}
+        return tasks._account(pa.table(columns), {}, made_task(), seed=42)["shortage"]
+
+    assert shortage() is None
+    outcome[split == "tuning"] = told
+    assert shortage() == {"label": label, "have": {"tuning": 0}, "fewest": 1}
+    outcome[np.flatnonzero(split == "tuning")[7]] = not told
+    assert shortage() is None
+
+
+def test_tasks_none_of_which_can_be_asked_are_bad_input(claims, build, study: Study) -> None:
+    asked = [made_task(history_days=9000), made_task(name="other", history_days=9000)]
+    message = r"task ckd: no training patient can be asked \(40 history_too_short\), and none of the 2 tasks"
+    with pytest.raises(BadInput, match=message):
+        build(claims.random(40, seed=4), study.model_copy(update={"tasks": asked}))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "excluded", "censored"),
+    [
+        (None, None, "history_too_short", True),  # the contacts alone
+        (-300, 900, None, False),  # insured long before the first contact, and beyond the window
+        (-300, 480, None, True),
+        (50, 900, "history_too_short", False),
+        (101, 900, "history_too_short", False),  # begins after the index date: not known then
+    ],
+)
+def test_observation_is_what_the_source_states_of_it(
+    start: int | None, end: int | None, excluded: str | None, censored: bool,
+    engine: Engine, study: Study, claims, tmp_path: Path,
+) -> None:  # fmt: skip
+    days = np.array([[0 if start is None else start, 0 if end is None else end]], dtype="datetime64[D]")
+    periods = pa.table(
+        [pa.array([1]), *(event_table.timestamps(day.astype(int)) for day in days.T)],
+        schema=event_table.OBSERVATION_SCHEMA,
+    )
+    observation.write(periods, start is not None, tmp_path / "observation.parquet")
+    rows = [claims.event(1, 60, OTHER), claims.event(1, 100, OTHER), claims.event(1, 300, OTHER)]
+    split = pa.table({"subject_id": [1], "split": ["held_out"]})
+    table = event_table.with_days(claims.raw(rows).table.rename(subject_id="patient"))
+    table = table.inner_join(ibis.memtable(split), "subject_id")
+    changed = study.model_copy(update={"cohort": Cohort(landmark=dt.date(1970, 4, 12), min_events=1)})
+    index = engine.to_arrow(index_dates.landmark_dates(table, changed))
+    index = observation.with_stated(index, tmp_path)
+    (label,) = engine.to_arrow(tasks.ask(made_task(history_days=60), index, table)).to_pylist()
+    assert (label["excluded"], label["censored"]) == (excluded, censored)
+
+
+def test_the_future_of_observation_decides_nobodys_eligibility(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    index = pa.table(
+        {
+            "subject_id": np.arange(300),
+            "index_day": np.full(300, 1000, np.int32),
+            "first_day": random.integers(0, 1000, 300, dtype=np.int32),
+            "observed_until": random.integers(1000, 2000, 300, dtype=np.int32),
+        }
+    )
+
+    def first_days(start: np.ndarray, end: np.ndarray) -> list:
+        columns = [np.arange(300), event_table.timestamps(start), event_table.timestamps(end)]
+        table = pa.table(columns, schema=event_table.OBSERVATION_SCHEMA)
+        observation.write(table, True, tmp_path / "observation.parquet")
+        found = observation.with_stated(index, tmp_path)
+        assert found.schema.equals(index.schema)
+        return found["first_day"].to_pylist()
+
+    start, end = random.integers(0, 1300, 300), random.integers(1000, 2000, 300)
+    known = first_days(start, end)
+    later = np.where(start > 1000, start + 500, start)
+    assert first_days(later, end + 700) == known
+    assert first_days(np.where(start <= 1000, start - 1, start), end) != known

@@ -1,0 +1,83 @@
+"""Codes that come next, against the same by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from claimscale.tokens.incident_codes import CodeLists, draw_dates, incident_codes
+from claimscale.tokens.sequences import FIRST_CODE
+
+VOCABULARY = 14
+HORIZON = 30
+
+
+def _store(patients: list[list[tuple[int, int]]]) -> SimpleNamespace:
+    """Patients as lists of (available day, token)."""
+    events = [event for patient in patients for event in sorted(patient)]
+    return SimpleNamespace(
+        offsets=np.r_[0, np.cumsum([len(patient) for patient in patients])].astype(np.int64),
+        available=np.array([day for day, _ in events], np.int32),
+        token=np.array([token for _, token in events], np.uint16),
+        vocabulary=SimpleNamespace(size=VOCABULARY),
+    )
+
+
+EVENTS = st.lists(
+    st.lists(st.tuples(st.integers(0, 100), st.integers(FIRST_CODE, VOCABULARY - 1)), max_size=25),
+    min_size=1, max_size=6,
+)  # fmt: skip
+
+
+def _found(lists: CodeLists, number: int) -> set[int]:
+    listed = lists.token[lists.offsets[number] : lists.offsets[number + 1]].tolist()
+    assert len(set(listed)) == len(listed)
+    return set(listed)
+
+
+@given(EVENTS, st.integers(0, 110))
+def test_new_is_what_comes_within_the_horizon_and_was_not_there_in_as_long_before(patients, day: int) -> None:
+    rows, watched = np.arange(len(patients)), np.arange(len(patients)) % 2 == 0
+    codes = incident_codes(_store(patients), rows, np.full(len(rows), day), watched, HORIZON)  # pyright: ignore[reportArgumentType]
+    for number, patient in enumerate(patients):
+        before = {token for when, token in patient if day - HORIZON < when <= day}
+        after = {token for when, token in patient if day < when <= day + HORIZON}
+        assert _found(codes.known, number) == before
+        assert _found(codes.new, number) == (after - before if watched[number] else set())
+    assert codes.counts(rows).tolist() == [len(_found(codes.new, number)) for number in rows]
+
+
+@given(EVENTS, st.integers(0, 1000), st.integers(0, 50))
+def test_a_date_is_a_day_of_the_record_that_leaves_the_horizon(patients, seed: int, epoch: int) -> None:
+    store, rows, last = _store(patients), np.arange(len(patients)), 90
+    days, watched = draw_dates(store, rows, last, HORIZON, seed, epoch)  # pyright: ignore[reportArgumentType]
+    for number, patient in enumerate(patients):
+        choices = {when for when, _ in patient if when <= last - HORIZON}
+        assert watched[number] == bool(choices)
+        assert days[number] in choices if choices else days[number] == last
+    alone, _ = draw_dates(store, rows[-1:], last, HORIZON, seed, epoch)  # pyright: ignore[reportArgumentType]
+    assert alone[0] == days[-1], "whoever else is asked"
+
+
+def test_every_day_of_the_record_is_drawn_as_often_however_much_happened_on_it() -> None:
+    store = _store([[(10, 6)] * 20 + [(20, 7), (30, 8), (40, 9)]])
+    drawn = [draw_dates(store, np.array([0]), 100, HORIZON, 1, epoch)[0][0] for epoch in range(2000)]  # pyright: ignore[reportArgumentType]
+    days, counts = np.unique(drawn, return_counts=True)
+    assert days.tolist() == [10, 20, 30, 40]
+    assert np.all(np.abs(counts - 500) < 4 * np.sqrt(2000 * 0.25 * 0.75))
+
+
+def test_log_odds_are_those_of_the_patients_at_risk() -> None:
+    new = [[(10, 6), (20, 7)]] * 30 + [[(10, 6)]] * 60 + [[(10, 7)]] * 10
+    days, watched = np.full(100, 10), np.ones(100, bool)
+    codes = incident_codes(_store(new), np.arange(100), days, watched, HORIZON)  # pyright: ignore[reportArgumentType]
+    log_odds = codes.log_odds(VOCABULARY)
+    assert log_odds[7] == pytest.approx(np.log(30.5 / 60.5)), "ten have it already"
+    assert log_odds[6] < log_odds[7] and log_odds[9] == pytest.approx(np.log(0.5 / 100.5))
+
+
+def test_pairs_name_the_row_among_those_asked_for() -> None:
+    lists = CodeLists(np.array([6, 7, 8, 9, 10], np.int32), np.array([0, 2, 2, 5]))
+    row, token = lists.pairs(np.array([2, 1, 0]))
+    assert list(zip(row.tolist(), token.tolist(), strict=True)) == [(0, 8), (0, 9), (0, 10), (2, 6), (2, 7)]

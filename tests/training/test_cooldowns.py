@@ -1,0 +1,176 @@
+"""One stable trunk, decayed at several budgets."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, strategies as st
+from safetensors.torch import load_file
+
+from claimscale.config.study import Pretrain
+from claimscale.tokens.pretraining_inputs import still
+from claimscale.tokens.token_metadata import Codebook
+from claimscale.training.checkpoints import training_tensors
+from claimscale.training.lr_schedule import Branch, Schedule, branches_of
+from claimscale.training.pretraining_job import Job
+from claimscale.training.pretraining_run import PretrainingRun
+
+CPU = torch.device("cpu")
+SHARES = [0.25, 0.5, 1.0]
+SETTINGS = {"branches": SHARES, "batch_tokens": 200, "epochs": 3}
+
+
+def _assert_same(one: Path, other: Path) -> None:
+    weights, others = load_file(one), load_file(other)
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+@given(st.integers(1, 3000), st.floats(0.01, 0.99))
+def test_a_branch_leaves_the_trunk_where_its_rate_first_differs(steps: int, share: float) -> None:
+    trunk = Schedule.of(steps)
+    (branch,) = branches_of([share, 1.0], trunk)
+    assert 1 <= branch.fork <= branch.schedule.steps <= steps and branch.own_steps >= 0
+    before = range(branch.fork)
+    assert [branch.schedule.rate(step) for step in before] == [trunk.rate(step) for step in before]
+    if branch.own_steps and branch.schedule.steps < steps:
+        assert branch.schedule.rate(branch.fork) < trunk.rate(branch.fork)
+    assert branch.own_steps <= 0.2 * branch.schedule.steps
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["masked", "incident"])
+def incident(request: pytest.FixtureRequest) -> bool:
+    """Whether incident codes are foretold too, of another part of each record in each epoch."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def branched(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, incident: bool
+) -> tuple[Path, dict]:
+    folder = tmp_path_factory.mktemp("branched")
+    shares: list[float] = []
+    pretrain = request.getfixturevalue("pretrain_with_checkpoints")
+    result = pretrain(folder, shares.append, incident=incident, **SETTINGS)
+    assert shares == sorted(shares) and shares[-1] == 1
+    return folder, result
+
+
+def test_the_trunk_is_what_it_is_without_branches(
+    branched, tmp_path: Path, pretrain_with_checkpoints, incident: bool
+) -> None:
+    folder, result = branched
+    expected = pretrain_with_checkpoints(
+        tmp_path, lambda share: None, incident=incident, batch_tokens=200, epochs=3
+    )
+    _assert_same(folder / "model.safetensors", tmp_path / "model.safetensors")
+    for key in ("tokens", "train_flops", "validation_loss"):
+        assert result[key] == expected[key]
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(len(steps))), "the stable trunk is trained once"
+
+
+def test_a_branch_is_a_shorter_run_decayed_to_its_own_end(branched, views_of, shape, incident) -> None:
+    folder, result = branched
+    assert [entry["share"] for entry in result["branches"]] == SHARES
+    tokens = [entry["tokens"] for entry in result["branches"]]
+    assert tokens == sorted(tokens) and tokens[-1] == result["tokens"]
+    assert result["branches"][-1]["validation_loss"] == result["validation_loss"]
+    settings = Pretrain(epochs=3, batch_tokens=200)
+    views = views_of(120, 0, incident)
+    run = PretrainingRun(views, Codebook.plain(np.zeros(46, np.int8)), shape, settings, 7, CPU)
+    run.schedule = Branch(0.5, Schedule(round(0.5 * run.steps), run.schedule.warmup)).schedule
+    tokens = sum(run.step(step)[1] for step in range(run.steps))
+    weights = load_file(folder / "branch-0.5.safetensors")
+    assert all(torch.equal(weights[name], weight) for name, weight in run.model.state_dict().items())
+    entry = result["branches"][1]
+    assert entry["steps"] == run.steps and entry["tokens"] == tokens
+    assert not torch.equal(
+        weights["final_norm.gain"], load_file(folder / "model.safetensors")["final_norm.gain"]
+    )
+
+
+@pytest.mark.parametrize("share", [0.46, 0.6])
+def test_killed_in_trunk_or_branch_it_ends_with_the_same_weights(
+    branched, tmp_path: Path, pretrain_with_checkpoints, incident: bool, share: float
+) -> None:
+    folder, expected = branched
+    script, settings = Path(__file__).with_name("killed_at.py"), {**SETTINGS, "incident": incident}
+    died = subprocess.run([sys.executable, script, tmp_path, str(share), json.dumps(settings)], check=False)
+    assert died.returncode == -signal.SIGKILL
+    in_branch = (tmp_path / "checkpoints" / "branch-0.5").exists()
+    assert in_branch == (share == 0.46)
+    shares: list[float] = []
+    result = pretrain_with_checkpoints(tmp_path, shares.append, **settings)
+    assert shares[0] >= share, "it did not start again"
+    for name in ("model", "branch-0.25", "branch-0.5"):
+        _assert_same(tmp_path / f"{name}.safetensors", folder / f"{name}.safetensors")
+    assert result["branches"] == expected["branches"]
+    for key in ("tokens", "flops"):
+        assert result["cost"][key] == expected["cost"][key]
+    assert not (tmp_path / "checkpoints" / "branch-0.5").exists()
+    resumed, whole = (
+        [json.loads(line)["loss"] for line in (place / "branch-0.5.jsonl").read_text().splitlines()]
+        for place in (tmp_path, folder)
+    )
+    assert resumed == whole
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("minutes", [1e-6, 1e6])
+@pytest.mark.parametrize("kept", ["record", "nothing"])
+def test_a_branch_that_was_finished_before_the_trunk_was_saved_again_counts(
+    branched, tmp_path: Path, pretrain_with_checkpoints, monkeypatch, incident, minutes: float, kept: str
+) -> None:
+    """Stopped just after, or just before, the second branch is on record."""
+    record, settings = Job.record, {**SETTINGS, "incident": incident, "checkpoint_minutes": minutes}
+
+    def stop(self, name: str, identity: str, entry: dict) -> None:
+        if name == "branch-0.25" or kept == "record":
+            record(self, name, identity, entry)
+        if name == "branch-0.5":
+            raise Stopped
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(Job, "record", stop)
+        pretrain_with_checkpoints(tmp_path, lambda share: None, **settings)
+    result = pretrain_with_checkpoints(tmp_path, lambda share: None, **settings)
+    folder, expected = branched
+    for name in ("model", "branch-0.25", "branch-0.5"):
+        _assert_same(tmp_path / f"{name}.safetensors", folder / f"{name}.safetensors")
+    assert result["branches"] == expected["branches"]
+    for key in ("tokens", "flops"):
+        assert result["cost"][key] == expected["cost"][key]
+
+
+def test_branches_are_scored_and_trained_at_a_cost(branched, validation_of, incident: bool) -> None:
+    _, result = branched
+    validation = validation_of(50, 1, incident)
+    own = sum(entry["tokens"] for entry in result["branches"]) - result["tokens"]
+    assert result["tokens"] < result["cost"]["tokens"] < result["tokens"] + own
+    per_token = result["train_flops"] / result["tokens"]
+    scored = len(validation.latest.token)  # three times, forward only
+    if validation.dated is not None:
+        scored += len(validation.dated.sequences.token)
+    assert result["cost"]["flops"] == pytest.approx(per_token * (result["cost"]["tokens"] + scored), rel=0.02)
+
+
+def test_a_copy_of_the_state_is_put_back_exactly(corpus, shape, codebook) -> None:
+    run = PretrainingRun(still(corpus(60, 0)[0]), codebook, shape, Pretrain(batch_tokens=300), 1, CPU)
+    for step in range(3):
+        run.step(step)
+    state = run.state()
+    before = {name: tensor.clone() for name, tensor in training_tensors(run.model, run.optimizer).items()}
+    losses = [run.step(step)[0] for step in (3, 4)]
+    run.restore(state)
+    after = training_tensors(run.model, run.optimizer)
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert [run.step(step)[0] for step in (3, 4)] == losses

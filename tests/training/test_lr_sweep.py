@@ -1,0 +1,111 @@
+"""Short runs at several learning rates."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from claimscale.config.study import Pretrain
+from claimscale.tokens.pretraining_inputs import still
+from claimscale.training import cost as ledger, energy, loop, lr_sweep, pretraining_job as job
+from claimscale.training.lr_sweep import sweep_rates
+from claimscale.training.pretraining_job import Job
+from claimscale.training.validation import Validation
+
+SETTINGS = Pretrain(
+    epochs=5, batch_tokens=400, checkpoint_minutes=1e-3, learning_rates=[1e-5, 4e-3, 3.0], sweep_share=0.5
+)
+
+
+@pytest.fixture
+def sweep(corpus, shape, codebook):
+    def run(folder: Path, progress=lambda share: None, settings: Pretrain = SETTINGS) -> dict:
+        folder.mkdir(exist_ok=True)
+        validation, device = Validation(corpus(60, 1)[0]), torch.device("cpu")
+        job = Job(still(corpus(200, 0)[0]), validation, codebook, shape, 1, folder, device)
+        return sweep_rates(job, settings, progress)
+
+    return run
+
+
+def test_the_lowest_loss_is_between_a_rate_too_low_and_one_too_high(sweep, tmp_path: Path) -> None:
+    shares: list[float] = []
+    result = sweep(tmp_path, shares.append)
+    assert shares == sorted(shares) and shares[-1] == 1
+    rates = [tried["learning_rate"] for tried in result["lr_sweep"]]
+    losses = [tried["validation_loss"] for tried in result["lr_sweep"]]
+    assert rates == SETTINGS.learning_rates
+    assert losses[1] < losses[0] - 0.1 and losses[1] < losses[2] - 0.1
+    assert result["tokens"] == pytest.approx(3 * 0.5 * 5 * 2800, rel=0.1), "three short runs"
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(sweep, tmp_path: Path, monkeypatch) -> None:
+    expected = sweep(tmp_path / "whole")["lr_sweep"]
+
+    def stop(share: float) -> None:
+        if share > 0.5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        sweep(tmp_path / "stopped", stop)
+    shares: list[float] = []
+    assert sweep(tmp_path / "stopped", shares.append)["lr_sweep"] == expected
+    assert shares[0] > 0.34, "the first rate was not run again, nor the second from its start"
+
+
+def test_a_rate_at_which_training_diverges_has_no_loss_and_stops_no_other(
+    sweep, tmp_path: Path, monkeypatch
+) -> None:
+    step = job.PretrainingRun.step
+
+    def diverge(run, number: int):
+        if run.settings.learning_rate > 1 and number == 4:
+            raise loop.Diverged("training diverged")
+        return step(run, number)
+
+    monkeypatch.setattr(lr_sweep.Job, "score", lambda self, run: {"validation_loss": 1.5})
+    monkeypatch.setattr(job.PretrainingRun, "step", diverge)
+    result = sweep(tmp_path)
+    assert [tried["validation_loss"] for tried in result["lr_sweep"]] == [1.5, 1.5, None]
+
+
+def test_costs_are_those_of_all_tries_over_an_interruption(sweep, tmp_path: Path, monkeypatch) -> None:
+    joules = [0.0]
+    peaks = iter([900, 700, 500])
+    monkeypatch.setattr(
+        ledger, "meter_for", lambda device: energy.EnergyMeter(lambda: list(joules), [float("inf")])
+    )
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(ledger, "peak_memory", lambda device: 100)
+    monkeypatch.setattr(ledger, "reset_peak_memory", lambda device: None)
+    score = job.Job.score
+
+    def scored(self, run):
+        joules[0] += 50.0
+        peak = next(peaks)
+        monkeypatch.setattr(ledger, "peak_memory", lambda device: peak)
+        return score(self, run)
+
+    monkeypatch.setattr(lr_sweep.Job, "score", scored)
+
+    def stop(share: float) -> None:
+        if share > 0.5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        sweep(tmp_path, stop)
+    result = sweep(tmp_path)
+    cost, lines = result["cost"], [file.read_text().splitlines() for file in tmp_path.glob("rate-*.jsonl")]
+    assert cost["device_hours"] == pytest.approx(2 * cost["wall_hours"], rel=1e-3)
+    assert cost["peak_memory"] == 900
+    assert result["seconds"] == pytest.approx(3600 * cost["wall_hours"], rel=1e-3)
+    assert cost["energy_kwh"] == pytest.approx(150 / ledger.JOULES_PER_KWH)
+    assert cost["wall_hours"] * 3600 >= sum(json.loads(part[-1])["seconds"] for part in lines)
+    assert cost["tokens"] == result["tokens"]
+    assert cost["flops"] > 1.02 * result["train_flops"], "scoring takes operations too"
