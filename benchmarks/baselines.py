@@ -41,7 +41,7 @@ TASKS = ("pregabalin", "ckd", "heart_failure")
 RECIPE = Path(__file__).parent / "meds_tab_recipe.py"
 RECIPE_WINDOWS = (1, 7, 30, 365, None)
 METRICS = ("auprc", "auroc")
-KINDS = ("lightgbm", "logistic", "carry_forward")
+KINDS = ("lightgbm", "logistic", "outcome_history")
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ def study_of(folder: Path, patients: int) -> Study:
     return Study.model_validate(
         {
             "name": "baselines",
-            "source": {"kind": "simulated", "patients": patients, "hospitals": 16, "youngest": 75},
-            "cohort": {"landmark": "2020-10-01", "splits": {"patients": [0.5, 0.1, 0.4]}},
+            "source": {"kind": "simulated", "patients": patients, "hospitals": 16, "min_age": 75},
+            "cohort": {"landmark": "2020-10-01", "splits": {"fractions": [0.5, 0.1, 0.4]}},
             "tokens": {"min_patients": 10},
             "sizes": ["2.2M"],
             "tasks": list(TASKS),
-            "search": {"trials": TRIALS},
-            "runs": str(folder),
+            "search": {"n_trials": TRIALS},
+            "runs_dir": str(folder),
         },
         strict=False,
     )
@@ -83,7 +83,7 @@ def run_baseline(workspace: Workspace, kind: str, task: str, seed: int) -> Run:
 def recipe_counts(workspace: Workspace, task: str, sample: Sample) -> sparse.csr_matrix:
     """Age, sex, and the counts of every code in each window of the recipe."""
     store = workspace.store
-    strip = store.vocabulary.tokens_with_prefix(workspace.task(task).strip)
+    strip = store.vocabulary.tokens_with_prefix(workspace.task(task).hidden_codes)
     counts = np.diff(store.offsets)[sample.rows]
     row = np.repeat(np.arange(len(sample.rows)), counts)
     place = np.concatenate(

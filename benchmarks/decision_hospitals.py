@@ -21,7 +21,7 @@ REPLICATES = 200
 def hospital_cell(hospitals: int, apart: float, studies: int, seed: int) -> dict[str, float]:
     """Two sizes that are equally good, in hospitals where now one and now the other is better."""
     assumed = Assumptions(0.5, 0.2, seed_spread=0.005)
-    compare = Compare(margin=0.05, replicates=REPLICATES)
+    compare = Compare(margin=0.05, bootstrap_replicates=REPLICATES)
     models = {name: Model("pretrained", name, "all") for name in "ab"}
     cells = tuple(
         CellResult("task", "pretrained", name, 1, "all", run, Path("none"), 0.0)

@@ -29,7 +29,7 @@ from cells import auprc, prepare, run_cells
 from claimscale import artifacts
 from claimscale.baselines.features import count_features
 from claimscale.config import loading
-from claimscale.config.study import OF_LARGEST
+from claimscale.config.study import NEEDS_LARGEST_ENCODER
 from claimscale.evaluation.intervals import Scores, difference, interval
 from claimscale.experiments.cells import Cell, Patients
 from claimscale.experiments.workspace import Workspace
@@ -44,10 +44,10 @@ SIMPLE = ("pregabalin", "sglt2_inhibitors")
 COMPOUND = ("ckd", "heart_failure")
 TASKS = COMPOUND + SIMPLE
 LABELLED: tuple[Patients, ...] = (1000, 3000, "all")
-ARMS = ("pretrained", "scratch", "lightgbm", "lightgbm_both", "encoder_and_lightgbm")
+ARMS = ("pretrained", "scratch", "lightgbm", "lightgbm_counts_and_embeddings", "ensemble")
 CONTRASTS = (
-    ("pretrained", "lightgbm"), ("pretrained", "scratch"), ("lightgbm_both", "lightgbm"),
-    ("encoder_and_lightgbm", "lightgbm"),
+    ("pretrained", "lightgbm"), ("pretrained", "scratch"), ("lightgbm_counts_and_embeddings", "lightgbm"),
+    ("ensemble", "lightgbm"),
 )  # fmt: skip
 REPLICATES = 1000
 
@@ -59,7 +59,7 @@ def labelled_of(arm: str, labelled: Sequence[Patients]) -> tuple[Patients, ...]:
 def cell_of(arm: str, task: str, labelled: Patients, seed: int, size: str) -> Cell:
     if arm in ("pretrained", "scratch"):
         return Cell("finetune", seed, size, task, arm, labelled)  # pyright: ignore[reportArgumentType]
-    return Cell(arm, seed, size if arm in OF_LARGEST else None, task, None, labelled)  # pyright: ignore[reportArgumentType]
+    return Cell(arm, seed, size if arm in NEEDS_LARGEST_ENCODER else None, task, None, labelled)  # pyright: ignore[reportArgumentType]
 
 
 def scores_of(workspace: Workspace, arm: str, task: str, labelled: Patients) -> Scores:
@@ -92,7 +92,7 @@ def attainable(
     two folds of the test patients, each predicted by the trees of the other.
     """
     store = workspace.store
-    strip = store.vocabulary.tokens_with_prefix(workspace.task(task).strip)
+    strip = store.vocabulary.tokens_with_prefix(workspace.task(task).hidden_codes)
     features = count_features(store, CodeGroups.of(store.vocabulary), rows, index_days, strip)
     fold, found = np.arange(len(rows)) % 2, np.empty(len(rows))
     settings = {"objective": "cross_entropy", "num_leaves": 31, "learning_rate": 0.05, "min_data_in_leaf": 20}
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--no-sizes", action="store_true", help="leave out the losses of five sizes")
     options = parser.parse_args()
-    arms, overrides = options.arms, [*COUNTRY, f"runs={options.runs}"]
+    arms, overrides = options.arms, [*COUNTRY, f"runs_dir={options.runs}"]
     labelled: list[Patients] = [n for n in LABELLED if options.labelled is None or str(n) in options.labelled]
     name = "evidence" if options.size is None else f"evidence_{options.size}"
     if options.size is not None:

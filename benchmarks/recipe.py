@@ -45,34 +45,34 @@ REDUCED_TASKS = ("ckd", "sglt2_inhibitors")
 REPLICATES = 2000
 VARIANTS: dict[str, dict[str, str]] = {
     "base": {},
-    "sequence: every occurrence": {"tokens.repeats": "all"},
-    "sequence: once a month": {"tokens.repeats": "month"},
-    "sequence: once a year": {"tokens.repeats": "year"},
-    "sequence: once a month, 512 positions": {"tokens.repeats": "month", "tokens.max_length": "512"},
-    "sequence: once a year, 512 positions": {"tokens.repeats": "year", "tokens.max_length": "512"},
+    "sequence: every occurrence": {"tokens.deduplicate": "none"},
+    "sequence: once a month": {"tokens.deduplicate": "month"},
+    "sequence: once a year": {"tokens.deduplicate": "year"},
+    "sequence: once a month, 512 positions": {"tokens.deduplicate": "month", "tokens.max_length": "512"},
+    "sequence: once a year, 512 positions": {"tokens.deduplicate": "year", "tokens.max_length": "512"},
     "sequence: once ever, 512 positions": {"tokens.max_length": "512"},
     "sequence: 64 positions": {"tokens.max_length": "64"},
-    "codes: groups share vectors": {"tokens.groups": "true"},
-    "objective: masked codes alone": {"pretrain.incident": "0"},
-    "objective: incident x 1": {"pretrain.incident": "1"},
-    "objective: incident x 30": {"pretrain.incident": "30"},
+    "codes: groups share vectors": {"tokens.hierarchical_embeddings": "true"},
+    "objective: masked codes alone": {"pretrain.incident_weight": "0"},
+    "objective: incident x 1": {"pretrain.incident_weight": "1"},
+    "objective: incident x 30": {"pretrain.incident_weight": "30"},
     "objective: incident within 180 days": {"pretrain.horizon_days": "180"},
     "objective: incident within 2 years": {"pretrain.horizon_days": "730"},
-    "masking: 15 %": {"pretrain.mask": "0.15"},
-    "masking: 45 %": {"pretrain.mask": "0.45"},
+    "masking: 15 %": {"pretrain.mask_probability": "0.15"},
+    "masking: 45 %": {"pretrain.mask_probability": "0.45"},
     "masking: every occurrence of a code": {"pretrain.mask_unit": "code"},
     "pretraining: twice the epochs": {"pretrain.epochs": "double"},
     "pretraining: rate 2e-3": {"pretrain.learning_rate": "0.002"},
     "pretraining: rate 8e-3": {"pretrain.learning_rate": "0.008"},
-    "tuning: nothing foretold": {"finetune.foretell": "false"},
-    "tuning: last weights": {"finetune.average": "false"},
+    "tuning: nothing foretold": {"finetune.zero_shot_init": "false"},
+    "tuning: last weights": {"finetune.weight_averaging": "false"},
     "tuning: rate 5e-4 alone": {"finetune.learning_rates": "[0.0005]"},
     "tuning: rate 2e-3 alone": {"finetune.learning_rates": "[0.002]"},
-    "tuning: 15 % hidden": {"finetune.mask": "0.15"},
-    "tuning: 30 % hidden": {"finetune.mask": "0.3"},
-    "tuning: layer decay 0.7": {"finetune.layer_decay": "0.7"},
-    "tuning: LoRA": {"finetune.train": "lora", "finetune.arms": "[pretrained]"},
-    "tuning: probe": {"finetune.train": "probe", "finetune.arms": "[pretrained]"},
+    "tuning: 15 % hidden": {"finetune.token_dropout": "0.15"},
+    "tuning: 30 % hidden": {"finetune.token_dropout": "0.3"},
+    "tuning: layer decay 0.7": {"finetune.layerwise_lr_decay": "0.7"},
+    "tuning: LoRA": {"finetune.method": "lora", "finetune.initialization": "[pretrained]"},
+    "tuning: probe": {"finetune.method": "linear_probe", "finetune.initialization": "[pretrained]"},
 }
 NAMES = (*VARIANTS, *ALTERNATIVES)
 OF_TUNING = "tuning"
@@ -118,7 +118,7 @@ class Variant(Workspace):
 def cells(study: Study) -> list[Cell]:
     size = study.sizes[0]
     tasks = [task.name for task in study.tasks]
-    labelled = study.finetune.patients
+    labelled = study.finetune.labelled_patients
     tuned = [Cell("finetune", SEED, size, task, "pretrained", n) for task in tasks for n in labelled]
     return [Cell("pretrain", SEED, size), *tuned]
 
@@ -188,11 +188,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=NAMES)
     options = parser.parse_args()
     reduced = options.form == "reduced"
-    overrides = [f"runs={options.runs}", f"sizes=[{options.size}]", f"finetune.patients={list(LABELLED)}"]
+    overrides = [
+        f"runs_dir={options.runs}",
+        f"sizes=[{options.size}]",
+        f"finetune.labelled_patients={list(LABELLED)}",
+    ]
     overrides += [f"pretrain.epochs={EPOCHS}"]
     if reduced:
         overrides += [f"tasks=[{', '.join(REDUCED_TASKS)}]"]
-    prepare(STUDY, [f"runs={options.runs}"])
+    prepare(STUDY, [f"runs_dir={options.runs}"])
     run = loading.load(STUDY, overrides).run_directory
     names = options.only or (REDUCED if reduced else NAMES)
     figures = table(run, overrides, run_all(names, run, overrides))

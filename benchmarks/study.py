@@ -76,7 +76,7 @@ def figures_of(summary: dict[str, Any]) -> dict[str, float]:
 def main() -> None:
     arguments = sys.argv[1:] or [str(DEMO)]
     with tempfile.TemporaryDirectory() as folder:
-        full = [*arguments, "--set", f"runs={folder}"]
+        full = [*arguments, "--set", f"runs_dir={folder}"]
         seconds, memory = run(full)
         again, _ = run(full)
         summary = json.loads(next(Path(folder).glob("*/summary.json")).read_text("utf-8"))

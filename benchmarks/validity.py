@@ -93,9 +93,9 @@ def _countries() -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             study = Study.model_validate(
                 {
-                    "name": "country", "runs": folder, "seed": seed,
-                    "source": {"kind": "simulated", "patients": 6000, "hospitals": 8, "youngest": 60},
-                    "cohort": {"landmark": "2020-10-01", "splits": {"temporal": "2021-01-01"}},
+                    "name": "country", "runs_dir": folder, "seed": seed,
+                    "source": {"kind": "simulated", "patients": 6000, "hospitals": 8, "min_age": 60},
+                    "cohort": {"landmark": "2020-10-01", "splits": {"temporal_date": "2021-01-01"}},
                     "tokens": {"min_patients": 30}, "sizes": ["100k"],
                     "tasks": ["ckd", "heart_failure", "pregabalin"],
                 },

@@ -42,7 +42,7 @@ def test_a_study_without_cases_ends_with_an_answer_that_says_what_it_lacks(
     run, write_study, tmp_path: Path
 ) -> None:
     tasks = "tasks=[{name: nobody, kind: disease, outcome: {ICD10: [ZZZ]}}]"
-    code, out, _ = run("study", write_study(), "--set", f"runs={tmp_path / 'runs'}", "--set", tasks)
+    code, out, _ = run("study", write_study(), "--set", f"runs_dir={tmp_path / 'runs'}", "--set", tasks)
     assert code == 0
     assert "nobody: Undecided, nothing was trained" in out
     assert "at least 40 more positives needed (10 to train, 30 to test)" in out
@@ -60,7 +60,7 @@ def test_a_study_without_cases_ends_with_an_answer_that_says_what_it_lacks(
         ("source={kind: synpuf, path: /no/such/folder}", "/no/such/folder"),
         ("cohort.min_events=100000", "no patient is left"),
         (
-            "tasks=[{name: nobody, kind: disease, outcome: {ICD10: [N18]}, history_days: 9999}]",
+            "tasks=[{name: nobody, kind: disease, outcome: {ICD10: [N18]}, min_history_days: 9999}]",
             "task nobody: no training patient can be asked",
         ),
         ("tasks=[{name: made, kind: disease, labels: /no/such/file}]", "task made: labels: /no/such/file"),
@@ -74,7 +74,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(
     run, write_study, tmp_path: Path, setting: str, expected: str
 ) -> None:
     runs_folder = tmp_path / "runs"
-    code, _, error = run("study", write_study(), "--set", f"runs={runs_folder}", "--set", setting)
+    code, _, error = run("study", write_study(), "--set", f"runs_dir={runs_folder}", "--set", setting)
     assert code == 2
     assert is_one_clear_line(error), error
     assert expected in error
@@ -83,13 +83,13 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(
 
 
 def test_settings_are_refused_before_anything_is_written(run, write_study, tmp_path: Path) -> None:
-    run("study", write_study(maks=1), "--set", f"runs={tmp_path / 'runs'}")
+    run("study", write_study(maks=1), "--set", f"runs_dir={tmp_path / 'runs'}")
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_place_that_cannot_be_written_is_named(run, write_study, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    code, _, error = run("study", write_study(), "--set", f"runs={tmp_path / 'file'}")
+    code, _, error = run("study", write_study(), "--set", f"runs_dir={tmp_path / 'file'}")
     assert code == 2 and is_one_clear_line(error) and "file/tiny: cannot be written" in error
 
 
@@ -170,7 +170,7 @@ def test_a_fault_shows_its_place_but_not_its_text(run, write_study, monkeypatch:
     def fail(*_: object) -> None:
         raise ValueError("patient 4711 is in the message")
 
-    monkeypatch.setattr(cli.study_file, "load", fail)
+    monkeypatch.setattr(cli.loading, "load", fail)
     code, out, error = run("study", write_study())
     assert code == 3 and is_one_clear_line(error)
     assert "4711" not in out + error and "ValueError" in error
@@ -187,7 +187,7 @@ def test_a_stop_or_a_full_disk_can_be_resumed(run, write_study, monkeypatch, rai
     def stop(*_: object) -> None:
         raise raised
 
-    monkeypatch.setattr(cli.study_file, "load", stop)
+    monkeypatch.setattr(cli.loading, "load", stop)
     code, _, error = run("study", write_study())
     assert code == 3 and said in error
 
@@ -250,7 +250,7 @@ codes: [{table: drugs, patient: id, date: day, system: ATC, code: atc}]
     study.write_text(
         f"""
 name: tiny
-runs: {tmp_path / "runs"}
+runs_dir: {tmp_path / "runs"}
 source: {{kind: tables, path: {folder}, mapping: {tmp_path / "mine.yaml"}}}
 cohort: {{landmark: 2022-01-01}}
 sizes: [60k]

@@ -22,17 +22,17 @@ from claimscale.config.study import Baseline
 
 STUDY = """
 name: tiny
-source: {{kind: simulated, patients: 3000, hospitals: 4, youngest: 75}}
-cohort: {{landmark: 2020-10-01, splits: {{patients: [0.5, 0.15, 0.35], held_out_hospitals: 1}}}}
-tokens: {{max_length: 96, min_patients: 50, repeats: year}}
+source: {{kind: simulated, patients: 3000, hospitals: 4, min_age: 75}}
+cohort: {{landmark: 2020-10-01, splits: {{fractions: [0.5, 0.15, 0.35], held_out_hospitals: 1}}}}
+tokens: {{max_length: 96, min_patients: 50, deduplicate: year}}
 sizes: [70k, 100k]
 pretrain: {{seeds: [1, 2], epochs: 2, batch_tokens: 4096}}
 tasks: [ckd, {{name: rare, kind: disease, outcome: {{ICD10: [A80]}}}}, pregabalin]
-finetune: {{patients: [400], seeds: [1, 2], epochs: 2}}
-baselines: [lightgbm, logistic, carry_forward, lightgbm_embeddings, lightgbm_both, encoder_and_lightgbm]
-search: {{trials: 2}}
-compare: {{replicates: 200}}
-runs: {runs}
+finetune: {{labelled_patients: [400], seeds: [1, 2], epochs: 2}}
+baselines: [lightgbm, logistic, outcome_history, lightgbm_embeddings, lightgbm_counts_and_embeddings, ensemble]
+search: {{n_trials: 2}}
+compare: {{bootstrap_replicates: 200}}
+runs_dir: {runs}
 """
 ARMS = {"pretrained", "scratch"}
 BASELINES = set(get_args(Baseline))
@@ -142,7 +142,7 @@ def test_the_run_directory_holds_what_the_contract_says(whole: tuple[Path, str])
         assert all((cost[key] is None) == (cost["flops"] is None) for key in ("mfu", "peak_tflops"))
         trained = cell.name.startswith(("pretrain", "finetune"))
         assert (cost["tokens"] is not None) == trained
-        asked = cell.name.startswith(("lightgbm_embeddings", "lightgbm_both"))
+        asked = cell.name.startswith(("lightgbm_embeddings", "lightgbm_counts_and_embeddings"))
         assert (cost["flops"] is not None) == (trained or asked), (
             "an encoder's pass costs, whoever asks for it"
         )
@@ -174,8 +174,8 @@ def test_all_arms_predict_the_same_patients_none_of_whom_was_trained_on(whole: t
     assert all(not training & set(subjects) for _, subjects in seen)
 
 
-def test_the_average_is_that_of_the_largest_encoder_and_lightgbm(whole: tuple[Path, str]) -> None:
-    cells = ("encoder_and_lightgbm-ckd-100k", "finetune-ckd-100k-pretrained", "lightgbm-ckd")
+def test_the_average_is_that_of_the_largest_ensemble(whole: tuple[Path, str]) -> None:
+    cells = ("ensemble-ckd-100k", "finetune-ckd-100k-pretrained", "lightgbm-ckd")
     files = [whole[0] / "cells" / f"{cell}-n400-s2" / "predictions.parquet" for cell in cells]
     tables = [pq.read_table(file).to_pandas() for file in files]
     average, *parts = (logit(table["predicted_boolean_probability"]) for table in tables)

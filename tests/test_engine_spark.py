@@ -59,7 +59,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
                 "file": str(masters / "atc.csv"),
                 "columns": ["price_code", "atc"],
             }
-            found[kind] |= {"masters": str(masters), "maps": [crosswalk]}
+            found[kind] |= {"masters": str(masters), "crosswalks": [crosswalk]}
     return found
 
 
@@ -84,13 +84,13 @@ def study_of(source: dict) -> Study:
                     "kind": "disease",
                     "outcome": {"ICD10": ["I10"]},
                     "exclude": [
-                        {"codes": {"ICD10": ["E11"]}, "look_back_days": 200, "until_days": -20},
+                        {"codes": {"ICD10": ["E11"]}, "look_back_days": 200, "window_end_days": -20},
                         {"codes": {"ICD10": ["C"]}},
                     ],
                     "washout_days": 60,
                     "gap_days": 0,
                     "index": "every_visit",
-                    "first_day": "2018-06-01",
+                    "first_index_date": "2018-06-01",
                 },
             ],
         },

@@ -11,18 +11,18 @@ from claimscale import cli
 
 STUDY = """
 name: small
-source: {{kind: simulated, patients: 3000, hospitals: 3, youngest: 75}}
-cohort: {{landmark: 2020-10-01, splits: {{patients: [0.5, 0.15, 0.35]}}}}
-tokens: {{max_length: 64, min_patients: 50, repeats: year}}
+source: {{kind: simulated, patients: 3000, hospitals: 3, min_age: 75}}
+cohort: {{landmark: 2020-10-01, splits: {{fractions: [0.5, 0.15, 0.35]}}}}
+tokens: {{max_length: 64, min_patients: 50, deduplicate: year}}
 sizes: [70k]
 pretrain: {{seeds: [1], epochs: 1, batch_tokens: 4096}}
 tasks: [pregabalin]
-finetune: {{patients: [10, all], arms: [scratch], seeds: [1], epochs: 1, learning_rates: [0.001]}}
-baselines: [carry_forward]
-search: {{trials: 1}}
-compare: {{replicates: 100}}
+finetune: {{labelled_patients: [10, all], initialization: [scratch], seeds: [1], epochs: 1, learning_rates: [0.001]}}
+baselines: [outcome_history]
+search: {{n_trials: 1}}
+compare: {{bootstrap_replicates: 100}}
 compute: {{device: cpu, workers: 1}}
-runs: {runs}
+runs_dir: {runs}
 """
 LEFT_OUT = "pregabalin: subsets of 10 labelled patients were left out for every model"
 
@@ -42,7 +42,7 @@ def test_the_study_ends_with_a_report_that_names_the_subset(ended: tuple[Path, i
     assert code == 0
     assert {folder.name for folder in (run / "cells").iterdir()} == {
         "finetune-pregabalin-70k-scratch-nall-s1",
-        "carry_forward-pregabalin-nall-s1",
+        "outcome_history-pregabalin-nall-s1",
     }
     summary = json.loads((run / "summary.json").read_text("utf-8"))
     assert summary["tasks"][0]["subsets_left_out"] == {"label": "positive", "patients": [10]}
@@ -59,10 +59,10 @@ def test_plan_and_run_say_what_was_left_out(
     told = capsys.readouterr().out
     assert "2 cells, of which 0 pretraining, 1 fine-tuning, 1 baselines" in told
     assert "Subsets left out, too few patients with or without the outcome: pregabalin 10\n" in told
-    assert cli.call(["run", str(file), "carry_forward-pregabalin-n10-s1"]) == 2
+    assert cli.call(["run", str(file), "outcome_history-pregabalin-n10-s1"]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("claimscale: ")]
     assert said == [
-        "claimscale: carry_forward-pregabalin-n10-s1: is left out: too few of the 10 patients, or of those "
+        "claimscale: outcome_history-pregabalin-n10-s1: is left out: too few of the 10 patients, or of those "
         "they are tuned on, have the outcome in pregabalin"
     ]
 
@@ -71,9 +71,9 @@ def test_where_no_subset_is_large_enough_nothing_is_trained(
     ended: tuple[Path, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, _ = ended
-    only = ["--set", "finetune.patients=[10]"]
+    only = ["--set", "finetune.labelled_patients=[10]"]
     assert cli.call(["study", str(file), *only]) == 0
     told = "in every subset asked for too few patients have the outcome; more labelled patients are needed."
     assert f"pregabalin: Undecided, nothing was trained: {told}" in capsys.readouterr().out
-    assert cli.call(["run", str(file), "carry_forward-pregabalin-n10-s1", *only]) == 2
+    assert cli.call(["run", str(file), "outcome_history-pregabalin-n10-s1", *only]) == 2
     assert "for anything to be trained" in capsys.readouterr().err

@@ -79,7 +79,7 @@ def write_partial_report(workspace: Workspace, cells: list[Cell]) -> bool:
     if not begun:
         return False
     compare = study.compare.model_copy(
-        update={"replicates": min(study.compare.replicates, PARTIAL_REPLICATES)}
+        update={"bootstrap_replicates": min(study.compare.bootstrap_replicates, PARTIAL_REPLICATES)}
     )
     reduced = study.model_copy(
         update={"tasks": [task for task in study.tasks if task.name in begun], "compare": compare}
@@ -188,7 +188,7 @@ def _summarise(
 
 
 def forecasts(study: Study) -> list[dict[str, Any]]:
-    if study.compare.stop == "never":
+    if study.compare.stopping == "never":
         return []
     from claimscale.experiments.futility import read_records  # statistics are slow to import
 

@@ -121,9 +121,9 @@ def carry_out(study: Study, display: Display) -> Outcome:
 def _run_all(
     workspace: Workspace, cells: list[Cell], display: Display, finished: Callable[[], None] | None = None
 ) -> tuple[list[Cell], int]:
-    """Run all cells, or with `compare.stop: auto` as many sizes as are worth it; returns those, and how many
+    """Run all cells, or with `compare.stopping: futility` as many sizes as are worth it; returns those, and how many
     ran."""
-    if workspace.study.compare.stop == "never":
+    if workspace.study.compare.stopping == "never":
         return cells, run(workspace, cells, display, finished)
     from claimscale.experiments.futility import run_ascending  # statistics are slow to import
 

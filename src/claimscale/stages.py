@@ -65,7 +65,7 @@ def stages_of(study: Study) -> list[Stage]:
     """The data stages in the order they depend on each other."""
     source = {"source": sources.fingerprint(study.source), "seed": study.seed}
     who = {"cohort": study.cohort.model_dump(mode="json"), "seed": study.seed}
-    described = {"repeats": study.tokens.repeats}  # the description counts what a model can see
+    described = {"deduplicate": study.tokens.deduplicate}  # the description counts what a model can see
     which = {"min_patients": study.tokens.min_patients, "rollup": study.tokens.rollup}
     asked = {
         "tasks": [task.model_dump(mode="json") for task in study.tasks],

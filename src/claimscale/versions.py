@@ -20,10 +20,10 @@ VERSIONS: dict[str, int] = {
     "finetune": 1,
     "lightgbm": 1,
     "logistic": 1,
-    "carry_forward": 1,
+    "outcome_history": 1,
     "lightgbm_embeddings": 1,
-    "lightgbm_both": 1,
-    "encoder_and_lightgbm": 1,
+    "lightgbm_counts_and_embeddings": 1,
+    "ensemble": 1,
     # What is concluded from them.
     "validity": 1,
     "summary": 1,

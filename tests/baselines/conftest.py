@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import made_claims
 import numpy as np
 import pytest
-from made_claims import engine  # noqa: F401
+from made_claims import engine as engine
 
 from claimscale.config.study import Study
 from claimscale.engine import Engine

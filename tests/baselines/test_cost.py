@@ -31,7 +31,7 @@ def workspace(claims, stores, tmp_path: Path) -> SimpleNamespace:
     sample = Sample(rows, rows, np.full(120, stores.index_day), random.random(120) < 0.3)
     split = {"train": sample.take(rows[:60]), "tuning": sample.take(rows[60:90])}
     others = {"tuning": split["tuning"], "held_out": sample.take(rows[90:])}
-    study = claims.study().model_copy(update={"search": Search(trials=2)})
+    study = claims.study().model_copy(update={"search": Search(n_trials=2)})
     found = SimpleNamespace(
         study=study,
         store=store,
@@ -47,7 +47,7 @@ def workspace(claims, stores, tmp_path: Path) -> SimpleNamespace:
     return found
 
 
-@pytest.mark.parametrize("kind", ["lightgbm", "lightgbm_embeddings", "lightgbm_both"])
+@pytest.mark.parametrize("kind", ["lightgbm", "lightgbm_embeddings", "lightgbm_counts_and_embeddings"])
 def test_a_baseline_counts_its_encoder_on_the_encoders_device(
     workspace, stores, tmp_path: Path, monkeypatch, kind: str
 ) -> None:
@@ -66,7 +66,7 @@ def test_a_baseline_counts_its_encoder_on_the_encoders_device(
     embedded = np.r_[:120, 60:90]  # tuning patients to choose by, and to predict
     tokens = workspace.study.tokens
     sequences = select_inputs(
-        workspace.store, embedded, np.full(150, stores.index_day), tokens.max_length, tokens.repeats,
+        workspace.store, embedded, np.full(150, stores.index_day), tokens.max_length, tokens.deduplicate,
         np.zeros(0, np.int32),
     )  # fmt: skip
     assert cost["flops"] == pytest.approx(forward_flops(workspace.shape("60k"), sequences.lengths))

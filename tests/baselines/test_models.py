@@ -18,7 +18,7 @@ Model = Callable[[Job], Predicted]
 MODELS: dict[str, Model] = {
     "lightgbm": gradient_boosting.fit_predict,
     "logistic": logistic.fit_predict,
-    "carry_forward": outcome_history.fit_predict,
+    "outcome_history": outcome_history.fit_predict,
 }
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 

@@ -83,7 +83,7 @@ def inputs(store: TokenStore, kind: str, weights: Path, cutoff: int) -> sparse.c
     counted = features.count_features(store, groups, rows, days, nothing)
     if kind == "logistic":
         return features.linear_features(counted, Layout(groups.count))
-    if kind == "carry_forward":
+    if kind == "outcome_history":
         families = outcome_history.families(store.vocabulary, TASK)
         return outcome_history.rule_features(counted, Layout(groups.count), families)
     if kind == "lightgbm":
@@ -104,7 +104,8 @@ def predictions(matrix: sparse.csr_matrix, kind: str, outcome: np.ndarray) -> np
 
 
 @pytest.mark.parametrize(
-    "kind", ["lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both"]
+    "kind",
+    ["lightgbm", "logistic", "outcome_history", "lightgbm_embeddings", "lightgbm_counts_and_embeddings"],
 )
 def test_other_futures_leave_every_bit_as_it_was(claims, stores_by_future, weights, kind: str) -> None:
     one = stores_by_future["as it was"]

@@ -10,7 +10,10 @@ from claimscale.config.study import Task
 from claimscale.tokens.code_groups import CodeGroups
 
 CKD = Task(
-    name="ckd", kind="disease", outcome={"ICD10": ["N18"]}, confirm_codes={"ATC": ["A10BA"], "ICD10": ["N10"]}
+    name="ckd",
+    kind="disease",
+    outcome={"ICD10": ["N18"]},
+    confirmation_codes={"ATC": ["A10BA"], "ICD10": ["N10"]},
 )
 PREGABALIN = Task(name="p", kind="medication", outcome={"ATC": ["N02BF02"]}, washout_days=365)
 

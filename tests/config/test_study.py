@@ -10,7 +10,7 @@ from claimscale.config import loading, study
 from claimscale.errors import BadInput
 
 CKD = {"name": "ckd", "kind": "disease", "outcome": {"ICD10": ["N18"]}}
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 
 
 def problem(file: Path, *overrides: str) -> str:
@@ -33,21 +33,27 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
     ("changed", "expected"),
     [
         ({"pretrain": {"maks": 0.3}}, "pretrain.maks: unknown key"),
-        ({"pretrain": {"mask": 1.3}}, "pretrain.mask: 1.3 is not below 1"),
+        ({"pretrain": {"mask_probability": 1.3}}, "pretrain.mask_probability: 1.3 is not below 1"),
         ({"pretrain": {"mask_unit": "patient"}}, "pretrain.mask_unit: 'patient'"),
         (
-            {"pretrain": {"branches": [0.5]}},
-            "pretrain.branches: branches must ascend without repeats and end",
+            {"pretrain": {"cooldown_fractions": [0.5]}},
+            "pretrain.cooldown_fractions: cooldown_fractions must ascend without repeats and end",
         ),
-        ({"pretrain": {"branches": [0.5, 0.25, 1]}}, "pretrain.branches: branches must ascend"),
-        ({"pretrain": {"branches": [0, 1]}}, "pretrain.branches.0: 0 is not above 0"),
-        ({"pretrain": {"learning_rates": [0.1, 0.2]}}, "pretrain.learning_rates: learning_rates must ascend"),
         (
-            {"pretrain": {"learning_rates": [0.1, 0.3, 0.2]}},
-            "pretrain.learning_rates: learning_rates must asc",
+            {"pretrain": {"cooldown_fractions": [0.5, 0.25, 1]}},
+            "pretrain.cooldown_fractions: cooldown_fractions must ascend",
         ),
-        ({"pretrain": {"sweep_share": 1}}, "pretrain.sweep_share: 1 is not below 1"),
-        ({"compute": {"slurm": {"minutes": 0}}}, "compute.slurm.minutes: 0 is not above 0"),
+        ({"pretrain": {"cooldown_fractions": [0, 1]}}, "pretrain.cooldown_fractions.0: 0 is not above 0"),
+        ({"pretrain": {"lr_sweep": [0.1, 0.2]}}, "pretrain.lr_sweep: lr_sweep must ascend"),
+        (
+            {"pretrain": {"lr_sweep": [0.1, 0.3, 0.2]}},
+            "pretrain.lr_sweep: lr_sweep must asc",
+        ),
+        ({"pretrain": {"lr_sweep_fraction": 1}}, "pretrain.lr_sweep_fraction: 1 is not below 1"),
+        (
+            {"compute": {"slurm": {"time_limit_minutes": 0}}},
+            "compute.slurm.time_limit_minutes: 0 is not above 0",
+        ),
         ({"compute": {"slurm": {"queue": "gpu"}}}, "compute.slurm.queue: unknown key"),
         ({"pretrain": {"epochs": "many"}}, "pretrain.epochs: 'many'"),
         ({"tasks": ["gout_in_space"]}, "'gout_in_space' is not in the task catalogue"),
@@ -57,19 +63,19 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
         ({"source": {"kind": "synpuf"}}, "source.path: is missing"),
         ({"cohort": {"landmark": "soon"}}, "cohort.landmark"),
         ({"finetune": {"seeds": [7]}}, "finetune.seeds: [7] are not among pretrain.seeds"),
-        ({"finetune": {"patients": [-1]}}, "finetune.patients"),
-        ({"finetune": {"layer_decay": 1.5}}, "finetune.layer_decay: 1.5: input should be less"),
-        ({"finetune": {"train": "half"}}, "finetune.train: 'half'"),
-        ({"finetune": {"train": "lora"}}, "finetune: train: lora keeps what pretraining has learnt"),
+        ({"finetune": {"labelled_patients": [-1]}}, "finetune.labelled_patients"),
+        ({"finetune": {"layerwise_lr_decay": 1.5}}, "finetune.layerwise_lr_decay: 1.5: input should be less"),
+        ({"finetune": {"method": "half"}}, "finetune.method: 'half'"),
+        ({"finetune": {"method": "lora"}}, "finetune: method: lora keeps what pretraining has learnt"),
         ({"finetune": {"learning_rates": []}}, "finetune.learning_rates"),
         ({"finetune": {"learning_rates": [1e-3, -1e-3]}}, "finetune.learning_rates.1: -0.001 is not above 0"),
         ({"finetune": {"learning_rates": [1e-3, 0.001]}}, "finetune.learning_rates: a rate is listed twice"),
         ({"finetune": {"checkpoint_minutes": 0}}, "finetune.checkpoint_minutes: 0 is not above 0"),
         ({"compute": {"peak_tflops": 0}}, "compute.peak_tflops: 0 is not above 0"),
-        ({"compare": {"stop": "early"}}, "compare.stop: 'early'"),
+        ({"compare": {"stopping": "early"}}, "compare.stopping: 'early'"),
         (
-            {"compare": {"stop": "auto"}, "baselines": ["lightgbm_both"]},
-            "compare.stop: auto may leave out the largest size",
+            {"compare": {"stopping": "futility"}, "baselines": ["lightgbm_counts_and_embeddings"]},
+            "compare.stopping: futility may leave out the largest size",
         ),
         ({"name": "../elsewhere"}, "name"),
         (
@@ -83,12 +89,12 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
             "tasks.0.washout_days: -9 would reach past the index date",
         ),
         (
-            {"tasks": [{**CKD, "history_days": -9}]},
-            "tasks.0.history_days: -9 would ask for time in sight after",
+            {"tasks": [{**CKD, "min_history_days": -9}]},
+            "tasks.0.min_history_days: -9 would ask for time in sight after",
         ),
         (
-            {"tasks": [{**CKD, "exclude": [{"codes": {"ATC": ["C"]}, "until_days": 1}]}]},
-            "tasks.0.exclude.0.until_days: 1 reaches 1 days past the index date",
+            {"tasks": [{**CKD, "exclude": [{"codes": {"ATC": ["C"]}, "window_end_days": 1}]}]},
+            "tasks.0.exclude.0.window_end_days: 1 reaches 1 days past the index date",
         ),
         (
             {"tasks": [{**CKD, "exclude": [{"codes": {"ATC": ["C"]}, "days_after": 1}]}]},
@@ -97,18 +103,24 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
         (
             {
                 "tasks": [
-                    {**CKD, "exclude": [{"codes": {"ATC": ["C"]}, "look_back_days": 5, "until_days": -9}]}
+                    {
+                        **CKD,
+                        "exclude": [{"codes": {"ATC": ["C"]}, "look_back_days": 5, "window_end_days": -9}],
+                    }
                 ]
             },
-            "tasks.0.exclude.0: look_back_days: 5 leaves no day before until_days",
+            "tasks.0.exclude.0: look_back_days: 5 leaves no day before window_end_days",
         ),
         ({"tasks": [{**CKD, "exclude": [{"codes": {}}]}]}, "tasks.0.exclude.0: codes: names no codes"),
-        ({"tasks": [{**CKD, "index": "every_visit"}]}, "tasks.0: first_day: index: every_visit needs it"),
+        (
+            {"tasks": [{**CKD, "index": "every_visit"}]},
+            "tasks.0: first_index_date: index: every_visit needs it",
+        ),
         ({"tasks": [{**CKD, "labels": "a.parquet"}]}, "tasks.0: outcome: has no effect beside labels"),
         ({"tasks": [{"name": "x", "kind": "disease"}]}, "tasks.0: outcome has no codes"),
         (
-            {"tasks": [{**CKD, "index": "every_visit", "first_day": dt.date(2021, 1, 1)}]},
-            "tasks: ckd: first_day must come before cohort.landmark",
+            {"tasks": [{**CKD, "index": "every_visit", "first_index_date": dt.date(2021, 1, 1)}]},
+            "tasks: ckd: first_index_date must come before cohort.landmark",
         ),
     ],
 )
@@ -117,7 +129,7 @@ def test_a_wrong_setting_is_named_with_its_path_and_cause(write_study, changed, 
 
 
 def test_a_task_of_labels_made_elsewhere_survives_being_written_down(write_study, tmp_path: Path) -> None:
-    made = {"name": "made", "kind": "disease", "labels": "a.parquet", "strip": {"ICD10": ["Z49"]}}
+    made = {"name": "made", "kind": "disease", "labels": "a.parquet", "hidden_codes": {"ICD10": ["Z49"]}}
     loaded = loading.load(write_study(tasks=[made]))
     resolved = tmp_path / "resolved.yaml"
     resolved.write_text(loading.dump(loaded), "utf-8")
@@ -125,8 +137,8 @@ def test_a_task_of_labels_made_elsewhere_survives_being_written_down(write_study
 
 
 def test_splits_must_add_up_to_one(write_study) -> None:
-    text = problem(write_study(), "cohort.splits.patients=[0.7, 0.2, 0.2]")
-    assert "cohort.splits.patients: fractions add up to 1.1, not 1" in text
+    text = problem(write_study(), "cohort.splits.fractions=[0.7, 0.2, 0.2]")
+    assert "cohort.splits.fractions: fractions add up to 1.1, not 1" in text
 
 
 def test_a_key_given_twice_is_refused_with_its_line(write_study) -> None:
@@ -147,7 +159,8 @@ def test_a_missing_file_a_folder_and_another_encoding_are_refused(tmp_path: Path
 
 def test_overrides_reach_nested_settings_and_keep_their_types(write_study) -> None:
     loaded = loading.load(
-        write_study(), ["pretrain.epochs=2", "sizes=[80k, 90k]", "cohort.landmark=2021-01-01", "runs=/tmp/x"]
+        write_study(),
+        ["pretrain.epochs=2", "sizes=[80k, 90k]", "cohort.landmark=2021-01-01", "runs_dir=/tmp/x"],
     )
     assert loaded.pretrain.epochs == 2
     assert loaded.sizes == ["80k", "90k"]
@@ -199,13 +212,15 @@ def test_the_catalogue_holds_ten_diseases_and_eight_drugs_each_with_a_source() -
 def test_baselines_are_those_known_each_once_and_tuned_alike(write_study) -> None:
     assert "baselines" in problem(write_study(), "baselines=[lightgbm, lightgbm]")
     assert "baselines.0" in problem(write_study(), "baselines=[xgboost]")
-    assert "search.trials" in problem(write_study(), "search.trials=0")
-    alone = "baselines=[encoder_and_lightgbm]"
-    assert "encoder_and_lightgbm averages two others: list lightgbm" in problem(write_study(), alone)
-    both = "baselines=[lightgbm, encoder_and_lightgbm]"
-    assert "and the arm pretrained" in problem(write_study(), both, "finetune.arms=[scratch]")
-    assert loading.load(write_study(), [both]).baselines == ["lightgbm", "encoder_and_lightgbm"]
+    assert "search.n_trials" in problem(write_study(), "search.n_trials=0")
+    alone = "baselines=[ensemble]"
+    assert "ensemble averages two others: list lightgbm" in problem(write_study(), alone)
+    both = "baselines=[lightgbm, ensemble]"
+    assert "and initialization: [pretrained]" in problem(
+        write_study(), both, "finetune.initialization=[scratch]"
+    )
+    assert loading.load(write_study(), [both]).baselines == ["lightgbm", "ensemble"]
     embedded = "baselines=[lightgbm_embeddings]"
-    scratch = "finetune={arms: [scratch], seeds: [5]}"
+    scratch = "finetune={initialization: [scratch], seeds: [5]}"
     assert "not among pretrain.seeds" in problem(write_study(), embedded, scratch)
-    assert loading.load(write_study(), [scratch]).baselines == ["lightgbm", "logistic", "carry_forward"]
+    assert loading.load(write_study(), [scratch]).baselines == ["lightgbm", "logistic", "outcome_history"]

@@ -18,7 +18,7 @@ from claimscale.evaluation.size_decision import Curve, judge
 
 SIZES = ("1M", "10M")
 MODELS = {size: Model("pretrained", size, "all") for size in SIZES}
-COMPARE = Compare(margin=0.05, replicates=300)
+COMPARE = Compare(margin=0.05, bootstrap_replicates=300)
 
 
 def study(
@@ -48,7 +48,7 @@ def study(
 def curve_of(rows: SplitPredictions) -> Curve:
     places = np.arange(len(rows.labels))
     rankings = [Ranking.of(rows.labels, own, places) for own in rows.risks]
-    auprc, _ = replicate_rankings(Resamples(len(places), COMPARE.replicates, 0), rankings)
+    auprc, _ = replicate_rankings(Resamples(len(places), COMPARE.bootstrap_replicates, 0), rankings)
     once, _ = replicate_rankings(Resamples(len(places), 1, 0, np.zeros(len(places), np.int64)), rankings)
     positives = int(rows.labels.sum())
     return Curve(

@@ -13,7 +13,7 @@ def test_every_size_arm_subset_and_seed_has_a_cell_of_its_own(write_study) -> No
             sizes=["70k", "90k"],
             tasks=["ckd", "pregabalin"],
             pretrain={"seeds": [1, 2, 3]},
-            finetune={"patients": [100, "all"], "seeds": [1, 2]},
+            finetune={"labelled_patients": [100, "all"], "seeds": [1, 2]},
         )
     )
     cells = cells_of(settings)
@@ -33,22 +33,24 @@ def test_what_a_cell_needs_comes_before_it(write_study) -> None:
 
 
 def test_subsets_that_hold_everyone_become_one_cell(write_study) -> None:
-    settings = loading.load(write_study(finetune={"patients": [100, 5000, 9000, "all"], "seeds": [42]}))
+    settings = loading.load(
+        write_study(finetune={"labelled_patients": [100, 5000, 9000, "all"], "seeds": [42]})
+    )
     subsets = {cell.patients for cell in cells_of(settings, {"ckd": 5000}) if cell.kind == "lightgbm"}
     assert subsets == {100, "all"}
 
 
 def test_without_the_pretrained_arm_nothing_is_pretrained(write_study) -> None:
-    cells = cells_of(loading.load(write_study(finetune={"arms": ["scratch"]})))
-    assert {cell.kind for cell in cells} == {"finetune", "lightgbm", "logistic", "carry_forward"}
+    cells = cells_of(loading.load(write_study(finetune={"initialization": ["scratch"]})))
+    assert {cell.kind for cell in cells} == {"finetune", "lightgbm", "logistic", "outcome_history"}
 
 
 def test_baselines_on_embeddings_pretrain_the_largest_size_and_wait_for_it(write_study) -> None:
     settings = loading.load(
         write_study(
             sizes=["70k", "90k"],
-            finetune={"arms": ["scratch"], "seeds": [42]},
-            baselines=["lightgbm_embeddings", "lightgbm_both", "logistic"],
+            finetune={"initialization": ["scratch"], "seeds": [42]},
+            baselines=["lightgbm_embeddings", "lightgbm_counts_and_embeddings", "logistic"],
         )
     )
     cells = cells_of(settings)
@@ -56,23 +58,23 @@ def test_baselines_on_embeddings_pretrain_the_largest_size_and_wait_for_it(write
     needs = {cell.id: needed(cell) for cell in cells if cell.kind in settings.baselines}
     assert needs == {
         "lightgbm_embeddings-ckd-90k-nall-s42": ["pretrain-90k-s42"],
-        "lightgbm_both-ckd-90k-nall-s42": ["pretrain-90k-s42"],
+        "lightgbm_counts_and_embeddings-ckd-90k-nall-s42": ["pretrain-90k-s42"],
         "logistic-ckd-nall-s42": [],
     }
 
 
-def test_the_average_waits_for_the_largest_encoder_and_lightgbm_on_the_same_patients(write_study) -> None:
+def test_the_average_waits_for_the_largest_ensemble_on_the_same_patients(write_study) -> None:
     settings = loading.load(
         write_study(
             sizes=["70k", "90k"],
-            finetune={"patients": [100, "all"], "seeds": [42]},
-            baselines=["encoder_and_lightgbm", "lightgbm"],
+            finetune={"labelled_patients": [100, "all"], "seeds": [42]},
+            baselines=["ensemble", "lightgbm"],
         )
     )
     cells = cells_of(settings)
-    averages = [cell for cell in cells if cell.kind == "encoder_and_lightgbm"]
+    averages = [cell for cell in cells if cell.kind == "ensemble"]
     assert {cell.id: needed(cell) for cell in averages} == {
-        f"encoder_and_lightgbm-ckd-90k-n{n}-s42": [
+        f"ensemble-ckd-90k-n{n}-s42": [
             f"finetune-ckd-90k-pretrained-n{n}-s42",
             f"lightgbm-ckd-n{n}-s42",
         ]
@@ -87,7 +89,7 @@ def needed(cell: Cell) -> list[str]:
 
 def test_every_baseline_gets_every_subset_and_seed(write_study) -> None:
     names = list(get_args(Baseline))
-    cells = cells_of(loading.load(write_study(finetune={"patients": [100, "all"]}, baselines=names)))
+    cells = cells_of(loading.load(write_study(finetune={"labelled_patients": [100, "all"]}, baselines=names)))
     for name in names:
         asked = {(cell.patients, cell.seed) for cell in cells if cell.kind == name}
         assert asked == {(patients, seed) for patients in (100, "all") for seed in (42, 123, 456)}
@@ -100,7 +102,7 @@ def test_a_task_that_cannot_be_trained_has_no_cells_and_none_at_all_no_pretraini
 
 
 def test_a_subset_that_is_left_out_is_left_out_of_every_arm_and_baseline(write_study) -> None:
-    asked = {"finetune": {"patients": [100, 300, "all"]}, "baselines": list(get_args(Baseline))}
+    asked = {"finetune": {"labelled_patients": [100, 300, "all"]}, "baselines": list(get_args(Baseline))}
     settings = loading.load(write_study(tasks=["ckd", "gout"], **asked))
     labelled = {"ckd": 900, "gout": 900}
     everything, left = cells_of(settings, labelled), cells_of(settings, labelled, {"ckd": [100]})

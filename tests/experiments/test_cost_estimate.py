@@ -12,7 +12,7 @@ CORPUS = Corpus(500, 100, 300_000, 50.0, {"ckd": 4000}, {"ckd": 3000})
 @pytest.fixture
 def settings(write_study) -> study.Study:
     return loading.load(
-        write_study(sizes=["70k", "300k"], finetune={"patients": [500, "all"], "seeds": [42]})
+        write_study(sizes=["70k", "300k"], finetune={"labelled_patients": [500, "all"], "seeds": [42]})
     )
 
 

@@ -26,9 +26,9 @@ def settings(write_study) -> Study:
     return loading.load(
         write_study(
             sizes=SIZES,
-            finetune={"patients": ["all"], "arms": ["pretrained"], "seeds": [42, 123]},
+            finetune={"labelled_patients": ["all"], "initialization": ["pretrained"], "seeds": [42, 123]},
             pretrain={"seeds": [42, 123]},
-            compare={"stop": "auto", "margin": 0.2, "replicates": 100},
+            compare={"stopping": "futility", "margin": 0.2, "bootstrap_replicates": 100},
             tasks=["ckd", "pregabalin"],
         )
     )

@@ -22,7 +22,7 @@ BASELINES = list(get_args(Baseline))
 def workspace(write_study, tmp_path, monkeypatch) -> Workspace:
     """A workspace whose samples are made up; no claims are prepared."""
     study = loading.load(
-        write_study(finetune={"patients": [100, 300, "all"], "seeds": [42]}, baselines=BASELINES)
+        write_study(finetune={"labelled_patients": [100, 300, "all"], "seeds": [42]}, baselines=BASELINES)
     )
     random = np.random.default_rng(0)
 
@@ -83,7 +83,7 @@ def test_only_what_a_cell_rests_on_makes_it_stale(write_study, tmp_path: Path, m
     rates = [1e-3, 4e-3, 1.6e-2]
 
     def inputs(**pretrain: object) -> dict[str, str]:
-        study = loading.load(write_study(pretrain={"learning_rates": rates, **pretrain}))
+        study = loading.load(write_study(pretrain={"lr_sweep": rates, **pretrain}))
         cells = [Cell("pretrain", 42, "70k"), Cell("sweep", 42, "70k")]
         cells.append(Cell("finetune", 42, "70k", "ckd", "pretrained", "all"))
         return {cell.kind: Workspace(study, tmp_path).inputs(cell) for cell in cells}
@@ -108,7 +108,7 @@ def account(smallest: dict[str, int] | None, shortage: dict[str, object] | None 
 def test_subsets_below_the_smallest_are_left_out_of_their_task_alone(write_study, tmp_path: Path) -> None:
     names = ["ckd", "gout", "pregabalin", "stroke"]
     tasks = [{"name": name, "kind": "disease", "outcome": {"ICD10": ["N18"]}} for name in names]
-    study = loading.load(write_study(tasks=tasks, finetune={"patients": [100, 300, 1000]}))
+    study = loading.load(write_study(tasks=tasks, finetune={"labelled_patients": [100, 300, 1000]}))
     workspace = Workspace(study, tmp_path)
     workspace.labels = {
         "ckd": account({"positive": 301, "negative": 7}),
@@ -121,7 +121,7 @@ def test_subsets_below_the_smallest_are_left_out_of_their_task_alone(write_study
 
 
 def test_a_task_all_of_whose_subsets_are_left_out_is_not_trained(write_study, tmp_path: Path) -> None:
-    study = loading.load(write_study(finetune={"patients": [100, 300]}))
+    study = loading.load(write_study(finetune={"labelled_patients": [100, 300]}))
     workspace = Workspace(study, tmp_path)
     workspace.labels = {"ckd": account({"positive": 12, "negative": 400})}
     assert workspace.left_out["ckd"]["patients"] == [100, 300]

@@ -129,7 +129,7 @@ def study() -> Study:
         {
             "name": "made-up",
             "source": {"kind": "simulated"},
-            "cohort": {"landmark": LANDMARK, "min_events": 3, "splits": {"patients": [0.5, 0.2, 0.3]}},
+            "cohort": {"landmark": LANDMARK, "min_events": 3, "splits": {"fractions": [0.5, 0.2, 0.3]}},
             "tokens": {"min_patients": 2},
             "sizes": ["60k"],
             "tasks": ["ckd"],

@@ -182,7 +182,7 @@ def run(made: Made) -> dict[str, Finding]:
     found = [
         leakage.label_leakage(made.entries, made.index_day, made.outcome, made.onset_day),
         leakage.single_feature(made.visible(), made.outcome, made.facts),
-        leakage.carry_forward(made.visible(), precursor, made.outcome),
+        leakage.outcome_history(made.visible(), precursor, made.outcome),
         cases.suspected_only(made.outcomes, made.index_day, made.outcome, GAP, HORIZON),
         cases.prevalent_cases(
             made.outcomes, made.treatments, made.confirming, made.index_day, made.outcome, None

@@ -12,16 +12,16 @@ import numpy as np
 
 SIZES = {"2.2M": 2_200_413, "4.7M": 4_690_112, "11M": 11_040_903, "32M": 31_880_004, "101M": 100_790_512}
 ARMS = ("pretrained", "scratch")
-BASELINES = ("lightgbm", "logistic", "carry_forward", "encoder_and_lightgbm")
+BASELINES = ("lightgbm", "logistic", "outcome_history", "ensemble")
 SPLITS = ("held_out", "hospital", "temporal")
 SEEDS_OFF = (-0.006, 0.001, 0.005)
 STUDY = """name: synthetic
 source: {kind: tables}
-cohort: {landmark: 2021-04-01, splits: {patients: [0.7, 0.1, 0.2], held_out_hospitals: 2}}
-pretrain: {seeds: [42, 123, 456], mask: 0.3, epochs: 8}
-finetune: {patients: [1000, 10000, all]}
-baselines: [lightgbm, logistic, carry_forward, encoder_and_lightgbm]
-compare: {metric: auprc, margin: 0.02, replicates: 2000}
+cohort: {landmark: 2021-04-01, splits: {fractions: [0.7, 0.1, 0.2], held_out_hospitals: 2}}
+pretrain: {seeds: [42, 123, 456], mask_probability: 0.3, epochs: 8}
+finetune: {labelled_patients: [1000, 10000, all]}
+baselines: [lightgbm, logistic, outcome_history, ensemble]
+compare: {metric: auprc, margin: 0.02, bootstrap_replicates: 2000}
 """
 DEATHS = "7 die before the outcome could come: 1 - Kaplan-Meier says 2.1 %, with death as a competing end it is 1.9 %."
 HOSTILE = (

@@ -280,7 +280,7 @@ def _deaths(made: Made, share: float, within: int) -> None:
     made.observed_until = np.where(dies, day, made.observed_until)
 
 
-@trap("carry_forward")
+@trap("outcome_history")
 def suspicion_before_the_index(made: Made, share: float = 0.8) -> None:
     """Four in five positives were under suspicion already."""
     hit = made.positives(share)
@@ -288,7 +288,7 @@ def suspicion_before_the_index(made: Made, share: float = 0.8) -> None:
     _thin(made)
 
 
-@trap("carry_forward")
+@trap("outcome_history")
 def two_precursors(made: Made) -> None:
     """Nearly all positives have one of two codes of the outcome's group."""
     for code in made_up.PRECURSORS:

@@ -310,7 +310,7 @@ def test_the_mean_of_two_models_costs_what_both_cost(browser: Any, few: tuple[Pa
     }
     largest = summary["sizes"][-1]
     parts = seconds["lightgbm", None] + seconds["pretrained", largest["name"]]
-    hours = largest["hours"] + (parts + seconds["encoder_and_lightgbm", None]) / 3600
+    hours = largest["hours"] + (parts + seconds["ensemble", None]) / 3600
     with Visit(browser, file) as visit:
         told = visit.page.get_attribute("#front [aria-label^='Encoder and LightGBM']", "aria-label")
     assert told.endswith(f"{duration(hours)} of computing")

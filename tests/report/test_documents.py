@@ -13,8 +13,8 @@ from claimscale.report.i18n import Texts
 
 TUNED = "each tuned with 40 trials"
 IDENTIFIERS = (
-    "carry_forward",
-    "encoder_and_lightgbm",
+    "outcome_history",
+    "ensemble",
     "lightgbm_",
     "logistic,",
     " all,",
@@ -48,9 +48,7 @@ def texts_of(summary: dict[str, Any], language: str = "en") -> list[str]:
 
 
 def test_only_what_was_trained_is_told() -> None:
-    for text in texts_of(
-        summary_of("pretrained", "lightgbm", "encoder_and_lightgbm", labelled=(1000, "all"))
-    ):
+    for text in texts_of(summary_of("pretrained", "lightgbm", "ensemble", labelled=(1000, "all"))):
         assert "scratch" not in text and "Logistic" not in text and "10,000" not in text
         assert "nested subsets of labelled patients (1,000, all available)" in text
     for text in texts_of(summary_of("pretrained", "scratch", labelled=("all",))):

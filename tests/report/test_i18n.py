@@ -170,7 +170,7 @@ def test_the_japanese_page_says_nothing_in_english() -> None:
         "python",
         "torch",
     )
-    names = (*names, "lightgbm", "logistic", "carry_forward", "ckd", "pregabalin", "0123456789abcdef")
+    names = (*names, "lightgbm", "logistic", "outcome_history", "ckd", "pregabalin", "0123456789abcdef")
     assert english.left(text, names) == []
 
 

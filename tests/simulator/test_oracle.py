@@ -55,7 +55,7 @@ def answer(oracle: Oracle, question: Question, rows=slice(None), **changes):
         "outcome_codes": codes,
         "gap_days": GAP,
         "horizon_days": HORIZON,
-        "confirm_days": question.confirm_days,
+        "confirmation_days": question.confirm_days,
         "futures": 100,
     }
     return oracle.risk(question.subjects[rows], question.index_days[rows], **(settings | changes))

@@ -11,15 +11,15 @@ import pytest
 from pydantic import ValidationError
 
 from claimscale.codes.systems import is_well_formed
-from claimscale.config.sources import CodeMap
+from claimscale.config.sources import CodeCrosswalk
 from claimscale.errors import BadInput
 from claimscale.sources import crosswalks as maps
 from claimscale.sources.raw import RawEvents, raw_events
 
 
-def crosswalk(file: Path, text: str) -> CodeMap:
+def crosswalk(file: Path, text: str) -> CodeCrosswalk:
     file.write_text(text, "utf-8")
-    return CodeMap(of="YJ", to="ATC", file=str(file), columns=["price_code", "atc"])
+    return CodeCrosswalk(source="YJ", target="ATC", file=str(file), columns=["price_code", "atc"])
 
 
 def test_listed_codes_are_mapped_however_they_are_spelt(through_gate, engine, tmp_path: Path) -> None:
@@ -34,7 +34,9 @@ def test_listed_codes_are_mapped_however_they_are_spelt(through_gate, engine, tm
         pa.table({"patient": [1] * len(rows), "code": [row["code"] for row in rows], "day": days})
     )
     raw = RawEvents(raw_events(table, code=table.code, time=table.day))
-    events, quality = through_gate(maps.applied(raw, [listed, CodeMap(of="ICD9CM", to="ICD10")]))
+    events, quality = through_gate(
+        maps.applied(raw, [listed, CodeCrosswalk(source="ICD9CM", target="ICD10")])
+    )
     assert events.sort_by("time")["code"].to_pylist() == [
         "MEDS_BIRTH", "ATC//A01AA01", "ATC//A01AA01", "YJ//0456",
         "ICD10//N189", "ICD10//N189", "ICD10//N189",
@@ -44,15 +46,15 @@ def test_listed_codes_are_mapped_however_they_are_spelt(through_gate, engine, tm
 
 
 def test_icd_9_and_10_need_no_file() -> None:
-    forward = maps.read(CodeMap(of="ICD9CM", to="ICD10"))
+    forward = maps.read(CodeCrosswalk(source="ICD9CM", target="ICD10"))
     assert (forward["ICD9CM//0010"], forward["ICD9CM//5859"]) == ("ICD10//A000", "ICD10//N189")
     assert all(is_well_formed(code) for code in [*forward, *forward.values()])
-    back = maps.read(CodeMap(of="ICD10", to="ICD9CM"))
+    back = maps.read(CodeCrosswalk(source="ICD10", target="ICD9CM"))
     assert back["ICD10//A000"] == "ICD9CM//0010"
-    with pytest.raises(BadInput, match=r"source\.maps: YJ to ATC: needs a `file` and its `columns`"):
-        maps.read(CodeMap(of="YJ", to="ATC"))
+    with pytest.raises(BadInput, match=r"source\.crosswalks: YJ to ATC: needs a `file` and its `columns`"):
+        maps.read(CodeCrosswalk(source="YJ", target="ATC"))
     with pytest.raises(ValidationError, match="file and columns: one needs the other"):
-        CodeMap(of="YJ", to="ATC", file="atc.csv")
+        CodeCrosswalk(source="YJ", target="ATC", file="atc.csv")
 
 
 @pytest.mark.parametrize(
@@ -64,5 +66,5 @@ def test_icd_9_and_10_need_no_file() -> None:
     ],
 )
 def test_a_map_that_is_none_is_bad_input(text: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=rf"source\.maps: .*{message}"):
+    with pytest.raises(BadInput, match=rf"source\.crosswalks: .*{message}"):
         maps.read(crosswalk(tmp_path / "atc.csv", text))

@@ -32,7 +32,7 @@ def golden_run(fake_run: Callable[..., Any], folder: Path) -> Any:
         patients=900,
         sizes=SIZES,
         labelled=(300, 1000),
-        compare={"replicates": 100},
+        compare={"bootstrap_replicates": 100},
     )
     run.pretraining = [with_branches(trained) for trained in run.pretraining]
     for trained in run.pretraining:

@@ -49,7 +49,7 @@ def test_lightgbm_is_recommended_where_nothing_beats_it(
 def test_the_best_baseline_is_the_rival_and_embeddings_are_none(
     fake_run: Callable[..., Any], tmp_path: Path
 ) -> None:
-    noise = {"lightgbm": 1.2, "logistic": 0.2, "carry_forward": 1.3, "lightgbm_both": 0.0}
+    noise = {"lightgbm": 1.2, "logistic": 0.2, "outcome_history": 1.3, "lightgbm_counts_and_embeddings": 0.0}
     run = fake_run(
         tmp_path, noise=lambda task, arm, size, labelled: noise.get(arm, 1.4), baselines=tuple(noise), **SMALL
     )
@@ -61,10 +61,10 @@ def test_the_best_baseline_is_the_rival_and_embeddings_are_none(
 
 
 @pytest.mark.parametrize(("averaged", "better"), [(0.0, True), (0.9, False), (3.0, False)])
-def test_encoder_and_lightgbm_together_are_named_where_they_are_better_than_each(
+def test_ensemble_together_are_named_where_they_are_better_than_each(
     fake_run: Callable[..., Any], tmp_path: Path, averaged: float, better: bool
 ) -> None:
-    noise = {"lightgbm": 0.9, "encoder_and_lightgbm": averaged}
+    noise = {"lightgbm": 0.9, "ensemble": averaged}
     run = fake_run(
         tmp_path,
         noise=lambda task, arm, size, labelled: noise.get(arm, 1.4),
@@ -81,7 +81,7 @@ def test_encoder_and_lightgbm_together_are_named_where_they_are_better_than_each
 
 
 def test_a_mean_that_an_encoder_beats_is_not_named(fake_run: Callable[..., Any], tmp_path: Path) -> None:
-    noise = {"lightgbm": 1.4, "encoder_and_lightgbm": 0.9}
+    noise = {"lightgbm": 1.4, "ensemble": 0.9}
     run = fake_run(
         tmp_path,
         noise=lambda task, arm, size, labelled: noise.get(arm, 0.1),
@@ -244,11 +244,11 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
     assert "1.3 % off the largest" in told and "8 % below" in told
 
 
-def test_carry_forward_without_codes_of_the_outcome_is_warned_of(demo: Any) -> None:
+def test_outcome_history_without_codes_of_the_outcome_is_warned_of(demo: Any) -> None:
     run, summary = demo
     tasks = [run.study.tasks[0], run.study.tasks[1].model_copy(update={"labels": "labels", "outcome": {}})]
     said = []
-    for baselines in (["lightgbm"], ["lightgbm", "carry_forward"]):
+    for baselines in (["lightgbm"], ["lightgbm", "outcome_history"]):
         study = run.study.model_copy(update={"tasks": tasks, "baselines": baselines})
         said.append([one for one in cautions.warnings(study, summary) if "carry-forward" in one])
     assert said[0] == [] and [one.split(":")[0] for one in said[1]] == [tasks[1].name]

@@ -33,13 +33,13 @@ BEGIN, END = dt.date(2009, 6, 1), dt.date(2014, 6, 1)
 
 FROM_CATALOGUE = ("ckd", "stroke", "diabetes", "dementia", "pregabalin", "statins", "insulin", "ssri")
 OTHERS = {
-    "no_gap": {"gap_days": 0, "washout_days": 90, "horizon_days": 180, "history_days": 0},
-    "late": {"gap_days": 90, "confirm_days": 60, "horizon_days": 400, "history_days": 200},
+    "no_gap": {"gap_days": 0, "washout_days": 90, "horizon_days": 180, "min_history_days": 0},
+    "late": {"gap_days": 90, "confirmation_days": 60, "horizon_days": 400, "min_history_days": 200},
     "excluded": {
         "gap_days": 30,
         "horizon_days": 500,
         "exclude": [
-            {"codes": {"ATC": ["C10AA"]}, "look_back_days": 300, "until_days": -20},
+            {"codes": {"ATC": ["C10AA"]}, "look_back_days": 300, "window_end_days": -20},
             {"codes": {"ICD10": ["F00", "G30"]}},
         ],
     },
@@ -109,19 +109,19 @@ def at_the_edges(task: Task, subject: int, random: np.random.Generator) -> Rows:
         return day + int(random.integers(-1, 2))
 
     rows = [(subject, index, "ICD10//A00", False)]
-    rows.append((subject, about(index - task.history_days), "ICD10//A00", False))
+    rows.append((subject, about(index - task.min_history_days), "ICD10//A00", False))
     if task.washout_days and random.random() < 0.5:
         rows.append((subject, about(index - task.washout_days), outcome_code(task, random), False))
     for rule in task.exclude:
         code = next(f"{system}//{prefixes[0]}" for system, prefixes in rule.codes.items())
-        edge = index + rule.until_days if rule.look_back_days is None else index - rule.look_back_days
+        edge = index + rule.window_end_days if rule.look_back_days is None else index - rule.look_back_days
         if random.random() < 0.5:
-            edge = index + rule.until_days
+            edge = index + rule.window_end_days
         if random.random() < 0.5:
             rows.append((subject, about(edge), code, False))
     onset = about(index + task.gap_days + int(random.choice([0, task.horizon_days])))
     rows.append((subject, onset, outcome_code(task, random), bool(random.random() < 0.1)))
-    rows.append((subject, about(onset + (task.confirm_days or 1)), outcome_code(task, random), False))
+    rows.append((subject, about(onset + (task.confirmation_days or 1)), outcome_code(task, random), False))
     return rows
 
 

@@ -31,7 +31,7 @@ def label_table(subjects: list, times: list, values: list) -> pa.Table:
 def given(engine: Engine, study: Study, write_events, claims, tmp_path: Path):
     """Prepared claims of 300 patients, and a function that reads a label table against them."""
     events = write_events(claims.random(300, seed=5))
-    splits = Splits(patients=(0.5, 0.2, 0.3), temporal=LATER)
+    splits = Splits(fractions=(0.5, 0.2, 0.3), temporal_date=LATER)
     settings = Cohort(landmark=claims.landmark, min_events=3, splits=splits)
     (tmp_path / "cohort").mkdir()
     file = tmp_path / "made.parquet"

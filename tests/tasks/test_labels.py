@@ -30,12 +30,12 @@ LANDMARK, LATER = event_table.day_number(FIRST), event_table.day_number(SECOND)
 
 
 def made_task(**changed: object) -> Task:
-    fields = {"name": "ckd", "kind": "disease", "outcome": {"ICD10": ["N18"]}, "history_days": 0}
+    fields = {"name": "ckd", "kind": "disease", "outcome": {"ICD10": ["N18"]}, "min_history_days": 0}
     return Task.model_validate({**fields, **changed})
 
 
 def made_study(task: Task, study: Study, min_events: int = 1) -> Study:
-    cohort_settings = Cohort(landmark=FIRST, min_events=min_events, splits=Splits(temporal=SECOND))
+    cohort_settings = Cohort(landmark=FIRST, min_events=min_events, splits=Splits(temporal_date=SECOND))
     return study.model_copy(update={"tasks": [task], "cohort": cohort_settings})
 
 
@@ -65,7 +65,7 @@ def label_at(task: Task, rows: list, index: int) -> dict:
     ]
     later = sorted(row.day for row in outcomes if row.known_day > index)
     confirming = [
-        row.day for row in contacts if has_prefix(row.code, task.confirm_codes) and not row.suspected
+        row.day for row in contacts if has_prefix(row.code, task.confirmation_codes) and not row.suspected
     ]
     excluded = None
     for rule in task.exclude:
@@ -73,20 +73,20 @@ def label_at(task: Task, rows: list, index: int) -> dict:
         if any(
             has_prefix(row.code, rule.codes)
             and not row.suspected
-            and since < row.day <= index + rule.until_days
+            and since < row.day <= index + rule.window_end_days
             for row in known
         ):
             excluded = "excluded_code"
     if earlier:
         excluded = "outcome_before_index"
-    if min(row.day for row in known) > index - task.history_days:
+    if min(row.day for row in known) > index - task.min_history_days:
         excluded = "history_too_short"
     if any(row.code == "MEDS_DEATH" for row in known):
         excluded = "dead"
     first = later[0] if later else None
-    confirmed = task.confirm_days is None and not task.confirm_codes
-    if first is not None and task.confirm_days is not None:
-        confirmed |= any(day >= first + task.confirm_days for day in later)
+    confirmed = task.confirmation_days is None and not task.confirmation_codes
+    if first is not None and task.confirmation_days is not None:
+        confirmed |= any(day >= first + task.confirmation_days for day in later)
     if first is not None:
         confirmed |= any(day >= first - 30 for day in confirming)
     start, end = max(index + task.gap_days, month_end), index + task.gap_days + task.horizon_days
@@ -143,16 +143,16 @@ def histories(draw: st.DrawFn) -> list[tuple]:
 
 TASKS = st.builds(
     made_task,
-    confirm_days=st.sampled_from([None, 1, 30]),
-    confirm_codes=st.sampled_from([{}, {"ATC": ["B03X"]}]),
+    confirmation_days=st.sampled_from([None, 1, 30]),
+    confirmation_codes=st.sampled_from([{}, {"ATC": ["B03X"]}]),
     washout_days=st.sampled_from([None, 60, 200]),
     gap_days=st.sampled_from([0, 30]),
     horizon_days=st.sampled_from([40, 365]),
-    history_days=st.sampled_from([0, 50]),
+    min_history_days=st.sampled_from([0, 50]),
     exclude=st.sampled_from(
         [
             [],
-            [{"codes": {"ICD10": ["A00"]}, "look_back_days": 45, "until_days": -10}],
+            [{"codes": {"ICD10": ["A00"]}, "look_back_days": 45, "window_end_days": -10}],
             [{"codes": {"ATC": ["B03XA01"]}}, {"codes": {"ICD10": ["A"]}, "look_back_days": 3}],
         ]
     ),
@@ -275,7 +275,7 @@ def test_edges_of_confirmation(
     rows = [claims.event(1, 100, OTHER), claims.event(1, 200, OUTCOME)]
     rows += [claims.event(1, second, OUTCOME)] if second else []
     rows += [claims.event(1, confirming, CONFIRMING)] if confirming else []
-    task = made_task(confirm_days=30, confirm_codes={"ATC": ["B03X"]})
+    task = made_task(confirmation_days=30, confirmation_codes={"ATC": ["B03X"]})
     landmark = Cohort(landmark=dt.date(1970, 4, 12), min_events=1)
     found = ask(task, rows, engine, study.model_copy(update={"cohort": landmark}), claims)
     assert found[1, "held_out"]["boolean_value"] is positive
@@ -286,7 +286,7 @@ def test_the_future_decides_nobodys_eligibility(engine: Engine, study: Study, cl
     study = study.model_copy(update={"cohort": Cohort(landmark=claims.landmark, min_events=3)})
     task = made_task(
         outcome={"ICD10": ["A005"]},
-        history_days=850,
+        min_history_days=850,
         washout_days=300,
         exclude=[{"codes": {"ICD10": ["A020"]}, "look_back_days": 200}],
     )
@@ -325,9 +325,9 @@ def build(engine: Engine, study: Study, write_events, tmp_path: Path):
 
 
 def test_labels_and_their_account(claims, build, study: Study) -> None:
-    splits = Splits(patients=(0.5, 0.2, 0.3), temporal=dt.date(2010, 5, 1), held_out_hospitals=1)
+    splits = Splits(fractions=(0.5, 0.2, 0.3), temporal_date=dt.date(2010, 5, 1), held_out_hospitals=1)
     study = study.model_copy(update={"cohort": Cohort(landmark=claims.landmark, min_events=3, splits=splits)})
-    task = made_task(outcome={"ICD10": ["A005"]}, history_days=100, washout_days=200)
+    task = made_task(outcome={"ICD10": ["A005"]}, min_history_days=100, washout_days=200)
     folder = build(claims.random(120, seed=2), study.model_copy(update={"tasks": [task]}))
     meds.LabelSchema.validate(pq.read_table(folder / "ckd.parquet"))  # raises where they are no MEDS labels
     rows = tasks.read(folder, "ckd").to_pylist()
@@ -346,9 +346,9 @@ def test_labels_and_their_account(claims, build, study: Study) -> None:
 
 
 def test_a_task_without_cases_is_a_shortage_and_the_others_go_on(claims, build, study: Study) -> None:
-    none = made_task(name="none", outcome={"ICD10": ["Z999"]}, history_days=100)
-    common = made_task(name="common", outcome={"ICD10": ["A018"]}, history_days=100, washout_days=90)
-    impossible = made_task(name="impossible", history_days=9000)
+    none = made_task(name="none", outcome={"ICD10": ["Z999"]}, min_history_days=100)
+    common = made_task(name="common", outcome={"ICD10": ["A018"]}, min_history_days=100, washout_days=90)
+    impossible = made_task(name="impossible", min_history_days=9000)
     folder = build(claims.random(500, seed=3), study.model_copy(update={"tasks": [none, common, impossible]}))
     account = read_json(folder / "labels.json")
     assert account["none"]["shortage"] == {
@@ -380,7 +380,7 @@ def test_a_task_with_nobody_to_choose_models_by_is_a_shortage_of_tuning(label: s
 
 
 def test_tasks_none_of_which_can_be_asked_are_bad_input(claims, build, study: Study) -> None:
-    asked = [made_task(history_days=9000), made_task(name="other", history_days=9000)]
+    asked = [made_task(min_history_days=9000), made_task(name="other", min_history_days=9000)]
     message = r"task ckd: no training patient can be asked \(40 history_too_short\), and none of the 2 tasks"
     with pytest.raises(BadInput, match=message):
         build(claims.random(40, seed=4), study.model_copy(update={"tasks": asked}))
@@ -413,7 +413,7 @@ def test_observation_is_what_the_source_states_of_it(
     changed = study.model_copy(update={"cohort": Cohort(landmark=dt.date(1970, 4, 12), min_events=1)})
     index = engine.to_arrow(index_dates.landmark_dates(table, changed))
     index = observation.with_stated(index, tmp_path)
-    (label,) = engine.to_arrow(tasks.ask(made_task(history_days=60), index, table)).to_pylist()
+    (label,) = engine.to_arrow(tasks.ask(made_task(min_history_days=60), index, table)).to_pylist()
     assert (label["excluded"], label["censored"]) == (excluded, censored)
 
 

@@ -19,13 +19,13 @@ def test_risks_add_up_to_the_labels_without_a_gap_and_with_one(engine: Engine, t
     study = Study.model_validate(
         {
             "name": "truth",
-            "source": {"kind": "simulated", "patients": 1200, "hospitals": 3, "youngest": 70},
-            "cohort": {"landmark": "2020-10-01", "splits": {"patients": [0.2, 0.1, 0.7]}},
+            "source": {"kind": "simulated", "patients": 1200, "hospitals": 3, "min_age": 70},
+            "cohort": {"landmark": "2020-10-01", "splits": {"fractions": [0.2, 0.1, 0.7]}},
             "sizes": ["60k"],
             "tasks": [
                 {"name": "no_gap", "gap_days": 0, **common},
                 {"name": "gap", "gap_days": 45, **common},
-                {"name": "visits", "index": "every_visit", "first_day": "2019-10-01", **common},
+                {"name": "visits", "index": "every_visit", "first_index_date": "2019-10-01", **common},
             ],
         },
         strict=False,

@@ -87,7 +87,7 @@ def test_only_the_chosen_sequences_are_drawn():
     assert batches.tokens_per_epoch == sequences.lengths[chosen].sum()
 
 
-@pytest.mark.parametrize("unit", ["position", "code"])
+@pytest.mark.parametrize("unit", ["token", "code"])
 @pytest.mark.parametrize("fraction", [0.05, 0.15, 0.3, 0.45, 0.9])
 def test_masking_hides_about_this_share_of_the_codes_and_codes_only(fraction: float, unit: MaskUnit):
     (batch,) = in_parts(_sequences(2000), np.arange(2000), 1 << 20)
@@ -123,7 +123,7 @@ def test_masking_by_code_hides_every_occurrence_or_none():
     assert set(shown.tolist()) & set(by_position.target.tolist()), "by position, a copy may be left to see"
 
 
-@pytest.mark.parametrize("unit", ["position", "code"])
+@pytest.mark.parametrize("unit", ["token", "code"])
 def test_the_share_of_a_sequence_is_exact_on_average_however_codes_repeat(unit: MaskUnit):
     token = np.array([1, 3, 7, 7, 7, 7, 8, 9], np.int32)
     sequences = Sequences(token, np.zeros(8, np.int32), np.array([0, 8]))
@@ -133,14 +133,14 @@ def test_the_share_of_a_sequence_is_exact_on_average_however_codes_repeat(unit: 
         np.add.at(counts, mask_batch(batch, 0.3, 0, step, unit).target, 1)
     assert counts.sum() / 6000 == pytest.approx(0.3 * 6, abs=0.06)
     assert (counts[[7, 8, 9]] > 0).all()
-    if unit == "position":
+    if unit == "token":
         assert counts[[7, 8, 9]] / 6000 == pytest.approx([1.2, 0.3, 0.3], abs=0.05)
 
 
 def test_one_code_alone_is_hidden_in_its_share_of_the_steps():
     sequences = Sequences(np.array([1, 3, 9], np.int32), np.zeros(3, np.int32), np.array([0, 3]))
     (batch,) = in_parts(sequences, np.array([0]), 64)
-    for unit in ("position", "code"):
+    for unit in ("token", "code"):
         hidden = [len(mask_batch(batch, 0.3, 0, step, unit).position) for step in range(4000)]
         assert np.mean(hidden) == pytest.approx(0.3, abs=0.03)
 
@@ -159,7 +159,7 @@ def _hidden_places(sequences: Sequences, unit: MaskUnit, part_positions: int, ra
     return steps
 
 
-@pytest.mark.parametrize("unit", ["position", "code"])
+@pytest.mark.parametrize("unit", ["token", "code"])
 def test_ranks_and_parts_change_neither_the_order_nor_what_is_masked(unit: MaskUnit):
     sequences = _sequences(count=60)
     expected = _hidden_places(sequences, unit, 4096, ranks=1)

@@ -76,11 +76,11 @@ def test_what_is_known_only_after_the_cutoff_is_left_out():
 @pytest.mark.parametrize(
     "repeats, kept",
     [
-        ("all", [0, 1, 2, 3, 4]),
+        ("none", [0, 1, 2, 3, 4]),
         ("month", [1, 2, 3, 4]),
         ("quarter", [2, 3, 4]),
         ("year", [3, 4]),
-        ("ever", [4]),
+        ("history", [4]),
     ],
 )
 def test_the_latest_of_repeats_within_a_calendar_period_stays(repeats: str, kept: list[int]):
@@ -118,7 +118,7 @@ _EVENT = st.tuples(st.integers(FIRST_CODE, VOCABULARY - 1), st.integers(0, 900),
     st.lists(st.lists(_EVENT, max_size=25), min_size=1, max_size=4),
     st.integers(0, 1000),
     st.integers(2, 12),
-    st.sampled_from(["all", "month", "quarter", "year"]),
+    st.sampled_from(["none", "month", "quarter", "year"]),
 )
 def test_nothing_after_the_cutoff_changes_an_input(patients, cutoff, max_length, repeats):
     """The same inputs come out when everything available after the cutoff never happened."""
@@ -154,7 +154,7 @@ def test_seen_earlier_looks_within_one_sequence():
 
 @pytest.mark.parametrize(
     "repeats, counts",
-    [("all", [1, 1, 1, 1, 1]), ("month", [2, 1, 1, 1]), ("year", [3, 1, 1]), ("ever", [4, 1])],
+    [("none", [1, 1, 1, 1, 1]), ("month", [2, 1, 1, 1]), ("year", [3, 1, 1]), ("history", [4, 1])],
 )
 def test_a_position_says_how_many_occurrences_it_stands_for(repeats: str, counts: list[int]) -> None:
     days = ["2019-03-02", "2019-03-20", "2019-11-05", "2020-02-01"]
@@ -164,5 +164,5 @@ def test_a_position_says_how_many_occurrences_it_stands_for(repeats: str, counts
 
 def test_occurrences_beyond_the_room_are_counted_and_later_ones_are_not() -> None:
     store = _store([[(7, f"2020-0{month}-01", f"2020-0{month}-01") for month in (1, 2, 3, 4)]])
-    sequences = _select(store, ["2020-03-15"], max_length=3, repeats="ever")
+    sequences = _select(store, ["2020-03-15"], max_length=3, deduplicate="history")
     assert sequences.count.tolist() == [1, 1, 3]

@@ -64,7 +64,7 @@ def finetune(folder: Path) -> None:
         train=train, train_outcome=topic == 0, tuning=tuning, tuning_outcome=tuning_topic == 0,
         predict={"tuning": tuning}, codebook=Codebook.plain(np.zeros(corpus.VOCABULARY, np.int8)),
         shape=sizes.Shape(corpus.VOCABULARY, 64, 1, 64, 64),
-        settings=Finetune(epochs=2, learning_rates=[5e-4, 4e-3], layer_decay=0.9, checkpoint_minutes=1e-6),
+        settings=Finetune(epochs=2, learning_rates=[5e-4, 4e-3], layerwise_lr_decay=0.9, checkpoint_minutes=1e-6),
         seed=7, start=None, folder=folder, device=torch.device("cpu"), progress=lambda share: None,
     )  # fmt: skip
     np.save(folder / "probability.npy", probability["tuning"])

@@ -35,7 +35,7 @@ def _take_a_step(model: Readout, sequences: Sequences) -> None:
         optimizer.step()
 
 
-@pytest.mark.parametrize("trained", ["lora", "probe"])
+@pytest.mark.parametrize("trained", ["lora", "linear_probe"])
 def test_the_pretrained_weights_stay_and_the_readout_learns(corpus, trained: adapters.Trained):
     sequences, _ = corpus(20, 0)
     before, model = Encoder(SHAPE, Codebook.plain(np.zeros(46))), _model(trained)

@@ -115,7 +115,7 @@ def tune(corpus, shape, codebook):
             train=train[0], train_outcome=train[1] == 0, tuning=tuning[0], tuning_outcome=tuning[1] == 0,
             predict={"test": corpus(40, 2)[0]}, codebook=codebook, shape=shape,
             settings=Finetune(
-                arms=["pretrained"], epochs=3, checkpoint_minutes=minutes, **settings
+                initialization=["pretrained"], epochs=3, checkpoint_minutes=minutes, **settings
             ), seed=3, start=None, folder=folder, device=CPU, progress=progress,
         )  # fmt: skip
 
@@ -129,7 +129,7 @@ def tune(corpus, shape, codebook):
         (0.45, {}),
         (0.95, {}),  # between training and prediction
         (0.70, {"train": "lora", "learning_rates": [1e-3, 5e-3], "layer_decay": 0.8}),
-        (0.30, {"train": "probe", "learning_rates": [1e-2, 1e-3]}),
+        (0.30, {"method": "linear_probe", "learning_rates": [1e-2, 1e-3]}),
     ],
 )  # fmt: skip
 def test_a_stopped_fine_tuning_goes_on_to_the_same_bits(tmp_path, tune, stop, settings):

@@ -28,7 +28,7 @@ def _finetune(folder: Path, patients, tuning, predict, shape, codebook, seed=1, 
     folder.mkdir(exist_ok=True)
     return finetune(
         train=patients[0], train_outcome=patients[1] == 0, tuning=tuning[0], tuning_outcome=tuning[1] == 0,
-        predict=predict, codebook=codebook, shape=shape, settings=Finetune(arms=["pretrained"], **settings),
+        predict=predict, codebook=codebook, shape=shape, settings=Finetune(initialization=["pretrained"], **settings),
         seed=seed, start=start, folder=folder, device=CPU, progress=lambda share: None,
     )  # fmt: skip
 
@@ -94,7 +94,7 @@ def _pretrained(folder: Path, corpus, shape, codebook) -> Path:
     return folder / "model.safetensors"
 
 
-@pytest.mark.parametrize(("train", "rate", "least"), [("lora", 4e-3, 0.95), ("probe", 3e-2, 0.9)])
+@pytest.mark.parametrize(("train", "rate", "least"), [("lora", 4e-3, 0.95), ("linear_probe", 3e-2, 0.9)])
 def test_adapters_and_probes_learn_on_an_encoder_that_stays(
     tmp_path, corpus, shape, codebook, train: str, rate: float, least: float
 ):

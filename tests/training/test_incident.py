@@ -37,7 +37,7 @@ def pretrained(tmp_path: Path, corpus, next_codes, views, shape, codebook) -> tu
     folder = tmp_path / "pretrained"
     folder.mkdir()
     job = Job(views, validation, codebook, shape, 1, folder, CPU)
-    result = pretrain(job, Pretrain(epochs=6, batch_tokens=800, incident=1.0), lambda share: None)
+    result = pretrain(job, Pretrain(epochs=6, batch_tokens=800, incident_weight=1.0), lambda share: None)
     return folder / "model.safetensors", result
 
 
@@ -157,7 +157,7 @@ def test_a_kept_start_is_saved_without_adapters(
     (few, topic), (tuning, tuning_topic) = corpus(40, 0), corpus(20, 1)
     found, _ = finetune(
         train=few, train_outcome=topic == 0, tuning=tuning, tuning_outcome=tuning_topic == 0, predict={},
-        codebook=codebook, shape=shape, settings=Finetune(epochs=1, train="lora", arms=["pretrained"]),
+        codebook=codebook, shape=shape, settings=Finetune(epochs=1, method="lora", initialization=["pretrained"]),
         seed=1, start=start, folder=tmp_path, device=CPU, progress=lambda share: None,
         outcome=np.arange(6, 16),
     )  # fmt: skip
@@ -169,7 +169,7 @@ def test_a_kept_start_is_saved_without_adapters(
 
 def test_steps_are_a_function_of_their_number_whatever_epoch_came_before(views, shape, codebook) -> None:
     def run() -> PretrainingRun:
-        return PretrainingRun(views, codebook, shape, Pretrain(batch_tokens=800, incident=2.0), 1, CPU)
+        return PretrainingRun(views, codebook, shape, Pretrain(batch_tokens=800, incident_weight=2.0), 1, CPU)
 
     straight, jumping = run(), run()
     per_epoch = straight.batches.steps_per_epoch
@@ -185,7 +185,7 @@ def test_steps_are_a_function_of_their_number_whatever_epoch_came_before(views, 
 
 def test_the_weight_of_foretelling_is_what_it_says(views, shape, codebook) -> None:
     def losses(weight: float) -> float:
-        settings = Pretrain(batch_tokens=800, incident=weight)
+        settings = Pretrain(batch_tokens=800, incident_weight=weight)
         run = PretrainingRun(views, codebook, shape, settings, 1, CPU)
         return float(run.step(0)[0])
 
@@ -196,7 +196,7 @@ def test_the_weight_of_foretelling_is_what_it_says(views, shape, codebook) -> No
 def test_what_is_foretold_knows_the_codes_that_are_masked(
     views, shape, codebook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = PretrainingRun(views, codebook, shape, Pretrain(batch_tokens=800, mask=0.5), 1, CPU)
+    run = PretrainingRun(views, codebook, shape, Pretrain(batch_tokens=800, mask_probability=0.5), 1, CPU)
     batches, seen, loss = run.batches.parts(0), [], run.model.incident_loss
 
     def watched(hidden, inputs, outcomes):

@@ -14,7 +14,7 @@ from claimscale.training.pretraining_job import Job
 from claimscale.training.validation import Validation
 
 SETTINGS = Pretrain(
-    epochs=5, batch_tokens=400, checkpoint_minutes=1e-3, learning_rates=[1e-5, 4e-3, 3.0], sweep_share=0.5
+    epochs=5, batch_tokens=400, checkpoint_minutes=1e-3, lr_sweep=[1e-5, 4e-3, 3.0], lr_sweep_fraction=0.5
 )
 
 
@@ -35,7 +35,7 @@ def test_the_lowest_loss_is_between_a_rate_too_low_and_one_too_high(sweep, tmp_p
     assert shares == sorted(shares) and shares[-1] == 1
     rates = [tried["learning_rate"] for tried in result["lr_sweep"]]
     losses = [tried["validation_loss"] for tried in result["lr_sweep"]]
-    assert rates == SETTINGS.learning_rates
+    assert rates == SETTINGS.lr_sweep
     assert losses[1] < losses[0] - 0.1 and losses[1] < losses[2] - 0.1
     assert result["tokens"] == pytest.approx(3 * 0.5 * 5 * 2800, rel=0.1), "three short runs"
     assert not list(tmp_path.glob("*.safetensors"))

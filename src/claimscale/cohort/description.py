@@ -26,12 +26,14 @@ COUNTED = ("age", "visits", "sequence_length", "observation_days")
 """Numbers per patient that every group is described by, beside codes of each type."""
 
 
-def per_patient(known: ir.Table, patients: pa.Table, landmark: int, repeats: str, engine: Engine) -> pa.Table:
+def per_patient(
+    known: ir.Table, patients: pa.Table, landmark: int, deduplicate: str, engine: Engine
+) -> pa.Table:
     """One row per patient of the cohort, by subject id.
 
     `known` are the events known before the landmark (a day number), `patients` the rows of
     `patients.parquet`. Columns beside those: `age` in years at the landmark; `visits`, days with a contact;
-    `observation_days`, first to last of them, both included; `sequence_length`, codes left when `repeats`
+    `observation_days`, first to last of them, both included; `sequence_length`, codes left when `deduplicate`
     (all, month, quarter or year) keeps one of each per period; and one count of codes per type that occurs.
     """
     contacts = known.filter(~_.demographic).semi_join(
@@ -43,14 +45,14 @@ def per_patient(known: ir.Table, patients: pa.Table, landmark: int, repeats: str
         ibis.memtable(distinct.append_column("type", pa.array(kinds, pa.string()))), ["code", "suspected"]
     )
     months = _.time.year() * 12 + _.time.month() - 1
-    period = months // MONTHS_OF[repeats] if repeats in MONTHS_OF else ibis.literal(0)
+    period = months // MONTHS_OF[deduplicate] if deduplicate in MONTHS_OF else ibis.literal(0)
     present = [kind for kind in TYPES if kind in kinds]
     counts = typed.group_by("subject_id").aggregate(
         visits=_.day.nunique(),
         sequence_length=_.count(),
         **{kind: (_.type == kind).sum().cast("int64") for kind in present},
     )
-    if repeats in MONTHS_OF:
+    if deduplicate in MONTHS_OF:
         kept = typed.mutate(period=period).select("subject_id", "code", "suspected", "period").distinct()
         lengths = kept.group_by("subject_id").aggregate(sequence_length=_.count())
         counts = counts.drop("sequence_length").inner_join(lengths, "subject_id")

@@ -80,7 +80,7 @@ def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
         "splits": dict(zip(names.tolist(), counts.tolist(), strict=True)),
     }
     write_json(target / "cohort.json", flow)
-    people = description.per_patient(known, patients, landmark, study.tokens.repeats, engine)
+    people = description.per_patient(known, patients, landmark, study.tokens.deduplicate, engine)
     write_json(target / "description.json", description.describe(people))
 
 
@@ -124,7 +124,7 @@ def assign_splits(
     in the cohort. Raises BadInput when a split would be empty or no hospital would be left to train on.
     """
     held_out = held_out_hospitals(hospitals, splits.held_out_hospitals, seed)
-    bounds = np.cumsum(splits.patients)[:-1]
+    bounds = np.cumsum(splits.fractions)[:-1]
     by_patient = np.searchsorted(bounds, hashed_uniform(subject_ids, f"split/{seed}"), side="right")
     assigned = [
         HOSPITAL if hospital in held_out else PATIENT_SPLITS[place]

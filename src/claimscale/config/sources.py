@@ -12,13 +12,13 @@ from claimscale.config.base import Count, Settings
 class SimulatedSource(Settings):
     """Patients of the embedded simulator; their true risks are known.
 
-    `hospitals` of the simulated country's 519 are drawn. `youngest` leaves out those who are younger in 2021.
+    `hospitals` of the simulated country's 519 are drawn. `min_age` leaves out those who are younger in 2021.
     """
 
     kind: Literal["simulated"]
     patients: Count = 6000
     hospitals: Annotated[int, Field(gt=0, le=519)] = 8
-    youngest: Annotated[int, Field(ge=0, le=90, multiple_of=5)] = 0
+    min_age: Annotated[int, Field(ge=0, le=90, multiple_of=5)] = 0
 
     @model_validator(mode="after")
     def has_patients_enough(self) -> SimulatedSource:
@@ -27,31 +27,31 @@ class SimulatedSource(Settings):
         return self
 
 
-class CodeMap(Settings):
+class CodeCrosswalk(Settings):
     """A crosswalk: a CSV file of the user's own with a header, one row per code.
 
-    A code of system `of` becomes one of system `to`; `columns` names where each stands. Codes that the file
+    A code of system `source` becomes one of system `target`; `columns` names where each stands. Codes that the file
     does not list stay as they are. A code with several targets takes the first in alphabetical order.
     Without a file ICD9CM becomes ICD10, or the reverse, by what claimscale[icd] knows.
     """
 
-    of: str
-    to: str
+    source: str
+    target: str
     file: str | None = None
     columns: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
 
     @model_validator(mode="after")
-    def file_has_columns(self) -> CodeMap:
+    def file_has_columns(self) -> CodeCrosswalk:
         if (self.file is None) != (self.columns is None):
             raise ValueError("file and columns: one needs the other")
         return self
 
 
 class FileSource(Settings):
-    """Claims in files of the user's. `maps` are applied in turn to the codes that come out."""
+    """Claims in files of the user's. `crosswalks` are applied in turn to the codes that come out."""
 
     path: str
-    maps: list[CodeMap] = []
+    crosswalks: list[CodeCrosswalk] = []
 
 
 class SynpufSource(FileSource):

@@ -32,16 +32,16 @@ class Engine(Settings):
 class Splits(Settings):
     """Patient-disjoint fractions (train, tuning, test), a later landmark and hospitals held out whole."""
 
-    patients: tuple[Fraction, Fraction, Fraction] = (0.7, 0.1, 0.2)
-    temporal: dt.date | None = None
+    fractions: tuple[Fraction, Fraction, Fraction] = (0.7, 0.1, 0.2)
+    temporal_date: dt.date | None = None
     held_out_hospitals: Annotated[int, Field(ge=0)] = 0
 
-    @field_validator("patients", mode="before")
+    @field_validator("fractions", mode="before")
     @classmethod
     def as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
-    @field_validator("patients")
+    @field_validator("fractions")
     @classmethod
     def sum_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
         if abs(sum(value) - 1) > 1e-9:
@@ -68,7 +68,7 @@ class Cohort(Settings):
 class Tokens(Settings):
     """How events become model inputs.
 
-    `repeats` keeps one occurrence of a code per calendar month, quarter or year, or ever. With `groups` a
+    `deduplicate` keeps one occurrence of a code per calendar month, quarter or year, or ever. With `hierarchical_embeddings` a
     code's vector is its own and those of its groups (chapter, category, drug class) added up. `rollup`
     shortens codes: characters for ICD10, ICD9CM and YJ (3 or 4: class, 7: ingredient), levels 1 to 5 for ATC;
     `ICD10: who` cuts national extensions off (claimscale[icd]).
@@ -77,8 +77,8 @@ class Tokens(Settings):
     max_length: Annotated[int, Field(ge=8)] = 512
     min_patients: Count = 10
     rollup: dict[str, Count | Literal["who"]] = {}
-    repeats: Literal["all", "month", "quarter", "year", "ever"] = "ever"
-    groups: bool = False
+    deduplicate: Literal["none", "month", "quarter", "year", "history"] = "history"
+    hierarchical_embeddings: bool = False
 
 
 Share = Annotated[Number, Field(gt=0, le=1)]
@@ -87,8 +87,8 @@ Share = Annotated[Number, Field(gt=0, le=1)]
 class Pretrain(Settings):
     """Pretraining on masked and on incident codes. `learning_rate` is that of the base size, see CompleteP.
 
-    `mask` is the share of codes hidden, `mask_unit` what is hidden at a time: one position, or every
-    occurrence of a code in a sequence, so that repeats cannot be copied. `incident` is the weight of
+    `mask_probability` is the share of codes hidden, `mask_unit` what is hidden at a time: one position, or every
+    occurrence of a code in a sequence, so that repeats cannot be copied. `incident_weight` is the weight of
     foretelling which codes a patient has for the first time within `horizon_days` of a random day of the
     record, of which only what was known then is shown; 0 shows all and foretells nothing.
     """
@@ -96,37 +96,37 @@ class Pretrain(Settings):
     seeds: Annotated[list[int], Field(min_length=1)] = [42, 123, 456]
     epochs: Count = 8
     batch_tokens: Annotated[int, Field(ge=64)] = 65536
-    mask: Fraction = 0.3
-    mask_unit: Literal["position", "code"] = "position"
-    incident: Annotated[Number, Field(ge=0)] = 5.0
+    mask_probability: Fraction = 0.3
+    mask_unit: Literal["token", "code"] = "token"
+    incident_weight: Annotated[Number, Field(ge=0)] = 5.0
     horizon_days: Count = 365
     learning_rate: Positive = 4e-3
-    branches: Annotated[list[Share], Field(min_length=1)] = [1.0]
+    cooldown_fractions: Annotated[list[Share], Field(min_length=1)] = [1.0]
     """Shares of the token budget at which weights are decayed, saved and scored; one run serves all."""
-    learning_rates: list[Positive] = []
+    lr_sweep: list[Positive] = []
     """Rates tried in short runs at every size, to see that `learning_rate` suits it; none: no sweep."""
-    sweep_share: Fraction = 0.1
+    lr_sweep_fraction: Fraction = 0.1
     """Of the token budget, what each short run has."""
     checkpoint_minutes: Positive = 5.0
 
-    @field_validator("branches")
+    @field_validator("cooldown_fractions")
     @classmethod
     def end_with_the_whole(cls, value: list[float]) -> list[float]:
         if sorted(set(value)) != value or value[-1] != 1:
-            raise ValueError("branches must ascend without repeats and end with 1, the whole budget")
-        return value
-
-    @field_validator("learning_rates")
-    @classmethod
-    def show_an_optimum(cls, value: list[float]) -> list[float]:
-        if sorted(set(value)) != value or len(value) in (1, 2):
             raise ValueError(
-                "learning_rates must ascend without repeats, three or more: a lowest has two sides"
+                "cooldown_fractions must ascend without repeats and end with 1, the whole budget"
             )
         return value
 
+    @field_validator("lr_sweep")
+    @classmethod
+    def show_an_optimum(cls, value: list[float]) -> list[float]:
+        if sorted(set(value)) != value or len(value) in (1, 2):
+            raise ValueError("lr_sweep must ascend without repeats, three or more: a lowest has two sides")
+        return value
 
-NOT_OF_THE_WEIGHTS = {"seeds", "checkpoint_minutes", "learning_rates", "sweep_share"}
+
+NON_TRAINING_FIELDS = {"seeds", "checkpoint_minutes", "lr_sweep", "lr_sweep_fraction"}
 """Settings that a pretraining does not depend on."""
 
 
@@ -134,25 +134,28 @@ class Finetune(Settings):
     """Fine-tuning on labelled patients: nested subsets, early stopping on the tuning split.
 
     Every cell tries each of the `learning_rates`, all with the same number of epochs at most, and the tuning
-    split's loss decides. `layer_decay` multiplies the rate once per layer
-    from the readout down. With `foretell` a pretrained encoder begins with what it foretells of the task's
-    own codes, if it was pretrained on incident codes. `average` judges and keeps the weights averaged over
-    about an epoch, not the last ones. `mask` is the share of codes hidden while training,
-    others in each step, so that no patient is learnt by heart. `train` all weights, low-rank adapters of the
+    split's loss decides. `layerwise_lr_decay` multiplies the rate once per layer
+    from the readout down. With `zero_shot_init` a pretrained encoder begins with what it foretells of the task's
+    own codes, if it was pretrained on incident codes. `weight_averaging` judges and keeps the weights averaged over
+    about an epoch, not the last ones. `token_dropout` is the share of codes hidden while training,
+    others in each step, so that no patient is learnt by heart. `method` trains all weights, low-rank adapters of the
     layers (LoRA), or a linear probe: the readout alone, on the encoder as it was pretrained.
     """
 
-    patients: Annotated[list[Count | Literal["all"]], Field(min_length=1)] = ["all"]
-    arms: Annotated[list[Literal["pretrained", "scratch"]], Field(min_length=1)] = ["pretrained", "scratch"]
+    labelled_patients: Annotated[list[Count | Literal["all"]], Field(min_length=1)] = ["all"]
+    initialization: Annotated[list[Literal["pretrained", "scratch"]], Field(min_length=1)] = [
+        "pretrained",
+        "scratch",
+    ]
     seeds: Annotated[list[int], Field(min_length=1)] = [42, 123, 456]
     epochs: Count = 5
     batch_tokens: Annotated[int, Field(ge=64)] = 8192
     learning_rates: Annotated[list[Positive], Field(min_length=1)] = [5e-4, 2e-3]
-    layer_decay: Annotated[Number, Field(gt=0, le=1)] = 1.0
-    train: Literal["full", "lora", "probe"] = "full"
-    foretell: bool = True
-    average: bool = True
-    mask: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    layerwise_lr_decay: Annotated[Number, Field(gt=0, le=1)] = 1.0
+    method: Literal["full", "lora", "linear_probe"] = "full"
+    zero_shot_init: bool = True
+    weight_averaging: bool = True
+    token_dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     checkpoint_minutes: Positive = 5.0
 
     @field_validator("learning_rates")
@@ -164,16 +167,21 @@ class Finetune(Settings):
 
     @model_validator(mode="after")
     def has_something_to_keep(self) -> Finetune:
-        if self.train != "full" and "scratch" in self.arms:
+        if self.method != "full" and "scratch" in self.initialization:
             raise ValueError(
-                f"train: {self.train} keeps what pretraining has learnt, which the arm scratch lacks; "
-                "set arms: [pretrained]"
+                f"method: {self.method} keeps what pretraining has learnt, which scratch lacks; "
+                "set initialization: [pretrained]"
             )
         return self
 
 
 Baseline = Literal[
-    "lightgbm", "logistic", "carry_forward", "lightgbm_embeddings", "lightgbm_both", "encoder_and_lightgbm"
+    "lightgbm",
+    "logistic",
+    "outcome_history",
+    "lightgbm_embeddings",
+    "lightgbm_counts_and_embeddings",
+    "ensemble",
 ]
 """Models beside the fine-tuned encoders, on identical patients.
 
@@ -182,29 +190,29 @@ record says about the outcome itself; LightGBM on the pretrained encoder's froze
 the fine-tuned encoder and LightGBM averaged, which err differently.
 """
 
-ON_EMBEDDINGS: frozenset[str] = frozenset({"lightgbm_embeddings", "lightgbm_both"})
+USES_EMBEDDINGS: frozenset[str] = frozenset({"lightgbm_embeddings", "lightgbm_counts_and_embeddings"})
 """Baselines that need a pretrained encoder."""
 
-OF_LARGEST: frozenset[str] = ON_EMBEDDINGS | {"encoder_and_lightgbm"}
+NEEDS_LARGEST_ENCODER: frozenset[str] = USES_EMBEDDINGS | {"ensemble"}
 """Baselines that ask what trees add to the best that pretraining has to give: to the largest encoder."""
 
 
 class Search(Settings):
     """How baselines are tuned: as many trials for each, the tuning split's log-loss decides."""
 
-    trials: Count = 20
+    n_trials: Count = 20
 
 
 class Compare(Settings):
     """How sizes are compared: a size suffices if larger ones gain less than `margin` (relative).
 
-    `stop: auto` trains sizes in ascending order and leaves out those whose gain is forecast to stay below it.
+    `stopping: futility` trains sizes in ascending order and leaves out those whose gain is forecast to stay below it.
     """
 
     metric: Literal["auprc", "auroc"] = "auprc"
     margin: Fraction = 0.02
-    replicates: Annotated[int, Field(ge=100)] = 2000
-    stop: Literal["never", "auto"] = "never"
+    bootstrap_replicates: Annotated[int, Field(ge=100)] = 2000
+    stopping: Literal["never", "futility"] = "never"
 
 
 class Privacy(Settings):
@@ -227,16 +235,16 @@ class Slurm(Settings):
     """What is asked for each cell's job; `options` are further ones of sbatch, such as `account: x`.
 
     A pretraining gets all `nodes` with `gpus` each, one process a GPU; other cells get one GPU. A job that
-    reaches `minutes` is put back into the queue and goes on where it was. At most `jobs` wait or run at once.
+    reaches `time_limit_minutes` is put back into the queue and goes on where it was. At most `max_jobs` wait or run at once.
     """
 
     partition: str | None = None
-    minutes: Count = 240
+    time_limit_minutes: Count = 240
     nodes: Count = 1
     gpus: Annotated[int, Field(ge=0)] = 1
     cores: Count = 8
     memory_gb: Positive | None = None
-    jobs: Count = 100
+    max_jobs: Count = 100
     options: dict[str, str | int] = {}
 
 
@@ -265,13 +273,13 @@ class Study(Settings):
     pretrain: Pretrain = Pretrain()
     tasks: Annotated[list[Task], Field(min_length=1)]
     finetune: Finetune = Finetune()
-    baselines: list[Baseline] = ["lightgbm", "logistic", "carry_forward"]
+    baselines: list[Baseline] = ["lightgbm", "logistic", "outcome_history"]
     search: Search = Search()
     compare: Compare = Compare()
     privacy: Privacy = Privacy()
     report: Report = Report()
     compute: Compute = Compute()
-    runs: str = "runs"
+    runs_dir: str = "runs"
     """Folder that holds `<name>/`, the run directory."""
 
     @field_validator("sizes")
@@ -297,29 +305,33 @@ class Study(Settings):
         if len(set(self.baselines)) != len(self.baselines):
             raise ValueError("baselines: one is listed twice")
         missing = sorted(set(self.finetune.seeds) - set(self.pretrain.seeds))
-        if ("pretrained" in self.finetune.arms or ON_EMBEDDINGS & set(self.baselines)) and missing:
+        if (
+            "pretrained" in self.finetune.initialization or USES_EMBEDDINGS & set(self.baselines)
+        ) and missing:
             raise ValueError(f"finetune.seeds: {missing} are not among pretrain.seeds")
-        averaged = "encoder_and_lightgbm" in self.baselines
-        if averaged and ("pretrained" not in self.finetune.arms or "lightgbm" not in self.baselines):
+        averaged = "ensemble" in self.baselines
+        if averaged and (
+            "pretrained" not in self.finetune.initialization or "lightgbm" not in self.baselines
+        ):
             raise ValueError(
-                "baselines: encoder_and_lightgbm averages two others: list lightgbm, and the arm pretrained"
+                "baselines: ensemble averages two others: list lightgbm, and initialization: [pretrained]"
             )
-        if self.compare.stop == "auto" and OF_LARGEST & set(self.baselines):
+        if self.compare.stopping == "futility" and NEEDS_LARGEST_ENCODER & set(self.baselines):
             raise ValueError(
-                f"compare.stop: auto may leave out the largest size, which baselines need: "
-                f"{', '.join(sorted(OF_LARGEST & set(self.baselines)))}"
+                f"compare.stopping: futility may leave out the largest size, which baselines need: "
+                f"{', '.join(sorted(NEEDS_LARGEST_ENCODER & set(self.baselines)))}"
             )
         for task in self.tasks:
-            if task.first_day is not None and task.first_day >= self.cohort.landmark:
-                raise ValueError(f"tasks: {task.name}: first_day must come before cohort.landmark")
-        later = self.cohort.splits.temporal
+            if task.first_index_date is not None and task.first_index_date >= self.cohort.landmark:
+                raise ValueError(f"tasks: {task.name}: first_index_date must come before cohort.landmark")
+        later = self.cohort.splits.temporal_date
         if later is not None and later <= self.cohort.landmark:
-            raise ValueError("cohort.splits.temporal: must come after cohort.landmark")
+            raise ValueError("cohort.splits.temporal_date: must come after cohort.landmark")
         return self
 
     @property
     def run_directory(self) -> Path:
-        return Path(self.runs) / self.name
+        return Path(self.runs_dir) / self.name
 
 
 def parameter_count(size: str) -> int:

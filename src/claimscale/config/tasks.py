@@ -19,7 +19,7 @@ from claimscale.config.base import Codes, Count, Settings
 IMMORTAL = "the future would decide who is asked (immortal time)"
 LOOKS_AHEAD = re.compile(r"follow|observ|later|after|ahead|future|surviv|alive|subsequent|next_")
 """Words in the names of conditions that people put on the time after the index date."""
-BESIDE_LABELS = {"name", "kind", "labels", "strip", "source"}
+BESIDE_LABELS = {"name", "kind", "labels", "hidden_codes", "source"}
 """All that may be said of a task whose labels were made elsewhere."""
 
 
@@ -41,15 +41,15 @@ class Rules(Settings):
 class Exclusion(Rules):
     """Codes that keep a patient from being asked, if one was given in the window and known by the index date.
 
-    The window is the `look_back_days` before the index date (all history if null), up to `until_days` from
+    The window is the `look_back_days` before the index date (all history if null), up to `window_end_days` from
     it: -30 leaves the last 30 days out.
     """
 
     codes: Codes
     look_back_days: int | None = None
-    until_days: int = 0
+    window_end_days: int = 0
 
-    @field_validator("until_days")
+    @field_validator("window_end_days")
     @classmethod
     def ends_by_the_index_date(cls, value: int) -> int:
         if value > 0:
@@ -60,8 +60,8 @@ class Exclusion(Rules):
     def has_codes_and_days(self) -> Exclusion:
         if not any(self.codes.values()):
             raise ValueError("codes: names no codes")
-        if self.look_back_days is not None and self.look_back_days <= -self.until_days:
-            raise ValueError(f"look_back_days: {self.look_back_days} leaves no day before until_days")
+        if self.look_back_days is not None and self.look_back_days <= -self.window_end_days:
+            raise ValueError(f"look_back_days: {self.look_back_days} leaves no day before window_end_days")
         return self
 
 
@@ -76,20 +76,20 @@ class Task(Rules):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     kind: Literal["disease", "medication"]
     outcome: Codes = {}
-    confirm_days: Annotated[int, Field(ge=1)] | None = None
+    confirmation_days: Annotated[int, Field(ge=1)] | None = None
     """A second outcome code at least this many days after the first makes it count; null asks for none."""
-    confirm_codes: Codes = {}
+    confirmation_codes: Codes = {}
     """Drugs or procedures that confirm a single outcome code, from 30 days before it onwards."""
     exclude: list[Exclusion] = []
     washout_days: int | None = None
     gap_days: int = 30
     horizon_days: Count = 365
-    history_days: int = 365
+    min_history_days: int = 365
     index: Literal["landmark", "every_visit"] = "landmark"
     """`landmark`: the last contact before it. `every_visit`: dates on which something became known, the first
-    of each month from `first_day` to the landmark; outside training one of them per patient."""
-    first_day: dt.date | None = None
-    strip: Codes = {}
+    of each month from `first_index_date` to the landmark; outside training one of them per patient."""
+    first_index_date: dt.date | None = None
+    hidden_codes: Codes = {}
     """Codes that only follow the outcome: never shown to a model."""
     labels: str | None = None
     """A file of labels made elsewhere (MEDS label schema), in place of all the rules above."""
@@ -103,7 +103,7 @@ class Task(Rules):
             raise ValueError(f"{value} would count as predicted what is known already: the gap is 0 or more")
         return value
 
-    @field_validator("history_days")
+    @field_validator("min_history_days")
     @classmethod
     def history_is_past(cls, value: int) -> int:
         if value < 0:
@@ -128,8 +128,8 @@ class Task(Rules):
             return self
         if not any(self.outcome.values()):
             raise ValueError("outcome has no codes")
-        if (self.index == "every_visit") != (self.first_day is not None):
-            raise ValueError("first_day: index: every_visit needs it, and nothing else does")
+        if (self.index == "every_visit") != (self.first_index_date is not None):
+            raise ValueError("first_index_date: index: every_visit needs it, and nothing else does")
         return self
 
 

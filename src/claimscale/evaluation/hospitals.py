@@ -78,7 +78,7 @@ def by_hospital(
     alone = hospital < 0
     named = np.where(alone, hospital.max(initial=0) + 1 + np.cumsum(alone), hospital)
     unit = np.unique(named, return_inverse=True)[1].astype(np.int64)
-    resamples = Resamples(len(population), compare.replicates, seed, unit)
+    resamples = Resamples(len(population), compare.bootstrap_replicates, seed, unit)
     redrawn, counts = {}, {}
     for task, curve in curves.items():
         rows = np.searchsorted(population, predictions[task].subject)

@@ -22,7 +22,7 @@ from claimscale.evaluation.predictions import SplitPredictions
 from claimscale.evaluation.scoring import Model, ModelScores
 
 REPLICATES = 400
-"""Bootstrap replicates of a subgroup; the headline figures use `compare.replicates`."""
+"""Bootstrap replicates of a subgroup; the headline figures use `compare.bootstrap_replicates`."""
 THRESHOLDS = np.geomspace(0.25, 8, 12)
 """Risk thresholds of the net benefit, as multiples of the prevalence."""
 RISK_BINS = 16

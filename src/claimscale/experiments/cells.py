@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from claimscale.config.study import OF_LARGEST, ON_EMBEDDINGS, Baseline, Study
+from claimscale.config.study import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline, Study
 
 Patients = int | Literal["all"]
 
@@ -43,14 +43,14 @@ class Cell:
     @property
     def pretraining(self) -> Cell | None:
         """The cell whose weights this one begins with."""
-        if self.arm == "pretrained" or self.kind in ON_EMBEDDINGS:
+        if self.arm == "pretrained" or self.kind in USES_EMBEDDINGS:
             return Cell("pretrain", self.seed, self.size)
         return None
 
     @property
     def needs(self) -> tuple[Cell, ...]:
         """The cells that must be done before this one."""
-        if self.kind == "encoder_and_lightgbm":
+        if self.kind == "ensemble":
             return replace(self, kind="finetune", arm="pretrained"), replace(self, kind="lightgbm", size=None)
         return () if self.pretraining is None else (self.pretraining,)
 
@@ -70,7 +70,7 @@ def cells_of(
     trained = [task for task in study.tasks if labelled is None or task.name in labelled]
     sizes = _pretrained(study) if trained else []
     cells = [Cell("pretrain", seed, size) for size in sizes for seed in study.finetune.seeds]
-    if study.pretrain.learning_rates:
+    if study.pretrain.lr_sweep:
         # A cell of its own: other rates leave the pretraining, and all that rests on it, as it is.
         cells += [Cell("sweep", study.finetune.seeds[0], size) for size in sizes]
     for task in trained:
@@ -82,7 +82,7 @@ def cells_of(
         cells += [
             Cell("finetune", seed, size, task.name, arm, patients)
             for size in study.sizes
-            for arm in study.finetune.arms
+            for arm in study.finetune.initialization
             for patients in subsets
             for seed in study.finetune.seeds
         ]
@@ -97,9 +97,9 @@ def cells_of(
 
 def _pretrained(study: Study) -> list[str]:
     """The sizes that some other cell needs."""
-    if "pretrained" in study.finetune.arms:
+    if "pretrained" in study.finetune.initialization:
         return study.sizes
-    return study.sizes[-1:] if ON_EMBEDDINGS & set(study.baselines) else []
+    return study.sizes[-1:] if USES_EMBEDDINGS & set(study.baselines) else []
 
 
 def _size_of(study: Study, baseline: Baseline) -> str | None:
@@ -108,13 +108,13 @@ def _size_of(study: Study, baseline: Baseline) -> str | None:
     These arms ask what trees make of the best that pretraining has to give; which size is enough is asked
     of fine-tuned encoders, and a cell for each size would ask it twice.
     """
-    return study.sizes[-1] if baseline in OF_LARGEST else None
+    return study.sizes[-1] if baseline in NEEDS_LARGEST_ENCODER else None
 
 
 def subsets_of(study: Study, labelled: int | None) -> list[Patients]:
     """The subsets asked for, where `labelled` training patients are all that a task has."""
     wanted: list[Patients] = [
         "all" if labelled is not None and patients != "all" and patients >= labelled else patients
-        for patients in study.finetune.patients
+        for patients in study.finetune.labelled_patients
     ]
     return list(dict.fromkeys(wanted))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from claimscale.config.study import ON_EMBEDDINGS, Study, parameter_count
+from claimscale.config.study import USES_EMBEDDINGS, Study, parameter_count
 from claimscale.experiments.cells import Cell
 from claimscale.model import shapes as sizes
 from claimscale.training.lr_schedule import budgets
@@ -18,10 +18,10 @@ OVERHEAD_SECONDS = {
     "finetune": 2.0,
     "lightgbm": 10.0,
     "logistic": 10.0,
-    "carry_forward": 3.0,
+    "outcome_history": 3.0,
     "lightgbm_embeddings": 10.0,
-    "lightgbm_both": 20.0,
-    "encoder_and_lightgbm": 1.0,
+    "lightgbm_counts_and_embeddings": 20.0,
+    "ensemble": 1.0,
 }
 
 
@@ -44,18 +44,20 @@ class Corpus:
 
 def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
     """Floating-point operations of a cell's training and prediction; 0 where it runs no encoder."""
-    if cell.size is None or cell.kind == "encoder_and_lightgbm":
+    if cell.size is None or cell.kind == "ensemble":
         return 0.0
     shape = sizes.solve(parameter_count(cell.size), corpus.vocabulary, corpus.groups)
     if cell.kind in ("pretrain", "sweep"):
         epochs = study.pretrain.epochs * budgets(study.pretrain, cell.kind)
         tokens = round(corpus.pretraining_tokens * epochs)
-        foretold = tokens / corpus.tokens_per_patient if study.pretrain.incident else 0
-        return sizes.train_flops(shape, tokens, round(tokens * study.pretrain.mask), foretold=foretold)
+        foretold = tokens / corpus.tokens_per_patient if study.pretrain.incident_weight else 0
+        return sizes.train_flops(
+            shape, tokens, round(tokens * study.pretrain.mask_probability), foretold=foretold
+        )
     assert cell.task is not None and cell.patients is not None
     everyone = corpus.labelled[cell.task]
     patients = everyone if cell.patients == "all" else min(cell.patients, everyone)
-    if cell.kind in ON_EMBEDDINGS:  # one pass forward, which is a third of a training step
+    if cell.kind in USES_EMBEDDINGS:  # one pass forward, which is a third of a training step
         passes = (1.5 * patients + corpus.predicted[cell.task]) / 3
         return sizes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)
     # Every epoch trains on the patients and looks at half as many for early stopping, forward only.

@@ -61,7 +61,11 @@ class Prepared:
     @cached_property
     def codebook(self) -> Codebook:
         vocabulary = self.store.vocabulary
-        return Codebook.of(vocabulary) if self.study.tokens.groups else Codebook.plain(vocabulary.types)
+        return (
+            Codebook.of(vocabulary)
+            if self.study.tokens.hierarchical_embeddings
+            else Codebook.plain(vocabulary.types)
+        )
 
     def shape(self, size: str) -> sizes.Shape:
         return sizes.solve(parameter_count(size), self.store.vocabulary.size, self.codebook.group_count)

@@ -35,7 +35,7 @@ LEAST_RISK = 1e-12
 
 MODELS: dict[str, Callable[[search.Job], search.Predicted]] = {
     "logistic": logistic.fit_predict,
-    "carry_forward": outcome_history.fit_predict,
+    "outcome_history": outcome_history.fit_predict,
 }
 """Every other baseline is LightGBM on features of its own."""
 
@@ -51,7 +51,7 @@ def sequences_of(
     workspace: Workspace, rows: np.ndarray, cutoff_days: np.ndarray, strip: np.ndarray
 ) -> Sequences:
     tokens = workspace.study.tokens
-    return select_inputs(workspace.store, rows, cutoff_days, tokens.max_length, tokens.repeats, strip)
+    return select_inputs(workspace.store, rows, cutoff_days, tokens.max_length, tokens.deduplicate, strip)
 
 
 def _pretrain(
@@ -70,7 +70,7 @@ def _pretrain(
     )
     known = replace(train, rows=train.rows[:: max(1, len(train.rows) // max(1, len(tuning.rows)))])
     settings, dated = study.pretrain, None
-    if settings.incident:
+    if settings.incident_weight:
         views = train.dated(settings.horizon_days, cell.seed)
         dated = tuning.dated(settings.horizon_days, validation.SEED)(0)
     else:
@@ -94,7 +94,7 @@ def _finetune(
 ) -> dict[str, Any]:
     assert cell.size is not None and cell.task is not None
     torch.set_num_threads(threads)
-    strip = workspace.store.vocabulary.tokens_with_prefix(workspace.task(cell.task).strip)
+    strip = workspace.store.vocabulary.tokens_with_prefix(workspace.task(cell.task).hidden_codes)
     train, tuning, others = workspace.training_samples(cell)
 
     def inputs(sample: Sample) -> Sequences:
@@ -124,7 +124,7 @@ def _finetune(
 def foretold(workspace: Workspace, cell: Cell) -> np.ndarray | None:
     """Tokens of a task's outcome that the pretrained encoder has learnt to foretell; a suspicion is none."""
     study = workspace.study
-    if cell.pretraining is None or not (study.pretrain.incident and study.finetune.foretell):
+    if cell.pretraining is None or not (study.pretrain.incident_weight and study.finetune.zero_shot_init):
         return None
     assert cell.task is not None
     vocabulary = workspace.store.vocabulary
@@ -145,7 +145,7 @@ def _baseline(
         return search.Labelled(features_of(sample), sample.outcome)
 
     predict = {name: features_of(sample) for name, sample in others.items()}
-    trials = workspace.study.search.trials
+    trials = workspace.study.search.n_trials
     job = search.Job(
         cell.kind, labelled(train), labelled(tuning), predict, trials, cell.seed, threads, progress
     )
@@ -163,7 +163,7 @@ def _features_of(workspace: Workspace, cell: Cell, ledger: Ledger) -> Callable[[
     """
     assert cell.task is not None
     store, task = workspace.store, workspace.task(cell.task)
-    strip = store.vocabulary.tokens_with_prefix(task.strip)
+    strip = store.vocabulary.tokens_with_prefix(task.hidden_codes)
     groups = CodeGroups.of(store.vocabulary)
     layout = features.Layout(groups.count)
 
@@ -172,7 +172,7 @@ def _features_of(workspace: Workspace, cell: Cell, ledger: Ledger) -> Callable[[
 
     if cell.kind == "logistic":
         return lambda sample: features.linear_features(counted(sample), layout)
-    if cell.kind == "carry_forward":
+    if cell.kind == "outcome_history":
         families = outcome_history.families(store.vocabulary, task)
         return lambda sample: outcome_history.rule_features(counted(sample), layout, families)
     weights = _weights(workspace, cell)
@@ -224,7 +224,7 @@ WORK: dict[str, Work] = {
     "pretrain": _pretrain,
     "sweep": _pretrain,
     "finetune": _finetune,
-    "encoder_and_lightgbm": _averaged,
+    "ensemble": _averaged,
 }
 """Every other kind is a baseline."""
 SHARED = {"pretrain", "sweep"}

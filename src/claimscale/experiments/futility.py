@@ -125,7 +125,7 @@ def _scores(
 ) -> dict[str, Scores]:
     """The task's metric by size, ascending, on held-out patients, with as many labelled patients as there
     are."""
-    arm = "pretrained" if "pretrained" in study.finetune.arms else "scratch"
+    arm = "pretrained" if "pretrained" in study.finetune.initialization else "scratch"
     results = [
         result_of(cell)
         for cell in cells
@@ -133,7 +133,9 @@ def _scores(
     ]
     most = max((result.patients for result in results), default=0)
     results = [result for result in results if result.patients == most]
-    scored = score_models(load_predictions(results), "held_out", study.compare.replicates, study.seed)
+    scored = score_models(
+        load_predictions(results), "held_out", study.compare.bootstrap_replicates, study.seed
+    )
     by_size = {
         model.size: found.by_metric[study.compare.metric] for model, found in scored.get(task, {}).items()
     }

@@ -72,7 +72,7 @@ def corpus_of(study: Study) -> tuple[Corpus, bool]:
 def assumed_corpus(study: Study) -> Corpus:
     patients = study.source.patients if study.source.kind == "simulated" else ASSUMED_PATIENTS
     per_patient = min(ASSUMED_TOKENS_PER_PATIENT, study.tokens.max_length)
-    train, tuning, held_out = study.cohort.splits.patients
+    train, tuning, held_out = study.cohort.splits.fractions
     labelled = round(patients * train * ASSUMED_LABELLED_SHARE)
     predicted = round(patients * (tuning + held_out) * ASSUMED_LABELLED_SHARE)
     vocabulary, groups = _assumed_codes(study)
@@ -91,7 +91,7 @@ def _assumed_codes(study: Study) -> tuple[int, int]:
     smallest = min(parameter_count(name) for name in study.sizes)
     vocabulary = groups = 0
     for vocabulary in ASSUMED_VOCABULARIES:
-        groups = round(ASSUMED_GROUPS_PER_CODE * vocabulary) if study.tokens.groups else 0
+        groups = round(ASSUMED_GROUPS_PER_CODE * vocabulary) if study.tokens.hierarchical_embeddings else 0
         with suppress(BadInput):
             sizes.solve(smallest, vocabulary, groups)
             break
@@ -127,7 +127,7 @@ def _memory_bytes(study: Study, shape: sizes.Shape) -> float:
     masked token; 4 bytes each.
     """
     per_token = shape.layers * (16 * shape.width + 4 * shape.feed_forward)
-    logits = 2 * study.pretrain.mask * shape.vocabulary
+    logits = 2 * study.pretrain.mask_probability * shape.vocabulary
     return BYTES_PER_PARAMETER * sizes.parameters(shape) + 4 * study.pretrain.batch_tokens * (
         per_token + logits
     )
@@ -189,7 +189,7 @@ def _left_out(corpus: Corpus) -> list[str]:
 
 def _tested(study: Study) -> int:
     """Patients that a task is thought to be tested on."""
-    _, tuning, held_out = study.cohort.splits.patients
+    _, tuning, held_out = study.cohort.splits.fractions
     predicted = min(assumed_corpus(study).predicted.values())
     return max(round(predicted * held_out / (tuning + held_out)), 100)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from claimscale import artifacts
-from claimscale.config.study import NOT_OF_THE_WEIGHTS
+from claimscale.config.study import NON_TRAINING_FIELDS
 from claimscale.experiments.cells import Cell, cells_of, subsets_of
 from claimscale.experiments.cost_estimate import Corpus
 from claimscale.experiments.datasets import Prepared
@@ -33,7 +33,7 @@ class Workspace(Prepared):
         counted = Histories(store, some, self.last_pretraining_day, tokens)
         per_patient = float(counted.on_last_day().lengths.mean())
         shown, pretrain = per_patient, self.study.pretrain
-        if pretrain.incident:
+        if pretrain.incident_weight:
             shown = float(counted.dated(pretrain.horizon_days, 0)(0).sequences.lengths.mean())
         trained = [task.name for task in self.study.tasks if task.name not in self.shortages]
         counts = {task: self.labels[task]["splits"] for task in trained}
@@ -93,7 +93,7 @@ class Workspace(Prepared):
 
     def inputs(self, cell: Cell) -> str:
         """Fingerprint of everything the cell's result depends on."""
-        if cell.kind == "encoder_and_lightgbm":
+        if cell.kind == "ensemble":
             return artifacts.fingerprint(
                 cell=asdict(cell), averaged=[self.inputs(need) for need in cell.needs]
             )
@@ -103,30 +103,34 @@ class Workspace(Prepared):
             labels = artifacts.read_json(self.run / "labels" / artifacts.MANIFEST)["files"]
             names = (f"{cell.task}.parquet", f"asked/{cell.task}.parquet")
             everything["labels"] = [labels[name]["sha256"] for name in names]
-            everything["strip"] = self.task(cell.task).strip
+            everything["strip"] = self.task(cell.task).hidden_codes
         if cell.size is not None:
-            everything["sequence"] = (study.tokens.max_length, study.tokens.repeats, study.tokens.groups)
+            everything["sequence"] = (
+                study.tokens.max_length,
+                study.tokens.deduplicate,
+                study.tokens.hierarchical_embeddings,
+            )
         if cell.kind not in ENCODERS:
             everything["search"] = study.search.model_dump()
-        if cell.pretraining is not None and study.finetune.foretell:
+        if cell.pretraining is not None and study.finetune.zero_shot_init:
             everything["foretold"] = self.task(cell.task or "").outcome
-        if cell.kind == "carry_forward":
+        if cell.kind == "outcome_history":
             everything["outcome"] = (
                 self.task(cell.task or "").outcome,
-                self.task(cell.task or "").confirm_codes,
+                self.task(cell.task or "").confirmation_codes,
             )
         if cell.kind in ("pretrain", "sweep") or cell.pretraining is not None:
             everything["cohort"] = artifacts.manifest_digest(self.run / "cohort")
             everything["landmark"] = study.cohort.landmark
             # The weights that others need are the trunk's, which has branches or not.
-            branches = set() if cell.kind == "pretrain" else {"branches"}
-            everything["pretrain"] = study.pretrain.model_dump(exclude=NOT_OF_THE_WEIGHTS | branches)
+            branches = set() if cell.kind == "pretrain" else {"cooldown_fractions"}
+            everything["pretrain"] = study.pretrain.model_dump(exclude=NON_TRAINING_FIELDS | branches)
         if cell.kind == "sweep":
-            unused = {"seeds", "checkpoint_minutes", "learning_rate", "branches"}
+            unused = {"seeds", "checkpoint_minutes", "learning_rate", "cooldown_fractions"}
             everything["pretrain"] = study.pretrain.model_dump(exclude=unused)
         if cell.kind == "finetune":
             everything["finetune"] = study.finetune.model_dump(
-                exclude={"seeds", "patients", "arms", "checkpoint_minutes"}
+                exclude={"seeds", "labelled_patients", "initialization", "checkpoint_minutes"}
             )
         versions = [VERSIONS[kind] for kind in (cell.kind, *(need.kind for need in cell.needs))]
         return artifacts.fingerprint(versions=versions, **everything)

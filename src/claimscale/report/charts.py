@@ -35,10 +35,10 @@ ARMS = {
     "scratch": ("From scratch", "var(--scratch)", "square"),
     "lightgbm": ("LightGBM", "var(--lightgbm)", "diamond"),
     "logistic": ("Logistic regression", "var(--logistic)", "triangle-up"),
-    "carry_forward": ("Carry-forward", "var(--carry-forward)", "cross"),
+    "outcome_history": ("Carry-forward", "var(--carry-forward)", "cross"),
     "lightgbm_embeddings": ("LightGBM on embeddings", "var(--embeddings)", "triangle-down"),
-    "lightgbm_both": ("LightGBM on both", "var(--both)", "triangle-right"),
-    "encoder_and_lightgbm": ("Encoder and LightGBM", "var(--averaged)", "triangle-left"),
+    "lightgbm_counts_and_embeddings": ("LightGBM on both", "var(--both)", "triangle-right"),
+    "ensemble": ("Encoder and LightGBM", "var(--averaged)", "triangle-left"),
 }
 Summary = Mapping[str, Any]
 

@@ -37,7 +37,7 @@ def _read() -> _Texts:
 METHODS, DEVELOPMENT, REFERENCES, CARD, TRIPOD = _read()
 CITED = {"lightgbm": "[4]"}
 """References that belong to a model's name."""
-UNTUNED = {"pretrained", "scratch", "encoder_and_lightgbm"}
+UNTUNED = {"pretrained", "scratch", "ensemble"}
 """Encoders, told of by themselves, and the average, which has nothing to tune."""
 SOURCES = {
     "simulated": "simulated patients",
@@ -91,7 +91,7 @@ def facts(summary: Summary, study_yaml: str, t: Texts) -> dict[str, str]:
         "models": re.sub(r" ?\[\d+\]", "", development),
         "tasks": _several(tasks, t),
         "metric": METRIC_NAMES[metric] if metric else "–",
-        "replicates": count(compare.get("replicates")),
+        "replicates": count(compare.get("bootstrap_replicates")),
         "margin": "–" if margin is None else percent(margin),
         "version": summary["version"],
         "shown": t("Counts are shown as they are.")
@@ -112,8 +112,8 @@ def _splits(splits: Mapping[str, Any], t: Texts) -> dict[str, str]:
     further = []
     if splits.get("held_out_hospitals"):
         further.append(t("{n} hospitals were held out whole", n=splits["held_out_hospitals"]))
-    if splits.get("temporal"):
-        further.append(t("a second landmark, {date}, gives a later test set", date=splits["temporal"]))
+    if splits.get("temporal_date"):
+        further.append(t("a second landmark, {date}, gives a later test set", date=splits["temporal_date"]))
     return {
         "splits": _several([percent(part) for part in splits.get("patients", [])], t),
         "further": t("; ").join(further) or t("no other test set was made"),
@@ -148,20 +148,20 @@ def _development(summary: Summary, study: Mapping[str, Any], t: Texts) -> str:
         "scratch_beside": "scratch" in arms and "pretrained" in arms,
         "scratch": "scratch" in arms and "pretrained" not in arms,
         "baselines": bool(names),
-        "averaged": "encoder_and_lightgbm" in arms,
+        "averaged": "ensemble" in arms,
         "nothing": not results,
     }
     pretrain = study.get("pretrain") or {}
     found = {
         "sizes": _several([size["name"] for size in pretrained or summary["sizes"]], t),
-        "mask": percent(pretrain["mask"]) if "mask" in pretrain else "–",
+        "mask": percent(pretrain["mask_probability"]) if "mask_probability" in pretrain else "–",
         "epochs": str(pretrain.get("epochs", "–")),
         "seeds": _several(sorted({seed for size in pretrained for seed in size["seeds"]}), t),
         "labelled": _several(
             [count(n) for n in sorted(asked - {"all"})] + [t("all available")] * ("all" in asked), t
         ),
         "baselines": _several(names, t),
-        "trials": str((study.get("search") or {}).get("trials", "–")),
+        "trials": str((study.get("search") or {}).get("n_trials", "–")),
     }
     return t(" ").join(t(DEVELOPMENT[name], **found) for name, true in told.items() if true)
 

@@ -20,7 +20,7 @@ import vl_convert
 from markupsafe import Markup
 
 from claimscale import artifacts
-from claimscale.config.study import ON_EMBEDDINGS
+from claimscale.config.study import USES_EMBEDDINGS
 from claimscale.evaluation.convergence import LARGEST_GAP, MOST_FROM_DOUBLING
 from claimscale.report import charts as plots, documents, page_numbers as numbers
 from claimscale.report.chart_theme import translated
@@ -114,7 +114,7 @@ def html(summary: Mapping[str, Any], study_yaml: str, language: str = "en", trac
         verdict_names=VERDICT_NAMES,
         attrition=ATTRITION,
         rivals=list(RIVALS.values()),
-        on_embeddings=sorted(ON_EMBEDDINGS),
+        on_embeddings=sorted(USES_EMBEDDINGS),
         metric_names=METRIC_NAMES,
         warnings=documents.warnings(summary, t),
         warnings_shown=WARNINGS_SHOWN,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from claimscale.config.study import ON_EMBEDDINGS
+from claimscale.config.study import USES_EMBEDDINGS
 from claimscale.report.i18n import Texts
 
 Summary = Mapping[str, Any]
@@ -28,16 +28,16 @@ ARMS = {
     "scratch": ("From scratch", "square"),
     "lightgbm": ("LightGBM", "diamond"),
     "logistic": ("Logistic regression", "up"),
-    "carry_forward": ("Carry-forward", "cross"),
+    "outcome_history": ("Carry-forward", "cross"),
     "lightgbm_embeddings": ("LightGBM on embeddings", "down"),
-    "lightgbm_both": ("LightGBM on both", "right"),
-    "encoder_and_lightgbm": ("Encoder and LightGBM", "left"),
+    "lightgbm_counts_and_embeddings": ("LightGBM on both", "right"),
+    "ensemble": ("Encoder and LightGBM", "left"),
 }
 SHORT = {
     "logistic": "Logistic",
     "lightgbm_embeddings": "on embeddings",
-    "lightgbm_both": "on both",
-    "encoder_and_lightgbm": "averaged",
+    "lightgbm_counts_and_embeddings": "on both",
+    "ensemble": "averaged",
 }
 
 
@@ -66,7 +66,7 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
         "arms": [
             {
                 "key": arm, "name": texts(name), "short": texts(SHORT.get(arm, name)), "shape": shape,
-                "rests": "own" if arm == "pretrained" else "largest" if arm in ON_EMBEDDINGS else None,
+                "rests": "own" if arm == "pretrained" else "largest" if arm in USES_EMBEDDINGS else None,
             }
             for arm, (name, shape) in ARMS.items()
         ],

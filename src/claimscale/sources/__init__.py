@@ -36,7 +36,7 @@ def read(study: Study, engine: Engine, scratch: Path) -> RawEvents:
     if isinstance(source, SimulatedSource):
         return simulated.read(source, study.seed, engine, scratch)
     raw: RawEvents = READERS[source.kind].read(source, engine, scratch)
-    return maps.applied(raw, source.maps)
+    return maps.applied(raw, source.crosswalks)
 
 
 def fingerprint(source: Source) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def fingerprint(source: Source) -> dict[str, Any]:
     more: Any = None
     if not isinstance(source, SimulatedSource):
         files = [file for listed in READERS[source.kind].files_of(source).values() for file in listed]
-        files += [Path(each.file) for each in source.maps if each.file]
+        files += [Path(each.file) for each in source.crosswalks if each.file]
         if hasattr(READERS[source.kind], "depends_on"):
             more = READERS[source.kind].depends_on(source)
     return {

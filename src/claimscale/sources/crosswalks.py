@@ -9,25 +9,27 @@ from pathlib import Path
 
 from claimscale.codes import icd
 from claimscale.codes.systems import SEPARATOR, respell
-from claimscale.config.sources import CodeMap
+from claimscale.config.sources import CodeCrosswalk
 from claimscale.errors import BadInput
 from claimscale.sources.raw import Crosswalk, RawEvents
 
 
-def applied(raw: RawEvents, maps: Sequence[CodeMap]) -> RawEvents:
+def applied(raw: RawEvents, maps: Sequence[CodeCrosswalk]) -> RawEvents:
     """The events with the crosswalks that the gate applies to their codes, one after the other.
 
     Raises BadInput for a file that is missing, has no such columns, or maps nothing.
     """
-    return dataclasses.replace(raw, crosswalks=tuple(Crosswalk(each.of, read(each)) for each in maps))
+    return dataclasses.replace(raw, crosswalks=tuple(Crosswalk(each.source, read(each)) for each in maps))
 
 
-def read(code_map: CodeMap) -> dict[str, str]:
+def read(code_map: CodeCrosswalk) -> dict[str, str]:
     """Whole code to whole code, in their one spelling."""
     if code_map.file is None or code_map.columns is None:
-        pairs = icd.equivalents(code_map.of, code_map.to).items()
-        return {code_map.of + SEPARATOR + code: code_map.to + SEPARATOR + target for code, target in pairs}
-    place = f"source.maps: {code_map.file}"
+        pairs = icd.equivalents(code_map.source, code_map.target).items()
+        return {
+            code_map.source + SEPARATOR + code: code_map.target + SEPARATOR + target for code, target in pairs
+        }
+    place = f"source.crosswalks: {code_map.file}"
     of, to = code_map.columns
     targets: dict[str, str] = {}
     try:
@@ -38,8 +40,8 @@ def read(code_map: CodeMap) -> dict[str, str]:
                 raise BadInput(f"{place}: has no column {', '.join(missing)}")
             for row in rows:
                 if row[of] and row[to]:
-                    code = respell(code_map.of + SEPARATOR + row[of])
-                    target = respell(code_map.to + SEPARATOR + row[to])
+                    code = respell(code_map.source + SEPARATOR + row[of])
+                    target = respell(code_map.target + SEPARATOR + row[to])
                     targets[code] = min(targets.get(code, target), target)
     except OSError as error:
         raise BadInput(f"{place}: cannot be read ({error.strerror})") from None

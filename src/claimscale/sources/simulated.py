@@ -21,7 +21,7 @@ def read(source: SimulatedSource, seed: int, engine: Engine, scratch: Path) -> R
     """
     folder = scratch / "simulated"
     shutil.rmtree(folder, ignore_errors=True)  # a stopped run may have left shards of another simulation
-    population.simulate(folder, source.patients, source.hospitals, seed, youngest=source.youngest)
+    population.simulate(folder, source.patients, source.hospitals, seed, youngest=source.min_age)
     table = engine.read_parquet(folder / "events" / "*.parquet")
     details = {name: _[name] for name in EVENT_SCHEMA if name != "subject_id"}
     events = raw_events(table.rename(patient="subject_id"), origin="events", **details)

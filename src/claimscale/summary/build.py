@@ -91,7 +91,7 @@ def summarise(
     predictions, shortages = load_predictions(cells), shortages or {}
     scored, curves = _scored(study, run_directory, predictions, shortages)
     sizes = size_entries(study, pretraining, lr_sweeps or {})
-    cost = costs(sizes, dataset.get("vocabulary"), study.pretrain.mask)
+    cost = costs(sizes, dataset.get("vocabulary"), study.pretrain.mask_probability)
     stopped = {record["task"] for record in forecasts if record["stop"]}
     tasks = _task_entries(
         study, run_directory, predictions, scored, curves, sizes, cost, stopped, label_counts, shortages,
@@ -127,7 +127,8 @@ def _scored(
         if (task.name, "held_out") not in predictions:
             raise BadInput(f"{run_directory}: task {task.name} has no predictions for held-out patients")
     scored = {
-        split: score_models(predictions, split, study.compare.replicates, study.seed) for split in TEST_SPLITS
+        split: score_models(predictions, split, study.compare.bootstrap_replicates, study.seed)
+        for split in TEST_SPLITS
     }
     curves = {
         task.name: size_curve(study, scored["held_out"][task.name], predictions[task.name, "held_out"])
@@ -181,7 +182,7 @@ def _task_entries(
             models,
             answers.largest_sample(models),
             run_directory / "cohort" / "patients.parquet",
-            study.compare.replicates,
+            study.compare.bootstrap_replicates,
             study.seed,
         )
         entry["saturation"]["convergence"] = status
@@ -257,7 +258,7 @@ def _oracle(
     if task not in oracle:
         return None
     risks = aligned_values(rows, oracle[task], "held_out", "risk")
-    found = score_ranking(rows.labels, risks, study.compare.replicates, study.seed)
+    found = score_ranking(rows.labels, risks, study.compare.bootstrap_replicates, study.seed)
     return {metric: estimate(scores, metric) for metric, scores in found.items()}
 
 

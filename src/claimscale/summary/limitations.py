@@ -28,7 +28,7 @@ def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
             found.append(f"{check['task']}: {check['sentence']}" if check["task"] else check["sentence"])
     for task, answered in zip(summary["tasks"], summary["answers"], strict=True):
         found += _task_warnings(task, answered)
-    if "carry_forward" in study.baselines:
+    if "outcome_history" in study.baselines:
         found += [
             f"{name}: the outcome comes from a label file and has no codes, so carry-forward knows age "
             "and sex alone."

@@ -29,7 +29,7 @@ NOT_ENOUGH = {
     "untrained_subsets_few_negatives": "in every subset asked for too few patients are without the outcome",
 }
 """What is said of them where training and testing had enough; never how few."""
-RIVALS = {"lightgbm": "LightGBM", "logistic": "Logistic regression", "carry_forward": "Carry-forward"}
+RIVALS = {"lightgbm": "LightGBM", "logistic": "Logistic regression", "outcome_history": "Carry-forward"}
 """Baselines that need no encoder, and may therefore make one superfluous."""
 UNDER_TRAINED = "under_trained"
 """Said instead of a verdict of saturation where pretraining had not converged."""
@@ -237,7 +237,7 @@ def _rival(study: Study, scores: Mapping[Model, ModelScores]) -> tuple[str, str]
 def _together(study: Study, scores: Mapping[Model, ModelScores]) -> str | None:
     """That the largest encoder and LightGBM averaged are shown to be better than every model alone."""
     largest = largest_sample(scores)
-    averaged = Model("encoder_and_lightgbm", None, largest)
+    averaged = Model("ensemble", None, largest)
     encoders, rivals = _on_all_labels(study, scores)
     alone = encoders | rivals
     if averaged not in scores or not alone:

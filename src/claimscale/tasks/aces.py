@@ -43,7 +43,7 @@ def export(tasks: Mapping[str, Task], folder: Path) -> list[Path]:
 
 def needs_positives(task: Task) -> bool:
     """Whether the label of the task takes more than one window to tell."""
-    return task.gap_days > 0 or task.confirm_days is not None
+    return task.gap_days > 0 or task.confirmation_days is not None
 
 
 def asked(task: Task) -> str:
@@ -64,20 +64,22 @@ def positives(task: Task) -> str:
     windows["target"] = _window(
         after_gap, f"start + {task.horizon_days}d", starts=False, has={"outcome": SOME}
     )
-    if task.confirm_days is not None:
+    if task.confirmation_days is not None:
         windows["onset"] = _window(after_gap, "start -> outcome", starts=False)
-        windows["confirmation"] = _window(f"onset.end + {task.confirm_days}d", None, has={"outcome": SOME})
+        windows["confirmation"] = _window(
+            f"onset.end + {task.confirmation_days}d", None, has={"outcome": SOME}
+        )
     return _text(task, windows, "the positives only, by the full rule")
 
 
 def _eligibility(task: Task) -> dict[str, Window]:
     """Windows that only let those through who may be asked, by what lies before the index date."""
     windows = {"alive": _window(None, "trigger", has={"death": NO}) | {"index_timestamp": "end"}}
-    if task.history_days:
-        windows["history"] = _window(None, f"trigger - {task.history_days}d", has={"contact": SOME})
+    if task.min_history_days:
+        windows["history"] = _window(None, f"trigger - {task.min_history_days}d", has={"contact": SOME})
     windows["washout"] = _look_back(task.washout_days, 0, "outcome")
     for number, exclusion in enumerate(task.exclude, 1):
-        found = _look_back(exclusion.look_back_days, exclusion.until_days, f"excluded_{number}")
+        found = _look_back(exclusion.look_back_days, exclusion.window_end_days, f"excluded_{number}")
         windows[f"without_{number}"] = found
     return windows
 
@@ -137,7 +139,7 @@ def _comments(task: Task) -> list[str]:
             f"{task.name}.yaml counts any outcome code of the target window; {task.name}.positives.yaml finds"
         )
         lines.append("those whose first code lies in it" + _confirmation(task) + ".")
-    if task.confirm_codes:
+    if task.confirmation_codes:
         lines.append(
             "Confirmation by a drug or procedure (confirm_codes), which would do instead, is left out."
         )
@@ -147,7 +149,7 @@ def _comments(task: Task) -> list[str]:
         )
     if task.washout_days is not None and task.washout_days < 31:
         lines.append("claimscale extends the washout to the first day of the index date's calendar month.")
-    if task.strip:
+    if task.hidden_codes:
         lines.append("Codes that claimscale hides from models (strip) are no matter of labels.")
     return lines
 
@@ -155,6 +157,6 @@ def _comments(task: Task) -> list[str]:
 def _confirmation(task: Task) -> str:
     return (
         ""
-        if task.confirm_days is None
-        else f" and is followed by another {task.confirm_days} days later or more"
+        if task.confirmation_days is None
+        else f" and is followed by another {task.confirmation_days} days later or more"
     )

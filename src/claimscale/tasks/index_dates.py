@@ -27,9 +27,9 @@ def landmark_dates(table: ir.Table, study: Study) -> ir.Table:
     """
     landmark = event_table.day_number(study.cohort.landmark)
     index = _last_contacts(table, landmark, study.cohort.min_events)
-    if study.cohort.splits.temporal is None:
+    if study.cohort.splits.temporal_date is None:
         return index
-    later = event_table.day_number(study.cohort.splits.temporal)
+    later = event_table.day_number(study.cohort.splits.temporal_date)
     test_patients = table.filter(_.split == HELD_OUT)
     again = _last_contacts(test_patients, later, study.cohort.min_events)
     # Without a contact since the first landmark it would be the same question a second time.
@@ -72,9 +72,9 @@ def visit_dates(table: ir.Table, study: Study, first: dt.date) -> ir.Table:
     dates = known.rename(index_day="available_day").inner_join(seen, "subject_id")
     landmark = event_table.day_number(study.cohort.landmark)
     index = _first_of_month(dates, event_table.day_number(first), landmark)
-    if study.cohort.splits.temporal is None:
+    if study.cohort.splits.temporal_date is None:
         return index
-    later = event_table.day_number(study.cohort.splits.temporal)
+    later = event_table.day_number(study.cohort.splits.temporal_date)
     again = _first_of_month(dates.filter(_.split == HELD_OUT), landmark, later)
     return index.union(again.mutate(split=ibis.literal(TEMPORAL)))
 
@@ -97,7 +97,7 @@ def drawn(index: pa.Table, study: Study, first: dt.date) -> np.ndarray:
     """
     subject, day = index["subject_id"].to_numpy(), index["index_day"].to_numpy()
     split = np.asarray(index["split"].to_pylist(), dtype=str)
-    landmark, temporal = study.cohort.landmark, study.cohort.splits.temporal
+    landmark, temporal = study.cohort.landmark, study.cohort.splits.temporal_date
     begins = np.full(len(index), event_table.day_number(first))
     ends = np.full(len(index), event_table.day_number(landmark))
     is_later = split == TEMPORAL

@@ -54,7 +54,7 @@ def read(task: Task, study: Study, events: Path, cohort: Path) -> tuple[pa.Table
     patients = cohorts.read(cohort)
     place, is_patient = _places(subject, patients["subject_id"].to_numpy())
     split = np.asarray(patients["split"].to_pylist(), dtype="U16")[place]
-    landmark, later = study.cohort.landmark, study.cohort.splits.temporal
+    landmark, later = study.cohort.landmark, study.cohort.splits.temporal_date
     is_after = day >= event_table.day_number(landmark)
     is_temporal = is_after & (split == HELD_OUT) & (day < event_table.day_number(later or landmark))
     split[is_temporal] = TEMPORAL

@@ -60,7 +60,11 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
         if task.labels is not None:
             labels, excluded = label_files.read(task, study, events, cohort)
         else:
-            dates = at_landmark() if task.first_day is None else _visits(engine, table, study, task, events)
+            dates = (
+                at_landmark()
+                if task.first_index_date is None
+                else _visits(engine, table, study, task, events)
+            )
             asked = engine.to_arrow(ask(task, dates, table))
             labels, excluded = _of_those_asked(asked, study, task)
         account[task.name] = _account(labels, excluded, task, study.seed)
@@ -77,8 +81,8 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
 
 
 def _visits(engine: Engine, table: ir.Table, study: Study, task: Task, events: Path) -> pa.Table:
-    assert task.first_day is not None
-    dates = engine.to_arrow(index_dates.visit_dates(table, study, task.first_day))
+    assert task.first_index_date is not None
+    dates = engine.to_arrow(index_dates.visit_dates(table, study, task.first_index_date))
     return observation.with_stated(dates, events)
 
 
@@ -87,8 +91,8 @@ def _of_those_asked(asked: pa.Table, study: Study, task: Task) -> tuple[pa.Table
     reasons = asked["excluded"].to_pylist()
     excluded = {reason: reasons.count(reason) for reason in EXCLUSIONS}
     labels = asked.filter(asked["excluded"].is_null())
-    if task.first_day is not None:
-        chosen = index_dates.drawn(labels, study, task.first_day)
+    if task.first_index_date is not None:
+        chosen = index_dates.drawn(labels, study, task.first_index_date)
         excluded["not_drawn"] = int(np.count_nonzero(~chosen))
         labels = labels.filter(pa.array(chosen))
     return labels, excluded
@@ -114,7 +118,7 @@ def ask(task: Task, index: pa.Table, table: ir.Table) -> ir.Table:
     dates = ibis.memtable(_with_months(index))
     joined = dates.left_join(_outcomes(task, dates, table), DATES)
     joined = joined.drop(*(f"{name}_right" for name in DATES))
-    confirmed = _days_of(table, task.confirm_codes)
+    confirmed = _days_of(table, task.confirmation_codes)
     confirmed = confirmed.group_by("subject_id").aggregate(last_confirming=_.day.max())
     joined = joined.left_join(confirmed, "subject_id").drop("subject_id_right")
     barred = _excluded_dates(task, dates, table)
@@ -125,7 +129,7 @@ def ask(task: Task, index: pa.Table, table: ir.Table) -> ir.Table:
     end = _.index_day + task.gap_days + task.horizon_days
     reasons = {
         "dead": _.dead,
-        "history_too_short": _.first_day > _.index_day - task.history_days,
+        "history_too_short": _.first_day > _.index_day - task.min_history_days,
         "outcome_before_index": _.before.fill_null(False),
         "excluded_code": _.barred.fill_null(False),
     }
@@ -167,7 +171,7 @@ def _excluded_dates(task: Task, dates: ir.Table, table: ir.Table) -> ir.Table:
     found = dates.filter(False).select(DATES)
     for exclusion in task.exclude:
         given = _days_of(table, exclusion.codes).inner_join(dates, "subject_id")
-        given = given.filter(_.available_day <= _.index_day, _.day <= _.index_day + exclusion.until_days)
+        given = given.filter(_.available_day <= _.index_day, _.day <= _.index_day + exclusion.window_end_days)
         if exclusion.look_back_days is not None:
             given = given.filter(_.day > _.index_day - exclusion.look_back_days)
         found = found.union(given.select(DATES))
@@ -177,9 +181,9 @@ def _excluded_dates(task: Task, dates: ir.Table, table: ir.Table) -> ir.Table:
 def _is_confirmed(task: Task) -> Deferred:
     """Whether what came later bears the first code out; either kind of confirmation will do."""
     rules = []
-    if task.confirm_days is not None:
-        rules.append(_.last >= _.first + task.confirm_days)
-    if task.confirm_codes:
+    if task.confirmation_days is not None:
+        rules.append(_.last >= _.first + task.confirmation_days)
+    if task.confirmation_codes:
         rules.append(_.last_confirming >= _.first - CONFIRM_BEFORE_DAYS)
     if not rules:
         return _.first.notnull()

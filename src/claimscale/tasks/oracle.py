@@ -32,10 +32,10 @@ def build(study: Study, labels: Path, target: Path) -> None:
     """
     source = study.source
     assert isinstance(source, SimulatedSource)
-    truth = Oracle(source.patients, source.hospitals, study.seed, source.youngest)
+    truth = Oracle(source.patients, source.hospitals, study.seed, source.min_age)
     account = artifacts.read_json(labels / "labels.json")
     for task in study.tasks:
-        is_told = task.labels is None and task.index == "landmark" and not task.confirm_codes
+        is_told = task.labels is None and task.index == "landmark" and not task.confirmation_codes
         if is_told and account[task.name]["shortage"] is None:
             pq.write_table(_risks(task, study, truth, labels), target / f"{task.name}.parquet")
 
@@ -58,7 +58,7 @@ def _risks(task: Task, study: Study, truth: Oracle, labels: Path) -> pa.Table:
             outcome_codes=[code for code in truth.codes if code.startswith(prefixes)],
             gap_days=days,
             horizon_days=task.gap_days + task.horizon_days - days,
-            confirm_days=task.confirm_days,
+            confirm_days=task.confirmation_days,
         )
     keys = {name: table[name] for name in ("subject_id", "prediction_time", "split")}
     return pa.table({**keys, "risk": risk, "standard_error": standard_error})

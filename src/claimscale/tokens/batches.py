@@ -21,7 +21,7 @@ from numba import njit
 from claimscale.seeded_random import uniform
 from claimscale.tokens.sequences import FIRST_CODE, MASK, Sequences
 
-MaskUnit = Literal["position", "code"]
+MaskUnit = Literal["token", "code"]
 
 PART_POSITIONS = 4608
 """The most positions of a part on a CPU: enough to hide calls, few enough for activations to stay cached."""
@@ -137,7 +137,7 @@ def dealt(lengths: np.ndarray, ranks: int) -> np.ndarray:
     return np.where(there, place, ranks - 1 - place)
 
 
-def mask_batch(batch: Batch, fraction: float, seed: int, step: int, unit: MaskUnit = "position") -> Masked:
+def mask_batch(batch: Batch, fraction: float, seed: int, step: int, unit: MaskUnit = "token") -> Masked:
     """Hide about this share of the codes behind [MASK]; never [CLS] or sex, possibly nothing.
 
     By `position` each code is hidden or not by itself. By `code` all occurrences of a code in a sequence are
@@ -148,7 +148,7 @@ def mask_batch(batch: Batch, fraction: float, seed: int, step: int, unit: MaskUn
     is in the batch.
     """
     hidden = np.zeros(len(batch.token), np.bool_)
-    if unit == "position":
+    if unit == "token":
         _hide_positions(batch.token, batch.source, fraction, seed, step, hidden)
     else:
         ends = np.cumsum(batch.lengths)

@@ -48,7 +48,7 @@ class Histories:
         """What was known of each patient on a day, [n]."""
         nothing = np.zeros(0, np.int32)
         tokens = self.tokens
-        return select_inputs(self.store, self.rows, days, tokens.max_length, tokens.repeats, nothing)
+        return select_inputs(self.store, self.rows, days, tokens.max_length, tokens.deduplicate, nothing)
 
     def on_last_day(self) -> Sequences:
         return self.on(np.full(len(self.rows), self.last_day, np.int64))

@@ -18,7 +18,7 @@ FIRST_CODE = 6
 """Lower tokens are [PAD], [CLS], [MASK] and the three of sex."""
 LEADING = 2
 """Every sequence starts with [CLS] and sex."""
-Repeats = Literal["all", "month", "quarter", "year", "ever"]
+Deduplicate = Literal["none", "month", "quarter", "year", "history"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def select_inputs(
     rows: np.ndarray,
     cutoff_days: np.ndarray,
     max_length: int,
-    repeats: Repeats,
+    deduplicate: Deduplicate,
     strip: np.ndarray,
 ) -> Sequences:
     """One sequence per row: [CLS], sex, then the patient's codes in stored order.
@@ -68,7 +68,7 @@ def select_inputs(
     stripped = np.zeros(store.vocabulary.size, np.bool_)
     stripped[strip] = True
     births = np.asarray(store.birth_day)[rows].astype(np.int64)
-    periods, first_day = _periods(births, cutoff_days, repeats)
+    periods, first_day = _periods(births, cutoff_days, deduplicate)
     counts = np.asarray(store.offsets)[rows + 1] - np.asarray(store.offsets)[rows]
     room = int(np.minimum(counts, max_length - LEADING).sum()) + LEADING * len(rows)
     token, age_days, count = np.empty((3, room), np.int32)
@@ -89,18 +89,18 @@ def seen_earlier(sequences: Sequences) -> np.ndarray:
     return out
 
 
-def _periods(births: np.ndarray, cutoffs: np.ndarray, repeats: Repeats) -> tuple[np.ndarray, int]:
+def _periods(births: np.ndarray, cutoffs: np.ndarray, deduplicate: Deduplicate) -> tuple[np.ndarray, int]:
     """The period of every day from the first birth to the last cutoff, and that first day.
 
-    With `repeats="all"` the table is empty: nothing counts as a repeat.
+    With `deduplicate="none"` the table is empty: nothing counts as a repeat.
     """
-    if repeats == "all" or not len(births):
+    if deduplicate == "none" or not len(births):
         return np.empty(0, np.int32), 0
     first, last = int(births.min()), int(cutoffs.max())
     months = np.arange(first, last + 1).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-    if repeats == "ever":
+    if deduplicate == "history":
         return np.zeros(len(months), np.int32), first
-    length = {"month": 1, "quarter": 3, "year": 12}[repeats]
+    length = {"month": 1, "quarter": 3, "year": 12}[deduplicate]
     return (months // length).astype(np.int32), first
 
 

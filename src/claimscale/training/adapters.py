@@ -16,9 +16,9 @@ RANK = 8
 SCALE = 2.0
 """Of the low-rank update; twice, as is usual (alpha = 16 at rank 8)."""
 
-Trained = Literal["full", "lora", "probe"]
+Trained = Literal["full", "lora", "linear_probe"]
 
-PASSES: dict[Trained, float] = {"full": 3.0, "lora": 2.0, "probe": 1.0}
+PASSES: dict[Trained, float] = {"full": 3.0, "lora": 2.0, "linear_probe": 1.0}
 """Cost of a training step in forward passes: adapters spare the gradients of the weights, a probe all."""
 
 

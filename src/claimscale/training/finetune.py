@@ -100,7 +100,9 @@ def _identity(labelled: tuple[Labelled, Labelled], start: Start, settings: Finet
     """What a checkpoint must have been made from to be resumed here."""
     return artifacts.fingerprint(
         shape=asdict(start.shape),
-        settings=settings.model_dump(exclude={"seeds", "patients", "arms", "checkpoint_minutes"}),
+        settings=settings.model_dump(
+            exclude={"seeds", "labelled_patients", "initialization", "checkpoint_minutes"}
+        ),
         seed=start.seed,
         start=None if start.weights is None else artifacts.file_digest(start.weights),
         outcome=None if start.outcome is None else start.outcome.tolist(),

@@ -69,7 +69,7 @@ class Start:
         if self.weights is not None:
             encoder.load_state_dict(load_file(self.weights))
         model = Readout(encoder, self.outcome)
-        adapters.choose_trained(model, settings.train)
+        adapters.choose_trained(model, settings.method)
         torch.nn.init.constant_(model.bias, bias)
         return model.to(self.device)
 
@@ -172,8 +172,12 @@ class Fit:
     def _begin(self, number: int) -> None:
         rate = self.settings.learning_rates[number]
         self.model = self.start.model(self.settings, self._bias)
-        self.optimizer = adapters.make_optimizer(self.model, rate, WEIGHT_DECAY, self.settings.layer_decay)
-        self.average = Average(self.model, self.batches.steps_per_epoch if self.settings.average else 1)
+        self.optimizer = adapters.make_optimizer(
+            self.model, rate, WEIGHT_DECAY, self.settings.layerwise_lr_decay
+        )
+        self.average = Average(
+            self.model, self.batches.steps_per_epoch if self.settings.weight_averaging else 1
+        )
         if number == len(self.trials):
             self.trials.append(Trial(rate))
 
@@ -184,13 +188,13 @@ class Fit:
         loss = loop.update(self.model, self.optimizer, losses, multiplier, position, parts)
         self.average.follow()
         lengths = self.train.sequences.lengths[np.concatenate([part.index for part in parts])]
-        passes = adapters.PASSES[self.settings.train]
+        passes = adapters.PASSES[self.settings.method]
         ledger.count(int(lengths.sum()), passes * forward_flops(self.start.shape, lengths))
         rate = multiplier * self.trials[-1].learning_rate
         metrics.write(step=position, loss=loss, lr=rate, **ledger.spent())
 
     def _parts(self, step: int) -> list[Batch]:
-        parts, share = self.batches.parts(step), self.settings.mask
+        parts, share = self.batches.parts(step), self.settings.token_dropout
         if not share:
             return parts
         return [replace(part, token=mask_batch(part, share, self.start.seed, step).token) for part in parts]

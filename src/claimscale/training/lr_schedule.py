@@ -86,5 +86,5 @@ def branches_of(shares: list[float], trunk: Schedule) -> list[Branch]:
 def budgets(settings: Pretrain, kind: Literal["pretrain", "sweep"]) -> float:
     """Whole budgets of tokens that a pretraining with its branches trains on, or a sweep of rates."""
     if kind == "sweep":
-        return settings.sweep_share * len(settings.learning_rates)
-    return 1 + DECAY_SHARE * sum(share for share in settings.branches if share < 1)
+        return settings.lr_sweep_fraction * len(settings.lr_sweep)
+    return 1 + DECAY_SHARE * sum(share for share in settings.cooldown_fractions if share < 1)

@@ -21,16 +21,16 @@ def sweep_rates(job: Job, settings: Pretrain, progress: Callable[[float], None])
     loss, null where training diverged. Writes `rate-<rate>.jsonl`; keeps no weights. Resumable at any moment.
     """
     entries = []
-    for rate in settings.learning_rates:
-        tried = settings.model_copy(update={"learning_rate": rate, "branches": [1.0]})
+    for rate in settings.lr_sweep:
+        tried = settings.model_copy(update={"learning_rate": rate, "cooldown_fractions": [1.0]})
         name, identity = (
             f"rate-{rate:g}",
-            artifacts.fingerprint(of=job.identity(tried), share=settings.sweep_share),
+            artifacts.fingerprint(of=job.identity(tried), share=settings.lr_sweep_fraction),
         )
         done = len(entries)
 
         def report(share: float, done: int = done) -> None:
-            progress((done + share) / len(settings.learning_rates))
+            progress((done + share) / len(settings.lr_sweep))
 
         entry = job.recorded(name, identity) or _try_rate(job, tried, name, identity, report)
         entries.append(entry)
@@ -49,7 +49,7 @@ def sweep_rates(job: Job, settings: Pretrain, progress: Callable[[float], None])
 def _try_rate(
     job: Job, settings: Pretrain, name: str, identity: str, report: Callable[[float], None]
 ) -> dict[str, Any]:
-    run = job.run(settings, settings.sweep_share)
+    run = job.run(settings, settings.lr_sweep_fraction)
     metrics, minutes = job.folder / f"{name}.jsonl", settings.checkpoint_minutes
     with Stretch(run, job.checkpoints / name, metrics, identity, minutes) as stretch:
         try:

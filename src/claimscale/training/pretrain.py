@@ -22,7 +22,7 @@ def pretrain(job: Job, settings: Pretrain, progress: Callable[[float], None]) ->
     in nats per code. Ranks that the process has joined share every step, and the first one writes.
     """
     run, identity = job.run(settings), job.identity(settings)
-    branches, finished = branches_of(settings.branches, run.schedule), 0
+    branches, finished = branches_of(settings.cooldown_fractions, run.schedule), 0
     total = run.steps + sum(branch.own_steps for branch in branches)
     entries = []
 

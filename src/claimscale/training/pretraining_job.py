@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from claimscale import artifacts
-from claimscale.config.study import NOT_OF_THE_WEIGHTS, Pretrain
+from claimscale.config.study import NON_TRAINING_FIELDS, Pretrain
 from claimscale.model import shapes as sizes
 from claimscale.tokens.pretraining_inputs import Views
 from claimscale.tokens.token_metadata import Codebook
@@ -81,7 +81,7 @@ class Job:
         first = self.train(0)
         return artifacts.fingerprint(
             shape=asdict(self.shape),
-            settings=settings.model_dump(exclude=NOT_OF_THE_WEIGHTS),
+            settings=settings.model_dump(exclude=NON_TRAINING_FIELDS),
             seed=self.seed,
             patients=_digest(first.sequences.token, first.sequences.age_days, first.sequences.offsets),
             incident=None if first.incident is None else _digest(first.incident.new.token),

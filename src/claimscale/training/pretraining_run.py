@@ -164,7 +164,7 @@ class PretrainingRun:
         return Step(epoch, parts, *(int(number) for number in self.ranks.total(tokens, masked, incident)))
 
     def _parts(self, step: int) -> list[tuple[Batch, Masked]]:
-        share, unit = self.settings.mask, self.settings.mask_unit
+        share, unit = self.settings.mask_probability, self.settings.mask_unit
         return [
             (batch, mask_batch(batch, share, self.seed, step, unit)) for batch in self.batches.parts(step)
         ]
@@ -197,7 +197,7 @@ class PretrainingRun:
             # What is foretold from sums needs all codes, as there will be when it is asked for.
             inputs = replace(inputs, token=inputs.token.index_copy(0, position, target.to(inputs.token)))
             foretold = self.model.incident_loss(hidden[len(position) :], inputs, outcomes)
-            return loss + self.settings.incident * foretold / max(work.incident, 1)
+            return loss + self.settings.incident_weight * foretold / max(work.incident, 1)
 
     def _inputs(self, epoch: Epoch, batch: Batch, mask: Masked) -> tuple[Inputs, Tensor, Tensor]:
         if epoch.resident is not None:

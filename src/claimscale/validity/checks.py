@@ -38,7 +38,7 @@ TITLES = {
     "visibility": "Seen in one hospital only",
     "code_drift": "Drift of codes",
     "competing_death": "Competing death",
-    "carry_forward": "The outcome's own precursors",
+    "outcome_history": "The outcome's own precursors",
 }
 
 
@@ -58,7 +58,7 @@ def check(study: Study, run: Path, report: Callable[[str], None]) -> list[Findin
                 ours = [leakage.single_feature(asked.visible, asked.outcome[asked.sample], asked.facts)]
             else:
                 ours = _of_task(task, asked)
-                if task.first_day is None:
+                if task.first_index_date is None:
                     ours.append(
                         _immortal_time(task, evidence.read_candidates(study, task, run, engine, asked))
                     )
@@ -151,5 +151,5 @@ def _of_task(task: Task, asked: Asked) -> list[Finding]:
         ),
         follow_up.censoring(time[asked.sample], kind[asked.sample], contacts, window),
         follow_up.competing_death(time, kind, window),
-        leakage.carry_forward(visible, asked.is_precursor, outcome),
+        leakage.outcome_history(visible, asked.is_precursor, outcome),
     ]  # fmt: skip

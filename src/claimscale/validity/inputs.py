@@ -99,7 +99,7 @@ def read_task(study: Study, task: Task, run: Path, engine: Engine, store: TokenS
 
     sample = np.sort(nested_order(subjects, study.seed)[:MOST_PATIENTS])
     rows = store.rows_of(subjects[sample])
-    entries = entries_of(store, rows, store.vocabulary.tokens_with_prefix(task.strip))
+    entries = entries_of(store, rows, store.vocabulary.tokens_with_prefix(task.hidden_codes))
     known = np.bincount(
         entries.patient[entries.available <= index_day[sample][entries.patient]], minlength=len(sample)
     )
@@ -115,8 +115,8 @@ def read_task(study: Study, task: Task, run: Path, engine: Engine, store: TokenS
         _first(outcomes.patient[later], outcomes.day[later], len(subjects)),
         _first(deaths.patient, deaths.day, len(subjects)),
         outcome, outcomes,
-        _codings(events, task.strip, subjects, engine),
-        _codings(events, task.confirm_codes, subjects, engine),
+        _codings(events, task.hidden_codes, subjects, engine),
+        _codings(events, task.confirmation_codes, subjects, engine),
         sample, entries, _precursors(store, task), facts,
     )  # fmt: skip
 
@@ -135,7 +135,7 @@ class Candidates:
 def read_candidates(study: Study, task: Task, run: Path, engine: Engine, asked: Asked) -> Candidates:
     """Who may be asked is worked out again with every later event taken away."""
     at_landmark = study.cohort.model_copy(
-        update={"splits": study.cohort.splits.model_copy(update={"temporal": None})}
+        update={"splits": study.cohort.splits.model_copy(update={"temporal_date": None})}
     )
     first_only = study.model_copy(update={"cohort": at_landmark})
     patients = ibis.memtable(cohorts.read(run / "cohort").select(["subject_id", "split"]))
@@ -192,14 +192,14 @@ def _subjects(table: pa.Table, learn: bool) -> Ints:
 def read_periods(study: Study, run: Path, store: TokenStore) -> tuple[Ints, int, Ints, int, tuple[str, ...]]:
     """Patients with each code in the year before the landmark's questions and in the year that tests.
 
-    The second is the year before the later landmark (`splits.temporal`), of its test patients; without one
+    The second is the year before the later landmark (`splits.temporal_date`), of its test patients; without one
     the two last years before the landmark are compared, of training patients.
     """
     landmark = event_table.day_number(study.cohort.landmark)
     cohort = cohorts.read(run / "cohort")
     split = np.array(cohort["split"].to_pylist())
     rows = store.rows_of(cohort["subject_id"].to_numpy()[split == TRAIN])
-    later = study.cohort.splits.temporal
+    later = study.cohort.splits.temporal_date
     if later is None:
         periods = [(rows, landmark - PERIOD_DAYS), (rows, landmark)]
     else:
@@ -243,9 +243,9 @@ def _precursors(store: TokenStore, task: Task) -> Bools:
         if system in GROUP_CHARACTERS
     }
     found = np.zeros(store.vocabulary.size, dtype=bool)
-    for prefixes in (groups, task.outcome, task.confirm_codes):
+    for prefixes in (groups, task.outcome, task.confirmation_codes):
         found[store.vocabulary.tokens_with_prefix(prefixes)] = True
-    found[store.vocabulary.tokens_with_prefix(task.strip)] = False
+    found[store.vocabulary.tokens_with_prefix(task.hidden_codes)] = False
     return found
 
 

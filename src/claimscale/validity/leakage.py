@@ -115,7 +115,7 @@ def single_feature(visible: Entries, outcome: Bools, others: Mapping[str, Floats
     return finding("single_feature", problems, f"No single fact gives the outcome away ({told})", evidence)
 
 
-def carry_forward(visible: Entries, is_precursor: Bools, outcome: Bools) -> Finding:
+def outcome_history(visible: Entries, is_precursor: Bools, outcome: Bools) -> Finding:
     """How far do the outcome's own precursors go?
 
     `visible` are the codes that a model may see; `is_precursor` bool [C] marks suspicions of the outcome and
@@ -139,7 +139,7 @@ def carry_forward(visible: Entries, is_precursor: Bools, outcome: Bools) -> Find
             "many the outcome is under way at the index date"
         )
     told = f"alone reach an AUROC of {area:.2f}" if np.isfinite(area) else "are not seen"
-    return finding("carry_forward", problems, f"Precursors of the outcome {told}", evidence)
+    return finding("outcome_history", problems, f"Precursors of the outcome {told}", evidence)
 
 
 def _area(entries: Entries, outcome: Bools) -> tuple[float, float]:

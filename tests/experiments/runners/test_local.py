@@ -15,7 +15,7 @@ from claimscale.experiments.runners.local import Sweep
 PRETRAINING = Cell("pretrain", 42, "70k")
 TUNED = Cell("finetune", 42, "70k", "ckd", "pretrained", "all")
 BOOSTED = Cell("lightgbm", 42, task="ckd", patients="all")
-AVERAGED = Cell("encoder_and_lightgbm", 42, "70k", "ckd", patients="all")
+AVERAGED = Cell("ensemble", 42, "70k", "ckd", patients="all")
 
 
 def sweep_of(*cells: Cell, done: set[str] | None = None) -> Sweep:

@@ -35,7 +35,7 @@ class Display:
 def workspace(write_study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A workspace of which nothing is prepared: a cell is done once its folder is there."""
     study = loading.load(
-        write_study(finetune={"seeds": [42]}, baselines=["carry_forward"], compute={"slurm": SLURM})
+        write_study(finetune={"seeds": [42]}, baselines=["outcome_history"], compute={"slurm": SLURM})
     )
     monkeypatch.setattr(Workspace, "inputs", lambda self, cell: f"inputs of {cell.id}")
     monkeypatch.setattr(Workspace, "is_done", lambda self, cell: self.folder(cell.id).exists())
@@ -89,7 +89,7 @@ def test_what_goes_wrong_in_a_job_ends_the_sweep_in_one_line(
 
 
 def test_a_job_at_its_time_limit_is_queued_again_and_finishes(workspace, monkeypatch) -> None:
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[1])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
     monkeypatch.syspath_prepend(here)
     from slow_cell import SlowCell

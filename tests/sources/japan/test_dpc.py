@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies
 
-from claimscale.config.sources import CodeMap, DpcSource
+from claimscale.config.sources import CodeCrosswalk, DpcSource
 from claimscale.errors import BadInput
 from claimscale.sources import crosswalks as maps
 from claimscale.sources.japan import dpc
@@ -62,7 +62,9 @@ def summary(rows: list[dict]) -> set[tuple]:
 def test_round_trip_of_simulated_patients(written, simulated, through_gate, engine, tmp_path) -> None:
     folder = written("dpc")
     raw = dpc.read(source(folder / "dpc", masters=str(folder / "masters")), engine, tmp_path)
-    atc = CodeMap(of="YJ", to="ATC", file=str(folder / "masters/atc.csv"), columns=["price_code", "atc"])
+    atc = CodeCrosswalk(
+        source="YJ", target="ATC", file=str(folder / "masters/atc.csv"), columns=["price_code", "atc"]
+    )
     events, quality = through_gate(maps.applied(raw, [atc]))
     assert not quality["quarantined"] and not quality["warnings"]
     rows = simulated.to_pylist()

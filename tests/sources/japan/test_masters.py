@@ -164,7 +164,7 @@ def test_missing_masters_are_named(tmp_path) -> None:
 
 
 def real_folder() -> Path:
-    beside = Path(__file__).parents[2].parent / "shared" / "data" / "jp-masters"
+    beside = Path(__file__).parents[3].parent / "shared" / "data" / "jp-masters"
     return Path(os.environ.get("CLAIMSCALE_MASTERS", beside))
 
 

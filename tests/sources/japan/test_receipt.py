@@ -591,7 +591,7 @@ def test_any_bytes_are_read_or_refused(content: bytes, by_insurance: bool) -> No
 
 
 def real_folder(name: str) -> Path:
-    beside = Path(__file__).parents[2].parent / "shared" / "data" / name
+    beside = Path(__file__).parents[3].parent / "shared" / "data" / name
     return Path(os.environ.get(f"CLAIMSCALE_{name.upper().replace('-', '_')}", beside))
 
 

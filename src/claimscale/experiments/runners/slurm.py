@@ -140,7 +140,7 @@ def parameters(settings: Slurm, cell: Cell) -> dict[str, Any]:
     shared = cell.kind in SHARED
     return {
         "name": cell.id,
-        "timeout_min": settings.minutes,
+        "timeout_min": settings.time_limit_minutes,
         "nodes": settings.nodes if shared else 1,
         "tasks_per_node": max(settings.gpus, 1) if shared else 1,
         "gpus_per_node": (settings.gpus if shared else min(settings.gpus, 1)) or None,
@@ -170,11 +170,11 @@ def run_cells(
     if not waiting:
         return 0
     count = len(waiting)
-    sweep = Sweep(cells, time_left, settings.jobs, waiting, done=done, fractions=dict.fromkeys(done, 1.0))
+    sweep = Sweep(cells, time_left, settings.max_jobs, waiting, done=done, fractions=dict.fromkeys(done, 1.0))
     queue, running = Queue(workspace, settings, cluster), {}
     try:
         while waiting or running:
-            while len(running) < settings.jobs and (cell := sweep.next_ready()) is not None:
+            while len(running) < settings.max_jobs and (cell := sweep.next_ready()) is not None:
                 waiting.remove(cell)
                 running[cell] = queue.start(cell)
             for cell, job in list(running.items()):

@@ -281,7 +281,7 @@
   const cost = (task, row) => {
     const { key, rests } = data.arms[row[ARM]];
     const largest = data.sizes.length - 1;
-    const parts = key !== "encoder_and_lightgbm" ? [] : task.rows
+    const parts = key !== "ensemble" ? [] : task.rows
       .filter((other) => other[SPLIT] === row[SPLIT] && other[PATIENTS] === row[PATIENTS])
       .filter((other) => [`pretrained ${largest}`, "lightgbm -1"].includes(`${data.arms[other[ARM]].key} ${other[SIZE]}`));
     const size = rests === "own" ? row[SIZE] : rests === "largest" ? largest : -1;
