@@ -1,6 +1,8 @@
 # Two commands do everything on a fresh machine with Python >= 3.11, pip and make:
 #   make study   install into .venv, run the demo study, print the answer
-#   make test    install, then lint, types, import rules and tests with coverage
+#   make test    install, then lint, types, import rules and tests with coverage (under ten minutes)
+# While you work:
+#   make check   lint, types, import rules and the fast tests (under a minute)
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,11 +11,19 @@ INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 IN := $(VENV)/bin/
 
-.PHONY: study test test-faults bench lint clean
+.PHONY: study check test test-faults bench lint clean
 .DEFAULT_GOAL := study
 
 study: $(INSTALLED)
 	@$(IN)claimscale study $(STUDY)
+
+# Folders whose tests take seconds.
+FAST := tests/codes tests/cohort tests/config tests/docs tests/evaluation tests/model tests/privacy tests/summary tests/tokens
+
+check: $(DEVELOPED)
+	@$(IN)pyright --pythonpath $(IN)python & types=$$!; \
+	$(IN)ruff format --check --quiet . && $(IN)ruff check --quiet . && $(IN)lint-imports --no-logo 2>&1 | tail -n 4 \
+	&& $(IN)pytest --quiet -m "not slow" $(FAST) && wait $$types
 
 test: $(DEVELOPED) lint
 	@$(IN)coverage erase
@@ -21,13 +31,13 @@ test: $(DEVELOPED) lint
 	@$(IN)coverage combine --quiet
 	@$(IN)coverage report --fail-under=90
 
-# Every kind of fault in five places, every trap in ten simulated sets, ACES on 1,000 random cohorts per task, 200
-# kills each of pretraining and fine-tuning, an attacker on 1,000 random tables per privacy profile, and ten minutes of
-# fuzzing (which needs atheris).
+# The long suites: every kind of fault in five places, every trap in ten simulated sets, ACES on 1,000 random cohorts per
+# task, 200 kills each of pretraining and fine-tuning, an attack on 1,000 random tables per privacy profile, and ten minutes
+# of fuzzing (which needs atheris).
 test-faults: $(DEVELOPED)
-	@CLAIMSCALE_ACES_COHORTS=1000 $(IN)pytest tests/corpus/test_aces.py
+	@CLAIMSCALE_ACES_COHORTS=1000 $(IN)pytest tests/tasks/test_aces.py
 	@CLAIMSCALE_KILLS=200 $(IN)pytest tests/training/test_kills.py
-	@CLAIMSCALE_PRIVACY_TABLES=1000 $(IN)pytest tests/report/test_suppression.py
+	@CLAIMSCALE_PRIVACY_TABLES=1000 $(IN)pytest tests/privacy/test_suppression.py
 	@CLAIMSCALE_FAULT_PLACES=5 CLAIMSCALE_TRAP_SETS=10 $(IN)pytest tests/faults tests/validity
 	@$(IN)python -m pip install --quiet --disable-pip-version-check atheris
 	@$(IN)python tests/fuzz/fuzz_receipt.py -max_total_time=600
@@ -39,7 +49,7 @@ lint: $(DEVELOPED)
 	@$(IN)pyright --pythonpath $(IN)python
 
 bench: $(DEVELOPED)
-	@test -n "$(NAME)" || { echo "give one: make bench NAME=$$(ls benchmarks/*.py | xargs -n1 basename -s .py | paste -sd'|')"; exit 2; }
+	@test -n "$(NAME)" || { echo "name one: make bench NAME=$$(ls benchmarks/*.py | xargs -n1 basename -s .py | paste -sd'|')"; exit 2; }
 	@$(IN)python benchmarks/$(NAME).py
 
 clean:
