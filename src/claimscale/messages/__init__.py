@@ -1,0 +1,1 @@
+"""The catalogue of messages, one YAML file per language."""
