@@ -83,14 +83,14 @@ def run_baseline(workspace: Workspace, kind: str, task: str, seed: int) -> Run:
 def recipe_counts(workspace: Workspace, task: str, sample: Sample) -> sparse.csr_matrix:
     """Age, sex, and the counts of every code in each window of the recipe."""
     store = workspace.store
-    strip = store.vocabulary.tokens_with_prefix(workspace.task(task).hidden_codes)
+    hidden_tokens = store.vocabulary.tokens_with_prefix(workspace.task(task).hidden_codes)
     counts = np.diff(store.offsets)[sample.rows]
     row = np.repeat(np.arange(len(sample.rows)), counts)
     place = np.concatenate(
         [np.arange(int(store.offsets[n]), int(store.offsets[n + 1])) for n in sample.rows.tolist()]
     )
     token = store.token[place].astype(np.int64)
-    usable = (store.available[place] <= sample.index_days[row]) & ~np.isin(token, strip)
+    usable = (store.available[place] <= sample.index_days[row]) & ~np.isin(token, hidden_tokens)
     row, token, place = row[usable], token[usable], place[usable]
     ago = sample.index_days[row] - store.age_days[place] - store.birth_day[sample.rows[row]]
     age = sample.index_days - store.birth_day[sample.rows]

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from claimscale.model import completep, encoder as encoders, shapes as sizes
 from claimscale.model.attention import Read
-from claimscale.tokens.batches import in_parts, mask_batch
+from claimscale.tokens.batches import mask_batch, microbatches
 from claimscale.tokens.sequences import CLS, FIRST_CODE, Sequences
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.loop import on_device
 from record import write_record
 
@@ -44,7 +44,7 @@ def changes(width: int, layers: int, standard: bool, seed: int) -> tuple[float, 
     """Root mean square change over all steps of the residual stream and of the logits."""
     torch.manual_seed(seed)
     shape = sizes.Shape(VOCABULARY, width, layers, round(width * 8 / 3 / 8) * 8, width)
-    model = encoders.Encoder(shape, Codebook.plain(np.zeros(VOCABULARY)))
+    model = encoders.Encoder(shape, TokenMetadata.plain(np.zeros(VOCABULARY)))
     groups = completep.parameter_groups(model, layers, LEARNING_RATE, 0.0)
     if standard:
         groups = [{"params": list(model.parameters()), "lr": LEARNING_RATE, "weight_decay": 0.0}]
@@ -52,7 +52,7 @@ def changes(width: int, layers: int, standard: bool, seed: int) -> tuple[float, 
     stream: list[Tensor] = []
     model.final_norm.register_forward_pre_hook(lambda module, inputs: stream.append(inputs[0].detach()))
     sequences = random_sequences()
-    (batch,) = in_parts(sequences, np.arange(len(sequences)), 1 << 20)
+    (batch,) = microbatches(sequences, np.arange(len(sequences)), 1 << 20)
     masked = mask_batch(batch, 0.3, 0, 0)
     inputs = on_device(batch, masked.token, torch.device("cpu"))
     read = Read.of(masked.position, batch.lengths, torch.device("cpu"))

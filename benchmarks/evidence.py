@@ -92,8 +92,8 @@ def attainable(
     two folds of the test patients, each predicted by the trees of the other.
     """
     store = workspace.store
-    strip = store.vocabulary.tokens_with_prefix(workspace.task(task).hidden_codes)
-    features = count_features(store, CodeGroups.of(store.vocabulary), rows, index_days, strip)
+    hidden_tokens = store.vocabulary.tokens_with_prefix(workspace.task(task).hidden_codes)
+    features = count_features(store, CodeGroups.of(store.vocabulary), rows, index_days, hidden_tokens)
     fold, found = np.arange(len(rows)) % 2, np.empty(len(rows))
     settings = {"objective": "cross_entropy", "num_leaves": 31, "learning_rate": 0.05, "min_data_in_leaf": 20}
     settings |= {"feature_fraction": 0.5, "lambda_l2": 5.0, "verbosity": -1, "seed": 0, "deterministic": True}

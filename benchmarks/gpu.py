@@ -19,9 +19,9 @@ import torch
 
 import pretrain as cpu
 from claimscale.config.study import Pretrain
-from claimscale.experiments.throughput import made_up_codebook
+from claimscale.experiments.throughput import made_up_token_metadata
 from claimscale.model import shapes as sizes
-from claimscale.tokens.pretraining_inputs import still
+from claimscale.tokens.pretraining_inputs import static
 from claimscale.training.pretraining_run import PretrainingRun
 from record import write_record
 
@@ -49,7 +49,9 @@ def peak() -> float:
 def ours(shape: sizes.Shape) -> tuple[Callable[[], int], PretrainingRun]:
     sequences = cpu.random_sequences(shape.vocabulary, cpu.MEDIAN_LENGTH, patients=40_000)
     settings = Pretrain(batch_tokens=BATCH_TOKENS, epochs=100)
-    run = PretrainingRun(still(sequences), made_up_codebook(shape), shape, settings, 0, torch.device("cuda"))
+    run = PretrainingRun(
+        static(sequences), made_up_token_metadata(shape), shape, settings, 0, torch.device("cuda")
+    )
     steps = iter(range(run.steps))
     return lambda: run.step(next(steps))[1], run
 

@@ -29,10 +29,10 @@ import torch
 
 from claimscale.config.study import Pretrain
 from claimscale.experiments import malloc
-from claimscale.experiments.throughput import made_up_codebook
+from claimscale.experiments.throughput import made_up_token_metadata
 from claimscale.model import shapes as sizes
-from claimscale.tokens.batches import in_parts
-from claimscale.tokens.pretraining_inputs import still
+from claimscale.tokens.batches import microbatches
+from claimscale.tokens.pretraining_inputs import static
 from claimscale.tokens.sequences import CLS, FIRST_CODE, MASK, PAD, Sequences
 from claimscale.training.pretraining_run import PretrainingRun
 from record import write_record
@@ -73,7 +73,9 @@ def peak() -> float:
 
 def ours(shape: sizes.Shape, sequences: Sequences, threads: int) -> tuple[Step, PretrainingRun]:
     settings = Pretrain(batch_tokens=BATCH_TOKENS)
-    run = PretrainingRun(still(sequences), made_up_codebook(shape), shape, settings, 0, torch.device("cpu"))
+    run = PretrainingRun(
+        static(sequences), made_up_token_metadata(shape), shape, settings, 0, torch.device("cpu")
+    )
     steps = iter(range(run.steps))
 
     def step() -> int:
@@ -91,7 +93,7 @@ def padded_batches(
     """Tokens [B, S] and true where they are not padding; S is `length`, or the longest of similar ones."""
     order = np.random.default_rng(1).permutation(len(sequences))
     if length is None:
-        pieces = [batch.index for batch in in_parts(sequences, order, positions)]
+        pieces = [batch.index for batch in microbatches(sequences, order, positions)]
     else:
         pieces = list(order[: len(order) // 8 * 8].reshape(-1, positions // length))
     for piece in (pieces[n] for n in np.random.default_rng(2).permutation(len(pieces))):

@@ -171,7 +171,7 @@ def _summarise(
             for name, task in workspace.labels.items()
         },
         oracle={task: file for task, file in oracle_files.items() if file.exists()},
-        shortages=workspace.shortages,
+        insufficient_data=workspace.insufficient_data,
         left_out=workspace.left_out,
         checks=[
             {
@@ -240,8 +240,8 @@ def _dataset(workspace: Workspace) -> dict[str, Any]:
     described = artifacts.read_json(workspace.run / "cohort" / "description.json")
     return {
         "source": workspace.study.source.kind,
-        "patients": cohort["studied"],
-        "hospitals": cohort["drawn_hospitals"],
+        "patients": cohort["included"],
+        "hospitals": cohort["sampled_hospitals"],
         "events": quality["used"],
         "tokens": tokens["tokens"],
         "vocabulary": tokens["vocabulary"],

@@ -174,8 +174,8 @@ def _why_missing(workspace: Workspace, wanted: str, known: list[str]) -> str:
     """Why a study has no such cell: it was left out, or was never asked for."""
     asked = next((cell for cell in cells_of(workspace.study) if cell.id == wanted), None)
     having = {"positive": "have the outcome", "negative": "are without the outcome"}
-    if asked is not None and asked.task in workspace.shortages:
-        label = workspace.shortages[asked.task]["label"]
+    if asked is not None and asked.task in workspace.insufficient_data:
+        label = workspace.insufficient_data[asked.task]["label"]
         return f"is left out: too few patients of {asked.task} {having[label]} for anything to be trained"
     small = workspace.left_out.get(asked.task or "") if asked is not None else None
     if asked is not None and small is not None and asked.patients in small["patients"]:
@@ -188,7 +188,7 @@ def _why_missing(workspace: Workspace, wanted: str, known: list[str]) -> str:
 
 
 def check(study: Study, display: Display) -> list[Finding]:
-    """The validity checks of a study; prepares the claims if need be, and writes `checks.json`."""
+    """The validity checks of a study; prepares the claims if need be, and writes `validity.json`."""
     with artifacts.locked(study.run_directory):
         findings = checked(prepare(study, display), display)
         display.update(1.0, 0.0, "checked")

@@ -16,7 +16,7 @@ from claimscale.experiments.datasets import Sample
 from claimscale.model import shapes as sizes
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.sequences import select_inputs
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.checkpoints import save_tensors
 from claimscale.training.cost import Ledger, forward_flops
 
@@ -35,7 +35,7 @@ def workspace(claims, stores, tmp_path: Path) -> SimpleNamespace:
     found = SimpleNamespace(
         study=study,
         store=store,
-        codebook=Codebook.plain(store.vocabulary.types),
+        token_metadata=TokenMetadata.plain(store.vocabulary.types),
         task=lambda name: next(task for task in study.tasks if task.name == name),
         shape=lambda size: sizes.Shape(store.vocabulary.size, 64, 1, 64, 64),
         folder=lambda cell_id: tmp_path / cell_id,
@@ -43,7 +43,9 @@ def workspace(claims, stores, tmp_path: Path) -> SimpleNamespace:
     )
     weights = found.folder("pretrain-60k-s1")
     weights.mkdir()
-    save_tensors(weights / "model.safetensors", Encoder(found.shape("60k"), found.codebook).state_dict())
+    save_tensors(
+        weights / "model.safetensors", Encoder(found.shape("60k"), found.token_metadata).state_dict()
+    )
     return found
 
 

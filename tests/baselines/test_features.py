@@ -13,21 +13,21 @@ from claimscale.tokens.code_groups import CodeGroups
 NOTHING = np.zeros(0, dtype=np.int32)
 
 
-def counted(store, rows=None, cutoff=None, strip=NOTHING) -> tuple[sparse.csr_matrix, Layout]:
+def counted(store, rows=None, cutoff=None, hidden_tokens=NOTHING) -> tuple[sparse.csr_matrix, Layout]:
     rows = np.arange(len(store)) if rows is None else rows
     cutoff = np.full(len(rows), 18_000) if cutoff is None else cutoff
     groups = CodeGroups.of(store.vocabulary)
-    return features.count_features(store, groups, rows, cutoff, strip), Layout(groups.count)
+    return features.count_features(store, groups, rows, cutoff, hidden_tokens), Layout(groups.count)
 
 
-def plain_row(store, row: int, cutoff: int, strip: set[int], groups: CodeGroups) -> np.ndarray:
+def plain_row(store, row: int, cutoff: int, hidden_tokens: set[int], groups: CodeGroups) -> np.ndarray:
     """The features of one patient, counted one by one."""
     layout = Layout(groups.count)
     out = np.zeros(layout.width)
     birth = int(store.birth_day[row])
     known = []
     for at in range(store.offsets[row], store.offsets[row + 1]):
-        if store.available[at] <= cutoff and int(store.token[at]) not in strip:
+        if store.available[at] <= cutoff and int(store.token[at]) not in hidden_tokens:
             known.append((birth + int(store.age_days[at]), int(store.visit[at]), int(store.token[at])))
     first = min([day for day, _, _ in known], default=cutoff)
     sex = store.vocabulary.codes[store.sex[row]]
@@ -58,12 +58,12 @@ def test_features_are_what_plain_counting_gives(stores, seed: int) -> None:
     random = np.random.default_rng(seed)
     rows = random.permutation(60)[:40]
     cutoff = stores.index_day - random.integers(0, 500, size=40)
-    strip = random.integers(6, store.vocabulary.size, size=2)
-    matrix, layout = counted(store, rows, cutoff, strip)
+    hidden_tokens = random.integers(6, store.vocabulary.size, size=2)
+    matrix, layout = counted(store, rows, cutoff, hidden_tokens)
     groups = CodeGroups.of(store.vocabulary)
     expected = np.stack(
         [
-            plain_row(store, row, day, set(strip.tolist()), groups)
+            plain_row(store, row, day, set(hidden_tokens.tolist()), groups)
             for row, day in zip(rows, cutoff, strict=True)
         ]
     )

@@ -21,7 +21,7 @@ from claimscale.tokens import store as tokens
 from claimscale.tokens.code_groups import CodeGroups
 from claimscale.tokens.sequences import Sequences, select_inputs
 from claimscale.tokens.store import TokenStore
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.checkpoints import save_tensors
 from claimscale.training.embeddings import FrozenEncoder
 from claimscale.training.finetune import finetune
@@ -64,8 +64,8 @@ def shape_of(store: TokenStore) -> sizes.Shape:
     return sizes.Shape(store.vocabulary.size, 64, 1, 64, 64)
 
 
-def codebook_of(store: TokenStore) -> Codebook:
-    return Codebook.plain(store.vocabulary.types)
+def codebook_of(store: TokenStore) -> TokenMetadata:
+    return TokenMetadata.plain(store.vocabulary.types)
 
 
 def outcome_tokens(store: TokenStore) -> np.ndarray:
@@ -142,7 +142,7 @@ def test_other_futures_leave_a_fine_tuned_encoder_as_it_was(
         pretrained = start == "pretrained"
         _, probability = finetune(
             train=train, train_outcome=outcome[TUNING:], tuning=tuning, tuning_outcome=outcome[:TUNING],
-            predict={"all": everyone}, codebook=codebook_of(store), shape=shape_of(store),
+            predict={"all": everyone}, token_metadata=codebook_of(store), shape=shape_of(store),
             settings=Finetune(epochs=1, learning_rates=[1e-3]), seed=1, start=weights if pretrained else None,
             folder=folder, device=CPU, progress=lambda share: None,
             outcome=outcome_tokens(store) if pretrained else None,

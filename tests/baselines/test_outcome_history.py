@@ -46,8 +46,8 @@ def test_the_rule_sees_age_sex_and_its_families_and_nothing_else(stores) -> None
     own = np.concatenate(found)
     others = np.setdiff1d(np.arange(6, store.vocabulary.size), own)
 
-    def rule(strip: np.ndarray) -> np.ndarray:
-        matrix = features.count_features(store, groups, rows, cutoff, strip)
+    def rule(hidden_tokens: np.ndarray) -> np.ndarray:
+        matrix = features.count_features(store, groups, rows, cutoff, hidden_tokens)
         return rule_features(matrix, Layout(groups.count), found).toarray()
 
     everything, without_others = rule(own[:0]), rule(others)

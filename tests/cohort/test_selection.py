@@ -12,7 +12,7 @@ import pytest
 from claimscale import seeded_random
 from claimscale.artifacts import read_json
 from claimscale.cohort import selection as cohort
-from claimscale.config.study import Sample, Splits, Study
+from claimscale.config.study import CohortSample, Splits, Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 
@@ -141,36 +141,36 @@ def test_empty_split_is_bad_input(claims, build) -> None:
 
 def test_a_sample_depends_on_neither_the_order_nor_the_others() -> None:
     names = sorted(set(HOSPITALS))
-    drawn = cohort.draw_hospitals(names, 3, seed=1)
+    drawn = cohort.sample_hospitals(names, 3, seed=1)
     assert len(drawn) == 3
-    assert cohort.draw_hospitals(names[::-1], 3, seed=1) == drawn
+    assert cohort.sample_hospitals(names[::-1], 3, seed=1) == drawn
     # Those drawn are drawn again where some of the others are missing.
-    assert cohort.draw_hospitals([*drawn, *sorted(set(names) - drawn)[:2]], 3, seed=1) == drawn
-    assert len({frozenset(cohort.draw_hospitals(names, 3, seed)) for seed in range(20)}) > 5
-    chosen = IDS[cohort.draw_patients(IDS, 500, seed=1)]
-    assert np.array_equal(np.sort(IDS[::-1][cohort.draw_patients(IDS[::-1], 500, seed=1)]), chosen)
+    assert cohort.sample_hospitals([*drawn, *sorted(set(names) - drawn)[:2]], 3, seed=1) == drawn
+    assert len({frozenset(cohort.sample_hospitals(names, 3, seed)) for seed in range(20)}) > 5
+    chosen = IDS[cohort.sample_patients(IDS, 500, seed=1)]
+    assert np.array_equal(np.sort(IDS[::-1][cohort.sample_patients(IDS[::-1], 500, seed=1)]), chosen)
     others = np.setdiff1d(IDS, chosen)[::2]
     fewer = np.sort(np.concatenate([chosen, others]))
-    assert np.array_equal(fewer[cohort.draw_patients(fewer, 500, seed=1)], chosen)
+    assert np.array_equal(fewer[cohort.sample_patients(fewer, 500, seed=1)], chosen)
     # A smaller sample is inside a larger one, and splits stay near their fractions inside it.
-    assert set(cohort.draw_patients(IDS, 100, seed=1)) < set(cohort.draw_patients(IDS, 500, seed=1))
+    assert set(cohort.sample_patients(IDS, 100, seed=1)) < set(cohort.sample_patients(IDS, 500, seed=1))
     split = np.array(cohort.assign_splits(chosen, ["H"] * 500, Splits(), seed=1))
     assert np.mean(split == "train") == pytest.approx(0.7, abs=5 * np.sqrt(0.21 / 500))
 
 
 def test_hospitals_then_their_patients_are_drawn_and_counted(claims, build, study: Study) -> None:
     def sampled(**wanted: int) -> Study:
-        changed = study.cohort.model_copy(update={"sample": Sample(**wanted)})
+        changed = study.cohort.model_copy(update={"sample": CohortSample(**wanted)})
         return study.model_copy(update={"cohort": changed})
 
     rows = claims.random(200, seed=6)
     whole = cohort.read(build(rows, "whole")).to_pylist()
     target = build(rows, "some", sampled(hospitals=2, patients=50))
     some, flow = cohort.read(target).to_pylist(), read_json(target / "cohort.json")
-    assert len(some) == flow["studied"] == sum(flow["splits"].values()) == 50
+    assert len(some) == flow["included"] == sum(flow["splits"].values()) == 50
     hospitals = {row["hospital_id"] for row in some}
-    assert (flow["hospitals"], flow["drawn_hospitals"], len(hospitals)) == (3, 2, 2)
-    assert flow["of_drawn_hospitals"] < flow["seen_before_landmark"]
+    assert (flow["hospitals"], flow["sampled_hospitals"], len(hospitals)) == (3, 2, 2)
+    assert flow["in_sampled_hospitals"] < flow["seen_before_landmark"]
     # Being drawn changes nothing else about a patient, the split included.
     assert all(row in whole for row in some)
     # Rows in another order give the same sample.
@@ -183,6 +183,6 @@ def test_hospitals_then_their_patients_are_drawn_and_counted(claims, build, stud
     [({"hospitals": 4}, "cannot draw 4 of 3 hospitals"), ({"patients": 900}, "cannot draw 900 of 60")],
 )
 def test_a_sample_larger_than_what_there_is_is_bad_input(wanted, message, claims, build, study) -> None:
-    changed = study.cohort.model_copy(update={"sample": Sample(**wanted)})
+    changed = study.cohort.model_copy(update={"sample": CohortSample(**wanted)})
     with pytest.raises(BadInput, match=message):
         build(claims.random(60, seed=7), study=study.model_copy(update={"cohort": changed}))

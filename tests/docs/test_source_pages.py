@@ -57,7 +57,7 @@ def test_the_example_of_a_page(
     settings = yaml.safe_load(found["yaml", ""])
     settings |= {"name": "page", "cohort": {"landmark": "2020-01-01"}, "sizes": ["60k"], "tasks": ["ckd"]}
     study = Study.model_validate(settings, strict=False)
-    with Engine(studies.Engine(kind=engine_kind, memory="1GB"), tmp_path / "engine") as engine:
+    with Engine(studies.EngineSettings(kind=engine_kind, memory="1GB"), tmp_path / "engine") as engine:
         (tmp_path / "scratch").mkdir()
         raw = sources.read(study, engine, tmp_path / "scratch")
         quality = event_table.write(raw, engine, tmp_path / "gate", tmp_path / "events")

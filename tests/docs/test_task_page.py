@@ -59,9 +59,9 @@ def test_the_worked_example(tmp_path: Path) -> None:
     events = pa.table({"subject_id": subjects, "code": given["code"], "suspected": no, **times})
     split = pa.array(["held_out"] * len(given))
     table = event_table.with_days(ibis.memtable(events.append_column("split", split)))
-    with Engine(studies.Engine(), tmp_path) as engine:
+    with Engine(studies.EngineSettings(), tmp_path) as engine:
         dates = engine.to_arrow(index_dates.landmark_dates(table, study))
-        answers = engine.to_arrow(tasks.ask(study.tasks[0], dates, table)).to_pylist()
+        answers = engine.to_arrow(tasks.label_index_dates(study.tasks[0], dates, table)).to_pylist()
     shown = []
     for row in answers:
         day = event_table.EPOCH + dt.timedelta(days=row["index_day"])

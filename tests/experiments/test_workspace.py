@@ -78,7 +78,7 @@ def test_a_subset_holds_so_many_patients_with_all_their_dates(write_study, tmp_p
 
 def test_only_what_a_cell_rests_on_makes_it_stale(write_study, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(artifacts, "manifest_digest", lambda folder: folder.name)
-    labels = {"files": {name: {"sha256": ""} for name in ("ckd.parquet", "asked/ckd.parquet")}}
+    labels = {"files": {name: {"sha256": ""} for name in ("ckd.parquet", "index/ckd.parquet")}}
     monkeypatch.setattr(artifacts, "read_json", lambda file: labels)
     rates = [1e-3, 4e-3, 1.6e-2]
 
@@ -92,17 +92,17 @@ def test_only_what_a_cell_rests_on_makes_it_stale(write_study, tmp_path: Path, m
         before, after = inputs(), inputs(**pretrain)
         return {kind for kind in before if before[kind] != after[kind]}
 
-    assert stale(learning_rates=[1e-3, 4e-3, 1.6e-2, 3.2e-2]) == {"sweep"}
-    assert stale(sweep_share=0.2) == {"sweep"}
-    assert stale(branches=[0.5, 1]) == {"pretrain"}, "the weights that are fine-tuned are the same"
+    assert stale(lr_sweep=[1e-3, 4e-3, 1.6e-2, 3.2e-2]) == {"sweep"}
+    assert stale(lr_sweep_fraction=0.2) == {"sweep"}
+    assert stale(cooldown_fractions=[0.5, 1]) == {"pretrain"}, "the weights that are fine-tuned are the same"
     assert stale(learning_rate=1e-3) == {"pretrain", "finetune"}
     assert stale(mask_unit="code") == {"pretrain", "sweep", "finetune"}
     assert stale(checkpoint_minutes=1.0) == set()
 
 
 def account(smallest: dict[str, int] | None, shortage: dict[str, object] | None = None) -> dict[str, object]:
-    found: dict[str, object] = {"splits": {"train": {"patients": 900}}, "shortage": shortage}
-    return found if smallest is None else {**found, "smallest_subset": smallest}
+    found: dict[str, object] = {"splits": {"train": {"patients": 900}}, "insufficient_data": shortage}
+    return found if smallest is None else {**found, "min_labelled_patients": smallest}
 
 
 def test_subsets_below_the_smallest_are_left_out_of_their_task_alone(write_study, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_subsets_below_the_smallest_are_left_out_of_their_task_alone(write_study
         "stroke": account(None),  # as an earlier version made them
     }
     assert workspace.left_out == {"ckd": {"label": "positive", "patients": [100, 300]}}
-    assert workspace.shortages == {"pregabalin": {"label": "positive"}}
+    assert workspace.insufficient_data == {"pregabalin": {"label": "positive"}}
 
 
 def test_a_task_all_of_whose_subsets_are_left_out_is_not_trained(write_study, tmp_path: Path) -> None:
@@ -125,4 +125,4 @@ def test_a_task_all_of_whose_subsets_are_left_out_is_not_trained(write_study, tm
     workspace = Workspace(study, tmp_path)
     workspace.labels = {"ckd": account({"positive": 12, "negative": 400})}
     assert workspace.left_out["ckd"]["patients"] == [100, 300]
-    assert workspace.shortages == {"ckd": {"label": "negative", "have": {}, "fewest": 3}}
+    assert workspace.insufficient_data == {"ckd": {"label": "negative", "observed": {}, "required": 3}}

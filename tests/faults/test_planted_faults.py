@@ -392,7 +392,7 @@ KINDS = [
 @pytest.fixture(scope="module")
 def ingest(tmp_path_factory: pytest.TempPathFactory):
     """Bring a folder's claims in; returns the account."""
-    with Engine(studies.Engine(), tmp_path_factory.mktemp("engine")) as engine:
+    with Engine(studies.EngineSettings(), tmp_path_factory.mktemp("engine")) as engine:
 
         def run(kind: str, folder: Path, target: Path) -> dict:
             source = {"kind": kind, "path": str(folder)}

@@ -92,7 +92,7 @@ class FakeRun:
     label_counts: dict[str, dict[str, dict[str, int]]]
     dataset: Mapping[str, Any] = field(default_factory=lambda: DATASET)
     oracle: dict[str, Path] = field(default_factory=dict)
-    shortages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    insufficient_data: dict[str, dict[str, Any]] = field(default_factory=dict)
     left_out: dict[str, dict[str, Any]] = field(default_factory=dict)
     checks: list[dict[str, Any]] = field(default_factory=lambda: CHECKS)
     lr_sweeps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class FakeRun:
             dataset=self.dataset,
             label_counts=self.label_counts,
             oracle=self.oracle,
-            shortages=self.shortages,
+            insufficient_data=self.insufficient_data,
             left_out=self.left_out,
             checks=self.checks,
             notes=self.notes,

@@ -118,7 +118,7 @@ def claims() -> Claims:
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory):
-    with Engine(studies.Engine(memory="500MB"), tmp_path_factory.mktemp("engine")) as engine:
+    with Engine(studies.EngineSettings(memory="500MB"), tmp_path_factory.mktemp("engine")) as engine:
         yield engine
 
 

@@ -373,7 +373,7 @@ def dataset(
     for lost in drawn.integers(0, 30, 4).tolist():
         steps.insert(0, steps[0] + lost)
     dropped, aside = int(drawn.integers(0, 20)), int(drawn.integers(0, 3000))
-    names = ("patients", "seen_before_landmark", "of_drawn_hospitals", "with_enough_events", "studied")
+    names = ("patients", "seen_before_landmark", "in_sampled_hospitals", "with_enough_events", "included")
     return {
         "source": "tables", "patients": patients, "hospitals": len(hospitals), "events": 9_000_000, "tokens": 7_000_000,
         "vocabulary": 9_712, "span": ["2014-04-01", "2022-03-31"],

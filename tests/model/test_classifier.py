@@ -7,9 +7,9 @@ import torch
 from claimscale.model import shapes as sizes
 from claimscale.model.classifier import Readout, any_incident
 from claimscale.model.encoder import Encoder
-from claimscale.tokens.batches import in_parts
+from claimscale.tokens.batches import microbatches
 from claimscale.tokens.sequences import Sequences
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.loop import on_device
 
 VOCABULARY = 12
@@ -19,13 +19,13 @@ CPU = torch.device("cpu")
 def _inputs():
     token = np.array([1, 3, 6, 7, 1, 4, 8, 9, 10], np.int32)
     sequences = Sequences(token, np.full(9, 20_000, np.int32), np.array([0, 4, 9]))
-    (batch,) = in_parts(sequences, np.arange(2), 100)
+    (batch,) = microbatches(sequences, np.arange(2), 100)
     return on_device(batch, batch.token, CPU)
 
 
 def _encoder() -> Encoder:
     torch.manual_seed(3)
-    encoder = Encoder(sizes.Shape(VOCABULARY, 64, 1, 64, 64), Codebook.plain(np.zeros(VOCABULARY)))
+    encoder = Encoder(sizes.Shape(VOCABULARY, 64, 1, 64, 64), TokenMetadata.plain(np.zeros(VOCABULARY)))
     torch.nn.init.normal_(encoder.incident_head.bias)
     return encoder
 

@@ -6,9 +6,9 @@ import torch
 
 from claimscale.model import completep, encoder as encoders, shapes as sizes
 from claimscale.model.attention import Read
-from claimscale.tokens.batches import Batch, in_parts, mask_batch
+from claimscale.tokens.batches import Batch, mask_batch, microbatches
 from claimscale.tokens.sequences import Sequences
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.loop import on_device
 
 VOCABULARY = 60
@@ -21,7 +21,7 @@ def _batch() -> Batch:
     token = random.integers(6, VOCABULARY, offsets[-1]).astype(np.int32)
     token[offsets[:-1]], token[offsets[:-1] + 1] = 1, 3
     age = np.sort(random.integers(10_000, 20_000, (12, 12)), 1).ravel().astype(np.int32)
-    (batch,) = in_parts(Sequences(token, age, offsets), np.arange(12), 1 << 20)
+    (batch,) = microbatches(Sequences(token, age, offsets), np.arange(12), 1 << 20)
     return batch
 
 
@@ -29,7 +29,7 @@ def _change_after_training(width: int, layers: int, standard: bool) -> float:
     """Root mean square change of the residual stream before the final norm, over four steps."""
     torch.manual_seed(0)
     shape = sizes.Shape(VOCABULARY, width, layers, round(width * 8 / 3 / 8) * 8, width)
-    model = encoders.Encoder(shape, Codebook.plain(np.zeros(VOCABULARY)))
+    model = encoders.Encoder(shape, TokenMetadata.plain(np.zeros(VOCABULARY)))
     groups = completep.parameter_groups(model, layers, 4e-3, 0.0)
     if standard:
         groups = [{"params": list(model.parameters()), "lr": 4e-3, "weight_decay": 0.0}]
@@ -68,7 +68,7 @@ def test_the_residual_stream_does_not_grow_with_depth():
     def scale(layers: int) -> float:
         torch.manual_seed(0)
         shape = sizes.Shape(VOCABULARY, 64, layers, 176, 64)
-        model = encoders.Encoder(shape, Codebook.plain(np.zeros(VOCABULARY)))
+        model = encoders.Encoder(shape, TokenMetadata.plain(np.zeros(VOCABULARY)))
         seen: list[torch.Tensor] = []
         model.final_norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
         batch = _batch()
@@ -80,7 +80,7 @@ def test_the_residual_stream_does_not_grow_with_depth():
 
 def test_every_parameter_is_in_exactly_one_group_and_scaled_by_its_fan_in():
     shape = sizes.Shape(VOCABULARY, 128, 4, 342, 32)
-    model = encoders.Encoder(shape, Codebook.plain(np.zeros(VOCABULARY)))
+    model = encoders.Encoder(shape, TokenMetadata.plain(np.zeros(VOCABULARY)))
     groups = completep.parameter_groups(model, 4, 1e-3, 0.1)
     grouped = [id(weight) for group in groups for weight in group["params"]]
     assert sorted(grouped) == sorted(id(weight) for weight in model.parameters())

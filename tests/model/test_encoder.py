@@ -9,9 +9,9 @@ from claimscale.model import kernels, shapes as sizes
 from claimscale.model.attention import Layout, Read
 from claimscale.model.classifier import Readout
 from claimscale.model.encoder import Encoder, Inputs, Outcomes
-from claimscale.tokens.batches import Batch, in_parts
+from claimscale.tokens.batches import Batch, microbatches
 from claimscale.tokens.sequences import Sequences
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.loop import on_device
 
 VOCABULARY = 40
@@ -31,7 +31,7 @@ def _sequences(lengths: list[int], seed: int = 0) -> Sequences:
 
 def _encoder(shape: sizes.Shape = SHAPE) -> Encoder:
     torch.manual_seed(1)
-    return Encoder(shape, Codebook.plain(np.arange(shape.vocabulary) % 8))
+    return Encoder(shape, TokenMetadata.plain(np.arange(shape.vocabulary) % 8))
 
 
 def _inputs(batch: Batch) -> Inputs:
@@ -44,7 +44,7 @@ def _states(encoder: Encoder, batch: Batch, read: np.ndarray | None = None) -> t
 
 
 def _whole(sequences: Sequences) -> Batch:
-    (batch,) = in_parts(sequences, np.arange(len(sequences)), 1 << 20)
+    (batch,) = microbatches(sequences, np.arange(len(sequences)), 1 << 20)
     return batch
 
 
@@ -102,7 +102,7 @@ def test_neighbours_do_not_reach_a_sequence():
     batch = _whole(together)
     states = _by_source(_states(encoder, batch), batch)
     for n, (start, stop) in enumerate(itertools.pairwise(together.offsets)):
-        (alone,) = in_parts(together, np.array([n]), 1)
+        (alone,) = microbatches(together, np.array([n]), 1)
         torch.testing.assert_close(states[start:stop], _states(encoder, alone), atol=1e-4, rtol=1e-4)
 
 
@@ -146,7 +146,7 @@ def test_a_codes_vector_is_its_own_and_those_of_its_groups() -> None:
     groups = np.full((VOCABULARY, 2), -1, np.int32)
     groups[10], groups[11], groups[12] = (0, 1), (0, -1), (2, -1)
     torch.manual_seed(1)
-    encoder = Encoder(replace(SHAPE, groups=3), Codebook(np.zeros(VOCABULARY), groups))
+    encoder = Encoder(replace(SHAPE, groups=3), TokenMetadata(np.zeros(VOCABULARY), groups))
     own, shared = encoder.token.weight, encoder.group.weight
     found = encoder.code_vectors()
     assert torch.allclose(found[10], (own[10] + shared[0] + shared[1]) / 3**0.5)

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from claimscale.errors import BadInput
 from claimscale.model import shapes as sizes
 from claimscale.model.encoder import Encoder
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 
 LADDERS = {
     300: (60_000, 110_000, 200_000, 350_000, 600_000),
@@ -23,7 +23,7 @@ LADDERS = {
     [sizes.Shape(300, 64, 1, 72, 64), sizes.Shape(500, 128, 2, 224, 128), sizes.Shape(900, 128, 3, 96, 24)],
 )
 def test_formula_counts_the_real_encoder(shape: sizes.Shape):
-    encoder = Encoder(shape, Codebook.plain(np.zeros(shape.vocabulary, np.int8)))
+    encoder = Encoder(shape, TokenMetadata.plain(np.zeros(shape.vocabulary, np.int8)))
     assert sum(weight.numel() for weight in encoder.parameters()) == sizes.parameters(shape)
     assert sum(weight.numel() for weight in encoder.blocks.parameters()) == sizes.body_parameters(shape)
 

@@ -19,8 +19,8 @@ from claimscale.report import page
 RULES = {name: rule for name, rule in PROFILES.items() if rule is not None}
 COUNTS = {
     "patients", "dates", "positives", "n", "n_train", "n_test", "F", "M", "U", "held_out", "hospital",
-    "train", "tuning", "temporal", "used", "rows_in", "rows", "seen_before_landmark", "of_drawn_hospitals",
-    "studied", "with_enough_events", "events", "counts", "patients_per_hospital", "with_outcome",
+    "train", "tuning", "temporal", "used", "rows_in", "rows", "seen_before_landmark", "in_sampled_hospitals",
+    "included", "with_enough_events", "events", "counts", "patients_per_hospital", "with_outcome",
     "without_outcome", "true_positives", "false_positives",
 }  # fmt: skip
 """Names under which counts of patients or rows stand."""

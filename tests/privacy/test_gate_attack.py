@@ -75,7 +75,7 @@ def _describe(
     for name in groups:
         groups[name] |= {"patients": counts.get(name, whole), "sex": dict(sexes.get(name, together))}
     steps = [whole + more for more in (900, 600, 300, 5 if planted == "lost at a step" else 100, 0)]
-    keys = ("patients", "seen_before_landmark", "of_drawn_hospitals", "with_enough_events", "studied")
+    keys = ("patients", "seen_before_landmark", "in_sampled_hospitals", "with_enough_events", "included")
     dataset["cohort"] = {**dict(zip(keys, steps, strict=True)), "splits": dict(counts)}
     dataset["patients"] = whole
     many, bands = planted == "many small", 6
@@ -232,11 +232,11 @@ def attacker(found: dict[str, Any], shown: dict[str, Any], rule: Rule) -> Attack
     data, seen = found["dataset"], shown["dataset"]
     groups, told = data["description"]["groups"], seen["description"]["groups"]
     whole = one.sees(
-        "whole", data["patients"], seen["patients"], seen["cohort"]["studied"], told["all"]["patients"]
+        "whole", data["patients"], seen["patients"], seen["cohort"]["included"], told["all"]["patients"]
     )
     steps = [
         one.sees(name, data["cohort"][name], seen["cohort"][name])
-        for name in ("patients", "seen_before_landmark", "of_drawn_hospitals", "with_enough_events")
+        for name in ("patients", "seen_before_landmark", "in_sampled_hospitals", "with_enough_events")
     ]
     for before, after in zip(steps, [*steps[1:], whole], strict=True):
         one.adds_up(before, [after], f"lost after {one.names[before]}")

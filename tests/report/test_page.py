@@ -126,7 +126,11 @@ def without(run: Any, *tasks: str) -> Any:
     for task in tasks:
         found = {"patients": 900, "dates": 900, "positives": 2}
         run.label_counts[task] = {"train": found, "tuning": found, "held_out": found}
-        run.shortages[task] = {"label": "positive", "have": {"train": 2, "held_out": 2}, "fewest": 10}
+        run.insufficient_data[task] = {
+            "label": "positive",
+            "observed": {"train": 2, "held_out": 2},
+            "required": 10,
+        }
     return run
 
 
@@ -164,7 +168,7 @@ def test_a_task_without_enough_to_tune_on_or_in_any_subset_says_so_and_not_how_f
 ) -> None:
     sizes = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",)}
     run = without(fake_run(tmp_path, **sizes, privacy={"profile": profile}), "ckd")
-    run.shortages["ckd"] = {"label": "positive", "have": have, "fewest": 1}
+    run.insufficient_data["ckd"] = {"label": "positive", "observed": have, "required": 1}
     run.dataset = {name: told for name, told in run.dataset.items() if name != "description"}
     summary = run.summarise()
     sentence = f"Undecided, nothing was trained: {words} are needed."

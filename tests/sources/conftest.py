@@ -19,7 +19,7 @@ PATIENTS, HOSPITALS, SEED = 300, 5, 11
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory):
-    with Engine(studies.Engine(memory="500MB"), tmp_path_factory.mktemp("engine")) as engine:
+    with Engine(studies.EngineSettings(memory="500MB"), tmp_path_factory.mktemp("engine")) as engine:
         yield engine
 
 

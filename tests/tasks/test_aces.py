@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from claimscale.config.study import Cohort, Study, catalogue
+from claimscale.config.study import CohortSettings, Study, catalogue
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.events import build as event_table
@@ -139,9 +139,9 @@ def our_labels(task: Task, events: pa.Table, engine: Engine, study: Study) -> pa
     subjects = np.unique(events["subject_id"].to_numpy())
     split = ibis.memtable(pa.table({"subject_id": subjects, "split": ["train"] * len(subjects)}))
     table = event_table.with_days(ibis.memtable(events)).inner_join(split, "subject_id")
-    made = study.model_copy(update={"cohort": Cohort(landmark=LANDMARK, min_events=1)})
+    made = study.model_copy(update={"cohort": CohortSettings(landmark=LANDMARK, min_events=1)})
     dates = engine.to_arrow(index_dates.visit_dates(table, made, FIRST))
-    return engine.to_arrow(tasks.ask(task, dates, table))
+    return engine.to_arrow(tasks.label_index_dates(task, dates, table))
 
 
 def with_index_dates(events: pa.Table, asked: pa.Table) -> pa.Table:
@@ -196,7 +196,7 @@ def test_aces_finds_the_same_labels(task: Task, engine: Engine, study: Study, tm
         assert positives.keys() <= asked.keys()
     else:
         # An outcome of the index date's own month counts for ACES only.
-        compared = {key: row for key, row in asked.items() if not row["onset_in_gap"]}
+        compared = {key: row for key, row in asked.items() if not row["outcome_in_gap"]}
         found = theirs
     expected = {key: row["boolean_value"] for key, row in compared.items()}
     agree = sum(found[key] == label for key, label in expected.items())

@@ -13,7 +13,7 @@ import pytest
 
 from claimscale.artifacts import read_json
 from claimscale.cohort import selection as cohort
-from claimscale.config.study import Cohort, Splits, Study
+from claimscale.config.study import CohortSettings, Splits, Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -32,7 +32,7 @@ def given(engine: Engine, study: Study, write_events, claims, tmp_path: Path):
     """Prepared claims of 300 patients, and a function that reads a label table against them."""
     events = write_events(claims.random(300, seed=5))
     splits = Splits(fractions=(0.5, 0.2, 0.3), temporal_date=LATER)
-    settings = Cohort(landmark=claims.landmark, min_events=3, splits=splits)
+    settings = CohortSettings(landmark=claims.landmark, min_events=3, splits=splits)
     (tmp_path / "cohort").mkdir()
     file = tmp_path / "made.parquet"
     task = Task(name="made", kind="disease", labels=str(file))

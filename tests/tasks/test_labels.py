@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from claimscale.artifacts import read_json
 from claimscale.codes.systems import has_prefix
 from claimscale.cohort import selection as cohort
-from claimscale.config.study import Cohort, Splits, Study
+from claimscale.config.study import CohortSettings, Splits, Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -35,7 +35,9 @@ def made_task(**changed: object) -> Task:
 
 
 def made_study(task: Task, study: Study, min_events: int = 1) -> Study:
-    cohort_settings = Cohort(landmark=FIRST, min_events=min_events, splits=Splits(temporal_date=SECOND))
+    cohort_settings = CohortSettings(
+        landmark=FIRST, min_events=min_events, splits=Splits(temporal_date=SECOND)
+    )
     return study.model_copy(update={"tasks": [task], "cohort": cohort_settings})
 
 
@@ -96,7 +98,7 @@ def label_at(task: Task, rows: list, index: int) -> dict:
         "index_day": index,
         "excluded": excluded,
         "boolean_value": positive,
-        "onset_in_gap": first is not None and first <= start,
+        "outcome_in_gap": first is not None and first <= start,
         "censored": not positive and last < end,
     }
 
@@ -124,7 +126,7 @@ def ask(task: Task, rows: list, engine: Engine, study: Study, claims) -> dict[tu
     """The labels of the module under test, by patient and split."""
     table = table_of(rows, claims)
     index = engine.to_arrow(index_dates.landmark_dates(table, study))
-    asked = engine.to_arrow(tasks.ask(task, index, table)).to_pylist()
+    asked = engine.to_arrow(tasks.label_index_dates(task, index, table)).to_pylist()
     return {(row["subject_id"], row["split"]): row for row in asked}
 
 
@@ -193,7 +195,7 @@ def test_every_visit_is_asked_about_once_a_month_by_the_same_rule(
     first = dt.date(1970, 3, 5)
     table = table_of(rows, claims)
     dates = engine.to_arrow(index_dates.visit_dates(table, made_study(task, study, min_events), first))
-    found = engine.to_arrow(tasks.ask(task, dates, table)).to_pylist()
+    found = engine.to_arrow(tasks.label_index_dates(task, dates, table)).to_pylist()
     expected = {}
     for subject in {row.subject_id for row in rows}:
         own = [row for row in rows if row.subject_id == subject]
@@ -219,7 +221,7 @@ def test_of_all_visits_training_keeps_each_and_testing_one_that_the_future_does_
     index = pa.table(
         {"subject_id": subjects, "split": pa.array(split.tolist()), "index_day": np.tile(days, 400)}
     )
-    chosen = index_dates.drawn(index, study, first)
+    chosen = index_dates.sample_one_per_patient(index, study, first)
     assert chosen[split == "train"].all()
     tested = subjects[chosen & (split == "held_out")]
     assert len(tested) == len(set(tested)) > 180
@@ -229,7 +231,7 @@ def test_of_all_visits_training_keeps_each_and_testing_one_that_the_future_does_
     last = dict(zip(tested.tolist(), picked.tolist(), strict=True))
     until = np.array([last.get(subject, claims_end) for subject in subjects])
     kept = np.tile(days, 400) <= until
-    again = index_dates.drawn(index.filter(pa.array(kept)), study, first)
+    again = index_dates.sample_one_per_patient(index.filter(pa.array(kept)), study, first)
     assert (again == chosen[kept]).all()
 
 
@@ -251,11 +253,11 @@ def test_edges_of_the_window(
         claims.event(1, day, OUTCOME, suspected=suspected) for day in days
     ]
     task = made_task()
-    landmark = Cohort(landmark=dt.date(1970, 4, 12), min_events=1)
+    landmark = CohortSettings(landmark=dt.date(1970, 4, 12), min_events=1)
     found = ask(task, rows, engine, study.model_copy(update={"cohort": landmark}), claims)
     label = found[1, "held_out"]
     assert (label["index_day"], label["excluded"]) == (100, None)
-    assert (label["boolean_value"], label["onset_in_gap"]) == (positive, in_gap)
+    assert (label["boolean_value"], label["outcome_in_gap"]) == (positive, in_gap)
 
 
 @pytest.mark.parametrize(
@@ -276,14 +278,14 @@ def test_edges_of_confirmation(
     rows += [claims.event(1, second, OUTCOME)] if second else []
     rows += [claims.event(1, confirming, CONFIRMING)] if confirming else []
     task = made_task(confirmation_days=30, confirmation_codes={"ATC": ["B03X"]})
-    landmark = Cohort(landmark=dt.date(1970, 4, 12), min_events=1)
+    landmark = CohortSettings(landmark=dt.date(1970, 4, 12), min_events=1)
     found = ask(task, rows, engine, study.model_copy(update={"cohort": landmark}), claims)
     assert found[1, "held_out"]["boolean_value"] is positive
 
 
 def test_the_future_decides_nobodys_eligibility(engine: Engine, study: Study, claims) -> None:
     rows = claims.random(50, seed=1)
-    study = study.model_copy(update={"cohort": Cohort(landmark=claims.landmark, min_events=3)})
+    study = study.model_copy(update={"cohort": CohortSettings(landmark=claims.landmark, min_events=3)})
     task = made_task(
         outcome={"ICD10": ["A005"]},
         min_history_days=850,
@@ -303,12 +305,12 @@ def test_the_future_decides_nobodys_eligibility(engine: Engine, study: Study, cl
 
 def test_no_day_of_the_index_dates_month_counts_as_later(engine: Engine, study: Study, claims) -> None:
     """Index date 11 April without a gap: an outcome of 30 April is no positive, one of 1 May is."""
-    cohort_settings = Cohort(landmark=dt.date(1970, 4, 12), min_events=1)
+    cohort_settings = CohortSettings(landmark=dt.date(1970, 4, 12), min_events=1)
     for day, positive in ((119, False), (120, True)):
         rows = [claims.event(1, 100, OTHER), claims.event(1, day, OUTCOME)]
         made = study.model_copy(update={"cohort": cohort_settings})
         found = ask(made_task(gap_days=0), rows, engine, made, claims)[1, "held_out"]
-        assert (found["boolean_value"], found["onset_in_gap"]) == (positive, not positive)
+        assert (found["boolean_value"], found["outcome_in_gap"]) == (positive, not positive)
 
 
 @pytest.fixture
@@ -326,7 +328,9 @@ def build(engine: Engine, study: Study, write_events, tmp_path: Path):
 
 def test_labels_and_their_account(claims, build, study: Study) -> None:
     splits = Splits(fractions=(0.5, 0.2, 0.3), temporal_date=dt.date(2010, 5, 1), held_out_hospitals=1)
-    study = study.model_copy(update={"cohort": Cohort(landmark=claims.landmark, min_events=3, splits=splits)})
+    study = study.model_copy(
+        update={"cohort": CohortSettings(landmark=claims.landmark, min_events=3, splits=splits)}
+    )
     task = made_task(outcome={"ICD10": ["A005"]}, min_history_days=100, washout_days=200)
     folder = build(claims.random(120, seed=2), study.model_copy(update={"tasks": [task]}))
     meds.LabelSchema.validate(pq.read_table(folder / "ckd.parquet"))  # raises where they are no MEDS labels
@@ -351,13 +355,13 @@ def test_a_task_without_cases_is_a_shortage_and_the_others_go_on(claims, build, 
     impossible = made_task(name="impossible", min_history_days=9000)
     folder = build(claims.random(500, seed=3), study.model_copy(update={"tasks": [none, common, impossible]}))
     account = read_json(folder / "labels.json")
-    assert account["none"]["shortage"] == {
+    assert account["none"]["insufficient_data"] == {
         "label": "positive",
-        "have": {"train": 0, "held_out": 0},
-        "fewest": 10,
+        "observed": {"train": 0, "held_out": 0},
+        "required": 10,
     }
-    assert account["common"]["shortage"] is None
-    assert account["impossible"]["shortage"]["have"] == {"train": 0, "held_out": 0}
+    assert account["common"]["insufficient_data"] is None
+    assert account["impossible"]["insufficient_data"]["observed"] == {"train": 0, "held_out": 0}
     assert account["impossible"]["excluded"]["history_too_short"] > 0
     assert len(tasks.read(folder, "impossible")) == 0
 
@@ -370,11 +374,11 @@ def test_a_task_with_nobody_to_choose_models_by_is_a_shortage_of_tuning(label: s
 
     def shortage() -> dict | None:
         columns = {"subject_id": np.arange(len(split)), "split": split, "boolean_value": outcome}
-        return tasks._account(pa.table(columns), {}, made_task(), seed=42)["shortage"]
+        return tasks._account(pa.table(columns), {}, made_task(), seed=42)["insufficient_data"]
 
     assert shortage() is None
     outcome[split == "tuning"] = told
-    assert shortage() == {"label": label, "have": {"tuning": 0}, "fewest": 1}
+    assert shortage() == {"label": label, "observed": {"tuning": 0}, "required": 1}
     outcome[np.flatnonzero(split == "tuning")[7]] = not told
     assert shortage() is None
 
@@ -410,10 +414,12 @@ def test_observation_is_what_the_source_states_of_it(
     split = pa.table({"subject_id": [1], "split": ["held_out"]})
     table = event_table.with_days(claims.raw(rows).table.rename(subject_id="patient"))
     table = table.inner_join(ibis.memtable(split), "subject_id")
-    changed = study.model_copy(update={"cohort": Cohort(landmark=dt.date(1970, 4, 12), min_events=1)})
+    changed = study.model_copy(update={"cohort": CohortSettings(landmark=dt.date(1970, 4, 12), min_events=1)})
     index = engine.to_arrow(index_dates.landmark_dates(table, changed))
     index = observation.with_stated(index, tmp_path)
-    (label,) = engine.to_arrow(tasks.ask(made_task(min_history_days=60), index, table)).to_pylist()
+    (label,) = engine.to_arrow(
+        tasks.label_index_dates(made_task(min_history_days=60), index, table)
+    ).to_pylist()
     assert (label["excluded"], label["censored"]) == (excluded, censored)
 
 

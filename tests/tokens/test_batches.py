@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from claimscale.tokens.batches import Batch, Batches, MaskUnit, dealt, in_parts, mask_batch
+from claimscale.tokens.batches import Batch, Batches, MaskUnit, assigned_to_ranks, mask_batch, microbatches
 from claimscale.tokens.sequences import FIRST_CODE, MASK, Sequences
 
 
@@ -31,11 +31,11 @@ def _assert_faithful(batch: Batch, sequences: Sequences) -> None:
 
 def test_every_epoch_holds_every_sequence_once_in_a_new_order():
     sequences = _sequences()
-    batches = Batches(sequences, 1000, seed=3, part_positions=400)
+    batches = Batches(sequences, 1000, seed=3, microbatch_tokens=400)
     epochs = []
     for epoch in range(2):
         steps = range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch)
-        drawn = [list(batches.parts(step)) for step in steps]
+        drawn = [list(batches.microbatches(step)) for step in steps]
         for part in itertools.chain.from_iterable(drawn):
             _assert_faithful(part, sequences)
             assert len(part.token) <= 400
@@ -46,43 +46,50 @@ def test_every_epoch_holds_every_sequence_once_in_a_new_order():
     assert epochs[0] != epochs[1]
 
 
-@pytest.mark.parametrize("part_positions", [64, 150, 700, 5000])
-def test_parts_are_few_and_about_equal(part_positions: int) -> None:
+@pytest.mark.parametrize("microbatch_tokens", [64, 150, 700, 5000])
+def test_parts_are_few_and_about_equal(microbatch_tokens: int) -> None:
     sequences = _sequences()
-    parts = list(in_parts(sequences, np.arange(len(sequences)), part_positions))
+    parts = list(microbatches(sequences, np.arange(len(sequences)), microbatch_tokens))
     lengths = [len(part.token) for part in parts]
     total, longest = int(sequences.lengths.sum()), int(sequences.lengths.max())
     assert sum(lengths) == total
-    assert max(lengths) <= max(part_positions, longest)
-    if longest < part_positions / 4:
-        assert len(parts) <= total / (part_positions - longest) + 1
+    assert max(lengths) <= max(microbatch_tokens, longest)
+    if longest < microbatch_tokens / 4:
+        assert len(parts) <= total / (microbatch_tokens - longest) + 1
         assert max(lengths) - min(lengths) <= 2 * longest
 
 
 def test_any_step_can_be_rebuilt_alone():
     sequences = _sequences()
     batches = Batches(sequences, 1000, seed=3)
-    walked = [batches.parts(step) for step in range(2 * batches.steps_per_epoch)]
+    walked = [batches.microbatches(step) for step in range(2 * batches.steps_per_epoch)]
     for step in (0, 5, len(walked) - 1):
-        for ours, theirs in zip(Batches(sequences, 1000, seed=3).parts(step), walked[step], strict=True):
+        for ours, theirs in zip(
+            Batches(sequences, 1000, seed=3).microbatches(step), walked[step], strict=True
+        ):
             np.testing.assert_array_equal(ours.token, theirs.token)
             np.testing.assert_array_equal(ours.index, theirs.index)
             first, second = (mask_batch(batch, 0.3, 3, step) for batch in (ours, theirs))
             np.testing.assert_array_equal(first.position, second.position)
-    other = Batches(sequences, 1000, seed=4).parts(0)[0].index
+    other = Batches(sequences, 1000, seed=4).microbatches(0)[0].index
     assert not np.array_equal(np.sort(other), np.sort(walked[0][0].index))
 
 
 @given(st.integers(1, 40), st.integers(4, 200), st.integers(64, 5000))
 def test_no_step_is_empty(count: int, longest: int, batch_tokens: int):
     batches = Batches(_sequences(count, longest), batch_tokens, seed=0)
-    assert all(batches.parts(step) for step in range(batches.steps_per_epoch))
+    assert all(batches.microbatches(step) for step in range(batches.steps_per_epoch))
 
 
 def test_only_the_chosen_sequences_are_drawn():
     sequences, chosen = _sequences(), np.array([3, 8, 100])
     batches = Batches(sequences, 64, 0, index=chosen)
-    drawn = [i for step in range(batches.steps_per_epoch) for part in batches.parts(step) for i in part.index]
+    drawn = [
+        i
+        for step in range(batches.steps_per_epoch)
+        for part in batches.microbatches(step)
+        for i in part.index
+    ]
     assert sorted(drawn) == chosen.tolist()
     assert batches.tokens_per_epoch == sequences.lengths[chosen].sum()
 
@@ -90,7 +97,7 @@ def test_only_the_chosen_sequences_are_drawn():
 @pytest.mark.parametrize("unit", ["token", "code"])
 @pytest.mark.parametrize("fraction", [0.05, 0.15, 0.3, 0.45, 0.9])
 def test_masking_hides_about_this_share_of_the_codes_and_codes_only(fraction: float, unit: MaskUnit):
-    (batch,) = in_parts(_sequences(2000), np.arange(2000), 1 << 20)
+    (batch,) = microbatches(_sequences(2000), np.arange(2000), 1 << 20)
     masked = mask_batch(batch, fraction, 1, 2, unit)
     assert (batch.token[masked.position] >= FIRST_CODE).all()
     np.testing.assert_array_equal(masked.target, batch.token[masked.position])
@@ -105,7 +112,7 @@ def test_masking_hides_about_this_share_of_the_codes_and_codes_only(fraction: fl
 
 def test_masking_by_code_hides_every_occurrence_or_none():
     sequences = _sequences(300)
-    (batch,) = in_parts(sequences, np.arange(300), 1 << 20)
+    (batch,) = microbatches(sequences, np.arange(300), 1 << 20)
     masked = mask_batch(batch, 0.3, 1, 2, "code")
     hidden = masked.token != batch.token
     partly, shares = 0, []
@@ -127,7 +134,7 @@ def test_masking_by_code_hides_every_occurrence_or_none():
 def test_the_share_of_a_sequence_is_exact_on_average_however_codes_repeat(unit: MaskUnit):
     token = np.array([1, 3, 7, 7, 7, 7, 8, 9], np.int32)
     sequences = Sequences(token, np.zeros(8, np.int32), np.array([0, 8]))
-    (batch,) = in_parts(sequences, np.array([0]), 64)
+    (batch,) = microbatches(sequences, np.array([0]), 64)
     counts = np.zeros(10)
     for step in range(6000):
         np.add.at(counts, mask_batch(batch, 0.3, 0, step, unit).target, 1)
@@ -139,20 +146,22 @@ def test_the_share_of_a_sequence_is_exact_on_average_however_codes_repeat(unit: 
 
 def test_one_code_alone_is_hidden_in_its_share_of_the_steps():
     sequences = Sequences(np.array([1, 3, 9], np.int32), np.zeros(3, np.int32), np.array([0, 3]))
-    (batch,) = in_parts(sequences, np.array([0]), 64)
+    (batch,) = microbatches(sequences, np.array([0]), 64)
     for unit in ("token", "code"):
         hidden = [len(mask_batch(batch, 0.3, 0, step, unit).position) for step in range(4000)]
         assert np.mean(hidden) == pytest.approx(0.3, abs=0.03)
 
 
-def _hidden_places(sequences: Sequences, unit: MaskUnit, part_positions: int, ranks: int) -> list[set[int]]:
+def _hidden_places(
+    sequences: Sequences, unit: MaskUnit, microbatch_tokens: int, ranks: int
+) -> list[set[int]]:
     """Per step the places in the corpus that are hidden, over all ranks; and all that is there."""
     steps: list[set[int]] = []
     for rank in range(ranks):
-        batches = Batches(sequences, 700, 5, part_positions=part_positions, rank=rank, ranks=ranks)
+        batches = Batches(sequences, 700, 5, microbatch_tokens=microbatch_tokens, rank=rank, ranks=ranks)
         steps = steps or [set() for _ in range(2 * batches.steps_per_epoch)]
         for step, places in enumerate(steps):
-            for batch in batches.parts(step):
+            for batch in batches.microbatches(step):
                 found = set(batch.source[mask_batch(batch, 0.3, 5, step, unit).position].tolist())
                 assert not found & places, "no sequence is given to two ranks"
                 places |= found
@@ -164,8 +173,8 @@ def test_ranks_and_parts_change_neither_the_order_nor_what_is_masked(unit: MaskU
     sequences = _sequences(count=60)
     expected = _hidden_places(sequences, unit, 4096, ranks=1)
     assert all(expected)
-    for part_positions, ranks in ((64, 1), (4096, 2), (256, 4), (256, 64)):
-        assert _hidden_places(sequences, unit, part_positions, ranks) == expected
+    for microbatch_tokens, ranks in ((64, 1), (4096, 2), (256, 4), (256, 64)):
+        assert _hidden_places(sequences, unit, microbatch_tokens, ranks) == expected
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
@@ -174,15 +183,15 @@ def test_ranks_share_each_step_evenly(ranks: int):
     shares = [Batches(sequences, 4000, 3, rank=rank, ranks=ranks) for rank in range(ranks)]
     whole = Batches(sequences, 4000, 3)
     for step in range(whole.steps_per_epoch):
-        members = [share.share(step) for share in shares]
-        assert sorted(np.concatenate(members)) == sorted(whole.share(step))
+        members = [share.shard(step) for share in shares]
+        assert sorted(np.concatenate(members)) == sorted(whole.shard(step))
         tokens = [int(sequences.lengths[chosen].sum()) for chosen in members]
         assert max(tokens) - min(tokens) <= int(sequences.lengths.max())
 
 
 @given(st.lists(st.integers(1, 512), max_size=50), st.integers(1, 8))
 def test_dealing_is_even_in_number_and_length(lengths: list[int], ranks: int):
-    given_to = dealt(np.array(lengths, np.int64), ranks)
+    given_to = assigned_to_ranks(np.array(lengths, np.int64), ranks)
     counts = np.bincount(given_to, minlength=ranks)
     tokens = np.bincount(given_to, weights=lengths, minlength=ranks) if lengths else np.zeros(ranks)
     assert counts.sum() == len(lengths) and counts.max() - counts.min() <= 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from claimscale.tokens.incident_codes import CodeLists, draw_dates, incident_codes
+from claimscale.tokens.incident_codes import CodeLists, incident_codes, sample_index_dates
 from claimscale.tokens.sequences import FIRST_CODE
 
 VOCABULARY = 14
@@ -38,31 +38,31 @@ def _found(lists: CodeLists, number: int) -> set[int]:
 
 @given(EVENTS, st.integers(0, 110))
 def test_new_is_what_comes_within_the_horizon_and_was_not_there_in_as_long_before(patients, day: int) -> None:
-    rows, watched = np.arange(len(patients)), np.arange(len(patients)) % 2 == 0
-    codes = incident_codes(_store(patients), rows, np.full(len(rows), day), watched, HORIZON)  # pyright: ignore[reportArgumentType]
+    rows, has_full_horizon = np.arange(len(patients)), np.arange(len(patients)) % 2 == 0
+    codes = incident_codes(_store(patients), rows, np.full(len(rows), day), has_full_horizon, HORIZON)  # pyright: ignore[reportArgumentType]
     for number, patient in enumerate(patients):
         before = {token for when, token in patient if day - HORIZON < when <= day}
         after = {token for when, token in patient if day < when <= day + HORIZON}
         assert _found(codes.known, number) == before
-        assert _found(codes.new, number) == (after - before if watched[number] else set())
+        assert _found(codes.new, number) == (after - before if has_full_horizon[number] else set())
     assert codes.counts(rows).tolist() == [len(_found(codes.new, number)) for number in rows]
 
 
 @given(EVENTS, st.integers(0, 1000), st.integers(0, 50))
 def test_a_date_is_a_day_of_the_record_that_leaves_the_horizon(patients, seed: int, epoch: int) -> None:
     store, rows, last = _store(patients), np.arange(len(patients)), 90
-    days, watched = draw_dates(store, rows, last, HORIZON, seed, epoch)  # pyright: ignore[reportArgumentType]
+    days, has_full_horizon = sample_index_dates(store, rows, last, HORIZON, seed, epoch)  # pyright: ignore[reportArgumentType]
     for number, patient in enumerate(patients):
         choices = {when for when, _ in patient if when <= last - HORIZON}
-        assert watched[number] == bool(choices)
+        assert has_full_horizon[number] == bool(choices)
         assert days[number] in choices if choices else days[number] == last
-    alone, _ = draw_dates(store, rows[-1:], last, HORIZON, seed, epoch)  # pyright: ignore[reportArgumentType]
+    alone, _ = sample_index_dates(store, rows[-1:], last, HORIZON, seed, epoch)  # pyright: ignore[reportArgumentType]
     assert alone[0] == days[-1], "whoever else is asked"
 
 
 def test_every_day_of_the_record_is_drawn_as_often_however_much_happened_on_it() -> None:
     store = _store([[(10, 6)] * 20 + [(20, 7), (30, 8), (40, 9)]])
-    drawn = [draw_dates(store, np.array([0]), 100, HORIZON, 1, epoch)[0][0] for epoch in range(2000)]  # pyright: ignore[reportArgumentType]
+    drawn = [sample_index_dates(store, np.array([0]), 100, HORIZON, 1, epoch)[0][0] for epoch in range(2000)]  # pyright: ignore[reportArgumentType]
     days, counts = np.unique(drawn, return_counts=True)
     assert days.tolist() == [10, 20, 30, 40]
     assert np.all(np.abs(counts - 500) < 4 * np.sqrt(2000 * 0.25 * 0.75))
@@ -70,8 +70,8 @@ def test_every_day_of_the_record_is_drawn_as_often_however_much_happened_on_it()
 
 def test_log_odds_are_those_of_the_patients_at_risk() -> None:
     new = [[(10, 6), (20, 7)]] * 30 + [[(10, 6)]] * 60 + [[(10, 7)]] * 10
-    days, watched = np.full(100, 10), np.ones(100, bool)
-    codes = incident_codes(_store(new), np.arange(100), days, watched, HORIZON)  # pyright: ignore[reportArgumentType]
+    days, has_full_horizon = np.full(100, 10), np.ones(100, bool)
+    codes = incident_codes(_store(new), np.arange(100), days, has_full_horizon, HORIZON)  # pyright: ignore[reportArgumentType]
     log_odds = codes.log_odds(VOCABULARY)
     assert log_odds[7] == pytest.approx(np.log(30.5 / 60.5)), "ten have it already"
     assert log_odds[6] < log_odds[7] and log_odds[9] == pytest.approx(np.log(0.5 / 100.5))

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings, strategies as st
 
 from claimscale.config.study import Tokens
-from claimscale.tokens.pretraining_inputs import Histories
+from claimscale.tokens.pretraining_inputs import PatientHistories
 from claimscale.tokens.sequences import FIRST_CODE
 
 VOCABULARY, LAST_DAY, HORIZON = 14, 18_000, 365
@@ -19,7 +19,7 @@ EVENTS = st.lists(
 )  # fmt: skip
 
 
-def _histories(patients: list[list[tuple[int, int]]]) -> Histories:
+def _histories(patients: list[list[tuple[int, int]]]) -> PatientHistories:
     """Patients as lists of (available day, token); what happened became known on the same day."""
     events = [event for patient in patients for event in sorted(patient)]
     days = np.array([day for day, _ in events], np.int32)
@@ -30,18 +30,19 @@ def _histories(patients: list[list[tuple[int, int]]]) -> Histories:
         birth_day=births, sex=np.full(len(patients), 3, np.int32),
         vocabulary=SimpleNamespace(size=VOCABULARY),
     )  # fmt: skip
-    return Histories(store, np.arange(len(patients)), LAST_DAY, Tokens(max_length=16))  # pyright: ignore[reportArgumentType]
+    return PatientHistories(store, np.arange(len(patients)), LAST_DAY, Tokens(max_length=16))  # pyright: ignore[reportArgumentType]
 
 
 @settings(max_examples=60, deadline=None)
 @given(EVENTS, st.integers(0, 5))
 def test_nothing_after_the_last_day_changes_what_is_shown_or_asked(patients, epoch: int) -> None:
     cut = [[event for event in patient if event[0] <= LAST_DAY] for patient in patients]
-    views = [_histories(known).dated(HORIZON, 1)(epoch) for known in (patients, cut)]
+    samples = [_histories(known).dated(HORIZON, 1)(epoch) for known in (patients, cut)]
     whole, known = (
-        [view.sequences.token, view.sequences.age_days, view.sequences.count, view.sequences.offsets,
-         view.incident.watched, view.incident.new.token, view.incident.new.offsets, view.incident.known.token]
-        for view in views if view.incident is not None
+        [sample.sequences.token, sample.sequences.age_days, sample.sequences.count, sample.sequences.offsets,
+         sample.incident.has_full_horizon,
+         sample.incident.new.token, sample.incident.new.offsets, sample.incident.known.token]
+        for sample in samples if sample.incident is not None
     )  # fmt: skip
     assert all(np.array_equal(one, other) for one, other in zip(whole, known, strict=True))
 
@@ -50,20 +51,20 @@ def test_nothing_after_the_last_day_changes_what_is_shown_or_asked(patients, epo
 @given(EVENTS, st.integers(0, 5))
 def test_what_is_asked_for_is_never_shown(patients, epoch: int) -> None:
     histories = _histories(patients)
-    view = histories.dated(HORIZON, 1)(epoch)
-    incident, sequences = view.incident, view.sequences
+    sample = histories.dated(HORIZON, 1)(epoch)
+    incident, sequences = sample.incident, sample.sequences
     assert incident is not None and len(sequences) == len(patients)
     newest = sequences.age_days[sequences.offsets[:-1]]
-    for number, watched in enumerate(incident.watched):
+    for number, has_full_horizon in enumerate(incident.has_full_horizon):
         shown = slice(sequences.offsets[number] + 2, sequences.offsets[number + 1])
         assert np.all(sequences.age_days[shown] <= newest[number])
-        assert newest[number] <= LAST_DAY - HORIZON * watched
+        assert newest[number] <= LAST_DAY - HORIZON * has_full_horizon
     assert np.array_equal(histories.on_last_day().age_days[sequences.offsets[:1]], [LAST_DAY])
 
 
 def test_another_epoch_shows_other_days() -> None:
     histories = _histories([[(LAST_DAY - 400 - day, 6 + day % 8) for day in range(60)]])
-    views = histories.dated(HORIZON, 1)
-    days = {int(views(epoch).sequences.age_days[0]) for epoch in range(20)}
+    samples = histories.dated(HORIZON, 1)
+    days = {int(samples(epoch).sequences.age_days[0]) for epoch in range(20)}
     assert len(days) > 5
-    assert int(views(3).sequences.age_days[0]) == int(histories.dated(HORIZON, 1)(3).sequences.age_days[0])
+    assert int(samples(3).sequences.age_days[0]) == int(histories.dated(HORIZON, 1)(3).sequences.age_days[0])

@@ -45,9 +45,11 @@ def _days(texts: list[str]) -> np.ndarray:
     return np.array(texts, "datetime64[D]").astype(np.int32)
 
 
-def _select(store: Store, cutoffs, max_length=100, repeats="month", strip=NOTHING, rows=None) -> Sequences:
+def _select(
+    store: Store, cutoffs, max_length=100, deduplicate="month", hidden_tokens=NOTHING, rows=None
+) -> Sequences:
     rows = np.arange(len(cutoffs)) if rows is None else rows
-    return select_inputs(store, rows, _days(cutoffs), max_length, repeats, strip)  # pyright: ignore[reportArgumentType]
+    return select_inputs(store, rows, _days(cutoffs), max_length, deduplicate, hidden_tokens)  # pyright: ignore[reportArgumentType]
 
 
 def _tokens(sequences: Sequences, number: int = 0) -> list[int]:
@@ -74,7 +76,7 @@ def test_what_is_known_only_after_the_cutoff_is_left_out():
 
 
 @pytest.mark.parametrize(
-    "repeats, kept",
+    "deduplicate, kept",
     [
         ("none", [0, 1, 2, 3, 4]),
         ("month", [1, 2, 3, 4]),
@@ -83,10 +85,10 @@ def test_what_is_known_only_after_the_cutoff_is_left_out():
         ("history", [4]),
     ],
 )
-def test_the_latest_of_repeats_within_a_calendar_period_stays(repeats: str, kept: list[int]):
+def test_the_latest_of_repeats_within_a_calendar_period_stays(deduplicate: str, kept: list[int]):
     days = ["2020-01-01", "2020-01-31", "2020-02-01", "2020-04-01", "2021-01-01"]
     store = _store([[(7, day, day) for day in days]])
-    sequences = _select(store, ["2022-01-01"], repeats=repeats)
+    sequences = _select(store, ["2022-01-01"], deduplicate=deduplicate)
     assert _tokens(sequences) == [CLS, 3, *[7] * len(kept)]
     assert sequences.age_days[2:].tolist() == store.age_days[kept].tolist()
 
@@ -100,7 +102,7 @@ def test_a_late_claim_for_an_earlier_month_is_still_a_repeat():
 
 def test_stripped_codes_disappear_and_the_newest_stay():
     store = _store([[(token, f"2020-0{token - 5}-01", f"2020-0{token - 5}-28") for token in (6, 7, 8, 9)]])
-    assert _tokens(_select(store, ["2021-01-01"], strip=np.array([8]))) == [CLS, 3, 6, 7, 9]
+    assert _tokens(_select(store, ["2021-01-01"], hidden_tokens=np.array([8]))) == [CLS, 3, 6, 7, 9]
     assert _tokens(_select(store, ["2021-01-01"], max_length=4)) == [CLS, 3, 8, 9]
 
 
@@ -120,7 +122,7 @@ _EVENT = st.tuples(st.integers(FIRST_CODE, VOCABULARY - 1), st.integers(0, 900),
     st.integers(2, 12),
     st.sampled_from(["none", "month", "quarter", "year"]),
 )
-def test_nothing_after_the_cutoff_changes_an_input(patients, cutoff, max_length, repeats):
+def test_nothing_after_the_cutoff_changes_an_input(patients, cutoff, max_length, deduplicate):
     """The same inputs come out when everything available after the cutoff never happened."""
     day = np.datetime64("2018-01-01")
 
@@ -138,7 +140,7 @@ def test_nothing_after_the_cutoff_changes_an_input(patients, cutoff, max_length,
         return _store(rows)
 
     cutoffs = [str(day + cutoff)] * len(patients)
-    with_future, without = (_select(stored(keep), cutoffs, max_length, repeats) for keep in (True, False))
+    with_future, without = (_select(stored(keep), cutoffs, max_length, deduplicate) for keep in (True, False))
     np.testing.assert_array_equal(with_future.token, without.token)
     np.testing.assert_array_equal(with_future.age_days, without.age_days)
     np.testing.assert_array_equal(with_future.offsets, without.offsets)
@@ -153,13 +155,13 @@ def test_seen_earlier_looks_within_one_sequence():
 
 
 @pytest.mark.parametrize(
-    "repeats, counts",
+    "deduplicate, counts",
     [("none", [1, 1, 1, 1, 1]), ("month", [2, 1, 1, 1]), ("year", [3, 1, 1]), ("history", [4, 1])],
 )
-def test_a_position_says_how_many_occurrences_it_stands_for(repeats: str, counts: list[int]) -> None:
+def test_a_position_says_how_many_occurrences_it_stands_for(deduplicate: str, counts: list[int]) -> None:
     days = ["2019-03-02", "2019-03-20", "2019-11-05", "2020-02-01"]
     store = _store([[*((7, day, day) for day in days), (8, "2020-02-03", "2020-02-03")]])
-    assert _select(store, ["2020-06-01"], repeats=repeats).count.tolist() == [1, 1, *counts]
+    assert _select(store, ["2020-06-01"], deduplicate=deduplicate).count.tolist() == [1, 1, *counts]
 
 
 def test_occurrences_beyond_the_room_are_counted_and_later_ones_are_not() -> None:

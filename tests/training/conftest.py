@@ -11,9 +11,9 @@ import torch
 from claimscale.config.study import Pretrain
 from claimscale.model import shapes as sizes
 from claimscale.tokens.incident_codes import CodeLists, IncidentCodes
-from claimscale.tokens.pretraining_inputs import View, Views, still
+from claimscale.tokens.pretraining_inputs import EpochSamples, PretrainingSample, static
 from claimscale.tokens.sequences import Sequences
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import pretrain as pretraining
 from claimscale.training.pretraining_job import Job
 from claimscale.training.validation import Validation
@@ -62,8 +62,8 @@ def shape() -> sizes.Shape:
 
 
 @pytest.fixture
-def codebook() -> Codebook:
-    return Codebook.plain(np.r_[[0] * 3, [1] * 3, [2] * (VOCABULARY - 6)].astype(np.int8))
+def token_metadata() -> TokenMetadata:
+    return TokenMetadata.plain(np.r_[[0] * 3, [1] * 3, [2] * (VOCABULARY - 6)].astype(np.int8))
 
 
 def make_corpus(patients: int, seed: int) -> tuple[Sequences, np.ndarray]:
@@ -82,37 +82,37 @@ def make_corpus(patients: int, seed: int) -> tuple[Sequences, np.ndarray]:
 
 
 def next_codes(sequences: Sequences, topic: np.ndarray, seed: int) -> IncidentCodes:
-    """Three codes of each patient's topic come next; one patient in five is not watched."""
+    """Three codes of each patient's topic come next; one patient in five is not has_full_horizon."""
     random = np.random.default_rng(seed)
-    watched, known, new = random.random(len(topic)) < 0.8, [], []
+    has_full_horizon, known, new = random.random(len(topic)) < 0.8, [], []
     for number, subject in enumerate(topic):
         own = sequences.token[sequences.offsets[number] + 2 : sequences.offsets[number + 1]]
         known.append(np.unique(own))
         codes = 6 + CODES_PER_TOPIC * subject + random.permutation(CODES_PER_TOPIC)
-        new.append(codes[~np.isin(codes, own)][: 3 * watched[number]])
-    return IncidentCodes(watched, _lists(new), _lists(known))
+        new.append(codes[~np.isin(codes, own)][: 3 * has_full_horizon[number]])
+    return IncidentCodes(has_full_horizon, _lists(new), _lists(known))
 
 
 def _lists(parts: list[np.ndarray]) -> CodeLists:
     return CodeLists(np.concatenate(parts).astype(np.int32), np.r_[0, np.cumsum([len(p) for p in parts])])
 
 
-def make_views(patients: int, seed: int, incident: bool) -> Views:
+def make_views(patients: int, seed: int, incident: bool) -> EpochSamples:
     """What a pretraining sees of the corpus: always all, or as by default.
 
     By default that is another part of each record in each epoch, and codes that come next.
     """
     whole, topic = make_corpus(patients, seed)
     if not incident:
-        return still(whole)
+        return static(whole)
 
-    def view(epoch: int) -> View:
+    def view(epoch: int) -> PretrainingSample:
         random = np.random.default_rng([seed, epoch])
         place = np.arange(len(whole.token)) - np.repeat(whole.offsets[:-1], whole.lengths)
         shown = place < np.repeat(random.integers(4, whole.lengths + 1), whole.lengths)
         offsets = np.r_[0, np.cumsum(shown)][whole.offsets]
         known = Sequences(whole.token[shown], whole.age_days[shown], offsets)
-        return View(known, next_codes(known, topic, epoch))
+        return PretrainingSample(known, next_codes(known, topic, epoch))
 
     return view
 
@@ -138,7 +138,7 @@ def pretrain_with_checkpoints(
     job = Job(
         make_views(patients, 0, incident),
         make_validation(50, 1, incident),
-        Codebook.plain(np.zeros(VOCABULARY, np.int8)),
+        TokenMetadata.plain(np.zeros(VOCABULARY, np.int8)),
         sizes.Shape(VOCABULARY, 64, 1, 64, 64),
         seed,
         folder,

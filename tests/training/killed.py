@@ -31,7 +31,7 @@ import torch._dynamo
 from claimscale import artifacts
 from claimscale.config.study import Finetune
 from claimscale.model import shapes as sizes
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import checkpoints, finetune as finetuning
 
 SAVING = {inspect.getfile(checkpoints), inspect.getfile(artifacts)}
@@ -62,7 +62,7 @@ def finetune(folder: Path) -> None:
     (train, topic), (tuning, tuning_topic) = corpus.make_corpus(100, 0), corpus.make_corpus(50, 1)
     _, probability = finetuning.finetune(
         train=train, train_outcome=topic == 0, tuning=tuning, tuning_outcome=tuning_topic == 0,
-        predict={"tuning": tuning}, codebook=Codebook.plain(np.zeros(corpus.VOCABULARY, np.int8)),
+        predict={"tuning": tuning}, token_metadata=TokenMetadata.plain(np.zeros(corpus.VOCABULARY, np.int8)),
         shape=sizes.Shape(corpus.VOCABULARY, 64, 1, 64, 64),
         settings=Finetune(epochs=2, learning_rates=[5e-4, 4e-3], layerwise_lr_decay=0.9, checkpoint_minutes=1e-6),
         seed=7, start=None, folder=folder, device=torch.device("cpu"), progress=lambda share: None,

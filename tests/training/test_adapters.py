@@ -6,9 +6,9 @@ from torch import Tensor
 from claimscale.model import shapes as sizes
 from claimscale.model.classifier import Readout
 from claimscale.model.encoder import Encoder
-from claimscale.tokens.batches import in_parts
+from claimscale.tokens.batches import microbatches
 from claimscale.tokens.sequences import Sequences
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import adapters, loop
 
 CPU = torch.device("cpu")
@@ -17,13 +17,13 @@ SHAPE = sizes.Shape(46, 128, 2, 176, 64)
 
 def _model(trained: adapters.Trained) -> Readout:
     torch.manual_seed(0)
-    model = Readout(Encoder(SHAPE, Codebook.plain(np.zeros(46))))
+    model = Readout(Encoder(SHAPE, TokenMetadata.plain(np.zeros(46))))
     adapters.choose_trained(model, trained)
     return model
 
 
 def _logits(model: Readout, sequences: Sequences) -> Tensor:
-    (batch,) = in_parts(sequences, np.arange(len(sequences)), 1 << 20)
+    (batch,) = microbatches(sequences, np.arange(len(sequences)), 1 << 20)
     return model(loop.on_device(batch, batch.token, CPU))
 
 
@@ -38,11 +38,11 @@ def _take_a_step(model: Readout, sequences: Sequences) -> None:
 @pytest.mark.parametrize("trained", ["lora", "linear_probe"])
 def test_the_pretrained_weights_stay_and_the_readout_learns(corpus, trained: adapters.Trained):
     sequences, _ = corpus(20, 0)
-    before, model = Encoder(SHAPE, Codebook.plain(np.zeros(46))), _model(trained)
+    before, model = Encoder(SHAPE, TokenMetadata.plain(np.zeros(46))), _model(trained)
     torch.manual_seed(0)
     before = {
         name: weight.clone()
-        for name, weight in Encoder(SHAPE, Codebook.plain(np.zeros(46))).state_dict().items()
+        for name, weight in Encoder(SHAPE, TokenMetadata.plain(np.zeros(46))).state_dict().items()
     }
     _take_a_step(model, sequences)
     kept = {name.replace("parametrizations.weight.original", "weight"): weight
@@ -70,7 +70,7 @@ def test_adapters_begin_as_nothing_move_the_logits_and_merge_into_the_usual_name
         assert (adapted - _logits(plain, sequences)).abs().max() > 1e-3
     adapters.merge(model)
     assert model.state_dict().keys() == plain.state_dict().keys()
-    fresh = Readout(Encoder(SHAPE, Codebook.plain(np.zeros(46))))
+    fresh = Readout(Encoder(SHAPE, TokenMetadata.plain(np.zeros(46))))
     fresh.load_state_dict(model.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(_logits(fresh, sequences), adapted)
@@ -109,7 +109,7 @@ def test_adapters_rates_carry_over_to_wider_encoders():
 
     def change(width: int, ignore_width: bool = False) -> float:
         torch.manual_seed(0)
-        model = Readout(Encoder(sizes.Shape(46, width, 2, 2 * width, 64), Codebook.plain(np.zeros(46))))
+        model = Readout(Encoder(sizes.Shape(46, width, 2, 2 * width, 64), TokenMetadata.plain(np.zeros(46))))
         adapters.choose_trained(model, "lora")
         matrix = model.encoder.blocks[0].queries_keys_values
         if ignore_width:

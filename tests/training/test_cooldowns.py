@@ -13,8 +13,8 @@ from hypothesis import given, strategies as st
 from safetensors.torch import load_file
 
 from claimscale.config.study import Pretrain
-from claimscale.tokens.pretraining_inputs import still
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.pretraining_inputs import static
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.checkpoints import training_tensors
 from claimscale.training.lr_schedule import Branch, Schedule, branches_of
 from claimscale.training.pretraining_job import Job
@@ -83,7 +83,7 @@ def test_a_branch_is_a_shorter_run_decayed_to_its_own_end(branched, views_of, sh
     assert result["branches"][-1]["validation_loss"] == result["validation_loss"]
     settings = Pretrain(epochs=3, batch_tokens=200)
     views = views_of(120, 0, incident)
-    run = PretrainingRun(views, Codebook.plain(np.zeros(46, np.int8)), shape, settings, 7, CPU)
+    run = PretrainingRun(views, TokenMetadata.plain(np.zeros(46, np.int8)), shape, settings, 7, CPU)
     run.schedule = Branch(0.5, Schedule(round(0.5 * run.steps), run.schedule.warmup)).schedule
     tokens = sum(run.step(step)[1] for step in range(run.steps))
     weights = load_file(folder / "branch-0.5.safetensors")
@@ -163,8 +163,8 @@ def test_branches_are_scored_and_trained_at_a_cost(branched, validation_of, inci
     assert result["cost"]["flops"] == pytest.approx(per_token * (result["cost"]["tokens"] + scored), rel=0.02)
 
 
-def test_a_copy_of_the_state_is_put_back_exactly(corpus, shape, codebook) -> None:
-    run = PretrainingRun(still(corpus(60, 0)[0]), codebook, shape, Pretrain(batch_tokens=300), 1, CPU)
+def test_a_copy_of_the_state_is_put_back_exactly(corpus, shape, token_metadata) -> None:
+    run = PretrainingRun(static(corpus(60, 0)[0]), token_metadata, shape, Pretrain(batch_tokens=300), 1, CPU)
     for step in range(3):
         run.step(step)
     state = run.state()

@@ -9,8 +9,8 @@ import torch.utils.flop_counter
 
 from claimscale.model import shapes as sizes
 from claimscale.model.encoder import Encoder
-from claimscale.tokens.batches import in_parts
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.batches import microbatches
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import cost as ledger, energy, loop
 from claimscale.training.cost import Ledger, forward_flops
 
@@ -94,8 +94,8 @@ def test_forward_operations_are_those_that_torch_counts(corpus, factorised: bool
     sequences, _ = corpus(30, 0)
     lengths = np.diff(sequences.offsets)
     shape = sizes.Shape(46, 128, 3, 96, 32 if factorised else 128)
-    model = Encoder(shape, Codebook.plain(np.zeros(46)))
-    (batch,) = in_parts(sequences, np.arange(30), 1 << 20)
+    model = Encoder(shape, TokenMetadata.plain(np.zeros(46)))
+    (batch,) = microbatches(sequences, np.arange(30), 1 << 20)
     inputs = loop.on_device(batch, batch.token, CPU)
     with torch.no_grad(), torch.utils.flop_counter.FlopCounterMode(display=False) as counted:
         model(inputs)

@@ -5,7 +5,7 @@ import torch
 from claimscale.model import completep
 from claimscale.model.classifier import SUM_SCALE, Readout
 from claimscale.model.encoder import Encoder
-from claimscale.tokens.batches import in_parts
+from claimscale.tokens.batches import microbatches
 from claimscale.tokens.sequences import Sequences
 from claimscale.training.checkpoints import save_tensors
 from claimscale.training.embeddings import FrozenEncoder
@@ -15,10 +15,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def frozen(tmp_path, shape, codebook) -> FrozenEncoder:
+def frozen(tmp_path, shape, token_metadata) -> FrozenEncoder:
     torch.manual_seed(3)
-    save_tensors(tmp_path / "model.safetensors", Encoder(shape, codebook).state_dict())
-    return FrozenEncoder(tmp_path / "model.safetensors", shape, codebook, CPU)
+    save_tensors(tmp_path / "model.safetensors", Encoder(shape, token_metadata).state_dict())
+    return FrozenEncoder(tmp_path / "model.safetensors", shape, token_metadata, CPU)
 
 
 def some(sequences: Sequences, chosen: list[int]) -> Sequences:
@@ -34,7 +34,7 @@ def test_embeddings_are_a_cls_state_the_mean_of_positions_and_what_codes_contrib
     sequences, _ = corpus(30, 0)
     found = frozen.embed(sequences)
     assert found.shape == (30, 3 * shape.width) == (30, frozen.width) and found.dtype == np.float32
-    (batch,) = in_parts(sequences, np.array([7]), 1)
+    (batch,) = microbatches(sequences, np.array([7]), 1)
     inputs = on_device(batch, batch.token, CPU)
     with torch.no_grad():
         hidden = frozen.encoder(inputs).numpy()
@@ -52,7 +52,7 @@ def test_embeddings_are_all_that_fine_tuning_reads(frozen, corpus, shape):
         expected = [
             float(readout(on_device(batch, batch.token, CPU)))
             for number in range(12)
-            for batch in in_parts(sequences, np.array([number]), 1)
+            for batch in microbatches(sequences, np.array([number]), 1)
         ]
     weight = readout.weight.detach().numpy() * completep.output_multiplier(shape.width)
     np.testing.assert_allclose(frozen.embed(sequences) @ weight, expected, rtol=1e-4, atol=1e-4)
@@ -67,13 +67,13 @@ def test_a_patient_has_one_embedding_whoever_else_is_embedded(frozen, corpus):
     np.testing.assert_array_equal(frozen.embed(sequences), frozen.embed(sequences))
 
 
-def test_what_is_foretold_of_an_outcome_stands_last(frozen, tmp_path, corpus, shape, codebook):
+def test_what_is_foretold_of_an_outcome_stands_last(frozen, tmp_path, corpus, shape, token_metadata):
     sequences, _ = corpus(20, 3)
     outcome = np.array([8, 9])
-    asked = FrozenEncoder(tmp_path / "model.safetensors", shape, codebook, CPU, outcome)
+    asked = FrozenEncoder(tmp_path / "model.safetensors", shape, token_metadata, CPU, outcome)
     found = asked.embed(sequences)
     np.testing.assert_array_equal(found[:, :-1], frozen.embed(sequences))
-    (batch,) = in_parts(sequences, np.array([5]), 1)
+    (batch,) = microbatches(sequences, np.array([5]), 1)
     with torch.no_grad():
         answer = Readout(frozen.encoder, outcome)(on_device(batch, batch.token, CPU))
     np.testing.assert_allclose(found[5, -1], answer, atol=1e-5)

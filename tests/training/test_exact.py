@@ -54,12 +54,12 @@ def _damage_newest(folder: Path) -> None:
 
 @OBJECTIVES
 def test_twenty_steps_of_pretraining_give_the_stored_losses(
-    tmp_path, views_of, validation_of, shape, codebook, incident: bool
+    tmp_path, views_of, validation_of, shape, token_metadata, incident: bool
 ):
     """`CLAIMSCALE_GOLDEN=write pytest tests/training/test_exact.py`, after a wanted change, stores anew."""
     views, validation = views_of(120, 0, incident), validation_of(20, 1, incident)
     batch_tokens = round(views(0).sequences.lengths.sum() / 4)
-    job = Job(views, validation, codebook, shape, 42, tmp_path, CPU)
+    job = Job(views, validation, token_metadata, shape, 42, tmp_path, CPU)
     pretrain(job, Pretrain(epochs=5, batch_tokens=batch_tokens), lambda share: None)
     losses, objective = _losses(tmp_path), "incident" if incident else "masked"
     stored = json.loads(GOLDEN.read_text())
@@ -106,14 +106,14 @@ def test_a_stopped_pretraining_with_a_damaged_checkpoint_ends_the_same_and_says_
 
 
 @pytest.fixture
-def tune(corpus, shape, codebook):
+def tune(corpus, shape, token_metadata):
     """A fine-tuning that saves after every step, always the same."""
 
     def run(folder: Path, progress=lambda share: None, minutes=1e-6, **settings):
         train, tuning = corpus(120, 0), corpus(50, 1)
         return finetune(
             train=train[0], train_outcome=train[1] == 0, tuning=tuning[0], tuning_outcome=tuning[1] == 0,
-            predict={"test": corpus(40, 2)[0]}, codebook=codebook, shape=shape,
+            predict={"test": corpus(40, 2)[0]}, token_metadata=token_metadata, shape=shape,
             settings=Finetune(
                 initialization=["pretrained"], epochs=3, checkpoint_minutes=minutes, **settings
             ), seed=3, start=None, folder=folder, device=CPU, progress=progress,

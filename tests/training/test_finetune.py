@@ -12,7 +12,7 @@ from claimscale.errors import BadInput
 from claimscale.model import shapes as sizes
 from claimscale.model.classifier import Readout
 from claimscale.model.encoder import Encoder
-from claimscale.tokens.pretraining_inputs import still
+from claimscale.tokens.pretraining_inputs import static
 from claimscale.tokens.sequences import Sequences
 from claimscale.training import loop
 from claimscale.training.finetune import finetune
@@ -24,19 +24,22 @@ from claimscale.training.validation import Validation
 CPU = torch.device("cpu")
 
 
-def _finetune(folder: Path, patients, tuning, predict, shape, codebook, seed=1, start=None, **settings):
+def _finetune(folder: Path, patients, tuning, predict, shape, token_metadata, seed=1, start=None, **settings):
     folder.mkdir(exist_ok=True)
     return finetune(
         train=patients[0], train_outcome=patients[1] == 0, tuning=tuning[0], tuning_outcome=tuning[1] == 0,
-        predict=predict, codebook=codebook, shape=shape, settings=Finetune(initialization=["pretrained"], **settings),
+        predict=predict, token_metadata=token_metadata,
+        shape=shape, settings=Finetune(initialization=["pretrained"], **settings),
         seed=seed, start=start, folder=folder, device=CPU, progress=lambda share: None,
     )  # fmt: skip
 
 
-def test_it_learns_a_learnable_question_with_calibrated_probabilities(tmp_path, corpus, shape, codebook):
+def test_it_learns_a_learnable_question_with_calibrated_probabilities(
+    tmp_path, corpus, shape, token_metadata
+):
     test, topic = corpus(300, 2)
     result, probability = _finetune(
-        tmp_path, corpus(400, 0), corpus(150, 1), {"held_out": test}, shape, codebook
+        tmp_path, corpus(400, 0), corpus(150, 1), {"held_out": test}, shape, token_metadata
     )
     assert probability["held_out"].shape == (300,)
     assert ((probability["held_out"] > 0) & (probability["held_out"] < 1)).all()
@@ -53,23 +56,23 @@ def test_it_learns_a_learnable_question_with_calibrated_probabilities(tmp_path, 
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["step"] == 0
 
 
-def test_same_seed_same_probabilities_whatever_else_is_predicted(tmp_path, corpus, shape, codebook):
+def test_same_seed_same_probabilities_whatever_else_is_predicted(tmp_path, corpus, shape, token_metadata):
     train, tuning, test = corpus(100, 0), corpus(50, 1), corpus(80, 2)[0]
     some = Sequences(test.token[: test.offsets[20]], test.age_days[: test.offsets[20]], test.offsets[:21])
-    _, one = _finetune(tmp_path / "a", train, tuning, {"x": test}, shape, codebook)
-    _, two = _finetune(tmp_path / "b", train, tuning, {"y": some, "x": test}, shape, codebook)
-    _, three = _finetune(tmp_path / "c", train, tuning, {"x": test}, shape, codebook, seed=2)
+    _, one = _finetune(tmp_path / "a", train, tuning, {"x": test}, shape, token_metadata)
+    _, two = _finetune(tmp_path / "b", train, tuning, {"y": some, "x": test}, shape, token_metadata)
+    _, three = _finetune(tmp_path / "c", train, tuning, {"x": test}, shape, token_metadata, seed=2)
     np.testing.assert_array_equal(one["x"], two["x"])
     np.testing.assert_allclose(two["y"], one["x"][:20], atol=1e-5)
     assert not np.array_equal(one["x"], three["x"])
 
 
-def test_pretraining_helps_where_labels_are_few(tmp_path, corpus, shape, codebook):
+def test_pretraining_helps_where_labels_are_few(tmp_path, corpus, shape, token_metadata):
     (tmp_path / "pretrained").mkdir()
     job = Job(
-        still(corpus(1500, 10)[0]),
+        static(corpus(1500, 10)[0]),
         Validation(corpus(50, 11)[0]),
-        codebook,
+        token_metadata,
         shape,
         1,
         tmp_path / "pretrained",
@@ -81,27 +84,29 @@ def test_pretraining_helps_where_labels_are_few(tmp_path, corpus, shape, codeboo
     loss = {}
     for name, weights in (("pretrained", start), ("scratch", None)):
         _, probability = _finetune(
-            tmp_path / name, corpus(30, 0), corpus(30, 1), {"t": test}, shape, codebook, start=weights
+            tmp_path / name, corpus(30, 0), corpus(30, 1), {"t": test}, shape, token_metadata, start=weights
         )
         loss[name] = log_loss(topic == 0, probability["t"])
     assert loss["pretrained"] < loss["scratch"]
 
 
-def _pretrained(folder: Path, corpus, shape, codebook) -> Path:
+def _pretrained(folder: Path, corpus, shape, token_metadata) -> Path:
     folder.mkdir()
-    job = Job(still(corpus(600, 10)[0]), Validation(corpus(20, 11)[0]), codebook, shape, 1, folder, CPU)
+    job = Job(
+        static(corpus(600, 10)[0]), Validation(corpus(20, 11)[0]), token_metadata, shape, 1, folder, CPU
+    )
     pretrain(job, Pretrain(epochs=4, batch_tokens=800), lambda share: None)
     return folder / "model.safetensors"
 
 
 @pytest.mark.parametrize(("train", "rate", "least"), [("lora", 4e-3, 0.95), ("linear_probe", 3e-2, 0.9)])
 def test_adapters_and_probes_learn_on_an_encoder_that_stays(
-    tmp_path, corpus, shape, codebook, train: str, rate: float, least: float
+    tmp_path, corpus, shape, token_metadata, train: str, rate: float, least: float
 ):
-    start = _pretrained(tmp_path / "pretrained", corpus, shape, codebook)
+    start = _pretrained(tmp_path / "pretrained", corpus, shape, token_metadata)
     test, topic = corpus(300, 2)
     _, probability = _finetune(
-        tmp_path / "tuned", corpus(400, 0), corpus(150, 1), {"t": test}, shape, codebook, start=start,
+        tmp_path / "tuned", corpus(400, 0), corpus(150, 1), {"t": test}, shape, token_metadata, start=start,
         train=train, learning_rates=[rate],
     )  # fmt: skip
     assert roc_auc_score(topic == 0, probability["t"]) > least
@@ -109,14 +114,14 @@ def test_adapters_and_probes_learn_on_an_encoder_that_stays(
     assert after.keys() == {"weight", "bias"} | {f"encoder.{name}" for name in before}
     moved = {name for name in before if not torch.equal(before[name], after[f"encoder.{name}"])}
     assert all(name.startswith("blocks.") for name in moved) and bool(moved) == (train == "lora")
-    fresh = Readout(Encoder(shape, codebook))
+    fresh = Readout(Encoder(shape, token_metadata))
     fresh.load_state_dict(after)
     again = torch.sigmoid(logits(fresh, test, CPU)).numpy()
     np.testing.assert_allclose(again, probability["t"], atol=1e-6)
 
 
-def test_the_learning_rate_with_the_lowest_tuning_loss_is_chosen(tmp_path, corpus, shape, codebook):
-    data = corpus(150, 0), corpus(80, 1), {"t": corpus(40, 2)[0]}, shape, codebook
+def test_the_learning_rate_with_the_lowest_tuning_loss_is_chosen(tmp_path, corpus, shape, token_metadata):
+    data = corpus(150, 0), corpus(80, 1), {"t": corpus(40, 2)[0]}, shape, token_metadata
     rates = [1e-6, 2e-3, 3e-4]
     alone = {
         rate: _finetune(tmp_path / str(rate), *data, learning_rates=[rate], epochs=3)
@@ -132,8 +137,8 @@ def test_the_learning_rate_with_the_lowest_tuning_loss_is_chosen(tmp_path, corpu
     assert result["cost"]["tokens"] == spent
 
 
-def test_a_learning_rate_that_diverges_loses_and_stops_nothing(tmp_path, corpus, shape, codebook):
-    data = corpus(100, 0), corpus(50, 1), {"t": corpus(40, 2)[0]}, shape, codebook
+def test_a_learning_rate_that_diverges_loses_and_stops_nothing(tmp_path, corpus, shape, token_metadata):
+    data = corpus(100, 0), corpus(50, 1), {"t": corpus(40, 2)[0]}, shape, token_metadata
     alone, probability = _finetune(tmp_path / "a", *data, learning_rates=[1e-3])
     for name, rates in (("b", [1e30, 1e-3]), ("c", [1e-3, 1e30])):
         result, found = _finetune(tmp_path / name, *data, learning_rates=rates)
@@ -143,15 +148,15 @@ def test_a_learning_rate_that_diverges_loses_and_stops_nothing(tmp_path, corpus,
 
 
 @pytest.mark.parametrize("rates", [[1e30], [1e30, 1e31]])
-def test_where_every_learning_rate_diverges_it_is_said(tmp_path, corpus, shape, codebook, rates):
+def test_where_every_learning_rate_diverges_it_is_said(tmp_path, corpus, shape, token_metadata, rates):
     with pytest.raises(BadInput, match=r"diverged at step \d+, batch [0-9a-f]{12}: .*; lower learning_rate"):
-        _finetune(tmp_path, corpus(100, 0), corpus(50, 1), {}, shape, codebook, learning_rates=rates)
+        _finetune(tmp_path, corpus(100, 0), corpus(50, 1), {}, shape, token_metadata, learning_rates=rates)
     assert not (tmp_path / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("rates", [[1e-3], [1e-3, 1e30]])
-def test_epochs_before_a_divergence_count(tmp_path, corpus, shape, codebook, monkeypatch, rates):
-    data = corpus(100, 0), corpus(50, 1), {"t": corpus(40, 2)[0]}, shape, codebook
+def test_epochs_before_a_divergence_count(tmp_path, corpus, shape, token_metadata, monkeypatch, rates):
+    data = corpus(100, 0), corpus(50, 1), {"t": corpus(40, 2)[0]}, shape, token_metadata
     alone, _ = _finetune(tmp_path / "alone", *data, learning_rates=[1e-3], epochs=3, average=False)
     steps = len((tmp_path / "alone" / "metrics.jsonl").read_text().splitlines())
     update, last = loop.update, steps - 2
@@ -166,42 +171,43 @@ def test_epochs_before_a_divergence_count(tmp_path, corpus, shape, codebook, mon
     assert [trial["diverged"] for trial in found["trials"]] == [True] * len(rates)
     assert found["epoch"] == found["trials"][0]["epoch"] in (1, 2) and found["learning_rate"] == 1e-3
     assert found["tuning_loss"] > alone["tuning_loss"], "the third epoch was the best, and never came"
-    tuned = Readout(Encoder(shape, codebook))
+    tuned = Readout(Encoder(shape, token_metadata))
     tuned.load_state_dict(load_file(tmp_path / "b" / "model.safetensors"))
     kept = torch.sigmoid(logits(tuned, data[1][0], CPU)).numpy()
     assert log_loss(data[1][1] == 0, kept) == pytest.approx(found["tuning_loss"], abs=1e-6)
     assert np.isfinite(probability["t"]).all()
 
 
-def test_progress_only_rises_and_ends_at_one(tmp_path, corpus, shape, codebook):
+def test_progress_only_rises_and_ends_at_one(tmp_path, corpus, shape, token_metadata):
     shares: list[float] = []
     (sequences, topic), nothing = corpus(40, 0), {}
     finetune(
         train=sequences, train_outcome=topic == 0, tuning=sequences, tuning_outcome=topic == 0,
-        predict=nothing, codebook=codebook, shape=shape, settings=Finetune(epochs=2), seed=0, start=None,
+        predict=nothing, token_metadata=token_metadata,
+        shape=shape, settings=Finetune(epochs=2), seed=0, start=None,
         folder=tmp_path, device=CPU, progress=shares.append,
     )  # fmt: skip
     assert shares == sorted(shares) and shares[-1] == 1.0
 
 
-def test_tuning_on_nobody_is_refused(tmp_path, corpus, shape, codebook):
+def test_tuning_on_nobody_is_refused(tmp_path, corpus, shape, token_metadata):
     nobody = Sequences(np.zeros(0, np.int32), np.zeros(0, np.int32), np.array([0])), np.zeros(0, np.int64)
     with pytest.raises(BadInput, match="no tuning patient"):
-        _finetune(tmp_path, corpus(20, 0), nobody, {}, shape, codebook)
+        _finetune(tmp_path, corpus(20, 0), nobody, {}, shape, token_metadata)
 
 
-def test_one_outcome_for_all_is_refused(tmp_path, corpus, shape, codebook):
+def test_one_outcome_for_all_is_refused(tmp_path, corpus, shape, token_metadata):
     train = corpus(20, 0)
     with pytest.raises(BadInput, match="same outcome"):
-        _finetune(tmp_path, (train[0], train[1] * 0), corpus(20, 1), {}, shape, codebook)
+        _finetune(tmp_path, (train[0], train[1] * 0), corpus(20, 1), {}, shape, token_metadata)
 
 
-def test_averaged_weights_are_kept_which_lag_behind_the_last(tmp_path, corpus, shape, codebook):
+def test_averaged_weights_are_kept_which_lag_behind_the_last(tmp_path, corpus, shape, token_metadata):
     kept = {}
     for average in (True, False):
         folder = tmp_path / str(average)
         _finetune(
-            folder, corpus(400, 0), corpus(150, 1), {}, shape, codebook,
+            folder, corpus(400, 0), corpus(150, 1), {}, shape, token_metadata,
             epochs=1, learning_rates=[1e-3], average=average,
         )  # fmt: skip
         kept[average] = load_file(folder / "model.safetensors")["weight"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from claimscale.config.study import Pretrain
-from claimscale.tokens.pretraining_inputs import still
+from claimscale.tokens.pretraining_inputs import static
 from claimscale.training import gradients
 from claimscale.training.pretraining_run import PretrainingRun
 
@@ -18,13 +18,15 @@ def with_threads():
     torch.set_num_threads(before)
 
 
-def test_weights_have_the_same_bits_whatever_the_threads(corpus, shape, codebook, with_threads) -> None:
+def test_weights_have_the_same_bits_whatever_the_threads(corpus, shape, token_metadata, with_threads) -> None:
     def trained(threads: int) -> tuple[list[float], dict[str, torch.Tensor]]:
         with_threads(threads)
         settings = Pretrain(batch_tokens=1500)
-        run = PretrainingRun(still(corpus(200, 0)[0]), codebook, shape, settings, 1, torch.device("cpu"))
-        run.batches.part_positions = 200
-        assert len(run.batches.parts(0)) > 4
+        run = PretrainingRun(
+            static(corpus(200, 0)[0]), token_metadata, shape, settings, 1, torch.device("cpu")
+        )
+        run.batches.microbatch_tokens = 200
+        assert len(run.batches.microbatches(0)) > 4
         losses = [float(run.step(step)[0]) for step in range(4)]
         assert torch.get_num_threads() == threads
         return losses, run.model.state_dict()

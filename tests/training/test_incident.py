@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from claimscale.config.study import Finetune, Pretrain
 from claimscale.model import shapes as sizes
-from claimscale.tokens.pretraining_inputs import View
+from claimscale.tokens.pretraining_inputs import PretrainingSample
 from claimscale.training import finetune_trainer as fit
 from claimscale.training.cost import Ledger, forward_flops
 from claimscale.training.finetune import finetune
@@ -27,22 +27,22 @@ CODES_PER_TOPIC = 10
 @pytest.fixture
 def views(corpus, next_codes):
     sequences, topic = corpus(600, 10)
-    return lambda epoch: View(sequences, next_codes(sequences, topic, epoch))
+    return lambda epoch: PretrainingSample(sequences, next_codes(sequences, topic, epoch))
 
 
 @pytest.fixture
-def pretrained(tmp_path: Path, corpus, next_codes, views, shape, codebook) -> tuple[Path, dict]:
+def pretrained(tmp_path: Path, corpus, next_codes, views, shape, token_metadata) -> tuple[Path, dict]:
     sequences, topic = corpus(200, 11)
-    validation = Validation(sequences, View(sequences, next_codes(sequences, topic, 99)))
+    validation = Validation(sequences, PretrainingSample(sequences, next_codes(sequences, topic, 99)))
     folder = tmp_path / "pretrained"
     folder.mkdir()
-    job = Job(views, validation, codebook, shape, 1, folder, CPU)
+    job = Job(views, validation, token_metadata, shape, 1, folder, CPU)
     result = pretrain(job, Pretrain(epochs=6, batch_tokens=800, incident_weight=1.0), lambda share: None)
     return folder / "model.safetensors", result
 
 
 def test_what_comes_next_is_learnt_and_answers_a_question_without_labels(
-    pretrained, tmp_path: Path, corpus, shape, codebook
+    pretrained, tmp_path: Path, corpus, shape, token_metadata
 ) -> None:
     start, result = pretrained
     # Knowing the topic, three of about six codes come; knowing nothing, three of about thirty-three.
@@ -52,7 +52,8 @@ def test_what_comes_next_is_learnt_and_answers_a_question_without_labels(
     random = np.random.default_rng(0)
     _, probability = finetune(
         train=few, train_outcome=random.random(30) < 0.3, tuning=tuning,
-        tuning_outcome=random.random(30) < 0.3, predict={"test": test}, codebook=codebook, shape=shape,
+        tuning_outcome=random.random(30) < 0.3, predict={"test": test},
+        token_metadata=token_metadata, shape=shape,
         settings=Finetune(epochs=1, learning_rates=[1e-9]), seed=1, start=start, folder=tmp_path, device=CPU,
         progress=lambda share: None, outcome=np.arange(6, 6 + CODES_PER_TOPIC),
     )  # fmt: skip
@@ -60,13 +61,14 @@ def test_what_comes_next_is_learnt_and_answers_a_question_without_labels(
 
 
 def test_training_that_makes_matters_worse_is_not_kept(
-    pretrained, tmp_path: Path, corpus, shape, codebook
+    pretrained, tmp_path: Path, corpus, shape, token_metadata
 ) -> None:
     start, _ = pretrained
     (few, topic), (tuning, tuning_topic) = corpus(40, 0), corpus(80, 1)
     found, _ = finetune(
         train=few, train_outcome=topic == 1, tuning=tuning, tuning_outcome=tuning_topic == 0, predict={},
-        codebook=codebook, shape=shape, settings=Finetune(epochs=3, learning_rates=[2e-2]), seed=1,
+        token_metadata=token_metadata,
+        shape=shape, settings=Finetune(epochs=3, learning_rates=[2e-2]), seed=1,
         start=start, folder=tmp_path, device=CPU, progress=lambda share: None, outcome=np.arange(6, 16),
     )  # fmt: skip
     assert found["epoch"] == 0, "the training patients were labelled for another topic"
@@ -74,12 +76,12 @@ def test_training_that_makes_matters_worse_is_not_kept(
 
 @pytest.mark.parametrize(("rise", "kept"), [(-0.5, True), (0.5, True), (1.5, False)])
 def test_the_start_is_kept_only_where_training_was_worse_by_a_standard_error(
-    pretrained, corpus, shape, codebook, rise: float, kept: bool, monkeypatch: pytest.MonkeyPatch
+    pretrained, corpus, shape, token_metadata, rise: float, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`rise` of the tuning loss in standard errors."""
     (train, topic), (tuning, tuning_topic) = corpus(60, 0), corpus(20, 1)
     labelled = fit.Labelled(train, topic == 0), fit.Labelled(tuning, tuning_topic == 0)
-    start = fit.Start(shape, codebook, pretrained[0], 1, CPU, np.arange(6, 16))
+    start = fit.Start(shape, token_metadata, pretrained[0], 1, CPU, np.arange(6, 16))
     fitting = fit.Fit(*labelled, start, Finetune())
     noise = torch.linspace(-1, 1, 20, dtype=torch.float64)
     after = noise + rise * float(noise.std()) / math.sqrt(20)
@@ -93,12 +95,12 @@ def test_the_start_is_kept_only_where_training_was_worse_by_a_standard_error(
 
 @pytest.mark.parametrize("rates", [[1e30], [1e30, 1e31]])
 def test_where_every_learning_rate_diverges_the_start_is_kept(
-    pretrained, tmp_path: Path, corpus, shape, codebook, rates: list[float]
+    pretrained, tmp_path: Path, corpus, shape, token_metadata, rates: list[float]
 ) -> None:
     (few, topic), (tuning, tuning_topic), (test, _) = corpus(40, 0), corpus(80, 1), corpus(30, 2)
     found, probability = finetune(
         train=few, train_outcome=topic == 0, tuning=tuning, tuning_outcome=tuning_topic == 0,
-        predict={"tuning": tuning, "test": test}, codebook=codebook, shape=shape,
+        predict={"tuning": tuning, "test": test}, token_metadata=token_metadata, shape=shape,
         settings=Finetune(learning_rates=rates), seed=1, start=pretrained[0], folder=tmp_path, device=CPU,
         progress=lambda share: None, outcome=np.arange(6, 16),
     )  # fmt: skip
@@ -112,7 +114,7 @@ def test_where_every_learning_rate_diverges_the_start_is_kept(
 
 
 def test_every_pass_over_patients_is_counted_once(
-    pretrained, tmp_path: Path, corpus, shape, codebook, monkeypatch: pytest.MonkeyPatch
+    pretrained, tmp_path: Path, corpus, shape, token_metadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what the start foretells of training patients, by which its bias is chosen."""
     (few, topic), (tuning, tuning_topic) = corpus(40, 0), corpus(20, 1)
@@ -127,7 +129,7 @@ def test_every_pass_over_patients_is_counted_once(
         folder.mkdir(exist_ok=True)
         return finetune(
             train=few, train_outcome=topic == 0, tuning=tuning, tuning_outcome=tuning_topic == 0, predict={},
-            codebook=codebook, shape=shape,
+            token_metadata=token_metadata, shape=shape,
             settings=Finetune(epochs=2, learning_rates=[1e-3], checkpoint_minutes=1e-6), seed=1,
             start=pretrained[0], folder=folder, device=CPU, progress=progress, outcome=np.arange(6, 16),
         )[0]  # fmt: skip
@@ -150,14 +152,15 @@ def test_every_pass_over_patients_is_counted_once(
 
 
 def test_a_kept_start_is_saved_without_adapters(
-    pretrained, tmp_path: Path, corpus, shape, codebook, monkeypatch: pytest.MonkeyPatch
+    pretrained, tmp_path: Path, corpus, shape, token_metadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit, "is_worse", lambda before, after: True)
     start, _ = pretrained
     (few, topic), (tuning, tuning_topic) = corpus(40, 0), corpus(20, 1)
     found, _ = finetune(
         train=few, train_outcome=topic == 0, tuning=tuning, tuning_outcome=tuning_topic == 0, predict={},
-        codebook=codebook, shape=shape, settings=Finetune(epochs=1, method="lora", initialization=["pretrained"]),
+        token_metadata=token_metadata,
+        shape=shape, settings=Finetune(epochs=1, method="lora", initialization=["pretrained"]),
         seed=1, start=start, folder=tmp_path, device=CPU, progress=lambda share: None,
         outcome=np.arange(6, 16),
     )  # fmt: skip
@@ -167,9 +170,13 @@ def test_a_kept_start_is_saved_without_adapters(
     assert all(torch.equal(saved[f"encoder.{name}"], weight) for name, weight in before.items())
 
 
-def test_steps_are_a_function_of_their_number_whatever_epoch_came_before(views, shape, codebook) -> None:
+def test_steps_are_a_function_of_their_number_whatever_epoch_came_before(
+    views, shape, token_metadata
+) -> None:
     def run() -> PretrainingRun:
-        return PretrainingRun(views, codebook, shape, Pretrain(batch_tokens=800, incident_weight=2.0), 1, CPU)
+        return PretrainingRun(
+            views, token_metadata, shape, Pretrain(batch_tokens=800, incident_weight=2.0), 1, CPU
+        )
 
     straight, jumping = run(), run()
     per_epoch = straight.batches.steps_per_epoch
@@ -183,10 +190,10 @@ def test_steps_are_a_function_of_their_number_whatever_epoch_came_before(views, 
     )
 
 
-def test_the_weight_of_foretelling_is_what_it_says(views, shape, codebook) -> None:
+def test_the_weight_of_foretelling_is_what_it_says(views, shape, token_metadata) -> None:
     def losses(weight: float) -> float:
         settings = Pretrain(batch_tokens=800, incident_weight=weight)
-        run = PretrainingRun(views, codebook, shape, settings, 1, CPU)
+        run = PretrainingRun(views, token_metadata, shape, settings, 1, CPU)
         return float(run.step(0)[0])
 
     assert losses(3) - losses(1) == pytest.approx(2 * (losses(2) - losses(1)), rel=1e-3)
@@ -194,23 +201,25 @@ def test_the_weight_of_foretelling_is_what_it_says(views, shape, codebook) -> No
 
 
 def test_what_is_foretold_knows_the_codes_that_are_masked(
-    views, shape, codebook, monkeypatch: pytest.MonkeyPatch
+    views, shape, token_metadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = PretrainingRun(views, codebook, shape, Pretrain(batch_tokens=800, mask_probability=0.5), 1, CPU)
-    batches, seen, loss = run.batches.parts(0), [], run.model.incident_loss
+    run = PretrainingRun(
+        views, token_metadata, shape, Pretrain(batch_tokens=800, mask_probability=0.5), 1, CPU
+    )
+    batches, seen, loss = run.batches.microbatches(0), [], run.model.incident_loss
 
-    def watched(hidden, inputs, outcomes):
+    def has_full_horizon(hidden, inputs, outcomes):
         seen.append(inputs.token.numpy())
         return loss(hidden, inputs, outcomes)
 
-    monkeypatch.setattr(run.model, "incident_loss", watched)
+    monkeypatch.setattr(run.model, "incident_loss", has_full_horizon)
     run.step(0)
     assert any((mask.token != batch.token).any() for batch, mask in run._parts(0))
     np.testing.assert_array_equal(np.concatenate(seen), np.concatenate([batch.token for batch in batches]))
 
 
-def test_rare_codes_begin_as_rare(views, shape, codebook) -> None:
-    run = PretrainingRun(views, codebook, shape, Pretrain(batch_tokens=800), 1, CPU)
+def test_rare_codes_begin_as_rare(views, shape, token_metadata) -> None:
+    run = PretrainingRun(views, token_metadata, shape, Pretrain(batch_tokens=800), 1, CPU)
     view = views(0)
     expected = view.incident.log_odds(shape.vocabulary)
     np.testing.assert_allclose(run.model.incident_head.bias.detach(), expected, rtol=1e-5)

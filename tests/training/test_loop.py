@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from claimscale.errors import BadInput
-from claimscale.tokens.batches import Batch, in_parts
+from claimscale.tokens.batches import Batch, microbatches
 from claimscale.tokens.sequences import Sequences
 from claimscale.training import loop
 from claimscale.training.lr_schedule import rate_multiplier
@@ -19,7 +19,7 @@ def sequences(corpus) -> Sequences:
 
 
 def _parts(sequences: Sequences, positions: int = 1 << 20, patients: int = 20) -> list[Batch]:
-    return list(in_parts(sequences, np.arange(patients), positions))
+    return list(microbatches(sequences, np.arange(patients), positions))
 
 
 def test_schedule_rises_holds_and_decays_to_nothing():

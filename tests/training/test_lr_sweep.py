@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from claimscale.config.study import Pretrain
-from claimscale.tokens.pretraining_inputs import still
+from claimscale.tokens.pretraining_inputs import static
 from claimscale.training import cost as ledger, energy, loop, lr_sweep, pretraining_job as job
 from claimscale.training.lr_sweep import sweep_rates
 from claimscale.training.pretraining_job import Job
@@ -19,11 +19,11 @@ SETTINGS = Pretrain(
 
 
 @pytest.fixture
-def sweep(corpus, shape, codebook):
+def sweep(corpus, shape, token_metadata):
     def run(folder: Path, progress=lambda share: None, settings: Pretrain = SETTINGS) -> dict:
         folder.mkdir(exist_ok=True)
         validation, device = Validation(corpus(60, 1)[0]), torch.device("cpu")
-        job = Job(still(corpus(200, 0)[0]), validation, codebook, shape, 1, folder, device)
+        job = Job(static(corpus(200, 0)[0]), validation, token_metadata, shape, 1, folder, device)
         return sweep_rates(job, settings, progress)
 
     return run

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, strategies as st
 
 from claimscale.config.study import Pretrain
-from claimscale.tokens.batches import in_parts, mask_batch
-from claimscale.tokens.pretraining_inputs import still
+from claimscale.tokens.batches import mask_batch, microbatches
+from claimscale.tokens.pretraining_inputs import static
 from claimscale.training import async_step, loop, memory
 from claimscale.training.pretraining_run import PretrainingRun, masked_inputs
 from claimscale.training.trainer import Stretch
@@ -19,10 +19,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def make_run(corpus, shape, codebook):
+def make_run(corpus, shape, token_metadata):
     def make(**settings) -> PretrainingRun:
         chosen = Pretrain(**{"epochs": 2, "batch_tokens": 800, **settings})
-        return PretrainingRun(still(corpus(150, 0)[0]), codebook, shape, chosen, 1, CPU)
+        return PretrainingRun(static(corpus(150, 0)[0]), token_metadata, shape, chosen, 1, CPU)
 
     return make
 
@@ -58,7 +58,7 @@ def test_where_memory_runs_out_the_step_is_done_again_in_smaller_parts(make_run,
         expected = usual.step(step)
         assert loss == pytest.approx(expected[0], abs=1e-5)
         assert (tokens, masked) == expected[1:]
-    assert max(sizes) > 300 and tight.batches.part_positions < usual.batches.part_positions
+    assert max(sizes) > 300 and tight.batches.microbatch_tokens < usual.batches.microbatch_tokens
     torch.testing.assert_close(_weights(tight), _weights(usual), atol=1e-4, rtol=0)
 
 
@@ -72,17 +72,17 @@ def test_memory_that_runs_out_for_the_smallest_part_or_in_the_update_is_an_error
     monkeypatch.setattr(run, "_loss", fail)
     with pytest.raises(torch.OutOfMemoryError):
         run.step(0)
-    assert run.batches.part_positions <= memory.SMALLEST_PART
+    assert run.batches.microbatch_tokens <= memory.SMALLEST_PART
     run = make_run()
-    before = run.batches.part_positions
+    before = run.batches.microbatch_tokens
     monkeypatch.setattr(run.optimizer, "step", fail)
     with pytest.raises(torch.OutOfMemoryError):
         run.step(0)
-    assert run.batches.part_positions == before, "a half-made update is not made again"
+    assert run.batches.microbatch_tokens == before, "a half-made update is not made again"
 
 
 def test_a_step_in_which_nothing_is_hidden_is_harmless(make_run) -> None:
-    run = make_run(mask=1e-12)
+    run = make_run(mask_probability=1e-12)
     loss, tokens, masked = run.step(0)
     assert (loss, masked) == (0.0, 0) and tokens > 0
     assert run.step(1)[0] == 0.0 and torch.isfinite(_weights(run)).all()
@@ -97,7 +97,7 @@ def test_masking_by_code_trains_on_other_codes_than_by_position(make_run) -> Non
 def test_a_resident_corpus_gives_the_same_inputs(corpus) -> None:
     sequences = corpus(90, 3)[0]
     resident = memory.ResidentCorpus(sequences, CPU)
-    for batch in in_parts(sequences, np.arange(90), 256):
+    for batch in microbatches(sequences, np.arange(90), 256):
         masked = mask_batch(batch, 0.3, 1, 2)
         expected, position, target = masked_inputs(batch, masked, CPU)
         found, same_position, same_target = resident.masked(batch, masked)

@@ -11,7 +11,7 @@ from claimscale.config.study import Pretrain
 from claimscale.errors import BadInput
 from claimscale.model import shapes as sizes
 from claimscale.model.encoder import Encoder
-from claimscale.tokens.pretraining_inputs import still
+from claimscale.tokens.pretraining_inputs import static
 from claimscale.tokens.sequences import Sequences
 from claimscale.training.pretrain import pretrain
 from claimscale.training.pretraining_job import Job
@@ -21,10 +21,10 @@ CPU = torch.device("cpu")
 
 
 def _pretrain(
-    folder: Path, train: Sequences, validation: Sequences, shape, codebook, seed: int = 1, **settings
+    folder: Path, train: Sequences, validation: Sequences, shape, token_metadata, seed: int = 1, **settings
 ):
     folder.mkdir(exist_ok=True)
-    job = Job(still(train), Validation(validation), codebook, shape, seed, folder, CPU)
+    job = Job(static(train), Validation(validation), token_metadata, shape, seed, folder, CPU)
     return pretrain(job, Pretrain(**settings), lambda share: None)
 
 
@@ -32,9 +32,11 @@ def _metrics(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_pretraining_learns_what_explains_codes_and_records_what_it_did(tmp_path, corpus, shape, codebook):
+def test_pretraining_learns_what_explains_codes_and_records_what_it_did(
+    tmp_path, corpus, shape, token_metadata
+):
     train, validation = corpus(800, 0)[0], corpus(200, 1)[0]
-    result = _pretrain(tmp_path, train, validation, shape, codebook, epochs=6, batch_tokens=800)
+    result = _pretrain(tmp_path, train, validation, shape, token_metadata, epochs=6, batch_tokens=800)
     # Knowing the topic leaves ten codes nine times in ten; knowing nothing leaves forty.
     known, nothing = 0.9 * math.log(10 / 0.925) + 0.1 * math.log(10 / 0.025), math.log(40)
     assert known - 0.1 < result["validation_loss"] < 0.6 * known + 0.4 * nothing
@@ -49,13 +51,13 @@ def test_pretraining_learns_what_explains_codes_and_records_what_it_did(tmp_path
     assert lines[-1]["tokens"] == result["tokens"] and lines[-1]["loss"] < lines[0]["loss"]
     weights = load_file(tmp_path / "model.safetensors")
     assert sum(weight.numel() for weight in weights.values()) == result["parameters"]
-    model = Encoder(shape, codebook)
+    model = Encoder(shape, token_metadata)
     model.load_state_dict(weights)
     assert validate(model, Validation(validation), CPU)["validation_loss"] == result["validation_loss"]
 
 
-def test_first_ever_and_repeated_codes_are_scored_apart(corpus, shape, codebook):
-    (sequences, _), model = corpus(100, 0), Encoder(shape, codebook)
+def test_first_ever_and_repeated_codes_are_scored_apart(corpus, shape, token_metadata):
+    (sequences, _), model = corpus(100, 0), Encoder(shape, token_metadata)
     scores = validate(model, Validation(sequences), CPU)
     low, high = sorted((scores["validation_loss_first"], scores["validation_loss_repeated"]))
     assert low <= scores["validation_loss"] <= high
@@ -65,21 +67,21 @@ def test_first_ever_and_repeated_codes_are_scored_apart(corpus, shape, codebook)
     assert scores["validation_loss_first"] == scores["validation_loss"]
 
 
-def test_training_patients_are_scored_as_others_are(corpus, shape, codebook):
-    (sequences, _), (known, _), model = corpus(60, 0), corpus(50, 1), Encoder(shape, codebook)
+def test_training_patients_are_scored_as_others_are(corpus, shape, token_metadata):
+    (sequences, _), (known, _), model = corpus(60, 0), corpus(50, 1), Encoder(shape, token_metadata)
     scores = validate(model, Validation(sequences, trained=known), CPU)
     assert scores["train_loss"] == validate(model, Validation(known), CPU)["validation_loss"]
     assert scores["validation_loss"] == validate(model, Validation(sequences), CPU)["validation_loss"]
 
 
-def test_patients_without_codes_are_left_out(tmp_path, corpus, shape, codebook):
+def test_patients_without_codes_are_left_out(tmp_path, corpus, shape, token_metadata):
     empty = Sequences(np.array([1, 3], np.int32), np.zeros(2, np.int32), np.array([0, 2]))
     with pytest.raises(BadInput, match="no training patient has a code"):
-        _pretrain(tmp_path / "none", empty, empty, shape, codebook)
+        _pretrain(tmp_path / "none", empty, empty, shape, token_metadata)
     full = corpus(40, 0)[0]
     mixed = Sequences(
         np.r_[empty.token, full.token], np.r_[empty.age_days, full.age_days], np.r_[0, 2 + full.offsets]
     )
-    result = _pretrain(tmp_path / "some", mixed, empty, shape, codebook, epochs=1, batch_tokens=64)
+    result = _pretrain(tmp_path / "some", mixed, empty, shape, token_metadata, epochs=1, batch_tokens=64)
     assert result["tokens"] == len(full.token)
     assert result["validation_loss"] is None

@@ -57,9 +57,9 @@ def relabel(run: Path, change) -> None:
     """Write the labels again, with the split, after `change` has worked on their rows."""
     rows = [change(dict(row)) for row in tasks.read(run / "labels", "ckd").to_pylist()]
     labels = pq.read_schema(run / "labels" / "ckd.parquet")
-    asked = pq.read_schema(run / "labels" / "asked" / "ckd.parquet")
+    asked = pq.read_schema(run / "labels" / "index" / "ckd.parquet")
     pq.write_table(pa.Table.from_pylist(rows, labels), run / "labels" / "ckd.parquet")
-    pq.write_table(pa.Table.from_pylist(rows, asked), run / "labels" / "asked" / "ckd.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, asked), run / "labels" / "index" / "ckd.parquet")
 
 
 def test_nothing_else_than_what_is_true_of_simulated_claims_warns(prepared: Study) -> None:
@@ -99,7 +99,7 @@ def test_only_those_followed_up_is_seen(prepared: Study, run: Path) -> None:
         for row in labels
         if (row["observed_until"] - row["prediction_time"]).days >= 395 or row["boolean_value"]
     }
-    for name in ("ckd.parquet", "asked/ckd.parquet"):
+    for name in ("ckd.parquet", "index/ckd.parquet"):
         table = pq.read_table(run / "labels" / name)
         inside = [(row["subject_id"], row["prediction_time"]) in kept for row in table.to_pylist()]
         pq.write_table(table.filter(pa.array(inside)), run / "labels" / name)
@@ -125,7 +125,7 @@ def test_the_command_prints_a_line_per_check_and_exits_0(prepared: Study, capsys
     file = prepared.run_directory.parent / "study.yaml"
     assert cli.call(["check", str(file)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    content = json.loads((prepared.run_directory / "checks.json").read_text("utf-8"))["checks"]
+    content = json.loads((prepared.run_directory / "validity.json").read_text("utf-8"))["checks"]
     assert len([line for line in lines if line.startswith(("passed  ", "warned  "))]) == len(content) == 12
     assert {one["check"] for one in content} == set(checks.TITLES)
     subjects = pq.read_table(prepared.run_directory / "cohort/patients.parquet")["subject_id"].to_pylist()

@@ -60,32 +60,36 @@ class Layout:
 
 
 def count_features(
-    store: TokenStore, groups: CodeGroups, rows: np.ndarray, cutoff_days: np.ndarray, strip: np.ndarray
+    store: TokenStore,
+    groups: CodeGroups,
+    rows: np.ndarray,
+    cutoff_days: np.ndarray,
+    hidden_tokens: np.ndarray,
 ) -> sparse.csr_matrix:
     """Features of n patients at their index dates, float32 [n, Layout(groups.count).width], sparse.
 
     `rows` [n] are patients of the store, `cutoff_days` [n] their last allowed available day (days since
-    1970-01-01), `strip` the tokens never to be counted. Closeness is 1 / (1 + years since last seen): it
+    1970-01-01), `hidden_tokens` the tokens never to be counted. Closeness is 1 / (1 + years since last seen): it
     falls as days since last grow, and leaves 'never' at zero, so that the matrix stays sparse; trees split
     on order alone and lose nothing by it.
     """
     layout, rows = Layout(groups.count), np.asarray(rows, np.int64)
     cutoffs = np.asarray(cutoff_days, np.int64)
     births = np.asarray(store.birth_day)[rows].astype(np.int64)
-    stripped = np.zeros(store.vocabulary.size, np.bool_)
-    stripped[strip] = True
+    is_hidden = np.zeros(store.vocabulary.size, np.bool_)
+    is_hidden[hidden_tokens] = True
     windows = np.array([np.iinfo(np.int64).max if days is None else days for days in WINDOWS_DAYS])
     events = (store.token, store.age_days, store.available, store.visit, store.offsets)
     patients = (rows, births, cutoffs, np.asarray(store.sex)[rows] - FIRST_SEX)
     offsets = np.zeros(len(rows) + 1, np.int64)
-    _count_entries(*events, *patients, stripped, groups.columns, groups.count, windows, offsets)
+    _count_entries(*events, *patients, is_hidden, groups.columns, groups.count, windows, offsets)
     np.cumsum(offsets, out=offsets)
     entries = int(offsets[-1])
     # One type for both: SciPy would copy the larger array otherwise.
     index_type = np.int32 if max(entries, layout.width) <= np.iinfo(np.int32).max else np.int64
     offsets, indices = offsets.astype(index_type), np.empty(entries, index_type)
     values = np.empty(entries, np.float32)
-    _fill(*events, *patients, stripped, groups.columns, groups.count, windows, offsets, indices, values)
+    _fill(*events, *patients, is_hidden, groups.columns, groups.count, windows, offsets, indices, values)
     return _assembled(values, indices, offsets, layout.width)
 
 
@@ -140,7 +144,7 @@ def _person_entries(age, sex, history):
 
 @njit(cache=True)
 def _count_entries(
-    token, age_days, available, visit, all_offsets, rows, births, cutoffs, sexes, stripped, columns, codes,
+    token, age_days, available, visit, all_offsets, rows, births, cutoffs, sexes, is_hidden, columns, codes,
     windows, entries,
 ):  # fmt: skip
     """How many entries each row of the matrix has, into entries[1:]."""
@@ -151,7 +155,7 @@ def _count_entries(
         for at in range(all_offsets[rows[n]], all_offsets[rows[n] + 1]):
             if available[at] > cutoffs[n]:
                 break  # stored by available day
-            if stripped[token[at]]:
+            if is_hidden[token[at]]:
                 continue
             day = births[n] + age_days[at]
             first_day = min(first_day, day)
@@ -175,7 +179,7 @@ def _count_entries(
 
 @njit(cache=True)
 def _fill(
-    token, age_days, available, visit, all_offsets, rows, births, cutoffs, sexes, stripped, columns, codes,
+    token, age_days, available, visit, all_offsets, rows, births, cutoffs, sexes, is_hidden, columns, codes,
     windows, offsets, indices, values,
 ):  # fmt: skip
     """Write every row, columns ascending."""
@@ -188,7 +192,7 @@ def _fill(
         for at in range(all_offsets[rows[n]], all_offsets[rows[n] + 1]):
             if available[at] > cutoffs[n]:
                 break
-            if stripped[token[at]]:
+            if is_hidden[token[at]]:
                 continue
             day = births[n] + age_days[at]
             ago = max(cutoffs[n] - day, 0)
@@ -212,7 +216,7 @@ def _fill(
         )
         seen = np.sort(touched[:count])
         for column in seen:
-            total, is_code = 0, column < stripped.size
+            total, is_code = 0, column < is_hidden.size
             for place in range(windows.size):
                 services[place, 2] += is_code and total == 0 and counts[column, place] > 0
                 total += counts[column, place]

@@ -45,7 +45,7 @@ def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
     everyone = engine.to_arrow(table.aggregate(patients=table.subject_id.nunique()))["patients"][0].as_py()
     seen = engine.to_arrow(_patients(known))
     hospitals = {name for name in seen["hospital_id"].unique().to_pylist() if name is not None}
-    drawn = draw_hospitals(hospitals, study.cohort.sample.hospitals, study.seed)
+    drawn = sample_hospitals(hospitals, study.cohort.sample.hospitals, study.seed)
     inside = seen
     if study.cohort.sample.hospitals is not None:
         inside = seen.filter(
@@ -58,7 +58,7 @@ def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
             f"{study.cohort.landmark} and {len(inside):,} have fewer than {study.cohort.min_events}"
         )
     studied = enough.take(
-        draw_patients(enough["subject_id"].to_numpy(), study.cohort.sample.patients, study.seed)
+        sample_patients(enough["subject_id"].to_numpy(), study.cohort.sample.patients, study.seed)
     )
 
     split = assign_splits(
@@ -73,10 +73,10 @@ def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
         "patients": everyone,
         "seen_before_landmark": len(seen),
         "hospitals": len(hospitals),
-        "drawn_hospitals": len(drawn),
-        "of_drawn_hospitals": len(inside),
+        "sampled_hospitals": len(drawn),
+        "in_sampled_hospitals": len(inside),
         "with_enough_events": len(enough),
-        "studied": len(studied),
+        "included": len(studied),
         "splits": dict(zip(names.tolist(), counts.tolist(), strict=True)),
     }
     write_json(target / "cohort.json", flow)
@@ -89,7 +89,7 @@ def read(cohort: Path) -> pa.Table:
     return pq.read_table(cohort / "patients.parquet")
 
 
-def draw_hospitals(hospitals: Collection[str], wanted: int | None, seed: int) -> set[str]:
+def sample_hospitals(hospitals: Collection[str], wanted: int | None, seed: int) -> set[str]:
     """The hospitals of the sample: those whose salted md5 comes first. All of them if `wanted` is None.
 
     The order of any two hospitals depends on their names and the seed alone. Raises BadInput if there are
@@ -103,7 +103,9 @@ def draw_hospitals(hospitals: Collection[str], wanted: int | None, seed: int) ->
     return {known[place] for place in hashed_order(known, f"sample/hospital/{seed}")[:wanted]}
 
 
-def draw_patients(subject_ids: npt.NDArray[np.int64], wanted: int | None, seed: int) -> npt.NDArray[np.int64]:
+def sample_patients(
+    subject_ids: npt.NDArray[np.int64], wanted: int | None, seed: int
+) -> npt.NDArray[np.int64]:
     """Places of the sampled patients, ascending: those whose salted md5 comes first; all if `wanted` is None.
 
     Raises BadInput if there are fewer than wanted.

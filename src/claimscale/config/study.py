@@ -20,7 +20,7 @@ from claimscale.config.tasks import Task, catalogue, catalogue_task
 __all__ = ["Codes", "Study", "Task", "catalogue", "catalogue_task", "parameter_count"]
 
 
-class Engine(Settings):
+class EngineSettings(Settings):
     """Where tables are worked on: DuckDB in this process, or Spark (`claimscale[spark]`, Java 17)."""
 
     kind: Literal["duckdb", "spark"] = "duckdb"
@@ -49,19 +49,19 @@ class Splits(Settings):
         return value
 
 
-class Sample(Settings):
+class CohortSample(Settings):
     """How many hospitals to draw, and how many patients of those; all of them where it is not said."""
 
     hospitals: Count | None = None
     patients: Count | None = None
 
 
-class Cohort(Settings):
+class CohortSettings(Settings):
     """Who is studied: patients with enough events before the landmark, the date of all questions."""
 
     landmark: dt.date
     min_events: Count = 5
-    sample: Sample = Sample()
+    sample: CohortSample = CohortSample()
     splits: Splits = Splits()
 
 
@@ -266,8 +266,8 @@ class Study(Settings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     seed: int = 42
     source: Source
-    engine: Engine = Engine()
-    cohort: Cohort
+    engine: EngineSettings = EngineSettings()
+    cohort: CohortSettings
     tokens: Tokens = Tokens()
     sizes: Annotated[list[str], Field(min_length=1)]
     pretrain: Pretrain = Pretrain()

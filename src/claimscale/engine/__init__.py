@@ -30,7 +30,7 @@ class Engine:
     when the engine is closed, or at the latest when Python ends.
     """
 
-    def __init__(self, settings: study.Engine, within: Path | None = None) -> None:
+    def __init__(self, settings: study.EngineSettings, within: Path | None = None) -> None:
         if within is not None:
             make_folder(within)
         self.scratch = Path(tempfile.mkdtemp(prefix="claimscale-", dir=within))

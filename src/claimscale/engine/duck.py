@@ -24,7 +24,7 @@ ROWS_HELD_PER_VALUE = 2_000
 class DuckBackend:
     """DuckDB within a memory limit, spilling to the scratch folder."""
 
-    def __init__(self, settings: study.Engine, scratch: Path) -> None:
+    def __init__(self, settings: study.EngineSettings, scratch: Path) -> None:
         self._connection = ibis.duckdb.connect(
             ":memory:",
             memory_limit=settings.memory,

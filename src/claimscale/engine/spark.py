@@ -39,7 +39,7 @@ SETTINGS = {
 class SparkBackend:
     """Spark behind Ibis."""
 
-    def __init__(self, settings: study.Engine, scratch: Path) -> None:
+    def __init__(self, settings: study.EngineSettings, scratch: Path) -> None:
         self._scratch = scratch
         self._numbers = itertools.count()
         self._session = _session(settings.master, settings.memory, scratch.parent)

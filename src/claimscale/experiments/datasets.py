@@ -18,7 +18,7 @@ from claimscale.experiments.cells import Cell, Patients
 from claimscale.model import shapes as sizes
 from claimscale.tasks import labelled_subsets as subsets, labels as tasks
 from claimscale.tokens.store import TokenStore
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,16 @@ class Prepared:
         return {name: subjects[split == name] for name in np.unique(split)}
 
     @cached_property
-    def codebook(self) -> Codebook:
+    def token_metadata(self) -> TokenMetadata:
         vocabulary = self.store.vocabulary
         return (
-            Codebook.of(vocabulary)
+            TokenMetadata.of(vocabulary)
             if self.study.tokens.hierarchical_embeddings
-            else Codebook.plain(vocabulary.types)
+            else TokenMetadata.plain(vocabulary.types)
         )
 
     def shape(self, size: str) -> sizes.Shape:
-        return sizes.solve(parameter_count(size), self.store.vocabulary.size, self.codebook.group_count)
+        return sizes.solve(parameter_count(size), self.store.vocabulary.size, self.token_metadata.group_count)
 
     def task(self, name: str) -> Task:
         return next(task for task in self.study.tasks if task.name == name)

@@ -23,7 +23,7 @@ from claimscale.experiments.cells import Cell
 from claimscale.experiments.datasets import Sample, read_risks, write_predictions
 from claimscale.experiments.workspace import Workspace
 from claimscale.tokens.code_groups import CodeGroups
-from claimscale.tokens.pretraining_inputs import Histories, still
+from claimscale.tokens.pretraining_inputs import PatientHistories, static
 from claimscale.tokens.sequences import Sequences, select_inputs
 from claimscale.training import checkpoints, distributed, finetune, lr_sweep, pretrain, validation
 from claimscale.training.cost import Ledger, forward_flops
@@ -48,10 +48,12 @@ def device_of(workspace: Workspace) -> torch.device:
 
 
 def sequences_of(
-    workspace: Workspace, rows: np.ndarray, cutoff_days: np.ndarray, strip: np.ndarray
+    workspace: Workspace, rows: np.ndarray, cutoff_days: np.ndarray, hidden_tokens: np.ndarray
 ) -> Sequences:
     tokens = workspace.study.tokens
-    return select_inputs(workspace.store, rows, cutoff_days, tokens.max_length, tokens.deduplicate, strip)
+    return select_inputs(
+        workspace.store, rows, cutoff_days, tokens.max_length, tokens.deduplicate, hidden_tokens
+    )
 
 
 def _pretrain(
@@ -65,7 +67,7 @@ def _pretrain(
     torch.set_num_threads(threads)
     study, store, last_day = workspace.study, workspace.store, workspace.last_pretraining_day
     train, tuning = (
-        Histories(store, store.rows_of(workspace.splits[split]), last_day, study.tokens)
+        PatientHistories(store, store.rows_of(workspace.splits[split]), last_day, study.tokens)
         for split in ("train", "tuning")
     )
     known = replace(train, rows=train.rows[:: max(1, len(train.rows) // max(1, len(tuning.rows)))])
@@ -74,11 +76,11 @@ def _pretrain(
         views = train.dated(settings.horizon_days, cell.seed)
         dated = tuning.dated(settings.horizon_days, validation.SEED)(0)
     else:
-        views = still(train.on_last_day())
+        views = static(train.on_last_day())
     job = Job(
         views,
         validation.Validation(tuning.on_last_day(), dated, known.on_last_day()),
-        workspace.codebook,
+        workspace.token_metadata,
         workspace.shape(cell.size),
         cell.seed,
         folder,
@@ -94,11 +96,11 @@ def _finetune(
 ) -> dict[str, Any]:
     assert cell.size is not None and cell.task is not None
     torch.set_num_threads(threads)
-    strip = workspace.store.vocabulary.tokens_with_prefix(workspace.task(cell.task).hidden_codes)
+    hidden_tokens = workspace.store.vocabulary.tokens_with_prefix(workspace.task(cell.task).hidden_codes)
     train, tuning, others = workspace.training_samples(cell)
 
     def inputs(sample: Sample) -> Sequences:
-        return sequences_of(workspace, sample.rows, sample.index_days, strip)
+        return sequences_of(workspace, sample.rows, sample.index_days, hidden_tokens)
 
     result, probability = finetune.finetune(
         train=inputs(train),
@@ -106,7 +108,7 @@ def _finetune(
         tuning=inputs(tuning),
         tuning_outcome=tuning.outcome,
         predict={name: inputs(sample) for name, sample in others.items()},
-        codebook=workspace.codebook,
+        token_metadata=workspace.token_metadata,
         shape=workspace.shape(cell.size),
         settings=workspace.study.finetune,
         seed=cell.seed,
@@ -163,12 +165,12 @@ def _features_of(workspace: Workspace, cell: Cell, ledger: Ledger) -> Callable[[
     """
     assert cell.task is not None
     store, task = workspace.store, workspace.task(cell.task)
-    strip = store.vocabulary.tokens_with_prefix(task.hidden_codes)
+    hidden_tokens = store.vocabulary.tokens_with_prefix(task.hidden_codes)
     groups = CodeGroups.of(store.vocabulary)
     layout = features.Layout(groups.count)
 
     def counted(sample: Sample) -> sparse.csr_matrix:
-        return features.count_features(store, groups, sample.rows, sample.index_days, strip)
+        return features.count_features(store, groups, sample.rows, sample.index_days, hidden_tokens)
 
     if cell.kind == "logistic":
         return lambda sample: features.linear_features(counted(sample), layout)
@@ -181,11 +183,11 @@ def _features_of(workspace: Workspace, cell: Cell, ledger: Ledger) -> Callable[[
     assert cell.size is not None
     device = device_of(workspace)
     encoder = FrozenEncoder(
-        weights, workspace.shape(cell.size), workspace.codebook, device, foretold(workspace, cell)
+        weights, workspace.shape(cell.size), workspace.token_metadata, device, foretold(workspace, cell)
     )
 
     def embedded(sample: Sample) -> sparse.csr_matrix:
-        sequences = sequences_of(workspace, sample.rows, sample.index_days, strip)
+        sequences = sequences_of(workspace, sample.rows, sample.index_days, hidden_tokens)
         ledger.count(0, forward_flops(encoder.shape, sequences.lengths))
         return sparse.csr_matrix(encoder.embed(sequences))
 

@@ -9,9 +9,9 @@ import torch
 
 from claimscale.config.study import Study, parameter_count
 from claimscale.model import shapes as sizes
-from claimscale.tokens.pretraining_inputs import still
+from claimscale.tokens.pretraining_inputs import static
 from claimscale.tokens.sequences import FIRST_CODE, Sequences
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.pretraining_run import PretrainingRun
 
 SECONDS = 30.0
@@ -49,7 +49,7 @@ def _rate(
     study: Study, shape: sizes.Shape, sequences: Sequences, device: torch.device, seconds: float
 ) -> float:
     settings = study.pretrain.model_copy(update={"batch_tokens": BATCH_TOKENS, "epochs": 1})
-    run = PretrainingRun(still(sequences), made_up_codebook(shape), shape, settings, 0, device)
+    run = PretrainingRun(static(sequences), made_up_token_metadata(shape), shape, settings, 0, device)
     run.step(0)
     started, done, step = time.perf_counter(), 0.0, 0
     while step == 0 or time.perf_counter() - started < seconds:
@@ -59,12 +59,12 @@ def _rate(
     return done / (time.perf_counter() - started)
 
 
-def made_up_codebook(shape: sizes.Shape) -> Codebook:
+def made_up_token_metadata(shape: sizes.Shape) -> TokenMetadata:
     """Types and groups in turn, three groups to a token."""
     token = np.arange(shape.vocabulary)
     groups = np.stack([(token + step) % max(shape.groups, 1) for step in range(3)], 1)
     kept = groups if shape.groups else groups[:, :0]
-    return Codebook((token % sizes.TYPE_COUNT).astype(np.int8), kept.astype(np.int32))
+    return TokenMetadata((token % sizes.TYPE_COUNT).astype(np.int8), kept.astype(np.int32))
 
 
 def _made_up(vocabulary: int, mean_length: float) -> Sequences:

@@ -13,7 +13,7 @@ from claimscale.experiments.cells import Cell, cells_of, subsets_of
 from claimscale.experiments.cost_estimate import Corpus
 from claimscale.experiments.datasets import Prepared
 from claimscale.tasks import labelled_subsets as subsets
-from claimscale.tokens.pretraining_inputs import Histories
+from claimscale.tokens.pretraining_inputs import PatientHistories
 from claimscale.versions import VERSIONS
 
 ENCODERS = ("pretrain", "sweep", "finetune")
@@ -30,12 +30,12 @@ class Workspace(Prepared):
         store, tokens = self.store, self.study.tokens
         train = store.rows_of(self.splits["train"])
         some = train[:: max(len(train) // COUNTED_PATIENTS, 1)]
-        counted = Histories(store, some, self.last_pretraining_day, tokens)
+        counted = PatientHistories(store, some, self.last_pretraining_day, tokens)
         per_patient = float(counted.on_last_day().lengths.mean())
         shown, pretrain = per_patient, self.study.pretrain
         if pretrain.incident_weight:
             shown = float(counted.dated(pretrain.horizon_days, 0)(0).sequences.lengths.mean())
-        trained = [task.name for task in self.study.tasks if task.name not in self.shortages]
+        trained = [task.name for task in self.study.tasks if task.name not in self.insufficient_data]
         counts = {task: self.labels[task]["splits"] for task in trained}
         labelled = {task: splits["train"]["patients"] for task, splits in counts.items()}
         predicted = {
@@ -44,7 +44,7 @@ class Workspace(Prepared):
         }
         return Corpus(
             store.vocabulary.size,
-            self.codebook.group_count,
+            self.token_metadata.group_count,
             round(shown * len(train)),
             per_patient,
             labelled,
@@ -71,8 +71,10 @@ class Workspace(Prepared):
         found = {}
         for task in self.study.tasks:
             account = self.labels[task.name]
-            smallest = account.get("smallest_subset")  # labels that an earlier version made may be planned on
-            if account["shortage"] is not None or smallest is None:
+            smallest = account.get(
+                "min_labelled_patients"
+            )  # labels that an earlier version made may be planned on
+            if account["insufficient_data"] is not None or smallest is None:
                 continue
             scarcest = max(smallest, key=lambda label: smallest[label])
             asked = subsets_of(self.study, account["splits"]["train"]["patients"])
@@ -82,13 +84,13 @@ class Workspace(Prepared):
         return found
 
     @cached_property
-    def shortages(self) -> dict[str, dict[str, Any]]:
+    def insufficient_data(self) -> dict[str, dict[str, Any]]:
         """What tasks lack of which nothing can be trained: as the labels tell, or every subset asked for."""
-        lacking = {task.name: self.labels[task.name]["shortage"] for task in self.study.tasks}
+        lacking = {task.name: self.labels[task.name]["insufficient_data"] for task in self.study.tasks}
         for task, found in self.left_out.items():
             asked = subsets_of(self.study, self.labels[task]["splits"]["train"]["patients"])
             if len(found["patients"]) == len(asked):
-                lacking[task] = {"label": found["label"], "have": {}, "fewest": subsets.FEWEST_TO_TRAIN}
+                lacking[task] = {"label": found["label"], "observed": {}, "required": subsets.MIN_TO_TRAIN}
         return {task: shortage for task, shortage in lacking.items() if shortage is not None}
 
     def inputs(self, cell: Cell) -> str:
@@ -101,9 +103,9 @@ class Workspace(Prepared):
         everything["tokens"] = artifacts.manifest_digest(self.run / "tokens")
         if cell.task is not None:
             labels = artifacts.read_json(self.run / "labels" / artifacts.MANIFEST)["files"]
-            names = (f"{cell.task}.parquet", f"asked/{cell.task}.parquet")
+            names = (f"{cell.task}.parquet", f"index/{cell.task}.parquet")
             everything["labels"] = [labels[name]["sha256"] for name in names]
-            everything["strip"] = self.task(cell.task).hidden_codes
+            everything["hidden_codes"] = self.task(cell.task).hidden_codes
         if cell.size is not None:
             everything["sequence"] = (
                 study.tokens.max_length,

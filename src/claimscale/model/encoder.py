@@ -20,7 +20,7 @@ from claimscale.model.block import Block, RmsNorm
 from claimscale.model.cross_entropy import summed_cross_entropy
 from claimscale.model.shapes import COUNT_FEATURES, HEAD_WIDTH, TIME_FEATURES, TYPE_COUNT, Shape
 from claimscale.tokens.sequences import FIRST_CODE
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 
 DAYS_PER_YEAR = 365.25
 ROTARY_DAYS = (14.0, 40 * DAYS_PER_YEAR)
@@ -49,13 +49,13 @@ class Inputs:
 class Outcomes:
     """What B sequences have to foretell, as (row, token) pairs, int64 [2, N] each.
 
-    `new` are codes that were incident after the sequence's date, `known` those that could not be. `watched`
+    `new` are codes that were incident after the sequence's date, `known` those that could not be. `has_full_horizon`
     bool [B]: whether the horizon was seen; nothing is asked of others.
     """
 
     new: Tensor
     known: Tensor
-    watched: Tensor
+    has_full_horizon: Tensor
 
 
 class Encoder(nn.Module):
@@ -72,7 +72,7 @@ class Encoder(nn.Module):
     recency_rates: Tensor
     rotary_rates: Tensor
 
-    def __init__(self, shape: Shape, codebook: Codebook) -> None:
+    def __init__(self, shape: Shape, token_metadata: TokenMetadata) -> None:
         super().__init__()
         self.shape = shape
         self.token = nn.Embedding(shape.vocabulary, shape.embedding)
@@ -92,17 +92,17 @@ class Encoder(nn.Module):
         self.own_recurrence = completep.Hidden(shape.embedding, TIME_FEATURES + COUNT_FEATURES)
         for rule in (self.recurrence, self.own_recurrence):
             nn.init.zeros_(rule.weight)
-        self._register(codebook)
+        self._register(token_metadata)
         # A sine and a cosine of each rate; age and recency have half of the features each.
         self.register_buffer("age_rates", _rates(AGE_DAYS, TIME_FEATURES // 4), persistent=False)
         self.register_buffer("recency_rates", _rates(RECENCY_DAYS, TIME_FEATURES // 4), persistent=False)
         self.register_buffer("rotary_rates", _rates(ROTARY_DAYS, HEAD_WIDTH // 2), persistent=False)
 
-    def _register(self, codebook: Codebook) -> None:
-        groups = torch.as_tensor(codebook.groups, dtype=torch.long)
+    def _register(self, token_metadata: TokenMetadata) -> None:
+        groups = torch.as_tensor(token_metadata.groups, dtype=torch.long)
         count = (groups >= 0).sum(1, keepdim=True)
         buffers = {
-            "types": torch.as_tensor(codebook.types, dtype=torch.long),
+            "types": torch.as_tensor(token_metadata.types, dtype=torch.long),
             "groups": groups.where(groups >= 0, self.shape.groups),
             "vector_scale": (1 + count).rsqrt(),
         }
@@ -153,11 +153,11 @@ class Encoder(nn.Module):
         return logits_BV.index_put((row_T, token_T), return_T.float(), accumulate=True)
 
     def incident_loss(self, hidden_Bd: Tensor, inputs: Inputs, outcomes: Outcomes) -> Tensor:
-        """Summed binary cross-entropy over the codes that each watched sequence is at risk of."""
+        """Summed binary cross-entropy over the codes that each has_full_horizon sequence is at risk of."""
         summed_Bd = self.contributions(self.embed(inputs), inputs.layout)
         logits_BV = self.incident_logits(hidden_Bd, summed_Bd, inputs)
         new_BV = torch.zeros_like(logits_BV)
-        at_risk_BV = outcomes.watched[:, None].to(logits_BV).repeat(1, logits_BV.shape[1])
+        at_risk_BV = outcomes.has_full_horizon[:, None].to(logits_BV).repeat(1, logits_BV.shape[1])
         new_BV[outcomes.new[0], outcomes.new[1]] = 1
         at_risk_BV[outcomes.known[0], outcomes.known[1]] = 0
         at_risk_BV[:, :FIRST_CODE] = 0

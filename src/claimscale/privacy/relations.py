@@ -13,7 +13,7 @@ from typing import Any
 
 from claimscale.privacy.counts import Table
 
-ATTRITION = ("patients", "seen_before_landmark", "of_drawn_hospitals", "with_enough_events", "studied")
+ATTRITION = ("patients", "seen_before_landmark", "in_sampled_hospitals", "with_enough_events", "included")
 """Steps of the cohort, each a part of the one before."""
 SEXES = {"Women": "F", "Men": "M", "Sex unknown": "U"}
 """Subgroups by sex, and what the description of the cohort calls them."""

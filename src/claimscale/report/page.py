@@ -46,9 +46,9 @@ VERDICT_NAMES = {
 ATTRITION = (
     ("patients", "In the source"),
     ("seen_before_landmark", "Seen before the landmark"),
-    ("of_drawn_hospitals", "Of the hospitals drawn"),
+    ("in_sampled_hospitals", "Of the hospitals drawn"),
     ("with_enough_events", "With enough events"),
-    ("studied", "Studied"),
+    ("included", "Studied"),
 )
 SHOWN = frozenset(
     [

@@ -2,7 +2,7 @@
 
 Original files have ten diagnosis columns, cut-down ones fewer: any number is read. Codes are dated to the
 start of their claim and known at its end (for a hospital stay, the discharge).
-Source: CMS Linkable 2008-2010 Medicare DE-SynPUF, codebook.
+Source: CMS Linkable 2008-2010 Medicare DE-SynPUF, token_metadata.
 """
 
 from __future__ import annotations

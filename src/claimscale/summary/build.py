@@ -61,7 +61,7 @@ def summarise(
     dataset: Mapping[str, Any],
     label_counts: Mapping[str, Mapping[str, Mapping[str, int]]],
     oracle: Mapping[str, Path] | None = None,
-    shortages: Mapping[str, Mapping[str, Any]] | None = None,
+    insufficient_data: Mapping[str, Mapping[str, Any]] | None = None,
     left_out: Mapping[str, Mapping[str, Any]] | None = None,
     checks: Sequence[Mapping[str, Any]] = (),
     lr_sweeps: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
@@ -78,7 +78,7 @@ def summarise(
         dataset: patients, hospitals, events, tokens, vocabulary, span, quality.
         label_counts: task -> split -> {"patients", "positives"} and, where patients are asked more than
             once, "dates", as the labels were made.
-        shortages: task -> what it lacked, for tasks of which nothing was trained.
+        insufficient_data: task -> what it lacked, for tasks of which nothing was trained.
         left_out: task -> subsets too small, `patients`, and of whom: `label`, positive or negative.
         oracle: task -> Parquet with subject_id, prediction_time, split, risk (simulated data only).
         lr_sweeps: size -> validation loss at each learning rate tried, null where training diverged.
@@ -88,13 +88,14 @@ def summarise(
 
     Raises BadInput if predictions are missing, unreadable or not about the same patients.
     """
-    predictions, shortages = load_predictions(cells), shortages or {}
-    scored, curves = _scored(study, run_directory, predictions, shortages)
+    predictions, insufficient_data = load_predictions(cells), insufficient_data or {}
+    scored, curves = _scored(study, run_directory, predictions, insufficient_data)
     sizes = size_entries(study, pretraining, lr_sweeps or {})
     cost = costs(sizes, dataset.get("vocabulary"), study.pretrain.mask_probability)
     stopped = {record["task"] for record in forecasts if record["stop"]}
     tasks = _task_entries(
-        study, run_directory, predictions, scored, curves, sizes, cost, stopped, label_counts, shortages,
+        study, run_directory, predictions, scored, curves, sizes, cost, stopped, label_counts,
+        insufficient_data,
         oracle or {},
     )  # fmt: skip
     for entry in tasks:
@@ -119,10 +120,10 @@ def _scored(
     study: Study,
     run_directory: Path,
     predictions: Mapping[tuple[str, str], SplitPredictions],
-    shortages: Mapping[str, Any],
+    insufficient_data: Mapping[str, Any],
 ) -> tuple[Mapping[str, Scored], Mapping[str, Curve]]:
     """All scores by split and task; and by task the curve over sizes that its verdict rests on."""
-    trained = [task for task in study.tasks if task.name not in shortages]
+    trained = [task for task in study.tasks if task.name not in insufficient_data]
     for task in trained:
         if (task.name, "held_out") not in predictions:
             raise BadInput(f"{run_directory}: task {task.name} has no predictions for held-out patients")
@@ -147,7 +148,7 @@ def _task_entries(
     cost: Mapping[str, Any],
     stopped: Collection[str],
     label_counts: Mapping[str, Mapping[str, Mapping[str, int]]],
-    shortages: Mapping[str, Mapping[str, Any]],
+    insufficient_data: Mapping[str, Mapping[str, Any]],
     oracle: Mapping[str, Path],
 ) -> list[dict[str, Any]]:
     """One entry per task, judged together."""
@@ -166,8 +167,8 @@ def _task_entries(
     tasks = []
     for task in study.tasks:
         counts = label_counts.get(task.name, {})
-        if task.name in shortages:
-            tasks.append(untrained_entry(task, study, counts, shortages[task.name]))
+        if task.name in insufficient_data:
+            tasks.append(untrained_entry(task, study, counts, insufficient_data[task.name]))
             continue
         entry = task_entry(task, study, scored, predictions, counts, parameters)
         rows, models = predictions[task.name, "held_out"], scored["held_out"][task.name]

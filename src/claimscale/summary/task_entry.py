@@ -76,7 +76,7 @@ def untrained_entry(
     """
     splits = _with_prevalence(counts)
     tested = splits.get("held_out", {"patients": 0, "positives": 0})
-    have, least = shortage["have"], {"train": shortage["fewest"], "held_out": FEWEST_POSITIVES}
+    have, least = shortage["observed"], {"train": shortage["required"], "held_out": FEWEST_POSITIVES}
     where = "" if have.keys() == least.keys() else "tuning_" if have else "subsets_"
     return {
         "name": task.name,

@@ -86,7 +86,7 @@ def _first_of_month(dates: ir.Table, first: int, end: int) -> ir.Table:
     return placed.filter(_.place == 0).select(COLUMNS)
 
 
-def drawn(index: pa.Table, study: Study, first: dt.date) -> np.ndarray:
+def sample_one_per_patient(index: pa.Table, study: Study, first: dt.date) -> np.ndarray:
     """Which of the index dates are asked at: all in training, elsewhere at most one per patient. Bool [n].
 
     Per patient a day of the period is drawn by salted md5; asked is at the first index date from it on.

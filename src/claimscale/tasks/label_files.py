@@ -20,7 +20,7 @@ from claimscale.seeded_random import hashed_order
 NOBODY = event_table.NOBODY
 COLUMNS = ("subject_id", "prediction_time", "boolean_value")
 UNKNOWN, NOT_IN_COHORT = "unknown_patient", "not_in_cohort"
-OUTSIDE, AFTER, REPEATED, NOT_DRAWN = "outside_observation", "after_landmark", "repeated_row", "not_drawn"
+OUTSIDE, AFTER, REPEATED, NOT_SAMPLED = "outside_observation", "after_landmark", "repeated_row", "not_sampled"
 
 
 def identity(study: Study) -> dict[str, str]:
@@ -44,7 +44,9 @@ def read(task: Task, study: Study, events: Path, cohort: Path) -> tuple[pa.Table
     Raises BadInput for a file that holds no MEDS labels, or two answers to one question.
     """
     given = _read(task)
-    excluded: dict[str, int] = dict.fromkeys((UNKNOWN, NOT_IN_COHORT, OUTSIDE, AFTER, REPEATED, NOT_DRAWN), 0)
+    excluded: dict[str, int] = dict.fromkeys(
+        (UNKNOWN, NOT_IN_COHORT, OUTSIDE, AFTER, REPEATED, NOT_SAMPLED), 0
+    )
     subject, is_known = _subject_ids(given["subject_id"], task, events)
     day = _days(given["prediction_time"])
     value = given["boolean_value"].to_numpy()
@@ -69,7 +71,7 @@ def read(task: Task, study: Study, events: Path, cohort: Path) -> tuple[pa.Table
         left[(left == "") & rule] = reason
     _mark_repeated(left, subject, day, value, task)
     kept = left == ""
-    left[kept] = np.where(_one_each(subject[kept], day[kept], split[kept], study), "", NOT_DRAWN)
+    left[kept] = np.where(_one_each(subject[kept], day[kept], split[kept], study), "", NOT_SAMPLED)
     excluded |= {reason: int(np.count_nonzero(left == reason)) for reason in excluded}
 
     rows = np.flatnonzero(left == "")

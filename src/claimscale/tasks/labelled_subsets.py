@@ -7,10 +7,10 @@ import numpy as np
 from claimscale.cohort.selection import TRAIN, TUNING
 from claimscale.seeded_random import nested_order
 
-FEWEST_TO_TRAIN = 3
+MIN_TO_TRAIN = 3
 """Patients with the outcome, and without it, that a subset needs to be trained on. From one or two a model
 learns who they are, and its results say who came first in the order, not what few labels are worth."""
-FEWEST_TO_TUNE = 1
+MIN_TO_TUNE = 1
 """The same of the patients it is tuned on. With none, the lowest loss is that of the model which is surest
 that all are alike."""
 
@@ -31,7 +31,7 @@ def nested(subjects: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return order, np.cumsum(np.append(1, ordered[1:] != ordered[:-1]))[: len(ordered)]
 
 
-def smallest_subset(
+def min_labelled_patients(
     subjects: np.ndarray, split: np.ndarray, positive: np.ndarray, seed: int
 ) -> dict[str, int]:
     """From how many training patients on a subset, and what it is tuned on, has enough of each outcome.
@@ -42,7 +42,7 @@ def smallest_subset(
     """
     everyone = len(np.unique(subjects[split == TRAIN]))
     found = {"positive": 1, "negative": 1}
-    for name, fewest in ((TRAIN, FEWEST_TO_TRAIN), (TUNING, FEWEST_TO_TUNE)):
+    for name, fewest in ((TRAIN, MIN_TO_TRAIN), (TUNING, MIN_TO_TUNE)):
         rows = np.flatnonzero(split == name)
         order, place = nested(subjects[rows], seed)
         outcome = positive[rows[order]]

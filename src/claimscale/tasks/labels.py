@@ -32,7 +32,7 @@ from claimscale.tasks import index_dates, label_files, labelled_subsets as subse
 
 CONFIRM_BEFORE_DAYS = 30
 """A confirming drug or procedure counts from this long before the outcome's first code."""
-FEWEST_OF_A_CLASS = 10
+MIN_PER_CLASS = 10
 """With fewer cases, or fewer others, in training or testing nothing is trained. A predictor needs about ten
 cases to be estimated (Peduzzi 1996, doi 10.1016/S0895-4356(96)00236-3); and of 2,000 bootstrap draws of a
 test set with 10 cases hardly one has none (e^-10 each), with 5 a dozen."""
@@ -65,7 +65,7 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
                 if task.first_index_date is None
                 else _visits(engine, table, study, task, events)
             )
-            asked = engine.to_arrow(ask(task, dates, table))
+            asked = engine.to_arrow(label_index_dates(task, dates, table))
             labels, excluded = _of_those_asked(asked, study, task)
         account[task.name] = _account(labels, excluded, task, study.seed)
         _write(labels, target, task.name)
@@ -92,15 +92,15 @@ def _of_those_asked(asked: pa.Table, study: Study, task: Task) -> tuple[pa.Table
     excluded = {reason: reasons.count(reason) for reason in EXCLUSIONS}
     labels = asked.filter(asked["excluded"].is_null())
     if task.first_index_date is not None:
-        chosen = index_dates.drawn(labels, study, task.first_index_date)
-        excluded["not_drawn"] = int(np.count_nonzero(~chosen))
+        chosen = index_dates.sample_one_per_patient(labels, study, task.first_index_date)
+        excluded["not_sampled"] = int(np.count_nonzero(~chosen))
         labels = labels.filter(pa.array(chosen))
     return labels, excluded
 
 
 def read(labels: Path, task: str) -> pa.Table:
     """The labels of a task: subject_id, prediction_time, boolean_value, split, observed_until."""
-    asked = pq.read_table(labels / "asked" / f"{task}.parquet")
+    asked = pq.read_table(labels / "index" / f"{task}.parquet")
     table = pq.read_table(labels / f"{task}.parquet")
     assert table.select(KEYS).equals(asked.select(KEYS)), f"{task}: labels and who was asked differ"
     for name in ("split", "observed_until"):
@@ -108,11 +108,11 @@ def read(labels: Path, task: str) -> pa.Table:
     return table
 
 
-def ask(task: Task, index: pa.Table, table: ir.Table) -> ir.Table:
+def label_index_dates(task: Task, index: pa.Table, table: ir.Table) -> ir.Table:
     """One row per patient and index date, whether the patient may be asked and what happened.
 
     Columns beside those of `index` (index_dates.COLUMNS): `excluded` (one of EXCLUSIONS, or null),
-    `boolean_value`, `onset_in_gap` (the first code came too early to count: such a patient is a negative) and
+    `boolean_value`, `outcome_in_gap` (the first code came too early to count: such a patient is a negative) and
     `censored` (negative, but last observed before the window's end).
     """
     dates = ibis.memtable(_with_months(index))
@@ -138,11 +138,11 @@ def ask(task: Task, index: pa.Table, table: ir.Table) -> ir.Table:
     labelled = joined.mutate(
         excluded=excluded,
         boolean_value=in_window & _is_confirmed(task),
-        onset_in_gap=(_.first <= start).fill_null(False),
+        outcome_in_gap=(_.first <= start).fill_null(False),
         window_end=end,
     )
     labelled = labelled.mutate(censored=~_.boolean_value & (_.observed_until < _.window_end))
-    kept = [*index.column_names, "excluded", "boolean_value", "onset_in_gap", "censored"]
+    kept = [*index.column_names, "excluded", "boolean_value", "outcome_in_gap", "censored"]
     return labelled.select(kept).order_by("subject_id", "index_day")
 
 
@@ -206,9 +206,9 @@ def _write(labels: pa.Table, target: Path, task: str) -> None:
     keys = {"subject_id": labels["subject_id"], "prediction_time": at_midnight("index_day")}
     table = pa.table(keys | {"boolean_value": labels["boolean_value"]})
     asked = pa.table(keys | {"split": labels["split"], "observed_until": at_midnight("observed_until")})
-    make_folder(target / "asked")
+    make_folder(target / "index")
     pq.write_table(table, target / f"{task}.parquet", write_page_checksum=True)
-    pq.write_table(asked, target / "asked" / f"{task}.parquet", write_page_checksum=True)
+    pq.write_table(asked, target / "index" / f"{task}.parquet", write_page_checksum=True)
 
 
 def _account(labels: pa.Table, excluded: dict[str, int], task: Task, seed: int) -> dict[str, Any]:
@@ -226,15 +226,15 @@ def _account(labels: pa.Table, excluded: dict[str, int], task: Task, seed: int) 
             "prevalence": float(positive[inside].mean()) if n else None,
         }
         if "censored" in labels.column_names:  # a label file does not say how long its windows are
-            splits[name]["onset_in_gap"] = int(labels["onset_in_gap"].to_numpy()[inside].sum())
+            splits[name]["outcome_in_gap"] = int(labels["outcome_in_gap"].to_numpy()[inside].sum())
             censored = labels["censored"].to_numpy()[inside]
             splits[name]["censored_share"] = float(censored.mean()) if n else None
     return {
         "kind": task.kind,
         "splits": splits,
         "excluded": excluded,
-        "shortage": _shortage(splits),
-        "smallest_subset": subsets.smallest_subset(
+        "insufficient_data": _shortage(splits),
+        "min_labelled_patients": subsets.min_labelled_patients(
             labels["subject_id"].to_numpy(), split, np.asarray(positive, dtype=bool), seed
         ),
     }
@@ -246,14 +246,14 @@ def _shortage(splits: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
     `label`: of which patients there are too few, `positive` or `negative`; `have`: how many train and test,
     or, where only those are lacking that models are chosen by, how many tune.
     """
-    for names, fewest in (((TRAIN, HELD_OUT), FEWEST_OF_A_CLASS), ((TUNING,), subsets.FEWEST_TO_TUNE)):
+    for names, fewest in (((TRAIN, HELD_OUT), MIN_PER_CLASS), ((TUNING,), subsets.MIN_TO_TUNE)):
         have = {
             "positive": {name: splits[name]["positives"] for name in names},
             "negative": {name: splits[name]["n"] - splits[name]["positives"] for name in names},
         }
         scarcest = min(have, key=lambda label: min(have[label].values()))
         if min(have[scarcest].values()) < fewest:
-            return {"label": scarcest, "have": have[scarcest], "fewest": fewest}
+            return {"label": scarcest, "observed": have[scarcest], "required": fewest}
     return None
 
 

@@ -36,7 +36,7 @@ def build(study: Study, labels: Path, target: Path) -> None:
     account = artifacts.read_json(labels / "labels.json")
     for task in study.tasks:
         is_told = task.labels is None and task.index == "landmark" and not task.confirmation_codes
-        if is_told and account[task.name]["shortage"] is None:
+        if is_told and account[task.name]["insufficient_data"] is None:
             pq.write_table(_risks(task, study, truth, labels), target / f"{task.name}.parquet")
 
 

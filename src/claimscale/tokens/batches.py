@@ -23,7 +23,7 @@ from claimscale.tokens.sequences import FIRST_CODE, MASK, Sequences
 
 MaskUnit = Literal["token", "code"]
 
-PART_POSITIONS = 4608
+MICROBATCH_TOKENS = 4608
 """The most positions of a part on a CPU: enough to hide calls, few enough for activations to stay cached."""
 
 
@@ -68,7 +68,7 @@ class Batches:
         batch_tokens: int,
         seed: int,
         index: np.ndarray | None = None,
-        part_positions: int = PART_POSITIONS,
+        microbatch_tokens: int = MICROBATCH_TOKENS,
         rank: int = 0,
         ranks: int = 1,
         in_epoch: Callable[[int], Sequences] | None = None,
@@ -76,7 +76,7 @@ class Batches:
         self.in_epoch = in_epoch or (lambda epoch: sequences)
         self.seed = seed
         self.rank, self.ranks = rank, ranks
-        self.part_positions = part_positions
+        self.microbatch_tokens = microbatch_tokens
         self.index = np.arange(len(sequences)) if index is None else index
         self.tokens_per_epoch = int(sequences.lengths[self.index].sum())
         longest = int(sequences.lengths[self.index].max(initial=1))
@@ -86,17 +86,17 @@ class Batches:
         self.steps_per_epoch = max(1, min(wanted, self.tokens_per_epoch // longest))
         self._epoch = lru_cache(maxsize=1)(self._make_epoch)
 
-    def parts(self, step: int) -> list[Batch]:
+    def microbatches(self, step: int) -> list[Batch]:
         """This rank's share of a step, counted from 0 over all epochs, as parts to be added up."""
         sequences = self.in_epoch(step // self.steps_per_epoch)
-        return list(in_parts(sequences, self.share(step), self.part_positions))
+        return list(microbatches(sequences, self.shard(step), self.microbatch_tokens))
 
-    def share(self, step: int) -> np.ndarray:
+    def shard(self, step: int) -> np.ndarray:
         """Which sequences of a step are this rank's: int64 [n], empty if others have them all."""
         epoch, within = divmod(step, self.steps_per_epoch)
         order, bounds = self._epoch(epoch)
         drawn = order[bounds[within] : bounds[within + 1]]
-        return drawn[dealt(self.in_epoch(epoch).lengths[drawn], self.ranks) == self.rank]
+        return drawn[assigned_to_ranks(self.in_epoch(epoch).lengths[drawn], self.ranks) == self.rank]
 
     def _make_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.random.default_rng([self.seed, epoch]).permutation(self.index)
@@ -106,8 +106,8 @@ class Batches:
         return order, np.searchsorted(step, np.arange(self.steps_per_epoch + 1))
 
 
-def in_parts(sequences: Sequences, index: np.ndarray, part_positions: int) -> Iterator[Batch]:
-    """The sequences `index`, shortest first, in batches of at most `part_positions` (or one sequence).
+def microbatches(sequences: Sequences, index: np.ndarray, microbatch_tokens: int) -> Iterator[Batch]:
+    """The sequences `index`, shortest first, in batches of at most `microbatch_tokens` (or one sequence).
 
     As few as that allows, and about equal, so that threads which take one each are done together.
     """
@@ -117,14 +117,14 @@ def in_parts(sequences: Sequences, index: np.ndarray, part_positions: int) -> It
     while start < len(index):
         used = int(ends[start - 1]) if start else 0
         left = int(ends[-1]) - used
-        equal = used + left / math.ceil(left / part_positions)
-        fitting = int(np.searchsorted(ends, used + part_positions, side="right"))
+        equal = used + left / math.ceil(left / microbatch_tokens)
+        fitting = int(np.searchsorted(ends, used + microbatch_tokens, side="right"))
         stop = max(start + 1, min(fitting, int(np.searchsorted(ends, equal)) + 1))
         yield _lay_flat(sequences, index[start:stop])
         start = stop
 
 
-def dealt(lengths: np.ndarray, ranks: int) -> np.ndarray:
+def assigned_to_ranks(lengths: np.ndarray, ranks: int) -> np.ndarray:
     """The rank that each sequence is given to, [n]: in turn from the longest, back and forth.
 
     So every rank has the same number of sequences of each length, give or take one.

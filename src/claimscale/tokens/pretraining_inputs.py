@@ -9,31 +9,31 @@ from functools import lru_cache
 import numpy as np
 
 from claimscale.config.study import Tokens
-from claimscale.tokens.incident_codes import IncidentCodes, draw_dates, incident_codes
+from claimscale.tokens.incident_codes import IncidentCodes, incident_codes, sample_index_dates
 from claimscale.tokens.sequences import Sequences, select_inputs
 from claimscale.tokens.store import TokenStore
 
 
 @dataclass(frozen=True)
-class View:
+class PretrainingSample:
     """Sequences of n patients and, where there is something to foretell, their incident codes."""
 
     sequences: Sequences
     incident: IncidentCodes | None = None
 
 
-Views = Callable[[int], View]
-"""The view of the same patients, in the same order, in an epoch counted from 0."""
+EpochSamples = Callable[[int], PretrainingSample]
+"""The sample of the same patients, in the same order, in an epoch counted from 0."""
 
 
-def still(sequences: Sequences) -> Views:
+def static(sequences: Sequences) -> EpochSamples:
     """The same sequences in every epoch."""
-    view = View(sequences)
-    return lambda epoch: view
+    sample = PretrainingSample(sequences)
+    return lambda epoch: sample
 
 
 @dataclass(frozen=True)
-class Histories:
+class PatientHistories:
     """The records of some patients: their `rows` [n] in the store, and the last day that may be known.
 
     `last_day` counts from 1970-01-01.
@@ -53,12 +53,14 @@ class Histories:
     def on_last_day(self) -> Sequences:
         return self.on(np.full(len(self.rows), self.last_day, np.int64))
 
-    def dated(self, horizon_days: int, seed: int) -> Views:
+    def dated(self, horizon_days: int, seed: int) -> EpochSamples:
         """Another date for each patient in each epoch, with the codes that are incident after it."""
 
-        def view(epoch: int) -> View:
-            days, watched = draw_dates(self.store, self.rows, self.last_day, horizon_days, seed, epoch)
-            incident = incident_codes(self.store, self.rows, days, watched, horizon_days)
-            return View(self.on(days), incident)
+        def sample(epoch: int) -> PretrainingSample:
+            days, has_full_horizon = sample_index_dates(
+                self.store, self.rows, self.last_day, horizon_days, seed, epoch
+            )
+            incident = incident_codes(self.store, self.rows, days, has_full_horizon, horizon_days)
+            return PretrainingSample(self.on(days), incident)
 
-        return lru_cache(maxsize=1)(view)
+        return lru_cache(maxsize=1)(sample)

@@ -54,19 +54,19 @@ def select_inputs(
     cutoff_days: np.ndarray,
     max_length: int,
     deduplicate: Deduplicate,
-    strip: np.ndarray,
+    hidden_tokens: np.ndarray,
 ) -> Sequences:
     """One sequence per row: [CLS], sex, then the patient's codes in stored order.
 
-    Kept are codes that were available on the cutoff day or before and are not among the tokens `strip`; of
+    Kept are codes that were available on the cutoff day or before and are not among the tokens `hidden_tokens`; of
     repeats of a code within a calendar month, quarter or year, or ever, the latest, because how long ago a
     code was last seen tells most; of those the newest `max_length - 2`, each with the number of repeats.
     `rows` are patients' positions in the store, `cutoff_days` days since 1970-01-01, each [n].
     """
     rows = np.asarray(rows, np.int64)
     cutoff_days = np.asarray(cutoff_days, np.int64)
-    stripped = np.zeros(store.vocabulary.size, np.bool_)
-    stripped[strip] = True
+    is_hidden = np.zeros(store.vocabulary.size, np.bool_)
+    is_hidden[hidden_tokens] = True
     births = np.asarray(store.birth_day)[rows].astype(np.int64)
     periods, first_day = _periods(births, cutoff_days, deduplicate)
     counts = np.asarray(store.offsets)[rows + 1] - np.asarray(store.offsets)[rows]
@@ -75,7 +75,7 @@ def select_inputs(
     offsets = np.zeros(len(rows) + 1, np.int64)
     _select(
         store.token, store.age_days, store.available, store.offsets, rows, births, cutoff_days,
-        np.asarray(store.sex)[rows].astype(np.int32), max_length - LEADING, periods, first_day, stripped,
+        np.asarray(store.sex)[rows].astype(np.int32), max_length - LEADING, periods, first_day, is_hidden,
         np.empty(int(counts.max(initial=0)), np.int64), token, age_days, count, offsets,
     )  # fmt: skip
     end = offsets[-1]
@@ -107,9 +107,9 @@ def _periods(births: np.ndarray, cutoffs: np.ndarray, deduplicate: Deduplicate) 
 @njit(cache=True)
 def _select(
     all_token, all_age, all_available, all_offsets, rows, births, cutoffs, sexes, room, periods, first_day,
-    stripped, kept, token, age_days, counted, offsets,
+    is_hidden, kept, token, age_days, counted, offsets,
 ):  # fmt: skip
-    last_kept = np.full(stripped.size, -1, np.int64)  # per token: the occurrence kept last in this patient
+    last_kept = np.full(is_hidden.size, -1, np.int64)  # per token: the occurrence kept last in this patient
     kept_before = np.empty(kept.size, np.int64)  # per kept occurrence: the one of the same token kept before
     kept_period = np.empty(kept.size, np.int32)
     kept_count = np.empty(kept.size, np.int32)
@@ -124,7 +124,7 @@ def _select(
             if count == room and not periods.size:
                 break
             code = all_token[at]
-            if stripped[code]:
+            if is_hidden[code]:
                 continue
             if periods.size:
                 # A late claim can be older than one known before it, so all kept occurrences are compared.

@@ -13,7 +13,7 @@ NO_GROUP = -1
 
 
 @dataclass(frozen=True)
-class Codebook:
+class TokenMetadata:
     """Of V tokens: `types` int8 [V], and `groups` int32 [V, levels], NO_GROUP where there is none.
 
     Groups are numbered from 0: the chapter and category of a diagnosis, the levels of a drug's class. A rare
@@ -24,12 +24,12 @@ class Codebook:
     groups: np.ndarray
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary) -> Codebook:
+    def of(cls, vocabulary: Vocabulary) -> TokenMetadata:
         columns = CodeGroups.of(vocabulary).columns[:, 1:]
         return cls(vocabulary.types, np.where(columns < 0, NO_GROUP, columns - vocabulary.size))
 
     @classmethod
-    def plain(cls, types: np.ndarray) -> Codebook:
+    def plain(cls, types: np.ndarray) -> TokenMetadata:
         """Tokens that have nothing in common but their types."""
         return cls(types, np.empty((len(types), 0), np.int32))
 

@@ -12,16 +12,16 @@ from safetensors.torch import load_file
 from claimscale.model import shapes as sizes
 from claimscale.model.classifier import SUM_SCALE, Readout, pooled
 from claimscale.model.encoder import Encoder
-from claimscale.tokens.batches import in_parts
+from claimscale.tokens.batches import microbatches
 from claimscale.tokens.sequences import Sequences
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import loop
 
 
 class FrozenEncoder:
     """A pretrained encoder that no label will ever change.
 
-    `weights` is the `model.safetensors` of a pretraining, `codebook` what it was told of tokens. `outcome`
+    `weights` is the `model.safetensors` of a pretraining, `token_metadata` what it was told of tokens. `outcome`
     are tokens of a question, of which it is to say how likely they are to come.
     """
 
@@ -29,12 +29,12 @@ class FrozenEncoder:
         self,
         weights: Path,
         shape: sizes.Shape,
-        codebook: Codebook,
+        token_metadata: TokenMetadata,
         device: torch.device,
         outcome: np.ndarray | None = None,
     ) -> None:
         self.shape = shape
-        self.encoder = Encoder(shape, codebook)
+        self.encoder = Encoder(shape, token_metadata)
         self.encoder.load_state_dict(load_file(weights))
         self.encoder.to(device).eval()
         self.model = Readout(self.encoder, outcome).to(device)
@@ -48,7 +48,7 @@ class FrozenEncoder:
         themselves, and the log odds that one of the outcome's codes is incident next, where there are any.
         """
         out = np.empty((len(sequences), self.width), dtype=np.float32)
-        for batch in in_parts(sequences, np.arange(len(sequences)), loop.part_positions(self.device)):
+        for batch in microbatches(sequences, np.arange(len(sequences)), loop.microbatch_tokens(self.device)):
             with loop.mixed_precision(self.device):
                 inputs = loop.on_device(batch, batch.token, self.device)
                 states = pooled(self.encoder, inputs)

@@ -16,7 +16,7 @@ from claimscale.config.study import Finetune
 from claimscale.errors import BadInput
 from claimscale.model import shapes as sizes
 from claimscale.tokens.sequences import Sequences
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import checkpoints, loop
 from claimscale.training.checkpoints import Checkpoints
 from claimscale.training.cost import Ledger, forward_flops
@@ -34,7 +34,7 @@ def finetune(
     tuning: Sequences,
     tuning_outcome: np.ndarray,
     predict: dict[str, Sequences],
-    codebook: Codebook,
+    token_metadata: TokenMetadata,
     shape: sizes.Shape,
     settings: Finetune,
     seed: int,
@@ -61,7 +61,7 @@ def finetune(
     """
     _refuse_unlearnable(train_outcome, tuning_outcome)
     labelled = Labelled(train, train_outcome), Labelled(tuning, tuning_outcome)
-    begin = Start(shape, codebook, start, seed, device, outcome)
+    begin = Start(shape, token_metadata, start, seed, device, outcome)
     saver = Checkpoints(
         folder / checkpoints.FOLDER, _identity(labelled, begin, settings), settings.checkpoint_minutes
     )

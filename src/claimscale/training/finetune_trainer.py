@@ -20,9 +20,9 @@ from claimscale.config.study import Finetune
 from claimscale.model.classifier import Readout
 from claimscale.model.encoder import Encoder
 from claimscale.model.shapes import Shape
-from claimscale.tokens.batches import Batch, Batches, in_parts, mask_batch
+from claimscale.tokens.batches import Batch, Batches, mask_batch, microbatches
 from claimscale.tokens.sequences import Sequences
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import adapters, checkpoints, loop
 from claimscale.training.checkpoints import Checkpoint, Checkpoints
 from claimscale.training.cost import Ledger, forward_flops
@@ -56,7 +56,7 @@ class Start:
     """
 
     shape: Shape
-    codebook: Codebook
+    token_metadata: TokenMetadata
     weights: Path | None
     seed: int
     device: torch.device
@@ -65,7 +65,7 @@ class Start:
     def model(self, settings: Finetune, bias: float = 0.0) -> Readout:
         """The model before its first step, always the same."""
         torch.manual_seed(self.seed)
-        encoder = Encoder(self.shape, self.codebook)
+        encoder = Encoder(self.shape, self.token_metadata)
         if self.weights is not None:
             encoder.load_state_dict(load_file(self.weights))
         model = Readout(encoder, self.outcome)
@@ -97,8 +97,8 @@ class Fit:
     def __init__(self, train: Labelled, tuning: Labelled, start: Start, settings: Finetune) -> None:
         self.train, self.tuning, self.start, self.settings = train, tuning, start, settings
         batch_tokens = min(settings.batch_tokens, max(1, len(train.sequences.token) // STEPS_PER_EPOCH))
-        parts = loop.part_positions(start.device, batch_tokens)
-        self.batches = Batches(train.sequences, batch_tokens, start.seed, part_positions=parts)
+        parts = loop.microbatch_tokens(start.device, batch_tokens)
+        self.batches = Batches(train.sequences, batch_tokens, start.seed, microbatch_tokens=parts)
         self.steps = settings.epochs * self.batches.steps_per_epoch
         self.trials: list[Trial] = []
         self._outcome = loop.tensor(train.outcome.astype(np.float32), start.device)
@@ -194,7 +194,7 @@ class Fit:
         metrics.write(step=position, loss=loss, lr=rate, **ledger.spent())
 
     def _parts(self, step: int) -> list[Batch]:
-        parts, share = self.batches.parts(step), self.settings.token_dropout
+        parts, share = self.batches.microbatches(step), self.settings.token_dropout
         if not share:
             return parts
         return [replace(part, token=mask_batch(part, share, self.start.seed, step).token) for part in parts]
@@ -285,7 +285,7 @@ def logits(model: Readout, sequences: Sequences, device: torch.device) -> Tensor
     """Logits of all sequences in their order, float64 [n] on the CPU."""
     model.eval()
     out = torch.empty(len(sequences), dtype=torch.float64)
-    for batch in in_parts(sequences, np.arange(len(sequences)), loop.part_positions(device)):
+    for batch in microbatches(sequences, np.arange(len(sequences)), loop.microbatch_tokens(device)):
         out[torch.from_numpy(batch.index)] = _logits_of(model, batch, device).double().cpu()
     return out
 

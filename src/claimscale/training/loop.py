@@ -17,13 +17,13 @@ from claimscale import artifacts
 from claimscale.errors import BadInput
 from claimscale.model.attention import Layout
 from claimscale.model.encoder import Encoder, Inputs
-from claimscale.tokens.batches import PART_POSITIONS, Batch
+from claimscale.tokens.batches import MICROBATCH_TOKENS, Batch
 from claimscale.training import gradients
 from claimscale.training.distributed import ALONE, Ranks
 from claimscale.training.gradients import Losses
 
 CLIP_NORM = 1.0
-GPU_PART_POSITIONS = 1 << 17
+GPU_MICROBATCH_TOKENS = 1 << 17
 SMALLEST_CPU_PART = 1 << 10
 
 
@@ -105,16 +105,16 @@ def compile_blocks(encoder: Encoder, device: torch.device) -> None:
             block.compile(dynamic=True)
 
 
-def part_positions(device: torch.device, batch_tokens: int | None = None) -> int:
+def microbatch_tokens(device: torch.device, batch_tokens: int | None = None) -> int:
     """The most positions of one part of a step.
 
     On a CPU a step of about `batch_tokens` is two parts at least, unless it is small, so that a second thread
     has work. Parts never follow the number of threads: results would.
     """
     if device.type != "cpu":
-        return GPU_PART_POSITIONS
-    halved = PART_POSITIONS if batch_tokens is None else batch_tokens * 5 // 8
-    return min(PART_POSITIONS, max(SMALLEST_CPU_PART, halved))
+        return GPU_MICROBATCH_TOKENS
+    halved = MICROBATCH_TOKENS if batch_tokens is None else batch_tokens * 5 // 8
+    return min(MICROBATCH_TOKENS, max(SMALLEST_CPU_PART, halved))
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:

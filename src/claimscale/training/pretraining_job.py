@@ -13,8 +13,8 @@ import torch
 from claimscale import artifacts
 from claimscale.config.study import NON_TRAINING_FIELDS, Pretrain
 from claimscale.model import shapes as sizes
-from claimscale.tokens.pretraining_inputs import Views
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.pretraining_inputs import EpochSamples
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import checkpoints
 from claimscale.training.distributed import Ranks, current
 from claimscale.training.pretraining_run import PretrainingRun
@@ -26,9 +26,9 @@ from claimscale.versions import VERSIONS
 class Job:
     """What is pretrained on what, where, and by whom."""
 
-    train: Views
+    train: EpochSamples
     validation: Validation
-    codebook: Codebook
+    token_metadata: TokenMetadata
     shape: sizes.Shape
     seed: int
     folder: Path
@@ -43,7 +43,7 @@ class Job:
 
     def run(self, settings: Pretrain, share: float = 1.0) -> PretrainingRun:
         return PretrainingRun(
-            self.train, self.codebook, self.shape, settings, self.seed, self.device, share, self.ranks
+            self.train, self.token_metadata, self.shape, settings, self.seed, self.device, share, self.ranks
         )
 
     def score(self, run: PretrainingRun) -> Scores:
@@ -85,7 +85,7 @@ class Job:
             seed=self.seed,
             patients=_digest(first.sequences.token, first.sequences.age_days, first.sequences.offsets),
             incident=None if first.incident is None else _digest(first.incident.new.token),
-            codebook=_digest(self.codebook.types, self.codebook.groups),
+            token_metadata=_digest(self.token_metadata.types, self.token_metadata.groups),
             version=VERSIONS["pretrain"],
         )
 

@@ -18,9 +18,9 @@ from claimscale.model.completep import make_optimizer
 from claimscale.model.encoder import Encoder, Inputs, Outcomes
 from claimscale.tokens.batches import Batch, Batches, Masked, mask_batch
 from claimscale.tokens.incident_codes import IncidentCodes
-from claimscale.tokens.pretraining_inputs import View, Views
+from claimscale.tokens.pretraining_inputs import EpochSamples, PretrainingSample
 from claimscale.tokens.sequences import LEADING
-from claimscale.tokens.token_metadata import Codebook
+from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import async_step, loop, memory
 from claimscale.training.distributed import ALONE, Ranks
 from claimscale.training.lr_schedule import Schedule
@@ -36,7 +36,7 @@ State = dict[str, Tensor]
 class Epoch:
     """What the steps of one epoch draw on; `resident` is the view on the device, where it fits."""
 
-    view: View
+    view: PretrainingSample
     resident: memory.ResidentCorpus | None
 
 
@@ -59,8 +59,8 @@ class PretrainingRun:
 
     def __init__(
         self,
-        train: Views,
-        codebook: Codebook,
+        train: EpochSamples,
+        token_metadata: TokenMetadata,
         shape: sizes.Shape,
         settings: Pretrain,
         seed: int,
@@ -78,7 +78,7 @@ class PretrainingRun:
             settings.batch_tokens,
             seed,
             with_codes,
-            loop.part_positions(device, settings.batch_tokens),
+            loop.microbatch_tokens(device, settings.batch_tokens),
             ranks.rank,
             ranks.count,
             lambda epoch: train(epoch).sequences,
@@ -86,7 +86,7 @@ class PretrainingRun:
         self._count_work(first, with_codes)
         self.schedule = Schedule.of(max(1, round(share * settings.epochs * self.batches.steps_per_epoch)))
         torch.manual_seed(seed)
-        self.model = Encoder(shape, codebook).to(device)
+        self.model = Encoder(shape, token_metadata).to(device)
         if first.incident is not None:  # rare codes would take a whole training to be called rare
             bias = first.incident.log_odds(shape.vocabulary).astype(np.float32)
             self.model.incident_head.bias.data.copy_(torch.from_numpy(bias))
@@ -94,9 +94,9 @@ class PretrainingRun:
         self.optimizer = make_optimizer(self.model, shape.layers, settings.learning_rate, WEIGHT_DECAY)
         self._epoch = lru_cache(maxsize=1)(lambda number: self._prepared(train(number)))
         self._updating = False
-        if device.type == "cuda" and len(self.batches.share(0)):
+        if device.type == "cuda" and len(self.batches.shard(0)):
             held = OPTIMIZER_BYTES * sizes.parameters(shape)
-            self.batches.part_positions = memory.measured_part(self._probe, held, device)
+            self.batches.microbatch_tokens = memory.measured_part(self._probe, held, device)
 
     @property
     def steps(self) -> int:
@@ -119,12 +119,12 @@ class PretrainingRun:
                 return self._update(work, step), work.tokens, work.masked
             except torch.OutOfMemoryError:
                 # Other ranks wait for this one's gradients meanwhile, and need not know.
-                if self._updating or self.batches.part_positions <= memory.SMALLEST_PART:
+                if self._updating or self.batches.microbatch_tokens <= memory.SMALLEST_PART:
                     raise
             self.optimizer.zero_grad(set_to_none=True)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            self.batches.part_positions //= 2
+            self.batches.microbatch_tokens //= 2
             work = Step(work.epoch, self._parts(step), work.tokens, work.masked, work.incident)
 
     def state(self) -> State:
@@ -143,15 +143,15 @@ class PretrainingRun:
 
     def batch_name(self, step: int) -> str:
         """The hash by which a step's batch is named, of this rank's share of it."""
-        return loop.batch_hash(self.batches.parts(step))
+        return loop.batch_hash(self.batches.microbatches(step))
 
-    def _count_work(self, first: View, with_codes: np.ndarray) -> None:
+    def _count_work(self, first: PretrainingSample, with_codes: np.ndarray) -> None:
         lengths = first.sequences.lengths[with_codes].astype(np.float64)
         self.attended_length = float((lengths**2).sum() / lengths.sum())
-        watched = 0 if first.incident is None else first.incident.watched[with_codes].sum()
-        self._foretold_share = float(watched / lengths.sum())
+        has_full_horizon = 0 if first.incident is None else first.incident.has_full_horizon[with_codes].sum()
+        self._foretold_share = float(has_full_horizon / lengths.sum())
 
-    def _prepared(self, view: View) -> Epoch:
+    def _prepared(self, view: PretrainingSample) -> Epoch:
         return Epoch(view, memory.ResidentCorpus.if_it_fits(view.sequences, self.device))
 
     def _work(self, step: int) -> Step:
@@ -166,7 +166,8 @@ class PretrainingRun:
     def _parts(self, step: int) -> list[tuple[Batch, Masked]]:
         share, unit = self.settings.mask_probability, self.settings.mask_unit
         return [
-            (batch, mask_batch(batch, share, self.seed, step, unit)) for batch in self.batches.parts(step)
+            (batch, mask_batch(batch, share, self.seed, step, unit))
+            for batch in self.batches.microbatches(step)
         ]
 
     def _update(self, work: Step, step: int) -> float | Tensor:
@@ -206,7 +207,7 @@ class PretrainingRun:
 
     def _probe(self, positions: int) -> int:
         """Forward and backward of one part, whose gradients are thrown away."""
-        self.batches.part_positions = positions
+        self.batches.microbatch_tokens = positions
         work = self._work(0)
         batch, mask = work.parts[-1]  # parts ascend in length, and long sequences take most memory
         try:
@@ -225,4 +226,4 @@ def masked_inputs(batch: Batch, mask: Masked, device: torch.device) -> tuple[Inp
 def outcomes_of(codes: IncidentCodes, index: np.ndarray, device: torch.device) -> Outcomes:
     """What the patients `index` have to foretell."""
     new, known = (np.stack(lists.pairs(index)) for lists in (codes.new, codes.known))
-    return Outcomes(*(loop.tensor(array, device) for array in (new, known, codes.watched[index])))
+    return Outcomes(*(loop.tensor(array, device) for array in (new, known, codes.has_full_horizon[index])))

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from claimscale.model.attention import Read
 from claimscale.model.encoder import Encoder
-from claimscale.tokens.batches import in_parts, mask_batch
-from claimscale.tokens.pretraining_inputs import View
+from claimscale.tokens.batches import mask_batch, microbatches
+from claimscale.tokens.pretraining_inputs import PretrainingSample
 from claimscale.tokens.sequences import LEADING, Sequences, seen_earlier
 from claimscale.training import loop
 from claimscale.training.distributed import ALONE, Ranks
@@ -30,7 +30,7 @@ class Validation:
     """Patients to score on: all that was known of them, and what they were known for on earlier days."""
 
     latest: Sequences
-    dated: View | None = None
+    dated: PretrainingSample | None = None
     trained: Sequences | None = None
     """Some of the training patients: a lower loss on them tells of overfitting."""
 
@@ -57,7 +57,7 @@ def validate(model: Encoder, validation: Validation, device: torch.device, ranks
 def masked_scores(model: Encoder, sequences: Sequences, device: torch.device, ranks: Ranks = ALONE) -> Scores:
     repeated = seen_earlier(sequences) | (sequences.count > 1)
     losses, is_repeat = [np.zeros(0, np.float32)], [np.zeros(0, np.bool_)]
-    for batch in in_parts(sequences, _share(sequences, ranks), loop.part_positions(device)):
+    for batch in microbatches(sequences, _share(sequences, ranks), loop.microbatch_tokens(device)):
         masked = mask_batch(batch, MASK, SEED, 0)
         inputs, _, targets = masked_inputs(batch, masked, device)
         with loop.mixed_precision(device):
@@ -78,14 +78,16 @@ def masked_scores(model: Encoder, sequences: Sequences, device: torch.device, ra
 
 
 @torch.no_grad()
-def incident_score(model: Encoder, view: View, device: torch.device, ranks: Ranks = ALONE) -> float | None:
+def incident_score(
+    model: Encoder, view: PretrainingSample, device: torch.device, ranks: Ranks = ALONE
+) -> float | None:
     """Binary cross-entropy over the codes that patients are at risk of, per code that was incident."""
     codes = view.incident
     assert codes is not None
     share = _share(view.sequences, ranks)
-    share = share[codes.watched[share]]
+    share = share[codes.has_full_horizon[share]]
     loss = 0.0
-    for batch in in_parts(view.sequences, share, loop.part_positions(device)):
+    for batch in microbatches(view.sequences, share, loop.microbatch_tokens(device)):
         inputs = loop.on_device(batch, batch.token, device)
         with loop.mixed_precision(device):
             hidden = model(inputs, Read.of(loop.firsts(batch), batch.lengths, device))

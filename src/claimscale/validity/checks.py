@@ -1,4 +1,4 @@
-"""All checks of a run, one after another; `checks.json`; and what is said of them on a terminal."""
+"""All checks of a run, one after another; `validity.json`; and what is said of them on a terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from claimscale.validity.finding import Finding
 from claimscale.validity.inputs import Asked
 from claimscale.versions import VERSIONS
 
-FILE = "checks.json"
+FILE = "validity.json"
 TITLES = {
     "label_leakage": "Label leakage by claim month",
     "single_feature": "A single feature that gives the outcome away",
@@ -79,13 +79,13 @@ def inputs(run: Path, study: Study) -> str:
 
 
 def write(found: Sequence[Finding], run: Path, study: Study) -> None:
-    """Write `checks.json`: the findings, and the fingerprint of what they were made from."""
+    """Write `validity.json`: the findings, and the fingerprint of what they were made from."""
     content = {"inputs": inputs(run, study), "checks": [one.plain() for one in found]}
     artifacts.write_json(run / FILE, content)
 
 
 def read_current(run: Path, study: Study) -> list[Finding] | None:
-    """The findings of `checks.json`, or None if it is missing or of other inputs."""
+    """The findings of `validity.json`, or None if it is missing or of other inputs."""
     try:
         content = artifacts.read_json(run / FILE)
         if content["inputs"] != inputs(run, study):

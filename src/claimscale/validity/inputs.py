@@ -148,7 +148,7 @@ def read_candidates(study: Study, task: Task, run: Path, engine: Engine, asked: 
         ).sort_by("subject_id")
         for part in (past, table)
     )
-    may = engine.to_arrow(tasks.ask(task, known, past)).sort_by("subject_id")
+    may = engine.to_arrow(tasks.label_index_dates(task, known, past)).sort_by("subject_id")
     subjects = known["subject_id"].to_numpy()
     last_known_day = known["index_day"].to_numpy()
     index_day = last_known_day.copy()
@@ -215,8 +215,8 @@ def read_periods(study: Study, run: Path, store: TokenStore) -> tuple[Ints, int,
     return counted[0], counted[1], counted[2], counted[3], _names(store)
 
 
-def entries_of(store: TokenStore, rows: Ints, strip: Ints) -> Entries:
-    """All tokens of patients (rows of the store) as entries; the tokens `strip` left out."""
+def entries_of(store: TokenStore, rows: Ints, hidden_tokens: Ints) -> Entries:
+    """All tokens of patients (rows of the store) as entries; the tokens `hidden_tokens` left out."""
     starts = np.asarray(store.offsets[rows])
     lengths = np.asarray(store.offsets[rows + 1]) - starts
     patient = np.repeat(np.arange(len(rows)), lengths)
@@ -224,7 +224,7 @@ def entries_of(store: TokenStore, rows: Ints, strip: Ints) -> Entries:
     token = store.token[place].astype(np.int64)
     day = store.age_days[place].astype(np.int64) + store.birth_day[rows][patient]
     entries = Entries(patient, token, day, store.available[place].astype(np.int64), _names(store))
-    return entries.where(~np.isin(token, strip)) if len(strip) else entries
+    return entries.where(~np.isin(token, hidden_tokens)) if len(hidden_tokens) else entries
 
 
 def _names(store: TokenStore) -> tuple[str, ...]:
