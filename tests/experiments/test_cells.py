@@ -121,7 +121,7 @@ def test_names_are_stable() -> None:
 
 
 def test_rates_are_swept_once_per_size_in_cells_that_nothing_waits_for(write_study) -> None:
-    rates = {"learning_rates": [1e-3, 4e-3, 1.6e-2]}
+    rates = {"lr_sweep": [1e-3, 4e-3, 1.6e-2]}
     cells = cells_of(loading.load(write_study(sizes=["70k", "90k"], pretrain=rates)))
     assert [cell.id for cell in cells if cell.kind == "sweep"] == ["sweep-70k-s42", "sweep-90k-s42"]
     assert not any(need.kind == "sweep" for cell in cells for need in cell.needs)

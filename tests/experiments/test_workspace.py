@@ -83,7 +83,7 @@ def test_only_what_a_cell_rests_on_makes_it_stale(write_study, tmp_path: Path, m
     rates = [1e-3, 4e-3, 1.6e-2]
 
     def inputs(**pretrain: object) -> dict[str, str]:
-        study = loading.load(write_study(pretrain={"lr_sweep": rates, **pretrain}))
+        study = loading.load(write_study(pretrain={"lr_sweep": rates} | pretrain))
         cells = [Cell("pretrain", 42, "70k"), Cell("sweep", 42, "70k")]
         cells.append(Cell("finetune", 42, "70k", "ckd", "pretrained", "all"))
         return {cell.kind: Workspace(study, tmp_path).inputs(cell) for cell in cells}

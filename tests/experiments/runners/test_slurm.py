@@ -20,7 +20,7 @@ from claimscale.experiments.runners import slurm
 from claimscale.experiments.workspace import Workspace
 
 submitit = pytest.importorskip("submitit")
-SLURM = {"partition": "gpu", "minutes": 90, "nodes": 2, "gpus": 4, "options": {"account": "x12"}}
+SLURM = {"partition": "gpu", "time_limit_minutes": 90, "nodes": 2, "gpus": 4, "options": {"account": "x12"}}
 
 
 class Display:
