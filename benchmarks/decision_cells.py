@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from claimscale.evaluation import power
-from claimscale.evaluation.contrasts import task_dependence
+from claimscale.evaluation.contrasts import task_size_interaction
 from claimscale.evaluation.forecast import FEWEST_SIZES, forecast
 from claimscale.evaluation.intervals import difference, interval, patient_degrees, variance_parts
 from claimscale.evaluation.metrics import Floats
@@ -205,7 +205,7 @@ def interaction_cell(
                 )
             ]
         ]
-        found = task_dependence(curves_of[:2], curves_of[2:])
+        found = task_size_interaction(curves_of[:2], curves_of[2:])
         assert found is not None
         shown.append(found.difference.p_differs() < 0.05)
         low, high = found.difference.two_sided()

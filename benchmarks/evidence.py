@@ -143,7 +143,7 @@ def losses(workspace: Workspace, seed: int) -> dict[str, float]:
         cell = artifacts.read_json(workspace.folder(Cell("pretrain", seed, size).id) / artifacts.CELL)[
             "result"
         ]
-        names = ("validation_loss", "validation_loss_first", "validation_loss_incident")
+        names = ("validation_loss", "validation_loss_new", "validation_loss_incident")
         figures |= {f"{name}_{size}": cell[name] for name in names}
         print(f"{size:>8} {cell[names[0]]:>8.4f} {cell[names[1]]:>10.4f} {cell[names[2]]:>9.4f}")
     return figures

@@ -173,7 +173,7 @@ def table(run: Path, overrides: list[str], results: dict[str, dict[str, Any]]) -
         losses = found["losses"]
         print(
             f"{name:<38} {mean:>7.4f} {score['difference']:>+11.4f}   {low:+.4f} to {high:+.4f}  "
-            f"{losses['validation_loss']:.4f}  {losses['validation_loss_first']:.4f}   "
+            f"{losses['validation_loss']:.4f}  {losses['validation_loss_new']:.4f}   "
             f"{losses.get('validation_loss_incident', 0):.4f}   {found['seconds']:>5.0f}"
         )
         figures |= {f"{name}: {key}": value for key, value in (score | losses).items()}

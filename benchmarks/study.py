@@ -65,9 +65,9 @@ def figures_of(summary: dict[str, Any]) -> dict[str, float]:
     for task in summary["tasks"]:
         name = task["name"]
         found[f"{name}_test_patients"], found[f"{name}_test_positives"] = task["n_test"], task["positives"]
-        fewest = min(gain["patients"] for gain in task["pretraining_gain"])
+        fewest = min(gain["n_labelled"] for gain in task["pretraining_gain"])
         for gain in task["pretraining_gain"]:
-            if gain["patients"] == fewest and gain["size"] is None:
+            if gain["n_labelled"] == fewest and gain["size"] is None:
                 for key in ("difference", "low", "high"):
                     found[f"{name}_gain_at_{fewest}_{key}"] = gain[key]
     return found
@@ -89,7 +89,7 @@ def main() -> None:
     for key, value in figures.items():
         print(f"{key:<40} {value:>10.4g}")
     for answer in summary["answers"]:
-        print(f"{answer['task']}: {answer['sentence']}")
+        print(f"{answer['task']}: {answer['text']}")
     write_record(Path(__file__).stem if not sys.argv[1:] else f"study-{summary['name']}", figures)
 
 

@@ -141,7 +141,7 @@ def test_plan_says_what_can_be_decided_and_names_the_gpu(run, write_study) -> No
 def test_compare_reads_summaries_and_refuses_what_is_none(run, tmp_path: Path) -> None:
     saturation = {
         "verdict": "saturated", "smallest_sufficient": "1M", "metric": "auprc", "relative_margin": 0.02,
-        "evidence": [],
+        "comparisons": [],
     }  # fmt: skip
     summary = {"name": "here", "tasks": [{"name": "ckd", "saturation": saturation}]}
     (tmp_path / "summary.json").write_text(json.dumps(summary), "utf-8")

@@ -40,7 +40,7 @@ CELLS = 2 * 2 + 2 * 2 * 2 * 2 + 2 * 2 * len(BASELINES)
 COST = {
     "tokens", "flops", "wall_hours", "device_hours", "peak_memory", "peak_tflops", "mfu", "energy_kwh"
 }  # fmt: skip
-SUMMARY_KEYS = {"dataset", "sizes", "tasks", "task_dependence", "forecast", "warnings"}
+SUMMARY_KEYS = {"dataset", "sizes", "tasks", "task_size_interaction", "forecast", "warnings"}
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
@@ -110,7 +110,7 @@ def test_it_answers_every_question_and_says_where_the_report_lies(whole: tuple[P
     run, out = whole
     summary = json.loads((run / "summary.json").read_text("utf-8"))
     assert len(summary["answers"]) == 3
-    assert all(f"{answer['task']}: {answer['sentence']}" in out for answer in summary["answers"])
+    assert all(f"{answer['task']}: {answer['text']}" in out for answer in summary["answers"])
     assert str(run / "report.html") in out
     assert f"{CELLS} cells run" in out
 
@@ -119,8 +119,8 @@ def test_a_question_with_too_few_cases_ends_undecided_and_stops_no_other(whole: 
     run, out = whole
     summary = json.loads((run / "summary.json").read_text("utf-8"))
     saturation = summary["tasks"][1]["saturation"]
-    assert (saturation["verdict"], saturation["reason"]) == ("inconclusive", "untrained_few_positives")
-    more = saturation["more_needed"]
+    assert (saturation["verdict"], saturation["reason"]) == ("inconclusive", "not_trained_few_positives")
+    more = saturation["additional_needed"]
     assert 0 < more["train"] <= 10 and 20 < more["held_out"] <= 30
     needed = f"at least {sum(more.values())} more positives needed"
     assert needed in out and needed in (run / "report.html").read_text("utf-8")

@@ -45,7 +45,10 @@ def test_the_study_ends_with_a_report_that_names_the_subset(ended: tuple[Path, i
         "outcome_history-pregabalin-nall-s1",
     }
     summary = json.loads((run / "summary.json").read_text("utf-8"))
-    assert summary["tasks"][0]["subsets_left_out"] == {"label": "positive", "patients": [10]}
+    assert summary["tasks"][0]["skipped_labelled_patients"] == {
+        "label": "positive",
+        "labelled_patients": [10],
+    }
     (warning,) = (told for told in summary["warnings"] if "left out" in told)
     assert warning.startswith(LEFT_OUT) and warning.endswith("have the outcome.")
     assert LEFT_OUT in (run / "report.html").read_text("utf-8")

@@ -42,7 +42,7 @@ def study(file: File, *, set: Set = ()) -> None:
         outcome = pipeline.carry_out(resolved, display)
     print()
     for answer in outcome.summary["answers"]:
-        print(f"{answer['task']}: {' '.join(filter(None, (answer['sentence'], answer['together'])))}")
+        print(f"{answer['task']}: {' '.join(filter(None, (answer['text'], answer['ensemble_text'])))}")
     fresh = f"{outcome.cells_run} cells run" if outcome.cells_run else "nothing had to be recomputed"
     print(f"\nReport: {outcome.report}  ({fresh})")
 

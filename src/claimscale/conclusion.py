@@ -163,7 +163,7 @@ def _summarise(
             name: {
                 split: {
                     "patients": counts["patients"],
-                    "dates": counts["n"],
+                    "index_dates": counts["n"],
                     "positives": counts["positives"],
                 }
                 for split, counts in task["splits"].items()
@@ -178,7 +178,7 @@ def _summarise(
                 "task": one.task,
                 "title": checks.TITLES[one.check],
                 "status": one.status,
-                "sentence": one.sentence,
+                "text": one.sentence,
             }
             for one in findings
         ],

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from claimscale.evaluation.contrasts import beats_all, best, pretraining_gains, task_dependence
+from claimscale.evaluation.contrasts import beats_all, best, pretraining_gains, task_size_interaction
 from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.size_decision import Curve
 
@@ -50,37 +50,37 @@ def curve(smallest: float, largest: float, draw: int) -> Curve:
     return Curve({"1M": made(smallest, draw=draw), "3M": made(largest, draw=draw + 1)}, 0.1, 500)
 
 
-def test_task_dependence_is_the_difference_of_relative_gains() -> None:
-    found = task_dependence([curve(0.30, 0.40, 1), curve(0.32, 0.40, 3)], [curve(0.48, 0.50, 5)])
+def test_task_size_interaction_is_the_difference_of_relative_gains() -> None:
+    found = task_size_interaction([curve(0.30, 0.40, 1), curve(0.32, 0.40, 3)], [curve(0.48, 0.50, 5)])
     assert found is not None
     assert found.difference.estimate == pytest.approx((0.25 + 0.20) / 2 - 0.04)
     assert found.difference.p_differs() < 0.001
 
 
 def test_equal_relative_gains_show_no_dependence() -> None:
-    found = task_dependence([curve(0.30, 0.40, 1)], [curve(0.15, 0.20, 5)])
+    found = task_size_interaction([curve(0.30, 0.40, 1)], [curve(0.15, 0.20, 5)])
     assert found is not None and found.difference.estimate == pytest.approx(0)
     low, high = found.difference.two_sided()
     assert low < 0 < high
 
 
-def test_task_dependence_needs_both_kinds_and_two_sizes() -> None:
+def test_task_size_interaction_needs_both_kinds_and_two_sizes() -> None:
     one = curve(0.3, 0.4, 1)
-    assert task_dependence([one], []) is None
-    assert task_dependence([one], [Curve({"1M": made(0.3)}, 0.1, 500)]) is None
+    assert task_size_interaction([one], []) is None
+    assert task_size_interaction([one], [Curve({"1M": made(0.3)}, 0.1, 500)]) is None
     other_seeds = Curve({"1M": made(0.3, seeds=(8,)), "3M": made(0.4, seeds=(8,))}, 0.1, 500)
-    assert task_dependence([one], [other_seeds]) is None
+    assert task_size_interaction([one], [other_seeds]) is None
     one_seed = Curve({"1M": made(0.3, seeds=(1,)), "3M": made(0.4, seeds=(1,))}, 0.1, 500)
-    assert task_dependence([one_seed], [one_seed]) is None, "the chance of training is unknown"
+    assert task_size_interaction([one_seed], [one_seed]) is None, "the chance of training is unknown"
 
 
-def test_task_dependence_compares_sizes_that_all_tasks_have() -> None:
+def test_task_size_interaction_compares_sizes_that_all_tasks_have() -> None:
     """The same curve, stopped early in one task: no dependence, though its largest size gains less."""
     whole = Curve(
         {name: made(value, draw=1) for name, value in (("1M", 0.2), ("3M", 0.3), ("9M", 0.4))}, 0.1, 500
     )
     stopped = Curve(dict(list(whole.scores.items())[:2]), 0.1, 500)
-    found = task_dependence([whole], [stopped])
+    found = task_size_interaction([whole], [stopped])
     assert found is not None and (found.smallest, found.largest) == ("1M", "3M")
     assert found.difference.estimate == pytest.approx(0)
 
@@ -90,7 +90,7 @@ def test_one_pretraining_behind_all_tasks_counts_once() -> None:
     runs, generator = np.array([0.28, 0.30, 0.32]), np.random.default_rng(0)
     replicates = runs[:, None] + generator.normal(0, 1e-3, size=(1, 300))
     task = Curve({"1M": Scores((1, 2, 3), runs, replicates, 500), "3M": made(0.4)}, 0.1, 500)
-    found = task_dependence([task], [task])
+    found = task_size_interaction([task], [task])
     assert found is not None and found.difference.seed_variance == pytest.approx(0, abs=1e-12)
 
 
@@ -107,7 +107,7 @@ def test_dependence_is_seldom_shown_where_there_is_none() -> None:
                 drawn = generator.normal(0, 0.006, size=(1, 150))
                 scores[name] = Scores((1, 2, 3), runs, runs[:, None] + drawn, 500)
             curves.append(Curve(scores, 0.1, 500))
-        found = task_dependence(curves[:2], curves[2:])
+        found = task_size_interaction(curves[:2], curves[2:])
         assert found is not None
         shown += found.difference.p_differs() < 0.05
     # 5 % of 300 are 15, with a standard deviation of 4

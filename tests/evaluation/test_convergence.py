@@ -18,7 +18,7 @@ def size(name: str, half: float = 2.005, best: int = 1, train_loss: float | None
     return {
         "name": name,
         "lr_sweep": rates,
-        "branches_by_seed": [ends],
+        "cooldowns_by_seed": [ends],
         "train_loss": train_loss,
         "validation_loss": 2.0,
     }
@@ -49,7 +49,7 @@ def test_only_the_largest_size_must_have_had_tokens_enough() -> None:
 
 
 def test_what_was_not_measured_is_unknown_not_passed() -> None:
-    bare = {"name": "1M", "validation_loss": 2.0, "lr_sweep": None, "branches_by_seed": [None]}
+    bare = {"name": "1M", "validation_loss": 2.0, "lr_sweep": None, "cooldowns_by_seed": [None]}
     found = convergence([bare])
     assert found.status == "unknown"
     assert found.unmeasured == ("tokens", "learning_rate", "overfitting")
@@ -58,7 +58,7 @@ def test_what_was_not_measured_is_unknown_not_passed() -> None:
 
 def test_the_worst_seed_counts() -> None:
     largest = size("3M")
-    largest["branches_by_seed"] = largest["branches_by_seed"] + size("3M", half=2.1)["branches_by_seed"]
+    largest["cooldowns_by_seed"] = largest["cooldowns_by_seed"] + size("3M", half=2.1)["cooldowns_by_seed"]
     assert convergence([largest]).failed == ("tokens",)
 
 

@@ -23,8 +23,8 @@ def summary(
         {
             "smaller": size,
             "larger": larger,
-            "seeds": seeds,
-            "relative": {"gain": gain, "standard_error": error, "degrees": 30.0},
+            "n_seeds": seeds,
+            "relative": {"gain": gain, "standard_error": error, "degrees_of_freedom": 30.0},
         }
         for size, gain in gains.items()
     ]
@@ -33,8 +33,8 @@ def summary(
         "smallest_sufficient": sufficient,
         "metric": "auprc",
         "relative_margin": margin,
-        "convergence": "converged",
-        "evidence": evidence,
+        "convergence_status": "converged",
+        "comparisons": evidence,
     }
     return {"name": "run", "tasks": [{"name": "ckd", "saturation": saturation | changed}]}
 
@@ -56,7 +56,9 @@ def test_a_size_that_suffices_here_and_not_there() -> None:
 def test_a_size_that_only_one_run_has_shows_no_difference() -> None:
     """B gains nothing up to 3M either, and much from 9M, which A never trained."""
     second = summary({"1M": 0.001}, larger="3M")
-    second["tasks"][0]["saturation"]["evidence"] += summary({"1M": 0.2})["tasks"][0]["saturation"]["evidence"]
+    second["tasks"][0]["saturation"]["comparisons"] += summary({"1M": 0.2})["tasks"][0]["saturation"][
+        "comparisons"
+    ]
     (found,) = compare(summary({"1M": 0.001}, larger="3M", sufficient="1M"), second)
     assert not found.differ and [(pair.smaller, pair.larger) for pair in found.pairs] == [("1M", "3M")]
 
@@ -66,7 +68,7 @@ def test_a_single_seed_or_a_plateau_without_convergence_shows_no_difference() ->
     (found,) = compare(flat, rising)
     assert not found.differ and not found.pairs
     (found,) = compare(
-        summary({"3M": 0.001}, sufficient="3M", convergence="under_trained"), summary({"3M": 0.08})
+        summary({"3M": 0.001}, sufficient="3M", convergence_status="under_trained"), summary({"3M": 0.08})
     )
     assert not found.differ
     assert "3M suffices, but under-trained" in text(("A", "B"), [found])

@@ -86,7 +86,7 @@ def test_at_the_margin_itself_the_error_rate_holds(simulated_models: SimulatedMo
 
 def test_small_sample_is_inconclusive_and_says_how_many_positives(simulated_models: SimulatedModels) -> None:
     found = verdict(curve(simulated_models(FLAT, seed=2, patients=400)))
-    assert found.verdict == "inconclusive" and found.reason == "too_wide"
+    assert found.verdict == "inconclusive" and found.reason == "underpowered"
     assert found.positives_needed is not None and found.positives_needed > 400
 
 
@@ -139,7 +139,7 @@ def test_evidence_holds_every_pair_with_the_margin() -> None:
 def test_the_largest_is_not_advised_where_a_smaller_one_is_better() -> None:
     """3M gains over 2M, but 1M is best: size does not pay, and is not enough either."""
     found = verdict(exact_curve([0.50, 0.30, 0.40]))
-    assert (found.verdict, found.reason) == ("inconclusive", "uneven")
+    assert (found.verdict, found.reason) == ("inconclusive", "non_monotone")
     assert verdict(exact_curve([0.40, 0.30, 0.40])).verdict == "not_saturated", "1M is only as good"
 
 
@@ -149,7 +149,7 @@ def test_the_largest_is_not_advised_where_a_smaller_one_is_better() -> None:
         (exact_curve([0.4]), "one_size"),
         (exact_curve([0.4, 0.4], seeds=1), "one_seed"),
         (exact_curve([0.4, 0.4], positives=FEWEST_POSITIVES - 1), "few_positives"),
-        (exact_curve([0.1, 0.1]), "no_signal"),
+        (exact_curve([0.1, 0.1]), "not_above_chance"),
     ],
 )
 def test_equal_for_want_of_data_is_never_saturated(unfit: Curve, reason: str) -> None:
@@ -161,13 +161,13 @@ def test_equal_for_want_of_data_is_never_saturated(unfit: Curve, reason: str) ->
 def test_models_that_all_say_the_same_nothing_are_not_saturated() -> None:
     constant = Scores((1, 2), np.full(2, 0.1), np.random.default_rng(0).normal(0.1, 0.01, (1, 300)), 100)
     same = Scores((1, 2), constant.values, np.repeat(constant.replicates, 2, axis=0), 100)
-    assert verdict(Curve({"1M": same, "3M": same}, 0.1, 100)).reason == "no_signal"
+    assert verdict(Curve({"1M": same, "3M": same}, 0.1, 100)).reason == "not_above_chance"
 
 
 def test_gain_near_the_margin_is_told_from_want_of_data() -> None:
     """Plenty of data for equality, but the gain sits just inside the margin: only far more can decide."""
     found = verdict(exact_curve([0.3925, 0.40], spread=4e-4, positives=500))
-    assert found.verdict == "inconclusive" and found.reason == "near_margin"
+    assert found.verdict == "inconclusive" and found.reason == "borderline"
     assert found.positives_needed is not None and found.positives_needed > 500
 
 
@@ -194,8 +194,8 @@ def test_the_margin_moves_with_the_largest_model_itself() -> None:
 
 def test_signal_must_be_shown_not_estimated() -> None:
     """Every size lies above chance, but by less than it varies."""
-    assert verdict(exact_curve([0.13, 0.13], spread=0.03)).reason == "no_signal"
-    assert verdict(exact_curve([0.13, 0.13], spread=0.01)).reason != "no_signal"
+    assert verdict(exact_curve([0.13, 0.13], spread=0.03)).reason == "not_above_chance"
+    assert verdict(exact_curve([0.13, 0.13], spread=0.01)).reason != "not_above_chance"
 
 
 def test_positives_needed_follows_the_formula() -> None:

@@ -66,8 +66,8 @@ DATASET = {
     },
 }
 CHECKS = [
-    {"task": None, "title": "Drift of codes", "status": "passed", "sentence": "Codes are used alike."},
-    {"task": "ckd", "title": "Censoring", "status": "warned", "sentence": "A third leave early."},
+    {"task": None, "title": "Drift of codes", "status": "passed", "text": "Codes are used alike."},
+    {"task": "ckd", "title": "Censoring", "status": "warned", "text": "A third leave early."},
 ]
 Noise = Callable[[str, str, str | None, int], float]
 
@@ -183,11 +183,12 @@ def pretraining_run(size: str, seed: int) -> dict[str, Any]:
     rank = SIZES.index(size)
     loss = 2.1 + 1.4 * 0.75**rank + 0.004 * (seed % 7)
     return {
-        "size": size, "seed": seed, "parameters": PARAMETERS[size], "body_parameters": PARAMETERS[size] // 2,
+        "size": size, "seed": seed, "parameters": PARAMETERS[size],
+        "non_embedding_parameters": PARAMETERS[size] // 2,
         "layers": 2 + rank, "width": 64 * (1 + rank), "feed_forward": 128 * (1 + rank),
         "train_flops": 6.0 * PARAMETERS[size] * 4e6, "tokens": 4_000_000,
         "tokens_per_second": 4e4 / (1 + rank), "seconds": 40.0 * 2**rank,
-        "validation_loss": loss, "validation_loss_first": loss + 1.1, "validation_loss_repeated": loss - 0.9,
+        "validation_loss": loss, "validation_loss_new": loss + 1.1, "validation_loss_recurrent": loss - 0.9,
     }  # fmt: skip
 
 

@@ -39,14 +39,14 @@ HOSTILE = (
 REASONS = {
     ("one_size", None): "only one size",
     ("one_seed", None): "fewer than two seeds",
-    ("no_signal", None): "better than chance",
+    ("not_above_chance", None): "better than chance",
     ("few_positives", None): "too few to compare",
     ("few_positives", 4321): "about 4,300 test patients",
-    ("too_wide", 987_654): "about 990,000 test patients",
-    ("too_wide", None): "more seeds",
-    ("near_margin", 5000): "near the margin",
-    ("near_margin", None): "unlikely to decide",
-    ("uneven", None): "does not rise with size",
+    ("underpowered", 987_654): "about 990,000 test patients",
+    ("underpowered", None): "more seeds",
+    ("borderline", 5000): "near the margin",
+    ("borderline", None): "unlikely to decide",
+    ("non_monotone", None): "does not rise with size",
 }
 """Why a question may be undecided, with the positives it would take; and words of the answer."""
 
@@ -89,11 +89,11 @@ def summary(
         "dataset": dataset(drawn, splits, hospitals, codes or [f"ICD10//N{number:03d}" for number in range(30)]),
         "sizes": [
             {
-                "name": name, "parameters": SIZES[name], "body_parameters": SIZES[name] // 2, "layers": 5 + place,
+                "name": name, "parameters": SIZES[name], "non_embedding_parameters": SIZES[name] // 2, "layers": 5 + place,
                 "width": 128 * (place + 1), "feed_forward": 288 * (place + 1), "train_flops": 6.0 * SIZES[name] * 4e9,
                 "tokens": 4_000_000_000, "tokens_per_second": real(1e6 / (place + 1)),
-                "validation_loss": real(law(SIZES[name], 4e9)), "validation_loss_first": real(3.2 - 0.1 * place),
-                "validation_loss_repeated": real(1.3 - 0.1 * place), "hours": real(3.1 * 3**place),
+                "validation_loss": real(law(SIZES[name], 4e9)), "validation_loss_new": real(3.2 - 0.1 * place),
+                "validation_loss_recurrent": real(1.3 - 0.1 * place), "hours": real(3.1 * 3**place),
                 "validation_loss_by_seed": [real(law(SIZES[name], 4e9) + off) for off in SEEDS_OFF],
                 "seeds": [42, 123, 456],
                 "lr_sweep": [
@@ -104,10 +104,10 @@ def summary(
             for place, name in enumerate(sizes)
         ],
         "tasks": entries,
-        "task_dependence": {"smallest": sizes[0], "largest": sizes[-1], "estimate": 0.031, "low": 0.004, "high": 0.058, "p": 0.027},
+        "task_size_interaction": {"smallest": sizes[0], "largest": sizes[-1], "estimate": 0.031, "low": 0.004, "high": 0.058, "p": 0.027},
         "convergence": {
-            "status": "under_trained", "from_doubling": 0.0123, "learning_rates": dict.fromkeys(sizes, True),
-            "gap": 0.0321, "failed": ["tokens"], "unmeasured": [],
+            "status": "under_trained", "loss_drop_last_doubling": 0.0123, "learning_rates": dict.fromkeys(sizes, True),
+            "generalization_gap": 0.0321, "failed": ["tokens"], "not_measured": [],
         },
         "forecast": forecast(entries),
         "training_losses": [
@@ -117,8 +117,8 @@ def summary(
         ],
         "loss_fit": loss_fit(),
         "checks": [
-            {"task": None, "title": "Drift of codes", "status": "passed", "sentence": "Codes are used alike (stability index 0.02)."},
-            {"task": entries[0]["name"], "title": "Censoring", "status": "warned", "sentence": DEATHS},
+            {"task": None, "title": "Drift of codes", "status": "passed", "text": "Codes are used alike (stability index 0.02)."},
+            {"task": entries[0]["name"], "title": "Censoring", "status": "warned", "text": DEATHS},
         ],
         "warnings": [f"{entry['name']}: no verdict on size. That is want of evidence, not evidence that sizes are equal."
                      for entry in entries if entry["saturation"]["verdict"] == "inconclusive"],
@@ -147,7 +147,7 @@ def task_entry(
     rate = real(drawn.uniform(0.01, 0.12))
     cases = {split: int(drawn.binomial(count, rate)) for split, count in asked.items()}
     counts = {
-        split: {"patients": asked[split], "dates": asked[split], "positives": cases[split], "prevalence": real(cases[split] / max(asked[split], 1))}
+        split: {"patients": asked[split], "index_dates": asked[split], "positives": cases[split], "prevalence": real(cases[split] / max(asked[split], 1))}
         for split in asked
     }  # fmt: skip
     top = drawn.uniform(0.25, 0.6)
@@ -172,26 +172,26 @@ def task_entry(
         "splits": counts,
         "results": results,
         "pretraining_gain": [
-            {"size": size, "patients": used, "metric": "auprc", "difference": 0.021, "low": 0.004, "high": 0.038, "p": 0.01, "seeds": 3,
+            {"size": size, "n_labelled": used, "metric": "auprc", "difference": 0.021, "low": 0.004, "high": 0.038, "p": 0.01, "n_seeds": 3,
              "auroc": {"difference": 0.01, "low": 0.002, "high": 0.018, "p": 0.02}}
             for size in SIZES
             for used in labelled.values()
         ],
-        "break_even": [overtaken(size, list(labelled.values()), real(drawn.uniform(2e3, 9e3))) for size in SIZES],
+        "crossover": [overtaken(size, list(labelled.values()), real(drawn.uniform(2e3, 9e3))) for size in SIZES],
         "oracle": {"auprc": interval(top + 0.08, 0.01), "auroc": interval(0.9, 0.01)},
         "saturation": {
             "verdict": verdict, "smallest_sufficient": sufficient, "metric": "auprc", "margin": real(0.02 * top),
-            "relative_margin": 0.02, "level": 0.0025, "reason": None, "positives_needed": cases["held_out"] + 1400,
-            "more_needed": {"train": 0, "held_out": 1400} if verdict == "inconclusive" else None,
-            "hours_saved": 178.2 if sufficient else 0.0, "hours_saved_estimated": False, "flops_saved": 4e18, "saved_against": "101M",
-            "by_hospital": {"verdict": "inconclusive", "smallest_sufficient": None, "hospitals": 30},
-            "evidence": [
+            "relative_margin": 0.02, "alpha": 0.0025, "reason": None, "positives_needed": cases["held_out"] + 1400,
+            "additional_needed": {"train": 0, "held_out": 1400} if verdict == "inconclusive" else None,
+            "hours_saved": 178.2 if sufficient else 0.0, "hours_saved_estimated": False, "flops_saved": 4e18, "reference_size": "101M",
+            "cluster_bootstrap": {"verdict": "inconclusive", "smallest_sufficient": None, "hospitals": 30},
+            "comparisons": [
                 {"smaller": smaller, "larger": "101M", "difference": 0.004, "low": -0.002, "high": 0.01, "upper_95": 0.009,
-                 "upper_at_level": 0.011, "margin": real(0.02 * top), "seeds": 3, "auroc": {"difference": 0.002, "low": -0.003, "high": 0.007, "p": 0.4}}
+                 "upper_at_alpha": 0.011, "margin": real(0.02 * top), "n_seeds": 3, "auroc": {"difference": 0.002, "low": -0.003, "high": 0.007, "p": 0.4}}
                 for smaller in list(SIZES)[:-1]
             ],
         },
-        "details": details(drawn, cases["held_out"], asked["held_out"], hospitals, top),
+        "per_model": details(drawn, cases["held_out"], asked["held_out"], hospitals, top),
     }  # fmt: skip
 
 
@@ -200,9 +200,9 @@ def overtaken(size: str, tested: list[int], patients: float) -> dict[str, Any]:
     outcome = {"2.2M": "never_in_range", "101M": "from_the_smallest"}.get(size, "at")
     between, edge = outcome == "at", 0.0 if outcome == "from_the_smallest" else None
     return {
-        "size": size, "rival": "lightgbm", "metric": "auprc", "outcome": outcome, "patients": patients if between else None,
+        "size": size, "comparator": "lightgbm", "metric": "auprc", "outcome": outcome, "n_labelled": patients if between else None,
         "low": 1500.0 if between else edge, "high": 9800.0 if between else edge,
-        "ahead": {"never_in_range": 0.0, "from_the_smallest": 1.0, "at": 0.9}[outcome], "tested": tested,
+        "prob_superior": {"never_in_range": 0.0, "from_the_smallest": 1.0, "at": 0.9}[outcome], "tested_n_labelled": tested,
     }  # fmt: skip
 
 
@@ -225,8 +225,8 @@ def loss_fit() -> dict[str, Any]:
     budgets, over_tokens = (1e9, 2e9, 4e9), np.geomspace(1e9, 4e9, 25).tolist()
     over_size = np.geomspace(min(SIZES.values()), max(SIZES.values()), 25).tolist()
     return {
-        "ends": [
-            {"size": name, "parameters": parameters, "tokens": int(tokens), "epoch": 5e8, "loss": real(law(parameters, tokens) + off)}
+        "points": [
+            {"size": name, "parameters": parameters, "tokens": int(tokens), "tokens_per_epoch": 5e8, "loss": real(law(parameters, tokens) + off)}
             for name, parameters in SIZES.items() for tokens in budgets for off in SEEDS_OFF
         ],
         "over_size": {"tokens": 4e9, "parameters": over_size, **curve([(count, 4e9) for count in over_size])},
@@ -241,10 +241,10 @@ def forecast(entries: list[dict[str, Any]]) -> dict[str, Any]:
     """What the smaller sizes foretold of each question; of every third one the largest was left out."""
     tasks = [
         {
-            "task": entry["name"], "after": "11M", "target": "101M", "gain": real(0.0123 + number / 1e4), "low": -0.0045,
-            "high": 0.0291, "most": 0.0322, "margin": 0.0067, "stop": number % 3 == 2, "weights": {"11M": 1.0},
-            "measured": {"difference": 0.0087, "low": -0.0013, "high": 0.0187} if number % 3 < 2 else None,
-            "error": None, "held": (True, False, None)[number % 3],
+            "task": entry["name"], "last_trained_size": "11M", "target": "101M", "gain": real(0.0123 + number / 1e4), "low": -0.0045,
+            "high": 0.0291, "upper_bound": 0.0322, "margin": 0.0067, "stop": number % 3 == 2, "weights": {"11M": 1.0},
+            "observed_gain": {"difference": 0.0087, "low": -0.0013, "high": 0.0187} if number % 3 < 2 else None,
+            "residual": None, "made_before_training": True, "within_interval": (True, False, None)[number % 3],
         }
         for number, entry in enumerate(entries)
     ]  # fmt: skip
@@ -254,9 +254,9 @@ def forecast(entries: list[dict[str, Any]]) -> dict[str, Any]:
     ]
     law_of = {"floor": 1.234, "A": 0.567, "a": 0.345, "B": 0.456, "b": 0.234}
     return {
-        "recorded": True, "tasks": tasks,
-        "loss": {"values": law_of, "low": law_of, "high": law_of, "units": [11.2e6, 2.3e9], "residual": 0.00789},
-        "shapes": {entry["name"]: shapes for entry in entries},
+        "prospective": True, "tasks": tasks,
+        "scaling_law": {"values": law_of, "low": law_of, "high": law_of, "units": [11.2e6, 2.3e9], "residual_sd": 0.00789},
+        "curve_fits": {entry["name"]: shapes for entry in entries},
         "pareto": {entry["name"]: ["2.2M", "11M"] for entry in entries},
     }  # fmt: skip
 
@@ -282,8 +282,8 @@ def result(
     if split == "held_out" and requested == "all":
         curve = {"curve": curve_points(drawn, counts["positives"], counts["patients"])}
     return {
-        "arm": arm, "size": size, "parameters": SIZES[size] if size else None, "split": split, "patients": used,
-        "requested": requested, "seeds": 3, "n": counts["patients"], "positives": counts["positives"],
+        "arm": arm, "size": size, "parameters": SIZES[size] if size else None, "split": split, "n_labelled": used,
+        "labelled_patients": requested, "n_seeds": 3, "n_test": counts["patients"], "positives": counts["positives"],
         "seconds": real(30.0 * (1 + place) ** 2), "auprc": interval(estimate, 0.012), "auroc": interval(0.7 + estimate / 3, 0.008),
         "log_loss": interval(0.3 - estimate / 5, 0.01),
         "calibration": {**interval(0.95, 0.1), "intercept": interval(0.01, 0.1), "expected_error": 0.011, **curve},
@@ -297,7 +297,7 @@ def curve_points(
     in_bins = sorted(divided(drawn, seeds * cases, 10))
     of_bins = [seeds * patients // 10] * 9 + [seeds * patients - 9 * (seeds * patients // 10)]
     return [
-        {"predicted": real((n + 1) / (m + 2)), "observed": real(min(n, m) / m), "patients": m}
+        {"predicted": real((n + 1) / (m + 2)), "observed": real(min(n, m) / m), "predictions": m}
         for n, m in zip(in_bins, of_bins, strict=True)
         if m
     ]
@@ -319,7 +319,7 @@ def details(
     for arm, size in models():
         lead = (arm, size) in (("pretrained", "101M"), ("scratch", "101M"), ("lightgbm", None))
         cells = [f"finetune-x-{size}-{arm}-nall-s{seed}" for seed in (42, 123, 456)]
-        entry: dict[str, Any] = {"arm": arm, "size": size, "lead": lead, "cells": cells}
+        entry: dict[str, Any] = {"arm": arm, "size": size, "highlighted": lead, "cells": cells}
         if lead or arm == "pretrained":
             entry |= {
                 "curve": curve_points(drawn, cases, patients),
@@ -330,7 +330,7 @@ def details(
                     "without_outcome": divided(drawn, patients - cases, 16, 2.0),
                 },
                 "subgroups": [
-                    {"by": by, "group": name, "patients": counts[by, name][1], "positives": counts[by, name][0],
+                    {"by": by, "group": name, "n_test": counts[by, name][1], "positives": counts[by, name][0],
                      "predicted": 0.05, "observed": real(counts[by, name][0] / max(counts[by, name][1], 1)),
                      "auprc": interval(top, 0.05), "auroc": interval(0.8, 0.03)}
                     for by, name in kinds
@@ -409,6 +409,6 @@ def answer(entry: dict[str, Any]) -> dict[str, Any]:
         "decide, there are 512.",
     }[saturation["verdict"]]
     return {
-        "task": entry["name"], "verdict": saturation["verdict"], "sentence": sentence, "about_size": sentence,
-        "together": None if saturation["verdict"] == "inconclusive" else TOGETHER, "recommendation": saturation["smallest_sufficient"],
+        "task": entry["name"], "verdict": saturation["verdict"], "text": sentence, "size_text": sentence,
+        "ensemble_text": None if saturation["verdict"] == "inconclusive" else TOGETHER, "recommendation": saturation["smallest_sufficient"],
     }  # fmt: skip

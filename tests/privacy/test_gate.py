@@ -18,7 +18,7 @@ from claimscale.report import page
 
 RULES = {name: rule for name, rule in PROFILES.items() if rule is not None}
 COUNTS = {
-    "patients", "dates", "positives", "n", "n_train", "n_test", "F", "M", "U", "held_out", "hospital",
+    "patients", "index_dates", "positives", "n_train", "n_test", "F", "M", "U", "held_out", "hospital",
     "train", "tuning", "temporal", "used", "rows_in", "rows", "seen_before_landmark", "in_sampled_hospitals",
     "included", "with_enough_events", "events", "counts", "patients_per_hospital", "with_outcome",
     "without_outcome", "true_positives", "false_positives",
@@ -33,7 +33,7 @@ def counts(node: Any, name: str = "") -> list[tuple[str, int]]:
         return [
             pair
             for key, value in node.items()
-            if key not in ("sizes", "edges", "more_needed", "provenance", "training_losses", "curve")
+            if key not in ("sizes", "edges", "additional_needed", "provenance", "training_losses", "curve")
             for pair in counts(value, "rows" if name in inside else key)
         ]
     if isinstance(node, list):
@@ -68,21 +68,22 @@ def test_what_is_worked_out_from_a_hidden_count_goes_too(found: dict[str, Any], 
     hidden = 0
     for task in shown["tasks"]:
         for split, told in task["splits"].items():
-            if not all(isinstance(told[name], int) for name in ("positives", "dates")):
+            if not all(isinstance(told[name], int) for name in ("positives", "index_dates")):
                 hidden += 1
                 assert told["prevalence"] is None
                 assert not any(
-                    row["split"] == split and all(isinstance(row[name], int) for name in ("n", "positives"))
+                    row["split"] == split
+                    and all(isinstance(row[name], int) for name in ("n_test", "positives"))
                     for row in task["results"]
                 )
             else:
-                assert told["prevalence"] == pytest.approx(told["positives"] / told["dates"], rel=1e-5)
-        for detail in task["details"]:
+                assert told["prevalence"] == pytest.approx(told["positives"] / told["index_dates"], rel=1e-5)
+        for detail in task["per_model"]:
             for group in detail.get("subgroups", []):
-                if not all(isinstance(group[name], int) for name in ("patients", "positives")):
+                if not all(isinstance(group[name], int) for name in ("n_test", "positives")):
                     hidden += 1
                     assert group["auprc"] is group["observed"] is group["predicted"] is None
-        assert task["n_test"] == task["splits"]["held_out"]["dates"]
+        assert task["n_test"] == task["splits"]["held_out"]["index_dates"]
     assert hidden, "without hidden counts the test says nothing"
     for group in shown["dataset"]["description"]["groups"].values():
         assert group["age"]["min"] is group["age"]["max"] is None
@@ -94,10 +95,10 @@ def test_curves_hold_no_few_patients(found: dict[str, Any], profile: str) -> Non
     rule, seen = RULES[profile], 0
     for task in gate.passed(found, profile)["tasks"]:
         held_out = task["splits"]["held_out"]
-        for detail in task["details"]:
+        for detail in task["per_model"]:
             for point in detail.get("curve", []):
-                cases = round(point["observed"] * point["patients"])
-                for pooled in (cases, point["patients"] - cases):
+                cases = round(point["observed"] * point["predictions"])
+                for pooled in (cases, point["predictions"] - cases):
                     assert not 0 < pooled < 3 * rule.least - rule.base + 1
                 seen += 1
             bands = detail.get("risk_distribution")
@@ -120,8 +121,8 @@ def test_joined_bins_keep_their_patients_and_cases() -> None:
     points = synthetic.curve_points(synthetic.np.random.default_rng(1), 300, 4000)
     joined = coarsening.joined_curve(points, 3, Rule(10))
     assert 1 < len(joined) < len(points)
-    assert sum(point["patients"] for point in joined) == sum(point["patients"] for point in points)
-    cases = [sum(point["observed"] * point["patients"] for point in some) for some in (points, joined)]
+    assert sum(point["predictions"] for point in joined) == sum(point["predictions"] for point in points)
+    cases = [sum(point["observed"] * point["predictions"] for point in some) for some in (points, joined)]
     assert cases[0] == pytest.approx(cases[1], rel=1e-4)
     assert [point["predicted"] for point in joined] == sorted(point["predicted"] for point in joined)
 
@@ -154,8 +155,8 @@ def test_rounded_counts_do_not_follow_from_the_net_benefit() -> None:
 def test_counts_summed_over_seeds_are_rounded_as_coarsely() -> None:
     """All patients in one bin, three times: to the nearest five their number would follow."""
     rule = RULES["opensafely"]
-    bins = [{"predicted": 0.1, "observed": 100 / asked, "patients": 3 * asked} for asked in (1001, 1002)]
-    shown = [coarsening.joined_curve([one], 3, rule)[0]["patients"] for one in bins]
+    bins = [{"predicted": 0.1, "observed": 100 / asked, "predictions": 3 * asked} for asked in (1001, 1002)]
+    shown = [coarsening.joined_curve([one], 3, rule)[0]["predictions"] for one in bins]
     assert shown == [3000, 3000]
 
 
@@ -163,21 +164,21 @@ def test_nothing_hidden_stands_anywhere_on_the_page() -> None:
     """The counts of the smallest groups, made unmistakable, are in no corner of the file."""
     found = synthetic.summary(tasks=2, seed=3)
     for task in found["tasks"]:
-        for detail in task["details"]:
+        for detail in task["per_model"]:
             for group in detail.get("subgroups", []):
                 if group["by"] == "sex":
-                    group["patients"], group["positives"] = (7, 3) if group["group"] == "Men" else (4536, 497)
-        task["splits"]["held_out"] |= {"patients": 4543, "dates": 4543, "positives": 500}
+                    group["n_test"], group["positives"] = (7, 3) if group["group"] == "Men" else (4536, 497)
+        task["splits"]["held_out"] |= {"patients": 4543, "index_dates": 4543, "positives": 500}
         task["n_test"], task["positives"] = 4543, 500
         for result in task["results"]:
             if result["split"] == "held_out":
-                result["n"], result["positives"] = 4543, 500
+                result["n_test"], result["positives"] = 4543, 500
     text = page.html(gate.passed(found, "ndb"), synthetic.STUDY)
     data = json.loads(re.findall(r'id="data">(.*?)</script>', text)[0])
     for task in data["tasks"]:
-        groups = {group["group"]: group for group in task["details"][0]["subgroups"]}
-        assert groups["Men"]["patients"] == "<10" and groups["Men"]["positives"] == "<10"
-        assert groups["Women"]["patients"] != 4536, "or the men were 4543 less these"
+        groups = {group["group"]: group for group in task["per_model"][0]["subgroups"]}
+        assert groups["Men"]["n_test"] == "<10" and groups["Men"]["positives"] == "<10"
+        assert groups["Women"]["n_test"] != 4536, "or the men were 4543 less these"
     women = re.compile(r"(?<![\d.,])4,?536(?!\d)")
     assert not women.search(text)
     assert women.search(page.html(gate.passed(found, "none"), synthetic.STUDY))
@@ -192,14 +193,14 @@ def test_the_gate_leaves_its_input_alone_and_names_its_profile() -> None:
 
 def test_sentences_of_checks_hide_small_numbers() -> None:
     shown = gate.passed(synthetic.summary(tasks=1), "ndb")
-    assert shown["checks"][1]["sentence"].startswith("<10 die before the outcome could come: 1 -")
+    assert shown["checks"][1]["text"].startswith("<10 die before the outcome could come: 1 -")
     kept = "ICD10//N18 with 95 % of 1,204 and 0.51"
     assert gate.scrubbed(kept, RULES["ndb"]) == kept
 
 
 def test_results_say_nothing_where_few_have_the_outcome() -> None:
     found = synthetic.summary(tasks=1, seed=2)
-    found["tasks"][0]["splits"]["hospital"] |= {"patients": 40, "dates": 40, "positives": 4}
+    found["tasks"][0]["splits"]["hospital"] |= {"patients": 40, "index_dates": 40, "positives": 4}
     shown = gate.passed(found, "ndb")["tasks"][0]
     assert not any(result["split"] == "hospital" for result in shown["results"])
     assert any(result["split"] == "held_out" for result in shown["results"])

@@ -124,7 +124,7 @@ def _ask(
         cases["held_out"]["M"] = 4
     task["splits"] = {
         split: {
-            **dict.fromkeys(("patients", "dates"), sum(of.values())),
+            **dict.fromkeys(("patients", "index_dates"), sum(of.values())),
             "positives": sum(cases[split].values()),
         }
         for split, of in asked.items()
@@ -132,14 +132,14 @@ def _ask(
     told = task["splits"]
     task |= {
         "n_train": told["train"]["patients"],
-        "n_test": told["held_out"]["dates"],
+        "n_test": told["held_out"]["index_dates"],
         "positives": told["held_out"]["positives"],
     }
     task["results"] = [row for row in task["results"] if row["split"] in asked]
     for row in task["results"]:
-        row |= {"n": told[row["split"]]["dates"], "positives": told[row["split"]]["positives"]}
+        row |= {"n_test": told[row["split"]]["index_dates"], "positives": told[row["split"]]["positives"]}
         row["calibration"].pop("curve", None)
-    for detail in task["details"]:
+    for detail in task["per_model"]:
         for name in ("curve", "net_benefit", "risk_distribution"):
             detail.pop(name, None)
         if "subgroups" in detail:
@@ -149,7 +149,7 @@ def _ask(
                     **blank,
                     "by": "sex",
                     "group": NAMES[sex],
-                    "patients": count,
+                    "n_test": count,
                     "positives": cases["held_out"][sex],
                 }
                 for sex, count in asked["held_out"].items()
@@ -299,7 +299,7 @@ def _question(
         true, told = task["splits"][split], here["splits"][split]
         rows = [row for row in here["results"] if row["split"] == split]
         also = {"train": [here["n_train"]], "held_out": [here["n_test"]]}.get(split, [])
-        places = [told["patients"], told["dates"], *also, *(row["n"] for row in rows)]
+        places = [told["patients"], told["index_dates"], *also, *(row["n_test"] for row in rows)]
         asked[split] = one.sees(f"asked of {split}", true["patients"], *places)
         also = [here["positives"]] if split == "held_out" else []
         cases[split] = one.sees(
@@ -311,14 +311,14 @@ def _question(
         )
         one.adds_up(splits[split], [asked[split]], f"{split} not asked")
         one.adds_up(asked[split], [cases[split]], f"{split} without the outcome")
-    groups = next(detail["subgroups"] for detail in task["details"] if "subgroups" in detail)
-    lists = [detail["subgroups"] for detail in here["details"] if "subgroups" in detail]
+    groups = next(detail["subgroups"] for detail in task["per_model"] if "subgroups" in detail)
+    lists = [detail["subgroups"] for detail in here["per_model"] if "subgroups" in detail]
     if not lists:
         return
     by_sex = []
     for at, group in enumerate(groups):
         name, sex = group["group"], next(sex for sex in "FMU" if NAMES[sex] == group["group"])
-        patients = one.sees(f"asked: {name}", group["patients"], *(found[at]["patients"] for found in lists))
+        patients = one.sees(f"asked: {name}", group["n_test"], *(found[at]["n_test"] for found in lists))
         positives = one.sees(
             f"cases: {name}", group["positives"], *(found[at]["positives"] for found in lists)
         )

@@ -24,13 +24,13 @@ def with_few(cases: bool) -> dict[str, Any]:
     """Three questions; of the first only four held-out patients have the outcome, or are without it."""
     found = synthetic.summary(tasks=3, seed=1)
     task = found["tasks"][0]
-    asked = task["splits"]["held_out"]["dates"]
+    asked = task["splits"]["held_out"]["index_dates"]
     positives = 4 if cases else asked - 4
     task["splits"]["held_out"]["positives"] = task["positives"] = positives
     for row in task["results"]:
         if row["split"] == "held_out":
             row["positives"] = positives
-    for detail in task["details"]:
+    for detail in task["per_model"]:
         for name in ("curve", "net_benefit", "risk_distribution", "subgroups"):
             detail.pop(name, None)
     return found
@@ -49,16 +49,16 @@ def figures(node: Any) -> list[float]:
 def test_nothing_rests_on_withheld_results(profile: str, cases: bool) -> None:
     shown = gate.passed(with_few(cases), profile)
     task, other = shown["tasks"][:2]
-    assert task["results"] == task["details"] == task["pretraining_gain"] == task["break_even"] == []
+    assert task["results"] == task["per_model"] == task["pretraining_gain"] == task["crossover"] == []
     saturation = task["saturation"]
-    assert saturation["verdict"] == "inconclusive" and saturation["reason"] == "withheld"
+    assert saturation["verdict"] == "inconclusive" and saturation["reason"] == "suppressed"
     known = {"relative_margin"}
     assert figures({key: value for key, value in saturation.items() if key not in known}) == []
-    assert saturation["evidence"] == [] and saturation["by_hospital"] is None
+    assert saturation["comparisons"] == [] and saturation["cluster_bootstrap"] is None
     assert task["name"] not in {entry["task"] for entry in shown["forecast"]["tasks"]}
-    assert task["name"] not in {*shown["forecast"]["shapes"], *shown["forecast"]["pareto"]}
-    assert set(shown["task_dependence"].values()) == {None}
-    assert other["saturation"]["evidence"] and other["pretraining_gain"] and other["results"]
+    assert task["name"] not in {*shown["forecast"]["curve_fits"], *shown["forecast"]["pareto"]}
+    assert set(shown["task_size_interaction"].values()) == {None}
+    assert other["saturation"]["comparisons"] and other["pretraining_gain"] and other["results"]
     assert other["name"] in {entry["task"] for entry in shown["forecast"]["tasks"]}
 
 
@@ -69,10 +69,10 @@ def test_page_tables_and_answer_do_without_them(fake_run: Callable[..., Any], tm
     run.dataset = {name: told for name, told in run.dataset.items() if name != "description"}
     summary = json.loads(json.dumps(run.summarise()))
     task, answer = summary["tasks"][0], summary["answers"][0]
-    assert task["saturation"]["reason"] == "withheld"
-    assert answer["recommendation"] is answer["together"] is None and answer["verdict"] == "inconclusive"
-    assert answer["sentence"] == answer["about_size"] and answer["sentence"].startswith("Not shown: too few")
-    assert not NUMBER.search(answer["sentence"])
+    assert task["saturation"]["reason"] == "suppressed"
+    assert answer["recommendation"] is answer["ensemble_text"] is None and answer["verdict"] == "inconclusive"
+    assert answer["text"] == answer["size_text"] and answer["text"].startswith("Not shown: too few")
+    assert not NUMBER.search(answer["text"])
     assert any(warning.startswith("ckd: results on held-out") for warning in summary["warnings"])
     assert not any("no verdict on size" in warning for warning in summary["warnings"] if "ckd" in warning)
     for language in ("en", "ja"):

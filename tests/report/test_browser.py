@@ -132,7 +132,7 @@ def test_points_tell_the_summarys_numbers(browser: Any, few: tuple[Path, dict[st
         results = [
             result
             for result in summary["tasks"][0]["results"]
-            if result["split"] == "held_out" and result["requested"] == "all" and result["size"]
+            if result["split"] == "held_out" and result["labelled_patients"] == "all" and result["size"]
         ]
         names = {"pretrained": "Pretrained", "scratch": "From scratch"}
         for result in results:
@@ -147,7 +147,7 @@ def test_points_tell_the_summarys_numbers(browser: Any, few: tuple[Path, dict[st
             visit.points(chart) for chart in ("calibration", "benefit", "risks", "patients", "subgroups")
         ]
         assert all(drawn)
-        group = summary["tasks"][0]["details"][4]["subgroups"][0]
+        group = summary["tasks"][0]["per_model"][4]["subgroups"][0]
         assert any(
             f"{group['positives']:,} of {group['patients']:,} test patients" in one for one in drawn[-1]
         )
@@ -306,7 +306,7 @@ def test_the_mean_of_two_models_costs_what_both_cost(browser: Any, few: tuple[Pa
     seconds = {
         (one["arm"], one["size"]): one["seconds"]
         for one in summary["tasks"][0]["results"]
-        if one["split"] == "held_out" and one["requested"] == "all"
+        if one["split"] == "held_out" and one["labelled_patients"] == "all"
     }
     largest = summary["sizes"][-1]
     parts = seconds["lightgbm", None] + seconds["pretrained", largest["name"]]
@@ -359,7 +359,7 @@ def test_hostile_labels_run_nothing(browser: Any, tmp_path: Path, language: str)
     summary = synthetic.summary(tasks=3, hospitals=labels, codes=labels, names=labels[:3])
     summary["name"] = labels[3]
     summary["warnings"] = labels[:20]
-    summary["checks"][0]["sentence"] = labels[4]
+    summary["checks"][0]["text"] = labels[4]
     summary["dataset"]["quality"]["quarantined"] = dict.fromkeys(labels[:10], 100)
     summary["later"] = [{labels[5]: labels[6]}]
     file = tmp_path / "report.html"

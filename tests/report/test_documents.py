@@ -30,7 +30,9 @@ def summary_of(*arms: str, labelled: tuple[int | str, ...] = (1000, 10_000, "all
     summary = gate.passed(synthetic.summary(tasks=2), "none")
     for task in summary["tasks"]:
         task["results"] = [
-            result for result in task["results"] if result["arm"] in arms and result["requested"] in labelled
+            result
+            for result in task["results"]
+            if result["arm"] in arms and result["labelled_patients"] in labelled
         ]
     if "pretrained" not in arms:
         for size in summary["sizes"]:
@@ -40,7 +42,7 @@ def summary_of(*arms: str, labelled: tuple[int | str, ...] = (1000, 10_000, "all
 
 def texts_of(summary: dict[str, Any], language: str = "en") -> list[str]:
     """The paragraph on models, the same in the model card, and in the checklist."""
-    settings = synthetic.STUDY + "search: {trials: 40}\n"
+    settings = synthetic.STUDY + "search: {n_trials: 40}\n"
     t = Texts(language)
     card = documents.model_card(summary, settings, t)[0].text
     (item,) = (item.text for item in documents.tripod(summary, settings, t) if item.number == "12c")

@@ -34,14 +34,14 @@ def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:
     assert len(rows) == len(results)
     for row, result in zip(rows, results, strict=True):
         assert row["arm"] == result["arm"] and row["auprc_low"] == str(result["auprc"]["low"])
-        assert row["n"] == str(result["n"])
+        assert row["n_test"] == str(result["n_test"])
     names = {file.stem for file in (tmp_path / "tables").iterdir()}
     assert names == {
         "results",
         "answers",
         "comparisons",
         "pretraining_gain",
-        "break_even",
+        "crossover",
         "subgroups",
         "sizes",
         "cohort",

@@ -71,7 +71,7 @@ def test_english_texts_are_their_own_keys() -> None:
 def test_every_answer_is_said_in_japanese(demo: Any, reason: str, needed: int | None) -> None:
     run, summary = demo
     task = synthetic.undecided(summary["tasks"][0], reason, needed)
-    sentence = answers.answer(run.study, task, {})["sentence"]
+    sentence = answers.answer(run.study, task, {})["text"]
     assert_translated(sentence, Texts("ja").sentence(sentence))
 
 
@@ -86,8 +86,8 @@ def assert_translated(sentence: str, told: str) -> None:
 def test_the_sentences_of_a_whole_summary_are_said_in_japanese(demo: Any) -> None:
     _, summary = demo
     t = Texts("ja")
-    said = [answer["sentence"] for answer in summary["answers"]] + [
-        answer["about_size"] for answer in summary["answers"]
+    said = [answer["text"] for answer in summary["answers"]] + [
+        answer["size_text"] for answer in summary["answers"]
     ]
     for one in said:
         assert_translated(one, t.sentence(one))
@@ -148,7 +148,7 @@ def everything_said() -> dict[str, Any]:
                 continue  # a value that makes no sense at its place
             summary["warnings"].append(told)
             if where.startswith("validity"):
-                check = {"task": None, "title": "Censoring", "status": "warned", "sentence": told + "."}
+                check = {"task": None, "title": "Censoring", "status": "warned", "text": told + "."}
                 summary["checks"].append(check)
     summary["warnings"].append("question-1: only 72 test patients have the outcome; below 100 every figure is uncertain "
                                "and the intervals are rough.")  # fmt: skip

@@ -92,13 +92,13 @@ class Unmarked:
         said += [
             t.sentence(answer[part])
             for answer in summary["answers"]
-            for part in ("sentence", "about_size", "together")
+            for part in ("text", "size_text", "ensemble_text")
             if answer[part]
         ]
         said += [
-            t.sentence(page.overtaking(found)) for task in summary["tasks"] for found in task["break_even"]
+            t.sentence(page.overtaking(found)) for task in summary["tasks"] for found in task["crossover"]
         ]
-        said += [t.sentence(check["sentence"]) for check in summary["checks"]]
+        said += [t.sentence(check["text"]) for check in summary["checks"]]
         said += [t("below {share}", share=numbers.percent(bar)) for bar in (MOST_FROM_DOUBLING, LARGEST_GAP)]
         passing = sum(check["status"] == "passed" for check in summary["checks"])
         (told,) = (text for text in Texts("ja").table if "{passed} of {all} passed" in text)
@@ -110,7 +110,7 @@ class Unmarked:
             *(
                 f'<a href="cells/{cell}/cell.json" title="{cell}">{cell.rsplit("-s", 1)[-1]}</a>'
                 for task in summary["tasks"]
-                for detail in task["details"]
+                for detail in task["per_model"]
                 for cell in detail["cells"]
             ),
             *(
@@ -128,7 +128,9 @@ class Unmarked:
         yield from summary["provenance"]["versions"].values()
         yield from summary["provenance"]["manifests"].values()
         for task in summary["tasks"]:
-            yield from (group["group"] for detail in task["details"] for group in detail.get("subgroups", []))
+            yield from (
+                group["group"] for detail in task["per_model"] for group in detail.get("subgroups", [])
+            )
 
     def found(self, text: str) -> list[str]:
         for fixed in self.fixed:
@@ -166,7 +168,7 @@ def test_figures_are_drawn_from_the_numbers_of_the_summary() -> None:
             assert (
                 row[1] == -1 if result["size"] is None else shown["sizes"][row[1]]["name"] == result["size"]
             )
-            assert row[3:6] == [result["patients"], result["seeds"], result["seconds"]]
+            assert row[3:6] == [result["n_labelled"], result["n_seeds"], result["seconds"]]
             expected = [
                 result[metric][bound]
                 for metric in ("auprc", "auroc", "log_loss", "calibration")
@@ -175,9 +177,9 @@ def test_figures_are_drawn_from_the_numbers_of_the_summary() -> None:
             assert row[6:] == expected
         for split, counts in drawn["splits"].items():
             told = task["splits"][split]
-            assert counts == [told["dates"], told["positives"], told["prevalence"]]
-        leads = [detail for detail in task["details"] if detail["lead"]]
-        for detail, lead in zip(drawn["details"], leads, strict=True):
+            assert counts == [told["index_dates"], told["positives"], told["prevalence"]]
+        leads = [detail for detail in task["per_model"] if detail["highlighted"]]
+        for detail, lead in zip(drawn["per_model"], leads, strict=True):
             assert detail == {name: value for name, value in lead.items() if name != "cells"}
 
 
@@ -225,6 +227,6 @@ def test_what_rounds_to_a_thousand_takes_the_next_unit(value: float, said: str) 
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_no_probability_is_told_as_nothing(p: float, said: str, language: str) -> None:
     summary = gate.passed(synthetic.summary(tasks=1), "none")
-    summary["task_dependence"]["p"] = p
+    summary["task_size_interaction"]["p"] = p
     text = body(page.html(summary, synthetic.STUDY, language))
     assert re.findall(r"p (?:=|&lt;) [^)]*", text) == [said]

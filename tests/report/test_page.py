@@ -63,7 +63,7 @@ def test_answers_come_first_and_warnings_are_there(html: str, demo: Any) -> None
     _, summary = demo
     first_figure = html.index("<figure")
     for answer in summary["answers"]:
-        assert html.index(answer["sentence"]) < first_figure
+        assert html.index(answer["text"]) < first_figure
     for warning in summary["warnings"]:  # told once for all questions that share it
         told = re.sub(r"^(ckd|pregabalin): ", "", warning)
         assert html.index(told) < first_figure
@@ -124,7 +124,7 @@ def without(run: Any, *tasks: str) -> Any:
     """The run as if nothing of these tasks could be trained."""
     run.cells = [cell for cell in run.cells if cell.task not in tasks]
     for task in tasks:
-        found = {"patients": 900, "dates": 900, "positives": 2}
+        found = {"patients": 900, "index_dates": 900, "positives": 2}
         run.label_counts[task] = {"train": found, "tuning": found, "held_out": found}
         run.insufficient_data[task] = {
             "label": "positive",
@@ -141,14 +141,14 @@ def test_a_task_of_which_nothing_was_trained_says_what_it_lacks(
     alone = fake_run(tmp_path, **sizes).summarise()
     summary = without(fake_run(tmp_path, **sizes), "ckd").summarise()
     ckd, pregabalin = summary["tasks"]
-    assert ckd["saturation"]["more_needed"] == {"train": 8, "held_out": 28}
+    assert ckd["saturation"]["additional_needed"] == {"train": 8, "held_out": 28}
     assert pregabalin["results"] == alone["tasks"][1]["results"], "the other task is as it would be"
     words = (
         "Undecided, nothing was trained: too few to learn from or to test on, as the outcome came to "
         "2 of 900 in training and 2 of 900 in testing; "
         "at least 36 more positives needed (8 to train, 28 to test)."
     )
-    assert summary["answers"][0]["sentence"] == words
+    assert summary["answers"][0]["text"] == words
     assert any(warning.startswith("ckd: nothing was trained") for warning in summary["warnings"])
     shown = page.html(summary, "name: demo")
     Checker().feed(shown)
@@ -172,8 +172,8 @@ def test_a_task_without_enough_to_tune_on_or_in_any_subset_says_so_and_not_how_f
     run.dataset = {name: told for name, told in run.dataset.items() if name != "description"}
     summary = run.summarise()
     sentence = f"Undecided, nothing was trained: {words} are needed."
-    assert summary["answers"][0]["sentence"] == sentence
-    assert summary["tasks"][0]["saturation"]["more_needed"] is None
+    assert summary["answers"][0]["text"] == sentence
+    assert summary["tasks"][0]["saturation"]["additional_needed"] is None
     assert sentence in page.html(summary, "name: demo")
     assert "学習なし" in page.html(summary, "name: demo", "ja")
 
@@ -189,7 +189,10 @@ def test_a_subset_that_was_left_out_is_warned_of_once_per_task(
     said = "subsets of 600, 2,000 labelled patients were left out for every model: too few of them"
     (warning,) = (told for told in summary["warnings"] if "left out" in told)
     assert warning.startswith(f"ckd: {said}")
-    assert [task["subsets_left_out"] for task in summary["tasks"]] == [run.left_out["ckd"], None]
+    assert [task["skipped_labelled_patients"] for task in summary["tasks"]] == [
+        {"label": "positive", "labelled_patients": [600, 2000]},
+        None,
+    ]
     assert said in page.html(summary, "name: demo")
     assert "ckd：ラベル付き患者 600, 2,000 人の部分集合は" in page.html(summary, "name: demo", "ja")
 

@@ -14,7 +14,8 @@ from claimscale.errors import BadInput
 from claimscale.report.i18n import Texts
 
 KEYS = [
-    "name", "version", "answers", "dataset", "sizes", "tasks", "task_dependence", "convergence", "forecast",
+    "name", "version", "answers", "dataset", "sizes", "tasks", "task_size_interaction", "convergence",
+    "forecast",
     "loss_fit", "checks", "warnings", "training_losses", "provenance", "privacy",
 ]  # fmt: skip
 
@@ -26,7 +27,7 @@ def task_of(summary: dict[str, Any], name: str) -> dict[str, Any]:
 def result_of(task: dict[str, Any], arm: str, size: str | None, split: str = "held_out") -> dict[str, Any]:
     return next(
         row for row in task["results"]
-        if (row["arm"], row["size"], row["split"], row["requested"]) == (arm, size, split, "all")
+        if (row["arm"], row["size"], row["split"], row["labelled_patients"]) == (arm, size, split, "all")
     )  # fmt: skip
 
 
@@ -56,7 +57,7 @@ def test_every_model_has_estimates_within_their_intervals(demo: Any) -> None:
             for metric in ("auprc", "auroc", "log_loss", "calibration"):
                 found = result[metric]
                 assert found["low"] < found["estimate"] < found["high"], metric
-            assert result["seeds"] == 2
+            assert result["n_seeds"] == 2
             assert (result["parameters"] is None) == (result["arm"] == "lightgbm")
 
 
@@ -74,9 +75,9 @@ def test_estimates_follow_the_truth(demo: Any) -> None:
 def test_pretraining_gains_with_few_labels(demo: Any) -> None:
     _, summary = demo
     gains = task_of(summary, "ckd")["pretraining_gain"]
-    few = next(gain for gain in gains if gain["size"] is None and gain["patients"] == 300)
+    few = next(gain for gain in gains if gain["size"] is None and gain["n_labelled"] == 300)
     assert few["low"] > 0
-    many = next(gain for gain in gains if gain["size"] is None and gain["patients"] == 4100)
+    many = next(gain for gain in gains if gain["size"] is None and gain["n_labelled"] == 4100)
     assert many["low"] < 0 < many["high"]
 
 
@@ -84,14 +85,14 @@ def test_comparisons_carry_the_gain_in_auroc(demo: Any) -> None:
     """DeLong's interval lies around the difference of the AUROCs that stand in the results."""
     _, summary = demo
     for task in summary["tasks"]:
-        for pair in task["saturation"]["evidence"]:
+        for pair in task["saturation"]["comparisons"]:
             larger, smaller = (
                 result_of(task, "pretrained", pair[size])["auroc"]["estimate"]
                 for size in ("larger", "smaller")
             )
             assert pair["auroc"]["difference"] == pytest.approx(larger - smaller, abs=1e-5)
             assert pair["auroc"]["low"] < pair["auroc"]["difference"] < pair["auroc"]["high"]
-        mean = [gain for gain in task["pretraining_gain"] if gain["patients"] == 300]
+        mean = [gain for gain in task["pretraining_gain"] if gain["n_labelled"] == 300]
         by_size = [gain["auroc"]["difference"] for gain in mean if gain["size"] is not None]
         assert mean[-1]["size"] is None
         assert mean[-1]["auroc"]["difference"] == pytest.approx(sum(by_size) / len(by_size), abs=1e-5)
@@ -109,19 +110,19 @@ def test_the_verdict_by_hospital_stands_beside_the_other(fake_run: Any, tmp_path
     }
     pq.write_table(pa.table(people), tmp_path / "cohort" / "patients.parquet")
     for task in run.summarise()["tasks"]:
-        found = task["saturation"]["by_hospital"]
+        found = task["saturation"]["cluster_bootstrap"]
         assert found["hospitals"] == 20
         assert found["verdict"] in ("saturated", "not_saturated", "inconclusive")
-        (pair,) = task["saturation"]["evidence"]
-        assert pair["by_hospital"]["low"] < pair["difference"] < pair["by_hospital"]["high"]
-        assert pair["by_hospital"]["upper_at_level"] > pair["difference"]
+        (pair,) = task["saturation"]["comparisons"]
+        assert pair["cluster_bootstrap"]["low"] < pair["difference"] < pair["cluster_bootstrap"]["high"]
+        assert pair["cluster_bootstrap"]["upper_at_alpha"] > pair["difference"]
 
 
 def test_without_hospitals_there_is_no_verdict_by_them(demo: Any) -> None:
     _, summary = demo
     for task in summary["tasks"]:
-        assert task["saturation"]["by_hospital"] is None
-        assert all(pair["by_hospital"] is None for pair in task["saturation"]["evidence"])
+        assert task["saturation"]["cluster_bootstrap"] is None
+        assert all(pair["cluster_bootstrap"] is None for pair in task["saturation"]["comparisons"])
 
 
 def test_verdict_rests_on_all_pairs_and_saves_the_right_hours(demo: Any) -> None:
@@ -129,7 +130,7 @@ def test_verdict_rests_on_all_pairs_and_saves_the_right_hours(demo: Any) -> None
     hours = {size["name"]: size["hours"] for size in summary["sizes"]}
     for task in summary["tasks"]:
         saturation = task["saturation"]
-        assert len(saturation["evidence"]) == 10
+        assert len(saturation["comparisons"]) == 10
         largest = result_of(task, "pretrained", "1.6M")["auprc"]["estimate"]
         assert saturation["margin"] == pytest.approx(0.02 * largest, rel=1e-4)
         if saturation["verdict"] == "saturated":
@@ -140,7 +141,7 @@ def test_verdict_rests_on_all_pairs_and_saves_the_right_hours(demo: Any) -> None
     assert task_of(summary, "ckd")["saturation"]["smallest_sufficient"] not in ("100k", "200k")
 
 
-def test_hours_saved_against_a_size_left_out_are_estimated(fake_run: Any, tmp_path: Any) -> None:
+def test_hours_reference_size_a_size_left_out_are_estimated(fake_run: Any, tmp_path: Any) -> None:
     """A task that was stopped saves what the largest size would have cost; the other does as ever."""
     run = fake_run(
         tmp_path,
@@ -153,9 +154,16 @@ def test_hours_saved_against_a_size_left_out_are_estimated(fake_run: Any, tmp_pa
     whole = run.summarise()
     run.cells = [cell for cell in run.cells if cell.size != "1.6M"]
     run.pretraining = [one for one in run.pretraining if one["size"] != "1.6M"]
-    names = ("gain", "low", "high", "most", "margin")
+    names = ("gain", "low", "high", "upper_bound", "margin")
     run.forecasts = [
-        {"task": "pregabalin", "after": "800k", "target": "1.6M", "stop": True, "weights": {}}
+        {
+            "task": "pregabalin",
+            "last_trained_size": "800k",
+            "target": "1.6M",
+            "stop": True,
+            "made_before_training": True,
+            "weights": {},
+        }
         | dict.fromkeys(names, 0.0)
     ]
     summary = run.summarise()
@@ -163,11 +171,11 @@ def test_hours_saved_against_a_size_left_out_are_estimated(fake_run: Any, tmp_pa
     stopped, other = (task_of(summary, name)["saturation"] for name in ("pregabalin", "ckd"))
     assert (full["verdict"], stopped["verdict"]) == ("saturated", "saturated")
     assert not full["hours_saved_estimated"] and not other["hours_saved_estimated"]
-    assert (stopped["hours_saved_estimated"], stopped["saved_against"]) == (True, "1.6M")
-    assert other["saved_against"] == "800k"
+    assert (stopped["hours_saved_estimated"], stopped["reference_size"]) == (True, "1.6M")
+    assert other["reference_size"] == "800k"
     assert other["hours_saved"] < stopped["hours_saved"] < 2 * full["hours_saved"]
     assert stopped["flops_saved"] > other["flops_saved"] > 0
-    (told,) = [answer["sentence"] for answer in summary["answers"] if answer["task"] == "pregabalin"]
+    (told,) = [answer["text"] for answer in summary["answers"] if answer["task"] == "pregabalin"]
     assert "of pretraining against 1.6M, which was left out (estimated); " in told
     assert "the largest trained, 800k," in told
     assert "学習しなかった 1.6M" in Texts("ja").sentence(told)
@@ -180,7 +188,7 @@ def test_results_table_holds_every_metric(demo: Any) -> None:
     rows = table.to_pylist()
     row = next(
         row for row in rows
-        if (row["task"], row["arm"], row["size"], row["split"], row["patients"], row["metric"])
+        if (row["task"], row["arm"], row["size"], row["split"], row["n_labelled"], row["metric"])
         == ("ckd", "scratch", "400k", "hospital", 4100, "auroc")
     )  # fmt: skip
     expected = result_of(task_of(summary, "ckd"), "scratch", "400k", "hospital")["auroc"]
@@ -189,9 +197,9 @@ def test_results_table_holds_every_metric(demo: Any) -> None:
     assert all(row["low"] is None for row in rows if row["metric"] == "expected_calibration_error")
 
 
-def test_task_dependence_is_tested_jointly(demo: Any) -> None:
+def test_task_size_interaction_is_tested_jointly(demo: Any) -> None:
     _, summary = demo
-    found = summary["task_dependence"]
+    found = summary["task_size_interaction"]
     assert found["low"] < found["estimate"] < found["high"]
     assert found["estimate"] > 0, "ckd grows with size, pregabalin does not"
 
@@ -247,23 +255,23 @@ def test_break_even_is_where_the_curves_were_made_to_cross(fake_run, tmp_path: P
 
     summary = fake_run(tmp_path, noise=noise, sizes=tuple(even), patients=8000).summarise()
     for task in summary["tasks"]:
-        assert [found["size"] for found in task["break_even"]] == list(even), "one for every size"
-        for found in task["break_even"]:
-            assert (found["outcome"], found["tested"]) == ("at", [300, 1000, 4100])
-            assert 0.6 < found["patients"] / even[found["size"]] < 1.7
-            assert found["low"] is None or found["low"] < found["patients"]
+        assert [found["size"] for found in task["crossover"]] == list(even), "one for every size"
+        for found in task["crossover"]:
+            assert (found["outcome"], found["tested_n_labelled"]) == ("at", [300, 1000, 4100])
+            assert 0.6 < found["n_labelled"] / even[found["size"]] < 1.7
+            assert found["low"] is None or found["low"] < found["n_labelled"]
 
 
 def test_the_law_of_the_loss_is_drawn_through_the_ends(fake_run, tmp_path: Path) -> None:
     """The curve over size meets the losses measured, in its band; without branches none is over tokens."""
     run = fake_run(tmp_path, labelled=("all",), patients=300, oracle=False)
     fit = run.summarise()["loss_fit"]
-    assert len(fit["ends"]) == 5 * 2 and fit["over_tokens"] == []
+    assert len(fit["points"]) == 5 * 2 and fit["over_tokens"] == []
     curve = fit["over_size"]
     assert (curve["parameters"][0], curve["parameters"][-1]) == pytest.approx((100_412, 1_602_004), rel=1e-5)
     bands = zip(curve["low"], curve["loss"], curve["high"], strict=True)
     assert all(low <= loss <= high for low, loss, high in bands)
-    first = [end["loss"] for end in fit["ends"] if end["size"] == "100k"]
+    first = [end["loss"] for end in fit["points"] if end["size"] == "100k"]
     assert curve["loss"][0] == pytest.approx(sum(first) / 2, abs=0.03)
     for trained in run.pretraining:
         trained["branches"] = [
@@ -278,7 +286,7 @@ def test_the_law_of_the_loss_is_drawn_through_the_ends(fake_run, tmp_path: Path)
         assert one["loss"] == sorted(one["loss"], reverse=True)
     run.pretraining = run.pretraining[:4]  # two sizes: no law
     fit = run.summarise()["loss_fit"]
-    assert fit["over_size"] is None and len(fit["ends"]) == 2 * 2 * 4
+    assert fit["over_size"] is None and len(fit["points"]) == 2 * 2 * 4
 
 
 def test_a_study_that_is_further_with_the_other_arm_is_judged_by_the_pretrained(
@@ -292,12 +300,12 @@ def test_a_study_that_is_further_with_the_other_arm_is_judged_by_the_pretrained(
         if cell.arm == "scratch" or (cell.arm == "pretrained" and cell.patients == 300)
     ]
     for task in run.summarise()["tasks"]:
-        assert [(pair["smaller"], pair["larger"]) for pair in task["saturation"]["evidence"]] == [
+        assert [(pair["smaller"], pair["larger"]) for pair in task["saturation"]["comparisons"]] == [
             ("100k", "400k")
         ]
-        measured = task["saturation"]["evidence"][0]["difference"]
+        measured = task["saturation"]["comparisons"][0]["difference"]
         found = {
-            (one["arm"], one["size"], one["requested"]): one["auprc"]["estimate"]
+            (one["arm"], one["size"], one["labelled_patients"]): one["auprc"]["estimate"]
             for one in task["results"] if one["split"] == "held_out"
         }  # fmt: skip
         gain = found["pretrained", "400k", 300] - found["pretrained", "100k", 300]

@@ -151,7 +151,7 @@ def form(content: Any) -> Any:
 def test_a_changed_number_would_be_seen(golden: dict[str, Any]) -> None:
     """The comparison is not blind: one estimate moved by a thousandth shows in chart and script."""
     changed = json.loads(json.dumps(golden))
-    result = next(row for row in changed["tasks"][0]["results"] if row["requested"] == 1000)
+    result = next(row for row in changed["tasks"][0]["results"] if row["labelled_patients"] == 1000)
     result["auprc"]["estimate"] += 0.001
     places = differing(json.loads(json.dumps(behind(changed))), json.loads(FIGURES.read_text("utf-8")))
     assert {place.split("/")[1] for place in places} >= {"ckd", "script"}

@@ -23,10 +23,10 @@ def settled(task: str, arm: str, size: str | None, labelled: int) -> float:
 def test_verdicts_in_words(fake_run: Callable[..., Any], tmp_path: Path) -> None:
     ckd, pregabalin = fake_run(tmp_path, noise=settled, **SMALL).summarise()["answers"]
     assert (ckd["verdict"], ckd["recommendation"]) == ("not_saturated", "400k")
-    assert "Use 400k, the largest model" in ckd["sentence"]
+    assert "Use 400k, the largest model" in ckd["text"]
     assert (pregabalin["verdict"], pregabalin["recommendation"]) == ("saturated", "100k")
-    assert "The 100k model is good enough" in pregabalin["sentence"]
-    assert "saves 2 minutes of pretraining" in pregabalin["sentence"]
+    assert "The 100k model is good enough" in pregabalin["text"]
+    assert "saves 2 minutes of pretraining" in pregabalin["text"]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_lightgbm_is_recommended_where_nothing_beats_it(
     summary = run.summarise()
     for answer in summary["answers"]:
         if answer["recommendation"] == "LightGBM":
-            assert words in answer["sentence"]
+            assert words in answer["text"]
             assert any(warning.startswith(f"{answer['task']}: LightGBM") for warning in summary["warnings"])
     assert any(answer["recommendation"] == "LightGBM" for answer in summary["answers"])
 
@@ -56,7 +56,7 @@ def test_the_best_baseline_is_the_rival_and_embeddings_are_none(
     summary = run.summarise()
     for answer in summary["answers"]:
         assert answer["recommendation"] == "Logistic regression"
-        assert answer["sentence"].startswith("Use logistic regression: its AUPRC")
+        assert answer["text"].startswith("Use logistic regression: its AUPRC")
         assert f"{answer['task']}: Logistic regression does as well" in " ".join(summary["warnings"])
 
 
@@ -74,10 +74,12 @@ def test_ensemble_together_are_named_where_they_are_better_than_each(
     )
     for answer in run.summarise()["answers"]:
         assert answer["recommendation"] == "LightGBM", "a mean is no model of its own"
-        assert (answer["together"] is not None) == better
+        assert (answer["ensemble_text"] is not None) == better
         if better:
-            assert answer["together"].startswith("The mean of 400k and LightGBM is better than each alone: ")
-            assert answer["together"].endswith(" above LightGBM.")
+            assert answer["ensemble_text"].startswith(
+                "The mean of 400k and LightGBM is better than each alone: "
+            )
+            assert answer["ensemble_text"].endswith(" above LightGBM.")
 
 
 def test_a_mean_that_an_encoder_beats_is_not_named(fake_run: Callable[..., Any], tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_a_mean_that_an_encoder_beats_is_not_named(fake_run: Callable[..., Any],
         seeds=(1, 2, 3),
         **SMALL,
     )
-    assert [answer["together"] for answer in run.summarise()["answers"]] == [None, None]
+    assert [answer["ensemble_text"] for answer in run.summarise()["answers"]] == [None, None]
 
 
 def test_few_positives_are_said(fake_run: Callable[..., Any], tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_few_positives_are_said(fake_run: Callable[..., Any], tmp_path: Path) ->
     assert all(answer["verdict"] == "inconclusive" for answer in summary["answers"])
     for task in summary["tasks"]:
         assert any(f"{task['name']}: only {task['positives']} test" in text for text in summary["warnings"])
-        assert "too few" in next(a["about_size"] for a in summary["answers"] if a["task"] == task["name"])
+        assert "too few" in next(a["size_text"] for a in summary["answers"] if a["task"] == task["name"])
 
 
 def test_every_run_warns_of_what_it_cannot_exclude(demo: Any) -> None:
@@ -112,7 +114,7 @@ def test_every_run_warns_of_what_it_cannot_exclude(demo: Any) -> None:
 def test_every_reason_has_its_words(demo: Any, why: tuple[str, int | None], words: str) -> None:
     run, summary = demo
     task = synthetic.undecided(summary["tasks"][0], *why)
-    sentence = answers.answer(run.study, task, {})["sentence"]
+    sentence = answers.answer(run.study, task, {})["text"]
     assert words in sentence and sentence.count(". ") == 0, "one sentence"
 
 
@@ -128,11 +130,11 @@ def test_figures_are_readable() -> None:
     ("found", "said"),
     [
         (
-            {"outcome": "at", "patients": 2345.6, "low": 1234.0, "high": 5000.0},
+            {"outcome": "at", "n_labelled": 2345.6, "low": 1234.0, "high": 5000.0},
             "overtakes LightGBM at about 2,300 labelled patients (95 % interval 1,200 to 5,000)",
         ),
         (
-            {"outcome": "at", "patients": 2345.6, "low": 0.0, "high": None},
+            {"outcome": "at", "n_labelled": 2345.6, "low": 0.0, "high": None},
             "(95 % interval fewer than 300 to more than 10,000)",
         ),
         (
@@ -141,7 +143,7 @@ def test_figures_are_readable() -> None:
         ),
         ({"outcome": "from_the_smallest", "low": 0.0}, "the 95 % interval reaches to more than 10,000."),
         ({"outcome": "from_the_smallest", "low": 0.0, "high": 700.0}, "the 95 % interval reaches to 700."),
-        ({"outcome": "never_in_range", "ahead": 0.02}, "with up to 10,000 labelled patients."),
+        ({"outcome": "never_in_range", "prob_superior": 0.02}, "with up to 10,000 labelled patients."),
         ({"outcome": "never_in_range", "low": 4000.0}, "the 95 % interval begins at 4,000."),
         ({"outcome": "never_in_range", "low": 0.0}, "the 95 % interval begins at fewer than 300."),
     ],
@@ -149,11 +151,11 @@ def test_figures_are_readable() -> None:
 def test_overtaking_in_words(found: dict[str, Any], said: str) -> None:
     whole = {
         "size": "11M",
-        "tested": [300, 10_000],
-        "patients": None,
+        "tested_n_labelled": [300, 10_000],
+        "n_labelled": None,
         "low": None,
         "high": None,
-        "ahead": 0.5,
+        "prob_superior": 0.5,
     }
     assert said in answers.overtaking(whole | found)
 
@@ -208,7 +210,7 @@ def test_another_verdict_by_hospital_is_warned_of(
     tasks[0]["saturation"] = tasks[0]["saturation"] | {
         "verdict": "saturated",
         "smallest_sufficient": "400k",
-        "by_hospital": there and there | {"hospitals": 6},
+        "cluster_bootstrap": there and there | {"hospitals": 6},
     }
     found = cautions.warnings(run.study, dict(summary) | {"tasks": tasks})
     said = [warning for warning in found if "hospitals resampled" in warning]
@@ -223,22 +225,22 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
     task = dict(summary["tasks"][0])
     task["saturation"] = task["saturation"] | {
         "verdict": "saturated",
-        "smallest_sufficient": task["saturation"]["evidence"][0]["smaller"],
-        "convergence": "under_trained",
+        "smallest_sufficient": task["saturation"]["comparisons"][0]["smaller"],
+        "convergence_status": "under_trained",
     }
     answer = answers.answer(run.study, task, {})
     assert (answer["verdict"], answer["recommendation"]) == ("under_trained", None)
-    assert answer["sentence"].startswith("Under-trained: ") and "good enough" not in answer["sentence"]
-    task["saturation"]["convergence"] = "unknown"
-    assert answers.answer(run.study, task, {})["sentence"].endswith("had converged was not measured.")
-    task["saturation"]["convergence"] = "converged"
-    assert "converged" not in answers.answer(run.study, task, {})["sentence"]
+    assert answer["text"].startswith("Under-trained: ") and "good enough" not in answer["text"]
+    task["saturation"]["convergence_status"] = "unknown"
+    assert answers.answer(run.study, task, {})["text"].endswith("had converged was not measured.")
+    task["saturation"]["convergence_status"] = "converged"
+    assert "converged" not in answers.answer(run.study, task, {})["text"]
     guards = {
         "failed": ["tokens", "learning_rate", "overfitting"],
-        "from_doubling": 0.013,
+        "loss_drop_last_doubling": 0.013,
         "learning_rates": {"100k": True, "400k": False},
-        "gap": 0.08,
-        "unmeasured": [],
+        "generalization_gap": 0.08,
+        "not_measured": [],
     }
     told = " ".join(cautions.warnings(run.study, dict(summary) | {"convergence": guards}))
     assert "1.3 % off the largest" in told and "8 % below" in told

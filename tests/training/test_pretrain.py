@@ -59,12 +59,12 @@ def test_pretraining_learns_what_explains_codes_and_records_what_it_did(
 def test_first_ever_and_repeated_codes_are_scored_apart(corpus, shape, token_metadata):
     (sequences, _), model = corpus(100, 0), Encoder(shape, token_metadata)
     scores = validate(model, Validation(sequences), CPU)
-    low, high = sorted((scores["validation_loss_first"], scores["validation_loss_repeated"]))
+    low, high = sorted((scores["validation_loss_new"], scores["validation_loss_recurrent"]))
     assert low <= scores["validation_loss"] <= high
     once = Sequences(np.array([1, 3, 6, 7, 8], np.int32), np.zeros(5, np.int32), np.array([0, 5]))
     scores = validate(model, Validation(once), CPU)
-    assert scores["validation_loss_repeated"] is None
-    assert scores["validation_loss_first"] == scores["validation_loss"]
+    assert scores["validation_loss_recurrent"] is None
+    assert scores["validation_loss_new"] == scores["validation_loss"]
 
 
 def test_training_patients_are_scored_as_others_are(corpus, shape, token_metadata):

@@ -65,7 +65,7 @@ class TaskDependence:
     difference: Interval
 
 
-def task_dependence(diseases: Sequence[Curve], medications: Sequence[Curve]) -> TaskDependence | None:
+def task_size_interaction(diseases: Sequence[Curve], medications: Sequence[Curve]) -> TaskDependence | None:
     """Do diseases gain more from size than medications? A direct test of the interaction.
 
     A task's relative gain is the share of the largest model's metric that it adds to the smallest one's; both

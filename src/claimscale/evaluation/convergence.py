@@ -47,10 +47,10 @@ class Convergence:
 def convergence(sizes: Sequence[Mapping[str, Any]]) -> Convergence:
     """Judge the sizes' entries of the summary, ascending. Where seeds differ the worst of them counts.
 
-    Read are `name`, `branches_by_seed` [[{share, tokens, steps, validation_loss}]], `lr_sweep`
+    Read are `name`, `cooldowns_by_seed` [[{share, tokens, steps, validation_loss}]], `lr_sweep`
     [{learning_rate, validation_loss}], `train_loss` and `validation_loss`, each if there.
     """
-    doubled = [doubling(branches) for branches in (sizes[-1] if sizes else {}).get("branches_by_seed") or ()]
+    doubled = [doubling(branches) for branches in (sizes[-1] if sizes else {}).get("cooldowns_by_seed") or ()]
     taken_off = max((one for one in doubled if one is not None), default=None, key=abs)
     inside = {size["name"]: interior(size.get("lr_sweep")) for size in sizes}
     gaps = [gap for size in sizes if (gap := _gap(size)) is not None]

@@ -6,7 +6,6 @@ the largest number of labelled patients. Counts are kept beside every number, fo
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -41,12 +40,12 @@ def details(
     replicates: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """One entry per model: `arm`, `size`, `lead`, `cells`, and what is worked out for the models compared.
+    """One entry per model: `arm`, `size`, `highlighted`, `cells`, and the diagnostics of the models compared.
 
     That is `curve` (calibration), `net_benefit`, `risk_distribution` and `subgroups`. `rows` are the
     predictions for held-out patients, `requested` the labelled patients asked for, and `patients_file` the
-    cohort's `patients.parquet`; where it is missing there are no subgroups. `lead` marks the models to be
-    drawn: the largest encoder of each arm and LightGBM.
+    cohort's `patients.parquet`; where it is missing there are no subgroups. `highlighted` marks the models
+    that figures show: the largest encoder of each arm and LightGBM.
     """
     chosen = [model for model in models if model.requested == requested]
     groups = list(_groups(rows, patients_file))
@@ -63,13 +62,16 @@ def details(
         entry: dict[str, Any] = {
             "arm": model.arm,
             "size": model.size,
-            "lead": lead,
+            "highlighted": lead,
             "cells": [rows.cells[place].predictions.parent.name for place in cells],
         }
         if lead or model.arm == "pretrained":
             risks = rows.risks[cells]
             entry |= {
-                "curve": [dataclasses.asdict(point) for point in models[model].curve],
+                "curve": [
+                    {"predicted": point.predicted, "observed": point.observed, "predictions": point.patients}
+                    for point in models[model].curve
+                ],
                 "net_benefit": net_benefit(rows.labels, risks),
                 "risk_distribution": risk_distribution(rows.labels, risks[0]),
                 "subgroups": [
@@ -153,7 +155,7 @@ def _subgroup(labels: Flags, risks: metrics.Floats, replicates: int, seed: int) 
     """Counts and, where both outcomes occur, AUPRC and AUROC with intervals; mean predicted risk."""
     positives = int(labels.sum())
     found: dict[str, Any] = {
-        "patients": len(labels),
+        "n_test": len(labels),
         "positives": positives,
         "predicted": float(risks.mean()),
         "observed": float(labels.mean()),

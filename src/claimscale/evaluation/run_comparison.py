@@ -135,13 +135,13 @@ def _relative(entry: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, fl
     """Relative gains by smaller and larger size, as far as they are known with the chance of training."""
     return {
         (one["smaller"], one["larger"]): one["relative"]
-        for one in entry["evidence"]
-        if one.get("relative") and one["seeds"] > 1 and one["relative"]["standard_error"]
+        for one in entry["comparisons"]
+        if one.get("relative") and one["n_seeds"] > 1 and one["relative"]["standard_error"]
     }
 
 
 def _convergence(entry: Mapping[str, Any]) -> str:
-    return entry.get("convergence", "unknown")
+    return entry.get("convergence_status", "unknown")
 
 
 def _pairs(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[GainPair]:
@@ -158,7 +158,9 @@ def _gain_pair(sizes: tuple[str, str], ours: Mapping[str, float], theirs: Mappin
     """Two gains by Welch's test."""
     variances = ours["standard_error"] ** 2, theirs["standard_error"] ** 2
     error = math.sqrt(sum(variances))
-    degrees = error**4 / (variances[0] ** 2 / ours["degrees"] + variances[1] ** 2 / theirs["degrees"])
+    degrees = error**4 / (
+        variances[0] ** 2 / ours["degrees_of_freedom"] + variances[1] ** 2 / theirs["degrees_of_freedom"]
+    )
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
     gains = ours["gain"], theirs["gain"]
     difference = gains[0] - gains[1]
@@ -188,7 +190,7 @@ def _p_insufficient(saturated: Mapping[str, Any], other: Mapping[str, Any]) -> f
         _relative(saturated),
     )
     p_values = [
-        float(stats.t.sf((found["gain"] - margin) / found["standard_error"], found["degrees"]))
+        float(stats.t.sf((found["gain"] - margin) / found["standard_error"], found["degrees_of_freedom"]))
         for pair, found in _relative(other).items()
         if pair[0] == size and pair in tested
     ]

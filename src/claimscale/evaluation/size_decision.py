@@ -21,7 +21,9 @@ FEWEST_POSITIVES = 30
 """Below this the bootstrap variance itself is too uncertain to rest a verdict on."""
 POWER = 0.8
 
-Reason = Literal["one_size", "one_seed", "few_positives", "no_signal", "uneven", "too_wide", "near_margin"]
+Reason = Literal[
+    "one_size", "one_seed", "few_positives", "not_above_chance", "non_monotone", "underpowered", "borderline"
+]
 
 
 @dataclass(frozen=True)
@@ -195,10 +197,10 @@ def _obstacle(curve: Curve, compared: tuple[Comparison, ...]) -> Reason | None:
         return "few_positives"
     largest = list(curve.scores)[-1]
     if not interval(curve.scores[largest]).lower() > curve.chance:
-        return "no_signal"
+        return "not_above_chance"
     # Size pays at the last step, yet a size before it was better: neither claim is worth making.
     beaten = any(one.larger == largest and one.gain.upper() < 0 for one in compared)
-    return "uneven" if beaten and compared[0].p_insufficient < 1 - CONFIDENCE else None
+    return "non_monotone" if beaten and compared[0].p_insufficient < 1 - CONFIDENCE else None
 
 
 def _sufficiency_p_values(compared: Sequence[Comparison]) -> list[float]:
@@ -217,7 +219,7 @@ def _leading(p_values: Sequence[float], level: float) -> int:
 def _what_would_decide(
     curve: Curve, evidence: tuple[Comparison, ...], obstacle: Reason | None, level: float
 ) -> tuple[Reason, int | None]:
-    if obstacle in ("one_size", "one_seed", "no_signal", "uneven"):
+    if obstacle in ("one_size", "one_seed", "not_above_chance", "non_monotone"):
         return obstacle, None
     needed = positives_needed(evidence[0], curve.positives, level)
     if obstacle is not None:
@@ -225,8 +227,8 @@ def _what_would_decide(
     if needed is not None and needed <= curve.positives:
         # Enough to see equality, yet not seen: the gain lies near the margin, and its distance decides.
         gap = abs(evidence[0].margin - evidence[0].gain.estimate)
-        return "near_margin", _needed(evidence[0].excess, gap, curve.positives, level)
-    return "too_wide", needed
+        return "borderline", _needed(evidence[0].excess, gap, curve.positives, level)
+    return "underpowered", needed
 
 
 def _needed(gain: Interval, distance: float, positives: int, level: float) -> int | None:

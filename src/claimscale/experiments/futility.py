@@ -61,19 +61,22 @@ def run_ascending(
 
 
 def _dated(record: dict[str, Any], earlier: Sequence[Mapping[str, Any]], now: bool) -> dict[str, Any]:
-    """The record with `before`, whether it was made before anything larger was trained: now, or earlier."""
+    """The record with `made_before_training`: whether it precedes the training of any larger size."""
     same = (old for old in earlier if all(old.get(key) == record[key] for key in record if key != "stop"))
-    before = now or any(old.get("before", True) for old in same)
-    return {**record, "stop": record["stop"] and before, "before": before}
+    before = now or any(old["made_before_training"] for old in same)
+    return {**record, "stop": record["stop"] and before, "made_before_training": before}
 
 
 def _made_again(old: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> bool:
-    return any(old["task"] == record["task"] and old["after"] == record["after"] for record in records)
+    return any(
+        old["task"] == record["task"] and old["last_trained_size"] == record["last_trained_size"]
+        for record in records
+    )
 
 
 def left_in(study: Study, cells: Sequence[Cell], records: Sequence[Mapping[str, Any]]) -> list[Cell]:
     """Cells that no forecast has made futile, with the pretraining that some of them need."""
-    last = {record["task"]: _rank(study, record["after"]) for record in records if record["stop"]}
+    last = {record["task"]: _rank(study, record["last_trained_size"]) for record in records if record["stop"]}
     kept = [
         cell
         for cell in cells
@@ -93,7 +96,7 @@ def read_records(run_directory: Path, sizes: Sequence[str] | None = None) -> lis
     """
     file = run_directory / FILE
     found = artifacts.read_json(file) if file.exists() else []
-    return [one for one in found if sizes is None or {one["after"], one["target"]} <= set(sizes)]
+    return [one for one in found if sizes is None or {one["last_trained_size"], one["target"]} <= set(sizes)]
 
 
 def foretell(study: Study, seen: Mapping[str, Scores], target: str) -> Forecast | None:
@@ -104,12 +107,12 @@ def foretell(study: Study, seen: Mapping[str, Scores], target: str) -> Forecast 
 def record_of(made: Forecast) -> dict[str, Any]:
     low, high = made.gain.two_sided()
     return {
-        "after": made.after,
+        "last_trained_size": made.after,
         "target": made.target,
         "gain": made.gain.estimate,
         "low": low,
         "high": high,
-        "most": made.steepest.upper(),
+        "upper_bound": made.steepest.upper(),
         "margin": made.margin,
         "stop": made.futile(),
         "weights": dict(made.seen),

@@ -13,7 +13,9 @@ def joined_curve(points: Sequence[Mapping[str, Any]], seeds: int, rule: Rule) ->
 
     Counts of a curve are summed over `seeds`.
     """
-    bins = [(round(point["observed"] * point["patients"]), point["patients"], point) for point in points]
+    bins = [
+        (round(point["observed"] * point["predictions"]), point["predictions"], point) for point in points
+    ]
     groups = _joined([(cases, patients - cases) for cases, patients, _ in bins], seeds, rule)
     found = []
     for members in groups:
@@ -25,7 +27,7 @@ def joined_curve(points: Sequence[Mapping[str, Any]], seeds: int, rule: Rule) ->
             {
                 "predicted": float(f"{predicted:.6g}"),
                 "observed": float(f"{cases / patients:.6g}"),
-                "patients": patients,
+                "predictions": patients,
             }
         )
     return found

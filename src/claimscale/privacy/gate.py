@@ -21,7 +21,7 @@ from claimscale.privacy.relations import (
     add_task,
     hospitals_may_show,
 )
-from claimscale.privacy.suppression import PROFILES, WITHHELD, Rule
+from claimscale.privacy.suppression import PROFILES, SUPPRESSED, Rule
 
 SPREADS = ("age", "visits", "sequence_length", "observation_days")
 
@@ -56,7 +56,7 @@ def passed(summary: Mapping[str, Any], profile: str) -> dict[str, Any]:
         _task(task, cells, table, hidden, rule)
     _without_withheld(found)
     for check in found["checks"]:
-        check["sentence"] = scrubbed(check["sentence"], rule)
+        check["text"] = scrubbed(check["text"], rule)
     return found
 
 
@@ -115,17 +115,19 @@ def _labelled(task: dict[str, Any], trained: int, hidden: bool, rule: Rule) -> N
     """Results on all labelled patients name how many they were: as the training split does, or roughly."""
     about = int(float(f"{trained:.2g}")) if hidden else rule.rounded(trained)
     for entry in [*task["results"], *task["pretraining_gain"]]:
-        if entry["patients"] == trained:
-            entry["patients"] = about
-    for found in task.get("break_even", []):
-        found["tested"] = [about if patients == trained else patients for patients in found["tested"]]
+        if entry["n_labelled"] == trained:
+            entry["n_labelled"] = about
+    for found in task.get("crossover", []):
+        found["tested_n_labelled"] = [
+            about if count == trained else count for count in found["tested_n_labelled"]
+        ]
 
 
 def _consequences(task: dict[str, Any], unknown: set[str], few: set[str], rule: Rule) -> None:
     """What follows from counts: prevalences anew, and no results of a split with few of either outcome."""
     for split, found in task["splits"].items():
         if "prevalence" in found:
-            of = found.get("dates", found["patients"])
+            of = found["index_dates"]
             found["prevalence"] = (
                 None if split in unknown or not of else float(f"{found['positives'] / of:.6g}")
             )
@@ -134,13 +136,13 @@ def _consequences(task: dict[str, Any], unknown: set[str], few: set[str], rule: 
     if "held_out" in task["splits"]:
         task["prevalence"] = task["splits"]["held_out"].get("prevalence")
     # How many more are needed, and how many there are, say the same.
-    if any(split in unknown or rule.base > 1 for split in saturation["more_needed"] or {}):
-        saturation["more_needed"] = None
+    if any(split in unknown or rule.base > 1 for split in saturation["additional_needed"] or {}):
+        saturation["additional_needed"] = None
     if rule.base > 1 and saturation["positives_needed"]:
         saturation["positives_needed"] = int(float(f"{saturation['positives_needed']:.2g}"))
-    for detail in task.get("details", []):
+    for detail in task.get("per_model", []):
         for group in detail.get("subgroups", []):
-            counts = (group["patients"], group["positives"])
+            counts = (group["n_test"], group["positives"])
             safe = all(isinstance(count, int) for count in counts)
             if not safe or rule.is_small(counts[0] - counts[1]):
                 group.update(predicted=None, observed=None, auprc=None, auroc=None)
@@ -150,31 +152,31 @@ def _consequences(task: dict[str, Any], unknown: set[str], few: set[str], rule: 
 
 def _withhold(task: dict[str, Any]) -> None:
     """No results, nor what rests on those of held-out patients: comparisons, the verdict, the figures."""
-    task.update(results=[], oracle=None, details=[], pretraining_gain=[])
-    if "break_even" in task:
-        task["break_even"] = []
+    task.update(results=[], oracle=None, per_model=[], pretraining_gain=[])
+    if "crossover" in task:
+        task["crossover"] = []
     saturation = task["saturation"]
     saturation["positives_needed"] = None
-    if not saturation["evidence"] and saturation["margin"] is None:
+    if not saturation["comparisons"] and saturation["margin"] is None:
         return  # nothing was trained, and its reason says why
     saturation.update(
-        verdict="inconclusive", reason=WITHHELD, smallest_sufficient=None, margin=None, level=None,
-        more_needed=None, hours_saved=None, hours_saved_estimated=False, flops_saved=None, saved_against=None,
-        evidence=[], by_hospital=None,
+        verdict="inconclusive", reason=SUPPRESSED, smallest_sufficient=None, margin=None, alpha=None,
+        additional_needed=None, hours_saved=None, hours_saved_estimated=False, flops_saved=None,
+        reference_size=None, comparisons=[], cluster_bootstrap=None,
     )  # fmt: skip
 
 
 def _without_withheld(found: dict[str, Any]) -> None:
     """What tasks say together, without those of which nothing is shown."""
-    names = {task["name"] for task in found["tasks"] if task["saturation"]["reason"] == WITHHELD}
+    names = {task["name"] for task in found["tasks"] if task["saturation"]["reason"] == SUPPRESSED}
     if not names:
         return
     if forecast := found.get("forecast"):
         forecast["tasks"] = [entry for entry in forecast["tasks"] if entry["task"] not in names]
-        for kind in ("shapes", "pareto"):
+        for kind in ("curve_fits", "pareto"):
             forecast[kind] = {task: told for task, told in forecast[kind].items() if task not in names}
     # Beside the other tasks' gains, the difference between kinds would tell the one withheld.
-    found["task_dependence"] = dict.fromkeys(found["task_dependence"])
+    found["task_size_interaction"] = dict.fromkeys(found["task_size_interaction"])
 
 
 def _curves(task: dict[str, Any], held_out: tuple[int, int] | None, rule: Rule) -> None:
@@ -187,9 +189,9 @@ def _curves(task: dict[str, Any], held_out: tuple[int, int] | None, rule: Rule) 
         calibration = result["calibration"]
         if "curve" in calibration:
             calibration["curve"] = (
-                joined_curve(calibration["curve"], result["seeds"], rule) if held_out else []
+                joined_curve(calibration["curve"], result["n_seeds"], rule) if held_out else []
             )
-    for detail in task.get("details", []):
+    for detail in task.get("per_model", []):
         seeds = len(detail["cells"])
         if held_out is None:
             for name in ("curve", "net_benefit", "risk_distribution"):

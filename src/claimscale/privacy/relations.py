@@ -106,8 +106,8 @@ def add_task(task: dict[str, Any], cohort: Cohort, table: Table) -> Asked:
     found = Asked()
     for split, told in task["splits"].items():
         positives, patients = table.cell(told, "positives"), table.cell(told, "patients")
-        dates = table.cell(told, "dates") if "dates" in told else patients
-        if dates != patients and told["dates"] == told["patients"]:
+        dates = table.cell(told, "index_dates")
+        if told["index_dates"] == told["patients"]:
             table.sum(dates, [patients])
         table.sum(dates, [positives])  # what is missing are those without the outcome
         # Who is asked again later is of the held-out patients.
@@ -117,7 +117,7 @@ def add_task(task: dict[str, Any], cohort: Cohort, table: Table) -> Asked:
         for result in task["results"]:
             if result["split"] == split:
                 table.also(positives, result, "positives")
-                table.also(dates, result, "n")
+                table.also(dates, result, "n_test")
         found.patients[split], found.dates[split], found.positives[split] = patients, dates, positives
     if "train" in found.patients:
         table.also(found.patients["train"], task, "n_train")
@@ -130,13 +130,13 @@ def add_task(task: dict[str, Any], cohort: Cohort, table: Table) -> Asked:
 
 def _add_subgroups(task: dict[str, Any], asked: Asked, cohort: Cohort, table: Table) -> None:
     """Subgroups of the held-out patients, the same for every model; those by sex are parts of the cohort."""
-    lists = [detail["subgroups"] for detail in task.get("details", []) if detail.get("subgroups")]
+    lists = [detail["subgroups"] for detail in task.get("per_model", []) if detail.get("subgroups")]
     by_kind: dict[str, list[tuple[int, int]]] = {}
     for same in zip(*lists, strict=True):
-        patients, cases = table.cell(same[0], "patients"), table.cell(same[0], "positives")
+        patients, cases = table.cell(same[0], "n_test"), table.cell(same[0], "positives")
         table.sum(patients, [cases])
         for other in same[1:]:
-            table.also(patients, other, "patients")
+            table.also(patients, other, "n_test")
             table.also(cases, other, "positives")
         by_kind.setdefault(same[0]["by"], []).append((patients, cases))
         of_sex = ("held_out", SEXES.get(same[0]["group"], ""))

@@ -39,7 +39,7 @@ class Rule:
         return step * math.floor(count / step + 0.5)
 
 
-WITHHELD = "withheld"
+SUPPRESSED = "suppressed"
 """Why a task has no verdict: its results would give a hidden count away."""
 PROFILES: dict[str, Rule | None] = {
     "none": None,

@@ -74,8 +74,8 @@ def main_results(task: Summary) -> list[Summary]:
     """Held-out results at the largest number of labelled patients: what verdicts rest on."""
     held_out = [result for result in task["results"] if result["split"] == "held_out"]
     encoders = [result for result in held_out if result["size"] is not None]
-    largest = max((result["patients"] for result in encoders or held_out), default=0)
-    return [result for result in held_out if result["patients"] == largest]
+    largest = max((result["n_labelled"] for result in encoders or held_out), default=0)
+    return [result for result in held_out if result["n_labelled"] == largest]
 
 
 def metric_by_size(task: Summary) -> Chart | None:
@@ -109,7 +109,7 @@ def metric_by_patients(task: Summary) -> Chart | None:
     held_out = [result for result in task["results"] if result["split"] == "held_out"]
     largest = max((result["parameters"] or 0 for result in held_out), default=0)
     rows = [
-        {**_point(result, metric), "patients": result["patients"]}
+        {**_point(result, metric), "patients": result["n_labelled"]}
         for result in held_out
         if result["parameters"] in (None, largest) and result[metric]["estimate"] is not None
     ]

@@ -125,7 +125,7 @@ def _answers(summary: Summary, t: Texts) -> str:
         " ".join(
             [
                 f"{answer['task']}:",
-                *(t.sentence(answer[said]) for said in ("sentence", "together") if answer[said]),
+                *(t.sentence(answer[said]) for said in ("text", "ensemble_text") if answer[said]),
             ]
         )
         for answer in summary["answers"]
@@ -136,7 +136,7 @@ def _development(summary: Summary, study: Mapping[str, Any], t: Texts) -> str:
     """Which models were made and how: only those that the summary has results of."""
     results = [result for task in summary["tasks"] for result in task["results"]]
     arms = [arm for arm in ARMS if any(result["arm"] == arm for result in results)]
-    asked = {result["requested"] for result in results if result["size"]}
+    asked = {result["labelled_patients"] for result in results if result["size"]}
     pretrained = [size for size in summary["sizes"] if size.get("seeds")]
     names = [
         t(ARMS[arm][0]) + (f" {CITED[arm]}" if arm in CITED else "") for arm in arms if arm not in UNTUNED

@@ -23,7 +23,7 @@ from claimscale.report.i18n import Texts
 from claimscale.report.page_data import METRICS
 
 FIGURES, TABLES = "figures", "tables"
-FACTS = ("by", "group", "patients", "positives", "observed", "predicted")
+FACTS = ("by", "group", "n_test", "positives", "observed", "predicted")
 PNG_SCALE = 3.0
 """Pixels per unit: 300 per inch at the width of a journal's column."""
 Row = Sequence[Any]
@@ -67,7 +67,7 @@ def plain_svg(chart: plots.Chart, t: Texts, colours: Mapping[str, str], note: st
 def tables(summary: Summary) -> dict[str, list[Row]]:
     """The tables by name, each with its heads first."""
     bounds = [f"{metric}_{bound}" for metric in METRICS for bound in ("estimate", "low", "high")]
-    heads = ("arm", "size", "parameters", "split", "patients", "seeds", "n", "positives", "seconds")
+    heads = ("arm", "size", "parameters", "split", "n_labelled", "n_seeds", "n_test", "positives", "seconds")
     found: dict[str, list[Row]] = {
         "results": [
             ("task", *heads, *bounds),
@@ -81,18 +81,24 @@ def tables(summary: Summary) -> dict[str, list[Row]]:
                 for result in task["results"]
             ),
         ],
-        "answers": _listed(("task", "verdict", "recommendation", "sentence", "together"), summary["answers"]),
+        "answers": _listed(
+            ("task", "verdict", "recommendation", "text", "ensemble_text"), summary["answers"]
+        ),
         "comparisons": _of_tasks(
-            ("smaller", "larger", "difference", "low", "high", "upper_at_level", "margin", "seeds"),
-            ((task["name"], entry) for task in summary["tasks"] for entry in task["saturation"]["evidence"]),
+            ("smaller", "larger", "difference", "low", "high", "upper_at_alpha", "margin", "n_seeds"),
+            (
+                (task["name"], entry)
+                for task in summary["tasks"]
+                for entry in task["saturation"]["comparisons"]
+            ),
         ),
         "pretraining_gain": _of_tasks(
-            ("size", "patients", "metric", "difference", "low", "high", "p", "seeds"),
+            ("size", "n_labelled", "metric", "difference", "low", "high", "p", "n_seeds"),
             ((task["name"], gain) for task in summary["tasks"] for gain in task["pretraining_gain"]),
         ),
-        "break_even": _of_tasks(
-            ("size", "rival", "metric", "outcome", "patients", "low", "high", "ahead"),
-            ((task["name"], found) for task in summary["tasks"] for found in task.get("break_even", [])),
+        "crossover": _of_tasks(
+            ("size", "comparator", "metric", "outcome", "n_labelled", "low", "high", "prob_superior"),
+            ((task["name"], found) for task in summary["tasks"] for found in task.get("crossover", [])),
         ),
         "subgroups": list(_subgroups(summary)),
         "sizes": _listed(
@@ -120,7 +126,7 @@ def _subgroups(summary: Summary) -> Iterator[Row]:
         *(f"{metric}_{bound}" for metric in ("auprc", "auroc") for bound in bounds),
     )  # fmt: skip
     for task in summary["tasks"]:
-        for detail in task.get("details", []):
+        for detail in task.get("per_model", []):
             for group in detail.get("subgroups", []):
                 yield (
                     task["name"], detail["arm"], detail["size"],

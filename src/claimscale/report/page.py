@@ -58,7 +58,7 @@ SHOWN = frozenset(
         "dataset",
         "sizes",
         "tasks",
-        "task_dependence",
+        "task_size_interaction",
         "checks",
         "warnings",
         "privacy",
@@ -204,11 +204,11 @@ def forest(task: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def other_splits(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The main models where they meet other patients: results of the further test splits."""
-    main = {(row["arm"], row["size"], row["patients"]) for row in plots.main_results(task)}
+    main = {(row["arm"], row["size"], row["n_labelled"]) for row in plots.main_results(task)}
     return [
         row
         for row in task["results"]
-        if row["split"] != "held_out" and (row["arm"], row["size"], row["patients"]) in main
+        if row["split"] != "held_out" and (row["arm"], row["size"], row["n_labelled"]) in main
     ]
 
 
@@ -226,4 +226,4 @@ def sweeps(summary: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 def cell_names(task: Mapping[str, Any]) -> dict[tuple[str, str | None], list[str]]:
     """The cells behind each main result, by arm and size."""
-    return {(one["arm"], one["size"]): one["cells"] for one in task.get("details", [])}
+    return {(one["arm"], one["size"]): one["cells"] for one in task.get("per_model", [])}

@@ -82,9 +82,9 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
                 },
                 "oracle": task["oracle"]
                 and {name: list(task["oracle"][name].values()) for name in ("auprc", "auroc")},
-                "break_even": task.get("break_even", []),
+                "crossover": task.get("crossover", []),
                 "rows": [_row(result, arms, sizes, splits) for result in task["results"]],
-                "details": [_drawn(detail) for detail in task.get("details", []) if detail["lead"]],
+                "per_model": [_drawn(one) for one in task.get("per_model", []) if one["highlighted"]],
             }
             for task in summary["tasks"]
         ],
@@ -95,7 +95,7 @@ GROUPS = ("Women", "Men", "Sex unknown", "Age unknown", "Other hospitals")
 
 
 def _counts(found: Summary) -> list[Any]:
-    return [found.get("dates", found["patients"]), found["positives"], found.get("prevalence")]
+    return [found["index_dates"], found["positives"], found.get("prevalence")]
 
 
 def _row(result: Summary, arms: list[str], sizes: list[str], splits: list[str]) -> list[Any]:
@@ -104,8 +104,8 @@ def _row(result: Summary, arms: list[str], sizes: list[str], splits: list[str]) 
         arms.index(result["arm"]),
         size,
         splits.index(result["split"]),
-        result["patients"],
-        result["seeds"],
+        result["n_labelled"],
+        result["n_seeds"],
     ]
     numbers = [result[metric][bound] for metric in METRICS for bound in ("estimate", "low", "high")]
     return [*head, result["seconds"], *numbers]

@@ -69,7 +69,7 @@ def loss_by_tokens(fit: Summary | None) -> Chart | None:
 
     Nothing where pretraining was scored after one number of tokens only.
     """
-    ends = fit["ends"] if fit else []
+    ends = fit["points"] if fit else []
     scored = sorted({end["tokens"] for end in ends if end["size"] == ends[-1]["size"]})
     if fit is None or len(scored) < 2:
         return None

@@ -22,7 +22,7 @@ def add_auroc_gains(
     """
     areas = RocAreas.of(rows)
     arm = judged_arm(scores)
-    for pair in entry["saturation"]["evidence"]:
+    for pair in entry["saturation"]["comparisons"]:
         larger, smaller = (Model(arm, pair[size], requested) for size in ("larger", "smaller"))
         pair["auroc"] = _gain(areas, {larger: 1.0, smaller: -1.0})
     paired: dict[int, dict[str | None, list[Model]]] = {}
@@ -30,9 +30,9 @@ def add_auroc_gains(
         named = {
             model.arm: model
             for model, found in scores.items()
-            if model.size == gain["size"] and found.patients == gain["patients"]
+            if model.size == gain["size"] and found.patients == gain["n_labelled"]
         }
-        sizes = paired.setdefault(gain["patients"], {})
+        sizes = paired.setdefault(gain["n_labelled"], {})
         if gain["size"] is not None:
             sizes[gain["size"]] = [named["pretrained"], named["scratch"]]
         # The entry without a size is the mean over those before it.

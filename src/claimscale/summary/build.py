@@ -5,7 +5,6 @@ This module assembles; the statistics are in `evaluation`, the words in `answers
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import claimscale
 from claimscale import artifacts
 from claimscale.config.study import Study
 from claimscale.errors import BadInput
-from claimscale.evaluation.contrasts import task_dependence
+from claimscale.evaluation.contrasts import task_size_interaction
 from claimscale.evaluation.convergence import Convergence, convergence
 from claimscale.evaluation.hospitals import by_hospital, hospitals_of
 from claimscale.evaluation.model_diagnostics import details
@@ -41,9 +40,9 @@ from claimscale.summary.task_entry import (
     add_hospitals,
     bounds,
     estimate,
+    not_trained_entry,
     saturation_entry,
     task_entry,
-    untrained_entry,
 )
 
 __all__ = ["CellResult", "summarise"]
@@ -77,7 +76,7 @@ def summarise(
         pretraining: one mapping per (size, seed) with the fields of the pretraining result.
         dataset: patients, hospitals, events, tokens, vocabulary, span, quality.
         label_counts: task -> split -> {"patients", "positives"} and, where patients are asked more than
-            once, "dates", as the labels were made.
+            once, "index_dates", as the labels were made.
         insufficient_data: task -> what it lacked, for tasks of which nothing was trained.
         left_out: task -> subsets too small, `patients`, and of whom: `label`, positive or negative.
         oracle: task -> Parquet with subject_id, prediction_time, split, risk (simulated data only).
@@ -99,7 +98,11 @@ def summarise(
         oracle or {},
     )  # fmt: skip
     for entry in tasks:
-        entry["subsets_left_out"] = (left_out or {}).get(entry["name"])
+        skipped = (left_out or {}).get(entry["name"])
+        entry["skipped_labelled_patients"] = skipped and {
+            "label": skipped["label"],
+            "labelled_patients": skipped["patients"],
+        }
     summary = {
         "name": study.name,
         "version": claimscale.__version__,
@@ -168,7 +171,7 @@ def _task_entries(
     for task in study.tasks:
         counts = label_counts.get(task.name, {})
         if task.name in insufficient_data:
-            tasks.append(untrained_entry(task, study, counts, insufficient_data[task.name]))
+            tasks.append(not_trained_entry(task, study, counts, insufficient_data[task.name]))
             continue
         entry = task_entry(task, study, scored, predictions, counts, parameters)
         rows, models = predictions[task.name, "held_out"], scored["held_out"][task.name]
@@ -178,7 +181,7 @@ def _task_entries(
         )
         add_hospitals(entry["saturation"], redrawn.get(task.name))
         add_auroc_gains(entry, rows, models, answers.largest_sample(models))
-        entry["details"] = details(
+        entry["per_model"] = details(
             rows,
             models,
             answers.largest_sample(models),
@@ -186,7 +189,7 @@ def _task_entries(
             study.compare.bootstrap_replicates,
             study.seed,
         )
-        entry["saturation"]["convergence"] = status
+        entry["saturation"]["convergence_status"] = status
         tasks.append(entry)
     return tasks
 
@@ -201,10 +204,21 @@ def _of_curves(
     ends = loss_ends(study, sizes)
     fitted = fitted_loss(study, ends)
     return {
-        "task_dependence": _dependence(study, curves),
-        "convergence": dataclasses.asdict(_converged(curves, sizes)),
+        "task_size_interaction": _dependence(study, curves),
+        "convergence": _convergence_entry(_converged(curves, sizes)),
         "forecast": forecast_entry(study, curves, forecasts, sizes, fitted),
         "loss_fit": loss_fit_entry(ends, fitted),
+    }
+
+
+def _convergence_entry(found: Convergence) -> dict[str, Any]:
+    return {
+        "status": found.status,
+        "loss_drop_last_doubling": found.from_doubling,
+        "learning_rates": found.learning_rates,
+        "generalization_gap": found.gap,
+        "failed": list(found.failed),
+        "not_measured": list(found.unmeasured),
     }
 
 
@@ -268,7 +282,7 @@ def _dependence(study: Study, curves: Mapping[str, Curve]) -> dict[str, Any]:
     for task in study.tasks:
         if task.name in curves:
             kinds[task.kind].append(curves[task.name])
-    found = task_dependence(kinds["disease"], kinds["medication"])
+    found = task_size_interaction(kinds["disease"], kinds["medication"])
     if found is None or math.isnan(found.difference.standard_error):
         return dict.fromkeys(("smallest", "largest", "estimate", "low", "high", "p"))
     gain = found.difference

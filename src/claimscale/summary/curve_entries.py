@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,10 +37,10 @@ def forecast_entry(
         if (forecast := foretell(study, dict(list(curve.scores.items())[:seen]), list(curve.scores)[-1]))
     ]
     return {
-        "recorded": bool(recorded) and all(record.get("before", True) for record in recorded),
+        "prospective": bool(recorded) and all(record["made_before_training"] for record in recorded),
         "tasks": [{**record, **_came_true(record, curves.get(record["task"]))} for record in made],
-        "loss": fitted and {name: value for name, value in vars(fitted).items() if name != "refits"},
-        "shapes": {task: _shapes(curve, sizes) for task, curve in curves.items()},
+        "scaling_law": fitted and _scaling_law(fitted),
+        "curve_fits": {task: _shapes(curve, sizes) for task, curve in curves.items()},
         "pareto": {task: _pareto(curve, sizes) for task, curve in curves.items()},
     }
 
@@ -49,19 +48,19 @@ def forecast_entry(
 def _came_true(record: Mapping[str, Any], curve: Curve | None) -> dict[str, Any]:
     """The measured gain and by how much it lay above the forecast; null while the size is untrained."""
     scores = curve.scores if curve is not None else {}
-    after, target = record["after"], record["target"]
+    after, target = record["last_trained_size"], record["target"]
     if target not in scores or any(name not in scores for name in record["weights"]):
-        return {"measured": None, "error": None, "held": None}
+        return {"observed_gain": None, "residual": None, "within_interval": None}
     gain = difference(scores[target], scores[after])
     missed = error(record["weights"], after, scores, scores[target])
     if gain is None or missed is None:
-        return {"measured": None, "error": None, "held": None}
+        return {"observed_gain": None, "residual": None, "within_interval": None}
     low, high = missed.two_sided()
     found = interval(gain)
     return {
-        "measured": {"difference": found.estimate, **bounds(found)},
-        "error": {"estimate": missed.estimate, "low": low, "high": high},
-        "held": low <= 0 <= high,
+        "observed_gain": {"difference": found.estimate, **bounds(found)},
+        "residual": {"estimate": missed.estimate, "low": low, "high": high},
+        "within_interval": low <= 0 <= high,
     }
 
 
@@ -77,19 +76,23 @@ def loss_ends(study: Study, sizes: Sequence[Mapping[str, Any]]) -> list[dict[str
         if not tokens:
             continue
         ends = {(tokens, loss) for loss in losses if loss}
-        for branches in size.get("branches_by_seed") or ():
+        for branches in size.get("cooldowns_by_seed") or ():
             ends |= {
                 (end["tokens"], end["validation_loss"]) for end in branches or () if end["validation_loss"]
             }
         known = {"size": size["name"], "parameters": size["parameters"]}
         epoch = tokens / study.pretrain.epochs
-        found += [{**known, "tokens": at, "epoch": epoch, "loss": loss} for at, loss in sorted(ends)]
+        found += [
+            {**known, "tokens": at, "tokens_per_epoch": epoch, "loss": loss} for at, loss in sorted(ends)
+        ]
     return found
 
 
 def fitted_loss(study: Study, ends: Sequence[Mapping[str, Any]]) -> LossCurve | None:
     """The law of size and tokens that the ends follow; null where they are too few."""
-    points = [LossPoint(end["parameters"], end["tokens"], end["epoch"], end["loss"]) for end in ends]
+    points = [
+        LossPoint(end["parameters"], end["tokens"], end["tokens_per_epoch"], end["loss"]) for end in ends
+    ]
     return loss_curve(points, study.seed)
 
 
@@ -99,18 +102,20 @@ def loss_fit_entry(ends: Sequence[Mapping[str, Any]], fitted: LossCurve | None) 
     `over_size` at the most tokens of any size, null without a law; `over_tokens` one curve per size, none
     where the law has no term in tokens. Nothing is drawn beyond what was measured.
     """
-    entry: dict[str, Any] = {"ends": list(ends), "over_size": None, "over_tokens": []}
+    entry: dict[str, Any] = {"points": list(ends), "over_size": None, "over_tokens": []}
     if fitted is None:
         return entry
     most = max(ends, key=lambda end: end["tokens"])
     parameters = _spaced([end["parameters"] for end in ends])
-    seen = worth(most["tokens"], most["epoch"])
+    seen = worth(most["tokens"], most["tokens_per_epoch"])
     drawn = _drawn(fitted, [(count, seen) for count in parameters])
     entry["over_size"] = {"tokens": most["tokens"], "parameters": parameters, **drawn}
     for size in dict.fromkeys(end["size"] for end in ends) if "b" in fitted.values else ():
         own = [end for end in ends if end["size"] == size]
         tokens = _spaced([end["tokens"] for end in own])
-        drawn = _drawn(fitted, [(own[0]["parameters"], worth(at, own[0]["epoch"])) for at in tokens])
+        drawn = _drawn(
+            fitted, [(own[0]["parameters"], worth(at, own[0]["tokens_per_epoch"])) for at in tokens]
+        )
         entry["over_tokens"].append({"size": size, "tokens": tokens, **drawn})
     return entry
 
@@ -129,6 +134,16 @@ def _drawn(fitted: LossCurve, places: Sequence[tuple[float, float]]) -> dict[str
     }
 
 
+def _scaling_law(fitted: LossCurve) -> dict[str, Any]:
+    return {
+        "values": fitted.values,
+        "low": fitted.low,
+        "high": fitted.high,
+        "units": list(fitted.units),
+        "residual_sd": fitted.residual,
+    }
+
+
 def _shapes(curve: Curve, sizes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     known = {size["name"]: size for size in sizes}
     own = [known[name] for name in curve.scores]
@@ -137,7 +152,7 @@ def _shapes(curve: Curve, sizes: Sequence[Mapping[str, Any]]) -> list[dict[str, 
         [scores.values for scores in curve.scores.values()],
         [size["validation_loss"] for size in own],
     )
-    return [dataclasses.asdict(shape) for shape in found]
+    return [{"name": shape.name, "aicc": shape.aicc, "weight": shape.weight} for shape in found]
 
 
 def _pareto(curve: Curve, sizes: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from claimscale.config.study import Study
-from claimscale.privacy.suppression import WITHHELD
+from claimscale.privacy.suppression import SUPPRESSED
 from claimscale.summary.formatting import count, percent
-from claimscale.summary.verdict_text import RIVALS, UNTRAINED
+from claimscale.summary.verdict_text import NOT_TRAINED, RIVALS
 
 FEW_POSITIVES = 100
 UNMEASURED = {
@@ -25,7 +25,7 @@ def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
         found.append("The patients are simulated: nothing here is evidence about real patients.")
     for check in summary["checks"]:
         if check["status"] == "warned":
-            found.append(f"{check['task']}: {check['sentence']}" if check["task"] else check["sentence"])
+            found.append(f"{check['task']}: {check['text']}" if check["task"] else check["text"])
     for task, answered in zip(summary["tasks"], summary["answers"], strict=True):
         found += _task_warnings(task, answered)
     if "outcome_history" in study.baselines:
@@ -40,12 +40,12 @@ def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
             "too narrow; no verdict is given."
         )
     found += learning_rate_warnings(summary["sizes"], study.pretrain.learning_rate)
-    if any(task["saturation"]["reason"] == WITHHELD for task in summary["tasks"]):
+    if any(task["saturation"]["reason"] == SUPPRESSED for task in summary["tasks"]):
         found.append(
             "Whether diseases gain more from size than medications is not shown: it would tell of questions "
             "whose results are withheld."
         )
-    elif summary["task_dependence"]["estimate"] is None:
+    elif summary["task_size_interaction"]["estimate"] is None:
         found.append(
             "Whether diseases gain more from size than medications was not tested: it takes both kinds of "
             "task, two sizes and two seeds common to all."
@@ -86,39 +86,39 @@ def _convergence_warnings(summary: Mapping[str, Any]) -> list[str]:
     What each size's learning rates leave open is said by `learning_rate_warnings`.
     """
     found, guards = [], summary["convergence"]
-    unmeasured = [UNMEASURED[name] for name in guards["unmeasured"] if name in UNMEASURED]
+    unmeasured = [UNMEASURED[name] for name in guards["not_measured"] if name in UNMEASURED]
     if unmeasured:
         missing = " and ".join(unmeasured)
         found.append(
             f"{missing[0].upper()}{missing[1:]}: that a plateau is under-training cannot be excluded."
         )
-    if "tokens" in guards["failed"] and guards["from_doubling"] < 0:
+    if "tokens" in guards["failed"] and guards["loss_drop_last_doubling"] < 0:
         found.append(
             "Under-trained: the last doubling of tokens added "
-            f"{percent(-guards['from_doubling'])} to the largest size's validation loss; its training needs "
-            "a look."
+            f"{percent(-guards['loss_drop_last_doubling'])} to the largest size's validation loss; its "
+            "training needs a look."
         )
     elif "tokens" in guards["failed"]:
         found.append(
             "Under-trained: the last doubling of tokens still took "
-            f"{percent(guards['from_doubling'])} off the largest size's validation loss."
+            f"{percent(guards['loss_drop_last_doubling'])} off the largest size's validation loss."
         )
     if "overfitting" in guards["failed"]:
         found.append(
-            f"Pretraining overfits: the loss on training patients lies {percent(guards['gap'])} below that "
-            "on others."
+            "Pretraining overfits: the loss on training patients lies "
+            f"{percent(guards['generalization_gap'])} below that on others."
         )
     return found
 
 
 def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list[str]:
     found, name = [], task["name"]
-    if task["saturation"]["reason"] in UNTRAINED:
+    if task["saturation"]["reason"] in NOT_TRAINED:
         return [
             f"{name}: nothing was trained, for want of patients; the other questions do not depend on it."
         ]
-    if task["subsets_left_out"] is not None:
-        found.append(f"{name}: {subsets_warning(task['subsets_left_out'])}")
+    if task["skipped_labelled_patients"] is not None:
+        found.append(f"{name}: {subsets_warning(task['skipped_labelled_patients'])}")
     positives = task["positives"]
     if isinstance(positives, str) or (positives is not None and positives < FEW_POSITIVES):
         found.append(
@@ -126,12 +126,12 @@ def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list
             "figure is uncertain and the intervals are rough."
         )
     if not same_by_hospital(task["saturation"]):
-        there, here = task["saturation"]["by_hospital"], task["saturation"]
+        there, here = task["saturation"]["cluster_bootstrap"], task["saturation"]
         found.append(
             f"{name}: with whole hospitals resampled the verdict is {_named(there)}, not {_named(here)}: "
             "other hospitals might have given another answer."
         )
-    if task["saturation"]["reason"] == WITHHELD:
+    if task["saturation"]["reason"] == SUPPRESSED:
         found.append(
             f"{name}: results on held-out patients, and what was concluded from them, are withheld under the "
             "privacy profile."
@@ -150,7 +150,7 @@ def _task_warnings(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list
 
 def subsets_warning(left_out: Mapping[str, Any]) -> str:
     """Which subsets of labelled patients no model was trained on, and why; never how few they hold."""
-    subsets = ", ".join(f"{patients:,}" for patients in left_out["patients"])
+    subsets = ", ".join(f"{patients:,}" for patients in left_out["labelled_patients"])
     if left_out["label"] == "positive":
         return (
             f"subsets of {subsets} labelled patients were left out for every model: too few of them, or of "
@@ -164,7 +164,7 @@ def subsets_warning(left_out: Mapping[str, Any]) -> str:
 
 def same_by_hospital(saturation: Mapping[str, Any]) -> bool:
     """Whether resampling hospitals gives the verdict that resampling patients gave, as far as it was done."""
-    other = saturation["by_hospital"]
+    other = saturation["cluster_bootstrap"]
     return other is None or all(saturation[key] == other[key] for key in ("verdict", "smallest_sufficient"))
 
 

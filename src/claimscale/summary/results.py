@@ -18,18 +18,18 @@ SCHEMA = pa.schema(
         ("arm", pa.string()),
         ("size", pa.string()),
         ("parameters", pa.int64()),
-        ("patients", pa.int64()),
+        ("n_labelled", pa.int64()),
         ("split", pa.string()),
         ("metric", pa.string()),
         ("estimate", pa.float64()),
         ("low", pa.float64()),
         ("high", pa.float64()),
-        ("seeds", pa.int64()),
-        ("n", pa.int64()),
+        ("n_seeds", pa.int64()),
+        ("n_test", pa.int64()),
         ("positives", pa.int64()),
     ]
 )
-"""`patients` labelled patients trained the model, `n` patients tested it; low and high bound 95 %."""
+"""`n_labelled` labelled patients trained the model, `n_test` predictions tested it; low and high: 95 %."""
 
 LOSS_POINTS = 40
 

@@ -22,13 +22,21 @@ def size_entries(
             (dict(run) for run in pretraining if run["size"] == size), key=lambda run: run["seed"]
         )
         entry: dict[str, Any] = {"name": size, "parameters": parameter_count(size)}
-        fixed = ("parameters", "body_parameters", "layers", "width", "feed_forward", "train_flops", "tokens")
+        fixed = (
+            "parameters",
+            "non_embedding_parameters",
+            "layers",
+            "width",
+            "feed_forward",
+            "train_flops",
+            "tokens",
+        )
         for field in fixed:
             if trained:
                 entry[field] = trained[0].get(field)
         averaged = (
             "tokens_per_second", "seconds",
-            "train_loss", "validation_loss", "validation_loss_first", "validation_loss_repeated",
+            "train_loss", "validation_loss", "validation_loss_new", "validation_loss_recurrent",
             "validation_loss_incident",
         )  # fmt: skip
         for field in averaged:
@@ -39,6 +47,6 @@ def size_entries(
         entry["validation_loss_by_seed"] = [run.get("validation_loss") for run in trained]
         entry["seeds"] = [run["seed"] for run in trained]
         entry["lr_sweep"] = [dict(tried) for tried in lr_sweeps[size]] if size in lr_sweeps else None
-        entry["branches_by_seed"] = [run.get("branches") for run in trained]
+        entry["cooldowns_by_seed"] = [run.get("branches") for run in trained]
         entries.append(entry)
     return entries

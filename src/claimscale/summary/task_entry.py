@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from claimscale.config.study import Study, Task
 from claimscale.evaluation.break_even import break_even
@@ -37,8 +38,10 @@ def task_entry(
     for split in scored:
         if (task.name, split) in predictions:
             tested = predictions[task.name, split].labels
+            rows = predictions[task.name, split]
             splits[split] = {
-                "patients": len(tested),
+                "patients": len(np.unique(rows.subject)),
+                "index_dates": len(tested),
                 "positives": int(tested.sum()),
                 "prevalence": float(tested.mean()),
             }
@@ -49,7 +52,7 @@ def task_entry(
     ]
     largest = answers.largest_sample(scored["held_out"][task.name])
     for result in results:
-        if result["split"] != "held_out" or result["requested"] != largest:
+        if result["split"] != "held_out" or result["labelled_patients"] != largest:
             del result["calibration"]["curve"]
     return {
         "name": task.name,
@@ -62,11 +65,11 @@ def task_entry(
         "splits": splits,
         "results": results,
         "pretraining_gain": _pretraining_gain(study, scored["held_out"][task.name]),
-        "break_even": _break_even(study, scored["held_out"][task.name]),
+        "crossover": _crossovers(study, scored["held_out"][task.name]),
     }
 
 
-def untrained_entry(
+def not_trained_entry(
     task: Task, study: Study, counts: Mapping[str, Mapping[str, int]], shortage: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The entry of a task with too few cases, or too few others, for anything to be trained.
@@ -75,7 +78,7 @@ def untrained_entry(
     many to test as a verdict may rest on. It is null where training and testing have enough.
     """
     splits = _with_prevalence(counts)
-    tested = splits.get("held_out", {"patients": 0, "positives": 0})
+    tested = splits.get("held_out", {"index_dates": 0, "positives": 0})
     have, least = shortage["observed"], {"train": shortage["required"], "held_out": FEWEST_POSITIVES}
     where = "" if have.keys() == least.keys() else "tuning_" if have else "subsets_"
     return {
@@ -83,7 +86,7 @@ def untrained_entry(
         "kind": task.kind,
         "source": task.source,
         "n_train": counts.get("train", {}).get("patients"),
-        "n_test": tested["patients"],
+        "n_test": tested["index_dates"],
         "positives": tested["positives"],
         "prevalence": tested.get("prevalence"),
         "splits": splits,
@@ -96,17 +99,19 @@ def untrained_entry(
             "metric": study.compare.metric,
             "margin": None,
             "relative_margin": study.compare.margin,
-            "level": None,
-            "reason": f"untrained_{where}few_{shortage['label']}s",
+            "alpha": None,
+            "reason": f"not_trained_{where}few_{shortage['label']}s",
             "positives_needed": None if where else least["held_out"],
-            "more_needed": None if where else {split: max(0, least[split] - have[split]) for split in least},
+            "additional_needed": None
+            if where
+            else {split: max(0, least[split] - have[split]) for split in least},
             "hours_saved": None,
             "hours_saved_estimated": False,
             "flops_saved": None,
-            "saved_against": None,
-            "evidence": [],
-            "by_hospital": None,
-            "convergence": "unknown",
+            "reference_size": None,
+            "comparisons": [],
+            "cluster_bootstrap": None,
+            "convergence_status": "unknown",
         },
     }
 
@@ -114,9 +119,8 @@ def untrained_entry(
 def _with_prevalence(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, Any]]:
     splits: dict[str, dict[str, Any]] = {split: dict(found) for split, found in counts.items()}
     for found in splits.values():
-        asked = found.get("dates", found["patients"])
-        if asked:
-            found["prevalence"] = found["positives"] / asked
+        dates = found.setdefault("index_dates", found["patients"])
+        found["prevalence"] = found["positives"] / dates if dates else None
     return splits
 
 
@@ -129,10 +133,10 @@ def _result(
         "size": model.size,
         "parameters": parameters[model.size] if model.size else None,
         "split": split,
-        "patients": scores.patients,
-        "requested": model.requested,
-        "seeds": len(scores.by_metric["auprc"].seeds),
-        "n": patients,
+        "n_labelled": scores.patients,
+        "labelled_patients": model.requested,
+        "n_seeds": len(scores.by_metric["auprc"].seeds),
+        "n_test": patients,
         "positives": scores.by_metric["auprc"].positives,
         "seconds": scores.seconds,
         "auprc": estimates["auprc"],
@@ -142,7 +146,10 @@ def _result(
             **estimates["calibration_slope"],
             "intercept": estimates["calibration_intercept"],
             "expected_error": scores.expected_calibration_error,
-            "curve": [dataclasses.asdict(point) for point in scores.curve],
+            "curve": [
+                {"predicted": point.predicted, "observed": point.observed, "predictions": point.patients}
+                for point in scores.curve
+            ],
         },
     }
 
@@ -155,18 +162,18 @@ def _pretraining_gain(study: Study, scores: TaskScores) -> list[dict[str, Any]]:
     return [
         {
             "size": gain.size,
-            "patients": gain.patients,
+            "n_labelled": gain.patients,
             "metric": study.compare.metric,
             "difference": gain.gain.estimate,
             **bounds(gain.gain),
             "p": gain.gain.p_differs(),
-            "seeds": gain.gain.seeds,
+            "n_seeds": gain.gain.seeds,
         }
         for gain in pretraining_gains(arms["pretrained"], arms["scratch"])
     ]
 
 
-def _break_even(study: Study, scores: TaskScores) -> list[dict[str, Any]]:
+def _crossovers(study: Study, scores: TaskScores) -> list[dict[str, Any]]:
     """Labelled patients from which each pretrained model is ahead of LightGBM, the sizes ascending.
 
     A size is left out where too few numbers of patients, or too few seeds, are common to both.
@@ -179,7 +186,19 @@ def _break_even(study: Study, scores: TaskScores) -> list[dict[str, Any]]:
     for size in study.sizes:
         found = break_even(by_model.get(("pretrained", size), {}), rival, study.seed)
         if found is not None:
-            entries.append({"size": size, "rival": "lightgbm", "metric": metric, **dataclasses.asdict(found)})
+            entries.append(
+                {
+                    "size": size,
+                    "comparator": "lightgbm",
+                    "metric": metric,
+                    "outcome": found.outcome,
+                    "n_labelled": found.patients,
+                    "low": found.low,
+                    "high": found.high,
+                    "prob_superior": found.ahead,
+                    "tested_n_labelled": list(found.tested),
+                }
+            )
     return entries
 
 
@@ -200,9 +219,9 @@ def saturation_entry(
             "difference": compared.gain.estimate,
             **bounds(compared.gain),
             "upper_95": compared.upper(0.95),
-            "upper_at_level": compared.upper(1 - verdict.level),
+            "upper_at_alpha": compared.upper(1 - verdict.level),
             "margin": compared.margin,
-            "seeds": compared.gain.seeds,
+            "n_seeds": compared.gain.seeds,
             "relative": _relative(curve, compared.smaller, compared.larger),
         }
         for compared in verdict.evidence
@@ -213,30 +232,30 @@ def saturation_entry(
         "metric": study.compare.metric,
         "margin": verdict.margin,
         "relative_margin": study.compare.margin,
-        "level": verdict.level,
+        "alpha": verdict.level,
         "reason": verdict.reason,
         "positives_needed": verdict.positives_needed,
-        "more_needed": _more_needed(verdict.positives_needed, curve.positives),
+        "additional_needed": _additional_needed(verdict.positives_needed, curve.positives),
         "hours_saved": saved.hours,
         "hours_saved_estimated": saved.estimated,
         "flops_saved": saved.flops,
-        "saved_against": saved.against,
-        "evidence": evidence,
+        "reference_size": saved.against,
+        "comparisons": evidence,
     }
 
 
 def add_hospitals(entry: dict[str, Any], found: HospitalVerdict | None) -> None:
     """Put what resampling whole hospitals gives beside a verdict and each of its comparisons; null where
     that was not done."""
-    entry["by_hospital"] = found and {
+    entry["cluster_bootstrap"] = found and {
         "verdict": found.verdict.verdict,
         "smallest_sufficient": found.verdict.smallest_sufficient,
         "hospitals": found.hospitals,
     }
-    for place, pair in enumerate(entry["evidence"]):
+    for place, pair in enumerate(entry["comparisons"]):
         compared = found.verdict.evidence[place] if found else None
-        pair["by_hospital"] = (
-            {**bounds(compared.gain), "upper_at_level": compared.upper(1 - found.verdict.level)}
+        pair["cluster_bootstrap"] = (
+            {**bounds(compared.gain), "upper_at_alpha": compared.upper(1 - found.verdict.level)}
             if found and compared
             else None
         )
@@ -248,10 +267,14 @@ def _relative(curve: Curve, smaller: str, larger: str) -> dict[str, float] | Non
     if gain is None:
         return None
     found = interval(gain).cautious()
-    return {"gain": found.estimate, "standard_error": found.standard_error, "degrees": found.degrees}
+    return {
+        "gain": found.estimate,
+        "standard_error": found.standard_error,
+        "degrees_of_freedom": found.degrees,
+    }
 
 
-def _more_needed(needed: int | None, positives: int) -> dict[str, int] | None:
+def _additional_needed(needed: int | None, positives: int) -> dict[str, int] | None:
     """How many more test patients with the outcome would decide; null where their number does not."""
     return None if needed is None else {"train": 0, "held_out": max(0, needed - positives)}
 

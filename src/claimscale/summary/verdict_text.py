@@ -9,24 +9,24 @@ from claimscale.config.study import Study
 from claimscale.evaluation.contrasts import beats_all, best
 from claimscale.evaluation.intervals import Scores, difference, interval
 from claimscale.evaluation.scoring import Model, ModelScores
-from claimscale.privacy.suppression import WITHHELD
+from claimscale.privacy.suppression import SUPPRESSED
 from claimscale.summary.formatting import count, duration, figure, percent, rounded, span
 
-UNTRAINED = {
-    "untrained_few_positives": "positives",
-    "untrained_few_negatives": "patients without the outcome",
-    "untrained_tuning_few_positives": "positives",
-    "untrained_tuning_few_negatives": "patients without the outcome",
-    "untrained_subsets_few_positives": "labelled patients",
-    "untrained_subsets_few_negatives": "labelled patients",
+NOT_TRAINED = {
+    "not_trained_few_positives": "positives",
+    "not_trained_few_negatives": "patients without the outcome",
+    "not_trained_tuning_few_positives": "positives",
+    "not_trained_tuning_few_negatives": "patients without the outcome",
+    "not_trained_subsets_few_positives": "labelled patients",
+    "not_trained_subsets_few_negatives": "labelled patients",
 }
 """Reasons why nothing was trained: of whom there were too few."""
 """The reason of a verdict that is not shown, because few held-out patients have the outcome, or lack it."""
 NOT_ENOUGH = {
-    "untrained_tuning_few_positives": "too few tuning patients have the outcome to choose models by",
-    "untrained_tuning_few_negatives": "too few tuning patients are without the outcome to choose models by",
-    "untrained_subsets_few_positives": "in every subset asked for too few patients have the outcome",
-    "untrained_subsets_few_negatives": "in every subset asked for too few patients are without the outcome",
+    "not_trained_tuning_few_positives": "too few tuning patients have the outcome to choose models by",
+    "not_trained_tuning_few_negatives": "too few tuning patients are without the outcome to choose models by",
+    "not_trained_subsets_few_positives": "in every subset asked for too few patients have the outcome",
+    "not_trained_subsets_few_negatives": "in every subset asked for too few patients are without the outcome",
 }
 """What is said of them where training and testing had enough; never how few."""
 RIVALS = {"lightgbm": "LightGBM", "logistic": "Logistic regression", "outcome_history": "Carry-forward"}
@@ -56,32 +56,32 @@ def largest_sample(scores: Mapping[Model, ModelScores]) -> int | Literal["all"]:
 
 
 def answer(study: Study, task: Mapping[str, Any], scores: Mapping[Model, ModelScores]) -> dict[str, Any]:
-    """The answer to one task: `sentence` for a reader in a hurry, `recommendation` a size, a rival or null.
+    """The answer to one task: `text` for a reader in a hurry, `recommendation` a size, a rival or null.
 
     `verdict` is that on sizes, but `under_trained` where a plateau may be too little pretraining.
-    `together` says what encoder and LightGBM averaged reach, null unless that is better than each alone.
+    `ensemble_text` says what encoder and LightGBM averaged reach, null unless that is better than each alone.
     `task` is the task's entry in the summary, `scores` its models on held-out patients.
     """
     saturation = task["saturation"]
     verdict, advised = saturation["verdict"], saturation["smallest_sufficient"]
-    if verdict == "saturated" and saturation["convergence"] == UNDER_TRAINED:
+    if verdict == "saturated" and saturation["convergence_status"] == UNDER_TRAINED:
         verdict, advised = UNDER_TRAINED, None
     elif verdict == "not_saturated":
-        advised = saturation["evidence"][0]["larger"]
+        advised = saturation["comparisons"][0]["larger"]
     recommendation, sentence = _rival(study, scores) or (advised, _about_size(task))
     return {
         "task": task["name"],
         "verdict": verdict,
         "recommendation": recommendation,
-        "sentence": sentence,
-        "about_size": _about_size(task),
-        "together": _together(study, scores),
+        "text": sentence,
+        "size_text": _about_size(task),
+        "ensemble_text": _together(study, scores),
     }
 
 
 def overtaking(found: Mapping[str, Any]) -> str:
     """How many labelled patients it takes before the pretrained model is ahead of LightGBM, in a sentence."""
-    model, tested = f"The pretrained {found['size']} model", found["tested"]
+    model, tested = f"The pretrained {found['size']} model", found["tested_n_labelled"]
     least, most = f"{tested[0]:,}", f"{tested[-1]:,}"
     low, high = found["low"], found["high"]
     from_few = f"fewer than {least}" if low == 0 else low and rounded(low)
@@ -89,7 +89,7 @@ def overtaking(found: Mapping[str, Any]) -> str:
     match found["outcome"]:
         case "at":
             return (
-                f"{model} overtakes LightGBM at about {rounded(found['patients'])} labelled patients "
+                f"{model} overtakes LightGBM at about {rounded(found['n_labelled'])} labelled patients "
                 f"(95 % interval {from_few} to {to_many})."
             )
         case "from_the_smallest":
@@ -105,20 +105,20 @@ def overtaking(found: Mapping[str, Any]) -> str:
 def _about_size(task: Mapping[str, Any]) -> str:
     saturation = task["saturation"]
     metric, margin = METRIC_NAMES[saturation["metric"]], percent(saturation["relative_margin"])
-    evidence = saturation["evidence"]
+    evidence = saturation["comparisons"]
     match saturation["verdict"]:
         case "saturated":
             size = saturation["smallest_sufficient"]
             gains = [entry for entry in evidence if entry["smaller"] == size]
             saved = saturation["hours_saved"]
-            if saturation["convergence"] == UNDER_TRAINED:
+            if saturation["convergence_status"] == UNDER_TRAINED:
                 return (
                     f"Under-trained: the {size} model does as well as larger ones as they were trained (the "
                     f"largest, {gains[0]['larger']}, changes {metric} by {span(gains[0], 'difference')}), "
                     "but pretraining had not converged: a plateau cannot be told from too little training."
                 )
             spared = f"; it saves {_spared(saturation)}" if saved and saved > 0 else ""
-            converged = saturation["convergence"] == "converged"
+            converged = saturation["convergence_status"] == "converged"
             unmeasured = "" if converged else "; whether pretraining had converged was not measured"
             return (
                 f"The {size} model is good enough: the largest trained, {gains[0]['larger']}, changes "
@@ -131,9 +131,9 @@ def _about_size(task: Mapping[str, Any]) -> str:
                 f"Use {gain['larger']}, the largest model: it adds {span(gain, 'difference')} {metric} to "
                 f"{gain['smaller']}, more than the margin of {margin}; larger ones may add still more."
             )
-        case _ if saturation["reason"] in UNTRAINED:
+        case _ if saturation["reason"] in NOT_TRAINED:
             return _what_was_lacking(task)
-        case _ if saturation["reason"] == WITHHELD:
+        case _ if saturation["reason"] == SUPPRESSED:
             return (
                 "Not shown: too few test patients have the outcome, or are without it, for results under the "
                 "report's privacy profile."
@@ -147,13 +147,13 @@ def _spared(saturation: Mapping[str, Any]) -> str:
     if not saturation["hours_saved_estimated"]:
         return f"{saved} of pretraining"
     return (
-        f"about {saved} of pretraining against {saturation['saved_against']}, which was left out (estimated)"
+        f"about {saved} of pretraining against {saturation['reference_size']}, which was left out (estimated)"
     )
 
 
 def _what_was_lacking(task: Mapping[str, Any]) -> str:
     saturation, splits = task["saturation"], task["splits"]
-    more, asked = saturation["more_needed"], UNTRAINED[saturation["reason"]]
+    more, asked = saturation["additional_needed"], NOT_TRAINED[saturation["reason"]]
     if saturation["reason"] in NOT_ENOUGH:
         found = NOT_ENOUGH[saturation["reason"]]
     elif not task["n_train"] or not task["n_test"]:
@@ -161,8 +161,7 @@ def _what_was_lacking(task: Mapping[str, Any]) -> str:
     else:
         counts = ((splits[split], use) for split, use in (("train", "training"), ("held_out", "testing")))
         having = " and ".join(
-            f"{count(found['positives'])} of {count(found.get('dates', found['patients']))} in {use}"
-            for found, use in counts
+            f"{count(found['positives'])} of {count(found['index_dates'])} in {use}" for found, use in counts
         )
         found = f"too few to learn from or to test on, as the outcome came to {having}"
     if more is None:
@@ -174,12 +173,12 @@ def _what_was_lacking(task: Mapping[str, Any]) -> str:
 
 
 def _why_undecided(task: Mapping[str, Any]) -> str:
-    saturation, evidence = task["saturation"], task["saturation"]["evidence"]
+    saturation, evidence = task["saturation"], task["saturation"]["comparisons"]
     metric, margin = METRIC_NAMES[saturation["metric"]], figure(saturation["margin"])
     needed, positives = saturation["positives_needed"], count(task["positives"])
     if needed:
         asked = f"about {rounded(needed)} test patients with the outcome would decide, there are {positives}"
-    elif saturation["reason"] == "near_margin":
+    elif saturation["reason"] == "borderline":
         asked = "so near that more data are unlikely to decide"
     else:
         asked = "more seeds are needed, for training runs differ too much from each other"
@@ -188,14 +187,14 @@ def _why_undecided(task: Mapping[str, Any]) -> str:
             return "only one size was trained"
         case "one_seed":
             return "the sizes share fewer than two seeds, so the chance of training is unknown"
-        case "no_signal":
+        case "not_above_chance":
             return f"not even the largest model is shown to do better than chance in {metric}"
         case "few_positives" if not needed:
             return f"{positives} test patients with the outcome are too few to compare models"
         case "few_positives":
             return f"{positives} test patients with the outcome are too few; {asked}"
     gain = evidence[0]
-    if saturation["reason"] == "uneven":
+    if saturation["reason"] == "non_monotone":
         against = [pair for pair in evidence if pair["larger"] == gain["larger"]]
         worst = min(against, key=lambda pair: pair["difference"])
         return (
@@ -204,7 +203,7 @@ def _why_undecided(task: Mapping[str, Any]) -> str:
             "how each size was trained"
         )
     compared = f"what {gain['larger']} adds to {gain['smaller']}, {span(gain, 'difference')} {metric},"
-    if saturation["reason"] == "near_margin":
+    if saturation["reason"] == "borderline":
         return f"{compared} lies near the margin of {margin}; {asked}"
     return f"{compared} is too uncertain for the margin of {margin}; {asked}"
 

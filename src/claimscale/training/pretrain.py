@@ -45,7 +45,7 @@ def pretrain(job: Job, settings: Pretrain, progress: Callable[[float], None]) ->
     return {
         **score,
         "parameters": sizes.parameters(job.shape),
-        "body_parameters": sizes.body_parameters(job.shape),
+        "non_embedding_parameters": sizes.body_parameters(job.shape),
         "tokens": trunk.tokens,
         "seconds": trunk.ledger.seconds,
         "tokens_per_second": trunk.ledger.tokens / max(trunk.ledger.seconds, 1e-9),

@@ -72,8 +72,8 @@ def masked_scores(model: Encoder, sequences: Sequences, device: torch.device, ra
     )
     return {
         "validation_loss": _mean(first + again, firsts + repeats),
-        "validation_loss_first": _mean(first, firsts),
-        "validation_loss_repeated": _mean(again, repeats),
+        "validation_loss_new": _mean(first, firsts),
+        "validation_loss_recurrent": _mean(again, repeats),
     }
 
 

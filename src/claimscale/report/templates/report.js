@@ -268,7 +268,7 @@
         points: shown.filter((row) => row[ARM] === arm && [size, -1].includes(row[SIZE])).sort((one, other) => one[PATIENTS] - other[PATIENTS])
           .map((row) => point(task, row, metric, row[PATIENTS])),
       }));
-      const even = split === "held_out" ? task.break_even.find((one) => one.size === data.sizes[size].name && one.metric === metric)?.patients : null;
+      const even = split === "held_out" ? task.crossover.find((one) => one.size === data.sizes[size].name && one.metric === metric)?.n_labelled : null;
       const marks = even ? [{ x1: even, x2: even, y1: domain[0], y2: domain[1] }] : [];
       return { series, node: element("div", { class: "panel" }, element("p", { class: "panel-name" }, data.sizes[size].name),
         chart({ width, height: 215, label: t("{metric} against labelled patients, {size}", { metric: data.metrics[metric], size: data.sizes[size].name }), series, marks,
@@ -316,7 +316,7 @@
     const index = data.arms.findIndex((arm) => arm.key === detail.arm);
     return { name: detailName(detail), kind: detail.arm, shape: data.arms[index].shape, dashed: index > 0 };
   };
-  const few = (task) => task.details.filter((detail) => detail.lead);
+  const few = (task) => task.per_model.filter((detail) => detail.highlighted);
   const calibration = (task) => {
     const series = few(task).filter((detail) => detail.curve?.length).map((detail) => ({ ...styleOf(detail),
       points: detail.curve.map((at) => ({ x: at.predicted, y: at.observed, tip: [detailName(detail),
@@ -366,7 +366,7 @@
     const series = leads.map((detail, place) => ({ ...styleOf(detail), line: false, shift: (place - (leads.length - 1) / 2) * 7,
       points: detail.subgroups.map((group, x) => [group, x]).filter(([group]) => group[by]?.estimate != null).map(([group, x]) => ({ x, y: group[by].estimate, low: group[by].low, high: group[by].high,
         tip: [`${detailName(detail)}: ${t(group.group)}`, `${data.metrics[by]} ${span([group[by].estimate, group[by].low, group[by].high])}`,
-          t("{positives} of {n} test patients have the outcome", { positives: count(group.positives), n: count(group.patients) })].join("\n") })) }));
+          t("{positives} of {n} test patients have the outcome", { positives: count(group.positives), n: count(group.n_test) })].join("\n") })) }));
     const shown = series.flatMap((one) => one.points.flatMap((at) => [at.y, at.low, at.high])).filter((one) => one != null);
     if (!shown.length) return null;
     const drawn = chart({ width: Math.max(room, 60 + 46 * groups.length), height: 270, label: t("Subgroups"), series, x: { domain: [-0.6, groups.length - 0.4],
