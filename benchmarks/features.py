@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sparse
 
-from claimscale.baselines.features import DAYS_PER_YEAR, PERSON, WINDOWS_DAYS, Layout, count_features
+from claimscale.baselines.features import DAYS_PER_YEAR, PERSON, WINDOWS_DAYS, FeatureColumns, count_features
 from claimscale.tokens.code_groups import CodeGroups
 from claimscale.tokens.store import TokenStore
 from claimscale.tokens.vocabulary import FIRST_SEX, SPECIAL_CODES, Vocabulary
@@ -79,7 +79,7 @@ def ours(store: TokenStore, groups: CodeGroups) -> sparse.csr_matrix:
 
 def grouped(store: TokenStore, groups: CodeGroups) -> sparse.csr_matrix:
     """The same matrix by pandas: one row per event and column, then a group-by for each block."""
-    layout, patients = Layout(groups.count), len(store)
+    layout, patients = FeatureColumns(groups.count), len(store)
     events = pd.DataFrame({"row": np.repeat(np.arange(patients), np.diff(store.offsets))})
     events["token"], events["visit"] = store.token, store.visit
     events["day"] = store.age_days + store.birth_day[events["row"]]
@@ -111,8 +111,8 @@ def grouped(store: TokenStore, groups: CodeGroups) -> sparse.csr_matrix:
         for k, values in enumerate(services):
             add(values, start + groups.count + k)
     last = long.groupby(["row", "column"])["ago"].min()
-    closeness = layout.closeness.start + last.index.get_level_values(1).to_numpy()
-    add(1 / (1 + last / DAYS_PER_YEAR), closeness)
+    recency = layout.recency.start + last.index.get_level_values(1).to_numpy()
+    add(1 / (1 + last / DAYS_PER_YEAR), recency)
     everyone = pd.RangeIndex(patients)
     add(pd.Series((INDEX_DAY - store.birth_day) / DAYS_PER_YEAR, everyone), 0)
     for sex in (0, 1):
@@ -193,7 +193,7 @@ def main(compared: int) -> None:
         f"{figures['times_as_fast_cpu_seconds']:.1f} times by the processor"
     )
     large = measured("ours", LARGE)
-    width = Layout(CodeGroups.of(made_up(10).vocabulary).count).width
+    width = FeatureColumns(CodeGroups.of(made_up(10).vocabulary).count).width
     figures |= {f"large_{field}": value for field, value in asdict(large).items()}
     figures |= {"large_patients": LARGE, "large_codes": CODES, "large_columns": width}
     figures["large_dense_gib"] = 4 * LARGE * width / 2**30

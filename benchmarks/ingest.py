@@ -24,7 +24,7 @@ from claimscale.cohort import selection as cohort
 from claimscale.config.study import EngineSettings, Study
 from claimscale.engine import Engine
 from claimscale.events import build as events
-from claimscale.simulator import population
+from claimscale.simulator.population import Population, simulate
 from claimscale.tokens import store as tokens
 from record import write_record
 
@@ -97,7 +97,7 @@ def main(patients: int, memory: str) -> None:
     figures: dict[str, float] = {"patients": patients}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        population.simulate(folder / "claims", patients, HOSPITALS, 7, "tables")
+        simulate(folder / "claims", Population(patients, HOSPITALS, 7), "tables")
         seconds: dict[str, list[float]] = {each: [] for each in STEPS}
         for _ in range(REPETITIONS if patients == PATIENTS else 1):
             for each in STEPS:

@@ -45,11 +45,12 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         "meds": "meds",
     }
     found: dict[str, dict] = {
-        "simulated": {"kind": "simulated", "patients": PATIENTS, "hospitals": HOSPITALS, "youngest": 60}
+        "simulated": {"kind": "simulated", "patients": PATIENTS, "hospitals": HOSPITALS, "min_age": 60}
     }
     for kind, form in formats.items():
         options = population.WriterOptions(csv=kind == "csv")
-        population.simulate(root / kind, PATIENTS, HOSPITALS, SEED, form, youngest=60, options=options)
+        patients = population.Population(PATIENTS, HOSPITALS, SEED, 60)
+        population.simulate(root / kind, patients, form, options=options)
         found[kind] = {"kind": "tables" if kind == "csv" else kind, "path": str(root / kind)}
         if form in ("uke", "dpc"):
             masters = root / kind / "masters"

@@ -178,7 +178,7 @@ def simulate(
     hospitals: int = 8,
     seed: int = 42,
     format: str = "tables",
-    youngest: int = 0,
+    min_age: int = 0,
     csv: bool = False,
     wareki: bool = False,
     workers: int | None = None,
@@ -199,8 +199,8 @@ def simulate(
         Equal seeds give equal bytes.
     format
         tables, uke, dpc, omop, meds or events.
-    youngest
-        Leave out patients younger than this in 2021 (a multiple of 5).
+    min_age
+        Least age of the patients in July 2021 (a multiple of 5).
     csv
         Flat tables as CSV rather than Parquet.
     wareki
@@ -209,7 +209,7 @@ def simulate(
         Shards worked on at a time; one per core unless told. The bytes do not depend on it.
     """
     from claimscale import progress
-    from claimscale.simulator import population
+    from claimscale.simulator.population import Population, simulate as write_simulation
     from claimscale.simulator.writers import WriterOptions
 
     options, started = WriterOptions(csv=csv, wareki=wareki), time.monotonic()
@@ -219,10 +219,8 @@ def simulate(
             left = (time.monotonic() - started) * (1 - fraction) / fraction
             display.update(fraction, left, f"{fraction * patients:,.0f} of {patients:,} patients")
 
-        population.simulate(
-            out, patients, hospitals, seed, format,
-            youngest=youngest, options=options, workers=workers, report=report,
-        )  # fmt: skip
+        population = Population(patients, hospitals, seed, min_age)
+        write_simulation(out, population, format, options=options, workers=workers, progress=report)
     print(f"{patients:,} simulated patients of {hospitals} hospitals: {out}")
 
 

@@ -7,22 +7,22 @@ import pytest
 import scipy.sparse as sparse
 
 from claimscale.baselines import features
-from claimscale.baselines.features import DAYS_PER_YEAR, PERSON, SERVICES, WINDOWS_DAYS, Layout
+from claimscale.baselines.features import DAYS_PER_YEAR, PERSON, SERVICES, WINDOWS_DAYS, FeatureColumns
 from claimscale.tokens.code_groups import CodeGroups
 
 NOTHING = np.zeros(0, dtype=np.int32)
 
 
-def counted(store, rows=None, cutoff=None, hidden_tokens=NOTHING) -> tuple[sparse.csr_matrix, Layout]:
+def counted(store, rows=None, cutoff=None, hidden_tokens=NOTHING) -> tuple[sparse.csr_matrix, FeatureColumns]:
     rows = np.arange(len(store)) if rows is None else rows
     cutoff = np.full(len(rows), 18_000) if cutoff is None else cutoff
     groups = CodeGroups.of(store.vocabulary)
-    return features.count_features(store, groups, rows, cutoff, hidden_tokens), Layout(groups.count)
+    return features.count_features(store, groups, rows, cutoff, hidden_tokens), FeatureColumns(groups.count)
 
 
 def plain_row(store, row: int, cutoff: int, hidden_tokens: set[int], groups: CodeGroups) -> np.ndarray:
     """The features of one patient, counted one by one."""
-    layout = Layout(groups.count)
+    layout = FeatureColumns(groups.count)
     out = np.zeros(layout.width)
     birth = int(store.birth_day[row])
     known = []
@@ -44,11 +44,11 @@ def plain_row(store, row: int, cutoff: int, hidden_tokens: set[int], groups: Cod
         block[groups.count :] = (
             len(inside), len({visit for _, visit, _ in inside}), len({token for _, _, token in inside})
         )  # fmt: skip
-    closeness = out[layout.closeness]
+    recency = out[layout.recency]
     for day, _, token in known:
         for column in groups.columns[token]:
             if column >= 0:
-                closeness[column] = max(closeness[column], 1 / (1 + (cutoff - day) / DAYS_PER_YEAR))
+                recency[column] = max(recency[column], 1 / (1 + (cutoff - day) / DAYS_PER_YEAR))
     return out
 
 
@@ -104,16 +104,14 @@ def test_a_patient_without_events_has_only_age_and_sex(stores) -> None:
 def test_linear_features_hold_counts_on_a_log_scale_and_presence(stores) -> None:
     matrix, layout = counted(stores.random(50, seed=5))
     linear = features.linear_features(matrix, layout).toarray()
-    dense, width = matrix.toarray(), layout.closeness.start - len(PERSON)
-    counts = dense[:, len(PERSON) : layout.closeness.start]
-    person, squared, logs, seen, closeness = np.split(
-        linear, np.cumsum([len(PERSON), 1, width, width]), axis=1
-    )
+    dense, width = matrix.toarray(), layout.recency.start - len(PERSON)
+    counts = dense[:, len(PERSON) : layout.recency.start]
+    person, squared, logs, seen, recency = np.split(linear, np.cumsum([len(PERSON), 1, width, width]), axis=1)
     np.testing.assert_array_equal(person, dense[:, : len(PERSON)])
     np.testing.assert_allclose(squared[:, 0], (dense[:, 0] / 10 - 6) ** 2, rtol=1e-5)
     np.testing.assert_allclose(logs, np.log1p(counts), rtol=1e-6)
     np.testing.assert_array_equal(seen, counts > 0)
-    np.testing.assert_array_equal(closeness, dense[:, layout.closeness])
+    np.testing.assert_array_equal(recency, dense[:, layout.recency])
     assert len(SERVICES) * len(WINDOWS_DAYS) + layout.codes * len(WINDOWS_DAYS) == width
 
 

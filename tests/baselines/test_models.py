@@ -11,10 +11,10 @@ import scipy.sparse as sparse
 from sklearn.metrics import roc_auc_score
 
 from claimscale.baselines import gradient_boosting, logistic, outcome_history
-from claimscale.baselines.search import Job, Labelled, Predicted, Screened, log_loss, search
+from claimscale.baselines.search import BaselineJob, LabelledFeatures, Predicted, Screened, log_loss, search
 from claimscale.errors import BadInput
 
-Model = Callable[[Job], Predicted]
+Model = Callable[[BaselineJob], Predicted]
 MODELS: dict[str, Model] = {
     "lightgbm": gradient_boosting.fit_predict,
     "logistic": logistic.fit_predict,
@@ -23,18 +23,20 @@ MODELS: dict[str, Model] = {
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 
 
-def cohort(patients: int, seed: int) -> tuple[Labelled, np.ndarray]:
+def cohort(patients: int, seed: int) -> tuple[LabelledFeatures, np.ndarray]:
     """Counts of ten codes; the first two decide the known risk, the last is had by four patients."""
     random = np.random.default_rng(seed)
     counts = random.poisson(0.7, size=(patients, 11)).astype(np.float32)
     counts[:, 10] = np.arange(patients) < 4
     risk = 1 / (1 + np.exp(2.5 - 1.5 * counts[:, 0] - 1.0 * counts[:, 1]))
-    return Labelled(sparse.csr_matrix(counts), random.random(patients) < risk), risk
+    return LabelledFeatures(sparse.csr_matrix(counts), random.random(patients) < risk), risk
 
 
-def job(train: Labelled, tuning: Labelled, predict: dict[str, sparse.csr_matrix], **settings: Any) -> Job:
+def job(
+    train: LabelledFeatures, tuning: LabelledFeatures, predict: dict[str, sparse.csr_matrix], **settings: Any
+) -> BaselineJob:
     usual = {"trials": 1, "seed": 0, "threads": 1, "progress": lambda share: None}
-    return Job("model", train, tuning, predict, **{**usual, **settings})
+    return BaselineJob("model", train, tuning, predict, **{**usual, **settings})
 
 
 def fit(
@@ -72,8 +74,8 @@ def test_more_trials_never_end_worse_on_the_tuning_split(model) -> None:
 
 def test_what_cannot_be_learned_is_refused_in_one_line() -> None:
     (train, _), (tuning, _) = cohort(100, 1), cohort(50, 2)
-    nobody = Labelled(tuning.features[:0], tuning.outcome[:0])
-    same = Labelled(train.features, np.zeros(100, dtype=bool))
+    nobody = LabelledFeatures(tuning.features[:0], tuning.outcome[:0])
+    same = LabelledFeatures(train.features, np.zeros(100, dtype=bool))
     for bad, match in (((same, tuning), "same outcome"), ((train, nobody), "no tuning patient")):
         with pytest.raises(BadInput, match=match):
             job(*bad, {})
@@ -104,7 +106,7 @@ def test_columns_that_never_vary_are_the_first_to_go() -> None:
     train, _ = cohort(1500, 1)
     constant = sparse.csr_matrix(np.full((1500, 1), 0.3, dtype=np.float32))
     wider = sparse.csr_matrix(sparse.hstack([constant, train.features], format="csr"))
-    assert 0 not in Screened(Labelled(wider, train.outcome)).columns(1, 11)
+    assert 0 not in Screened(LabelledFeatures(wider, train.outcome)).columns(1, 11)
 
 
 def test_the_search_begins_with_what_it_is_given_and_keeps_the_best() -> None:

@@ -10,8 +10,8 @@ import scipy.sparse as sparse
 import torch
 
 from claimscale.baselines import features, gradient_boosting, outcome_history
-from claimscale.baselines.features import Layout
-from claimscale.baselines.search import Job, Labelled
+from claimscale.baselines.features import FeatureColumns
+from claimscale.baselines.search import BaselineJob, LabelledFeatures
 from claimscale.cohort import selection as cohort
 from claimscale.config.study import Finetune, Task
 from claimscale.experiments.execute import MODELS
@@ -82,10 +82,10 @@ def inputs(store: TokenStore, kind: str, weights: Path, cutoff: int) -> sparse.c
     groups = CodeGroups.of(store.vocabulary)
     counted = features.count_features(store, groups, rows, days, nothing)
     if kind == "logistic":
-        return features.linear_features(counted, Layout(groups.count))
+        return features.linear_features(counted, FeatureColumns(groups.count))
     if kind == "outcome_history":
         families = outcome_history.families(store.vocabulary, TASK)
-        return outcome_history.rule_features(counted, Layout(groups.count), families)
+        return outcome_history.rule_features(counted, FeatureColumns(groups.count), families)
     if kind == "lightgbm":
         return counted
     encoder = FrozenEncoder(weights, shape_of(store), codebook_of(store), CPU, outcome_tokens(store))
@@ -98,8 +98,12 @@ def inputs(store: TokenStore, kind: str, weights: Path, cutoff: int) -> sparse.c
 
 def predictions(matrix: sparse.csr_matrix, kind: str, outcome: np.ndarray) -> np.ndarray:
     train, tuning = slice(TUNING, None), slice(TUNING)
-    data = Labelled(matrix[train], outcome[train]), Labelled(matrix[tuning], outcome[tuning]), {"all": matrix}
-    job = Job(kind, *data, trials=3, seed=5, threads=1, progress=lambda share: None)
+    data = (
+        LabelledFeatures(matrix[train], outcome[train]),
+        LabelledFeatures(matrix[tuning], outcome[tuning]),
+        {"all": matrix},
+    )
+    job = BaselineJob(kind, *data, trials=3, seed=5, threads=1, progress=lambda share: None)
     return MODELS.get(kind, gradient_boosting.fit_predict)(job)[0]["all"]
 
 
@@ -114,7 +118,7 @@ def test_other_futures_leave_every_bit_as_it_was(claims, stores_by_future, weigh
     # Outcomes follow the past, so that there is something to learn.
     signal = features.count_features(
         one, CodeGroups.of(one.vocabulary), np.arange(PATIENTS), np.full(PATIENTS, cutoff), np.zeros(0, int)
-    )[:, Layout(CodeGroups.of(one.vocabulary).count).window(3)].sum(axis=1)
+    )[:, FeatureColumns(CodeGroups.of(one.vocabulary).count).window(3)].sum(axis=1)
     outcome = np.asarray(signal).ravel() > np.median(np.asarray(signal))
     before = predictions(expected, kind, outcome)
     assert len(np.unique(before)) > 10, "the model tells patients apart"

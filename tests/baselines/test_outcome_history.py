@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from claimscale.baselines import features
-from claimscale.baselines.features import Layout
+from claimscale.baselines.features import FeatureColumns
 from claimscale.baselines.outcome_history import families, rule_features
 from claimscale.config.study import Task
 from claimscale.tokens.code_groups import CodeGroups
@@ -48,15 +48,15 @@ def test_the_rule_sees_age_sex_and_its_families_and_nothing_else(stores) -> None
 
     def rule(hidden_tokens: np.ndarray) -> np.ndarray:
         matrix = features.count_features(store, groups, rows, cutoff, hidden_tokens)
-        return rule_features(matrix, Layout(groups.count), found).toarray()
+        return rule_features(matrix, FeatureColumns(groups.count), found).toarray()
 
     everything, without_others = rule(own[:0]), rule(others)
     assert everything.shape == (200, 4 + 3 * len(found))
     np.testing.assert_array_equal(everything, without_others)
-    last_year, ever, closeness = everything[:, 4], everything[:, 5], everything[:, 6]
+    last_year, ever, recency = everything[:, 4], everything[:, 5], everything[:, 6]
     assert set(np.unique(ever)) == {0, 1} and (last_year <= ever).all()
-    np.testing.assert_array_equal(closeness > 0, ever > 0)
-    assert closeness[last_year == 1].min() > closeness[(last_year == 0) & (ever == 1)].max()
+    np.testing.assert_array_equal(recency > 0, ever > 0)
+    assert recency[last_year == 1].min() > recency[(last_year == 0) & (ever == 1)].max()
 
 
 @pytest.mark.parametrize("task", [CKD, PREGABALIN])

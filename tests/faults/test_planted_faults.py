@@ -25,7 +25,7 @@ from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.events import build as event_table
-from claimscale.simulator.writers.masters import Masters
+from claimscale.simulator.writers.masters import SimulatedMasters
 from claimscale.sources.issues import FAULTS, Outcome
 
 PLACES = int(os.environ.get("CLAIMSCALE_FAULT_PLACES", "1"))
@@ -71,7 +71,7 @@ def sound_tables(folder: Path) -> None:
         (folder / f"{name}.csv").write_text("\n".join([*lines, ""]), "utf-8")
 
 
-MASTERS = Masters.of(["ICD10//I10", "ATC//C08CA01", "KUBUN//A001"])
+MASTERS = SimulatedMasters.of(["ICD10//I10", "ATC//C08CA01", "KUBUN//A001"])
 DISEASE, ACT = MASTERS.disease("I10"), MASTERS.act("A001").receipt_code
 DRUG = MASTERS.drug("C08CA01").receipt_code
 

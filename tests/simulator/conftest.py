@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from claimscale.simulator import parameters as world, population
+from claimscale.simulator import population
+from claimscale.simulator.parameters import Country, build_country
 
-PATIENTS, HOSPITALS, SEED, YOUNGEST = 6000, 4, 7, 60
+PATIENTS, HOSPITALS, SEED, MIN_AGE = 6000, 4, 7, 60
 
 
 class Events(NamedTuple):
@@ -53,18 +54,17 @@ def as_events(table: pa.Table) -> Events:
 
 
 @pytest.fixture(scope="session")
-def simulation() -> tuple[int, int, int, int]:
-    """Patients, hospitals, seed, youngest."""
-    return PATIENTS, HOSPITALS, SEED, YOUNGEST
+def simulation() -> population.Population:
+    return population.Population(PATIENTS, HOSPITALS, SEED, MIN_AGE)
 
 
 @pytest.fixture(scope="session")
-def country() -> world.Country:
-    return world.build(HOSPITALS, SEED, YOUNGEST)
+def country() -> Country:
+    return build_country(HOSPITALS, SEED, MIN_AGE)
 
 
 @pytest.fixture(scope="session")
-def table(country: world.Country) -> pa.Table:
+def table(country: Country) -> pa.Table:
     return population.events(country, SEED, 1, PATIENTS)
 
 
@@ -82,4 +82,4 @@ def claims(events: Events) -> Events:
 @pytest.fixture(scope="session")
 def everybody() -> Events:
     """Patients of all ages."""
-    return as_events(population.events(world.build(5, 1), 3, 1, 8000))
+    return as_events(population.events(build_country(5, 1), 3, 1, 8000))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -10,23 +10,25 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from claimscale.errors import BadInput
-from claimscale.simulator.oracle import Oracle
+from claimscale.simulator.oracle import LabelRule, Oracle
 
 LANDMARK = int(np.datetime64("2020-10-01").astype(int))
 GAP, HORIZON = 30, 365
+Rows = slice | np.ndarray
+ALL = slice(None)
 
 
-class Question(NamedTuple):
-    """A task's labels, made here from the events by the letter of the protocol."""
+class LabelledTask(NamedTuple):
+    """A task's labels, computed here from the events by the label definition."""
 
     prefix: str
-    confirm_days: int | None
+    confirmation_days: int | None
     subjects: np.ndarray
     index_days: np.ndarray
     labels: np.ndarray
 
 
-def ask(claims, prefix: str, confirm_days: int | None) -> Question:
+def label(claims, prefix: str, confirmation_days: int | None) -> LabelledTask:
     is_outcome = claims.coded(prefix) & ~claims.suspected
     subjects, index_days, labels = [], [], []
     starts = np.flatnonzero(np.diff(claims.subject, prepend=0))
@@ -41,65 +43,60 @@ def ask(claims, prefix: str, confirm_days: int | None) -> Question:
             continue
         later = days[outcome & (available > index)]
         is_in_window = later.size > 0 and index + GAP < later.min() <= index + GAP + HORIZON
-        is_confirmed = confirm_days is None or (later.size > 0 and later.max() - later.min() >= confirm_days)
+        is_confirmed = later.size > 0 and later.max() - later.min() >= (confirmation_days or 0)
         subjects.append(claims.subject[first])
         index_days.append(index)
         labels.append(is_in_window and is_confirmed)
-    return Question(prefix, confirm_days, np.array(subjects), np.array(index_days), np.array(labels))
+    return LabelledTask(prefix, confirmation_days, np.array(subjects), np.array(index_days), np.array(labels))
 
 
-def answer(oracle: Oracle, question: Question, rows=slice(None), **changes):
-    codes = [code for code in oracle.codes if code.startswith(question.prefix)]
-    settings = {
-        "landmark_day": LANDMARK,
-        "outcome_codes": codes,
-        "gap_days": GAP,
-        "horizon_days": HORIZON,
-        "confirmation_days": question.confirm_days,
-        "futures": 100,
-    }
-    return oracle.risk(question.subjects[rows], question.index_days[rows], **(settings | changes))
+def risks_of(
+    oracle: Oracle, task: LabelledTask, rows: Rows = ALL, futures: int = 100, **changes: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    codes = [code for code in oracle.codes if code.startswith(task.prefix)]
+    rule = LabelRule(LANDMARK, codes, GAP, HORIZON, task.confirmation_days)._replace(**changes)
+    return oracle.risk(task.subjects[rows], task.index_days[rows], rule, futures)
 
 
 @pytest.fixture(scope="module")
 def oracle(simulation) -> Oracle:
-    return Oracle(*simulation)
+    return Oracle(simulation)
 
 
 @pytest.fixture(scope="module")
-def ckd(claims) -> Question:
-    return ask(claims, "ICD10//N18", 30)
+def ckd(claims) -> LabelledTask:
+    return label(claims, "ICD10//N18", 30)
 
 
 @pytest.fixture(scope="module")
-def pregabalin(claims) -> Question:
-    return ask(claims, "ATC//N02BF02", None)
+def pregabalin(claims) -> LabelledTask:
+    return label(claims, "ATC//N02BF02", None)
 
 
 @pytest.mark.parametrize("task", ["ckd", "pregabalin"])
 def test_risks_are_calibrated_and_rank_patients(request, oracle, task):
-    question = request.getfixturevalue(task)
-    risks, errors = answer(oracle, question)
+    labelled = request.getfixturevalue(task)
+    risks, errors = risks_of(oracle, labelled)
     assert np.all((risks >= 0) & (risks <= 1))
     tenths = np.array_split(np.argsort(risks, kind="stable")[-risks.size // 5 :], 5)
     variances = np.array([(risks[rows] * (1 - risks[rows]) + errors[rows] ** 2).sum() for rows in tenths])
-    excesses = np.array([(question.labels[rows] - risks[rows]).sum() for rows in tenths])
+    excesses = np.array([(labelled.labels[rows] - risks[rows]).sum() for rows in tenths])
     assert chi2.sf((excesses**2 / variances).sum(), len(tenths)) > 0.001
     total_error = np.sqrt((risks * (1 - risks)).sum())
-    assert abs(question.labels.sum() - risks.sum()) < 3 * total_error
+    assert abs(labelled.labels.sum() - risks.sum()) < 3 * total_error
     shuffled = np.random.default_rng(0).permutation(risks)
-    reached, chance = (average_precision_score(question.labels, scores) for scores in (risks, shuffled))
+    reached, chance = (average_precision_score(labelled.labels, scores) for scores in (risks, shuffled))
     assert reached > 2 * chance
 
 
-def recent_codes(claims, question: Question) -> np.ndarray:
+def recent_codes(claims, labelled: LabelledTask) -> np.ndarray:
     """Presence of the 300 most usual codes in the year before the index date, float64 [patients, 300]."""
     column = {code: number for number, code in enumerate(most_usual(claims.code, 300))}
-    row_of = {subject: row for row, subject in enumerate(question.subjects)}
-    features = np.zeros((question.subjects.size, len(column)))
+    row_of = {subject: row for row, subject in enumerate(labelled.subjects)}
+    features = np.zeros((labelled.subjects.size, len(column)))
     for subject, code, available in zip(claims.subject, claims.code, claims.available, strict=True):
         row = row_of.get(subject)
-        if row is not None and code in column and 0 <= question.index_days[row] - available < 365:
+        if row is not None and code in column and 0 <= labelled.index_days[row] - available < 365:
             features[row, column[code]] = 1
     return features
 
@@ -111,19 +108,19 @@ def most_usual(codes: np.ndarray, count: int) -> list[str]:
 
 @pytest.mark.parametrize("task", ["ckd", "pregabalin"])
 def test_a_model_that_has_seen_the_answers_of_others_does_not_beat_the_oracle(request, oracle, claims, task):
-    question = request.getfixturevalue(task)
-    features = StandardScaler().fit_transform(recent_codes(claims, question))
-    is_test = np.arange(question.labels.size) % 2 == 0
+    labelled = request.getfixturevalue(task)
+    features = StandardScaler().fit_transform(recent_codes(claims, labelled))
+    is_test = np.arange(labelled.labels.size) % 2 == 0
     model = LogisticRegression(C=1e-3, class_weight="balanced", max_iter=300)
-    model.fit(features[~is_test], question.labels[~is_test])
+    model.fit(features[~is_test], labelled.labels[~is_test])
     scores = model.decision_function(features[is_test])
-    risks, _ = answer(oracle, question, is_test)
-    labels, random = question.labels[is_test], np.random.default_rng(0)
+    risks, _ = risks_of(oracle, labelled, is_test)
+    labels, random = labelled.labels[is_test], np.random.default_rng(0)
     assert roc_auc_score(labels, scores) > 0.6
     lead = []
     for _ in range(200):
-        drawn = random.integers(0, labels.size, labels.size)
-        reached = [average_precision_score(labels[drawn], values[drawn]) for values in (risks, scores)]
+        sampled = random.integers(0, labels.size, labels.size)
+        reached = [average_precision_score(labels[sampled], values[sampled]) for values in (risks, scores)]
         lead.append(reached[0] - reached[1])
     assert np.quantile(lead, 0.025) > -0.02
     assert np.mean(lead) > 0
@@ -135,8 +132,8 @@ def test_tasks_have_cases_enough(ckd, pregabalin):
 
 
 def test_standard_error_is_that_of_repeated_sampling(oracle, ckd):
-    few, few_error = answer(oracle, ckd, slice(0, 200), futures=50)
-    many, _ = answer(oracle, ckd, slice(0, 200), futures=800)
+    few, few_error = risks_of(oracle, ckd, slice(0, 200), futures=50)
+    many, _ = risks_of(oracle, ckd, slice(0, 200), futures=800)
     is_moved = few_error > 0
     scores = (few - many)[is_moved] / few_error[is_moved]
     assert 0.6 < np.median(np.abs(scores)) / 0.6745 < 1.4
@@ -144,37 +141,37 @@ def test_standard_error_is_that_of_repeated_sampling(oracle, ckd):
 
 def test_a_longer_horizon_never_lowers_the_risk(oracle, pregabalin):
     rows = slice(0, 200)
-    shorter, longer = (answer(oracle, pregabalin, rows, horizon_days=days)[0] for days in (90, 365))
+    shorter, longer = (risks_of(oracle, pregabalin, rows, horizon_days=days)[0] for days in (90, 365))
     assert np.all(longer >= shorter)
     assert longer.mean() > shorter.mean()
 
 
 def test_asking_for_confirmation_never_raises_the_risk(oracle, ckd):
     rows = slice(0, 200)
-    single, confirmed = (answer(oracle, ckd, rows, confirm_days=days)[0] for days in (None, 30))
+    single, confirmed = (risks_of(oracle, ckd, rows, confirmation_days=days)[0] for days in (None, 30))
     assert np.all(confirmed <= single)
     assert confirmed.mean() < single.mean()
 
 
 def test_a_long_silence_lowers_the_risk(oracle, ckd):
     rows = np.flatnonzero(ckd.index_days == LANDMARK - 1)[:200]
-    soon, late = (answer(oracle, ckd, rows, landmark_day=LANDMARK + days)[0] for days in (0, 183))
+    soon, late = (risks_of(oracle, ckd, rows, landmark_day=LANDMARK + days)[0] for days in (0, 183))
     assert late.mean() < soon.mean()
 
 
 def test_risks_do_not_depend_on_the_company(oracle, ckd):
     rows = np.arange(50)
-    assert np.array_equal(answer(oracle, ckd, rows[::-1])[0], answer(oracle, ckd, rows)[0][::-1])
+    assert np.array_equal(risks_of(oracle, ckd, rows[::-1])[0], risks_of(oracle, ckd, rows)[0][::-1])
 
 
 def test_the_dead_and_the_impossible_have_no_risk(oracle, claims, ckd):
     known = claims.where(claims.available < LANDMARK)
     is_dead = np.isin(ckd.subjects, known.subject[known.coded("MEDS_DEATH")])
     assert is_dead.any()
-    assert not answer(oracle, ckd, is_dead)[0].any()
-    assert not answer(oracle, ckd, slice(0, 20), outcome_codes=["ICD10//Z999"])[0].any()
+    assert not risks_of(oracle, ckd, is_dead)[0].any()
+    assert not risks_of(oracle, ckd, slice(0, 20), outcome_codes=["ICD10//Z999"])[0].any()
 
 
 def test_unknown_patients_are_bad_input(oracle):
     with pytest.raises(BadInput, match="subject ids"):
-        oracle.risk(np.array([0]), np.array([LANDMARK - 1]), LANDMARK, [], GAP, HORIZON, None)
+        oracle.risk(np.array([0]), np.array([LANDMARK - 1]), LabelRule(LANDMARK, [], GAP, HORIZON))

@@ -7,10 +7,11 @@ import pytest
 
 from claimscale.config import sources as source_settings
 from claimscale.errors import BadInput
-from claimscale.simulator import description, parameters as world
+from claimscale.simulator import description
 from claimscale.simulator.description import AGES
-from claimscale.simulator.hospitals import HOSPITALS, draw
+from claimscale.simulator.hospitals import HOSPITALS, sample_hospitals
 from claimscale.simulator.months import month_number
+from claimscale.simulator.parameters import build_country
 
 OUTCOMES = {
     "ICD10": "N18 I50 I48 I63 E11 F32 F03 G30 M80 M81 J44 I20 I25 D50 D63",
@@ -29,7 +30,7 @@ def test_outcomes_of_usual_tasks_exist(country, system):
 
 
 def test_hazards_are_the_described_incidences(country):
-    hazard = country.world.hazard
+    hazard = country.parameters.hazard
     assert hazard.shape == (2, AGES, len(country.conditions))
     assert np.all(hazard >= 0)
     prostate = country.conditions.index("prostatic_hyperplasia")
@@ -46,29 +47,29 @@ def test_hazards_are_the_described_incidences(country):
 def test_the_country_is_as_large_as_promised(country):
     assert len(country.conditions) >= 150
     assert len(country.codes) > 3000
-    assert (country.world.stage_of >= 0).sum() >= 20
+    assert (country.parameters.stage_of >= 0).sum() >= 20
     with pytest.raises(ValueError, match=str(HOSPITALS)):
         source_settings.SimulatedSource(kind="simulated", patients=1000, hospitals=HOSPITALS + 1)
 
 
 def test_seasons_and_hospitals_leave_the_yearly_and_national_hazards_alone(country):
-    np.testing.assert_allclose(country.world.season.mean(axis=0), 1)
-    assert np.all(country.world.season >= 0)
-    everywhere = draw(HOSPITALS, 0, 5)
+    np.testing.assert_allclose(country.parameters.season.mean(axis=0), 1)
+    assert np.all(country.parameters.season >= 0)
+    everywhere = sample_hospitals(HOSPITALS, 0, 5)
     np.testing.assert_allclose(everywhere.sizes @ everywhere.departments, 1)
 
 
 def test_undisturbed_is_the_sum_of_what_is_always_possible(country):
-    arrays = country.world
+    arrays = country.parameters
     hospital, sex, age, of_year = 1, 1, 66, 7
-    hazards = arrays.hazard[sex, age] * arrays.focus[hospital] * arrays.season[of_year]
+    hazards = arrays.hazard[sex, age] * arrays.case_mix[hospital] * arrays.season[of_year]
     np.testing.assert_allclose(
-        arrays.undisturbed[hospital, sex, age, of_year], hazards[arrays.is_undisturbed].sum()
+        arrays.baseline_total[hospital, sex, age, of_year], hazards[arrays.in_baseline].sum()
     )
 
 
 def test_each_group_of_alternatives_has_cumulative_preferences(country):
-    arrays = country.world
+    arrays = country.parameters
     for preferences, offsets in (
         (arrays.habits, arrays.diagnosis_offsets),
         (arrays.formulary, arrays.drug_offsets),
@@ -79,26 +80,26 @@ def test_each_group_of_alternatives_has_cumulative_preferences(country):
 
 
 def test_hospitals_differ_in_habits_size_and_departments():
-    arrays = world.build(hospitals=8, seed=1).world
-    for habits in (arrays.habits, arrays.everyday_habits, arrays.focus):
+    arrays = build_country(hospitals=8, seed=1).parameters
+    for habits in (arrays.habits, arrays.everyday_habits, arrays.case_mix):
         assert np.unique(habits, axis=0).shape[0] == 8
-    sizes = draw(HOSPITALS, 0, 5).sizes
+    sizes = sample_hospitals(HOSPITALS, 0, 5).sizes
     assert np.quantile(sizes, 0.9) > 5 * np.quantile(sizes, 0.1)
 
 
 def test_a_hospital_is_the_same_whichever_others_are_drawn():
-    few, many = (world.build(hospitals, seed) for hospitals, seed in ((20, 5), (400, 6)))
+    few, many = (build_country(hospitals, seed) for hospitals, seed in ((20, 5), (400, 6)))
     shared, in_few, in_many = np.intersect1d(
         few.hospitals.numbers, many.hospitals.numbers, return_indices=True
     )
     assert shared.size > 5
-    for name in ("habits", "formulary", "everyday_habits", "focus"):
-        first, second = getattr(few.world, name)[in_few], getattr(many.world, name)[in_many]
+    for name in ("habits", "formulary", "everyday_habits", "case_mix"):
+        first, second = getattr(few.parameters, name)[in_few], getattr(many.parameters, name)[in_many]
         assert np.array_equal(first, second), name
 
 
 def test_the_draw_of_hospitals_follows_from_the_seed():
-    first, same, other = (draw(30, seed, 3).numbers for seed in (5, 5, 6))
+    first, same, other = (sample_hospitals(30, seed, 3).numbers for seed in (5, 5, 6))
     assert np.array_equal(first, same)
     assert not np.array_equal(first, other)
     assert np.array_equal(np.unique(first), first)
@@ -107,19 +108,19 @@ def test_the_draw_of_hospitals_follows_from_the_seed():
 @pytest.mark.parametrize("hospitals", [0, -1, HOSPITALS + 1])
 def test_impossible_numbers_of_hospitals_are_bad_input(hospitals):
     with pytest.raises(BadInput, match="hospitals"):
-        world.build(hospitals, 1)
+        build_country(hospitals, 1)
 
 
 def test_codes_that_were_replaced_are_written_anew_from_their_month_on(country):
-    arrays, index = country.world, {code: number for number, code in enumerate(country.codes)}
+    arrays, index = country.parameters, {code: number for number, code in enumerate(country.codes)}
     for year_month, replaced in description.read().practice.revisions.items():
         month = month_number(year_month)
-        before, after = (arrays.spelling[arrays.spelling_of_month[m]] for m in (month - 1, month))
+        before, after = (arrays.revised_codes[arrays.revision_of_month[m]] for m in (month - 1, month))
         for old, new in replaced.items():
             assert before[index[old]] != index[new]
             assert after[index[old]] == index[new]
     outcomes = [i for code, i in index.items() if code.startswith(("ICD10//N18", "ICD10//I50", "ATC//"))]
-    assert np.array_equal(arrays.spelling[-1][outcomes], outcomes)
+    assert np.array_equal(arrays.revised_codes[-1][outcomes], outcomes)
 
 
 @pytest.mark.parametrize(

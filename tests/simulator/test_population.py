@@ -7,15 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from claimscale.codes.systems import ADMISSION, DISCHARGE
 from claimscale.errors import BadInput
-from claimscale.simulator import description, months, parameters as world, population
+from claimscale.simulator import description, months, population
 from claimscale.simulator.kernel.histories import states_at
+from claimscale.simulator.parameters import build_country
+from claimscale.simulator.population import Population, simulate
 from claimscale.simulator.writers import WRITERS
 
 
 def test_same_seed_gives_the_same_rows_in_any_shards(tmp_path):
     for shard_patients in (7, 20, 100):
-        population.simulate(tmp_path / str(shard_patients), 20, 3, seed=11, shard_patients=shard_patients)
+        simulate(tmp_path / str(shard_patients), Population(20, 3, 11), shard_patients=shard_patients)
     shards = {name: sorted((tmp_path / name / "events").iterdir()) for name in ("7", "20", "100")}
     assert [len(files) for files in shards.values()] == [3, 1, 1]
     assert shards["20"][0].read_bytes() == shards["100"][0].read_bytes()
@@ -26,7 +29,7 @@ def test_same_seed_gives_the_same_rows_in_any_shards(tmp_path):
 @pytest.mark.parametrize("kind", WRITERS)
 def test_the_number_of_workers_changes_no_byte_of_any_format(tmp_path, kind):
     for workers in (1, 3):
-        population.simulate(tmp_path / str(workers), 30, 3, 5, kind, workers=workers, shard_patients=7)
+        simulate(tmp_path / str(workers), Population(30, 3, 5), kind, workers=workers, shard_patients=7)
     files = {
         workers: {path.relative_to(tmp_path / workers): path.read_bytes() for path in found if path.is_file()}
         for workers in ("1", "3")
@@ -37,13 +40,13 @@ def test_the_number_of_workers_changes_no_byte_of_any_format(tmp_path, kind):
 
 
 def test_progress_grows_to_the_whole(tmp_path):
-    told = []
-    population.simulate(tmp_path / "out", 30, 3, 5, shard_patients=7, workers=2, report=told.append)
-    assert told == sorted(told) and told[-1] == 1 and len(told) > 1
+    fractions = []
+    simulate(tmp_path / "out", Population(30, 3, 5), shard_patients=7, workers=2, progress=fractions.append)
+    assert fractions == sorted(fractions) and fractions[-1] == 1 and len(fractions) > 1
 
 
 def test_another_seed_gives_other_patients():
-    first, other = (population.events(world.build(3, 1), seed, 1, 20) for seed in (1, 2))
+    first, other = (population.events(build_country(3, 1), seed, 1, 20) for seed in (1, 2))
     assert not first.equals(other)
 
 
@@ -62,27 +65,27 @@ def test_negative_seeds_work():
 )
 def test_impossible_wishes_are_bad_input_and_leave_nothing(tmp_path, patients, hospitals, kind, message):
     with pytest.raises(BadInput, match=message):
-        population.simulate(tmp_path / "out", patients, hospitals, 1, kind)
+        simulate(tmp_path / "out", Population(patients, hospitals, 1), kind)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("youngest", [-5, 63, 95])
-def test_impossible_ages_are_bad_input(tmp_path, youngest):
-    with pytest.raises(BadInput, match=f"youngest: {youngest}"):
-        population.simulate(tmp_path / "out", 5, 1, 1, youngest=youngest)
+@pytest.mark.parametrize("min_age", [-5, 63, 95])
+def test_impossible_ages_are_bad_input(tmp_path, min_age):
+    with pytest.raises(BadInput, match=f"min_age: {min_age}"):
+        simulate(tmp_path / "out", Population(5, 1, 1, min_age))
 
 
 @pytest.mark.parametrize("workers", [-1, 0])
 def test_nobody_to_work_is_bad_input(tmp_path, workers):
     with pytest.raises(BadInput, match=f"workers: {workers}"):
-        population.simulate(tmp_path / "out", 5, 1, 1, workers=workers)
+        simulate(tmp_path / "out", Population(5, 1, 1), workers=workers)
 
 
 def test_what_lies_in_the_folder_is_never_overwritten(tmp_path):
     (tmp_path / "file").write_text("mine")
     for folder in (tmp_path, tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(BadInput, match=str(folder)):
-            population.simulate(folder, 1, 1, seed=1)
+            simulate(folder, Population(1, 1, 1))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -104,7 +107,7 @@ def test_a_full_disk_or_a_stop_leaves_nothing(tmp_path, monkeypatch, failure):
     monkeypatch.setitem(population.WRITERS, "events", Failing)
     expected = BadInput if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected, match=r"No space left|^$"):
-        population.simulate(tmp_path / "out", 40, 2, seed=1, shard_patients=5)
+        simulate(tmp_path / "out", Population(40, 2, 1), shard_patients=5)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -141,7 +144,7 @@ def test_nothing_happens_before_birth(everybody):
 
 
 def test_a_patient_who_moved_to_another_hospital_is_not_seen_again(claims, country):
-    moved = claims.where(claims.code == country.codes[country.world.referral])
+    moved = claims.where(claims.code == country.codes[country.parameters.referral])
     assert 0.005 < np.unique(moved.subject).size / np.unique(claims.subject).size < 0.2
     last_known = dict(zip(claims.subject, claims.available, strict=True))
     last_known |= {s: max(last_known[s], a) for s, a in zip(claims.subject, claims.available, strict=True)}
@@ -175,12 +178,12 @@ def test_stays_begin_with_an_admission_and_end_with_a_discharge(claims):
     stays = claims.where(claims.of_stays() & ~claims.coded("ICD10//"))
     _, stay = np.unique(stays.visit, return_inverse=True)
     ends = {}
-    for code in (world.ADMISSION, world.DISCHARGE):
+    for code in (ADMISSION, DISCHARGE):
         rows = stays.where(stays.code == code)
         assert rows.subject.size == stay.max() + 1 > 100
         ends[code] = rows.day[np.argsort(rows.visit)]
-    assert np.all((ends[world.ADMISSION][stay] <= stays.day) & (stays.day <= ends[world.DISCHARGE][stay]))
-    lengths = ends[world.DISCHARGE] - ends[world.ADMISSION]
+    assert np.all((ends[ADMISSION][stay] <= stays.day) & (stays.day <= ends[DISCHARGE][stay]))
+    lengths = ends[DISCHARGE] - ends[ADMISSION]
     assert 4 < lengths.mean() < 12
     assert not claims.where(~claims.of_stays()).coded("VISIT//").any()
 
@@ -206,7 +209,7 @@ def test_a_claim_holds_a_code_once(claims):
 
 
 def test_every_contact_leaves_a_fee(claims, country):
-    arrays = country.world
+    arrays = country.parameters
     fees = [country.codes[code] for code in [*arrays.visit_codes, *arrays.stay_codes, arrays.first_visit]]
     with_fee = np.unique(claims.visit[np.isin(claims.code, fees)])
     assert np.array_equal(with_fee, np.setdiff1d(claims.visit, [""]))
@@ -217,12 +220,12 @@ def test_suspected_diagnoses_justify_a_test_of_the_same_claim(claims, country):
     is_diagnosis = claims.coded("ICD10//")
     assert 0.02 < suspected.subject.size / is_diagnosis.sum() < 0.15
     assert np.all(suspected.coded("ICD10//"))
-    arrays, justified = country.world, {}
-    for spelling in arrays.spelling:  # a revision may have renamed the test, the diagnosis or both
+    arrays, justified = country.parameters, {}
+    for revised_codes in arrays.revised_codes:  # a revision may have renamed the test, the diagnosis or both
         for test in range(len(country.codes)):
             diagnoses = arrays.rule_out_codes[slice(*arrays.rule_out_offsets[test:][:2])]
-            spelt = {country.codes[code] for code in spelling[diagnoses]}
-            justified.setdefault(country.codes[spelling[test]], set()).update(spelt)
+            spelt = {country.codes[code] for code in revised_codes[diagnoses]}
+            justified.setdefault(country.codes[revised_codes[test]], set()).update(spelt)
     codes_of_visit: dict[str, set[str]] = {}
     for visit, code in zip(claims.visit, claims.code, strict=True):
         codes_of_visit.setdefault(visit, set()).add(code)
@@ -232,7 +235,7 @@ def test_suspected_diagnoses_justify_a_test_of_the_same_claim(claims, country):
 
 def rows_of_condition(claims, country, name: str):
     """Confirmed diagnoses that nothing else in the country writes, of one condition."""
-    arrays = country.world
+    arrays = country.parameters
     position = country.conditions.index(name)
     own = arrays.diagnosis_codes[slice(*arrays.diagnosis_offsets[position:][:2])]
     elsewhere = np.delete(arrays.diagnosis_codes, slice(*arrays.diagnosis_offsets[position:][:2]))
@@ -272,7 +275,7 @@ def test_a_drug_once_begun_is_refilled_by_some_more_than_by_others(claims):
 
 def test_drugs_are_never_prescribed_before_they_came_to_market(claims, country):
     launched = description.read().practice.launched
-    everyday = {country.codes[code] for code in country.world.everyday_codes}
+    everyday = {country.codes[code] for code in country.parameters.everyday_codes}
     first = {drug: np.datetime64(month, "D").astype(int) for drug, month in launched.items()}
     seen = [
         drug for drug in first if (claims.code == f"ATC//{drug}").any() and f"ATC//{drug}" not in everyday
@@ -317,11 +320,11 @@ def test_influenza_has_its_season_and_covid_its_beginning(everybody):
 
 
 def test_a_stage_is_never_there_without_the_stage_before(country):
-    has, in_sight = states_at(country.world, months.first_days(), population.stream_seed(7), 3000, 40)
+    has, in_sight = states_at(country.parameters, months.first_days(), population.stream_seed(7), 3000, 40)
     assert 0.3 < in_sight.mean() < 1
-    stages = np.flatnonzero(country.world.stage_of >= 0)
+    stages = np.flatnonzero(country.parameters.stage_of >= 0)
     assert has[:, stages].any(axis=0).sum() > 10
-    assert not (has[:, stages] & ~has[:, country.world.stage_of[stages]]).any()
+    assert not (has[:, stages] & ~has[:, country.parameters.stage_of[stages]]).any()
 
 
 def incidence_of(claims, child: list[str], parent: list[str]) -> tuple[float, float]:

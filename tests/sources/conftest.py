@@ -11,10 +11,12 @@ import pytest
 from claimscale.config import study as studies
 from claimscale.engine import Engine
 from claimscale.events import build as event_table
-from claimscale.simulator import parameters as world, population
+from claimscale.simulator import population
+from claimscale.simulator.parameters import build_country
 from claimscale.sources.raw import RawEvents
 
 PATIENTS, HOSPITALS, SEED = 300, 5, 11
+POPULATION = population.Population(PATIENTS, HOSPITALS, SEED)
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +28,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="session")
 def simulated() -> pa.Table:
     """The simulator's own events."""
-    return population.events(world.build(HOSPITALS, SEED), SEED, 1, PATIENTS)
+    return population.events(build_country(HOSPITALS, SEED), SEED, 1, PATIENTS)
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +40,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         key = (kind, options)
         if key not in made:
             made[key] = tmp_path_factory.mktemp(kind) / "claims"
-            population.simulate(
-                made[key], PATIENTS, HOSPITALS, SEED, kind, options=options, shard_patients=120
-            )
+            population.simulate(made[key], POPULATION, kind, options=options, shard_patients=120)
         return made[key]
 
     return write

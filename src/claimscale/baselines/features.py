@@ -36,8 +36,8 @@ SERVICES = ("events", "visits", "distinct codes")
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where the columns of a feature matrix lie: the person, one block per window, then closeness.
+class FeatureColumns:
+    """Where the columns of a feature matrix lie: the person, one block per window, then recency.
 
     A window's block is the counts of all code columns, then SERVICES.
     """
@@ -50,13 +50,13 @@ class Layout:
         return slice(len(PERSON) + place * width, len(PERSON) + (place + 1) * width)
 
     @property
-    def closeness(self) -> slice:
+    def recency(self) -> slice:
         start = self.window(len(WINDOWS_DAYS)).start
         return slice(start, start + self.codes)
 
     @property
     def width(self) -> int:
-        return self.closeness.stop
+        return self.recency.stop
 
 
 def count_features(
@@ -66,14 +66,14 @@ def count_features(
     cutoff_days: np.ndarray,
     hidden_tokens: np.ndarray,
 ) -> sparse.csr_matrix:
-    """Features of n patients at their index dates, float32 [n, Layout(groups.count).width], sparse.
+    """Features of n patients at their index dates, float32 [n, FeatureColumns(groups.count).width], sparse.
 
     `rows` [n] are patients of the store, `cutoff_days` [n] their last allowed available day (days since
     1970-01-01), `hidden_tokens` the tokens never to be counted. Closeness is 1 / (1 + years since last seen): it
     falls as days since last grow, and leaves 'never' at zero, so that the matrix stays sparse; trees split
     on order alone and lose nothing by it.
     """
-    layout, rows = Layout(groups.count), np.asarray(rows, np.int64)
+    layout, rows = FeatureColumns(groups.count), np.asarray(rows, np.int64)
     cutoffs = np.asarray(cutoff_days, np.int64)
     births = np.asarray(store.birth_day)[rows].astype(np.int64)
     is_hidden = np.zeros(store.vocabulary.size, np.bool_)
@@ -93,17 +93,17 @@ def count_features(
     return _assembled(values, indices, offsets, layout.width)
 
 
-def linear_features(matrix: sparse.csr_matrix, layout: Layout) -> sparse.csr_matrix:
+def linear_features(matrix: sparse.csr_matrix, layout: FeatureColumns) -> sparse.csr_matrix:
     """The same features as a linear model needs them: float32 [n, 2 x windows + 1 blocks], sparse.
 
-    The person with age squared, then every window's log(1 + count), its presence (0 or 1), and closeness.
+    The person with age squared, then every window's log(1 + count), its presence (0 or 1), and recency.
     """
-    counts = matrix[:, layout.window(0).start : layout.closeness.start]
+    counts = matrix[:, layout.window(0).start : layout.recency.start]
     logs, seen = counts.copy(), counts.copy()
     logs.data = np.log1p(counts.data)
     seen.data = np.ones_like(counts.data)
     person = matrix[:, : len(PERSON)]
-    blocks = [person, age_squared(matrix), logs, seen, matrix[:, layout.closeness]]
+    blocks = [person, age_squared(matrix), logs, seen, matrix[:, layout.recency]]
     return sparse.csr_matrix(sparse.hstack(blocks, format="csr", dtype=np.float32))
 
 
@@ -244,7 +244,7 @@ def _write_person(age, sex, history, end, indices, values):
 
 @njit(cache=True)
 def _write_codes(seen, counts, latest, services, codes, end, indices, values):
-    """One row's windows, each including the narrower ones, then closeness."""
+    """One row's windows, each including the narrower ones, then recency."""
     start = len(PERSON)
     for place in range(services.shape[0]):
         if place:

@@ -11,7 +11,7 @@ import lightgbm
 import numpy as np
 import optuna
 
-from claimscale.baselines.search import Job, Predicted, Screened, search
+from claimscale.baselines.search import BaselineJob, Predicted, Screened, search
 
 ROUNDS = 2000
 PATIENCE = 30
@@ -41,7 +41,7 @@ FIRST = {
 """What the search starts from."""
 
 
-def fit_predict(job: Job) -> Predicted:
+def fit_predict(job: BaselineJob) -> Predicted:
     """Search columns and settings, fit on the training patients, predict each matrix of `job.predict`.
 
     Says {seconds, rounds, tuning_log_loss, chosen, columns}.

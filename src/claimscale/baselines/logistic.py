@@ -9,13 +9,13 @@ import numpy as np
 import optuna
 
 from claimscale.baselines.elastic_net import ElasticNet, LogisticFit
-from claimscale.baselines.search import Job, Matrix, Predicted, Screened, log_loss, search
+from claimscale.baselines.search import BaselineJob, Matrix, Predicted, Screened, log_loss, search
 
 FIRST = {"mix": 0.5, "penalty": 0.3}
 """What the search starts from: half lasso, at three tenths of the penalty that leaves nothing."""
 
 
-def fit_predict(job: Job) -> Predicted:
+def fit_predict(job: BaselineJob) -> Predicted:
     """Search columns, mix and penalty, fit on the training patients, predict.
 
     Features are those of `features.linear_features`. Says {seconds, tuning_log_loss, chosen, columns,

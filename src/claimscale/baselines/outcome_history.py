@@ -21,8 +21,8 @@ import optuna
 import scipy.sparse as sparse
 
 from claimscale.baselines.elastic_net import ElasticNet, LogisticFit
-from claimscale.baselines.features import PERSON, WINDOWS_DAYS, Layout, age_squared, support
-from claimscale.baselines.search import Job, Predicted, log_loss, search
+from claimscale.baselines.features import PERSON, WINDOWS_DAYS, FeatureColumns, age_squared, support
+from claimscale.baselines.search import BaselineJob, Predicted, log_loss, search
 from claimscale.codes.systems import SYSTEMS, TYPES
 from claimscale.config.study import Codes, Task
 from claimscale.tokens.vocabulary import Vocabulary
@@ -65,10 +65,12 @@ def families(vocabulary: Vocabulary, task: Task) -> list[np.ndarray]:
     return [tokens for tokens in found if len(tokens)]
 
 
-def rule_features(matrix: sparse.csr_matrix, layout: Layout, families: list[np.ndarray]) -> sparse.csr_matrix:
+def rule_features(
+    matrix: sparse.csr_matrix, layout: FeatureColumns, families: list[np.ndarray]
+) -> sparse.csr_matrix:
     """Inputs of the rule from counted codes: float32 [n, 4 + 3 per family], sparse.
 
-    Age, sex, age squared; per family seen in the last year and ever (0 or 1) and the closeness of its last
+    Age, sex, age squared; per family seen in the last year and ever (0 or 1) and the recency of its last
     code.
     """
     blocks = [matrix[:, : len(DEMOGRAPHICS)], age_squared(matrix)]
@@ -76,11 +78,11 @@ def rule_features(matrix: sparse.csr_matrix, layout: Layout, families: list[np.n
         for place in (RECENT, EVER):
             counts = matrix[:, layout.window(place).start + tokens].sum(axis=1)
             blocks.append(sparse.csr_matrix((np.asarray(counts) > 0).astype(np.float32)))
-        blocks.append(sparse.csr_matrix(matrix[:, layout.closeness.start + tokens].max(axis=1)))
+        blocks.append(sparse.csr_matrix(matrix[:, layout.recency.start + tokens].max(axis=1)))
     return sparse.csr_matrix(sparse.hstack(blocks, format="csr", dtype=np.float32))
 
 
-def fit_predict(job: Job) -> Predicted:
+def fit_predict(job: BaselineJob) -> Predicted:
     """Fit the rule on inputs of `rule_features` and predict.
 
     Says {seconds, tuning_log_loss, chosen, columns}.

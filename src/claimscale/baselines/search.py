@@ -26,7 +26,7 @@ LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledFeatures:
     """Features float32 [n, p] of n patients, sparse, and their outcomes, bool [n]."""
 
     features: Matrix
@@ -34,7 +34,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Job:
+class BaselineJob:
     """What a baseline is asked for: learn from `train`, choose settings by `tuning`, predict the others.
 
     `trials` settings are tried; the same `seed` gives the same bits, whatever the `threads`. `progress` gets
@@ -42,8 +42,8 @@ class Job:
     """
 
     arm: str
-    train: Labelled
-    tuning: Labelled
+    train: LabelledFeatures
+    tuning: LabelledFeatures
     predict: Mapping[str, Matrix]
     trials: int
     seed: int
@@ -58,7 +58,7 @@ class Job:
 
 
 Predicted = tuple[dict[str, np.ndarray], dict[str, Any]]
-"""Probabilities per name of `Job.predict`, float64 [n], and what `cell.json` says of the fit."""
+"""Probabilities per name of `BaselineJob.predict`, float64 [n], and what `cell.json` says of the fit."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Best(Generic[Model]):
 
 
 def search(
-    attempt: Callable[[optuna.Trial], tuple[Model, float]], first: Mapping[str, Any], job: Job
+    attempt: Callable[[optuna.Trial], tuple[Model, float]], first: Mapping[str, Any], job: BaselineJob
 ) -> Best[Model]:
     """Try `job.trials` settings, the first of them `first`, the others by a tree-structured Parzen estimator.
 
@@ -102,7 +102,7 @@ class Screened:
     patients are looked at; the tuning split judges how many columns help.
     """
 
-    def __init__(self, train: Labelled) -> None:
+    def __init__(self, train: LabelledFeatures) -> None:
         patients, width = train.features.get_shape()
         self._support = features.support(train.features)
         self._strength = np.abs(_correlation(train))
@@ -130,7 +130,7 @@ class Screened:
         return {"support": self.supports[:3][-1], "strongest": self.counts[:2][-1]}
 
 
-def _correlation(train: Labelled) -> np.ndarray:
+def _correlation(train: LabelledFeatures) -> np.ndarray:
     """Pearson correlation of each column with the outcome, float64 [p]; 0 for constant columns."""
     x, y = train.features, train.outcome - train.outcome.mean()
     rows, width = x.get_shape()

@@ -19,6 +19,7 @@ SEPARATOR = "//"
 BIRTH = "MEDS_BIRTH"
 DEATH = "MEDS_DEATH"
 SEX_PREFIX = "SEX//"
+ADMISSION, DISCHARGE = "VISIT//ADMISSION", "VISIT//DISCHARGE"
 
 TYPES = ("special", "sex", "diagnosis", "suspected", "drug", "procedure", "visit", "other")
 """What a token can be; its place here is its type id."""

@@ -33,7 +33,7 @@ from claimscale.training.pretraining_job import Job
 Progress = Callable[[float], None]
 LEAST_RISK = 1e-12
 
-MODELS: dict[str, Callable[[search.Job], search.Predicted]] = {
+MODELS: dict[str, Callable[[search.BaselineJob], search.Predicted]] = {
     "logistic": logistic.fit_predict,
     "outcome_history": outcome_history.fit_predict,
 }
@@ -143,12 +143,12 @@ def _baseline(
     train, tuning, others = workspace.training_samples(cell)
     features_of = _features_of(workspace, cell, ledger)
 
-    def labelled(sample: Sample) -> search.Labelled:
-        return search.Labelled(features_of(sample), sample.outcome)
+    def labelled(sample: Sample) -> search.LabelledFeatures:
+        return search.LabelledFeatures(features_of(sample), sample.outcome)
 
     predict = {name: features_of(sample) for name, sample in others.items()}
     trials = workspace.study.search.n_trials
-    job = search.Job(
+    job = search.BaselineJob(
         cell.kind, labelled(train), labelled(tuning), predict, trials, cell.seed, threads, progress
     )
     probability, result = MODELS.get(cell.kind, gradient_boosting.fit_predict)(job)
@@ -167,7 +167,7 @@ def _features_of(workspace: Workspace, cell: Cell, ledger: Ledger) -> Callable[[
     store, task = workspace.store, workspace.task(cell.task)
     hidden_tokens = store.vocabulary.tokens_with_prefix(task.hidden_codes)
     groups = CodeGroups.of(store.vocabulary)
-    layout = features.Layout(groups.count)
+    layout = features.FeatureColumns(groups.count)
 
     def counted(sample: Sample) -> sparse.csr_matrix:
         return features.count_features(store, groups, sample.rows, sample.index_days, hidden_tokens)

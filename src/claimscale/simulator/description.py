@@ -1,18 +1,20 @@
-"""What `country/` and `practice.yaml` may say, checked: conditions, habits, the long tail of codes."""
+"""The schema of `country/` and `practice.yaml`: conditions, medical practice and everyday codes."""
 
 from __future__ import annotations
 
 import importlib.resources
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError
 
 from claimscale.config.base import Settings
 
+Model = TypeVar("Model", bound=Settings)
+
 AGES = 111
-"""Ages in whole years, 0 to 110."""
+"""Number of ages in whole years, 0 to 110."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Month = Annotated[str, Field(pattern=r"^\d{4}-\d{2}$")]
@@ -21,7 +23,7 @@ CodeList = Annotated[list[str], Field(min_length=1)]
 
 
 class Incidence(Settings):
-    """New cases per person-year: `at_70` is that of men, unless `men` says otherwise."""
+    """New cases per person-year: `at_70` times `men` or `women`."""
 
     at_70: Annotated[float, Field(gt=0)]
     per_decade: Annotated[float, Field(gt=0)]
@@ -32,7 +34,7 @@ class Incidence(Settings):
 
 
 class Condition(Settings):
-    """One disease, or one stage of it; the fields are explained in `country/README.md`."""
+    """One disease or stage; `country/README.md` explains the fields."""
 
     incidence: Incidence
     stage_of: str | None = None
@@ -53,13 +55,15 @@ class Condition(Settings):
 
 
 class Everyday(Settings):
+    """Codes that do not depend on conditions, in order of frequency."""
+
     diagnoses: CodeList
     drugs: CodeList
     tests: CodeList
 
 
 class Practice(Settings):
-    """What is not about one condition: see the comments in `practice.yaml`."""
+    """Everything that does not belong to one condition; `practice.yaml` explains the fields."""
 
     rule_outs: dict[str, CodeList]
     everyday: Everyday
@@ -72,7 +76,7 @@ class Practice(Settings):
 
 @dataclass(frozen=True)
 class Description:
-    """The country as people wrote it: conditions by name, the department of each, and the practice."""
+    """The description of the country: conditions by name, their departments, and the practice."""
 
     conditions: dict[str, Condition]
     departments: dict[str, str]
@@ -82,7 +86,7 @@ class Description:
 def read() -> Description:
     """Read the package's description of the country.
 
-    Raises ValueError, naming the file and the place, for what the files may not say.
+    Raises ValueError, naming the file and the field, for invalid content.
     """
     package = importlib.resources.files("claimscale.simulator")
     conditions, departments = {}, {}
@@ -100,16 +104,16 @@ def read() -> Description:
     return description
 
 
-def _checked(kind: type, fields: Any, place: str) -> Any:
+def _checked(model: type[Model], fields: object, place: str) -> Model:
     try:
-        return kind.model_validate(fields)
+        return model.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{place}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _check_references(description: Description) -> None:
-    """Conditions may name only conditions that exist."""
+    """Raise ValueError for a reference to an unknown condition."""
     named = {
         **{f"{name}: stage_of": [c.stage_of] for name, c in description.conditions.items() if c.stage_of},
         **{f"{name}: causes": list(c.causes) for name, c in description.conditions.items()},

@@ -1,7 +1,7 @@
-"""The country's 519 hospitals: how large they are, what they are known for, and which of them are studied.
+"""The country's 519 hospitals: size, departments, coding and prescribing habits, and the sample of a study.
 
-The country is the same for everybody; only the draw of hospitals follows from the seed of a study. A hospital
-keeps its name, size and habits whichever others are drawn with it.
+The country is the same for every study; only the sample of hospitals depends on the seed. A hospital keeps
+its name, size and habits in every sample.
 """
 
 from __future__ import annotations
@@ -13,62 +13,63 @@ import numpy as np
 from claimscale.errors import BadInput
 
 HOSPITALS = 519
-"""As many as in the database that arXiv 2604.22348 drew from."""
+"""The number of hospitals in the database of arXiv 2604.22348."""
 
 COUNTRY_SEED = 519
 SIZE_SPREAD = 0.9
-"""Standard deviation of the logarithm of hospital sizes."""
+"""Standard deviation of the log hospital size."""
 DEPARTMENT_SPREAD = 0.35
-"""The same for the share of a general hospital's patients that a department draws."""
+"""Standard deviation of the log share of a general hospital's patients in a department."""
 SPECIALISED = 0.2
-"""Share of hospitals known for two departments, which draw `FAME` times the patients; the others, half."""
-FAME = 3.0
+"""Share of hospitals that specialise in two departments."""
+SPECIALTY_FACTOR, OTHER_FACTOR = 3.0, 0.5
+"""Relative number of patients in the specialties, and in the other departments, of a specialised hospital."""
 HABIT_CONCENTRATION = 2.5
-"""Small: hospitals differ much in the synonyms and drugs they prefer. Large: all follow the nation."""
+"""Dirichlet concentration of preferred synonyms and drugs: the smaller, the more hospitals differ."""
 
 
-class Hospitals(NamedTuple):
-    """The drawn hospitals, in the order of their numbers (`H001` is number 0)."""
+class SampledHospitals(NamedTuple):
+    """The sampled hospitals, in the order of their numbers (`H001` is number 0)."""
 
     numbers: np.ndarray  # int64 [H]
-    sizes: np.ndarray  # float64 [H], share of the drawn hospitals' patients
-    departments: np.ndarray  # float64 [H, D], patients of a department relative to the nation
+    sizes: np.ndarray  # float64 [H], share of all patients
+    departments: np.ndarray  # float64 [H, D], patients of a department relative to the country
 
 
-def names(numbers: np.ndarray) -> list[str]:
-    """`H001` and so on."""
+def hospital_names(numbers: np.ndarray) -> list[str]:
+    """`H001`, `H002`, ..."""
     return [f"H{number + 1:03d}" for number in numbers]
 
 
-def draw(hospitals: int, seed: int, departments: int) -> Hospitals:
-    """Some of the country's hospitals, without replacement.
+def sample_hospitals(hospitals: int, seed: int, departments: int) -> SampledHospitals:
+    """Sample hospitals of the country without replacement.
 
-    Raises BadInput unless there are 1 to 519 of them.
+    Raises BadInput unless 1 <= hospitals <= 519.
     """
     if hospitals < 1:
         raise BadInput(f"hospitals: {hospitals} is not a positive number of hospitals")
     if hospitals > HOSPITALS:
         raise BadInput(f"hospitals: {hospitals} hospitals are more than the country's {HOSPITALS}")
-    sizes, focus = _nation(departments)
+    sizes, case_mix = _all_hospitals(departments)
     numbers = np.sort(np.random.default_rng([seed % 2**64, hospitals]).permutation(HOSPITALS)[:hospitals])
-    return Hospitals(numbers, sizes[numbers] / sizes[numbers].sum(), focus[numbers])
+    return SampledHospitals(numbers, sizes[numbers] / sizes[numbers].sum(), case_mix[numbers])
 
 
-def _nation(departments: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sizes [519] and the departments' relative patients [519, D], which average to 1 over all patients."""
+def _all_hospitals(departments: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes [519] and relative patients of departments [519, D], whose mean over all patients is 1."""
     random = np.random.default_rng([COUNTRY_SEED, departments])
     sizes = np.exp(SIZE_SPREAD * random.standard_normal(HOSPITALS))
-    focus = np.exp(DEPARTMENT_SPREAD * random.standard_normal((HOSPITALS, departments)))
+    case_mix = np.exp(DEPARTMENT_SPREAD * random.standard_normal((HOSPITALS, departments)))
     for hospital in np.flatnonzero(random.random(HOSPITALS) < SPECIALISED):
-        focus[hospital] *= 0.5
-        focus[hospital, random.permutation(departments)[:2]] = FAME
-    return sizes, focus * sizes.sum() / (sizes @ focus)
+        case_mix[hospital] *= OTHER_FACTOR
+        case_mix[hospital, random.permutation(departments)[:2]] = SPECIALTY_FACTOR
+    return sizes, case_mix * sizes.sum() / (sizes @ case_mix)
 
 
 def preferences(groups: list[list[int]], numbers: np.ndarray) -> np.ndarray:
-    """How each hospital chooses within groups of codes: cumulative, float64 [H, all members].
+    """Each hospital's cumulative preferences within groups of codes, float64 [H, all members].
 
-    Dirichlet around the nation's usage, which falls as 1/rank.
+    They follow a Dirichlet distribution around the country's usage, which falls as 1/rank.
     """
     national = [zipf(len(group)) for group in groups]
     rows = []
@@ -80,7 +81,7 @@ def preferences(groups: list[list[int]], numbers: np.ndarray) -> np.ndarray:
 
 
 def everyday_habits(codes: int, numbers: np.ndarray, exponent: float) -> np.ndarray:
-    """How often each hospital uses each of the everyday codes: cumulative, float64 [H, codes]."""
+    """Each hospital's cumulative usage of the everyday codes, float64 [H, codes]."""
     rows = []
     for number in numbers:
         random = np.random.default_rng([COUNTRY_SEED, 2, number])
@@ -93,7 +94,7 @@ def zipf(count: int, exponent: float = 1.0) -> np.ndarray:
 
 
 def cumulative(weights: np.ndarray) -> np.ndarray:
-    """Running shares, the last of them 1: a draw below 1 must always find its place."""
+    """Cumulative shares; the last is exactly 1, so that every uniform number below 1 has a position."""
     shares = np.cumsum(weights) / np.sum(weights)
     shares[-1] = 1.0
     return shares

@@ -1,4 +1,4 @@
-"""Simulated patients as tables of events, and as files in every format that real claims come in."""
+"""Simulated patients as tables of events, and as files in every supported claims format."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +16,11 @@ import pyarrow.compute as pc
 from claimscale.artifacts import appearing
 from claimscale.codes.systems import BIRTH, DEATH, SEX_PREFIX
 from claimscale.errors import BadInput
-from claimscale.simulator import hospitals as country_hospitals, months, parameters as world
+from claimscale.simulator import months
 from claimscale.simulator.ages import SEXES
-from claimscale.simulator.kernel.histories import live_all
-from claimscale.simulator.parameters import Country
+from claimscale.simulator.hospitals import hospital_names
+from claimscale.simulator.kernel.histories import simulate_histories
+from claimscale.simulator.parameters import Country, build_country
 from claimscale.simulator.writers import WRITERS, WriterOptions
 
 MICROSECONDS_PER_DAY = 86_400_000_000
@@ -39,55 +41,71 @@ SCHEMA = pa.schema(
 )
 
 
+class Population(NamedTuple):
+    """The patients of one simulation: equal populations have equal events.
+
+    `min_age` is the least age in July 2021, a multiple of 5 from 0 to 90.
+    """
+
+    patients: int
+    hospitals: int
+    seed: int
+    min_age: int = 0
+
+    def country(self) -> Country:
+        """Raises BadInput for impossible numbers."""
+        if self.patients < 1:
+            raise BadInput(f"patients: {self.patients} is not a positive number of patients")
+        if self.hospitals > self.patients:
+            raise BadInput(f"hospitals: {self.hospitals} hospitals are more than {self.patients} patients")
+        if self.min_age not in range(0, 91, 5):
+            raise BadInput(f"min_age: {self.min_age} is not a multiple of 5 from 0 to 90")
+        return build_country(self.hospitals, self.seed, self.min_age)
+
+
 def simulate(
     folder: Path,
-    patients: int,
-    hospitals: int,
-    seed: int,
-    kind: str = "events",
+    population: Population,
+    format: str = "events",
     *,
-    youngest: int = 0,
     options: WriterOptions | None = None,
     workers: int | None = None,
     shard_patients: int = SHARD_PATIENTS,
-    report: Callable[[float], None] = lambda fraction: None,
+    progress: Callable[[float], None] = lambda fraction: None,
 ) -> None:
-    """Write patients 1 to `patients` below `folder`, in the format `kind` (see `writers.WRITERS`).
+    """Write the patients below `folder` in a format of `writers.WRITERS`.
 
-    The folder appears whole or not at all. The bytes do not depend on `workers` (one per core unless told),
-    and memory holds one shard per worker. `report` is told the fraction written, as it grows.
+    The folder is written atomically. The bytes do not depend on `workers` (default: one per core). Memory
+    holds one shard per worker. `progress` receives the fraction written.
+
     Raises BadInput for impossible numbers, an unknown format, and a folder that is not empty or not writable.
     """
-    if patients < 1:
-        raise BadInput(f"patients: {patients} is not a positive number of patients")
-    if hospitals > patients:
-        raise BadInput(f"hospitals: {hospitals} hospitals are more than {patients} patients")
-    if youngest not in range(0, 91, 5):
-        raise BadInput(f"youngest: {youngest} is not a multiple of 5 from 0 to 90")
     if workers is not None and workers < 1:
         raise BadInput(f"workers: {workers} is not a positive number of workers")
-    if kind not in WRITERS:
-        raise BadInput(f"format: {kind!r} is none of {', '.join(WRITERS)}")
+    if format not in WRITERS:
+        raise BadInput(f"format: {format!r} is none of {', '.join(WRITERS)}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder}: exists already and is not an empty folder")
-    country = world.build(hospitals, seed, youngest)
+    country, patients = population.country(), population.patients
     try:
         with appearing(folder) as partial:
-            writer = WRITERS[kind](partial, country.codes, options or WriterOptions())
+            writer = WRITERS[format](partial, country.codes, options or WriterOptions())
 
             def write_shard(shard: int) -> None:
                 first = 1 + shard * shard_patients
                 count = min(shard_patients, patients + 1 - first)
-                writer.write(events(country, seed, first, count), shard)
+                writer.write(events(country, population.seed, first, count), shard)
 
-            _for_each(write_shard, -(-patients // shard_patients), workers or os.cpu_count() or 1, report)
+            _for_each(write_shard, -(-patients // shard_patients), workers or os.cpu_count() or 1, progress)
             writer.finish()
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
-def _for_each(work: Callable[[int], None], count: int, workers: int, report: Callable[[float], None]) -> None:
-    """Call `work` with 0, 1, ... below `count` in threads; the first error stops the rest."""
+def _for_each(
+    work: Callable[[int], None], count: int, workers: int, progress: Callable[[float], None]
+) -> None:
+    """Call `work` with 0, 1, ... below `count` in threads; the first error cancels the rest."""
     with ThreadPoolExecutor(workers) as pool:
         try:
             waiting, running, ended = iter(range(count)), set(), 0
@@ -97,7 +115,7 @@ def _for_each(work: Callable[[int], None], count: int, workers: int, report: Cal
                 for future in done:
                     future.result()
                 ended += len(done)
-                report(ended / count)
+                progress(ended / count)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -105,14 +123,16 @@ def _for_each(work: Callable[[int], None], count: int, workers: int, report: Cal
 def events(country: Country, seed: int, first_patient: int, patients: int) -> pa.Table:
     """The events of consecutive patients with the columns of SCHEMA, sorted by subject, time and code.
 
-    Diagnoses are dated to the first of their month, drugs and tests to their day; all become available on the
+    Diagnoses are dated to the first of their month, drugs and tests to their day. All become available on the
     last day of the month.
     """
     first_days = months.first_days()
-    people, log = live_all(country.world, first_days, stream_seed(seed), first_patient, patients)
+    people, log = simulate_histories(
+        country.parameters, first_days, stream_seed(seed), first_patient, patients
+    )
     birth_day, sex, hospital, rows = people.T
     month, day, code, suspected, setting = log.T
-    # Three kinds of events that nobody claims stand behind the country's codes; death is already logged.
+    # The code of a death is the number of the country's codes; birth and sexes follow it.
     names = np.array([*country.codes, DEATH, BIRTH, *(SEX_PREFIX + sex for sex in SEXES)])
     birth_code = len(country.codes) + 1
     rank = np.argsort(np.argsort(names))
@@ -128,7 +148,6 @@ def events(country: Country, seed: int, first_patient: int, patients: int) -> pa
     order = _sorted_order(owner, day, rank[code], suspected)
     owner, day, code, available, visit = (values[order] for values in (owner, day, code, available, visit))
     subject = pa.array(owner + first_patient)
-    hospital_names = country_hospitals.names(country.hospitals.numbers)
     visits = [f"{month}{suffix}" for month in months.year_months() for suffix in ("", "-1")]
     is_visit = (visit >= 0) & (code < len(country.codes))
     columns = [
@@ -136,7 +155,7 @@ def events(country: Country, seed: int, first_patient: int, patients: int) -> pa
         _timestamps(day),
         _look_up(names.tolist(), code),
         pa.nulls(owner.size, pa.float32()),
-        _look_up(hospital_names, hospital[owner], visit >= 0),
+        _look_up(hospital_names(country.hospitals.numbers), hospital[owner], visit >= 0),
         pc.binary_join_element_wise(  # type: ignore[attr-defined]  # made at run time, unknown to pyright
             subject.cast(pa.string()), _look_up(visits, visit, is_visit), "-"
         ),
@@ -147,12 +166,12 @@ def events(country: Country, seed: int, first_patient: int, patients: int) -> pa
 
 
 def stream_seed(seed: int) -> np.uint64:
-    """Any integer as the 64 bits that the kernel's generator starts from."""
+    """The initial 64 bits of the kernel's random numbers for any integer seed."""
     return np.uint64(seed % 2**64)
 
 
 def _sorted_order(owner: np.ndarray, day: np.ndarray, code: np.ndarray, suspected: np.ndarray) -> np.ndarray:
-    """Order by owner, day, code, suspected: one sort of a number that holds all four."""
+    """The order by owner, day, code and suspected, by sorting one number that holds all four."""
     days = day.astype(np.int64) - day.min()
     key = owner.astype(np.int64)
     for values in (days, code, suspected):
@@ -165,6 +184,6 @@ def _timestamps(days: np.ndarray) -> pa.Array:
 
 
 def _look_up(names: list[str], positions: np.ndarray, is_known: np.ndarray | None = None) -> pa.Array:
-    """The names at the positions as strings; null where unknown."""
+    """The names at the positions; null where unknown."""
     indices = pa.array(positions.astype(np.int32), mask=None if is_known is None else ~is_known)
     return pa.array(names, pa.string()).take(indices)

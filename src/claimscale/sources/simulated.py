@@ -9,7 +9,7 @@ from ibis import _
 
 from claimscale.config.sources import SimulatedSource
 from claimscale.engine import Engine
-from claimscale.simulator import population
+from claimscale.simulator.population import Population, simulate
 from claimscale.sources.raw import EVENT_SCHEMA, RawEvents, raw_events
 
 
@@ -21,7 +21,7 @@ def read(source: SimulatedSource, seed: int, engine: Engine, scratch: Path) -> R
     """
     folder = scratch / "simulated"
     shutil.rmtree(folder, ignore_errors=True)  # a stopped run may have left shards of another simulation
-    population.simulate(folder, source.patients, source.hospitals, seed, youngest=source.min_age)
+    simulate(folder, Population(source.patients, source.hospitals, seed, source.min_age))
     table = engine.read_parquet(folder / "events" / "*.parquet")
     details = {name: _[name] for name in EVENT_SCHEMA if name != "subject_id"}
     events = raw_events(table.rename(patient="subject_id"), origin="events", **details)

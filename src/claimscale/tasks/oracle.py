@@ -20,7 +20,8 @@ from claimscale.config.sources import SimulatedSource
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.events.build import day_number
-from claimscale.simulator.oracle import Oracle
+from claimscale.simulator.oracle import LabelRule, Oracle
+from claimscale.simulator.population import Population
 from claimscale.tasks import labels as tasks
 
 
@@ -32,15 +33,15 @@ def build(study: Study, labels: Path, target: Path) -> None:
     """
     source = study.source
     assert isinstance(source, SimulatedSource)
-    truth = Oracle(source.patients, source.hospitals, study.seed, source.min_age)
+    oracle = Oracle(Population(source.patients, source.hospitals, study.seed, source.min_age))
     account = artifacts.read_json(labels / "labels.json")
     for task in study.tasks:
         is_told = task.labels is None and task.index == "landmark" and not task.confirmation_codes
         if is_told and account[task.name]["insufficient_data"] is None:
-            pq.write_table(_risks(task, study, truth, labels), target / f"{task.name}.parquet")
+            pq.write_table(_risks(task, study, oracle, labels), target / f"{task.name}.parquet")
 
 
-def _risks(task: Task, study: Study, truth: Oracle, labels: Path) -> pa.Table:
+def _risks(task: Task, study: Study, oracle: Oracle, labels: Path) -> pa.Table:
     table = tasks.read(labels, task.name).filter(pc.field("split") == HELD_OUT)
     prefixes = full_prefixes(task.outcome)
     subject = table["subject_id"].to_numpy()
@@ -51,14 +52,13 @@ def _risks(task: Task, study: Study, truth: Oracle, labels: Path) -> pa.Table:
     risk, standard_error = np.empty(len(table)), np.empty(len(table))
     for days in np.unique(gap).tolist():
         rows = np.flatnonzero(gap == days)
-        risk[rows], standard_error[rows] = truth.risk(
-            subject_ids=subject[rows],
-            prediction_days=index[rows].astype(np.int64),
+        rule = LabelRule(
             landmark_day=day_number(study.cohort.landmark),
-            outcome_codes=[code for code in truth.codes if code.startswith(prefixes)],
+            outcome_codes=[code for code in oracle.codes if code.startswith(prefixes)],
             gap_days=days,
             horizon_days=task.gap_days + task.horizon_days - days,
-            confirm_days=task.confirmation_days,
+            confirmation_days=task.confirmation_days,
         )
+        risk[rows], standard_error[rows] = oracle.risk(subject[rows], index[rows].astype(np.int64), rule)
     keys = {name: table[name] for name in ("subject_id", "prediction_time", "split")}
     return pa.table({**keys, "risk": risk, "standard_error": standard_error})

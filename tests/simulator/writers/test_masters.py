@@ -6,7 +6,7 @@ import pytest
 
 from claimscale.config.study import catalogue
 from claimscale.errors import BadInput
-from claimscale.simulator.writers.masters import Masters
+from claimscale.simulator.writers.masters import SimulatedMasters
 
 
 def columns(file) -> list[list[str]]:
@@ -14,7 +14,7 @@ def columns(file) -> list[list[str]]:
 
 
 def test_tables_have_the_national_widths_and_are_quoted(tmp_path, country_codes):
-    Masters.of(country_codes).write(tmp_path)
+    SimulatedMasters.of(country_codes).write(tmp_path)
     for name, width in (("b_00000000.txt", 46), ("z_00000000.txt", 19), ("y_ALL00000000.csv", 40)):
         assert {len(row) for row in columns(tmp_path / name)} == {width}
     assert {len(row) for row in columns(tmp_path / "s_ALL00000000.csv")} == {150}
@@ -22,13 +22,13 @@ def test_tables_have_the_national_widths_and_are_quoted(tmp_path, country_codes)
 
 
 def test_suspicion_is_the_national_modifier(tmp_path, country_codes):
-    Masters.of(country_codes).write(tmp_path)
+    SimulatedMasters.of(country_codes).write(tmp_path)
     (row,) = columns(tmp_path / "z_00000000.txt")
     assert (row[2], row[6], row[18]) == ("8002", "の疑い", "A8000000")
 
 
 def test_codes_have_their_shape_and_are_unique(country_codes):
-    masters = Masters.of(country_codes)
+    masters = SimulatedMasters.of(country_codes)
     drugs, acts = masters.drugs.values(), masters.acts.values()
     assert all(len(code) == 7 and code.isdecimal() for code in masters.diseases.values())
     assert all(len(drug.receipt_code) == 9 and drug.receipt_code[0] == "6" for drug in drugs)
@@ -45,9 +45,8 @@ def test_codes_have_their_shape_and_are_unique(country_codes):
 
 def test_catalogue_drugs_have_real_ingredients_and_others_none():
     atc = ["A10AB05", "A10AE04", "A10BA02", "A10BB12", "A10BH01", "A10BH02", "C08CA01", "N02BF02", "N03AX16"]
-    price = {
-        code: drug.price_code for code, drug in Masters.of([f"ATC//{code}" for code in atc]).drugs.items()
-    }
+    drugs = SimulatedMasters.of([f"ATC//{code}" for code in atc]).drugs
+    price = {code: drug.price_code for code, drug in drugs.items()}
     assert price["N02BF02"][:7] == price["N03AX16"][:7] == "1190017"
     assert price["A10BA02"].startswith("3962002")
     assert [price["A10BH01"][:7], price["A10BH02"][:7]] == ["3969010", "3969011"]
@@ -61,7 +60,7 @@ def test_tasks_ask_the_same_of_price_codes_as_of_atc():
     asked = [task["outcome"] for task in catalogue().values() if task["kind"] == "medication"]
     atc = sorted({f"{prefix}{'A10AB05X'[len(prefix) : 7]}" for outcome in asked for prefix in outcome["ATC"]})
     atc += ["A10BH" + f"{number:02d}" for number in range(20)] + ["C08CA01", "N06AX11", "B01AC06"]
-    drugs = Masters.of([f"ATC//{code}" for code in sorted(set(atc))]).drugs
+    drugs = SimulatedMasters.of([f"ATC//{code}" for code in sorted(set(atc))]).drugs
     for outcome in asked:
         by_atc = {code for code in drugs if code.startswith(tuple(outcome["ATC"]))}
         by_price = {code for code, drug in drugs.items() if drug.price_code.startswith(tuple(outcome["YJ"]))}
@@ -80,15 +79,16 @@ def test_tasks_ask_the_same_of_price_codes_as_of_atc():
     ],
 )
 def test_procedures_are_spelt_back_from_the_fee_schedule(code, section, branch, item):
-    act = Masters.of([f"KUBUN//{code}"]).act(code)
+    act = SimulatedMasters.of([f"KUBUN//{code}"]).act(code)
     assert (act.section, act.branch, act.item, act.kubun) == (section, branch, item, code)
 
 
 @pytest.mark.parametrize("code", ["D00", "D00701", "X001", "d0071", "K920-", "D0071234"])
 def test_procedures_that_could_not_be_spelt_back_are_bad_input(code):
     with pytest.raises(BadInput, match="KUBUN//"):
-        Masters.of([f"KUBUN//{code}"])
+        SimulatedMasters.of([f"KUBUN//{code}"])
 
 
 def test_masters_follow_from_the_codes_alone_in_any_order(country_codes):
-    assert Masters.of(country_codes) == Masters.of([*country_codes[::-1], "VISIT//ADMISSION", "SEX//F"])
+    reordered = [*country_codes[::-1], "VISIT//ADMISSION", "SEX//F"]
+    assert SimulatedMasters.of(country_codes) == SimulatedMasters.of(reordered)

@@ -11,8 +11,8 @@ import ibis
 import pytest
 
 from claimscale.errors import BadInput
-from claimscale.simulator import parameters as world
-from claimscale.simulator.writers.masters import Masters as Simulated
+from claimscale.simulator.parameters import build_country
+from claimscale.simulator.writers.masters import SimulatedMasters
 from claimscale.sources.japan import masters
 
 LIVE = "99999999"
@@ -49,7 +49,7 @@ def write(folder: Path, **replaced: str | bytes) -> Path:
 
 
 def test_simulated_masters_lead_back_to_every_code(tmp_path) -> None:
-    country = Simulated.of(world.build(5, 11).codes)
+    country = SimulatedMasters.of(build_country(5, 11).codes)
     country.write(tmp_path / "masters")
     known = masters.load(str(tmp_path / "masters"))
     expected = {f"DISEASE//{code}": f"ICD10//{icd10}" for icd10, code in country.diseases.items()}

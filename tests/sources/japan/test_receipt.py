@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from claimscale.config.sources import ReceiptSource
 from claimscale.errors import BadInput
-from claimscale.simulator import parameters as world
+from claimscale.simulator.parameters import build_country
 from claimscale.simulator.population import WriterOptions
-from claimscale.simulator.writers.masters import Masters as Simulated
+from claimscale.simulator.writers.masters import SimulatedMasters
 from claimscale.sources.issues import FAULTS
 from claimscale.sources.japan import receipt
 from claimscale.sources.japan.receipt_records import Reader, Told, read as read_records
@@ -82,7 +82,7 @@ def coded(rows: list[dict], *names: str) -> list[tuple]:
 @pytest.fixture(scope="session")
 def price_codes() -> dict[str, str]:
     """The code on the masters' side of each of the country's codes."""
-    country = Simulated.of(world.build(HOSPITALS, SEED).codes)
+    country = SimulatedMasters.of(build_country(HOSPITALS, SEED).codes)
     return {f"ATC//{atc}": f"YJ//{each.price_code}" for atc, each in country.drugs.items()}
 
 
@@ -375,7 +375,7 @@ def test_by_insurance_a_person_is_the_same_in_every_hospital(lines) -> None:
 
 
 def test_masters_explain_codes_and_what_they_lack_is_counted(lines, tmp_path) -> None:
-    country = Simulated.of(["ICD10//N189", "ATC//A10BA02", "KUBUN//K695-23"])
+    country = SimulatedMasters.of(["ICD10//N189", "ATC//A10BA02", "KUBUN//K695-23"])
     country.write(tmp_path / "masters")
     disease, drug, act = country.disease("N189"), country.drug("A10BA02"), country.act("K695-23")
     rows, raw = lines(

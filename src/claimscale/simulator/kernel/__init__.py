@@ -1,1 +1,1 @@
-"""The compiled heart of the simulator: lives, the claims they leave, and their futures."""
+"""The compiled kernel of the simulator: disease courses, claims and Monte Carlo futures."""

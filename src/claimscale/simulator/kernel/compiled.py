@@ -1,12 +1,12 @@
-"""How the simulator's functions are compiled and kept.
+"""Compilation and caching of the kernel's functions.
 
-numba keeps machine code on disk and drops it when the file of a function changes, but not when the file of a
-function that it calls does: an edit could go unnoticed. The names of the compiled functions therefore carry a
-digest of all modules of this folder, so that any edit makes new machine code.
+numba caches machine code on disk. It recompiles a function whose file has changed, but not a function that
+calls one in a changed file. Compiled functions therefore carry a digest of all modules of this folder in
+their names, so that every edit recompiles them.
 
-Every call of a compiled function counts the references to every array that it is given, and a `World` has
-sixty of them: that took nine tenths of the time. Functions that make no array of their own are therefore
-compiled without counting; the functions that call them hold the arrays.
+Each call of a compiled function counts references to every array it receives. `Parameters` has sixty arrays,
+and counting took nine tenths of the time. Functions that allocate nothing are therefore compiled without
+reference counting; their callers hold the arrays.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 DIGEST = hashlib.sha256(b"".join(file.read_bytes() for file in SOURCES)).hexdigest()[:12]
 OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy"}
 INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""For functions that only compiled code calls: no wrappers for Python need be made."""
+"""For functions that only compiled code calls, without wrappers for Python."""
 UNCOUNTED: dict[str, Any] = {**INNER, "_nrt": False}
 
 
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that makes no array."""
+    """Compile a function that allocates no array."""
     return njit(**UNCOUNTED)(_named(function))
 
 
 def allocating(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that makes arrays."""
+    """Compile a function that allocates arrays."""
     return njit(**INNER)(_named(function))
 
 
 def entry(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that Python calls; other threads run meanwhile."""
+    """Compile a function that Python calls; it releases the interpreter lock."""
     return njit(**OPTIONS, nogil=True)(_named(function))
 
 

@@ -1,33 +1,46 @@
-"""What Python calls: histories as a log of events, the futures behind an index date, latent states."""
+"""Entry points for Python: histories as a log of events, Monte Carlo risks, latent states."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from claimscale.simulator.kernel.claims import add, new_claim, write_claim
+from claimscale.simulator.kernel.claims import Included, add, new_claim, write_claim
 from claimscale.simulator.kernel.compiled import allocating, entry, inner
-from claimscale.simulator.kernel.draws import stream, uniform
-from claimscale.simulator.kernel.life import (
+from claimscale.simulator.kernel.course import (
     DAYS_PER_MONTH,
     TRANSFER_PER_MONTH,
-    be_born,
-    contact_chance,
-    fall_ill,
-    grow_up,
-    leave,
+    burn_in,
+    cohort_exit,
+    contact_probability,
+    init_patient,
+    onset,
     progress,
 )
+from claimscale.simulator.kernel.random_numbers import stream, uniform
 from claimscale.simulator.kernel.state import DEAD, ENROLLED, copy_state, new_state
 
 LOG_COLUMNS = 5
-"""Month, day (from 1970), code, suspected (0, 1), setting (OUTPATIENT, STAY)."""
+"""Month, day since 1970-01-01, code, suspected (0, 1), setting (OUTPATIENT, STAY)."""
 USUAL_EVENTS = 300
-"""Events of a patient, roughly: where the log starts."""
+"""Approximate events per patient: the initial size of the log."""
+
+
+class LabelWindow(NamedTuple):
+    """The label rule of `Oracle.risk` in the kernel's terms; `confirmation` is 0 if none is required."""
+
+    landmark: int
+    is_outcome: np.ndarray  # bool [K]
+    included: Included  # what can write an outcome code: other codes need not be sampled
+    gap: int
+    horizon: int
+    confirmation: int
 
 
 @allocating
-def with_room(log, rows, more):
-    """The log, or a longer copy of it if `more` rows do not fit after the first `rows`."""
+def grow_log(log, rows, more):
+    """Return the log, or a longer copy if `more` rows do not fit after the first `rows`."""
     if rows + more <= log.shape[0]:
         return log
     longer = np.empty((2 * (rows + more), log.shape[1]), log.dtype)
@@ -38,8 +51,8 @@ def with_room(log, rows, more):
 
 
 @inner
-def copy_claim(claim, log, rows, month, first_day):
-    """The claim's events at the end of the log; returns the new number of rows."""
+def log_claim(claim, log, rows, month, first_day):
+    """Append the claim's events to the log; return the new number of rows."""
     for position in range(claim.size[0]):
         log[rows, 0] = month
         log[rows, 1] = first_day + claim.days[position]
@@ -51,34 +64,33 @@ def copy_claim(claim, log, rows, month, first_day):
 
 
 @allocating
-def live(world, first_days, person, state, claim, until, log, rows):
-    """Live from birth to the end of month `until`, adding events to the log, which holds `rows` already.
+def simulate_history(parameters, first_days, person, state, claim, until, log, rows):
+    """Simulate one patient from birth to the end of month `until` and append the events to the log.
 
-    `first_days` holds the first day (from 1970) of months 0, 1, ... and of the one after the last, which
-    `until` must not pass. The code of a death is the number of codes. Returns the log, a longer copy if need
-    be, and its new number of rows.
+    `first_days` holds the first day (since 1970-01-01) of months 0, 1, ... and of the month after the last.
+    The code of a death is the number of codes. Returns the log (a longer copy if needed) and its rows.
     """
-    everything = np.ones(world.care.size, np.bool_)
-    grow_up(world, person, state)
+    everything = Included(np.ones(parameters.care.size, np.bool_), True)
+    burn_in(parameters, person, state)
     for month in range(max(0, -int(person.days_old / DAYS_PER_MONTH)), until + 1):
-        progress(world, person, state, month, 1)
-        fall_ill(world, person, state, month, 1)
+        progress(parameters, person, state, month, 1)
+        onset(parameters, person, state, month, 1)
         if month < person.entry:
             continue
-        log = with_room(log, rows, claim.codes.size + 1)
+        log = grow_log(log, rows, claim.codes.size + 1)
         day, after = first_days[month], first_days[month + 1]
         moves = uniform(state.generator) < TRANSFER_PER_MONTH
-        if uniform(state.generator) < contact_chance(world, state):
-            write_claim(world, person, state, claim, month, after - day, everything, True)
+        if uniform(state.generator) < contact_probability(parameters, state):
+            write_claim(parameters, person, state, claim, month, after - day, everything)
             if moves:
-                add(world, state, claim, world.referral, False)
-            rows = copy_claim(claim, log, rows, month, day)
+                add(parameters, state, claim, parameters.referral, False)
+            rows = log_claim(claim, log, rows, month, day)
             day += claim.span[1]
-        leave(world, person, state, month, moves)
+        cohort_exit(parameters, person, state, month, moves)
         if state.status[0] == DEAD:
             log[rows, 0] = month
             log[rows, 1] = day + int(uniform(state.generator) * (after - day))
-            log[rows, 2] = world.is_diagnosis.size
+            log[rows, 2] = parameters.is_diagnosis.size
             log[rows, 3], log[rows, 4] = 0, 0
             rows += 1
         if state.status[0] != ENROLLED:
@@ -87,20 +99,22 @@ def live(world, first_days, person, state, claim, until, log, rows):
 
 
 @entry
-def live_all(world, first_days, seed, first_patient, patients):
-    """The lives of consecutive patients.
+def simulate_histories(parameters, first_days, seed, first_patient, patients):
+    """Simulate consecutive patients.
 
-    Returns people, int32 [patients, 4]: birth day (from 1970), sex, hospital, rows in the log; and the log,
-    int32 [rows, LOG_COLUMNS].
+    Returns people, int32 [patients, 4]: birth day since 1970-01-01, sex, hospital, rows in the log; and the
+    log, int32 [rows, LOG_COLUMNS].
     """
-    state, claim = new_state(world), new_claim(world)
+    state, claim = new_state(parameters), new_claim(parameters)
     people = np.empty((patients, 4), np.int32)
     log = np.empty((patients * USUAL_EVENTS, LOG_COLUMNS), np.int32)
     rows = 0
     for position in range(patients):
         before = rows
-        person = be_born(world, state, seed, first_patient + position)
-        log, rows = live(world, first_days, person, state, claim, first_days.size - 2, log, rows)
+        person = init_patient(parameters, state, seed, first_patient + position)
+        log, rows = simulate_history(
+            parameters, first_days, person, state, claim, first_days.size - 2, log, rows
+        )
         people[position, 0] = first_days[0] - person.days_old
         people[position, 1] = person.sex
         people[position, 2] = person.hospital
@@ -109,25 +123,25 @@ def live_all(world, first_days, seed, first_patient, patients):
 
 
 @entry
-def states_at(world, first_days, seed, patients, month):
-    """Which conditions patients 1 to `patients` have at the end of a month, bool [patients, C], and who of
-    them is then alive and in sight, bool [patients]."""
-    state, claim = new_state(world), new_claim(world)
+def states_at(parameters, first_days, seed, patients, month):
+    """The conditions of patients 1 to `patients` at the end of a month, bool [patients, C], and whether they
+    are then alive and under observation, bool [patients]."""
+    state, claim = new_state(parameters), new_claim(parameters)
     log = np.empty((4096, LOG_COLUMNS), np.int32)
-    has = np.zeros((patients, world.care.size), np.bool_)
-    in_sight = np.zeros(patients, np.bool_)
+    has = np.zeros((patients, parameters.care.size), np.bool_)
+    observed = np.zeros(patients, np.bool_)
     for patient in range(patients):
-        person = be_born(world, state, seed, 1 + patient)
-        log, _ = live(world, first_days, person, state, claim, month, log, 0)
-        in_sight[patient] = state.status[0] == ENROLLED and person.entry <= month
+        person = init_patient(parameters, state, seed, 1 + patient)
+        log, _ = simulate_history(parameters, first_days, person, state, claim, month, log, 0)
+        observed[patient] = state.status[0] == ENROLLED and person.entry <= month
         for position in range(state.present_count[0]):
             has[patient, state.present[position]] = True
-    return has, in_sight
+    return has, observed
 
 
 @inner
 def outcome_days(claim, is_outcome, first_day):
-    """First and last day of the claim's outcome codes, suspected ones left out; 0, 0 if there is none."""
+    """First and last day of the claim's confirmed outcome codes; 0, 0 if there are none."""
     earliest, latest = 0, 0
     for position in range(claim.size[0]):
         if is_outcome[claim.codes[position]] and not claim.suspected[position]:
@@ -138,33 +152,33 @@ def outcome_days(claim, is_outcome, first_day):
 
 
 @inner
-def future(world, first_days, person, state, claim, start, question):
-    """One future from month `start` on: its weight, and whether its label is positive. See `foresee`."""
-    landmark, is_outcome, writers, with_everyday, first_allowed, last_allowed, confirm = question
+def simulate_future(parameters, first_days, person, state, claim, start, index, rule):
+    """Simulate one future from month `start` on; return its weight and whether its label is positive."""
+    first_allowed, last_allowed = index + rule.gap + 1, index + rule.gap + rule.horizon
     weight, first = 1.0, 0
     for month in range(start, first_days.size - 1):
         if first == 0 and first_days[month] > last_allowed:
             break
-        progress(world, person, state, month, 1)
-        fall_ill(world, person, state, month, 1)
-        chance = contact_chance(world, state)
+        progress(parameters, person, state, month, 1)
+        onset(parameters, person, state, month, 1)
+        probability = contact_probability(parameters, state)
         moves = uniform(state.generator) < TRANSFER_PER_MONTH
-        is_waiting = first_days[month + 1] - 1 < landmark
-        if is_waiting:
-            weight *= 1 - chance
-        elif uniform(state.generator) < chance:
+        before_landmark = first_days[month + 1] - 1 < rule.landmark
+        if before_landmark:
+            weight *= 1 - probability
+        elif uniform(state.generator) < probability:
             days_of_month = first_days[month + 1] - first_days[month]
-            write_claim(world, person, state, claim, month, days_of_month, writers, with_everyday)
-            earliest, latest = outcome_days(claim, is_outcome, first_days[month])
+            write_claim(parameters, person, state, claim, month, days_of_month, rule.included)
+            earliest, latest = outcome_days(claim, rule.is_outcome, first_days[month])
             if earliest > 0:
                 if first == 0:
                     first = earliest
                     if first < first_allowed or first > last_allowed:
                         return weight, False
-                if confirm == 0 or latest >= first + confirm:
+                if rule.confirmation == 0 or latest >= first + rule.confirmation:
                     return weight, True
-        leave(world, person, state, month, moves)
-        if state.status[0] == DEAD and is_waiting:
+        cohort_exit(parameters, person, state, month, moves)
+        if state.status[0] == DEAD and before_landmark:
             return 0.0, False  # a recorded death would have been the last event before the landmark
         if state.status[0] != ENROLLED:
             break
@@ -172,40 +186,25 @@ def future(world, first_days, person, state, claim, start, question):
 
 
 @entry
-def foresee(
-    world,
-    first_days,
-    seed,
-    subjects,
-    prediction_days,
-    landmark,
-    is_outcome,
-    writers,
-    with_everyday,
-    gap,
-    horizon,
-    confirm,
-    futures,
-):
-    """See `Oracle.risk`; `confirm` is 0 where no confirmation is asked for, `with_everyday` says whether the
-    long tail of codes can hold an outcome."""
-    base, state, claim = new_state(world), new_state(world), new_claim(world)
+def monte_carlo_risk(parameters, first_days, seed, subjects, index_days, rule, futures):
+    """Risks and their standard errors, float64 [n]: see `Oracle.risk`. `rule` is a LabelWindow."""
+    base, state, claim = new_state(parameters), new_state(parameters), new_claim(parameters)
     log = np.empty((4096, LOG_COLUMNS), np.int32)
     weights, labels = np.empty(futures), np.empty(futures)
     risks, errors = np.zeros(subjects.size), np.zeros(subjects.size)
     for row in range(subjects.size):
-        index = prediction_days[row]
+        index = index_days[row]
         start = np.searchsorted(first_days, index + 1, side="right") - 1  # first month that is not yet known
-        person = be_born(world, base, seed, subjects[row])
-        log, _ = live(world, first_days, person, base, claim, start - 1, log, 0)
+        person = init_patient(parameters, base, seed, subjects[row])
+        log, _ = simulate_history(parameters, first_days, person, base, claim, start - 1, log, 0)
         if base.status[0] != ENROLLED:
             continue
-        window = (index + gap + 1, index + gap + horizon)
-        question = (landmark, is_outcome, writers, with_everyday, window[0], window[1], confirm)
         for number in range(futures):
             copy_state(base, state)
             state.generator[0] = stream(seed, subjects[row], number + 1)
-            weights[number], labels[number] = future(world, first_days, person, state, claim, start, question)
+            weights[number], labels[number] = simulate_future(
+                parameters, first_days, person, state, claim, start, index, rule
+            )
         total = weights.sum()
         if total > 0:
             risks[row] = (weights * labels).sum() / total

@@ -1,6 +1,6 @@
-"""Who a patient is, and the state that changes from month to month.
+"""A patient's fixed attributes and monthly state.
 
-Arrays are copied by loops: numba compiles those ten times as fast as slices.
+Arrays are copied by loops, which numba compiles ten times as fast as slices.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from claimscale.simulator.kernel.compiled import allocating, inner
 ABSENT = -10_000
 """Onset of a condition that the patient does not have."""
 NO_DRUG = -1
-"""Drug of a treatment line that was stopped, or for which no drug was suitable."""
+"""Drug of a treatment line that was stopped or had no suitable drug."""
 ENROLLED, DEAD, LOST = 0, 1, 2
 
 
 class Person(NamedTuple):
-    """What never changes: days from birth to month 0 (negative if born later), sex (0 man, 1 woman),
-    hospital, month of entry, chance of a refill."""
+    """Fixed attributes: days from birth to month 0 (negative if born later), sex (0 man, 1 woman), hospital,
+    month of entry, probability of a refill."""
 
     days_old: int
     sex: int
@@ -30,36 +30,34 @@ class Person(NamedTuple):
 
 
 class State(NamedTuple):
-    """What changes, as arrays so that functions can write to it."""
+    """Attributes that change, as arrays that functions can write to."""
 
     onset: np.ndarray  # int32 [C], month of onset or ABSENT
-    usual: np.ndarray  # int32 [C], the patient's synonym, position in `diagnosis_codes`
-    lines: np.ndarray  # int32 [C], treatment lines begun
-    drugs: np.ndarray  # int32 [L], drug of each line begun, position in `drug_codes`, or NO_DRUG
-    present: np.ndarray  # int32 [C], the conditions that the patient has, in no order
-    present_count: np.ndarray  # int32 [1], how many
+    usual: np.ndarray  # int32 [C], the patient's usual synonym, position in `diagnosis_codes`
+    lines: np.ndarray  # int32 [C], number of treatment lines started
+    drugs: np.ndarray  # int32 [L], drug of each started line, position in `drug_codes`, or NO_DRUG
+    present: np.ndarray  # int32 [C], the patient's conditions, unordered
+    present_count: np.ndarray  # int32 [1], number of them
     status: np.ndarray  # int32 [1], ENROLLED, DEAD or LOST
     contacts: np.ndarray  # int32 [1], months with contact so far
     generator: np.ndarray  # uint64 [1]
-    base: (
-        np.ndarray
-    )  # float64 [C], monthly hazards at the patient's age and hospital, before season and causes
-    age: np.ndarray  # int32 [1], the age that `base` is for
-    raised: np.ndarray  # float64 [C], hazard ratio of the conditions in `touched`; 0 if untouched
-    touched: np.ndarray  # int32 [C], the conditions that others act on
-    touched_count: np.ndarray  # int32 [1], how many
-    is_stale: np.ndarray  # bool [1], whether `raised` lags behind the conditions
+    base: np.ndarray  # float64 [C], monthly hazards at this age and hospital, before season and causes
+    age: np.ndarray  # int32 [1], the age of `base`
+    raised: np.ndarray  # float64 [C], hazard ratio of the conditions in `touched`; 0 for others
+    touched: np.ndarray  # int32 [C], conditions whose hazard others change
+    touched_count: np.ndarray  # int32 [1], number of them
+    is_stale: np.ndarray  # bool [1], whether `raised` is out of date
     hazards: np.ndarray  # float64 [C], scratch
 
 
 @allocating
-def new_state(world):
-    conditions = world.care.size
+def new_state(parameters):
+    conditions = parameters.care.size
     return State(
         np.full(conditions, ABSENT, np.int32),
         np.zeros(conditions, np.int32),
         np.zeros(conditions, np.int32),
-        np.zeros(world.drug_offsets.size - 1, np.int32),
+        np.zeros(parameters.drug_offsets.size - 1, np.int32),
         np.zeros(conditions, np.int32),
         np.zeros(1, np.int32),
         np.zeros(1, np.int32),
@@ -77,7 +75,7 @@ def new_state(world):
 
 @inner
 def copy_state(source, target):
-    """All but the generator, which each future has for itself."""
+    """Copy all fields but the generator: each future has its own stream."""
     for condition in range(source.onset.size):
         target.onset[condition] = source.onset[condition]
         target.usual[condition] = source.usual[condition]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from claimscale.simulator.writers.claims import NONE, Claims, Services, Visits, first_days, months_of
-from claimscale.simulator.writers.masters import Act, Drug, Masters
+from claimscale.simulator.writers.claims import NONE, Claims, Services, VisitColumns, first_days, months_of
+from claimscale.simulator.writers.masters import Act, Drug, SimulatedMasters
 from claimscale.simulator.writers.text import choose, facility_codes
 
 BUNDLED_CHAPTERS = frozenset("BCDEFGHIJMNO")
@@ -29,7 +29,7 @@ class Filing:
     facility: pa.Array
 
     @classmethod
-    def of(cls, visits: Visits) -> Filing:
+    def of(cls, visits: VisitColumns) -> Filing:
         """Raises BadInput for a hospital that cannot be coded."""
         facility = facility_codes(visits.hospital)
         order_of_facility = facility.dictionary_encode()
@@ -63,7 +63,7 @@ class Items:
     is_bundled: np.ndarray
 
     @classmethod
-    def of(cls, claims: Claims, masters: Masters, place: np.ndarray) -> Items:
+    def of(cls, claims: Claims, masters: SimulatedMasters, place: np.ndarray) -> Items:
         """Raises BadInput for a code that the masters do not list."""
         drugs, drug = _products(claims.drugs, masters.drug)
         acts, act = _products(claims.procedures, masters.act)
@@ -121,7 +121,9 @@ def count_within(begins: np.ndarray) -> np.ndarray:
     return rows - np.maximum.accumulate(np.where(begins, rows, 0)) + 1
 
 
-def sorted_diagnoses(claims: Claims, masters: Masters, place: np.ndarray) -> tuple[Services, np.ndarray]:
+def sorted_diagnoses(
+    claims: Claims, masters: SimulatedMasters, place: np.ndarray
+) -> tuple[Services, np.ndarray]:
     """Diagnoses by claim, confirmed ones first, with their number in the claim: number 1 is the main one."""
     rows = claims.diagnoses
     code = rows.look_up(lambda name: int(masters.disease(name)), np.int64)
@@ -129,7 +131,7 @@ def sorted_diagnoses(claims: Claims, masters: Masters, place: np.ndarray) -> tup
     return rows, count_within(np.diff(rows.visit, prepend=-1) != 0)
 
 
-def first_treated(rows: Services, visits: Visits) -> np.ndarray:
+def first_treated(rows: Services, visits: VisitColumns) -> np.ndarray:
     """診療開始日: the first day on which the patient was seen for the disease, as far as the claims tell."""
     seen = np.where(visits.start == NONE, first_days(visits.month), visits.start)
     key = (visits.patient[rows.visit].astype(np.int64) * max(len(rows.codes), 1) + rows.code) * 2

@@ -17,15 +17,16 @@ from claimscale.errors import BadInput
 
 NONE = np.iinfo(np.int32).min
 MICROSECONDS_PER_DAY = 86_400_000_000
-ADMISSION, DISCHARGE = "VISIT//ADMISSION", "VISIT//DISCHARGE"
 SYSTEMS = ("ICD10", "ATC", "KUBUN")
 """What a claim can hold; a row's kind is its system's place here, or its code's place in EVENTS below."""
-EVENTS = (codes.BIRTH, codes.DEATH, codes.SEX_PREFIX + "M", codes.SEX_PREFIX + "F", ADMISSION, DISCHARGE)
+EVENTS = (
+    codes.BIRTH, codes.DEATH, codes.SEX_PREFIX + "M", codes.SEX_PREFIX + "F", codes.ADMISSION, codes.DISCHARGE
+)  # fmt: skip
 BORN, DIED, MALE, FEMALE, ADMITTED, DISCHARGED = range(len(SYSTEMS), len(SYSTEMS) + len(EVENTS))
 
 
 @dataclass(frozen=True)
-class Patients:
+class PatientColumns:
     """One entry per patient, by id. `hospital` is null for those who never came."""
 
     subject: np.ndarray
@@ -36,8 +37,8 @@ class Patients:
 
 
 @dataclass(frozen=True)
-class Visits:
-    """One entry per claim: patient (a position in Patients), month, and the days that it covers.
+class VisitColumns:
+    """One entry per claim: patient (a position in PatientColumns), month, and the days that it covers.
 
     An outpatient claim without a drug or procedure has no known day: `start` and `end` are NONE.
     `is_fatal` marks the patient's last claim in the month of death.
@@ -55,7 +56,7 @@ class Visits:
 
 @dataclass(frozen=True)
 class Services:
-    """Rows of one kind: visit (a position in Visits), code (a position in `codes`), day, suspected."""
+    """Rows of one kind: visit (a position in VisitColumns), code (a position in `codes`), day, suspected."""
 
     codes: pa.Array
     visit: np.ndarray
@@ -78,14 +79,14 @@ class Services:
 
 @dataclass(frozen=True)
 class Claims:
-    patients: Patients
-    visits: Visits
+    patients: PatientColumns
+    visits: VisitColumns
     diagnoses: Services
     drugs: Services
     procedures: Services
 
 
-def take_apart(events: pa.Table) -> Claims:
+def claims_of(events: pa.Table) -> Claims:
     """The claims of whole patients; `events` are sorted by subject and time.
 
     Raises BadInput for a code that claims have no place for.
@@ -145,7 +146,7 @@ def _kind(code: str) -> int:
 
 def _patients(
     subject: np.ndarray, patient: np.ndarray, day: np.ndarray, kind: np.ndarray, hospitals: pa.Array
-) -> Patients:
+) -> PatientColumns:
     birth, death = np.full(subject.size, NONE, np.int32), np.full(subject.size, NONE, np.int32)
     is_female = np.zeros(subject.size, bool)
     for known, wanted in ((birth, BORN), (death, DIED)):
@@ -157,7 +158,7 @@ def _patients(
     row = np.full(subject.size, -1)
     row[patient[rows]] = rows
     hospital = hospitals.take(pa.array(row, mask=row < 0))
-    return Patients(subject, birth, is_female, death, hospital)
+    return PatientColumns(subject, birth, is_female, death, hospital)
 
 
 def _visits(
@@ -168,7 +169,7 @@ def _visits(
     day: np.ndarray,
     kind: np.ndarray,
     death: np.ndarray,
-) -> Visits:
+) -> VisitColumns:
     some_row = np.zeros(len(ids), np.int64)
     claimed = np.flatnonzero(visit >= 0)
     some_row[visit[claimed]] = claimed
@@ -191,4 +192,4 @@ def _visits(
     dying = dying[np.lexsort((is_stay[dying], end[dying], owner[dying]))]
     is_fatal = np.zeros(len(ids), bool)
     is_fatal[dying[np.diff(owner[dying], append=-1) != 0]] = True
-    return Visits(ids, owner, hospital, is_stay, month, start, end, is_fatal)
+    return VisitColumns(ids, owner, hospital, is_stay, month, start, end, is_fatal)

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from claimscale.simulator.writers.base import WriterOptions
 from claimscale.simulator.writers.billing import Filing, Items, sorted_diagnoses
-from claimscale.simulator.writers.claims import Claims, take_apart
-from claimscale.simulator.writers.masters import SUSPECTED, Act, Masters
+from claimscale.simulator.writers.claims import Claims, claims_of
+from claimscale.simulator.writers.masters import SUSPECTED, Act, SimulatedMasters
 from claimscale.simulator.writers.text import Lines, choose, join, numbers, texts_of_days, texts_of_months
 
 NO_DATE = "00000000"
@@ -34,10 +34,10 @@ class DpcWriter:
 
     def __init__(self, folder: Path, country_codes: Sequence[str], options: WriterOptions) -> None:
         self.folder = folder
-        self.masters = Masters.of(country_codes)
+        self.masters = SimulatedMasters.of(country_codes)
 
     def write(self, events: pa.Table, shard: int) -> None:
-        claims = take_apart(events)
+        claims = claims_of(events)
         filing = Filing.of(claims.visits)
         if not filing.starts.size:
             return

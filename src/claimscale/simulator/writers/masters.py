@@ -89,7 +89,7 @@ class Act:
 
 
 @dataclass(frozen=True)
-class Masters:
+class SimulatedMasters:
     """The receipt codes of a country: by ICD-10, ATC and KUBUN code without the system's name."""
 
     diseases: Mapping[str, str]
@@ -97,7 +97,7 @@ class Masters:
     acts: Mapping[str, Act]
 
     @classmethod
-    def of(cls, country_codes: Sequence[str]) -> Masters:
+    def of(cls, country_codes: Sequence[str]) -> SimulatedMasters:
         """Raises BadInput for a procedure that is not spelt as the fee schedule spells them."""
         listed: dict[str, list[str]] = {"ICD10": [], "ATC": [], "KUBUN": []}
         for system, code in map(split, sorted(set(country_codes))):

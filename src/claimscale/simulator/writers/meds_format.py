@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 
 from claimscale import meds_metadata as meds_files
 from claimscale.artifacts import make_folder
-from claimscale.codes.systems import BIRTH, DEATH, SEX_PREFIX
+from claimscale.codes.systems import ADMISSION, BIRTH, DEATH, DISCHARGE, SEX_PREFIX
 from claimscale.errors import BadInput
 from claimscale.simulator.writers.base import WriterOptions, write_bytes, write_parquet
-from claimscale.simulator.writers.claims import ADMISSION, DISCHARGE
 
 WITHOUT_CLAIM = (BIRTH, DEATH, ADMISSION, DISCHARGE, SEX_PREFIX + "F", SEX_PREFIX + "M")
 

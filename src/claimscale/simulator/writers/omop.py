@@ -22,9 +22,9 @@ from claimscale.simulator.writers.claims import (
     SYSTEMS,
     Claims,
     Services,
+    claims_of,
     first_days,
     months_of,
-    take_apart,
 )
 from claimscale.simulator.writers.omop_schema import SCHEMAS, STANDARD_CONCEPTS
 from claimscale.simulator.writers.tables import dates
@@ -48,7 +48,7 @@ class OmopWriter:
         self.concepts = {code: FIRST_LOCAL_CONCEPT + number for number, code in enumerate(claimed, 1)}
 
     def write(self, events: pa.Table, shard: int) -> None:
-        claims = take_apart(events)
+        claims = claims_of(events)
         visit_ids = _visit_ids(claims)
         self._save("person", shard, _persons(claims))
         self._save("death", shard, _deaths(claims))

@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 
 from claimscale.artifacts import make_folder
 from claimscale.simulator.writers.base import WriterOptions, write_bytes, write_parquet
-from claimscale.simulator.writers.claims import NONE, Patients, Services, Visits, take_apart
+from claimscale.simulator.writers.claims import NONE, PatientColumns, Services, VisitColumns, claims_of
 
 
 class TablesWriter:
@@ -23,7 +23,7 @@ class TablesWriter:
         self.options = options
 
     def write(self, events: pa.Table, shard: int) -> None:
-        claims = take_apart(events)
+        claims = claims_of(events)
         ids = pa.array(claims.patients.subject).cast(pa.string())
         tables = {
             "patients": _patients(claims.patients, ids),
@@ -56,7 +56,7 @@ def year_months(month: np.ndarray) -> pa.Array:
     return pa.array(texts.astype(object), pa.string()).take(pa.array(position))
 
 
-def _patients(patients: Patients, ids: pa.Array) -> pa.Table:
+def _patients(patients: PatientColumns, ids: pa.Array) -> pa.Table:
     return pa.table(
         {
             "patient_id": ids,
@@ -68,7 +68,7 @@ def _patients(patients: Patients, ids: pa.Array) -> pa.Table:
     )
 
 
-def _visits(visits: Visits, ids: pa.Array) -> pa.Table:
+def _visits(visits: VisitColumns, ids: pa.Array) -> pa.Table:
     return pa.table(
         {
             "visit_id": visits.id,
@@ -82,17 +82,17 @@ def _visits(visits: Visits, ids: pa.Array) -> pa.Table:
     )
 
 
-def _diagnoses(rows: Services, visits: Visits, ids: pa.Array) -> pa.Table:
+def _diagnoses(rows: Services, visits: VisitColumns, ids: pa.Array) -> pa.Table:
     keys = _keys(rows, visits, ids)
     month = year_months(visits.month).take(pa.array(rows.visit))
     return pa.table({**keys, "month": month, "suspected": pa.array(rows.suspected)})
 
 
-def _services(rows: Services, visits: Visits, ids: pa.Array) -> pa.Table:
+def _services(rows: Services, visits: VisitColumns, ids: pa.Array) -> pa.Table:
     return pa.table({**_keys(rows, visits, ids), "date": dates(rows.day)})
 
 
-def _keys(rows: Services, visits: Visits, ids: pa.Array) -> dict[str, pa.Array]:
+def _keys(rows: Services, visits: VisitColumns, ids: pa.Array) -> dict[str, pa.Array]:
     return {
         "visit_id": visits.id.take(pa.array(rows.visit)),
         "patient_id": ids.take(pa.array(visits.patient[rows.visit])),

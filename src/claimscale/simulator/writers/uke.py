@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from claimscale.simulator.writers.base import WriterOptions
 from claimscale.simulator.writers.billing import Filing, Items, ages, first_treated, sorted_diagnoses
-from claimscale.simulator.writers.claims import NONE, Claims, Services, first_days, take_apart
-from claimscale.simulator.writers.masters import SUSPECTED, Drug, Masters
+from claimscale.simulator.writers.claims import NONE, Claims, Services, claims_of, first_days
+from claimscale.simulator.writers.masters import SUSPECTED, Drug, SimulatedMasters
 from claimscale.simulator.writers.text import Lines, choose, join, numbers, texts_of_days, texts_of_months
 
 IR, RE, HO, BU, SB, KK, SY, SI, CD, GO = range(10)
@@ -35,10 +35,10 @@ class UkeWriter:
     def __init__(self, folder: Path, country_codes: Sequence[str], options: WriterOptions) -> None:
         self.folder = folder
         self.wareki = options.wareki
-        self.masters = Masters.of(country_codes)
+        self.masters = SimulatedMasters.of(country_codes)
 
     def write(self, events: pa.Table, shard: int) -> None:
-        claims = take_apart(events)
+        claims = claims_of(events)
         filing = Filing.of(claims.visits)
         if not filing.starts.size:
             return

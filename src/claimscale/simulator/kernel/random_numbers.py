@@ -1,6 +1,6 @@
 """Random numbers: one splitmix64 stream (Steele, Lea & Flood 2014) per seed, patient and number.
 
-A patient is the same whichever shard or worker simulates it.
+A patient's history does not depend on the shard or worker that simulates it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def mix(value):
 
 @inner
 def stream(seed, patient, number):
-    """Start of the stream with this number; number 0 is the patient's own life."""
+    """Initial state of a stream. Number 0 is the patient's history, 1 and above are futures."""
     start = mix(np.uint64(seed) + GOLDEN)
     start = mix(start + np.uint64(patient) * GOLDEN)
     return mix(start + np.uint64(number) * GOLDEN)
@@ -38,7 +38,7 @@ def uniform(generator):
 
 @inner
 def pick(generator, cumulative, start, stop):
-    """A position in [start, stop) by cumulative weights that end in 1."""
+    """Sample a position in [start, stop) by cumulative weights that end in 1."""
     threshold = uniform(generator)
     low, high = start, stop - 1
     while low < high:
