@@ -28,7 +28,7 @@ from claimscale.training.finetune import finetune
 
 TASK = Task(name="some", kind="disease", outcome={"ICD10": ["A003"]})
 PATIENTS, TUNING = 160, 40
-REPEATS = "ever"
+DEDUPLICATE = "history"
 """As by default: how often a code was seen must not count what came later."""
 CPU = torch.device("cpu")
 
@@ -73,7 +73,7 @@ def outcome_tokens(store: TokenStore) -> np.ndarray:
 
 
 def shown(store: TokenStore, rows: np.ndarray, cutoff: int) -> Sequences:
-    return select_inputs(store, rows, np.full(len(rows), cutoff), 64, REPEATS, np.zeros(0, np.int32))
+    return select_inputs(store, rows, np.full(len(rows), cutoff), 64, DEDUPLICATE, np.zeros(0, np.int32))
 
 
 def inputs(store: TokenStore, kind: str, weights: Path, cutoff: int) -> sparse.csr_matrix:
