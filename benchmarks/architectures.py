@@ -17,7 +17,7 @@ from numba import njit
 from torch import Tensor
 
 from claimscale.model import classifier as readout
-from claimscale.model.classifier import Pooled, Readout
+from claimscale.model.classifier import EncoderClassifier, Pooled
 from claimscale.model.encoder import Encoder, Inputs
 from claimscale.model.shapes import TIME_FEATURES
 from claimscale.seeded_random import uniform
@@ -66,8 +66,8 @@ def without_features(first: int, last: int) -> Alternative:
 def reads(chosen: Callable[[Pooled], Pooled]) -> Alternative:
     """The readout's own weights see something else; what was foretold does not change."""
 
-    read = Readout.read
-    return lambda: patch.object(Readout, "read", lambda self, states: read(self, chosen(states)))
+    read = EncoderClassifier.read
+    return lambda: patch.object(EncoderClassifier, "read", lambda self, states: read(self, chosen(states)))
 
 
 def only(name: str) -> Callable[[Pooled], Pooled]:
@@ -83,7 +83,7 @@ def reads_maximum() -> AbstractContextManager[object]:
         x_Td, bounds = encoder.embed(inputs), inputs.layout.bounds
         hidden_Td = encoder.attend(x_Td, inputs).float()
         largest_Bd = torch.segment_reduce(hidden_Td, "max", offsets=bounds.long())
-        return Pooled(hidden_Td[bounds[:-1]], largest_Bd, encoder.contributions(x_Td, inputs.layout))
+        return Pooled(hidden_Td[bounds[:-1]], largest_Bd, encoder.sum_pooling(x_Td, inputs.layout))
 
     return patch.object(readout, "pooled", pooled)
 

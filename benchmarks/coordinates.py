@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from claimscale.model import completep, encoder as encoders, shapes as sizes
-from claimscale.model.attention import Read
+from claimscale.model import completep, encoder as encoders, shapes
+from claimscale.model.attention import QueryPositions
 from claimscale.tokens.batches import mask_batch, microbatches
 from claimscale.tokens.sequences import CLS, FIRST_CODE, Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
@@ -43,7 +43,7 @@ def random_sequences() -> Sequences:
 def changes(width: int, layers: int, standard: bool, seed: int) -> tuple[float, float]:
     """Root mean square change over all steps of the residual stream and of the logits."""
     torch.manual_seed(seed)
-    shape = sizes.Shape(VOCABULARY, width, layers, round(width * 8 / 3 / 8) * 8, width)
+    shape = shapes.Shape(VOCABULARY, width, layers, round(width * 8 / 3 / 8) * 8, width)
     model = encoders.Encoder(shape, TokenMetadata.plain(np.zeros(VOCABULARY)))
     groups = completep.parameter_groups(model, layers, LEARNING_RATE, 0.0)
     if standard:
@@ -55,7 +55,7 @@ def changes(width: int, layers: int, standard: bool, seed: int) -> tuple[float, 
     (batch,) = microbatches(sequences, np.arange(len(sequences)), 1 << 20)
     masked = mask_batch(batch, 0.3, 0, 0)
     inputs = on_device(batch, masked.token, torch.device("cpu"))
-    read = Read.of(masked.position, batch.lengths, torch.device("cpu"))
+    read = QueryPositions.of(masked.position, batch.lengths, torch.device("cpu"))
     target = torch.from_numpy(masked.target)
     logits: list[Tensor] = []
     for _ in range(STEPS + 1):

@@ -20,7 +20,7 @@ import torch
 import pretrain as cpu
 from claimscale.config.study import Pretrain
 from claimscale.experiments.throughput import made_up_token_metadata
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.training.pretraining_run import PretrainingRun
 from record import write_record
@@ -46,7 +46,7 @@ def peak() -> float:
     return 2 * MATRIX**3 / min(seconds_of(lambda: torch.mm(left, right)) for _ in range(20))
 
 
-def ours(shape: sizes.Shape) -> tuple[Callable[[], int], PretrainingRun]:
+def ours(shape: shapes.Shape) -> tuple[Callable[[], int], PretrainingRun]:
     sequences = cpu.random_sequences(shape.vocabulary, cpu.MEDIAN_LENGTH, patients=40_000)
     settings = Pretrain(batch_tokens=BATCH_TOKENS, epochs=100)
     run = PretrainingRun(
@@ -56,7 +56,7 @@ def ours(shape: sizes.Shape) -> tuple[Callable[[], int], PretrainingRun]:
     return lambda: run.step(next(steps))[1], run
 
 
-def modern_bert(shape: sizes.Shape) -> Callable[[], int]:
+def modern_bert(shape: shapes.Shape) -> Callable[[], int]:
     sequences = cpu.random_sequences(shape.vocabulary, cpu.MEDIAN_LENGTH, patients=40_000)
     model = cpu.modern_bert(shape, flash=True).cuda()
     return cpu.peer(model, sequences, None, 0.30, BATCH_TOKENS)
@@ -74,7 +74,7 @@ def tokens_per_second(step: Callable[[], int]) -> float:
 
 
 def compare(name: str, target: int, best: float) -> dict[str, float]:
-    shape = sizes.solve(target, cpu.VOCABULARY)
+    shape = shapes.solve(target, cpu.VOCABULARY)
     step, run = ours(shape)
     contenders = {"ours": step}
     try:

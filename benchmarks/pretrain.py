@@ -30,7 +30,7 @@ import torch
 from claimscale.config.study import Pretrain
 from claimscale.experiments import malloc
 from claimscale.experiments.throughput import made_up_token_metadata
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.tokens.batches import microbatches
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.tokens.sequences import CLS, FIRST_CODE, MASK, PAD, Sequences
@@ -71,7 +71,7 @@ def peak() -> float:
     return 2 * MATRIX**3 / min(seconds_of(lambda: torch.mm(left, right)) for _ in range(8))
 
 
-def ours(shape: sizes.Shape, sequences: Sequences, threads: int) -> tuple[Step, PretrainingRun]:
+def ours(shape: shapes.Shape, sequences: Sequences, threads: int) -> tuple[Step, PretrainingRun]:
     settings = Pretrain(batch_tokens=BATCH_TOKENS)
     run = PretrainingRun(
         static(sequences), made_up_token_metadata(shape), shape, settings, 0, torch.device("cpu")
@@ -136,7 +136,7 @@ def transformers() -> Any:
     return importlib.import_module("transformers")
 
 
-def bert(shape: sizes.Shape) -> Any:
+def bert(shape: shapes.Shape) -> Any:
     peers = transformers()
     return peers.BertForMaskedLM(
         peers.BertConfig(
@@ -147,7 +147,7 @@ def bert(shape: sizes.Shape) -> Any:
     )  # fmt: skip
 
 
-def modern_bert(shape: sizes.Shape, flash: bool = False) -> Any:
+def modern_bert(shape: shapes.Shape, flash: bool = False) -> Any:
     peers = transformers()
     config: dict[str, Any] = {"attn_implementation": "flash_attention_2" if flash else "sdpa"}
     return peers.ModernBertForMaskedLM(
@@ -170,7 +170,7 @@ def rate(step: Step, least_tokens: int = BATCH_TOKENS // 2) -> float:
 
 def compare(name: str, target: int, vocabulary: int, median: int, peers: bool) -> dict[str, float]:
     """All contenders of one size in turns; medians of the rates, and of their ratios in each round."""
-    sequences, shape = random_sequences(vocabulary, median), sizes.solve(target, vocabulary)
+    sequences, shape = random_sequences(vocabulary, median), shapes.solve(target, vocabulary)
     step, run = ours(shape, sequences, threads=1)
     contenders = {"ours": step, "two_threads": ours(shape, sequences, threads=2)[0]}
     if peers:
@@ -185,7 +185,7 @@ def compare(name: str, target: int, vocabulary: int, median: int, peers: bool) -
         for key, contender in contenders.items():
             found[key].append(rate(contender))
         found["share"].append(found["ours"][-1] * flops_per_token / best)
-    figures = {"parameters": float(sizes.parameters(shape))}
+    figures = {"parameters": float(shapes.parameters(shape))}
     figures |= {f"{key}_tokens_per_second": statistics.median(found[key]) for key in contenders}
     figures["share_of_peak"] = statistics.median(found["share"])
     for key in contenders:

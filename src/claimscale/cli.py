@@ -235,7 +235,7 @@ def sizes(vocabulary: int, *targets: str) -> None:
     targets
         Sizes such as 2.2M or 400k.
     """
-    from claimscale.model import shapes as solver
+    from claimscale.model import shapes
 
     print(f"{'target':>8} {'parameters':>12} {'layers':>6} {'width':>6} {'feed-fwd':>8} {'embedding':>9}")
     for target in targets or ("2.2M", "4.7M", "11M", "32M", "101M"):
@@ -243,9 +243,9 @@ def sizes(vocabulary: int, *targets: str) -> None:
             count = settings.parameter_count(target)
         except ValueError as error:
             raise BadInput(str(error)) from None
-        shape = solver.solve(count, vocabulary)
+        shape = shapes.solve(count, vocabulary)
         print(
-            f"{target:>8} {solver.parameters(shape):>12,} {shape.layers:>6} {shape.width:>6} "
+            f"{target:>8} {shapes.parameters(shape):>12,} {shape.layers:>6} {shape.width:>6} "
             f"{shape.feed_forward:>8} {shape.embedding:>9}"
         )
 

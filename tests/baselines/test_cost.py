@@ -13,12 +13,12 @@ from claimscale.config.study import Search
 from claimscale.experiments import execute as work
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.datasets import Sample
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.sequences import select_inputs
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.checkpoints import save_tensors
-from claimscale.training.cost import Ledger, forward_flops
+from claimscale.training.cost import CostMeter, forward_flops
 
 TASK = "ckd"
 
@@ -37,7 +37,7 @@ def workspace(claims, stores, tmp_path: Path) -> SimpleNamespace:
         store=store,
         token_metadata=TokenMetadata.plain(store.vocabulary.types),
         task=lambda name: next(task for task in study.tasks if task.name == name),
-        shape=lambda size: sizes.Shape(store.vocabulary.size, 64, 1, 64, 64),
+        shape=lambda size: shapes.Shape(store.vocabulary.size, 64, 1, 64, 64),
         folder=lambda cell_id: tmp_path / cell_id,
         training_samples=lambda cell: (split["train"], split["tuning"], others),
     )
@@ -56,10 +56,10 @@ def test_a_baseline_counts_its_encoder_on_the_encoders_device(
     on_encoder = kind != "lightgbm"
     device, ledgers = torch.device("cpu", 0), []
     monkeypatch.setattr(work, "device_of", lambda workspace: device)
-    monkeypatch.setattr(work, "Ledger", lambda device: ledgers.append(Ledger(device)) or ledgers[-1])
+    monkeypatch.setattr(work, "CostMeter", lambda device: ledgers.append(CostMeter(device)) or ledgers[-1])
     cell = Cell(kind, 1, "60k" if on_encoder else None, TASK, None, "all")
     result = work._baseline(workspace, cell, tmp_path, 1, lambda share: None)
-    assert [ledger.device for ledger in ledgers] == [device if on_encoder else torch.device("cpu")]
+    assert [meter.device for meter in ledgers] == [device if on_encoder else torch.device("cpu")]
     cost = result["cost"]
     assert cost["tokens"] is None, "nothing was trained"
     if not on_encoder:

@@ -15,7 +15,7 @@ from claimscale.baselines.search import BaselineJob, LabelledFeatures
 from claimscale.cohort import selection as cohort
 from claimscale.config.study import Finetune, Task
 from claimscale.experiments.execute import MODELS
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.model.encoder import Encoder
 from claimscale.tokens import store as tokens
 from claimscale.tokens.code_groups import CodeGroups
@@ -60,8 +60,8 @@ def weights(stores_by_future, tmp_path_factory) -> Path:
     return file
 
 
-def shape_of(store: TokenStore) -> sizes.Shape:
-    return sizes.Shape(store.vocabulary.size, 64, 1, 64, 64)
+def shape_of(store: TokenStore) -> shapes.Shape:
+    return shapes.Shape(store.vocabulary.size, 64, 1, 64, 64)
 
 
 def codebook_of(store: TokenStore) -> TokenMetadata:

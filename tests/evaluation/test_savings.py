@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from claimscale.evaluation.savings import Cost, Saving, costs, saving
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 
 VOCABULARY, TOKENS, MASK = 600, 4_000_000, 0.3
 RATE = 5e12
@@ -13,7 +13,7 @@ RATE = 5e12
 
 
 def trained(parameters: int, rate: float = RATE) -> dict[str, Any]:
-    flops = sizes.train_flops(sizes.solve(parameters, VOCABULARY), TOKENS, MASK * TOKENS)
+    flops = shapes.train_flops(shapes.solve(parameters, VOCABULARY), TOKENS, MASK * TOKENS)
     entry = {"name": str(parameters), "parameters": parameters, "tokens": TOKENS}
     return entry | {"train_flops": flops, "hours": flops / rate}
 

@@ -50,7 +50,11 @@ def test_what_cells_took_corrects_the_guess_for_their_kind_only(settings) -> Non
 
 
 def test_branches_and_sweeps_cost_what_they_train(write_study) -> None:
-    pretrain = {"cooldown_fractions": [0.25, 0.5, 1], "lr_sweep": [1e-3, 2e-3, 4e-3, 8e-3], "lr_sweep_fraction": 0.1}
+    pretrain = {
+        "cooldown_fractions": [0.25, 0.5, 1],
+        "lr_sweep": [1e-3, 2e-3, 4e-3, 8e-3],
+        "lr_sweep_fraction": 0.1,
+    }
     plain, rich = (
         {
             cell.kind: cell_flops(settings, CORPUS, cell)

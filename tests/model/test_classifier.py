@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.model import shapes as sizes
-from claimscale.model.classifier import Readout, any_incident
+from claimscale.model import shapes
+from claimscale.model.classifier import EncoderClassifier, any_incident
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.batches import microbatches
 from claimscale.tokens.sequences import Sequences
@@ -25,7 +25,7 @@ def _inputs():
 
 def _encoder() -> Encoder:
     torch.manual_seed(3)
-    encoder = Encoder(sizes.Shape(VOCABULARY, 64, 1, 64, 64), TokenMetadata.plain(np.zeros(VOCABULARY)))
+    encoder = Encoder(shapes.Shape(VOCABULARY, 64, 1, 64, 64), TokenMetadata.plain(np.zeros(VOCABULARY)))
     torch.nn.init.normal_(encoder.incident_head.bias)
     return encoder
 
@@ -48,8 +48,8 @@ def test_an_untrained_answer_is_what_was_foretold_of_its_own_codes() -> None:
     encoder, inputs = _encoder(), _inputs()
     with torch.no_grad():
         first = encoder(inputs)[inputs.layout.bounds[:-1].long()]
-        summed = encoder.contributions(encoder.embed(inputs), inputs.layout)
+        summed = encoder.sum_pooling(encoder.embed(inputs), inputs.layout)
         expected = any_incident(encoder.incident_logits(first, summed, inputs)[:, [7, 9]])
-        assert torch.allclose(Readout(encoder, np.array([7, 9]))(inputs), expected, atol=1e-5)
-        assert not Readout(encoder)(inputs).any(), "without codes nothing is foretold"
-    assert not Readout(encoder, np.zeros(0, np.int32)).foretells
+        assert torch.allclose(EncoderClassifier(encoder, np.array([7, 9]))(inputs), expected, atol=1e-5)
+        assert not EncoderClassifier(encoder)(inputs).any(), "without codes nothing is foretold"
+    assert not EncoderClassifier(encoder, np.zeros(0, np.int32)).has_zero_shot

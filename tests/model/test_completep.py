@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.model import completep, encoder as encoders, shapes as sizes
-from claimscale.model.attention import Read
+from claimscale.model import completep, encoder as encoders, shapes
+from claimscale.model.attention import QueryPositions
 from claimscale.tokens.batches import Batch, mask_batch, microbatches
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
@@ -28,7 +28,7 @@ def _batch() -> Batch:
 def _change_after_training(width: int, layers: int, standard: bool) -> float:
     """Root mean square change of the residual stream before the final norm, over four steps."""
     torch.manual_seed(0)
-    shape = sizes.Shape(VOCABULARY, width, layers, round(width * 8 / 3 / 8) * 8, width)
+    shape = shapes.Shape(VOCABULARY, width, layers, round(width * 8 / 3 / 8) * 8, width)
     model = encoders.Encoder(shape, TokenMetadata.plain(np.zeros(VOCABULARY)))
     groups = completep.parameter_groups(model, layers, 4e-3, 0.0)
     if standard:
@@ -39,7 +39,7 @@ def _change_after_training(width: int, layers: int, standard: bool) -> float:
     batch = _batch()
     masked = mask_batch(batch, 0.3, 0, 0)
     inputs = on_device(batch, masked.token, torch.device("cpu"))
-    read = Read.of(masked.position, batch.lengths, torch.device("cpu"))
+    read = QueryPositions.of(masked.position, batch.lengths, torch.device("cpu"))
     target = torch.from_numpy(masked.target)
     for _ in range(5):
         loss = model.masked_loss(model(inputs, read), target) / len(target)
@@ -67,7 +67,7 @@ def test_training_moves_activations_alike_at_every_width_and_depth(monkeypatch: 
 def test_the_residual_stream_does_not_grow_with_depth():
     def scale(layers: int) -> float:
         torch.manual_seed(0)
-        shape = sizes.Shape(VOCABULARY, 64, layers, 176, 64)
+        shape = shapes.Shape(VOCABULARY, 64, layers, 176, 64)
         model = encoders.Encoder(shape, TokenMetadata.plain(np.zeros(VOCABULARY)))
         seen: list[torch.Tensor] = []
         model.final_norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
@@ -79,7 +79,7 @@ def test_the_residual_stream_does_not_grow_with_depth():
 
 
 def test_every_parameter_is_in_exactly_one_group_and_scaled_by_its_fan_in():
-    shape = sizes.Shape(VOCABULARY, 128, 4, 342, 32)
+    shape = shapes.Shape(VOCABULARY, 128, 4, 342, 32)
     model = encoders.Encoder(shape, TokenMetadata.plain(np.zeros(VOCABULARY)))
     groups = completep.parameter_groups(model, 4, 1e-3, 0.1)
     grouped = [id(weight) for group in groups for weight in group["params"]]

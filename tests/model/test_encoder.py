@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.model import kernels, shapes as sizes
-from claimscale.model.attention import Layout, Read
-from claimscale.model.classifier import Readout
-from claimscale.model.encoder import Encoder, Inputs, Outcomes
+from claimscale.model import kernels, shapes
+from claimscale.model.attention import BatchLayout, QueryPositions
+from claimscale.model.classifier import EncoderClassifier
+from claimscale.model.encoder import Encoder, IncidentTargets, Inputs
 from claimscale.tokens.batches import Batch, microbatches
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.loop import on_device
 
 VOCABULARY = 40
-SHAPE = sizes.Shape(VOCABULARY, 64, 2, 96, 64)
+SHAPE = shapes.Shape(VOCABULARY, 64, 2, 96, 64)
 
 
 def _sequences(lengths: list[int], seed: int = 0) -> Sequences:
@@ -29,7 +29,7 @@ def _sequences(lengths: list[int], seed: int = 0) -> Sequences:
     return Sequences(token, age, offsets)
 
 
-def _encoder(shape: sizes.Shape = SHAPE) -> Encoder:
+def _encoder(shape: shapes.Shape = SHAPE) -> Encoder:
     torch.manual_seed(1)
     return Encoder(shape, TokenMetadata.plain(np.arange(shape.vocabulary) % 8))
 
@@ -39,7 +39,7 @@ def _inputs(batch: Batch) -> Inputs:
 
 
 def _states(encoder: Encoder, batch: Batch, read: np.ndarray | None = None) -> torch.Tensor:
-    places = None if read is None else Read.of(read, batch.lengths, torch.device("cpu"))
+    places = None if read is None else QueryPositions.of(read, batch.lengths, torch.device("cpu"))
     return encoder(_inputs(batch), places).detach()
 
 
@@ -53,8 +53,8 @@ def _by_source(states: torch.Tensor, batch: Batch) -> torch.Tensor:
     return states[torch.from_numpy(np.argsort(batch.source))]
 
 
-@pytest.mark.parametrize("shape", [SHAPE, sizes.Shape(VOCABULARY, 128, 1, 64, 16)])
-def test_shapes_of_states_and_logits(shape: sizes.Shape):
+@pytest.mark.parametrize("shape", [SHAPE, shapes.Shape(VOCABULARY, 128, 1, 64, 16)])
+def test_shapes_of_states_and_logits(shape: shapes.Shape):
     encoder, batch = _encoder(shape), _whole(_sequences([9, 30, 12]))
     states = _states(encoder, batch)
     assert states.shape == (len(batch.token), shape.width)
@@ -80,7 +80,7 @@ def test_order_of_codes_of_one_day_does_not_matter():
 
 @pytest.mark.parametrize("embedding", [64, 16])
 def test_codes_are_looked_up_alike_by_position_and_from_a_table(embedding: int):
-    encoder = _encoder(sizes.Shape(VOCABULARY, 64, 1, 64, embedding))
+    encoder = _encoder(shapes.Shape(VOCABULARY, 64, 1, 64, embedding))
     token = torch.arange(VOCABULARY).repeat(2)
     assert len(token) > VOCABULARY
     whole, few = encoder._looked_up(token), encoder._looked_up(token[5:20])
@@ -111,7 +111,7 @@ def test_reading_some_positions_gives_the_same_states_and_gradients(read: list[i
     """Also where sequences of one length are read at different numbers of positions, or not at all."""
     batch, weights = _whole(_sequences([12, 12, 40])), torch.randn(len(read), SHAPE.width)
     found = []
-    for places in (Read.of(np.array(read), batch.lengths, torch.device("cpu")), None):
+    for places in (QueryPositions.of(np.array(read), batch.lengths, torch.device("cpu")), None):
         encoder = _encoder()
         states = encoder(_inputs(batch), places)
         states = states if places is not None else states[read]
@@ -135,7 +135,7 @@ def test_half_precision_without_fused_kernels_stays_close(monkeypatch: pytest.Mo
 
 
 def test_readout_starts_undecided_and_learns_from_the_first_position():
-    readout, batch = Readout(_encoder()), _whole(_sequences([12, 20]))
+    readout, batch = EncoderClassifier(_encoder()), _whole(_sequences([12, 20]))
     logit = readout(_inputs(batch))
     assert logit.tolist() == [0.0, 0.0]
     logit.sum().backward()
@@ -156,7 +156,7 @@ def test_a_codes_vector_is_its_own_and_those_of_its_groups() -> None:
     found[10].sum().backward()
     gradient = encoder.group.weight.grad
     assert gradient is not None and gradient[:2].all() and not gradient[2].any()
-    assert sum(weight.numel() for weight in encoder.parameters()) == sizes.parameters(encoder.shape)
+    assert sum(weight.numel() for weight in encoder.parameters()) == shapes.parameters(encoder.shape)
 
 
 def test_the_incident_loss_asks_about_codes_at_risk_alone() -> None:
@@ -164,14 +164,14 @@ def test_the_incident_loss_asks_about_codes_at_risk_alone() -> None:
     inputs = _inputs(_whole(_sequences([5, 7, 9])))
     new = torch.tensor([[0, 0, 1], [10, 11, 12]])
     known = torch.tensor([[0, 1, 1], [20, 21, 22]])
-    summed = encoder.contributions(encoder.embed(inputs), inputs.layout)
+    summed = encoder.sum_pooling(encoder.embed(inputs), inputs.layout)
     logits = encoder.incident_logits(hidden, summed, inputs).detach().double()
     expected = 0.0
     for row, at_risk in ((0, {20}), (1, {21, 22})):
         for code in set(range(6, VOCABULARY)) - at_risk:
             happened = (row, code) in {(0, 10), (0, 11), (1, 12)}
             expected -= torch.nn.functional.logsigmoid(logits[row, code] * (1 if happened else -1)).item()
-    outcomes = Outcomes(new, known, torch.tensor([True, True, False]))
+    outcomes = IncidentTargets(new, known, torch.tensor([True, True, False]))
     assert encoder.incident_loss(hidden, inputs, outcomes).item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -191,11 +191,11 @@ def test_what_codes_contribute_adds_up_over_the_sequence_and_no_other() -> None:
     batch = _whole(_sequences([5, 7]))
     inputs = _inputs(batch)
     states = encoder.embed(inputs)
-    each = encoder.contributions(states, Layout.of(np.ones(12, np.int64), torch.device("cpu")))
-    both = encoder.contributions(states, inputs.layout)
+    each = encoder.sum_pooling(states, BatchLayout.of(np.ones(12, np.int64), torch.device("cpu")))
+    both = encoder.sum_pooling(states, inputs.layout)
     torch.testing.assert_close(both, torch.stack((each[:5].sum(0), each[5:].sum(0))))
     before = encoder.incident_logits(hidden, both, inputs)
-    torch.nn.init.normal_(encoder.contributions.down.weight)
+    torch.nn.init.normal_(encoder.sum_pooling.down.weight)
     assert (encoder.incident_logits(hidden, both, inputs) != before).any(1).all()
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from claimscale.model import cross_entropy, kernels
-from claimscale.model.attention import Layout, rotary_attention
+from claimscale.model.attention import BatchLayout, rotary_attention
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_rotary_attention(plain):
     projected, angle = torch.randn(29, 3, 2, 64), torch.randn(29, 32) * 10
 
     def attend(x):
-        layout = Layout.of(lengths, torch.device("cpu"))
+        layout = BatchLayout.of(lengths, torch.device("cpu"))
         return rotary_attention(x, (angle.cos(), angle.sin()), layout)
 
     _assert_same(_value_and_gradients(attend, projected), plain(attend, projected))
@@ -88,7 +88,7 @@ def test_cross_entropy_in_pieces(plain, monkeypatch: pytest.MonkeyPatch):
 def test_a_gradient_is_computed_once_or_refused():
     """What was saved for it is overwritten, so a second one would be wrong."""
     hidden, angle = torch.randn(9, 3, 2, 64, requires_grad=True), torch.randn(9, 32)
-    layout = Layout.of(np.array([4, 5]), torch.device("cpu"))
+    layout = BatchLayout.of(np.array([4, 5]), torch.device("cpu"))
     for value in (
         kernels.geglu(hidden.flatten(1)),
         rotary_attention(hidden, (angle.cos(), angle.sin()), layout),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from claimscale.errors import BadInput
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.token_metadata import TokenMetadata
 
@@ -20,35 +20,41 @@ LADDERS = {
 
 @pytest.mark.parametrize(
     "shape",
-    [sizes.Shape(300, 64, 1, 72, 64), sizes.Shape(500, 128, 2, 224, 128), sizes.Shape(900, 128, 3, 96, 24)],
+    [
+        shapes.Shape(300, 64, 1, 72, 64),
+        shapes.Shape(500, 128, 2, 224, 128),
+        shapes.Shape(900, 128, 3, 96, 24),
+    ],
 )
-def test_formula_counts_the_real_encoder(shape: sizes.Shape):
+def test_formula_counts_the_real_encoder(shape: shapes.Shape):
     encoder = Encoder(shape, TokenMetadata.plain(np.zeros(shape.vocabulary, np.int8)))
-    assert sum(weight.numel() for weight in encoder.parameters()) == sizes.parameters(shape)
-    assert sum(weight.numel() for weight in encoder.blocks.parameters()) == sizes.body_parameters(shape)
+    assert sum(weight.numel() for weight in encoder.parameters()) == shapes.parameters(shape)
+    assert sum(weight.numel() for weight in encoder.blocks.parameters()) == shapes.non_embedding_parameters(
+        shape
+    )
 
 
 @given(st.integers(300, 20_000), st.floats(5.4, 9.0))
 def test_any_target_is_met_within_two_percent(vocabulary: int, magnitude: float):
     target = round(10**magnitude)
-    shape = sizes.solve(target, vocabulary)
-    assert abs(sizes.parameters(shape) - target) <= 0.02 * target
+    shape = shapes.solve(target, vocabulary)
+    assert abs(shapes.parameters(shape) - target) <= 0.02 * target
     assert shape.vocabulary == vocabulary and shape.width % 64 == 0
     assert shape.feed_forward % 8 == 0 and 0 < shape.embedding <= shape.width and shape.layers >= 1
 
 
 @pytest.mark.parametrize("vocabulary", LADDERS)
 def test_larger_targets_are_never_narrower_or_shallower(vocabulary: int):
-    shapes = [sizes.solve(target, vocabulary) for target in LADDERS[vocabulary]]
-    for small, large in itertools.pairwise(shapes):
+    ladder = [shapes.solve(target, vocabulary) for target in LADDERS[vocabulary]]
+    for small, large in itertools.pairwise(ladder):
         assert small.width <= large.width and small.layers <= large.layers
-        assert sizes.body_parameters(small) < sizes.body_parameters(large)
+        assert shapes.non_embedding_parameters(small) < shapes.non_embedding_parameters(large)
 
 
 @pytest.mark.parametrize("vocabulary", [10_000, 20_000])
 def test_embedding_is_factorised_only_where_it_would_take_most(vocabulary: int):
     for target in LADDERS[vocabulary]:
-        shape = sizes.solve(target, vocabulary)
+        shape = shapes.solve(target, vocabulary)
         assert shape.embedding * vocabulary <= 0.6 * target
         assert not shape.factorised or shape.width * vocabulary > 0.5 * target
 
@@ -56,20 +62,20 @@ def test_embedding_is_factorised_only_where_it_would_take_most(vocabulary: int):
 @pytest.mark.parametrize(("target", "vocabulary"), [(100_000, 20_000), (60_000, 259), (45_000, 600)])
 def test_an_impossible_target_names_the_nearest_that_is_possible(target: int, vocabulary: int):
     with pytest.raises(BadInput, match=r"; the nearest size that is possible has ([0-9,]+)$") as caught:
-        sizes.solve(target, vocabulary)
+        shapes.solve(target, vocabulary)
     nearest = int(str(caught.value).rsplit(" ", 1)[1].replace(",", ""))
-    assert sizes.parameters(sizes.solve(nearest, vocabulary)) == pytest.approx(nearest, rel=0.02)
+    assert shapes.parameters(shapes.solve(nearest, vocabulary)) == pytest.approx(nearest, rel=0.02)
     gap = abs(nearest - target)
     for nearer in np.linspace(max(target - 0.97 * gap, 1), target + 0.97 * gap, 40):
         with pytest.raises(BadInput):
-            sizes.solve(round(nearer), vocabulary)
+            shapes.solve(round(nearer), vocabulary)
 
 
 def test_flops_grow_with_tokens_masked_and_length():
-    shape = sizes.solve(400_000, 500)
-    base = sizes.train_flops(shape, 1000, 300)
-    assert sizes.train_flops(shape, 2000, 600) == 2 * base
-    assert sizes.train_flops(shape, 1000, 400) > base
-    assert sizes.train_flops(shape, 1000, 300, attended_length=50) > base
+    shape = shapes.solve(400_000, 500)
+    base = shapes.train_flops(shape, 1000, 300)
+    assert shapes.train_flops(shape, 2000, 600) == 2 * base
+    assert shapes.train_flops(shape, 1000, 400) > base
+    assert shapes.train_flops(shape, 1000, 300, attended_length=50) > base
     # Everything computed everywhere would be six operations per parameter of the body, and the head.
-    assert sizes.train_flops(shape, 1000, 1000) >= 6 * 1000 * sizes.body_parameters(shape) * 0.99
+    assert shapes.train_flops(shape, 1000, 1000) >= 6 * 1000 * shapes.non_embedding_parameters(shape) * 0.99

@@ -274,7 +274,7 @@ def test_the_law_of_the_loss_is_drawn_through_the_ends(fake_run, tmp_path: Path)
     first = [end["loss"] for end in fit["points"] if end["size"] == "100k"]
     assert curve["loss"][0] == pytest.approx(sum(first) / 2, abs=0.03)
     for trained in run.pretraining:
-        trained["branches"] = [
+        trained["cooldowns"] = [
             {"share": share, "tokens": int(share * 4e6), "steps": 1,
              "validation_loss": trained["validation_loss"] + 0.2 * (share**-0.5 - 1)}
             for share in (0.125, 0.25, 0.5)

@@ -54,7 +54,7 @@ def with_branches(trained: dict[str, Any]) -> dict[str, Any]:
         }
         for share in (0.25, 0.5)
     ]
-    return {**trained, "branches": ends}
+    return {**trained, "cooldowns": ends}
 
 
 def behind(summary: Mapping[str, Any]) -> dict[str, Any]:

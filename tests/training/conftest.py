@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from claimscale.config.study import Pretrain
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.tokens.incident_codes import CodeLists, IncidentCodes
 from claimscale.tokens.pretraining_inputs import EpochSamples, PretrainingSample, static
 from claimscale.tokens.sequences import Sequences
@@ -57,8 +57,8 @@ def _pretrain_with_checkpoints():
 
 
 @pytest.fixture
-def shape() -> sizes.Shape:
-    return sizes.Shape(VOCABULARY, 64, 1, 64, 64)
+def shape() -> shapes.Shape:
+    return shapes.Shape(VOCABULARY, 64, 1, 64, 64)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def pretrain_with_checkpoints(
         make_views(patients, 0, incident),
         make_validation(50, 1, incident),
         TokenMetadata.plain(np.zeros(VOCABULARY, np.int8)),
-        sizes.Shape(VOCABULARY, 64, 1, 64, 64),
+        shapes.Shape(VOCABULARY, 64, 1, 64, 64),
         seed,
         folder,
         torch.device("cpu"),

@@ -30,7 +30,7 @@ import torch._dynamo
 
 from claimscale import artifacts
 from claimscale.config.study import Finetune
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import checkpoints, finetune as finetuning
 
@@ -63,7 +63,7 @@ def finetune(folder: Path) -> None:
     _, probability = finetuning.finetune(
         train=train, train_outcome=topic == 0, tuning=tuning, tuning_outcome=tuning_topic == 0,
         predict={"tuning": tuning}, token_metadata=TokenMetadata.plain(np.zeros(corpus.VOCABULARY, np.int8)),
-        shape=sizes.Shape(corpus.VOCABULARY, 64, 1, 64, 64),
+        shape=shapes.Shape(corpus.VOCABULARY, 64, 1, 64, 64),
         settings=Finetune(epochs=2, learning_rates=[5e-4, 4e-3], layerwise_lr_decay=0.9, checkpoint_minutes=1e-6),
         seed=7, start=None, folder=folder, device=torch.device("cpu"), progress=lambda share: None,
     )  # fmt: skip

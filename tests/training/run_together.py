@@ -27,12 +27,12 @@ def main() -> None:
 
     torch.set_num_threads(1)
     with distributed.joined("cpu") as group:
-        sums = group.total(group.rank + 1, 0.5), group.leaders(group.rank + 10)
+        sums = group.sum(group.rank + 1, 0.5), group.broadcast(group.rank + 10)
         one, without = torch.zeros(3, requires_grad=True), torch.zeros(2, 2, requires_grad=True)
         one.grad = torch.arange(3.0) * (1 + group.rank)
-        if group.leads:
+        if group.is_main:
             without.grad = torch.ones(2, 2)
-        group.add_up_gradients([one, without])
+        group.all_reduce_gradients([one, without])
         gradients = [weight.grad.tolist() for weight in (one, without) if weight.grad is not None]
         result = small_corpus.pretrain_with_checkpoints(folder / "whole", lambda share: None)
         incident = small_corpus.pretrain_with_checkpoints(
@@ -43,7 +43,7 @@ def main() -> None:
             try:
                 small_corpus.pretrain_with_checkpoints(folder / name, stop, incident=name != "stopped")
             except Stop:
-                group.wait()
+                group.barrier()
     left = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
     results = {"whole": result, "incident": incident, "few": few}
     found = {"sums": sums, "gradients": gradients, **results, "threads": left}

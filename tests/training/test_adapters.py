@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from claimscale.model import shapes as sizes
-from claimscale.model.classifier import Readout
+from claimscale.model import shapes
+from claimscale.model.classifier import EncoderClassifier
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.batches import microbatches
 from claimscale.tokens.sequences import Sequences
@@ -12,22 +12,22 @@ from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import adapters, loop
 
 CPU = torch.device("cpu")
-SHAPE = sizes.Shape(46, 128, 2, 176, 64)
+SHAPE = shapes.Shape(46, 128, 2, 176, 64)
 
 
-def _model(trained: adapters.Trained) -> Readout:
+def _model(trained: adapters.Trained) -> EncoderClassifier:
     torch.manual_seed(0)
-    model = Readout(Encoder(SHAPE, TokenMetadata.plain(np.zeros(46))))
-    adapters.choose_trained(model, trained)
+    model = EncoderClassifier(Encoder(SHAPE, TokenMetadata.plain(np.zeros(46))))
+    adapters.set_trainable(model, trained)
     return model
 
 
-def _logits(model: Readout, sequences: Sequences) -> Tensor:
+def _logits(model: EncoderClassifier, sequences: Sequences) -> Tensor:
     (batch,) = microbatches(sequences, np.arange(len(sequences)), 1 << 20)
     return model(loop.on_device(batch, batch.token, CPU))
 
 
-def _take_a_step(model: Readout, sequences: Sequences) -> None:
+def _take_a_step(model: EncoderClassifier, sequences: Sequences) -> None:
     optimizer = adapters.make_optimizer(model, 1e-2, 0.0, 1.0)
     for _ in range(3):  # at first the readout is zero and so are the gradients of all else
         optimizer.zero_grad()
@@ -70,7 +70,7 @@ def test_adapters_begin_as_nothing_move_the_logits_and_merge_into_the_usual_name
         assert (adapted - _logits(plain, sequences)).abs().max() > 1e-3
     adapters.merge(model)
     assert model.state_dict().keys() == plain.state_dict().keys()
-    fresh = Readout(Encoder(SHAPE, TokenMetadata.plain(np.zeros(46))))
+    fresh = EncoderClassifier(Encoder(SHAPE, TokenMetadata.plain(np.zeros(46))))
     fresh.load_state_dict(model.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(_logits(fresh, sequences), adapted)
@@ -98,7 +98,7 @@ def test_rates_fall_from_the_readout_to_the_embeddings():
         "weight": 1, "bias": 1, "encoder.final_norm.gain": 1, "encoder.blocks.1.up.weight": 1 / 2,
         "encoder.blocks.1.attention_norm.gain": 1 / 2, "encoder.blocks.0.down.weight": 1 / 4,
         "encoder.token.weight": 1 / 8, "encoder.token_type.weight": 1 / 8, "encoder.time.weight": 1 / 8,
-        "encoder.group.weight": 1 / 8, "encoder.widen.weight": 1 / 8,
+        "encoder.group.weight": 1 / 8, "encoder.up_projection.weight": 1 / 8,
     }  # fmt: skip
     assert {name: shares[name] for name in expected} == pytest.approx(expected)
     assert level["encoder.blocks.0.up.weight"] == 1e-3 / 2  # width 128 is twice the base
@@ -109,8 +109,10 @@ def test_adapters_rates_carry_over_to_wider_encoders():
 
     def change(width: int, ignore_width: bool = False) -> float:
         torch.manual_seed(0)
-        model = Readout(Encoder(sizes.Shape(46, width, 2, 2 * width, 64), TokenMetadata.plain(np.zeros(46))))
-        adapters.choose_trained(model, "lora")
+        model = EncoderClassifier(
+            Encoder(shapes.Shape(46, width, 2, 2 * width, 64), TokenMetadata.plain(np.zeros(46)))
+        )
+        adapters.set_trainable(model, "lora")
         matrix = model.encoder.blocks[0].queries_keys_values
         if ignore_width:
             matrix.parametrizations.weight[0].down.growth = 1.0

@@ -16,13 +16,13 @@ from claimscale.config.study import Pretrain
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.checkpoints import training_tensors
-from claimscale.training.lr_schedule import Branch, Schedule, branches_of
+from claimscale.training.lr_schedule import Cooldown, Schedule, cooldowns_of
 from claimscale.training.pretraining_job import Job
 from claimscale.training.pretraining_run import PretrainingRun
 
 CPU = torch.device("cpu")
 SHARES = [0.25, 0.5, 1.0]
-SETTINGS = {"branches": SHARES, "batch_tokens": 200, "epochs": 3}
+SETTINGS = {"cooldown_fractions": SHARES, "batch_tokens": 200, "epochs": 3}
 
 
 def _assert_same(one: Path, other: Path) -> None:
@@ -34,13 +34,13 @@ def _assert_same(one: Path, other: Path) -> None:
 @given(st.integers(1, 3000), st.floats(0.01, 0.99))
 def test_a_branch_leaves_the_trunk_where_its_rate_first_differs(steps: int, share: float) -> None:
     trunk = Schedule.of(steps)
-    (branch,) = branches_of([share, 1.0], trunk)
-    assert 1 <= branch.fork <= branch.schedule.steps <= steps and branch.own_steps >= 0
-    before = range(branch.fork)
-    assert [branch.schedule.rate(step) for step in before] == [trunk.rate(step) for step in before]
-    if branch.own_steps and branch.schedule.steps < steps:
-        assert branch.schedule.rate(branch.fork) < trunk.rate(branch.fork)
-    assert branch.own_steps <= 0.2 * branch.schedule.steps
+    (cooldown,) = cooldowns_of([share, 1.0], trunk)
+    assert 1 <= cooldown.fork <= cooldown.schedule.steps <= steps and cooldown.own_steps >= 0
+    before = range(cooldown.fork)
+    assert [cooldown.schedule.rate(step) for step in before] == [trunk.rate(step) for step in before]
+    if cooldown.own_steps and cooldown.schedule.steps < steps:
+        assert cooldown.schedule.rate(cooldown.fork) < trunk.rate(cooldown.fork)
+    assert cooldown.own_steps <= 0.2 * cooldown.schedule.steps
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["masked", "incident"])
@@ -50,10 +50,10 @@ def incident(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="module")
-def branched(
+def cooled(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, incident: bool
 ) -> tuple[Path, dict]:
-    folder = tmp_path_factory.mktemp("branched")
+    folder = tmp_path_factory.mktemp("cooled")
     shares: list[float] = []
     pretrain = request.getfixturevalue("pretrain_with_checkpoints")
     result = pretrain(folder, shares.append, incident=incident, **SETTINGS)
@@ -62,9 +62,9 @@ def branched(
 
 
 def test_the_trunk_is_what_it_is_without_branches(
-    branched, tmp_path: Path, pretrain_with_checkpoints, incident: bool
+    cooled, tmp_path: Path, pretrain_with_checkpoints, incident: bool
 ) -> None:
-    folder, result = branched
+    folder, result = cooled
     expected = pretrain_with_checkpoints(
         tmp_path, lambda share: None, incident=incident, batch_tokens=200, epochs=3
     )
@@ -75,20 +75,20 @@ def test_the_trunk_is_what_it_is_without_branches(
     assert steps == list(range(len(steps))), "the stable trunk is trained once"
 
 
-def test_a_branch_is_a_shorter_run_decayed_to_its_own_end(branched, views_of, shape, incident) -> None:
-    folder, result = branched
-    assert [entry["share"] for entry in result["branches"]] == SHARES
-    tokens = [entry["tokens"] for entry in result["branches"]]
+def test_a_branch_is_a_shorter_run_decayed_to_its_own_end(cooled, views_of, shape, incident) -> None:
+    folder, result = cooled
+    assert [entry["share"] for entry in result["cooldowns"]] == SHARES
+    tokens = [entry["tokens"] for entry in result["cooldowns"]]
     assert tokens == sorted(tokens) and tokens[-1] == result["tokens"]
-    assert result["branches"][-1]["validation_loss"] == result["validation_loss"]
+    assert result["cooldowns"][-1]["validation_loss"] == result["validation_loss"]
     settings = Pretrain(epochs=3, batch_tokens=200)
     views = views_of(120, 0, incident)
     run = PretrainingRun(views, TokenMetadata.plain(np.zeros(46, np.int8)), shape, settings, 7, CPU)
-    run.schedule = Branch(0.5, Schedule(round(0.5 * run.steps), run.schedule.warmup)).schedule
+    run.schedule = Cooldown(0.5, Schedule(round(0.5 * run.steps), run.schedule.warmup)).schedule
     tokens = sum(run.step(step)[1] for step in range(run.steps))
-    weights = load_file(folder / "branch-0.5.safetensors")
+    weights = load_file(folder / "cooldown-0.5.safetensors")
     assert all(torch.equal(weights[name], weight) for name, weight in run.model.state_dict().items())
-    entry = result["branches"][1]
+    entry = result["cooldowns"][1]
     assert entry["steps"] == run.steps and entry["tokens"] == tokens
     assert not torch.equal(
         weights["final_norm.gain"], load_file(folder / "model.safetensors")["final_norm.gain"]
@@ -97,25 +97,25 @@ def test_a_branch_is_a_shorter_run_decayed_to_its_own_end(branched, views_of, sh
 
 @pytest.mark.parametrize("share", [0.46, 0.6])
 def test_killed_in_trunk_or_branch_it_ends_with_the_same_weights(
-    branched, tmp_path: Path, pretrain_with_checkpoints, incident: bool, share: float
+    cooled, tmp_path: Path, pretrain_with_checkpoints, incident: bool, share: float
 ) -> None:
-    folder, expected = branched
+    folder, expected = cooled
     script, settings = Path(__file__).with_name("killed_at.py"), {**SETTINGS, "incident": incident}
     died = subprocess.run([sys.executable, script, tmp_path, str(share), json.dumps(settings)], check=False)
     assert died.returncode == -signal.SIGKILL
-    in_branch = (tmp_path / "checkpoints" / "branch-0.5").exists()
+    in_branch = (tmp_path / "checkpoints" / "cooldown-0.5").exists()
     assert in_branch == (share == 0.46)
     shares: list[float] = []
     result = pretrain_with_checkpoints(tmp_path, shares.append, **settings)
     assert shares[0] >= share, "it did not start again"
-    for name in ("model", "branch-0.25", "branch-0.5"):
+    for name in ("model", "cooldown-0.25", "cooldown-0.5"):
         _assert_same(tmp_path / f"{name}.safetensors", folder / f"{name}.safetensors")
-    assert result["branches"] == expected["branches"]
+    assert result["cooldowns"] == expected["cooldowns"]
     for key in ("tokens", "flops"):
         assert result["cost"][key] == expected["cost"][key]
-    assert not (tmp_path / "checkpoints" / "branch-0.5").exists()
+    assert not (tmp_path / "checkpoints" / "cooldown-0.5").exists()
     resumed, whole = (
-        [json.loads(line)["loss"] for line in (place / "branch-0.5.jsonl").read_text().splitlines()]
+        [json.loads(line)["loss"] for line in (place / "cooldown-0.5.jsonl").read_text().splitlines()]
         for place in (tmp_path, folder)
     )
     assert resumed == whole
@@ -128,33 +128,33 @@ class Stopped(Exception):
 @pytest.mark.parametrize("minutes", [1e-6, 1e6])
 @pytest.mark.parametrize("kept", ["record", "nothing"])
 def test_a_branch_that_was_finished_before_the_trunk_was_saved_again_counts(
-    branched, tmp_path: Path, pretrain_with_checkpoints, monkeypatch, incident, minutes: float, kept: str
+    cooled, tmp_path: Path, pretrain_with_checkpoints, monkeypatch, incident, minutes: float, kept: str
 ) -> None:
-    """Stopped just after, or just before, the second branch is on record."""
+    """Stopped just after, or just before, the second cooldown is on record."""
     record, settings = Job.record, {**SETTINGS, "incident": incident, "checkpoint_minutes": minutes}
 
     def stop(self, name: str, identity: str, entry: dict) -> None:
-        if name == "branch-0.25" or kept == "record":
+        if name == "cooldown-0.25" or kept == "record":
             record(self, name, identity, entry)
-        if name == "branch-0.5":
+        if name == "cooldown-0.5":
             raise Stopped
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(Job, "record", stop)
         pretrain_with_checkpoints(tmp_path, lambda share: None, **settings)
     result = pretrain_with_checkpoints(tmp_path, lambda share: None, **settings)
-    folder, expected = branched
-    for name in ("model", "branch-0.25", "branch-0.5"):
+    folder, expected = cooled
+    for name in ("model", "cooldown-0.25", "cooldown-0.5"):
         _assert_same(tmp_path / f"{name}.safetensors", folder / f"{name}.safetensors")
-    assert result["branches"] == expected["branches"]
+    assert result["cooldowns"] == expected["cooldowns"]
     for key in ("tokens", "flops"):
         assert result["cost"][key] == expected["cost"][key]
 
 
-def test_branches_are_scored_and_trained_at_a_cost(branched, validation_of, incident: bool) -> None:
-    _, result = branched
+def test_branches_are_scored_and_trained_at_a_cost(cooled, validation_of, incident: bool) -> None:
+    _, result = cooled
     validation = validation_of(50, 1, incident)
-    own = sum(entry["tokens"] for entry in result["branches"]) - result["tokens"]
+    own = sum(entry["tokens"] for entry in result["cooldowns"]) - result["tokens"]
     assert result["tokens"] < result["cost"]["tokens"] < result["tokens"] + own
     per_token = result["train_flops"] / result["tokens"]
     scored = len(validation.latest.token)  # three times, forward only

@@ -7,12 +7,12 @@ import pytest
 import torch
 import torch.utils.flop_counter
 
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.batches import microbatches
 from claimscale.tokens.token_metadata import TokenMetadata
-from claimscale.training import cost as ledger, energy, loop
-from claimscale.training.cost import Ledger, forward_flops
+from claimscale.training import cost, energy, loop
+from claimscale.training.cost import CostMeter, forward_flops
 
 CPU = torch.device("cpu")
 MIB = 1 << 20
@@ -23,19 +23,19 @@ def counter(monkeypatch) -> list[float]:
     """A meter whose one counter the test sets."""
     joules = [0.0]
     monkeypatch.setattr(
-        ledger, "meter_for", lambda device: energy.EnergyMeter(lambda: list(joules), [float("inf")])
+        cost, "meter_for", lambda device: energy.EnergyMeter(lambda: list(joules), [float("inf")])
     )
     return joules
 
 
 def test_costs_add_up_over_an_interruption(counter):
-    first = Ledger(CPU, devices=2)
+    first = CostMeter(CPU, devices=2)
     first.count(100, 1e9)
     counter[0] = 50.0
     state = json.loads(json.dumps(first.state()))
     assert state["joules"] == 50.0
     state["seconds"], state["device_seconds"] = 3600.0, 7200.0
-    second = Ledger(CPU, state, devices=4)
+    second = CostMeter(CPU, state, devices=4)
     counter[0] = 80.0
     second.count(10, 1e8)
     entry = second.entry(peak_tflops=0.05)
@@ -56,25 +56,25 @@ def test_time_spent_after_the_last_checkpoint_counts_work_done_again_does_not(co
         "peak_memory": 0,
         "joules": 3.0,
     }
-    resumed = Ledger(CPU, state, {"seconds": 3600.0, "tokens": 9, "joules": 7.0}, devices=1)
+    resumed = CostMeter(CPU, state, {"seconds": 3600.0, "tokens": 9, "joules": 7.0}, devices=1)
     entry = resumed.entry(1.0)
     assert entry["tokens"] == 5 and entry["flops"] == 1.0
     assert entry["wall_hours"] == pytest.approx(1, abs=0.01)
     assert entry["device_hours"] == pytest.approx(1, abs=0.01)
     assert entry["energy_kwh"] == pytest.approx(7 / 3.6e6)
-    assert Ledger(CPU, None, {"seconds": 3600.0}).seconds >= 3600
+    assert CostMeter(CPU, None, {"seconds": 3600.0}).seconds >= 3600
 
 
 def test_energy_is_null_where_a_part_of_the_work_was_not_metered(counter, monkeypatch):
-    unmetered = Ledger(CPU, {"seconds": 1.0, "joules": None})
-    assert unmetered.entry()["energy_kwh"] is None and "joules" not in unmetered.spent()
-    assert Ledger(CPU).entry()["energy_kwh"] == 0.0 and Ledger(CPU).spent()["joules"] == 0.0
-    monkeypatch.setattr(ledger, "meter_for", lambda device: None)
-    assert Ledger(CPU).entry()["energy_kwh"] is None
+    unmetered = CostMeter(CPU, {"seconds": 1.0, "joules": None})
+    assert unmetered.entry()["energy_kwh"] is None and "joules" not in unmetered.usage()
+    assert CostMeter(CPU).entry()["energy_kwh"] == 0.0 and CostMeter(CPU).usage()["joules"] == 0.0
+    monkeypatch.setattr(cost, "meter_for", lambda device: None)
+    assert CostMeter(CPU).entry()["energy_kwh"] is None
 
 
 def test_a_cell_without_operations_has_no_utilisation():
-    entry = Ledger(CPU).entry()
+    entry = CostMeter(CPU).entry()
     assert entry["mfu"] is entry["flops"] is entry["tokens"] is entry["peak_tflops"] is None
     assert entry["wall_hours"] >= 0 and entry["peak_memory"] > 1e6
 
@@ -83,17 +83,17 @@ def test_the_peak_is_measured_once_and_leaves_random_numbers_alone():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    ledger.measured_peak.cache_clear()
-    peak = ledger.measured_peak(CPU, 1)
+    cost.measured_peak.cache_clear()
+    peak = cost.measured_peak(CPU, 1)
     assert torch.equal(torch.rand(1), expected)
-    assert 1e8 < peak < 1e13 and ledger.measured_peak(CPU, 1) == peak
+    assert 1e8 < peak < 1e13 and cost.measured_peak(CPU, 1) == peak
 
 
 @pytest.mark.parametrize("factorised", [False, True])
 def test_forward_operations_are_those_that_torch_counts(corpus, factorised: bool):
     sequences, _ = corpus(30, 0)
     lengths = np.diff(sequences.offsets)
-    shape = sizes.Shape(46, 128, 3, 96, 32 if factorised else 128)
+    shape = shapes.Shape(46, 128, 3, 96, 32 if factorised else 128)
     model = Encoder(shape, TokenMetadata.plain(np.zeros(46)))
     (batch,) = microbatches(sequences, np.arange(30), 1 << 20)
     inputs = loop.on_device(batch, batch.token, CPU)
@@ -104,7 +104,7 @@ def test_forward_operations_are_those_that_torch_counts(corpus, factorised: bool
 
 
 def test_attention_grows_with_the_square_of_length():
-    shape = sizes.Shape(100, 64, 2, 64, 64)
+    shape = shapes.Shape(100, 64, 2, 64, 64)
     one, two = (forward_flops(shape, np.full(8 // n, 100 * n)) for n in (1, 2))
     assert two - one == 2 * 2 * 64 * 2 * (4 * 200**2 - 8 * 100**2)
 
@@ -119,15 +119,15 @@ def _can_be_reset() -> bool:
 
 @pytest.mark.skipif(not _can_be_reset(), reason="the peak of this process cannot be reset")
 def test_the_peak_of_memory_is_that_of_the_cell():
-    ledger.reset_peak_memory(CPU)
-    before = ledger.peak_memory(CPU)
+    cost.reset_peak_memory(CPU)
+    before = cost.peak_memory(CPU)
     block = np.ones(1 << 25)  # 256 MiB
-    high = ledger.peak_memory(CPU)
+    high = cost.peak_memory(CPU)
     assert high >= before + 200 * MIB
     del block
-    assert ledger.peak_memory(CPU) > high - MIB, "it is the peak, not what is used now"
-    ledger.reset_peak_memory(CPU)
-    assert ledger.peak_memory(CPU) < high - 100 * MIB
+    assert cost.peak_memory(CPU) > high - MIB, "it is the peak, not what is used now"
+    cost.reset_peak_memory(CPU)
+    assert cost.peak_memory(CPU) < high - 100 * MIB
 
 
 def _zone(powercap: Path, name: str, kind: str, joules: float) -> Path:

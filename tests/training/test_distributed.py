@@ -23,7 +23,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("together")
     for name in ("whole", "incident", "few", "stopped", "stopped-incident"):
         (folder / name).mkdir()
-    script = Path(__file__).with_name("together.py")
+    script = Path(__file__).with_name("run_together.py")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -97,10 +97,10 @@ def test_what_two_ranks_began_one_can_finish(
 
 def test_alone_nothing_is_waited_for_or_added() -> None:
     weight = torch.zeros(3, requires_grad=True)
-    distributed.current().add_up_gradients([weight])
+    distributed.current().all_reduce_gradients([weight])
     assert weight.grad is None
-    assert distributed.current().total(2, 0.5) == [2, 0.5] and distributed.current().leads
-    distributed.current().wait()
+    assert distributed.current().sum(2, 0.5) == [2, 0.5] and distributed.current().is_main
+    distributed.current().barrier()
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from claimscale.model import completep
-from claimscale.model.classifier import SUM_SCALE, Readout
+from claimscale.model.classifier import SUM_SCALE, EncoderClassifier
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.batches import microbatches
 from claimscale.tokens.sequences import Sequences
@@ -38,7 +38,7 @@ def test_embeddings_are_a_cls_state_the_mean_of_positions_and_what_codes_contrib
     inputs = on_device(batch, batch.token, CPU)
     with torch.no_grad():
         hidden = frozen.encoder(inputs).numpy()
-        summed = frozen.encoder.contributions(frozen.encoder.embed(inputs), inputs.layout)[0].numpy()
+        summed = frozen.encoder.sum_pooling(frozen.encoder.embed(inputs), inputs.layout)[0].numpy()
     assert np.abs(summed).max() > 0
     np.testing.assert_allclose(found[7], np.r_[hidden[0], hidden.mean(0), SUM_SCALE * summed], atol=1e-5)
 
@@ -46,7 +46,7 @@ def test_embeddings_are_a_cls_state_the_mean_of_positions_and_what_codes_contrib
 def test_embeddings_are_all_that_fine_tuning_reads(frozen, corpus, shape):
     """A readout of any weights is a linear function of them."""
     sequences, _ = corpus(12, 5)
-    readout = Readout(frozen.encoder)
+    readout = EncoderClassifier(frozen.encoder)
     torch.nn.init.normal_(readout.weight)
     with torch.no_grad():
         expected = [
@@ -75,7 +75,7 @@ def test_what_is_foretold_of_an_outcome_stands_last(frozen, tmp_path, corpus, sh
     np.testing.assert_array_equal(found[:, :-1], frozen.embed(sequences))
     (batch,) = microbatches(sequences, np.array([5]), 1)
     with torch.no_grad():
-        answer = Readout(frozen.encoder, outcome)(on_device(batch, batch.token, CPU))
+        answer = EncoderClassifier(frozen.encoder, outcome)(on_device(batch, batch.token, CPU))
     np.testing.assert_allclose(found[5, -1], answer, atol=1e-5)
 
 

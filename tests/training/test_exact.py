@@ -128,7 +128,7 @@ def tune(corpus, shape, token_metadata):
         (0.05, {}),
         (0.45, {}),
         (0.95, {}),  # between training and prediction
-        (0.70, {"train": "lora", "learning_rates": [1e-3, 5e-3], "layer_decay": 0.8}),
+        (0.70, {"method": "lora", "learning_rates": [1e-3, 5e-3], "layerwise_lr_decay": 0.8}),
         (0.30, {"method": "linear_probe", "learning_rates": [1e-2, 1e-3]}),
     ],
 )  # fmt: skip
@@ -142,7 +142,7 @@ def test_a_stopped_fine_tuning_goes_on_to_the_same_bits(tmp_path, tune, stop, se
     assert shares[0] >= stop and len(shares) >= 1
     assert _weights(stopped) == _weights(whole) and _losses(stopped) == _losses(whole)
     np.testing.assert_array_equal(again["test"], probability["test"])
-    for key in ("learning_rate", "epoch", "tuning_loss", "trials"):
+    for key in ("learning_rate", "best_epoch", "tuning_loss", "trials"):
         assert result[key] == expected[key]
     for key in ("tokens", "flops"):
         assert result["cost"][key] == expected["cost"][key]

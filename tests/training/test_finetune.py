@@ -9,8 +9,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from claimscale.config.study import Finetune, Pretrain
 from claimscale.errors import BadInput
-from claimscale.model import shapes as sizes
-from claimscale.model.classifier import Readout
+from claimscale.model import shapes
+from claimscale.model.classifier import EncoderClassifier
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.tokens.sequences import Sequences
@@ -51,7 +51,7 @@ def test_it_learns_a_learnable_question_with_calibrated_probabilities(
     assert cost["tokens"] % len(corpus(400, 0)[0].token) == 0  # whole epochs
     most = Finetune().epochs * len(Finetune().learning_rates)
     assert cost["tokens"] <= most * len(corpus(400, 0)[0].token)
-    assert cost["flops"] > 6 * cost["tokens"] * sizes.body_parameters(shape)
+    assert cost["flops"] > 6 * cost["tokens"] * shapes.non_embedding_parameters(shape)
     assert 0 < cost["mfu"] < 1 and cost["wall_hours"] > 0 and cost["peak_memory"] > 1e6
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["step"] == 0
 
@@ -107,14 +107,14 @@ def test_adapters_and_probes_learn_on_an_encoder_that_stays(
     test, topic = corpus(300, 2)
     _, probability = _finetune(
         tmp_path / "tuned", corpus(400, 0), corpus(150, 1), {"t": test}, shape, token_metadata, start=start,
-        train=train, learning_rates=[rate],
+        method=train, learning_rates=[rate],
     )  # fmt: skip
     assert roc_auc_score(topic == 0, probability["t"]) > least
     before, after = load_file(start), load_file(tmp_path / "tuned" / "model.safetensors")
     assert after.keys() == {"weight", "bias"} | {f"encoder.{name}" for name in before}
     moved = {name for name in before if not torch.equal(before[name], after[f"encoder.{name}"])}
     assert all(name.startswith("blocks.") for name in moved) and bool(moved) == (train == "lora")
-    fresh = Readout(Encoder(shape, token_metadata))
+    fresh = EncoderClassifier(Encoder(shape, token_metadata))
     fresh.load_state_dict(after)
     again = torch.sigmoid(logits(fresh, test, CPU)).numpy()
     np.testing.assert_allclose(again, probability["t"], atol=1e-6)
@@ -157,7 +157,7 @@ def test_where_every_learning_rate_diverges_it_is_said(tmp_path, corpus, shape, 
 @pytest.mark.parametrize("rates", [[1e-3], [1e-3, 1e30]])
 def test_epochs_before_a_divergence_count(tmp_path, corpus, shape, token_metadata, monkeypatch, rates):
     data = corpus(100, 0), corpus(50, 1), {"t": corpus(40, 2)[0]}, shape, token_metadata
-    alone, _ = _finetune(tmp_path / "alone", *data, learning_rates=[1e-3], epochs=3, average=False)
+    alone, _ = _finetune(tmp_path / "alone", *data, learning_rates=[1e-3], epochs=3, weight_averaging=False)
     steps = len((tmp_path / "alone" / "metrics.jsonl").read_text().splitlines())
     update, last = loop.update, steps - 2
 
@@ -167,11 +167,13 @@ def test_epochs_before_a_divergence_count(tmp_path, corpus, shape, token_metadat
         return update(model, optimizer, losses, rate, step, parts)
 
     monkeypatch.setattr(loop, "update", diverge)
-    found, probability = _finetune(tmp_path / "b", *data, learning_rates=rates, epochs=3, average=False)
+    found, probability = _finetune(
+        tmp_path / "b", *data, learning_rates=rates, epochs=3, weight_averaging=False
+    )
     assert [trial["diverged"] for trial in found["trials"]] == [True] * len(rates)
-    assert found["epoch"] == found["trials"][0]["epoch"] in (1, 2) and found["learning_rate"] == 1e-3
+    assert found["best_epoch"] == found["trials"][0]["epoch"] in (1, 2) and found["learning_rate"] == 1e-3
     assert found["tuning_loss"] > alone["tuning_loss"], "the third epoch was the best, and never came"
-    tuned = Readout(Encoder(shape, token_metadata))
+    tuned = EncoderClassifier(Encoder(shape, token_metadata))
     tuned.load_state_dict(load_file(tmp_path / "b" / "model.safetensors"))
     kept = torch.sigmoid(logits(tuned, data[1][0], CPU)).numpy()
     assert log_loss(data[1][1] == 0, kept) == pytest.approx(found["tuning_loss"], abs=1e-6)
@@ -208,7 +210,7 @@ def test_averaged_weights_are_kept_which_lag_behind_the_last(tmp_path, corpus, s
         folder = tmp_path / str(average)
         _finetune(
             folder, corpus(400, 0), corpus(150, 1), {}, shape, token_metadata,
-            epochs=1, learning_rates=[1e-3], average=average,
+            epochs=1, learning_rates=[1e-3], weight_averaging=average,
         )  # fmt: skip
         kept[average] = load_file(folder / "model.safetensors")["weight"]
     # The readout begins at zero.

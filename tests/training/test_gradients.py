@@ -53,7 +53,7 @@ def test_no_more_parts_are_begun_than_there_are_threads(with_threads) -> None:
             assert n - len(begun) <= 2
 
     with_threads(2)
-    total = gradients.add_up(model, parts())
+    total = gradients.accumulate(model, parts())
     assert sorted(begun) == list(range(9)) and len(freed) == 9
     with torch.no_grad():
         expected = sum(float(model(torch.full((1, 2), float(n)))) for n in range(9))
@@ -67,5 +67,5 @@ def test_what_goes_wrong_in_a_part_is_raised_and_threads_are_as_before(with_thre
 
     with_threads(2)
     with pytest.raises(ValueError, match="a part"):
-        gradients.add_up(torch.nn.Linear(2, 1), [wrong, wrong])
+        gradients.accumulate(torch.nn.Linear(2, 1), [wrong, wrong])
     assert torch.get_num_threads() == 2

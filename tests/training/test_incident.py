@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
 from claimscale.config.study import Finetune, Pretrain
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.tokens.pretraining_inputs import PretrainingSample
 from claimscale.training import finetune_trainer as fit
-from claimscale.training.cost import Ledger, forward_flops
+from claimscale.training.cost import CostMeter, forward_flops
 from claimscale.training.finetune import finetune
 from claimscale.training.pretrain import pretrain
 from claimscale.training.pretraining_job import Job
@@ -71,7 +71,7 @@ def test_training_that_makes_matters_worse_is_not_kept(
         shape=shape, settings=Finetune(epochs=3, learning_rates=[2e-2]), seed=1,
         start=start, folder=tmp_path, device=CPU, progress=lambda share: None, outcome=np.arange(6, 16),
     )  # fmt: skip
-    assert found["epoch"] == 0, "the training patients were labelled for another topic"
+    assert found["best_epoch"] == 0, "the training patients were labelled for another topic"
 
 
 @pytest.mark.parametrize(("rise", "kept"), [(-0.5, True), (0.5, True), (1.5, False)])
@@ -81,16 +81,16 @@ def test_the_start_is_kept_only_where_training_was_worse_by_a_standard_error(
     """`rise` of the tuning loss in standard errors."""
     (train, topic), (tuning, tuning_topic) = corpus(60, 0), corpus(20, 1)
     labelled = fit.Labelled(train, topic == 0), fit.Labelled(tuning, tuning_topic == 0)
-    start = fit.Start(shape, token_metadata, pretrained[0], 1, CPU, np.arange(6, 16))
-    fitting = fit.Fit(*labelled, start, Finetune())
+    start = fit.Initialization(shape, token_metadata, pretrained[0], 1, CPU, np.arange(6, 16))
+    fitting = fit.FinetuneTrainer(*labelled, start, Finetune())
     noise = torch.linspace(-1, 1, 20, dtype=torch.float64)
     after = noise + rise * float(noise.std()) / math.sqrt(20)
     models = {"start": start.model(Finetune()), "trained": start.model(Finetune())}
     losses = {id(models["start"]): torch.zeros_like(noise), id(models["trained"]): after}
     monkeypatch.setattr(fitting, "_tuning_losses", lambda model: losses[id(model)])
-    chosen = fitting._better_of(models["start"], models["trained"], Ledger(CPU))
-    assert chosen is models["trained" if kept else "start"] and fitting.keeps_start != kept
-    assert fitting.start_loss == 0
+    chosen = fitting._better_of(models["start"], models["trained"], CostMeter(CPU))
+    assert chosen is models["trained" if kept else "start"] and fitting.kept_zero_shot != kept
+    assert fitting.zero_shot_tuning_loss == 0
 
 
 @pytest.mark.parametrize("rates", [[1e30], [1e30, 1e31]])
@@ -105,8 +105,10 @@ def test_where_every_learning_rate_diverges_the_start_is_kept(
         progress=lambda share: None, outcome=np.arange(6, 16),
     )  # fmt: skip
     assert [trial["diverged"] for trial in found["trials"]] == [True] * len(rates)
-    assert found["epoch"] == 0 and found["tuning_loss"] == found["start_loss"]
-    assert found["start_loss"] == pytest.approx(log_loss(tuning_topic == 0, probability["tuning"]), abs=1e-6)
+    assert found["best_epoch"] == 0 and found["tuning_loss"] == found["zero_shot_tuning_loss"]
+    assert found["zero_shot_tuning_loss"] == pytest.approx(
+        log_loss(tuning_topic == 0, probability["tuning"]), abs=1e-6
+    )
     saved = load_file(tmp_path / "model.safetensors")
     assert all(
         torch.equal(saved[f"encoder.{name}"], weight) for name, weight in load_file(pretrained[0]).items()
@@ -164,9 +166,9 @@ def test_a_kept_start_is_saved_without_adapters(
         seed=1, start=start, folder=tmp_path, device=CPU, progress=lambda share: None,
         outcome=np.arange(6, 16),
     )  # fmt: skip
-    assert found["epoch"] == 0 and found["tuning_loss"] == found["start_loss"]
+    assert found["best_epoch"] == 0 and found["tuning_loss"] == found["zero_shot_tuning_loss"]
     saved, before = load_file(tmp_path / "model.safetensors"), load_file(start)
-    assert saved.keys() == {"weight", "bias", "trust"} | {f"encoder.{name}" for name in before}
+    assert saved.keys() == {"weight", "bias", "zero_shot_scale"} | {f"encoder.{name}" for name in before}
     assert all(torch.equal(saved[f"encoder.{name}"], weight) for name, weight in before.items())
 
 
@@ -223,4 +225,4 @@ def test_rare_codes_begin_as_rare(views, shape, token_metadata) -> None:
     view = views(0)
     expected = view.incident.log_odds(shape.vocabulary)
     np.testing.assert_allclose(run.model.incident_head.bias.detach(), expected, rtol=1e-5)
-    assert sizes.parameters(shape) == sum(weight.numel() for weight in run.model.parameters())
+    assert shapes.parameters(shape) == sum(weight.numel() for weight in run.model.parameters())

@@ -8,8 +8,8 @@ import torch
 
 from claimscale.config.study import Pretrain
 from claimscale.tokens.pretraining_inputs import static
-from claimscale.training import cost as ledger, energy, loop, lr_sweep, pretraining_job as job
-from claimscale.training.lr_sweep import sweep_rates
+from claimscale.training import cost, energy, loop, lr_sweep, pretraining_job as job
+from claimscale.training.lr_sweep import sweep_learning_rates
 from claimscale.training.pretraining_job import Job
 from claimscale.training.validation import Validation
 
@@ -24,7 +24,7 @@ def sweep(corpus, shape, token_metadata):
         folder.mkdir(exist_ok=True)
         validation, device = Validation(corpus(60, 1)[0]), torch.device("cpu")
         job = Job(static(corpus(200, 0)[0]), validation, token_metadata, shape, 1, folder, device)
-        return sweep_rates(job, settings, progress)
+        return sweep_learning_rates(job, settings, progress)
 
     return run
 
@@ -79,17 +79,17 @@ def test_costs_are_those_of_all_tries_over_an_interruption(sweep, tmp_path: Path
     joules = [0.0]
     peaks = iter([900, 700, 500])
     monkeypatch.setattr(
-        ledger, "meter_for", lambda device: energy.EnergyMeter(lambda: list(joules), [float("inf")])
+        cost, "meter_for", lambda device: energy.EnergyMeter(lambda: list(joules), [float("inf")])
     )
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(ledger, "peak_memory", lambda device: 100)
-    monkeypatch.setattr(ledger, "reset_peak_memory", lambda device: None)
+    monkeypatch.setattr(cost, "peak_memory", lambda device: 100)
+    monkeypatch.setattr(cost, "reset_peak_memory", lambda device: None)
     score = job.Job.score
 
     def scored(self, run):
         joules[0] += 50.0
         peak = next(peaks)
-        monkeypatch.setattr(ledger, "peak_memory", lambda device: peak)
+        monkeypatch.setattr(cost, "peak_memory", lambda device: peak)
         return score(self, run)
 
     monkeypatch.setattr(lr_sweep.Job, "score", scored)
@@ -101,11 +101,11 @@ def test_costs_are_those_of_all_tries_over_an_interruption(sweep, tmp_path: Path
     with pytest.raises(Stop):
         sweep(tmp_path, stop)
     result = sweep(tmp_path)
-    cost, lines = result["cost"], [file.read_text().splitlines() for file in tmp_path.glob("rate-*.jsonl")]
-    assert cost["device_hours"] == pytest.approx(2 * cost["wall_hours"], rel=1e-3)
-    assert cost["peak_memory"] == 900
-    assert result["seconds"] == pytest.approx(3600 * cost["wall_hours"], rel=1e-3)
-    assert cost["energy_kwh"] == pytest.approx(150 / ledger.JOULES_PER_KWH)
-    assert cost["wall_hours"] * 3600 >= sum(json.loads(part[-1])["seconds"] for part in lines)
-    assert cost["tokens"] == result["tokens"]
-    assert cost["flops"] > 1.02 * result["train_flops"], "scoring takes operations too"
+    spent, lines = result["cost"], [file.read_text().splitlines() for file in tmp_path.glob("rate-*.jsonl")]
+    assert spent["device_hours"] == pytest.approx(2 * spent["wall_hours"], rel=1e-3)
+    assert spent["peak_memory"] == 900
+    assert result["seconds"] == pytest.approx(3600 * spent["wall_hours"], rel=1e-3)
+    assert spent["energy_kwh"] == pytest.approx(150 / cost.JOULES_PER_KWH)
+    assert spent["wall_hours"] * 3600 >= sum(json.loads(part[-1])["seconds"] for part in lines)
+    assert spent["tokens"] == result["tokens"]
+    assert spent["flops"] > 1.02 * result["train_flops"], "scoring takes operations too"

@@ -13,7 +13,7 @@ from claimscale.tokens.batches import mask_batch, microbatches
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.training import async_step, loop, memory
 from claimscale.training.pretraining_run import PretrainingRun, masked_inputs
-from claimscale.training.trainer import Stretch
+from claimscale.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -116,12 +116,12 @@ def _late_update(run: PretrainingRun, work, step: int):
 
 def test_updates_read_late_are_those_read_at_once(make_run, monkeypatch, tmp_path: Path) -> None:
     at_once, later = make_run(), make_run()
-    with Stretch(at_once, tmp_path / "a", tmp_path / "a.jsonl", "", 1e9) as stretch:
-        stretch.advance(at_once.steps, lambda done: None)
+    with Trainer(at_once, tmp_path / "a", tmp_path / "a.jsonl", "", 1e9) as trainer:
+        trainer.advance(at_once.steps, lambda done: None)
     monkeypatch.setattr(PretrainingRun, "_update", _late_update)
     monkeypatch.setattr(async_step, "READ_EVERY", 3)
-    with Stretch(later, tmp_path / "b", tmp_path / "b.jsonl", "", 1e9) as stretch:
-        stretch.advance(later.steps, lambda done: None)
+    with Trainer(later, tmp_path / "b", tmp_path / "b.jsonl", "", 1e9) as trainer:
+        trainer.advance(later.steps, lambda done: None)
     lines = [
         [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
         for name in ("a.jsonl", "b.jsonl")
@@ -156,12 +156,12 @@ def test_no_checkpoint_is_written_of_steps_that_diverged(make_run, monkeypatch, 
     run = make_run()
     monkeypatch.setattr(PretrainingRun, "_update", _late_update)
     whole = PretrainingRun._loss
-    with Stretch(run, tmp_path / "checkpoints", tmp_path / "metrics.jsonl", "", 1e9) as stretch:
-        stretch.advance(2, lambda done: None)
-        stretch.save()
+    with Trainer(run, tmp_path / "checkpoints", tmp_path / "metrics.jsonl", "", 1e9) as trainer:
+        trainer.advance(2, lambda done: None)
+        trainer.save()
         monkeypatch.setattr(PretrainingRun, "_loss", lambda self, *part: float("nan") * whole(self, *part))
         with pytest.raises(loop.Diverged, match="step 2"):
-            stretch.advance(4, lambda done: None)
+            trainer.advance(4, lambda done: None)
     assert [file.name for file in sorted((tmp_path / "checkpoints").glob("*.json"))] == [
         "step-000000002.json"
     ]

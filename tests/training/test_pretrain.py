@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from claimscale.config.study import Pretrain
 from claimscale.errors import BadInput
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.tokens.sequences import Sequences
@@ -40,7 +40,7 @@ def test_pretraining_learns_what_explains_codes_and_records_what_it_did(
     # Knowing the topic leaves ten codes nine times in ten; knowing nothing leaves forty.
     known, nothing = 0.9 * math.log(10 / 0.925) + 0.1 * math.log(10 / 0.025), math.log(40)
     assert known - 0.1 < result["validation_loss"] < 0.6 * known + 0.4 * nothing
-    assert result["parameters"] == sizes.parameters(shape)
+    assert result["parameters"] == shapes.parameters(shape)
     assert result["tokens"] == 6 * len(train.token)
     assert result["train_flops"] > 0 and result["tokens_per_second"] > 0
     cost = result["cost"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from claimscale.training.weight_average import Average
+from claimscale.training.weight_average import WeightAverage
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def _set(model: torch.nn.Linear, value: float) -> None:
 
 def test_the_average_remembers_about_as_many_steps_as_asked(model) -> None:
     _set(model, 0.0)
-    average = Average(model, 4)
+    average = WeightAverage(model, 4)
     _set(model, 1.0)
     for _ in range(4):
         average.follow()
@@ -29,7 +29,7 @@ def test_the_average_remembers_about_as_many_steps_as_asked(model) -> None:
 
 
 def test_of_one_step_it_is_the_weights_themselves(model) -> None:
-    average = Average(model, 1)
+    average = WeightAverage(model, 1)
     _set(model, 0.1)
     average.follow()
     with average.in_place():
@@ -37,7 +37,7 @@ def test_of_one_step_it_is_the_weights_themselves(model) -> None:
 
 
 def test_weights_return_after_an_error_in_the_block(model) -> None:
-    average = Average(model, 2)
+    average = WeightAverage(model, 2)
     before = model.weight.detach().clone()
     _set(model, 5.0)
     with pytest.raises(RuntimeError), average.in_place():
@@ -48,12 +48,12 @@ def test_weights_return_after_an_error_in_the_block(model) -> None:
 
 def test_it_goes_on_from_a_checkpoint_and_leaves_frozen_weights_out(model) -> None:
     model.bias.requires_grad_(False)
-    first = Average(model, 3)
+    first = WeightAverage(model, 3)
     _set(model, 2.0)
     first.follow()
     kept = {name: tensor.clone() for name, tensor in first.tensors().items()}
     assert set(kept) == {"average.weight"}
-    second = Average(model, 3)
+    second = WeightAverage(model, 3)
     second.restore(kept | {"model.weight": model.weight})
     for one in (first, second):
         one.follow()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from claimscale.config.study import USES_EMBEDDINGS, Study, parameter_count
 from claimscale.experiments.cells import Cell
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.training.lr_schedule import budgets
 
 CPU_FLOPS_PER_CORE = 2.0e10
@@ -46,12 +46,12 @@ def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
     """Floating-point operations of a cell's training and prediction; 0 where it runs no encoder."""
     if cell.size is None or cell.kind == "ensemble":
         return 0.0
-    shape = sizes.solve(parameter_count(cell.size), corpus.vocabulary, corpus.groups)
+    shape = shapes.solve(parameter_count(cell.size), corpus.vocabulary, corpus.groups)
     if cell.kind in ("pretrain", "sweep"):
         epochs = study.pretrain.epochs * budgets(study.pretrain, cell.kind)
         tokens = round(corpus.pretraining_tokens * epochs)
         foretold = tokens / corpus.tokens_per_patient if study.pretrain.incident_weight else 0
-        return sizes.train_flops(
+        return shapes.train_flops(
             shape, tokens, round(tokens * study.pretrain.mask_probability), foretold=foretold
         )
     assert cell.task is not None and cell.patients is not None
@@ -59,11 +59,11 @@ def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
     patients = everyone if cell.patients == "all" else min(cell.patients, everyone)
     if cell.kind in USES_EMBEDDINGS:  # one pass forward, which is a third of a training step
         passes = (1.5 * patients + corpus.predicted[cell.task]) / 3
-        return sizes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)
+        return shapes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)
     # Every epoch trains on the patients and looks at half as many for early stopping, forward only.
     epochs = study.finetune.epochs * len(study.finetune.learning_rates)
     passes = epochs * (patients + patients / 6) + corpus.predicted[cell.task] / 3
-    return sizes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)
+    return shapes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)
 
 
 @dataclass

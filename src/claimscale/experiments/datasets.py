@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from claimscale.config.study import Study, Task, parameter_count
 from claimscale.experiments.cells import Cell, Patients
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.tasks import labelled_subsets as subsets, labels as tasks
 from claimscale.tokens.store import TokenStore
 from claimscale.tokens.token_metadata import TokenMetadata
@@ -67,8 +67,10 @@ class Prepared:
             else TokenMetadata.plain(vocabulary.types)
         )
 
-    def shape(self, size: str) -> sizes.Shape:
-        return sizes.solve(parameter_count(size), self.store.vocabulary.size, self.token_metadata.group_count)
+    def shape(self, size: str) -> shapes.Shape:
+        return shapes.solve(
+            parameter_count(size), self.store.vocabulary.size, self.token_metadata.group_count
+        )
 
     def task(self, name: str) -> Task:
         return next(task for task in self.study.tasks if task.name == name)

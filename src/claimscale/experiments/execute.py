@@ -26,7 +26,7 @@ from claimscale.tokens.code_groups import CodeGroups
 from claimscale.tokens.pretraining_inputs import PatientHistories, static
 from claimscale.tokens.sequences import Sequences, select_inputs
 from claimscale.training import checkpoints, distributed, finetune, lr_sweep, pretrain, validation
-from claimscale.training.cost import Ledger, forward_flops
+from claimscale.training.cost import CostMeter, forward_flops
 from claimscale.training.embeddings import FrozenEncoder
 from claimscale.training.pretraining_job import Job
 
@@ -87,7 +87,7 @@ def _pretrain(
         device_of(workspace),
         study.compute.peak_tflops,
     )
-    work = lr_sweep.sweep_rates if cell.kind == "sweep" else pretrain.pretrain
+    work = lr_sweep.sweep_learning_rates if cell.kind == "sweep" else pretrain.pretrain
     return work(job, settings, progress)
 
 
@@ -139,9 +139,9 @@ def _baseline(
 ) -> dict[str, Any]:
     """Features of the cell's patients, whatever its kind asks for, and the model on them."""
     torch.set_num_threads(threads)
-    ledger = Ledger(torch.device("cpu") if cell.pretraining is None else device_of(workspace))
+    meter = CostMeter(torch.device("cpu") if cell.pretraining is None else device_of(workspace))
     train, tuning, others = workspace.training_samples(cell)
-    features_of = _features_of(workspace, cell, ledger)
+    features_of = _features_of(workspace, cell, meter)
 
     def labelled(sample: Sample) -> search.LabelledFeatures:
         return search.LabelledFeatures(features_of(sample), sample.outcome)
@@ -154,14 +154,14 @@ def _baseline(
     probability, result = MODELS.get(cell.kind, gradient_boosting.fit_predict)(job)
     write_predictions(folder, others, probability)
     counts = {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum())}
-    peak_tflops = workspace.study.compute.peak_tflops if ledger.flops else None
-    return {**counts, **result, "cost": ledger.entry(peak_tflops)}
+    peak_tflops = workspace.study.compute.peak_tflops if meter.flops else None
+    return {**counts, **result, "cost": meter.entry(peak_tflops)}
 
 
-def _features_of(workspace: Workspace, cell: Cell, ledger: Ledger) -> Callable[[Sample], sparse.csr_matrix]:
+def _features_of(workspace: Workspace, cell: Cell, meter: CostMeter) -> Callable[[Sample], sparse.csr_matrix]:
     """What a baseline sees of a sample's patients: sparse features, float32 [n, columns].
 
-    The encoder's operations are entered in the ledger.
+    The encoder's operations are entered in the meter.
     """
     assert cell.task is not None
     store, task = workspace.store, workspace.task(cell.task)
@@ -188,7 +188,7 @@ def _features_of(workspace: Workspace, cell: Cell, ledger: Ledger) -> Callable[[
 
     def embedded(sample: Sample) -> sparse.csr_matrix:
         sequences = sequences_of(workspace, sample.rows, sample.index_days, hidden_tokens)
-        ledger.count(0, forward_flops(encoder.shape, sequences.lengths))
+        meter.count(0, forward_flops(encoder.shape, sequences.lengths))
         return sparse.csr_matrix(encoder.embed(sequences))
 
     if cell.kind == "lightgbm_embeddings":
@@ -208,7 +208,7 @@ def _averaged(
     workspace: Workspace, cell: Cell, folder: Path, threads: int, progress: Progress
 ) -> dict[str, Any]:
     """The mean log odds of cells that were trained on the same patients: nothing is fitted, nothing tuned."""
-    ledger = Ledger(torch.device("cpu"))
+    meter = CostMeter(torch.device("cpu"))
     train, _, others = workspace.training_samples(cell)
     risks = [read_risks(workspace.folder(need.id), others) for need in cell.needs]
     probability = {
@@ -218,7 +218,7 @@ def _averaged(
     write_predictions(folder, others, probability)
     progress(1.0)
     counts = {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum())}
-    return {**counts, "seconds": ledger.seconds, "cost": ledger.entry()}
+    return {**counts, "seconds": meter.seconds, "cost": meter.entry()}
 
 
 Work = Callable[[Workspace, Cell, Path, int, Progress], dict[str, Any]]
@@ -238,21 +238,21 @@ def run_cell(workspace: Workspace, cell: Cell, threads: int, progress: Progress)
     group = distributed.current()
     folder = workspace.folder(cell.id)
     inputs = workspace.inputs(cell)
-    if group.leaders(artifacts.is_current(folder, inputs)):
+    if group.broadcast(artifacts.is_current(folder, inputs)):
         return artifacts.read_json(folder / artifacts.CELL)["result"]
     result = _unsealed_result(folder, inputs)
-    if group.leaders(result is None):
+    if group.broadcast(result is None):
         description = {"id": cell.id, "cell": asdict(cell)}
-        if group.leads:
+        if group.is_main:
             artifacts.open_cell(folder, inputs, description)
-        group.wait()
+        group.barrier()
         result = _work(workspace, cell, folder, threads, progress)
-        if group.leads:
+        if group.is_main:
             artifacts.write_json(folder / artifacts.CELL, {"inputs": inputs, **description, "result": result})
-    if group.leads:
+    if group.is_main:
         checkpoints.remove(folder / checkpoints.FOLDER)
         artifacts.seal(folder, inputs)
-    group.wait()
+    group.barrier()
     return result or {}
 
 
@@ -260,9 +260,9 @@ def _work(workspace: Workspace, cell: Cell, folder: Path, threads: int, progress
     """Do what this rank has to do of a cell; empty where that is nothing."""
     group = distributed.current()
     result: dict[str, Any] = {}
-    if group.leads or cell.kind in SHARED:
+    if group.is_main or cell.kind in SHARED:
         result = WORK.get(cell.kind, _baseline)(workspace, cell, folder, threads, progress)
-    group.wait()  # nobody reads checkpoints any more
+    group.barrier()  # nobody reads checkpoints any more
     return result
 
 

@@ -13,7 +13,7 @@ from claimscale.experiments.cells import Cell, cells_of
 from claimscale.experiments.cost_estimate import CPU_FLOPS_PER_CORE, Corpus, cell_flops
 from claimscale.experiments.power_estimate import power_lines
 from claimscale.experiments.workspace import Workspace
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 
 ASSUMED_VOCABULARIES = (10_000, 5_000, 2_000, 1_000, 500)
 """Tried in turn: sizes too small for as many codes as usual are meant for fewer."""
@@ -93,7 +93,7 @@ def _assumed_codes(study: Study) -> tuple[int, int]:
     for vocabulary in ASSUMED_VOCABULARIES:
         groups = round(ASSUMED_GROUPS_PER_CODE * vocabulary) if study.tokens.hierarchical_embeddings else 0
         with suppress(BadInput):
-            sizes.solve(smallest, vocabulary, groups)
+            shapes.solve(smallest, vocabulary, groups)
             break
     return vocabulary, groups
 
@@ -102,12 +102,12 @@ def plan_sizes(study: Study, corpus: Corpus, cells: list[Cell]) -> list[SizePlan
     """Costs per size, ascending."""
     plans = []
     for name in study.sizes:
-        shape = sizes.solve(parameter_count(name), corpus.vocabulary, corpus.groups)
+        shape = shapes.solve(parameter_count(name), corpus.vocabulary, corpus.groups)
         own = [cell for cell in cells if cell.size == name]
         plans.append(
             SizePlan(
                 name=name,
-                parameters=sizes.parameters(shape),
+                parameters=shapes.parameters(shape),
                 layers=shape.layers,
                 width=shape.width,
                 feed_forward=shape.feed_forward,
@@ -120,7 +120,7 @@ def plan_sizes(study: Study, corpus: Corpus, cells: list[Cell]) -> list[SizePlan
     return plans
 
 
-def _memory_bytes(study: Study, shape: sizes.Shape) -> float:
+def _memory_bytes(study: Study, shape: shapes.Shape) -> float:
     """Weights with optimiser state, and the activations of one batch kept for the backward pass.
 
     Per token and layer about 16 widths and 4 feed-forward widths are kept, and a row of logits for each
@@ -128,7 +128,7 @@ def _memory_bytes(study: Study, shape: sizes.Shape) -> float:
     """
     per_token = shape.layers * (16 * shape.width + 4 * shape.feed_forward)
     logits = 2 * study.pretrain.mask_probability * shape.vocabulary
-    return BYTES_PER_PARAMETER * sizes.parameters(shape) + 4 * study.pretrain.batch_tokens * (
+    return BYTES_PER_PARAMETER * shapes.parameters(shape) + 4 * study.pretrain.batch_tokens * (
         per_token + logits
     )
 

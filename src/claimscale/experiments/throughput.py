@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from claimscale.config.study import Study, parameter_count
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.tokens.sequences import FIRST_CODE, Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
@@ -37,7 +37,7 @@ def flops_per_second(
     rate, in_time = 0.0, True
     for name in study.sizes:
         if in_time:
-            shape = sizes.solve(parameter_count(name), vocabulary, groups)
+            shape = shapes.solve(parameter_count(name), vocabulary, groups)
             started = time.perf_counter()
             rate = _rate(study, shape, sequences, device, seconds / len(study.sizes))
             in_time = time.perf_counter() - started < 2 * seconds / len(study.sizes)
@@ -46,7 +46,7 @@ def flops_per_second(
 
 
 def _rate(
-    study: Study, shape: sizes.Shape, sequences: Sequences, device: torch.device, seconds: float
+    study: Study, shape: shapes.Shape, sequences: Sequences, device: torch.device, seconds: float
 ) -> float:
     settings = study.pretrain.model_copy(update={"batch_tokens": BATCH_TOKENS, "epochs": 1})
     run = PretrainingRun(static(sequences), made_up_token_metadata(shape), shape, settings, 0, device)
@@ -59,12 +59,12 @@ def _rate(
     return done / (time.perf_counter() - started)
 
 
-def made_up_token_metadata(shape: sizes.Shape) -> TokenMetadata:
+def made_up_token_metadata(shape: shapes.Shape) -> TokenMetadata:
     """Types and groups in turn, three groups to a token."""
     token = np.arange(shape.vocabulary)
     groups = np.stack([(token + step) % max(shape.groups, 1) for step in range(3)], 1)
     kept = groups if shape.groups else groups[:, :0]
-    return TokenMetadata((token % sizes.TYPE_COUNT).astype(np.int8), kept.astype(np.int32))
+    return TokenMetadata((token % shapes.TYPE_COUNT).astype(np.int8), kept.astype(np.int32))
 
 
 def _made_up(vocabulary: int, mean_length: float) -> Sequences:

@@ -25,7 +25,7 @@ _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.
 
 
 @dataclass(frozen=True)
-class Layout:
+class BatchLayout:
     """How T positions form sequences, in flat order.
 
     `runs` are (sequences, length) of consecutive sequences of one length: what a CPU needs. `bounds` int32
@@ -38,8 +38,8 @@ class Layout:
     longest: int
 
     @classmethod
-    def of(cls, lengths: np.ndarray, device: torch.device) -> Layout:
-        """Layout of sequences of these lengths, int64 [B]."""
+    def of(cls, lengths: np.ndarray, device: torch.device) -> BatchLayout:
+        """BatchLayout of sequences of these lengths, int64 [B]."""
         starts, counts = _runs_of(lengths)
         on_gpu = device.type == "cuda"
         # Compiled code is made anew for other constants, so that a GPU is not told what it does not need.
@@ -49,7 +49,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Read:
+class QueryPositions:
     """M positions whose states are wanted: the last layer works for these only.
 
     `position` int64 [M]. `query` int64 [Q] are the positions that attention is asked for, the same number,
@@ -63,7 +63,7 @@ class Read:
     counts: tuple[int, ...]
 
     @classmethod
-    def of(cls, position: np.ndarray, lengths: np.ndarray, device: torch.device) -> Read:
+    def of(cls, position: np.ndarray, lengths: np.ndarray, device: torch.device) -> QueryPositions:
         """To read `position` int64 [M] of sequences of these lengths, int64 [B]."""
         if device.type == "cuda":
             position_M = torch.from_numpy(position).pin_memory().to(device, non_blocking=True)
@@ -84,7 +84,7 @@ class Read:
         return cls(position_M, query_Q, place_M, tuple(counts.tolist()))
 
 
-def rotary_attention(projected: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout) -> Tensor:
+def rotary_attention(projected: Tensor, rotation: tuple[Tensor, Tensor], layout: BatchLayout) -> Tensor:
     """What each position reads from its sequence, [T, d], from queries, keys and values [T, 3, heads, width].
 
     Queries and keys are normalised to root mean square 1 and rotated by cosines and sines [T, width / 2].
@@ -108,7 +108,11 @@ def rotary_attention(projected: Tensor, rotation: tuple[Tensor, Tensor], layout:
 
 
 def fused_attention_of(
-    read: Read, queries: Tensor, keys_values: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout
+    read: QueryPositions,
+    queries: Tensor,
+    keys_values: Tensor,
+    rotation: tuple[Tensor, Tensor],
+    layout: BatchLayout,
 ) -> Tensor:
     """What the positions `read` read, [M, d], from tensors that `is_fused` takes.
 
@@ -135,7 +139,7 @@ class _Run:
     count: int
 
 
-def _runs(layout: Layout, read: Read | None) -> Iterator[_Run]:
+def _runs(layout: BatchLayout, read: QueryPositions | None) -> Iterator[_Run]:
     start = first = 0
     counts = [length for _, length in layout.runs] if read is None else read.counts
     for (sequences, length), count in zip(layout.runs, counts, strict=True):
@@ -152,7 +156,12 @@ class _RotaryAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, layout: Layout, read: Read | None, cosine: Tensor, sine: Tensor, *projected: Tensor
+        ctx: Any,
+        layout: BatchLayout,
+        read: QueryPositions | None,
+        cosine: Tensor,
+        sine: Tensor,
+        *projected: Tensor,
     ) -> Tensor:
         projected = tuple(x.contiguous() for x in projected)
         rotations = _rotations(read, cosine, sine)
@@ -171,7 +180,7 @@ class _RotaryAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        cosine, sine, out, *rest = kernels.taken(ctx)
+        cosine, sine, out, *rest = kernels.saved_tensors_once(ctx)
         n = ctx.inputs
         projected, rotated, masses = rest[:n], rest[n : 2 * n], rest[2 * n :]
         above = gradients[0].contiguous().view(out.shape)
@@ -187,7 +196,9 @@ class _RotaryAttention(torch.autograd.Function):
         return None, None, None, None, *rotated
 
 
-def _rotations(read: Read | None, cosine: Tensor, sine: Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
+def _rotations(
+    read: QueryPositions | None, cosine: Tensor, sine: Tensor
+) -> list[tuple[np.ndarray, np.ndarray]]:
     whole = cosine.numpy(), sine.numpy()
     if read is None:
         return [whole]

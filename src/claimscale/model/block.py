@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from claimscale.model import completep, kernels
-from claimscale.model.attention import Layout, Read, fused_attention_of, rotary_attention
+from claimscale.model.attention import BatchLayout, QueryPositions, fused_attention_of, rotary_attention
 from claimscale.model.shapes import HEAD_WIDTH, Shape
 
 
@@ -19,15 +19,15 @@ class Block(nn.Module):
         width, feed_forward = shape.width, shape.feed_forward
         self.heads = shape.heads
         self.attention_norm = RmsNorm(width)
-        self.queries_keys_values = completep.Hidden(width, 3 * width)
-        self.attention_out = completep.Hidden(width, width)
+        self.queries_keys_values = completep.HiddenLinear(width, 3 * width)
+        self.attention_out = completep.HiddenLinear(width, width)
         self.feed_forward_norm = RmsNorm(width)
-        self.up = completep.Hidden(width, 2 * feed_forward)
-        self.down = completep.Hidden(feed_forward, width, completep.BASE_FEED_FORWARD)
+        self.up = completep.HiddenLinear(width, 2 * feed_forward)
+        self.down = completep.HiddenLinear(feed_forward, width, completep.BASE_FEED_FORWARD)
         self.residual = completep.residual_multiplier(shape.layers)
 
     def forward(
-        self, x_Td: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout, read: Read | None
+        self, x_Td: Tensor, rotation: tuple[Tensor, Tensor], layout: BatchLayout, read: QueryPositions | None
     ) -> Tensor:
         attended = self._attended(self.attention_norm(x_Td), rotation, layout, read)
         if read is not None:
@@ -37,7 +37,7 @@ class Block(nn.Module):
         return torch.add(x_Td, self.down(activated), alpha=self.residual)
 
     def _attended(
-        self, x_Td: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout, read: Read | None
+        self, x_Td: Tensor, rotation: tuple[Tensor, Tensor], layout: BatchLayout, read: QueryPositions | None
     ) -> Tensor:
         """[T, d], or [M, d] where some positions are read."""
         if read is None or not kernels.is_fused(x_Td):

@@ -21,14 +21,14 @@ SUM_SCALE = 1 / 8
 
 
 class Pooled(NamedTuple):
-    """Read of each sequence, [B, d] each: the state at [CLS], the mean over states, summed contributions."""
+    """Read of each sequence, [B, d] each: the state at [CLS], the mean over states, summed sum_pooling."""
 
     first: Tensor
     mean: Tensor
     summed: Tensor
 
 
-class Readout(nn.Module):
+class EncoderClassifier(nn.Module):
     """An encoder and the logit of one question.
 
     Read from each sequence's [CLS], the mean over its positions and the sum of what they contribute:
@@ -49,25 +49,29 @@ class Readout(nn.Module):
         self.register_buffer("outcome", tokens, persistent=False)
         self.weight = nn.Parameter(torch.zeros(3 * encoder.shape.width))
         self.bias = nn.Parameter(torch.zeros(()))
-        if self.foretells:
-            self.trust = nn.Parameter(torch.ones(()))
+        if self.has_zero_shot:
+            self.zero_shot_scale = nn.Parameter(torch.ones(()))
 
     @property
-    def foretells(self) -> bool:
+    def has_zero_shot(self) -> bool:
         return len(self.outcome) > 0
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Logits [B], one per sequence."""
         states = pooled(self.encoder, inputs)
         logit_B = self.read(states) + self.bias
-        return logit_B + self.trust * self.foretold(states, inputs) if self.foretells else logit_B
+        return (
+            logit_B + self.zero_shot_scale * self.zero_shot_logit(states, inputs)
+            if self.has_zero_shot
+            else logit_B
+        )
 
     def read(self, states: Pooled) -> Tensor:
         """What this question's own weights make of the states, [B]."""
         states_B3d = torch.cat((states.first, states.mean, states.summed * SUM_SCALE), 1)
         return states_B3d @ self.weight * completep.output_multiplier(self.encoder.shape.width)
 
-    def foretold(self, states: Pooled, inputs: Inputs) -> Tensor:
+    def zero_shot_logit(self, states: Pooled, inputs: Inputs) -> Tensor:
         """Log odds [B] that one of the outcome's codes is incident next."""
         logits_BV = self.encoder.incident_logits(states.first, states.summed, inputs)
         return any_incident(logits_BV[:, self.outcome])
@@ -84,4 +88,4 @@ def pooled(encoder: Encoder, inputs: Inputs) -> Pooled:
     x_Td, bounds = encoder.embed(inputs), inputs.layout.bounds
     hidden_Td = encoder.attend(x_Td, inputs).float()
     mean_Bd = torch.segment_reduce(hidden_Td, "mean", offsets=bounds.long())
-    return Pooled(hidden_Td[bounds[:-1]], mean_Bd, encoder.contributions(x_Td, inputs.layout))
+    return Pooled(hidden_Td[bounds[:-1]], mean_Bd, encoder.sum_pooling(x_Td, inputs.layout))

@@ -1,7 +1,7 @@
 """CompleteP: one learning rate for every width and depth (Dey et al. 2025, arXiv 2505.01618, alpha = 1).
 
 Weights whose fan-in grows with the size get their initial variance, learning rate and epsilon divided by
-that growth; residual branches are divided by the growth in depth, the logits by the growth in width.
+that growth; residual cooldowns are divided by the growth in depth, the logits by the growth in width.
 Settings are stated for the base: width 64, two layers, feed-forward 8/3 of the width.
 """
 
@@ -19,7 +19,7 @@ EMBEDDING_STD = 0.1
 EPSILON = 1e-8
 
 
-class Hidden(nn.Linear):
+class HiddenLinear(nn.Linear):
     """A matrix without bias whose fan-in grows with the size."""
 
     def __init__(self, fan_in: int, fan_out: int, base_fan_in: int = BASE_WIDTH) -> None:
@@ -57,7 +57,7 @@ def parameter_groups(
     A group's `base_rate` is what a schedule multiplies.
     """
     depth = layers / BASE_LAYERS
-    growth = {id(m.weight): m.growth for m in model.modules() if isinstance(m, Hidden)}
+    growth = {id(m.weight): m.growth for m in model.modules() if isinstance(m, HiddenLinear)}
     groups: dict[tuple[float, float, float], list[Tensor]] = {}
     for name, weight in model.named_parameters():
         wide = growth.get(id(weight), 1.0)

@@ -49,7 +49,9 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        hidden_gradient, weight_gradient, bias_gradient = (x.mul_(gradients[0]) for x in kernels.taken(ctx))
+        hidden_gradient, weight_gradient, bias_gradient = (
+            x.mul_(gradients[0]) for x in kernels.saved_tensors_once(ctx)
+        )
         return hidden_gradient, weight_gradient, bias_gradient, None
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from claimscale.model import completep
-from claimscale.model.attention import Layout, Read
+from claimscale.model.attention import BatchLayout, QueryPositions
 from claimscale.model.block import Block, RmsNorm
 from claimscale.model.cross_entropy import summed_cross_entropy
 from claimscale.model.shapes import COUNT_FEATURES, HEAD_WIDTH, TIME_FEATURES, TYPE_COUNT, Shape
@@ -42,11 +42,11 @@ class Inputs:
     age_days: Tensor
     days: Tensor
     count: Tensor
-    layout: Layout
+    layout: BatchLayout
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class IncidentTargets:
     """What B sequences have to foretell, as (row, token) pairs, int64 [2, N] each.
 
     `new` are codes that were incident after the sequence's date, `known` those that could not be. `has_full_horizon`
@@ -82,14 +82,14 @@ class Encoder(nn.Module):
         for table in (self.token, self.group, self.token_type, self.time):
             completep.initialise_input(table.weight)
         if shape.factorised:
-            self.widen = completep.Hidden(shape.embedding, shape.width)
-            self.narrow = completep.Hidden(shape.width, shape.embedding)
+            self.up_projection = completep.HiddenLinear(shape.embedding, shape.width)
+            self.down_projection = completep.HiddenLinear(shape.width, shape.embedding)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.final_norm = RmsNorm(shape.width)
         self.masked_head, self.incident_head = Head(shape), Head(shape)
-        self.contributions = Contributions(shape)
+        self.sum_pooling = SumPooling(shape)
         self.recurrence = nn.Linear(TIME_FEATURES + COUNT_FEATURES, TYPE_COUNT, bias=False)
-        self.own_recurrence = completep.Hidden(shape.embedding, TIME_FEATURES + COUNT_FEATURES)
+        self.own_recurrence = completep.HiddenLinear(shape.embedding, TIME_FEATURES + COUNT_FEATURES)
         for rule in (self.recurrence, self.own_recurrence):
             nn.init.zeros_(rule.weight)
         self._register(token_metadata)
@@ -109,14 +109,14 @@ class Encoder(nn.Module):
         for name, values in buffers.items():
             self.register_buffer(name, values, persistent=False)
 
-    def forward(self, inputs: Inputs, read: Read | None = None) -> Tensor:
+    def forward(self, inputs: Inputs, read: QueryPositions | None = None) -> Tensor:
         """Final hidden states [M, d] at the positions read (default: all).
 
         The last layer asks for these only.
         """
         return self.attend(self.embed(inputs), inputs, read)
 
-    def attend(self, x_Td: Tensor, inputs: Inputs, read: Read | None = None) -> Tensor:
+    def attend(self, x_Td: Tensor, inputs: Inputs, read: QueryPositions | None = None) -> Tensor:
         """`forward` from embedded positions."""
         # Attention sees differences only; counting from the sequence keeps the angles small and exact.
         angle = inputs.days[:, None] * self.rotary_rates
@@ -136,12 +136,12 @@ class Encoder(nn.Module):
         return summed_cross_entropy(self._narrowed(hidden_Md, head), self.code_vectors(), head.bias, target_M)
 
     def incident_logits(self, hidden_Bd: Tensor, summed_Bd: Tensor, inputs: Inputs) -> Tensor:
-        """Logits [B, V] of each code to be incident next, from states at [CLS] and summed contributions.
+        """Logits [B, V] of each code to be incident next, from states at [CLS] and summed sum_pooling.
 
         A code of the sequence itself may return: how likely that is follows from how long ago and how often
         it occurred, by a rule that all codes of its type share, and what its vector changes of that rule.
         """
-        states_BE = self._narrowed(hidden_Bd, self.incident_head) + self.contributions.outcomes(summed_Bd)
+        states_BE = self._narrowed(hidden_Bd, self.incident_head) + self.sum_pooling.outcomes(summed_Bd)
         vectors_VE, token_T = self.code_vectors(), inputs.token.long()
         logits_BV = F.linear(states_BE, vectors_VE, self.incident_head.bias).float()
         rule_TF = F.embedding(self.types[token_T], self.recurrence.weight)
@@ -152,9 +152,9 @@ class Encoder(nn.Module):
         row_T = row_T.repeat_interleave(lengths_B, output_size=len(token_T))
         return logits_BV.index_put((row_T, token_T), return_T.float(), accumulate=True)
 
-    def incident_loss(self, hidden_Bd: Tensor, inputs: Inputs, outcomes: Outcomes) -> Tensor:
+    def incident_loss(self, hidden_Bd: Tensor, inputs: Inputs, outcomes: IncidentTargets) -> Tensor:
         """Summed binary cross-entropy over the codes that each has_full_horizon sequence is at risk of."""
-        summed_Bd = self.contributions(self.embed(inputs), inputs.layout)
+        summed_Bd = self.sum_pooling(self.embed(inputs), inputs.layout)
         logits_BV = self.incident_logits(hidden_Bd, summed_Bd, inputs)
         new_BV = torch.zeros_like(logits_BV)
         at_risk_BV = outcomes.has_full_horizon[:, None].to(logits_BV).repeat(1, logits_BV.shape[1])
@@ -177,7 +177,7 @@ class Encoder(nn.Module):
     def _narrowed(self, hidden_Md: Tensor, head: Head) -> Tensor:
         hidden_ME = head(hidden_Md)
         if self.shape.factorised:
-            hidden_ME = self.narrow(hidden_ME)
+            hidden_ME = self.down_projection(hidden_ME)
         return hidden_ME * completep.output_multiplier(self.shape.embedding)
 
     def _features(self, inputs: Inputs) -> Tensor:
@@ -198,9 +198,9 @@ class Encoder(nn.Module):
         vector_VE = self.code_vectors()
         if len(token_T) < self.shape.vocabulary:
             x_TE = F.embedding(token_T, vector_VE)
-            x_Td = self.widen(x_TE) if self.shape.factorised else x_TE
+            x_Td = self.up_projection(x_TE) if self.shape.factorised else x_TE
             return x_Td + F.embedding(self.types[token_T], self.token_type.weight)
-        vector_Vd = self.widen(vector_VE) if self.shape.factorised else vector_VE
+        vector_Vd = self.up_projection(vector_VE) if self.shape.factorised else vector_VE
         return F.embedding(token_T, vector_Vd + F.embedding(self.types, self.token_type.weight))
 
 
@@ -209,7 +209,7 @@ class Head(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.transform = completep.Hidden(shape.width, shape.width)
+        self.transform = completep.HiddenLinear(shape.width, shape.width)
         self.norm = RmsNorm(shape.width)
         self.bias = nn.Parameter(torch.zeros(shape.vocabulary))
 
@@ -217,7 +217,7 @@ class Head(nn.Module):
         return self.norm(F.gelu(self.transform(hidden_Md), approximate="tanh"))
 
 
-class Contributions(nn.Module):
+class SumPooling(nn.Module):
     """What each position says about the codes to come, by itself, added up over the sequence.
 
     Attention takes averages: among a hundred codes, the one that decides weighs a hundredth until a head has
@@ -227,12 +227,12 @@ class Contributions(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.norm = RmsNorm(shape.width)
-        self.up = completep.Hidden(shape.width, shape.width)
-        self.down = completep.Hidden(shape.width, shape.embedding)
+        self.up = completep.HiddenLinear(shape.width, shape.width)
+        self.down = completep.HiddenLinear(shape.width, shape.embedding)
         nn.init.zeros_(self.down.weight)
         self.multiplier = completep.output_multiplier(shape.embedding)
 
-    def forward(self, x_Td: Tensor, layout: Layout) -> Tensor:
+    def forward(self, x_Td: Tensor, layout: BatchLayout) -> Tensor:
         """Summed, [B, d], from embedded positions [T, d]."""
         each_Td = F.gelu(self.up(self.norm(x_Td)), approximate="tanh")
         return torch.segment_reduce(each_Td.float(), "sum", offsets=layout.bounds.long())

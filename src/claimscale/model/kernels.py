@@ -59,7 +59,7 @@ def is_fused(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.float32 and torch.get_num_threads() <= 4
 
 
-def taken(ctx: Any) -> tuple[Tensor, ...]:
+def saved_tensors_once(ctx: Any) -> tuple[Tensor, ...]:
     """What was saved for the gradient, to be overwritten: fresh memory would cost as much as the arithmetic.
 
     Raises RuntimeError the second time (`retain_graph`), when it is no longer what was saved.
@@ -102,7 +102,7 @@ class _GeGlu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (hidden,) = taken(ctx)
+        (hidden,) = saved_tensors_once(ctx)
         _geglu_backward(gradients[0].contiguous().numpy(), hidden.numpy())
         return hidden
 

@@ -63,11 +63,11 @@ def parameters(shape: Shape) -> int:
     heads = HEADS * (shape.width**2 + shape.width + shape.vocabulary)
     inputs = (TIME_FEATURES + COUNT_FEATURES + TYPE_COUNT + 1) * shape.width
     recurrence = (TIME_FEATURES + COUNT_FEATURES) * (TYPE_COUNT + shape.embedding)
-    contributions = shape.width * (shape.width + shape.embedding + 1)
-    return vectors + heads + inputs + projections + recurrence + contributions + body_parameters(shape)
+    sum_pooling = shape.width * (shape.width + shape.embedding + 1)
+    return vectors + heads + inputs + projections + recurrence + sum_pooling + non_embedding_parameters(shape)
 
 
-def body_parameters(shape: Shape) -> int:
+def non_embedding_parameters(shape: Shape) -> int:
     """Trained numbers of the layers alone, without embeddings and head."""
     d, f = shape.width, shape.feed_forward
     return shape.layers * (4 * d * d + 3 * d * f + 2 * d)

@@ -47,6 +47,6 @@ def size_entries(
         entry["validation_loss_by_seed"] = [run.get("validation_loss") for run in trained]
         entry["seeds"] = [run["seed"] for run in trained]
         entry["lr_sweep"] = [dict(tried) for tried in lr_sweeps[size]] if size in lr_sweeps else None
-        entry["cooldowns_by_seed"] = [run.get("branches") for run in trained]
+        entry["cooldowns_by_seed"] = [run.get("cooldowns") for run in trained]
         entries.append(entry)
     return entries

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from claimscale.model import completep
-from claimscale.model.classifier import Readout
+from claimscale.model.classifier import EncoderClassifier
 
 RANK = 8
 SCALE = 2.0
@@ -29,18 +29,18 @@ class LowRank(nn.Module):
     [out, rank] begins at zero.
     """
 
-    def __init__(self, matrix: completep.Hidden) -> None:
+    def __init__(self, matrix: completep.HiddenLinear) -> None:
         super().__init__()
         rank = min(RANK, matrix.in_features, matrix.out_features)
         base_fan_in = round(matrix.in_features / matrix.growth)
-        self.down = completep.Hidden(matrix.in_features, rank, base_fan_in)
+        self.down = completep.HiddenLinear(matrix.in_features, rank, base_fan_in)
         self.up = nn.Parameter(torch.zeros(matrix.out_features, rank))
 
     def forward(self, weight: Tensor) -> Tensor:
         return weight + SCALE * (self.up @ self.down.weight)
 
 
-def choose_trained(model: Readout, trained: Trained) -> None:
+def set_trainable(model: EncoderClassifier, trained: Trained) -> None:
     """Freeze what is not to be trained; `lora` puts adapters on every matrix of the layers."""
     if trained == "full":
         return
@@ -50,7 +50,7 @@ def choose_trained(model: Readout, trained: Trained) -> None:
             parametrize.register_parametrization(matrix, "weight", LowRank(matrix))
 
 
-def merge(model: Readout) -> None:
+def merge(model: EncoderClassifier) -> None:
     """Make adapters part of the weights, which then have the names and shapes of an encoder without them."""
     for matrix in _matrices(model):
         if parametrize.is_parametrized(matrix):
@@ -58,7 +58,7 @@ def merge(model: Readout) -> None:
 
 
 def make_optimizer(
-    model: Readout, learning_rate: float, weight_decay: float, layer_decay: float
+    model: EncoderClassifier, learning_rate: float, weight_decay: float, layer_decay: float
 ) -> torch.optim.AdamW:
     """AdamW on what is trained; the rate falls by `layer_decay` per layer, from the readout down."""
     layers = model.encoder.shape.layers
@@ -81,14 +81,14 @@ def _layers_below_readout(name: str, layers: int) -> int:
     """0 for the readout and the final norm, 1 for the last layer, `layers` + 1 for the embeddings."""
     if block := re.match(r"encoder\.blocks\.(\d+)\.", name):
         return layers - int(block[1])
-    embeds = name.startswith(tuple(f"encoder.{one}" for one in ("token", "group", "time", "widen")))
+    embeds = name.startswith(tuple(f"encoder.{one}" for one in ("token", "group", "time", "up_projection")))
     return layers + 1 if embeds else 0
 
 
-def _matrices(model: Readout) -> list[completep.Hidden]:
+def _matrices(model: EncoderClassifier) -> list[completep.HiddenLinear]:
     # adapters hold matrices of this class themselves
     return [
         module
         for name, module in model.encoder.blocks.named_modules()
-        if isinstance(module, completep.Hidden) and "parametrizations" not in name
+        if isinstance(module, completep.HiddenLinear) and "parametrizations" not in name
     ]

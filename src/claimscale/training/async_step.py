@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from claimscale.training import gradients, loop
-from claimscale.training.distributed import ALONE, Ranks
+from claimscale.training.distributed import SINGLE, ProcessGroup
 from claimscale.training.gradients import Losses
 
 READ_EVERY = 20
@@ -26,16 +26,16 @@ def update(
     optimizer: torch.optim.Optimizer,
     losses: Losses,
     rate: float,
-    ranks: Ranks = ALONE,
+    ranks: ProcessGroup = SINGLE,
 ) -> Tensor:
     """One optimizer step on the sum of the losses, unless this or an earlier one was not finite.
 
     Returns loss and gradient norm, [2] on the device. Needs an optimizer with `fused=True`.
     """
     weights = list(model.parameters())
-    total = gradients.add_up(model, losses).float().to(weights[0].device)
-    ranks.add_up_gradients(weights)
-    ranks.add_up(total)
+    total = gradients.accumulate(model, losses).float().to(weights[0].device)
+    ranks.all_reduce_gradients(weights)
+    ranks.all_reduce_sum(total)
     norm = nn.utils.clip_grad_norm_(weights, loop.CLIP_NORM)
     reading = torch.stack((total, norm))
     failed = (~reading.isfinite().all()).float()

@@ -137,7 +137,7 @@ def save_tensors(file: Path, tensors: dict[str, Tensor]) -> str:
 def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The weights being trained and the optimizer's moments of them, as `restore` takes them."""
     tensors = {}
-    for name, weight in trained(model).items():
+    for name, weight in trainable_weights(model).items():
         tensors[f"model.{name}"] = weight
         moments = optimizer.state.get(weight, {})  # none for weights that no loss has reached
         tensors |= {f"{moment}.{name}": moments[moment] for moment in MOMENTS if moment in moments}
@@ -149,7 +149,7 @@ def restore(
 ) -> None:
     """Put model and optimizer into the state they had after `step` optimizer steps."""
     with torch.no_grad():
-        for name, weight in trained(model).items():
+        for name, weight in trainable_weights(model).items():
             weight.copy_(tensors[f"model.{name}"])
             if f"{MOMENTS[0]}.{name}" in tensors:
                 moments = {moment: tensors[f"{moment}.{name}"].to(weight.device) for moment in MOMENTS}
@@ -158,7 +158,7 @@ def restore(
                 }  # fmt: skip
 
 
-def trained(model: nn.Module) -> dict[str, Tensor]:
+def trainable_weights(model: nn.Module) -> dict[str, Tensor]:
     """The weights that training changes, by name."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 

@@ -20,10 +20,10 @@ JOULES_PER_KWH = 3.6e6
 PEAK_SIDE = {"cpu": 1024, "cuda": 8192}
 PEAK_REPEATS = 5
 ADDED = ("tokens", "flops", "seconds", "device_seconds")
-"""Of a ledger's state, what adds up over parts of the work."""
+"""Of a meter's state, what adds up over parts of the work."""
 
 
-class Ledger:
+class CostMeter:
     """The account of one cell.
 
     `earlier` is the `state` of the checkpoint that the cell goes on from; `spent` what had been spent when it
@@ -63,7 +63,7 @@ class Ledger:
     def seconds(self) -> float:
         return self._seconds + time.monotonic() - self._started
 
-    def spent(self) -> dict[str, float]:
+    def usage(self) -> dict[str, float]:
         """What a line of `metrics.jsonl` holds, so that a kill does not wipe it out."""
         joules = self._total_joules()
         line = {"tokens": self.tokens, "seconds": round(self.seconds, 3)}

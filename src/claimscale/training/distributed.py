@@ -24,26 +24,26 @@ from claimscale.errors import BadInput
 BUCKET_NUMBERS = 1 << 23
 """Gradients sent at a time, 32 MB: large enough for the network's speed, small beside the activations."""
 PATIENCE = dt.timedelta(days=7)
-"""Ranks wait while the first prepares the claims; a rank that died is torchrun's to notice."""
+"""ProcessGroup wait while the first prepares the claims; a rank that died is torchrun's to notice."""
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """This process among those that share the work. Alone, every method does nothing."""
 
     rank: int = 0
     count: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the rank that writes files and tells how far the work is."""
         return self.rank == 0
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until every rank is here."""
-        self.total(0.0)
+        self.sum(0.0)
 
-    def total(self, *numbers: float) -> list[float]:
+    def sum(self, *numbers: float) -> list[float]:
         """The sum over the ranks of each number, exact for integers up to 2^53; never waits for a GPU."""
         if self.count == 1:
             return list(numbers)
@@ -51,16 +51,16 @@ class Ranks:
         dist.all_reduce(summed)
         return summed.tolist()
 
-    def leaders(self, number: float) -> float:
+    def broadcast(self, number: float) -> float:
         """The first rank's number."""
-        return self.total(number if self.leads else 0.0)[0]
+        return self.sum(number if self.is_main else 0.0)[0]
 
-    def add_up(self, tensor: Tensor) -> None:
+    def all_reduce_sum(self, tensor: Tensor) -> None:
         """Replace a tensor, on whichever device, by its sum over the ranks."""
         if self.count > 1:
             dist.all_reduce(tensor)
 
-    def add_up_gradients(self, weights: Iterable[Tensor]) -> None:
+    def all_reduce_gradients(self, weights: Iterable[Tensor]) -> None:
         """Replace every gradient by its sum over the ranks; a weight without one counts as zero."""
         if self.count == 1:
             return
@@ -79,18 +79,18 @@ class Ranks:
                 gradient.copy_(summed.view_as(gradient))
 
 
-ALONE = Ranks()
+SINGLE = ProcessGroup()
 
 
-def current() -> Ranks:
+def current() -> ProcessGroup:
     """The ranks that this process has joined."""
     if dist.is_available() and dist.is_initialized():
-        return Ranks(dist.get_rank(), dist.get_world_size())
-    return ALONE
+        return ProcessGroup(dist.get_rank(), dist.get_world_size())
+    return SINGLE
 
 
 @contextlib.contextmanager
-def joined(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Ranks]:
+def joined(device: Literal["auto", "cpu", "cuda"]) -> Iterator[ProcessGroup]:
     """Join the processes that `torchrun` (or Slurm) started with this one; each takes a GPU of its own.
 
     Gradients are added up by NCCL on GPUs and by gloo on a CPU. Raises

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 
-from claimscale.model import shapes as sizes
-from claimscale.model.classifier import SUM_SCALE, Readout, pooled
+from claimscale.model import shapes
+from claimscale.model.classifier import SUM_SCALE, EncoderClassifier, pooled
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.batches import microbatches
 from claimscale.tokens.sequences import Sequences
@@ -28,7 +28,7 @@ class FrozenEncoder:
     def __init__(
         self,
         weights: Path,
-        shape: sizes.Shape,
+        shape: shapes.Shape,
         token_metadata: TokenMetadata,
         device: torch.device,
         outcome: np.ndarray | None = None,
@@ -37,8 +37,8 @@ class FrozenEncoder:
         self.encoder = Encoder(shape, token_metadata)
         self.encoder.load_state_dict(load_file(weights))
         self.encoder.to(device).eval()
-        self.model = Readout(self.encoder, outcome).to(device)
-        self.device, self.width = device, 3 * shape.width + self.model.foretells
+        self.model = EncoderClassifier(self.encoder, outcome).to(device)
+        self.device, self.width = device, 3 * shape.width + self.model.has_zero_shot
 
     @torch.no_grad()
     def embed(self, sequences: Sequences) -> npt.NDArray[np.float32]:
@@ -53,7 +53,7 @@ class FrozenEncoder:
                 inputs = loop.on_device(batch, batch.token, self.device)
                 states = pooled(self.encoder, inputs)
                 parts = [states.first, states.mean, states.summed * SUM_SCALE]
-                if self.model.foretells:
-                    parts.append(self.model.foretold(states, inputs)[:, None])
+                if self.model.has_zero_shot:
+                    parts.append(self.model.zero_shot_logit(states, inputs)[:, None])
             out[batch.index] = torch.cat(parts, 1).float().cpu().numpy()
         return out

@@ -14,13 +14,13 @@ import torch
 from claimscale import artifacts
 from claimscale.config.study import Finetune
 from claimscale.errors import BadInput
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import checkpoints, loop
 from claimscale.training.checkpoints import Checkpoints
-from claimscale.training.cost import Ledger, forward_flops
-from claimscale.training.finetune_trainer import Fit, Labelled, Start, logits
+from claimscale.training.cost import CostMeter, forward_flops
+from claimscale.training.finetune_trainer import FinetuneTrainer, Initialization, Labelled, logits
 from claimscale.versions import VERSIONS
 
 TRAINING_SHARE = 0.9
@@ -35,7 +35,7 @@ def finetune(
     tuning_outcome: np.ndarray,
     predict: dict[str, Sequences],
     token_metadata: TokenMetadata,
-    shape: sizes.Shape,
+    shape: shapes.Shape,
     settings: Finetune,
     seed: int,
     start: Path | None,
@@ -49,41 +49,41 @@ def finetune(
 
     Where pretraining foretells the outcome and training raised the tuning loss by more than its standard
     error, or diverged at every learning rate within the first epoch, what was foretold is kept: `epoch` 0.
-    `start_loss` is its tuning loss, null where nothing is foretold; `learning_rate` is that of the best
+    `zero_shot_tuning_loss` is its tuning loss, null where nothing is foretold; `learning_rate` is that of the best
     training, kept or not, and the first one where none has a loss.
-    `start` is a pretrained `model.safetensors`; null trains from scratch. `outcome`: see `Start`. Outcomes
+    `start` is a pretrained `model.safetensors`; null trains from scratch. `outcome`: see `Start`. IncidentTargets
     are bool, one each.
     Returns what the cell records, and for each name in `predict` the probabilities, float64 [n]. Writes
     `model.safetensors` and `metrics.jsonl` to `folder`, checkpoints to `folder/checkpoints`. Called again
     after a kill it goes on from the newest checkpoint and ends with the same weights; the caller removes the
-    checkpoints once the result is on disk. `peak_tflops`: see `Ledger.entry`. Raises BadInput if all
+    checkpoints once the result is on disk. `peak_tflops`: see `CostMeter.entry`. Raises BadInput if all
     training outcomes are equal or nobody is there to tune on.
     """
     _refuse_unlearnable(train_outcome, tuning_outcome)
     labelled = Labelled(train, train_outcome), Labelled(tuning, tuning_outcome)
-    begin = Start(shape, token_metadata, start, seed, device, outcome)
+    begin = Initialization(shape, token_metadata, start, seed, device, outcome)
     saver = Checkpoints(
         folder / checkpoints.FOLDER, _identity(labelled, begin, settings), settings.checkpoint_minutes
     )
     found = saver.resume()
-    fit = Fit(*labelled, begin, settings)
+    fit = FinetuneTrainer(*labelled, begin, settings)
     with closing(loop.MetricsFile(folder / "metrics.jsonl", found.step)) as metrics:
-        ledger = Ledger(device, found.state.get("cost"), metrics.spent)
-        model = fit.run(saver, found, metrics, ledger, lambda share: progress(TRAINING_SHARE * share))
-    seconds = ledger.seconds
+        meter = CostMeter(device, found.state.get("cost"), metrics.spent)
+        model = fit.run(saver, found, metrics, meter, lambda share: progress(TRAINING_SHARE * share))
+    seconds = meter.seconds
     checkpoints.save_tensors(folder / "model.safetensors", model.state_dict())
     probability = {name: torch.sigmoid(logits(model, one, device)).numpy() for name, one in predict.items()}
-    ledger.count(0, sum(forward_flops(shape, sequences.lengths) for sequences in predict.values()))
+    meter.count(0, sum(forward_flops(shape, sequences.lengths) for sequences in predict.values()))
     progress(1.0)
     result = {
-        "parameters": sizes.parameters(shape),
+        "parameters": shapes.parameters(shape),
         "learning_rate": fit.best.learning_rate,
-        "epoch": 0 if fit.keeps_start else fit.best.epoch,
-        "tuning_loss": fit.start_loss if fit.keeps_start else fit.best.tuning_loss,
-        "start_loss": fit.start_loss,
+        "best_epoch": 0 if fit.kept_zero_shot else fit.best.epoch,
+        "tuning_loss": fit.zero_shot_tuning_loss if fit.kept_zero_shot else fit.best.tuning_loss,
+        "zero_shot_tuning_loss": fit.zero_shot_tuning_loss,
         "trials": [asdict(trial) for trial in fit.trials],
         "seconds": seconds,
-        "cost": ledger.entry(peak_tflops),
+        "cost": meter.entry(peak_tflops),
         "notes": saver.notes,
     }
     return result, probability
@@ -96,7 +96,7 @@ def _refuse_unlearnable(train_outcome: np.ndarray, tuning_outcome: np.ndarray) -
         raise BadInput("finetune: there is no tuning patient to choose the best epoch by")
 
 
-def _identity(labelled: tuple[Labelled, Labelled], start: Start, settings: Finetune) -> str:
+def _identity(labelled: tuple[Labelled, Labelled], start: Initialization, settings: Finetune) -> str:
     """What a checkpoint must have been made from to be resumed here."""
     return artifacts.fingerprint(
         shape=asdict(start.shape),

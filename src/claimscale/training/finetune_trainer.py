@@ -17,7 +17,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from claimscale.config.study import Finetune
-from claimscale.model.classifier import Readout
+from claimscale.model.classifier import EncoderClassifier
 from claimscale.model.encoder import Encoder
 from claimscale.model.shapes import Shape
 from claimscale.tokens.batches import Batch, Batches, mask_batch, microbatches
@@ -25,9 +25,9 @@ from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import adapters, checkpoints, loop
 from claimscale.training.checkpoints import Checkpoint, Checkpoints
-from claimscale.training.cost import Ledger, forward_flops
+from claimscale.training.cost import CostMeter, forward_flops
 from claimscale.training.lr_schedule import rate_multiplier
-from claimscale.training.weight_average import Average
+from claimscale.training.weight_average import WeightAverage
 
 WEIGHT_DECAY = 0.1
 WARMUP_SHARE = 0.1
@@ -49,7 +49,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Start:
+class Initialization:
     """What every training of a fine-tuning begins from; `weights` null: from scratch.
 
     `outcome` are the tokens that the question is about, where the weights have learnt to foretell codes.
@@ -62,14 +62,14 @@ class Start:
     device: torch.device
     outcome: np.ndarray | None = None
 
-    def model(self, settings: Finetune, bias: float = 0.0) -> Readout:
+    def model(self, settings: Finetune, bias: float = 0.0) -> EncoderClassifier:
         """The model before its first step, always the same."""
         torch.manual_seed(self.seed)
         encoder = Encoder(self.shape, self.token_metadata)
         if self.weights is not None:
             encoder.load_state_dict(load_file(self.weights))
-        model = Readout(encoder, self.outcome)
-        adapters.choose_trained(model, settings.method)
+        model = EncoderClassifier(encoder, self.outcome)
+        adapters.set_trainable(model, settings.method)
         torch.nn.init.constant_(model.bias, bias)
         return model.to(self.device)
 
@@ -88,13 +88,13 @@ class Trial:
     """Then the epochs that were finished before count."""
 
 
-class Fit:
+class FinetuneTrainer:
     """Trains once per learning rate and keeps the weights with the lowest tuning loss of all.
 
     Position p, by which checkpoints and metrics are numbered, is step p % `steps` of trial p // `steps`.
     """
 
-    def __init__(self, train: Labelled, tuning: Labelled, start: Start, settings: Finetune) -> None:
+    def __init__(self, train: Labelled, tuning: Labelled, start: Initialization, settings: Finetune) -> None:
         self.train, self.tuning, self.start, self.settings = train, tuning, start, settings
         batch_tokens = min(settings.batch_tokens, max(1, len(train.sequences.token) // STEPS_PER_EPOCH))
         parts = loop.microbatch_tokens(start.device, batch_tokens)
@@ -102,8 +102,8 @@ class Fit:
         self.steps = settings.epochs * self.batches.steps_per_epoch
         self.trials: list[Trial] = []
         self._outcome = loop.tensor(train.outcome.astype(np.float32), start.device)
-        self.start_loss: float | None = None
-        self.keeps_start = False
+        self.zero_shot_tuning_loss: float | None = None
+        self.kept_zero_shot = False
         self._best_loss, self._best = math.inf, dict[str, Tensor]()
         self._bias = 0.0
 
@@ -116,9 +116,9 @@ class Fit:
         saver: Checkpoints,
         found: Checkpoint,
         metrics: loop.MetricsFile,
-        ledger: Ledger,
+        meter: CostMeter,
         report: Callable[[float], None],
-    ) -> Readout:
+    ) -> EncoderClassifier:
         """Train to the end, from the checkpoint on; returns the best model, adapters merged.
 
         A learning rate that diverges is given up: its finished epochs count, and so does what the start
@@ -128,7 +128,7 @@ class Fit:
         if self.trials and self.best.tuning_loss is not None:
             self._best_loss = self.best.tuning_loss
         self._best = _named(found.tensors, "best.")
-        self._bias = found.state["bias"] if found.step else self._starting_bias(ledger)
+        self._bias = found.state["bias"] if found.step else self._starting_bias(meter)
         position, end = found.step, self.steps * len(self.settings.learning_rates)
         if position % self.steps:
             self._begin(position // self.steps)
@@ -140,32 +140,32 @@ class Fit:
             if not step:
                 self._begin(number)
             try:
-                self._step(position, step, metrics, ledger)
+                self._step(position, step, metrics, meter)
             except loop.Diverged as error:
                 position = self.steps * (number + 1)
                 self.trials[number].diverged, why = True, error
                 continue
             position += 1
             epoch, within = divmod(step + 1, self.batches.steps_per_epoch)
-            if not within and self._is_over(epoch, ledger):
+            if not within and self._is_over(epoch, meter):
                 position = self.steps * (number + 1)
             if saver.due(natural=not within):
-                saver.save(position, self._tensors(position), self._state(ledger))
+                saver.save(position, self._tensors(position), self._state(meter))
             report(position / end)
         start = self.start.model(self.settings, self._bias)
-        if not (self._best or start.foretells):
+        if not (self._best or start.has_zero_shot):
             raise why
-        return self._better_of(start, self._best_model() if self._best else None, ledger)
+        return self._better_of(start, self._best_model() if self._best else None, meter)
 
-    def _starting_bias(self, ledger: Ledger) -> float:
+    def _starting_bias(self, meter: CostMeter) -> float:
         """The bias with which predictions before the first step add up to the training patients' outcomes."""
         prevalence = float(self.train.outcome.mean())
         log_odds = math.log(prevalence / (1 - prevalence))
         model = self.start.model(self.settings)
-        if not model.foretells:
+        if not model.has_zero_shot:
             return log_odds
         logit = logits(model, self.train.sequences, self.start.device).numpy()
-        ledger.count(0, forward_flops(self.start.shape, self.train.sequences.lengths))
+        meter.count(0, forward_flops(self.start.shape, self.train.sequences.lengths))
         low, high = log_odds - logit.max() - 1, log_odds - logit.min() + 1
         return float(brentq(lambda bias: expit(logit + bias).mean() - prevalence, low, high))  # pyright: ignore
 
@@ -175,13 +175,13 @@ class Fit:
         self.optimizer = adapters.make_optimizer(
             self.model, rate, WEIGHT_DECAY, self.settings.layerwise_lr_decay
         )
-        self.average = Average(
+        self.average = WeightAverage(
             self.model, self.batches.steps_per_epoch if self.settings.weight_averaging else 1
         )
         if number == len(self.trials):
             self.trials.append(Trial(rate))
 
-    def _step(self, position: int, step: int, metrics: loop.MetricsFile, ledger: Ledger) -> None:
+    def _step(self, position: int, step: int, metrics: loop.MetricsFile, meter: CostMeter) -> None:
         parts = self._parts(step)
         multiplier = rate_multiplier(step, self.steps, math.ceil(WARMUP_SHARE * self.steps))
         losses = self._losses(parts)
@@ -189,9 +189,9 @@ class Fit:
         self.average.follow()
         lengths = self.train.sequences.lengths[np.concatenate([part.index for part in parts])]
         passes = adapters.PASSES[self.settings.method]
-        ledger.count(int(lengths.sum()), passes * forward_flops(self.start.shape, lengths))
+        meter.count(int(lengths.sum()), passes * forward_flops(self.start.shape, lengths))
         rate = multiplier * self.trials[-1].learning_rate
-        metrics.write(step=position, loss=loss, lr=rate, **ledger.spent())
+        metrics.write(step=position, loss=loss, lr=rate, **meter.usage())
 
     def _parts(self, step: int) -> list[Batch]:
         parts, share = self.batches.microbatches(step), self.settings.token_dropout
@@ -210,15 +210,15 @@ class Fit:
         logit = _logits_of(self.model, batch, device)
         return F.binary_cross_entropy_with_logits(logit.float(), outcome, reduction="sum")
 
-    def _is_over(self, epoch: int, ledger: Ledger) -> bool:
+    def _is_over(self, epoch: int, meter: CostMeter) -> bool:
         """Look at the tuning patients after an epoch; whether there is nothing more to hope for."""
         with self.average.in_place():
             loss = self._tuning_losses(self.model).mean().item()
             if loss < self._best_loss:
                 self._best_loss = loss
-                trained = checkpoints.trained(self.model)
+                trained = checkpoints.trainable_weights(self.model)
                 self._best = {name: weight.detach().clone() for name, weight in trained.items()}
-        ledger.count(0, forward_flops(self.start.shape, self.tuning.sequences.lengths))
+        meter.count(0, forward_flops(self.start.shape, self.tuning.sequences.lengths))
         trial = self.trials[-1]
         if math.isfinite(loss) and (trial.tuning_loss is None or loss < trial.tuning_loss):
             trial.tuning_loss, trial.epoch = loss, epoch
@@ -232,11 +232,13 @@ class Fit:
             return best
         return best | checkpoints.training_tensors(self.model, self.optimizer) | self.average.tensors()
 
-    def _state(self, ledger: Ledger) -> dict[str, Any]:
+    def _state(self, meter: CostMeter) -> dict[str, Any]:
         trials = [vars(trial) for trial in self.trials]
-        return {"trials": trials, "bias": self._bias, "cost": ledger.state()}
+        return {"trials": trials, "bias": self._bias, "cost": meter.state()}
 
-    def _better_of(self, start: Readout, trained: Readout | None, ledger: Ledger) -> Readout:
+    def _better_of(
+        self, start: EncoderClassifier, trained: EncoderClassifier | None, meter: CostMeter
+    ) -> EncoderClassifier:
         """The trained model, unless it is worse than pretraining's own answer by more than a standard error.
 
         Without a trained model, where every learning rate diverged, it is pretraining's own answer.
@@ -244,28 +246,28 @@ class Fit:
         A tuning split with few outcomes cannot tell a small gain from none, and labels rarely do harm:
         keeping the start for any lower loss threw most gains away (docs/recipe.md).
         """
-        if trained is not None and not start.foretells:
+        if trained is not None and not start.has_zero_shot:
             return trained
         adapters.merge(start)
         before = self._tuning_losses(start)
         passes = 1 if trained is None else 2
-        ledger.count(0, passes * forward_flops(self.start.shape, self.tuning.sequences.lengths))
-        self.start_loss = float(before.mean())
+        meter.count(0, passes * forward_flops(self.start.shape, self.tuning.sequences.lengths))
+        self.zero_shot_tuning_loss = float(before.mean())
         if trained is not None and not is_worse(before, self._tuning_losses(trained)):
             return trained
-        self.keeps_start = True
+        self.kept_zero_shot = True
         return start
 
-    def _tuning_losses(self, model: Readout) -> Tensor:
+    def _tuning_losses(self, model: EncoderClassifier) -> Tensor:
         """Log-loss of each tuning patient, float64 [n]."""
         outcome = torch.from_numpy(self.tuning.outcome.astype(np.float64))
         logit = logits(model, self.tuning.sequences, self.start.device)
         return F.binary_cross_entropy_with_logits(logit, outcome, reduction="none")
 
-    def _best_model(self) -> Readout:
+    def _best_model(self) -> EncoderClassifier:
         model = self.start.model(self.settings, self._bias)
         with torch.no_grad():
-            for name, weight in checkpoints.trained(model).items():
+            for name, weight in checkpoints.trainable_weights(model).items():
                 weight.copy_(self._best[name])
         adapters.merge(model)
         return model
@@ -281,7 +283,7 @@ def is_worse(before: Tensor, after: Tensor) -> bool:
 
 
 @torch.no_grad()
-def logits(model: Readout, sequences: Sequences, device: torch.device) -> Tensor:
+def logits(model: EncoderClassifier, sequences: Sequences, device: torch.device) -> Tensor:
     """Logits of all sequences in their order, float64 [n] on the CPU."""
     model.eval()
     out = torch.empty(len(sequences), dtype=torch.float64)
@@ -290,7 +292,7 @@ def logits(model: Readout, sequences: Sequences, device: torch.device) -> Tensor
     return out
 
 
-def _logits_of(model: Readout, batch: Batch, device: torch.device) -> Tensor:
+def _logits_of(model: EncoderClassifier, batch: Batch, device: torch.device) -> Tensor:
     inputs = loop.on_device(batch, batch.token, device)
     with loop.mixed_precision(device):
         return model(inputs)

@@ -21,7 +21,7 @@ Losses = Iterable[Callable[[], Tensor]]
 Found = tuple[Tensor, tuple[Tensor | None, ...]]
 
 
-def add_up(model: nn.Module, losses: Losses) -> Tensor:
+def accumulate(model: nn.Module, losses: Losses) -> Tensor:
     """Add the gradients of all losses to those of the weights; returns the sum of the losses, float64.
 
     Parts are freed one by one; on a CPU as many are worked on at once as torch has threads.

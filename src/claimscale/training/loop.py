@@ -15,11 +15,11 @@ from torch import Tensor
 
 from claimscale import artifacts
 from claimscale.errors import BadInput
-from claimscale.model.attention import Layout
+from claimscale.model.attention import BatchLayout
 from claimscale.model.encoder import Encoder, Inputs
 from claimscale.tokens.batches import MICROBATCH_TOKENS, Batch
 from claimscale.training import gradients
-from claimscale.training.distributed import ALONE, Ranks
+from claimscale.training.distributed import SINGLE, ProcessGroup
 from claimscale.training.gradients import Losses
 
 CLIP_NORM = 1.0
@@ -38,15 +38,15 @@ def update(
     rate: float,
     step: int,
     parts: Sequence[Batch],
-    ranks: Ranks = ALONE,
+    ranks: ProcessGroup = SINGLE,
 ) -> float:
     """One optimizer step on the sum of the losses, one of each part of the batch, of all ranks; returns it.
 
     Raises Diverged, which names the batch by its hash, before any weight or moment changes.
     """
-    total = gradients.add_up(model, losses)
-    ranks.add_up_gradients(model.parameters())
-    ranks.add_up(total)
+    total = gradients.accumulate(model, losses)
+    ranks.all_reduce_gradients(model.parameters())
+    ranks.all_reduce_sum(total)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
     loss_value, norm_value = torch.stack((total, norm.to(total))).tolist()  # the only wait for the device
     if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
@@ -83,7 +83,7 @@ def on_device(batch: Batch, token: np.ndarray, device: torch.device) -> Inputs:
     token_T, age_T, days_T, count_T = (
         tensor(array, device) for array in (token, batch.age_days, batch.days, batch.count)
     )
-    return Inputs(token_T, age_T, days_T, count_T, Layout.of(batch.lengths, device))
+    return Inputs(token_T, age_T, days_T, count_T, BatchLayout.of(batch.lengths, device))
 
 
 def firsts(batch: Batch) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Warm-up, stable, decay: how long a training and its branches are, and the rate of each step.
+"""Warm-up, stable, decay: how long a training and its cooldowns are, and the rate of each step.
 
 Until the decay begins a shorter run does what a longer one does. So one stable trunk serves several budgets:
-at each it forks into a branch that decays to its own end, and goes on itself (Hägele et al. 2024).
+at each it forks into a cooldown that decays to its own end, and goes on itself (Hägele et al. 2024).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Branch:
+class Cooldown:
     """A decay to a share of the budget: it leaves the trunk before step `fork` and ends after `steps`."""
 
     share: float
@@ -68,23 +68,23 @@ class Branch:
 
     @property
     def name(self) -> str:
-        return f"branch-{self.share:g}"
+        return f"cooldown-{self.share:g}"
 
 
-def branches_of(shares: list[float], trunk: Schedule) -> list[Branch]:
-    """The branches for these shares of the trunk's steps, in the order of their forks; share 1 is the trunk.
+def cooldowns_of(shares: list[float], trunk: Schedule) -> list[Cooldown]:
+    """The cooldowns for these shares of the trunk's steps, in the order of their forks; share 1 is the trunk.
 
-    A branch warms up as its trunk does, and has at least one step.
+    A cooldown warms up as its trunk does, and has at least one step.
     """
     return [
-        Branch(share, Schedule(max(1, round(share * trunk.steps)), trunk.warmup))
+        Cooldown(share, Schedule(max(1, round(share * trunk.steps)), trunk.warmup))
         for share in sorted(shares)
         if share < 1
     ]
 
 
 def budgets(settings: Pretrain, kind: Literal["pretrain", "sweep"]) -> float:
-    """Whole budgets of tokens that a pretraining with its branches trains on, or a sweep of rates."""
+    """Whole budgets of tokens that a pretraining with its cooldowns trains on, or a sweep of rates."""
     if kind == "sweep":
         return settings.lr_sweep_fraction * len(settings.lr_sweep)
     return 1 + DECAY_SHARE * sum(share for share in settings.cooldown_fractions if share < 1)

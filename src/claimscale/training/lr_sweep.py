@@ -7,14 +7,14 @@ from typing import Any
 
 from claimscale import artifacts
 from claimscale.config.study import Pretrain
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.training import loop
-from claimscale.training.cost import Ledger, added_up
+from claimscale.training.cost import CostMeter, added_up
 from claimscale.training.pretraining_job import Job
-from claimscale.training.trainer import Stretch
+from claimscale.training.trainer import Trainer
 
 
-def sweep_rates(job: Job, settings: Pretrain, progress: Callable[[float], None]) -> dict[str, Any]:
+def sweep_learning_rates(job: Job, settings: Pretrain, progress: Callable[[float], None]) -> dict[str, Any]:
     """Pretrain for `settings.sweep_share` of the budget, decay included, at each of its `learning_rates`.
 
     Takes what `pretrain` takes. Returns what the cell records: `lr_sweep` has for each rate the validation
@@ -34,14 +34,14 @@ def sweep_rates(job: Job, settings: Pretrain, progress: Callable[[float], None])
 
         entry = job.recorded(name, identity) or _try_rate(job, tried, name, identity, report)
         entries.append(entry)
-    ledger = Ledger(job.device, added_up([entry["spent"] for entry in entries]))
+    meter = CostMeter(job.device, added_up([entry["spent"] for entry in entries]))
     return {
-        "parameters": sizes.parameters(job.shape),
+        "parameters": shapes.parameters(job.shape),
         "tokens": sum(entry["tokens"] for entry in entries),
-        "seconds": ledger.seconds,
+        "seconds": meter.seconds,
         "train_flops": sum(entry["train_flops"] for entry in entries),
         "lr_sweep": [{key: entry[key] for key in ("learning_rate", "validation_loss")} for entry in entries],
-        "cost": ledger.entry(job.peak_tflops),
+        "cost": meter.entry(job.peak_tflops),
         "notes": [note for entry in entries for note in entry["notes"]],
     }
 
@@ -51,20 +51,20 @@ def _try_rate(
 ) -> dict[str, Any]:
     run = job.run(settings, settings.lr_sweep_fraction)
     metrics, minutes = job.folder / f"{name}.jsonl", settings.checkpoint_minutes
-    with Stretch(run, job.checkpoints / name, metrics, identity, minutes) as stretch:
+    with Trainer(run, job.checkpoints / name, metrics, identity, minutes) as trainer:
         try:
-            stretch.advance(run.steps, lambda steps: report(steps / run.steps))
+            trainer.advance(run.steps, lambda steps: report(steps / run.steps))
             loss = job.score(run)["validation_loss"]
-            stretch.ledger.count(0, job.scoring_flops(run))
+            trainer.meter.count(0, job.scoring_flops(run))
         except loop.Diverged:
             loss = None
     entry = {
         "learning_rate": settings.learning_rate,
         "validation_loss": loss,
-        "tokens": stretch.tokens,
-        "spent": stretch.ledger.state(),
-        "notes": stretch.saver.notes,
-        "train_flops": run.flops(stretch.tokens, stretch.masked),
+        "tokens": trainer.tokens,
+        "spent": trainer.meter.state(),
+        "notes": trainer.saver.notes,
+        "train_flops": run.flops(trainer.tokens, trainer.masked),
     }
     job.record(name, identity, entry)
     return entry

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from claimscale.model.attention import Layout
+from claimscale.model.attention import BatchLayout
 from claimscale.model.encoder import Inputs
 from claimscale.tokens.batches import Batch, Masked
 from claimscale.tokens.sequences import MASK, Sequences
@@ -81,7 +81,7 @@ class ResidentCorpus:
         """What `loop.on_device` makes of the masked batch, the positions hidden and their codes."""
         source = loop.tensor(batch.source.astype(np.int32), self.device)
         position = loop.tensor(masked.position, self.device)
-        layout = Layout.of(batch.lengths, self.device)
+        layout = BatchLayout.of(batch.lengths, self.device)
         token, age_days = self.token[source], self.age_days[source]
         newest = age_days[layout.bounds[:-1]]
         # Told how many there are, the device need not be waited for.

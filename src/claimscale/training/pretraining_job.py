@@ -12,11 +12,11 @@ import torch
 
 from claimscale import artifacts
 from claimscale.config.study import NON_TRAINING_FIELDS, Pretrain
-from claimscale.model import shapes as sizes
+from claimscale.model import shapes
 from claimscale.tokens.pretraining_inputs import EpochSamples
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import checkpoints
-from claimscale.training.distributed import Ranks, current
+from claimscale.training.distributed import ProcessGroup, current
 from claimscale.training.pretraining_run import PretrainingRun
 from claimscale.training.validation import MASK, Scores, Validation, validate
 from claimscale.versions import VERSIONS
@@ -29,13 +29,13 @@ class Job:
     train: EpochSamples
     validation: Validation
     token_metadata: TokenMetadata
-    shape: sizes.Shape
+    shape: shapes.Shape
     seed: int
     folder: Path
     device: torch.device
     peak_tflops: float | None = None
-    """See `Ledger.entry`."""
-    ranks: Ranks = field(default_factory=current)
+    """See `CostMeter.entry`."""
+    ranks: ProcessGroup = field(default_factory=current)
 
     @property
     def checkpoints(self) -> Path:
@@ -59,7 +59,7 @@ class Job:
         return run.flops(tokens, MASK * tokens) / 3
 
     def save(self, run: PretrainingRun, name: str) -> None:
-        if self.ranks.leads:
+        if self.ranks.is_main:
             checkpoints.save_tensors(self.folder / name, run.model.state_dict())
 
     def recorded(self, name: str, identity: str) -> dict[str, Any] | None:
@@ -71,7 +71,7 @@ class Job:
             return None
 
     def record(self, name: str, identity: str, entry: dict[str, Any]) -> None:
-        if self.ranks.leads:
+        if self.ranks.is_main:
             artifacts.make_folder(self.checkpoints)
             artifacts.write_json(self.checkpoints / f"{name}.json", {"identity": identity, "entry": entry})
             checkpoints.remove(self.checkpoints / name)

@@ -12,17 +12,17 @@ from torch import Tensor
 
 from claimscale.config.study import Pretrain
 from claimscale.errors import BadInput
-from claimscale.model import shapes as sizes
-from claimscale.model.attention import Read
+from claimscale.model import shapes
+from claimscale.model.attention import QueryPositions
 from claimscale.model.completep import make_optimizer
-from claimscale.model.encoder import Encoder, Inputs, Outcomes
+from claimscale.model.encoder import Encoder, IncidentTargets, Inputs
 from claimscale.tokens.batches import Batch, Batches, Masked, mask_batch
 from claimscale.tokens.incident_codes import IncidentCodes
 from claimscale.tokens.pretraining_inputs import EpochSamples, PretrainingSample
 from claimscale.tokens.sequences import LEADING
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import async_step, loop, memory
-from claimscale.training.distributed import ALONE, Ranks
+from claimscale.training.distributed import SINGLE, ProcessGroup
 from claimscale.training.lr_schedule import Schedule
 
 WEIGHT_DECAY = 0.1
@@ -61,12 +61,12 @@ class PretrainingRun:
         self,
         train: EpochSamples,
         token_metadata: TokenMetadata,
-        shape: sizes.Shape,
+        shape: shapes.Shape,
         settings: Pretrain,
         seed: int,
         device: torch.device,
         share: float = 1.0,
-        ranks: Ranks = ALONE,
+        ranks: ProcessGroup = SINGLE,
     ) -> None:
         first = train(0)
         with_codes = np.flatnonzero(first.sequences.lengths > LEADING)
@@ -95,7 +95,7 @@ class PretrainingRun:
         self._epoch = lru_cache(maxsize=1)(lambda number: self._prepared(train(number)))
         self._updating = False
         if device.type == "cuda" and len(self.batches.shard(0)):
-            held = OPTIMIZER_BYTES * sizes.parameters(shape)
+            held = OPTIMIZER_BYTES * shapes.parameters(shape)
             self.batches.microbatch_tokens = memory.measured_part(self._probe, held, device)
 
     @property
@@ -105,7 +105,7 @@ class PretrainingRun:
     def flops(self, tokens: float, masked: float) -> float:
         """Floating-point operations of training on so many tokens, of which so many were masked."""
         foretold = tokens * self._foretold_share
-        return sizes.train_flops(self.model.shape, tokens, masked, self.attended_length, foretold)
+        return shapes.train_flops(self.model.shape, tokens, masked, self.attended_length, foretold)
 
     def step(self, step: int) -> tuple[float | Tensor, int, int]:
         """Train one step; returns the mean loss, tokens and masked codes, of all ranks.
@@ -161,7 +161,7 @@ class PretrainingRun:
         incident, codes = 0, epoch.view.incident
         if codes is not None:
             incident = sum(int(codes.counts(batch.index).sum()) for batch, _ in parts)
-        return Step(epoch, parts, *(int(number) for number in self.ranks.total(tokens, masked, incident)))
+        return Step(epoch, parts, *(int(number) for number in self.ranks.sum(tokens, masked, incident)))
 
     def _parts(self, step: int) -> list[tuple[Batch, Masked]]:
         share, unit = self.settings.mask_probability, self.settings.mask_unit
@@ -188,7 +188,7 @@ class PretrainingRun:
         inputs, position, target = self._inputs(work.epoch, batch, mask)
         codes = work.epoch.view.incident
         firsts = loop.firsts(batch) if codes is not None else mask.position[:0]
-        read = Read.of(np.concatenate((mask.position, firsts)), batch.lengths, self.device)
+        read = QueryPositions.of(np.concatenate((mask.position, firsts)), batch.lengths, self.device)
         with loop.mixed_precision(self.device):
             hidden = self.model(inputs, read)
             loss = self.model.masked_loss(hidden[: len(position)], target) / max(work.masked, 1)
@@ -223,7 +223,9 @@ def masked_inputs(batch: Batch, mask: Masked, device: torch.device) -> tuple[Inp
     return inputs, loop.tensor(mask.position, device), loop.tensor(mask.target, device)
 
 
-def outcomes_of(codes: IncidentCodes, index: np.ndarray, device: torch.device) -> Outcomes:
+def outcomes_of(codes: IncidentCodes, index: np.ndarray, device: torch.device) -> IncidentTargets:
     """What the patients `index` have to foretell."""
     new, known = (np.stack(lists.pairs(index)) for lists in (codes.new, codes.known))
-    return Outcomes(*(loop.tensor(array, device) for array in (new, known, codes.has_full_horizon[index])))
+    return IncidentTargets(
+        *(loop.tensor(array, device) for array in (new, known, codes.has_full_horizon[index]))
+    )

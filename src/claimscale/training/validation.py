@@ -8,13 +8,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from claimscale.model.attention import Read
+from claimscale.model.attention import QueryPositions
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.batches import mask_batch, microbatches
 from claimscale.tokens.pretraining_inputs import PretrainingSample
 from claimscale.tokens.sequences import LEADING, Sequences, seen_earlier
 from claimscale.training import loop
-from claimscale.training.distributed import ALONE, Ranks
+from claimscale.training.distributed import SINGLE, ProcessGroup
 from claimscale.training.pretraining_run import masked_inputs, outcomes_of
 
 SEED = 20220401
@@ -35,7 +35,9 @@ class Validation:
     """Some of the training patients: a lower loss on them tells of overfitting."""
 
 
-def validate(model: Encoder, validation: Validation, device: torch.device, ranks: Ranks = ALONE) -> Scores:
+def validate(
+    model: Encoder, validation: Validation, device: torch.device, ranks: ProcessGroup = SINGLE
+) -> Scores:
     """Loss on masked codes, overall and apart for first-ever and repeated ones, and on incident codes.
 
     `train_loss` is that on masked codes of training patients.
@@ -54,20 +56,22 @@ def validate(model: Encoder, validation: Validation, device: torch.device, ranks
 
 
 @torch.no_grad()
-def masked_scores(model: Encoder, sequences: Sequences, device: torch.device, ranks: Ranks = ALONE) -> Scores:
+def masked_scores(
+    model: Encoder, sequences: Sequences, device: torch.device, ranks: ProcessGroup = SINGLE
+) -> Scores:
     repeated = seen_earlier(sequences) | (sequences.count > 1)
     losses, is_repeat = [np.zeros(0, np.float32)], [np.zeros(0, np.bool_)]
     for batch in microbatches(sequences, _share(sequences, ranks), loop.microbatch_tokens(device)):
         masked = mask_batch(batch, MASK, SEED, 0)
         inputs, _, targets = masked_inputs(batch, masked, device)
         with loop.mixed_precision(device):
-            hidden = model(inputs, Read.of(masked.position, batch.lengths, device))
+            hidden = model(inputs, QueryPositions.of(masked.position, batch.lengths, device))
             for rows, target in zip(hidden.split(1024), targets.split(1024), strict=True):
                 logits = model.masked_logits(rows).float()
                 losses.append(F.cross_entropy(logits, target, reduction="none").cpu().numpy())
         is_repeat.append(repeated[batch.source[masked.position]])
     loss, repeat = np.concatenate(losses).astype(np.float64), np.concatenate(is_repeat)
-    first, again, firsts, repeats = ranks.total(
+    first, again, firsts, repeats = ranks.sum(
         float(loss[~repeat].sum()), float(loss[repeat].sum()), int((~repeat).sum()), int(repeat.sum())
     )
     return {
@@ -79,7 +83,7 @@ def masked_scores(model: Encoder, sequences: Sequences, device: torch.device, ra
 
 @torch.no_grad()
 def incident_score(
-    model: Encoder, view: PretrainingSample, device: torch.device, ranks: Ranks = ALONE
+    model: Encoder, view: PretrainingSample, device: torch.device, ranks: ProcessGroup = SINGLE
 ) -> float | None:
     """Binary cross-entropy over the codes that patients are at risk of, per code that was incident."""
     codes = view.incident
@@ -90,13 +94,13 @@ def incident_score(
     for batch in microbatches(view.sequences, share, loop.microbatch_tokens(device)):
         inputs = loop.on_device(batch, batch.token, device)
         with loop.mixed_precision(device):
-            hidden = model(inputs, Read.of(loop.firsts(batch), batch.lengths, device))
+            hidden = model(inputs, QueryPositions.of(loop.firsts(batch), batch.lengths, device))
             loss += float(model.incident_loss(hidden, inputs, outcomes_of(codes, batch.index, device)))
-    total, incident = ranks.total(loss, int(codes.counts(share).sum()))
+    total, incident = ranks.sum(loss, int(codes.counts(share).sum()))
     return _mean(total, incident)
 
 
-def _share(sequences: Sequences, ranks: Ranks) -> np.ndarray:
+def _share(sequences: Sequences, ranks: ProcessGroup) -> np.ndarray:
     return np.flatnonzero(sequences.lengths > LEADING)[ranks.rank :: ranks.count]
 
 

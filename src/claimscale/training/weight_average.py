@@ -13,7 +13,7 @@ from claimscale.training import checkpoints
 PREFIX = "average."
 
 
-class Average:
+class WeightAverage:
     """The exponential average of the weights that a model trains, with a memory of `steps` steps.
 
     It begins with the weights as they are. Source: Polyak and Juditsky 1992; Izmailov et al. 2018,
@@ -21,7 +21,7 @@ class Average:
     """
 
     def __init__(self, model: nn.Module, steps: int) -> None:
-        self._weights = checkpoints.trained(model)
+        self._weights = checkpoints.trainable_weights(model)
         self._share = 1 / steps
         self._means = {name: weight.detach().clone() for name, weight in self._weights.items()}
 

@@ -17,7 +17,7 @@ from claimscale.progress import Display
 
 if TYPE_CHECKING:
     from claimscale.config.study import Study
-    from claimscale.training.distributed import Ranks
+    from claimscale.training.distributed import ProcessGroup
 
 SET_BY_LAUNCHERS = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
 
@@ -33,7 +33,7 @@ def leads() -> bool:
 
 
 @contextlib.contextmanager
-def joined(study: Study) -> Iterator[Ranks]:
+def joined(study: Study) -> Iterator[ProcessGroup]:
     """Join the other processes, each on a GPU of its own where the study runs on GPUs."""
     from claimscale.training import distributed  # pulls in torch
 
@@ -42,10 +42,10 @@ def joined(study: Study) -> Iterator[Ranks]:
 
 
 @contextlib.contextmanager
-def prepared(study: Study, group: Ranks, prepare: Callable[[], Workspace]) -> Iterator[Workspace]:
+def prepared(study: Study, group: ProcessGroup, prepare: Callable[[], Workspace]) -> Iterator[Workspace]:
     """The workspace that the first rank prepares, and keeps others out of, while this block runs."""
-    if not group.leads:
-        if not group.leaders(0):
+    if not group.is_main:
+        if not group.broadcast(0):
             raise BadInput("the first rank says why")
         yield Workspace(study, study.run_directory)
         return
@@ -54,26 +54,26 @@ def prepared(study: Study, group: Ranks, prepare: Callable[[], Workspace]) -> It
             stack.enter_context(artifacts.locked(study.run_directory))
             workspace = prepare()
         except BadInput:
-            group.leaders(False)
+            group.broadcast(False)
             raise
-        group.leaders(True)
+        group.broadcast(True)
         yield workspace
 
 
-def run_cells(workspace: Workspace, cells: list[Cell], group: Ranks, display: Display) -> int:
+def run_cells(workspace: Workspace, cells: list[Cell], group: ProcessGroup, display: Display) -> int:
     """Run every cell that is not done, one after another; returns how many were run."""
     from claimscale.experiments.execute import run_cell
 
     threads = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     ran = 0
     for number, cell in enumerate(cells):
-        if group.leaders(workspace.is_done(cell)):
+        if group.broadcast(workspace.is_done(cell)):
             continue
         ran += 1
         report = _Report(display, cell, number, len(cells), group.count)
         with naming(cell.id):
             run_cell(workspace, cell, threads, report)
-        if group.leads:
+        if group.is_main:
             seconds = round(time.monotonic() - report.started, 3)
             artifacts.append_audit(workspace.run, "ran", cell=cell.id, seconds=seconds, ranks=group.count)
     return ran
