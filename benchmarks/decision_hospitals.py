@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from claimscale.config.study import Compare
+from claimscale.config.comparison import Compare
 from claimscale.evaluation.hospitals import Hospitals, by_hospital
 from claimscale.evaluation.power import Assumptions
 from claimscale.evaluation.predictions import CellResult, SplitPredictions

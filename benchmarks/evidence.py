@@ -29,7 +29,7 @@ from cells import auprc, prepare, run_cells
 from claimscale import artifacts
 from claimscale.baselines.features import count_features
 from claimscale.config import loading
-from claimscale.config.study import NEEDS_LARGEST_ENCODER
+from claimscale.config.comparison import NEEDS_LARGEST_ENCODER
 from claimscale.evaluation.intervals import Scores, difference, interval
 from claimscale.experiments.cells import Cell, Patients
 from claimscale.experiments.workspace import Workspace

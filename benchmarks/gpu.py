@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 
 import pretrain as cpu
-from claimscale.config.study import Pretrain
+from claimscale.config.training import Pretrain
 from claimscale.experiments.throughput import made_up_token_metadata
 from claimscale.model import shapes
 from claimscale.tokens.pretraining_inputs import static

@@ -21,7 +21,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from claimscale.cohort import selection as cohort
-from claimscale.config.study import EngineSettings, Study
+from claimscale.config.execution import EngineSettings
+from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.events import build as events
 from claimscale.simulator.population import Population, simulate

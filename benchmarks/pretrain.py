@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from claimscale.config.study import Pretrain
+from claimscale.config.training import Pretrain
 from claimscale.experiments import malloc
 from claimscale.experiments.throughput import made_up_token_metadata
 from claimscale.model import shapes

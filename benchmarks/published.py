@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from claimscale.config.study import Settings
+from claimscale.config.base import Settings
 from claimscale.errors import BadInput
 
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"

@@ -18,7 +18,7 @@ import pytest
 from scipy.special import logit
 
 from claimscale import cli
-from claimscale.config.study import Baseline
+from claimscale.config.comparison import Baseline
 
 STUDY = """
 name: tiny

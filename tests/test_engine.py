@@ -9,14 +9,14 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from claimscale.config import study
+from claimscale.config.execution import EngineSettings
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 
 
 @pytest.fixture
 def engine(tmp_path: Path):
-    with Engine(study.EngineSettings(memory="500MB"), tmp_path / "engine") as engine:
+    with Engine(EngineSettings(memory="500MB"), tmp_path / "engine") as engine:
         yield engine
 
 
@@ -57,7 +57,7 @@ def test_a_fault_in_a_row_is_named_without_showing_the_row(engine: Engine, tmp_p
 
 
 def test_scratch_folder_is_gone_after_closing(tmp_path: Path) -> None:
-    with Engine(study.EngineSettings(), tmp_path) as engine:
+    with Engine(EngineSettings(), tmp_path) as engine:
         scratch = engine.scratch
         assert scratch.is_dir()
         assert scratch.parent == tmp_path

@@ -12,7 +12,7 @@ import pytest
 
 from claimscale.artifacts import read_json, write_json
 from claimscale.cohort import selection as cohort
-from claimscale.config import study as studies
+from claimscale.config.execution import EngineSettings
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -103,12 +103,12 @@ def made(study: Study, kind: str, target: Path) -> Path:
     """All data stages on an engine, and the validity checks of them."""
     for name in ("events", "cohort", "tokens", "labels"):
         (target / name).mkdir(parents=True)
-    with Engine(studies.EngineSettings(kind=kind, memory="1GB"), target.parent / "scratch") as engine:
+    with Engine(EngineSettings(kind=kind, memory="1GB"), target.parent / "scratch") as engine:
         events.build(study, engine, target / "events")
         cohort.build(study, engine, target / "events", target / "cohort")
         tokens.build(study, engine, target / "events", target / "cohort", target / "tokens")
         tasks.build(study, engine, target / "events", target / "cohort", target / "labels")
-    on_engine = study.model_copy(update={"engine": studies.EngineSettings(kind=kind, memory="1GB")})
+    on_engine = study.model_copy(update={"engine": EngineSettings(kind=kind, memory="1GB")})
     write_json(target / "validity.json", [one.plain() for one in checks.check(on_engine, target, print)])
     return target
 
@@ -131,7 +131,7 @@ def test_both_engines_make_the_same_files(kind: str, sources, tmp_path: Path) ->
 
 
 def test_spark_refuses_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with Engine(studies.EngineSettings(kind="spark"), tmp_path) as engine:
+    with Engine(EngineSettings(kind="spark"), tmp_path) as engine:
         with pytest.raises(BadInput, match=r"absent\.parquet: cannot be read"):
             engine.read_parquet(tmp_path / "absent.parquet")
         (tmp_path / "a.csv").write_text("patient,code\nP1,0123\nP2\n", "utf-8")

@@ -12,7 +12,9 @@ import cyclopts
 from cyclopts import App, Parameter
 
 from claimscale import __version__
-from claimscale.config import loading, study as settings
+from claimscale.config import loading
+from claimscale.config.study import parameter_count
+from claimscale.config.tasks import catalogue
 from claimscale.errors import BadInput, Interrupted, fault
 
 app = App(
@@ -240,7 +242,7 @@ def sizes(vocabulary: int, *targets: str) -> None:
     print(f"{'target':>8} {'parameters':>12} {'layers':>6} {'width':>6} {'feed-fwd':>8} {'embedding':>9}")
     for target in targets or ("2.2M", "4.7M", "11M", "32M", "101M"):
         try:
-            count = settings.parameter_count(target)
+            count = parameter_count(target)
         except ValueError as error:
             raise BadInput(str(error)) from None
         shape = shapes.solve(count, vocabulary)
@@ -261,18 +263,16 @@ def tasks(*, aces: Path | None = None) -> None:
     """
     if aces is not None:
         from claimscale.artifacts import make_folder
-        from claimscale.config.tasks import Task
         from claimscale.tasks.aces import export
 
         if aces.exists():
             raise BadInput(f"{aces}: is there already")
         make_folder(aces)
-        found = {name: Task(**settings.catalogue_task(name)) for name in settings.catalogue()}
-        print(f"{len(export(found, aces))} ACES configurations of {len(found)} tasks: {aces}")
+        print(f"{len(export(catalogue(), aces))} ACES configurations of {len(catalogue())} tasks: {aces}")
         return
-    for name, task in settings.catalogue().items():
-        codes = "; ".join(f"{system} {' '.join(prefixes)}" for system, prefixes in task["outcome"].items())
-        print(f"{name:<28} {task['kind']:<10} {codes}")
+    for name, task in catalogue().items():
+        codes = "; ".join(f"{system} {' '.join(prefixes)}" for system, prefixes in task.outcome.items())
+        print(f"{name:<28} {task.kind:<10} {codes}")
 
 
 def _run_cells(file: Path, overrides: tuple[str, ...], wanted: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.config.study import Search
+from claimscale.config.comparison import Search
 from claimscale.experiments import execute as work
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.datasets import Sample

@@ -13,7 +13,8 @@ from claimscale.baselines import features, gradient_boosting, outcome_history
 from claimscale.baselines.features import FeatureColumns
 from claimscale.baselines.search import BaselineJob, LabelledFeatures
 from claimscale.cohort import selection as cohort
-from claimscale.config.study import Finetune, Task
+from claimscale.config.tasks import Task
+from claimscale.config.training import Finetune
 from claimscale.experiments.execute import MODELS
 from claimscale.model import shapes
 from claimscale.model.encoder import Encoder

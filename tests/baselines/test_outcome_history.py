@@ -6,7 +6,7 @@ import pytest
 from claimscale.baselines import features
 from claimscale.baselines.features import FeatureColumns
 from claimscale.baselines.outcome_history import families, rule_features
-from claimscale.config.study import Task
+from claimscale.config.tasks import Task
 from claimscale.tokens.code_groups import CodeGroups
 
 CKD = Task(

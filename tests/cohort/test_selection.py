@@ -12,7 +12,8 @@ import pytest
 from claimscale import seeded_random
 from claimscale.artifacts import read_json
 from claimscale.cohort import selection as cohort
-from claimscale.config.study import CohortSample, Splits, Study
+from claimscale.config.cohort import CohortSample, Splits
+from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 

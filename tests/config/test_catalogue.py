@@ -8,10 +8,9 @@ import pytest
 
 from claimscale.codes import icd
 from claimscale.codes.systems import SYSTEMS
-from claimscale.config.study import catalogue
-from claimscale.config.tasks import Task
+from claimscale.config.tasks import Task, catalogue
 
-CATALOGUE = {name: Task.model_validate({"name": name, **rules}) for name, rules in catalogue().items()}
+CATALOGUE = catalogue()
 SHAPES = {
     "ICD10": r"[A-Z]\d[0-9A-Z]\d{0,2}",
     "ICD9CM": r"(\d{3}|V\d{2})\d{0,2}",

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
 
-from claimscale.config import loading, study
+from claimscale.config import loading, sources
+from claimscale.config.base import Settings
+from claimscale.config.study import Study, parameter_count
+from claimscale.config.tasks import Exclusion, Task
 from claimscale.errors import BadInput
 
 CKD = {"name": "ckd", "kind": "disease", "outcome": {"ICD10": ["N18"]}}
@@ -37,17 +41,17 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
         ({"pretrain": {"mask_unit": "patient"}}, "pretrain.mask_unit: 'patient'"),
         (
             {"pretrain": {"cooldown_fractions": [0.5]}},
-            "pretrain.cooldown_fractions: cooldown_fractions must ascend without repeats and end",
+            "pretrain.cooldown_fractions: must be ascending and distinct, and end with 1",
         ),
         (
             {"pretrain": {"cooldown_fractions": [0.5, 0.25, 1]}},
-            "pretrain.cooldown_fractions: cooldown_fractions must ascend",
+            "pretrain.cooldown_fractions: must be ascending",
         ),
         ({"pretrain": {"cooldown_fractions": [0, 1]}}, "pretrain.cooldown_fractions.0: 0 is not above 0"),
-        ({"pretrain": {"lr_sweep": [0.1, 0.2]}}, "pretrain.lr_sweep: lr_sweep must ascend"),
+        ({"pretrain": {"lr_sweep": [0.1, 0.2]}}, "pretrain.lr_sweep: must be ascending"),
         (
             {"pretrain": {"lr_sweep": [0.1, 0.3, 0.2]}},
-            "pretrain.lr_sweep: lr_sweep must asc",
+            "pretrain.lr_sweep: must be ascending",
         ),
         ({"pretrain": {"lr_sweep_fraction": 1}}, "pretrain.lr_sweep_fraction: 1 is not below 1"),
         (
@@ -57,7 +61,7 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
         ({"compute": {"slurm": {"queue": "gpu"}}}, "compute.slurm.queue: unknown key"),
         ({"pretrain": {"epochs": "many"}}, "pretrain.epochs: 'many'"),
         ({"tasks": ["gout_in_space"]}, "'gout_in_space' is not in the task catalogue"),
-        ({"sizes": ["11M", "2.2M"]}, "sizes: sizes must ascend"),
+        ({"sizes": ["11M", "2.2M"]}, "sizes: must be ascending"),
         ({"sizes": ["big"]}, "'big' is not a size such as"),
         ({"source": {"kind": "fax"}}, "source"),
         ({"source": {"kind": "synpuf"}}, "source.path: is missing"),
@@ -66,7 +70,7 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
         ({"finetune": {"labelled_patients": [-1]}}, "finetune.labelled_patients"),
         ({"finetune": {"layerwise_lr_decay": 1.5}}, "finetune.layerwise_lr_decay: 1.5: input should be less"),
         ({"finetune": {"method": "half"}}, "finetune.method: 'half'"),
-        ({"finetune": {"method": "lora"}}, "finetune: method: lora keeps what pretraining has learnt"),
+        ({"finetune": {"method": "lora"}}, "finetune: method: lora keeps pretrained weights fixed"),
         ({"finetune": {"learning_rates": []}}, "finetune.learning_rates"),
         ({"finetune": {"learning_rates": [1e-3, -1e-3]}}, "finetune.learning_rates.1: -0.001 is not above 0"),
         ({"finetune": {"learning_rates": [1e-3, 0.001]}}, "finetune.learning_rates: a rate is listed twice"),
@@ -75,30 +79,30 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
         ({"compare": {"stopping": "early"}}, "compare.stopping: 'early'"),
         (
             {"compare": {"stopping": "futility"}, "baselines": ["lightgbm_counts_and_embeddings"]},
-            "compare.stopping: futility may leave out the largest size",
+            "compare.stopping: futility may omit the largest size",
         ),
         ({"name": "../elsewhere"}, "name"),
         (
             {"tasks": [{**CKD, "alive_at_days": 90}]},
-            "tasks.0: alive_at_days: would ask something of the time after",
+            "tasks.0: alive_at_days: is a condition on the time after",
         ),
-        ({"tasks": [{**CKD, "gap_days": -1}]}, "tasks.0.gap_days: -1 would count as predicted what is known"),
+        ({"tasks": [{**CKD, "gap_days": -1}]}, "tasks.0.gap_days: -1 would predict what is already known"),
         ({"tasks": [{**CKD, "washout_days": 0}]}, "tasks.0.washout_days: 0 leaves no washout"),
         (
             {"tasks": [{**CKD, "washout_days": -9}]},
-            "tasks.0.washout_days: -9 would reach past the index date",
+            "tasks.0.washout_days: -9 would extend past the index date",
         ),
         (
             {"tasks": [{**CKD, "min_history_days": -9}]},
-            "tasks.0.min_history_days: -9 would ask for time in sight after",
+            "tasks.0.min_history_days: -9 would require observation after",
         ),
         (
             {"tasks": [{**CKD, "exclude": [{"codes": {"ATC": ["C"]}, "window_end_days": 1}]}]},
-            "tasks.0.exclude.0.window_end_days: 1 reaches 1 days past the index date",
+            "tasks.0.exclude.0.window_end_days: 1 is 1 days past the index date",
         ),
         (
             {"tasks": [{**CKD, "exclude": [{"codes": {"ATC": ["C"]}, "days_after": 1}]}]},
-            "tasks.0.exclude.0: days_after: would ask something of the time after",
+            "tasks.0.exclude.0: days_after: is a condition on the time after",
         ),
         (
             {
@@ -116,11 +120,11 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
             {"tasks": [{**CKD, "index": "every_visit"}]},
             "tasks.0: first_index_date: index: every_visit needs it",
         ),
-        ({"tasks": [{**CKD, "labels": "a.parquet"}]}, "tasks.0: outcome: has no effect beside labels"),
+        ({"tasks": [{**CKD, "labels": "a.parquet"}]}, "tasks.0: outcome: has no effect with labels"),
         ({"tasks": [{"name": "x", "kind": "disease"}]}, "tasks.0: outcome has no codes"),
         (
             {"tasks": [{**CKD, "index": "every_visit", "first_index_date": dt.date(2021, 1, 1)}]},
-            "tasks: ckd: first_index_date must come before cohort.landmark",
+            "tasks: ckd: first_index_date must be before cohort.landmark",
         ),
     ],
 )
@@ -142,7 +146,7 @@ def test_splits_must_add_up_to_one(write_study) -> None:
 
 
 def test_a_key_given_twice_is_refused_with_its_line(write_study) -> None:
-    assert "line 2: key 'name' stands twice" in problem(write_study("name: a\nname: b\n"))
+    assert "line 2: duplicate key 'name'" in problem(write_study("name: a\nname: b\n"))
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "name: [unclosed\n", "just words"])
@@ -197,16 +201,7 @@ def test_settings_cannot_be_changed(write_study) -> None:
 
 @given(st.integers(1, 999), st.sampled_from("kMB"))
 def test_sizes_read_as_they_are_written(number: int, unit: str) -> None:
-    assert study.parameter_count(f"{number}{unit}") == number * {"k": 1e3, "M": 1e6, "B": 1e9}[unit]
-
-
-def test_the_catalogue_holds_ten_diseases_and_eight_drugs_each_with_a_source() -> None:
-    tasks = [study.Task.model_validate(study.catalogue_task(name)) for name in study.catalogue()]
-    kinds = [task.kind for task in tasks]
-    assert kinds.count("disease") >= 10 and kinds.count("medication") >= 8
-    assert all(task.source for task in tasks)
-    prefixes = [prefix for task in tasks for group in task.outcome.values() for prefix in group]
-    assert all(prefix and "." not in prefix for prefix in prefixes)
+    assert parameter_count(f"{number}{unit}") == number * {"k": 1e3, "M": 1e6, "B": 1e9}[unit]
 
 
 def test_baselines_are_those_known_each_once_and_tuned_alike(write_study) -> None:
@@ -224,3 +219,57 @@ def test_baselines_are_those_known_each_once_and_tuned_alike(write_study) -> Non
     scratch = "finetune={initialization: [scratch], seeds: [5]}"
     assert "not among pretrain.seeds" in problem(write_study(), embedded, scratch)
     assert loading.load(write_study(), [scratch]).baselines == ["lightgbm", "logistic", "outcome_history"]
+
+
+VALUES_YAML_CANNOT_READ = [
+    "2000-13-01", "2000-02-30", "2000-01-01 25:00:00", "0b_", "0x_", "!!int ten", "!!float x", "!!bool maybe",
+    "!!timestamp soon", "!!binary a", "!!python/object:os.system x", "9" * 5000, "{[a]: 1}", "{{a: 1}: 1}",
+    "!!set [a]", "!!omap {a: 1}", "[" * 3000, "&a [*a]", "&a {b: *a}", "*missing", "\x07", "{a: 1, a: 2}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES_YAML_CANNOT_READ, ids=lambda value: value[:20])
+def test_a_value_that_yaml_cannot_read_is_one_line(write_study, value: str) -> None:
+    override = problem(write_study(), f"cohort.landmark={value}")
+    assert "cohort.landmark" in override or "contains itself" in override
+    text = Path(write_study()).read_text("utf-8")
+    in_file = problem(write_study(f"{text}\nextra:\n  nested: {value}\n"))
+    assert "study.yaml: " in in_file
+
+
+def test_an_impossible_date_is_named_with_its_line(write_study) -> None:
+    text = problem(write_study("name: a\ncohort:\n  landmark: 2000-13-01\n"))
+    assert text.endswith("is not valid YAML (line 3: '2000-13-01' is not a valid timestamp)")
+    assert "'2000-02-30' is not a valid timestamp" in problem(write_study(), "cohort.landmark=2000-02-30")
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan", "-.inf"])
+def test_numbers_are_finite(write_study, value: str) -> None:
+    assert "pretrain.learning_rate" in problem(write_study(), f"pretrain.learning_rate={value}")
+
+
+def test_keys_are_text(write_study) -> None:
+    assert "key 1 is not text" in problem(write_study("1: x\n"))
+    assert "cohort" in problem(write_study(), "cohort={landmark: 2020-01-01, 1: x}")
+
+
+def sections(model: type[Settings]) -> set[type[Settings]]:
+    found = {model}
+    for field in model.model_fields.values():
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, Settings):
+                found |= sections(kind)
+    return found
+
+
+SECTIONS = sections(Study) | sections(sources.TablesSource) | {Task, Exclusion, sources.OmopSource}
+
+
+@pytest.mark.parametrize("section", sorted(SECTIONS, key=str))
+def test_every_setting_has_a_sentence(section: type[Settings]) -> None:
+    assert section.__doc__
+    for name, field in section.model_fields.items():
+        text = field.description or ""
+        assert text.endswith(".") and len(text) > 15, f"{section.__name__}.{name}"
+        assert len(re.findall(r"[.!?](?=\s)", text)) == 0, f"{section.__name__}.{name}: one sentence"

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from claimscale import sources
-from claimscale.config import study as studies
+from claimscale.config.execution import EngineSettings
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.events import build as event_table
@@ -57,7 +57,7 @@ def test_the_example_of_a_page(
     settings = yaml.safe_load(found["yaml", ""])
     settings |= {"name": "page", "cohort": {"landmark": "2020-01-01"}, "sizes": ["60k"], "tasks": ["ckd"]}
     study = Study.model_validate(settings, strict=False)
-    with Engine(studies.EngineSettings(kind=engine_kind, memory="1GB"), tmp_path / "engine") as engine:
+    with Engine(EngineSettings(kind=engine_kind, memory="1GB"), tmp_path / "engine") as engine:
         (tmp_path / "scratch").mkdir()
         raw = sources.read(study, engine, tmp_path / "scratch")
         quality = event_table.write(raw, engine, tmp_path / "gate", tmp_path / "events")

@@ -13,7 +13,8 @@ import pyarrow.csv as pa_csv
 import pytest
 import yaml
 
-from claimscale.config import loading, study as studies
+from claimscale.config import loading
+from claimscale.config.execution import EngineSettings
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -59,7 +60,7 @@ def test_the_worked_example(tmp_path: Path) -> None:
     events = pa.table({"subject_id": subjects, "code": given["code"], "suspected": no, **times})
     split = pa.array(["held_out"] * len(given))
     table = event_table.with_days(ibis.memtable(events.append_column("split", split)))
-    with Engine(studies.EngineSettings(), tmp_path) as engine:
+    with Engine(EngineSettings(), tmp_path) as engine:
         dates = engine.to_arrow(index_dates.landmark_dates(table, study))
         answers = engine.to_arrow(tasks.label_index_dates(study.tasks[0], dates, table)).to_pylist()
     shown = []

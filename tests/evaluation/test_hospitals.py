@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from claimscale.config.study import Compare
+from claimscale.config.comparison import Compare
 from claimscale.evaluation.bootstrap import Ranking, Resamples, replicate_rankings
 from claimscale.evaluation.hospitals import FEWEST_HOSPITALS, Hospitals, by_hospital, hospitals_of
 from claimscale.evaluation.intervals import Scores, interval

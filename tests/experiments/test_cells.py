@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import get_args
 
 from claimscale.config import loading
-from claimscale.config.study import Baseline
+from claimscale.config.comparison import Baseline
 from claimscale.experiments.cells import Cell, cells_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from claimscale.config.study import Baseline
+from claimscale.config.comparison import Baseline
 from claimscale.stages import stages_of
 from claimscale.versions import VERSIONS
 

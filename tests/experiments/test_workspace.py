@@ -10,7 +10,7 @@ import pytest
 
 from claimscale import artifacts
 from claimscale.config import loading
-from claimscale.config.study import Baseline
+from claimscale.config.comparison import Baseline
 from claimscale.experiments.cells import Cell, cells_of
 from claimscale.experiments.datasets import Sample
 from claimscale.experiments.workspace import Workspace

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from claimscale import sources
-from claimscale.config import study as studies
+from claimscale.config.execution import EngineSettings
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -392,7 +392,7 @@ KINDS = [
 @pytest.fixture(scope="module")
 def ingest(tmp_path_factory: pytest.TempPathFactory):
     """Bring a folder's claims in; returns the account."""
-    with Engine(studies.EngineSettings(), tmp_path_factory.mktemp("engine")) as engine:
+    with Engine(EngineSettings(), tmp_path_factory.mktemp("engine")) as engine:
 
         def run(kind: str, folder: Path, target: Path) -> dict:
             source = {"kind": kind, "path": str(folder)}

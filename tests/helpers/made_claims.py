@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from claimscale.config import study as studies
+from claimscale.config.execution import EngineSettings
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.events import build as event_table
@@ -118,7 +118,7 @@ def claims() -> Claims:
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory):
-    with Engine(studies.EngineSettings(memory="500MB"), tmp_path_factory.mktemp("engine")) as engine:
+    with Engine(EngineSettings(memory="500MB"), tmp_path_factory.mktemp("engine")) as engine:
         yield engine
 
 

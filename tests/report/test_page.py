@@ -11,7 +11,7 @@ import pytest
 import vl_convert
 
 from claimscale.config import loading
-from claimscale.config.study import Baseline
+from claimscale.config.comparison import Baseline
 from claimscale.report import charts as plots, cohort_charts as cohort_plots, page
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from claimscale.config import study as studies
+from claimscale.config.execution import EngineSettings
 from claimscale.engine import Engine
 from claimscale.events import build as event_table
 from claimscale.simulator import population
@@ -21,7 +21,7 @@ POPULATION = population.Population(PATIENTS, HOSPITALS, SEED)
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory):
-    with Engine(studies.EngineSettings(memory="500MB"), tmp_path_factory.mktemp("engine")) as engine:
+    with Engine(EngineSettings(memory="500MB"), tmp_path_factory.mktemp("engine")) as engine:
         yield engine
 
 

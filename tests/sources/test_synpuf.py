@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from claimscale.config import study
+from claimscale.config.execution import EngineSettings
 from claimscale.config.sources import SynpufSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def read(tmp_path: Path):
     """Read a folder; returns the events as rows and the account."""
-    with Engine(study.EngineSettings(), tmp_path / "engine") as engine:
+    with Engine(EngineSettings(), tmp_path / "engine") as engine:
 
         def reader(folder: Path):
             raw = synpuf.read(SynpufSource(kind="synpuf", path=str(folder)), engine, engine.scratch / "raw")
@@ -113,7 +113,7 @@ def test_insured_years_are_when_somebody_could_be_seen(folder: Path, tmp_path: P
     for year, lines in rows.items():
         file = folder / f"DE1_0_{year}_Beneficiary_Summary_File_Sample_1.csv"
         file.write_text("\n".join([columns, *lines, ""]), "utf-8")
-    with Engine(study.EngineSettings(), tmp_path / "engine") as engine:
+    with Engine(EngineSettings(), tmp_path / "engine") as engine:
         raw = synpuf.read(SynpufSource(kind="synpuf", path=str(folder)), engine, engine.scratch / "raw")
         assert raw.observation is not None
         periods = engine.to_arrow(raw.observation).to_pylist()

@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from claimscale.config.study import CohortSettings, Study, catalogue
-from claimscale.config.tasks import Task
+from claimscale.config.cohort import CohortSettings
+from claimscale.config.study import Study
+from claimscale.config.tasks import Task, catalogue
 from claimscale.engine import Engine
 from claimscale.events import build as event_table
 from claimscale.sources.raw import EVENT_SCHEMA
@@ -45,12 +46,10 @@ OTHERS = {
     },
 }
 MADE = {
-    name: {"kind": "disease", "outcome": {"ICD10": ["N18", "I63"]}, **rules} for name, rules in OTHERS.items()
+    name: Task(name=name, kind="disease", outcome={"ICD10": ["N18", "I63"]}, **rules)
+    for name, rules in OTHERS.items()
 }
-TASKS = {
-    name: Task.model_validate({"name": name, **rules})
-    for name, rules in {**{name: catalogue()[name] for name in FROM_CATALOGUE}, **MADE}.items()
-}
+TASKS = {name: catalogue()[name] for name in FROM_CATALOGUE} | MADE
 
 
 Rows = list[tuple[int, int, str, bool]]
@@ -218,7 +217,7 @@ def test_aces_finds_the_same_labels(task: Task, engine: Engine, study: Study, tm
 
 
 def test_every_catalogue_task_is_a_configuration_that_aces_reads(tmp_path: Path) -> None:
-    named = {name: Task.model_validate({"name": name, **rules}) for name, rules in catalogue().items()}
+    named = catalogue()
     files = exported.export(named, tmp_path)
     assert {file.name.partition(".")[0] for file in files} == set(named)
     for file in files:

@@ -13,7 +13,8 @@ import pytest
 
 from claimscale.artifacts import read_json
 from claimscale.cohort import selection as cohort
-from claimscale.config.study import CohortSettings, Splits, Study
+from claimscale.config.cohort import CohortSettings, Splits
+from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.errors import BadInput

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from claimscale.artifacts import read_json
 from claimscale.codes.systems import has_prefix
 from claimscale.cohort import selection as cohort
-from claimscale.config.study import CohortSettings, Splits, Study
+from claimscale.config.cohort import CohortSettings, Splits
+from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.errors import BadInput

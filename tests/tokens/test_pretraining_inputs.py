@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 from hypothesis import given, settings, strategies as st
 
-from claimscale.config.study import Tokens
+from claimscale.config.training import Tokens
 from claimscale.tokens.pretraining_inputs import PatientHistories
 from claimscale.tokens.sequences import FIRST_CODE
 

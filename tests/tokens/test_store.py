@@ -10,7 +10,8 @@ import pytest
 from claimscale.artifacts import read_json
 from claimscale.codes.systems import TYPES, roll_up, type_of
 from claimscale.cohort import selection as cohort
-from claimscale.config.study import Study, Tokens
+from claimscale.config.study import Study
+from claimscale.config.training import Tokens
 from claimscale.engine import Engine
 from claimscale.tokens import store as tokens
 from claimscale.tokens.store import NpyWriter, TokenStore

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from claimscale.codes.systems import TYPES
-from claimscale.config.study import Study, Tokens
+from claimscale.config.study import Study
+from claimscale.config.training import Tokens
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.events import build as event_table

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, strategies as st
 from safetensors.torch import load_file
 
-from claimscale.config.study import Pretrain
+from claimscale.config.training import Pretrain
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.checkpoints import training_tensors

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.config.study import Finetune, Pretrain
+from claimscale.config.training import Finetune, Pretrain
 from claimscale.training.finetune import finetune
 from claimscale.training.pretrain import pretrain
 from claimscale.training.pretraining_job import Job

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
-from claimscale.config.study import Finetune, Pretrain
+from claimscale.config.training import Finetune, Pretrain
 from claimscale.errors import BadInput
 from claimscale.model import shapes
 from claimscale.model.classifier import EncoderClassifier

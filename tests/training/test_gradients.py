@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from claimscale.config.study import Pretrain
+from claimscale.config.training import Pretrain
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.training import gradients
 from claimscale.training.pretraining_run import PretrainingRun

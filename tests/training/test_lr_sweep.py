@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from claimscale.config.study import Pretrain
+from claimscale.config.training import Pretrain
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.training import cost, energy, loop, lr_sweep, pretraining_job as job
 from claimscale.training.lr_sweep import sweep_learning_rates

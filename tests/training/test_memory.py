@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from claimscale.config.study import Pretrain
+from claimscale.config.training import Pretrain
 from claimscale.tokens.batches import mask_batch, microbatches
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.training import async_step, loop, memory

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from claimscale.config.study import Pretrain
+from claimscale.config.training import Pretrain
 from claimscale.errors import BadInput
 from claimscale.model import shapes
 from claimscale.model.encoder import Encoder

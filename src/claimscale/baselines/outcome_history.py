@@ -24,7 +24,8 @@ from claimscale.baselines.elastic_net import ElasticNet, LogisticFit
 from claimscale.baselines.features import PERSON, WINDOWS_DAYS, FeatureColumns, age_squared, support
 from claimscale.baselines.search import BaselineJob, Predicted, log_loss, search
 from claimscale.codes.systems import SYSTEMS, TYPES
-from claimscale.config.study import Codes, Task
+from claimscale.config.base import Codes
+from claimscale.config.tasks import Task
 from claimscale.tokens.vocabulary import Vocabulary
 
 DEMOGRAPHICS = PERSON[:3]

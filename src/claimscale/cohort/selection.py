@@ -22,7 +22,8 @@ from claimscale import meds_metadata as meds_files
 from claimscale.artifacts import write_json
 from claimscale.codes.systems import BIRTH, SEX_PREFIX
 from claimscale.cohort import description
-from claimscale.config.study import Splits, Study
+from claimscale.config.cohort import Splits
+from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.events import build as event_table

@@ -1,1 +1,1 @@
-"""Every setting of a study, and the study file."""
+"""The settings of a study: the study file, its sections and the task catalogue."""

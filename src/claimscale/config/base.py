@@ -1,26 +1,34 @@
-"""What all settings are made of: frozen models that refuse unknown keys, and numbers with their bounds."""
+"""The base class of all settings, and the types of numbers and codes."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
-def _read_exponent(value: Any) -> Any:
-    """YAML 1.1 takes 1e-3, without a dot, for text; people mean the number."""
-    is_number = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
-    return float(value) if is_number else value
+def _read_exponent(value: object) -> object:
+    """A number with an exponent and no dot, such as 1e-3, which YAML 1.1 reads as text."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return float(value)
+    return value
 
 
-Number = Annotated[float, BeforeValidator(_read_exponent)]
+Number = Annotated[float, BeforeValidator(_read_exponent), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 Fraction = Annotated[Number, Field(gt=0, lt=1)]
+Share = Annotated[Number, Field(gt=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
+Seeds = Annotated[list[int], Field(min_length=1)]
 Codes = dict[str, list[str]]
 """Code prefixes per code system, for example `{"ICD10": ["N18"]}`; codes without dots."""
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    """Settings are frozen and strictly typed, and unknown keys are errors.
+
+    The docstring of each attribute is its description in the reference of settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)

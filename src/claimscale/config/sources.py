@@ -1,4 +1,4 @@
-"""Where a study's claims come from: one class of settings per format."""
+"""The `source` section: one class of settings per data format."""
 
 from __future__ import annotations
 
@@ -10,35 +10,39 @@ from claimscale.config.base import Count, Settings
 
 
 class SimulatedSource(Settings):
-    """Patients of the embedded simulator; their true risks are known.
-
-    `hospitals` of the simulated country's 519 are drawn. `min_age` leaves out those who are younger in 2021.
-    """
+    """Patients of the embedded simulator, whose true risks are known."""
 
     kind: Literal["simulated"]
+    """The claims are simulated."""
     patients: Count = 6000
+    """Number of simulated patients."""
     hospitals: Annotated[int, Field(gt=0, le=519)] = 8
+    """Number of hospitals, sampled from the 519 of the simulated country."""
     min_age: Annotated[int, Field(ge=0, le=90, multiple_of=5)] = 0
+    """Youngest age of the simulated patients, in years in 2021."""
 
     @model_validator(mode="after")
-    def has_patients_enough(self) -> SimulatedSource:
+    def has_a_patient_per_hospital(self) -> SimulatedSource:
         if self.hospitals > self.patients:
             raise ValueError(f"{self.hospitals} hospitals are more than {self.patients} patients")
         return self
 
 
 class CodeCrosswalk(Settings):
-    """A crosswalk: a CSV file of the user's own with a header, one row per code.
+    """A map from one code system to another: a CSV file with a header and one row per code.
 
-    A code of system `source` becomes one of system `target`; `columns` names where each stands. Codes that the file
-    does not list stay as they are. A code with several targets takes the first in alphabetical order.
-    Without a file ICD9CM becomes ICD10, or the reverse, by what claimscale[icd] knows.
+    Codes that the file does not list stay unchanged. A code with several targets takes the first in
+    alphabetical order. Without a file, ICD9CM becomes ICD10, or the reverse, with claimscale[icd].
     """
 
     source: str
+    """Code system that is translated."""
     target: str
+    """Code system of the result."""
     file: str | None = None
+    """CSV file of the crosswalk; null uses the built-in ICD tables."""
     columns: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
+    """Columns of the file that hold the source code and the target code."""
 
     @model_validator(mode="after")
     def file_has_columns(self) -> CodeCrosswalk:
@@ -48,63 +52,69 @@ class CodeCrosswalk(Settings):
 
 
 class FileSource(Settings):
-    """Claims in files of the user's. `crosswalks` are applied in turn to the codes that come out."""
+    """Claims in the user's files."""
 
     path: str
+    """Folder of the files; for OMOP also the URL of a database."""
     crosswalks: list[CodeCrosswalk] = []
+    """Maps between code systems, applied to all codes in the order of the list."""
 
 
 class SynpufSource(FileSource):
     """A folder of DE-SynPUF claim files (CMS public use files, CSV)."""
 
     kind: Literal["synpuf"]
+    """The claims are DE-SynPUF files."""
 
 
 class TablesSource(FileSource):
-    """A folder of flat tables, CSV or Parquet. `mapping` says what their columns mean.
-
-    It is the name of a ready mapping (`sources/mappings/`) or a YAML file of the user's.
-    """
+    """A folder of flat tables, CSV or Parquet."""
 
     kind: Literal["tables"]
+    """The claims are flat tables."""
     mapping: str = "neutral"
+    """Meaning of the columns: a built-in mapping by name, or the path of a YAML file."""
     encoding: Literal["utf-8", "cp932"] = "utf-8"
+    """Text encoding of CSV files."""
 
 
 class ReceiptSource(FileSource):
-    """A folder of electronic receipts (UKE, 医科 and DPC), searched through all its folders.
-
-    `masters` is a folder with the national master files; without it codes stay receipt codes. `patient` is
-    what a person is known by: the hospital and its chart number, or the insurance number.
-    """
+    """A folder of electronic receipts (UKE, 医科 and DPC), searched with all its subfolders."""
 
     kind: Literal["receipt"]
+    """The claims are Japanese electronic receipts."""
     masters: str | None = None
+    """Folder of the national master files; without it codes stay receipt codes."""
     patient: Literal["chart", "insurance"] = "chart"
+    """Identity of a patient: hospital and chart number, or insurance number."""
 
 
 class DpcSource(FileSource):
-    """A folder of DPC survey files (EFn, EFg, Dn, FF1), searched through all its folders."""
+    """A folder of DPC survey files (EFn, EFg, Dn, FF1), searched with all its subfolders."""
 
     kind: Literal["dpc"]
+    """The claims are DPC survey files."""
     masters: str | None = None
+    """Folder of the national master files; without it codes stay receipt codes."""
 
 
 class OmopSource(FileSource):
     """OMOP CDM 5.3 or 5.4: a folder with a Parquet or CSV file (or a folder of them) per table.
 
-    Or a database: `path` is then a URL that Ibis connects to (`duckdb://cdm.duckdb`, `postgres://...`).
-    `codes` asks for the codes of the source's own systems or of the standard vocabularies.
+    For a database, `path` is a URL that Ibis connects to (`duckdb://cdm.duckdb`, `postgres://...`).
     """
 
     kind: Literal["omop"]
+    """The claims are an OMOP common data model."""
     codes: Literal["source", "standard"] = "source"
+    """Codes that are read: those of the source systems, or those of the standard vocabularies."""
 
 
 class MedsSource(FileSource):
     """A MEDS dataset, 0.3 or 0.4: the folder that holds `data/`."""
 
     kind: Literal["meds"]
+    """The claims are a MEDS dataset."""
 
 
 Source = Annotated[

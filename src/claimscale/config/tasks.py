@@ -1,59 +1,59 @@
-"""The language of clinical questions: who is asked, when, and what then counts as an answer (docs/tasks.md).
+"""The `tasks` section: prediction tasks, and the catalogue of tasks (docs/tasks.md).
 
-Whatever decides that somebody is asked must be known on the index date. A setting that would look further is
-refused here, with the reason.
+Eligibility depends only on what is known on the index date. A setting that depends on the future is refused
+here, with the reason (immortal time).
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import importlib.resources
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, cast
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from claimscale.config.base import Codes, Count, Settings
+from claimscale.config.yaml_files import read_mapping
 
-IMMORTAL = "the future would decide who is asked (immortal time)"
+IMMORTAL = "eligibility would depend on the future (immortal time)"
 LOOKS_AHEAD = re.compile(r"follow|observ|later|after|ahead|future|surviv|alive|subsequent|next_")
-"""Words in the names of conditions that people put on the time after the index date."""
-BESIDE_LABELS = {"name", "kind", "labels", "hidden_codes", "source"}
-"""All that may be said of a task whose labels were made elsewhere."""
+"""Words in the names of conditions on the time after the index date."""
+WITH_LABEL_FILE = {"name", "kind", "labels", "hidden_codes", "source"}
+"""The settings of a task whose labels are in a file."""
 
 
-class Rules(Settings):
-    """Settings that say who is asked; a key that names the future is refused with the reason."""
+class EligibilityRules(Settings):
+    """Settings that decide eligibility; a key that names the future is refused with the reason."""
 
     @model_validator(mode="before")
     @classmethod
-    def asks_nothing_of_the_future(cls, value: Any) -> Any:
-        for key in value if isinstance(value, dict) else ():
+    def refuse_the_future(cls, value: object) -> object:
+        for key in cast("dict[object, object]", value) if isinstance(value, dict) else ():
             if key not in cls.model_fields and LOOKS_AHEAD.search(str(key)):
                 raise ValueError(
-                    f"{key}: would ask something of the time after the index date: {IMMORTAL}; "
-                    "labels.json counts who was lost before the window's end"
+                    f"{key}: is a condition on the time after the index date: {IMMORTAL}; "
+                    "labels.json counts the patients who are censored"
                 )
-        return value
+        return cast("object", value)
 
 
-class Exclusion(Rules):
-    """Codes that keep a patient from being asked, if one was given in the window and known by the index date.
-
-    The window is the `look_back_days` before the index date (all history if null), up to `window_end_days` from
-    it: -30 leaves the last 30 days out.
-    """
+class Exclusion(EligibilityRules):
+    """Codes that exclude a patient if one is in the window and known by the index date."""
 
     codes: Codes
+    """Code prefixes per code system that exclude a patient."""
     look_back_days: int | None = None
+    """Days before the index date at which the window starts; null for the whole history."""
     window_end_days: int = 0
+    """Day on which the window ends, relative to the index date; -30 ignores the last 30 days."""
 
     @field_validator("window_end_days")
     @classmethod
     def ends_by_the_index_date(cls, value: int) -> int:
         if value > 0:
-            raise ValueError(f"{value} reaches {value} days past the index date: {IMMORTAL}")
+            raise ValueError(f"{value} is {value} days past the index date: {IMMORTAL}")
         return value
 
     @model_validator(mode="after")
@@ -65,66 +65,74 @@ class Exclusion(Rules):
         return self
 
 
-class Task(Rules):
-    """One clinical question: will the outcome come, within the horizon, after the index date?
+class Task(EligibilityRules):
+    """A prediction task: does the outcome occur within the horizon after the index date?
 
-    Days count from the index date: the outcome's first code must lie in `(gap, gap + horizon]`, and in a
-    later calendar month than the index date, because claims carry months.
-    Patients with an outcome code in the `washout` before it (all history if null) are left out.
+    Days count from the index date. The first outcome code must be in `(gap, gap + horizon]`, and in a later
+    calendar month than the index date, because many claims carry months only.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    """Name of the task."""
     kind: Literal["disease", "medication"]
+    """Kind of the outcome: onset of a disease, or start of a medication."""
     outcome: Codes = {}
+    """Code prefixes per code system that define the outcome; suspected diagnoses never count."""
     confirmation_days: Annotated[int, Field(ge=1)] | None = None
-    """A second outcome code at least this many days after the first makes it count; null asks for none."""
+    """Fewest days from the first outcome code to a second one that confirms it; null needs no second one."""
     confirmation_codes: Codes = {}
     """Drugs or procedures that confirm a single outcome code, from 30 days before it onwards."""
     exclude: list[Exclusion] = []
+    """Codes that exclude patients."""
     washout_days: int | None = None
+    """Days before the index date in which an outcome code excludes a patient; null for the whole history."""
     gap_days: int = 30
+    """Days after the index date in which an outcome does not count."""
     horizon_days: Count = 365
+    """Days after the gap in which an outcome counts."""
     min_history_days: int = 365
+    """Fewest days between a patient's first claim and the index date."""
     index: Literal["landmark", "every_visit"] = "landmark"
-    """`landmark`: the last contact before it. `every_visit`: dates on which something became known, the first
-    of each month from `first_index_date` to the landmark; outside training one of them per patient."""
+    """Index dates: the last contact before the landmark, or the first contact of each month from
+    `first_index_date` to the landmark (one per patient outside training)."""
     first_index_date: dt.date | None = None
+    """Earliest index date with `index: every_visit`."""
     hidden_codes: Codes = {}
-    """Codes that only follow the outcome: never shown to a model."""
+    """Codes that only follow the outcome; no model sees them."""
     labels: str | None = None
-    """A file of labels made elsewhere (MEDS label schema), in place of all the rules above."""
+    """File of labels in the MEDS label schema, which replaces all the rules above."""
     source: str = ""
-    """Where the definition comes from."""
+    """Reference for the definition."""
 
     @field_validator("gap_days")
     @classmethod
     def gap_is_ahead(cls, value: int) -> int:
         if value < 0:
-            raise ValueError(f"{value} would count as predicted what is known already: the gap is 0 or more")
+            raise ValueError(f"{value} would predict what is already known: the gap is 0 or more")
         return value
 
     @field_validator("min_history_days")
     @classmethod
     def history_is_past(cls, value: int) -> int:
         if value < 0:
-            raise ValueError(f"{value} would ask for time in sight after the index date: {IMMORTAL}")
+            raise ValueError(f"{value} would require observation after the index date: {IMMORTAL}")
         return value
 
     @field_validator("washout_days")
     @classmethod
     def washout_is_past(cls, value: int | None) -> int | None:
         if value is not None and value < 0:
-            raise ValueError(f"{value} would reach past the index date: {IMMORTAL}")
+            raise ValueError(f"{value} would extend past the index date: {IMMORTAL}")
         if value == 0:
-            raise ValueError("0 leaves no washout: people who have the outcome already would be asked")
+            raise ValueError("0 leaves no washout: prevalent cases would be eligible")
         return value
 
     @model_validator(mode="after")
-    def is_whole(self) -> Task:
+    def is_complete(self) -> Task:
         if self.labels is not None:
             for name, field in type(self).model_fields.items():
-                if name not in BESIDE_LABELS and getattr(self, name) != field.default:
-                    raise ValueError(f"{name}: has no effect beside labels: the file says who is asked when")
+                if name not in WITH_LABEL_FILE and getattr(self, name) != field.default:
+                    raise ValueError(f"{name}: has no effect with labels: the file decides eligibility")
             return self
         if not any(self.outcome.values()):
             raise ValueError("outcome has no codes")
@@ -133,14 +141,16 @@ class Task(Rules):
         return self
 
 
-def catalogue() -> dict[str, dict[str, Any]]:
-    """The task catalogue as plain data, by name."""
-    text = importlib.resources.files("claimscale.config").joinpath("catalogue.yaml").read_text("utf-8")
-    return yaml.safe_load(text)
+@functools.cache
+def catalogue() -> dict[str, Task]:
+    """The task catalogue, by name."""
+    file = importlib.resources.files("claimscale.config").joinpath("catalogue.yaml")
+    return {name: Task(name=name, **rules) for name, rules in read_mapping(file).items()}
 
 
-def catalogue_task(name: str) -> dict[str, Any]:
+def catalogue_task(name: str) -> Task:
+    """A task of the catalogue. Raises ValueError for an unknown name."""
     known = catalogue()
     if name not in known:
         raise ValueError(f"{name!r} is not in the task catalogue ({', '.join(sorted(known))})")
-    return {"name": name, **known[name]}
+    return known[name]

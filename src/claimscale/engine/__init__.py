@@ -18,7 +18,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from claimscale.artifacts import make_folder
-from claimscale.config import study
+from claimscale.config.execution import EngineSettings
 from claimscale.engine.backend import Backend
 
 
@@ -30,7 +30,7 @@ class Engine:
     when the engine is closed, or at the latest when Python ends.
     """
 
-    def __init__(self, settings: study.EngineSettings, within: Path | None = None) -> None:
+    def __init__(self, settings: EngineSettings, within: Path | None = None) -> None:
         if within is not None:
             make_folder(within)
         self.scratch = Path(tempfile.mkdtemp(prefix="claimscale-", dir=within))

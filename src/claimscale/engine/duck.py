@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from claimscale.config import study
+from claimscale.config.execution import EngineSettings
 from claimscale.errors import BadInput
 
 # Rows that a thread holds before it writes them to the files of their partitions. Few spare the memory that
@@ -24,7 +24,7 @@ ROWS_HELD_PER_VALUE = 2_000
 class DuckBackend:
     """DuckDB within a memory limit, spilling to the scratch folder."""
 
-    def __init__(self, settings: study.EngineSettings, scratch: Path) -> None:
+    def __init__(self, settings: EngineSettings, scratch: Path) -> None:
         self._connection = ibis.duckdb.connect(
             ":memory:",
             memory_limit=settings.memory,

@@ -20,7 +20,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from claimscale.config import study
+from claimscale.config.execution import EngineSettings
 from claimscale.errors import BadInput
 
 SETTINGS = {
@@ -39,7 +39,7 @@ SETTINGS = {
 class SparkBackend:
     """Spark behind Ibis."""
 
-    def __init__(self, settings: study.EngineSettings, scratch: Path) -> None:
+    def __init__(self, settings: EngineSettings, scratch: Path) -> None:
         self._scratch = scratch
         self._numbers = itertools.count()
         self._session = _session(settings.master, settings.memory, scratch.parent)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from claimscale.config.study import Compare
+from claimscale.config.comparison import Compare
 from claimscale.evaluation.bootstrap import Ranking, Resamples, replicate_rankings
 from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.predictions import SplitPredictions

@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from claimscale.config.study import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline, Study
+from claimscale.config.comparison import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline
+from claimscale.config.study import Study
 
 Patients = int | Literal["all"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from claimscale.config.study import USES_EMBEDDINGS, Study, parameter_count
+from claimscale.config.comparison import USES_EMBEDDINGS
+from claimscale.config.study import Study, parameter_count
 from claimscale.experiments.cells import Cell
 from claimscale.model import shapes
 from claimscale.training.lr_schedule import budgets

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from claimscale.config.study import Study, Task, parameter_count
+from claimscale.config.study import Study, parameter_count
+from claimscale.config.tasks import Task
 from claimscale.experiments.cells import Cell, Patients
 from claimscale.model import shapes
 from claimscale.tasks import labelled_subsets as subsets, labels as tasks

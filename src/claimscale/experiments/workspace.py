@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from claimscale import artifacts
-from claimscale.config.study import NON_TRAINING_FIELDS
+from claimscale.config.training import NON_TRAINING_FIELDS
 from claimscale.experiments.cells import Cell, cells_of, subsets_of
 from claimscale.experiments.cost_estimate import Corpus
 from claimscale.experiments.datasets import Prepared

@@ -20,7 +20,7 @@ import vl_convert
 from markupsafe import Markup
 
 from claimscale import artifacts
-from claimscale.config.study import USES_EMBEDDINGS
+from claimscale.config.comparison import USES_EMBEDDINGS
 from claimscale.evaluation.convergence import LARGEST_GAP, MOST_FROM_DOUBLING
 from claimscale.report import charts as plots, documents, page_numbers as numbers
 from claimscale.report.chart_theme import translated

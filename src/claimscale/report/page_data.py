@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from claimscale.config.study import USES_EMBEDDINGS
+from claimscale.config.comparison import USES_EMBEDDINGS
 from claimscale.report.i18n import Texts
 
 Summary = Mapping[str, Any]

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from claimscale.config.study import Study, Task
+from claimscale.config.study import Study
+from claimscale.config.tasks import Task
 from claimscale.evaluation.break_even import break_even
 from claimscale.evaluation.contrasts import pretraining_gains
 from claimscale.evaluation.hospitals import HospitalVerdict

@@ -17,7 +17,8 @@ import yaml
 
 from claimscale.artifacts import write_text
 from claimscale.codes.systems import DEATH, SEX_PREFIX, SYSTEMS, full_prefixes
-from claimscale.config.tasks import Codes, Task
+from claimscale.config.base import Codes
+from claimscale.config.tasks import Task
 
 INDEX = "INDEX//DATE"
 """The event that marks an index date in the data given to ACES."""

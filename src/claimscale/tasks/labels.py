@@ -23,8 +23,9 @@ from claimscale.artifacts import make_folder, write_json
 from claimscale.codes.systems import full_prefixes
 from claimscale.cohort import selection as cohorts
 from claimscale.cohort.selection import HELD_OUT, TRAIN, TUNING
+from claimscale.config.base import Codes
 from claimscale.config.study import Study
-from claimscale.config.tasks import Codes, Task
+from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.events import build as event_table, observation

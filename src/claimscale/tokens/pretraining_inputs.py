@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from claimscale.config.study import Tokens
+from claimscale.config.training import Tokens
 from claimscale.tokens.incident_codes import IncidentCodes, incident_codes, sample_index_dates
 from claimscale.tokens.sequences import Sequences, select_inputs
 from claimscale.tokens.store import TokenStore

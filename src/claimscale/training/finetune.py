@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from claimscale import artifacts
-from claimscale.config.study import Finetune
+from claimscale.config.training import Finetune
 from claimscale.errors import BadInput
 from claimscale.model import shapes
 from claimscale.tokens.sequences import Sequences

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from claimscale.config.study import Pretrain
+from claimscale.config.training import Pretrain
 
 DECAY_SHARE = 0.2
 """Of a training's steps, those at its end in which the learning rate decays."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from claimscale.config.study import Pretrain
+from claimscale.config.training import Pretrain
 from claimscale.errors import BadInput
 from claimscale.model import shapes
 from claimscale.model.attention import QueryPositions

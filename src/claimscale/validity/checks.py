@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from claimscale import artifacts
-from claimscale.config.study import Study, Task
+from claimscale.config.study import Study
+from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.events import build as event_table
 from claimscale.tokens.store import TokenStore

@@ -17,7 +17,9 @@ from ibis import Deferred, _
 from claimscale.codes.systems import DEATH, TYPES, full_prefixes
 from claimscale.cohort import selection as cohorts
 from claimscale.cohort.selection import TEMPORAL, TRAIN, TUNING
-from claimscale.config.study import Codes, Study, Task
+from claimscale.config.base import Codes
+from claimscale.config.study import Study
+from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.events import build as event_table, observation
 from claimscale.seeded_random import nested_order

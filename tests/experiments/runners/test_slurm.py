@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from claimscale.config import loading
-from claimscale.config.study import Slurm
+from claimscale.config.execution import Slurm
 from claimscale.errors import BadInput, Interrupted
 from claimscale.experiments import execute as work
 from claimscale.experiments.cells import Cell, cells_of

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from claimscale.config.study import catalogue
+from claimscale.config.tasks import catalogue
 from claimscale.errors import BadInput
 from claimscale.simulator.writers.masters import SimulatedMasters
 
@@ -57,7 +57,7 @@ def test_catalogue_drugs_have_real_ingredients_and_others_none():
 
 def test_tasks_ask_the_same_of_price_codes_as_of_atc():
     """A drug is under an outcome's YJ prefixes exactly if it is under its ATC prefixes."""
-    asked = [task["outcome"] for task in catalogue().values() if task["kind"] == "medication"]
+    asked = [task.outcome for task in catalogue().values() if task.kind == "medication"]
     atc = sorted({f"{prefix}{'A10AB05X'[len(prefix) : 7]}" for outcome in asked for prefix in outcome["ATC"]})
     atc += ["A10BH" + f"{number:02d}" for number in range(20)] + ["C08CA01", "N06AX11", "B01AC06"]
     drugs = SimulatedMasters.of([f"ATC//{code}" for code in sorted(set(atc))]).drugs

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from claimscale import artifacts
-from claimscale.config.study import Slurm, Study
+from claimscale.config.execution import Slurm
+from claimscale.config.study import Study
 from claimscale.errors import BadInput, Interrupted, fault
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.cost_estimate import TimeLeft

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from claimscale.artifacts import make_folder
 from claimscale.codes.systems import SEPARATOR, split
-from claimscale.config.study import catalogue
+from claimscale.config.tasks import catalogue
 from claimscale.errors import BadInput
 from claimscale.simulator.writers.base import write_bytes
 
@@ -170,8 +170,8 @@ def _catalogue_ingredients(atc_codes: Iterable[str]) -> dict[str, str]:
     """
     ingredients: dict[str, str] = {}
     for task in catalogue().values():
-        outcome = task["outcome"]
-        if task["kind"] != "medication":
+        outcome = task.outcome
+        if task.kind != "medication":
             continue
         asked = [atc for atc in atc_codes if atc.startswith(tuple(outcome["ATC"])) and atc not in ingredients]
         for number, atc in enumerate(asked):
