@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.config.study import Pretrain
+from claimscale.config.training import Pretrain
 from claimscale.model import shapes
 from claimscale.tokens.incident_codes import CodeLists, IncidentCodes
 from claimscale.tokens.pretraining_inputs import EpochSamples, PretrainingSample, static

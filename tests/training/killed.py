@@ -29,7 +29,7 @@ import torch
 import torch._dynamo
 
 from claimscale import artifacts
-from claimscale.config.study import Finetune
+from claimscale.config.training import Finetune
 from claimscale.model import shapes
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import checkpoints, finetune as finetuning

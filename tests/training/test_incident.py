@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
-from claimscale.config.study import Finetune, Pretrain
+from claimscale.config.training import Finetune, Pretrain
 from claimscale.model import shapes
 from claimscale.tokens.pretraining_inputs import PretrainingSample
 from claimscale.training import finetune_trainer as fit

@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from torch import Tensor
 
-from claimscale.config.study import Finetune
+from claimscale.config.training import Finetune
 from claimscale.model.classifier import EncoderClassifier
 from claimscale.model.encoder import Encoder
 from claimscale.model.shapes import Shape

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from claimscale import artifacts
-from claimscale.config.study import Pretrain
+from claimscale.config.training import Pretrain
 from claimscale.model import shapes
 from claimscale.training import loop
 from claimscale.training.cost import CostMeter, added_up

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from claimscale.config.study import Pretrain
+from claimscale.config.training import Pretrain
 from claimscale.model import shapes
 from claimscale.training.lr_schedule import Cooldown, cooldowns_of
 from claimscale.training.pretraining_job import Job

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from claimscale import artifacts
-from claimscale.config.study import NON_TRAINING_FIELDS, Pretrain
+from claimscale.config.training import NON_TRAINING_FIELDS, Pretrain
 from claimscale.model import shapes
 from claimscale.tokens.pretraining_inputs import EpochSamples
 from claimscale.tokens.token_metadata import TokenMetadata
