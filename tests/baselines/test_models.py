@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 import scipy.sparse as sparse
 from sklearn.metrics import roc_auc_score
 
 from claimscale.baselines import gradient_boosting, logistic, outcome_history
-from claimscale.baselines.search import BaselineJob, LabelledFeatures, Predicted, Screened, log_loss, search
+from claimscale.baselines.search import (
+    Baseline,
+    BaselineJob,
+    Fitted,
+    LabelledFeatures,
+    Screened,
+    fit_predict,
+    log_loss,
+)
 from claimscale.errors import BadInput
 
-Model = Callable[[BaselineJob], Predicted]
-MODELS: dict[str, Model] = {
-    "lightgbm": gradient_boosting.fit_predict,
-    "logistic": logistic.fit_predict,
-    "outcome_history": outcome_history.fit_predict,
+MODELS: dict[str, Baseline] = {
+    "lightgbm": gradient_boosting.baseline,
+    "logistic": logistic.baseline,
+    "outcome_history": outcome_history.baseline,
 }
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 
@@ -40,12 +47,12 @@ def job(
 
 
 def fit(
-    model: Model, seed: int = 42, trials: int = 4, threads: int = 1
+    model: Baseline, seed: int = 42, trials: int = 4, threads: int = 1
 ) -> tuple[np.ndarray, dict, np.ndarray, np.ndarray]:
     (train, _), (tuning, _), (test, risk) = cohort(1500, 1), cohort(500, 2), cohort(1500, 3)
     seen: list[float] = []
     settings = {"trials": trials, "seed": seed, "threads": threads, "progress": seen.append}
-    probability, result = model(job(train, tuning, {"held_out": test.features}, **settings))
+    probability, result = fit_predict(model, job(train, tuning, {"held_out": test.features}, **settings))
     assert seen == sorted(seen) and seen[-1] == 1
     return probability["held_out"], result, test.outcome, risk
 
@@ -82,7 +89,7 @@ def test_what_cannot_be_learned_is_refused_in_one_line() -> None:
 
 
 def test_threads_change_nothing() -> None:
-    one, two = (fit(gradient_boosting.fit_predict, threads=threads) for threads in (1, 2))
+    one, two = (fit(gradient_boosting.baseline, threads=threads) for threads in (1, 2))
     assert np.array_equal(one[0], two[0])
 
 
@@ -109,16 +116,18 @@ def test_columns_that_never_vary_are_the_first_to_go() -> None:
     assert 0 not in Screened(LabelledFeatures(wider, train.outcome)).columns(1, 11)
 
 
-def test_the_search_begins_with_what_it_is_given_and_keeps_the_best() -> None:
+def test_the_search_starts_from_its_first_trial_and_keeps_the_best() -> None:
     tried: list[float] = []
 
-    def attempt(trial):
+    def attempt(trial: optuna.Trial) -> Fitted:
         value = trial.suggest_float("x", -1.0, 1.0)
         tried.append(value)
-        return f"model {value}", (value - 0.25) ** 2
+        return Fitted((value - 0.25) ** 2, lambda matrix: np.full(1, value), {"number": len(tried)})
 
     (train, _), (tuning, _) = cohort(100, 1), cohort(50, 2)
-    best = search(attempt, {"x": -0.5}, job(train, tuning, {}, trials=15, seed=7))
+    whole = job(train, tuning, {"held_out": tuning.features}, trials=15, seed=7)
+    probability, result = fit_predict(lambda job: (attempt, {"x": -0.5}), whole)
     assert len(tried) == 15 and tried[0] == -0.5
     nearest = min(tried, key=lambda value: abs(value - 0.25))
-    assert best.model == f"model {nearest}" and best.settings == {"x": nearest}
+    assert probability["held_out"] == nearest and result["chosen"] == {"x": nearest}
+    assert tried[result["number"] - 1] == nearest

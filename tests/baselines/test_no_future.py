@@ -11,7 +11,7 @@ import torch
 
 from claimscale.baselines import features, gradient_boosting, outcome_history
 from claimscale.baselines.features import FeatureColumns
-from claimscale.baselines.search import BaselineJob, LabelledFeatures
+from claimscale.baselines.search import BaselineJob, LabelledFeatures, fit_predict
 from claimscale.cohort import selection as cohort
 from claimscale.config.tasks import Task
 from claimscale.config.training import Finetune
@@ -86,7 +86,7 @@ def inputs(store: TokenStore, kind: str, weights: Path, cutoff: int) -> sparse.c
         return features.linear_features(counted, FeatureColumns(groups.count))
     if kind == "outcome_history":
         families = outcome_history.families(store.vocabulary, TASK)
-        return outcome_history.rule_features(counted, FeatureColumns(groups.count), families)
+        return outcome_history.history_features(counted, FeatureColumns(groups.count), families)
     if kind == "lightgbm":
         return counted
     encoder = FrozenEncoder(weights, shape_of(store), codebook_of(store), CPU, outcome_tokens(store))
@@ -105,7 +105,7 @@ def predictions(matrix: sparse.csr_matrix, kind: str, outcome: np.ndarray) -> np
         {"all": matrix},
     )
     job = BaselineJob(kind, *data, trials=3, seed=5, threads=1, progress=lambda share: None)
-    return MODELS.get(kind, gradient_boosting.fit_predict)(job)[0]["all"]
+    return fit_predict(MODELS.get(kind, gradient_boosting.baseline), job)[0]["all"]
 
 
 @pytest.mark.parametrize(

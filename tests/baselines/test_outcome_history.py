@@ -5,7 +5,7 @@ import pytest
 
 from claimscale.baselines import features
 from claimscale.baselines.features import FeatureColumns
-from claimscale.baselines.outcome_history import families, rule_features
+from claimscale.baselines.outcome_history import families, history_features
 from claimscale.config.tasks import Task
 from claimscale.tokens.code_groups import CodeGroups
 
@@ -48,7 +48,7 @@ def test_the_rule_sees_age_sex_and_its_families_and_nothing_else(stores) -> None
 
     def rule(hidden_tokens: np.ndarray) -> np.ndarray:
         matrix = features.count_features(store, groups, rows, cutoff, hidden_tokens)
-        return rule_features(matrix, FeatureColumns(groups.count), found).toarray()
+        return history_features(matrix, FeatureColumns(groups.count), found).toarray()
 
     everything, without_others = rule(own[:0]), rule(others)
     assert everything.shape == (200, 4 + 3 * len(found))

@@ -1,1 +1,1 @@
-"""What the encoders must beat: models on counted codes, on identical patients."""
+"""Baselines on counted codes, for the same patients as the encoders."""

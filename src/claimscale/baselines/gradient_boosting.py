@@ -1,8 +1,7 @@
-"""LightGBM: settings searched on the tuning split, each trial stopped early there, the best model kept."""
+"""LightGBM with early stopping on the tuning split."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import lightgbm
 import numpy as np
 import optuna
+import scipy.sparse as sparse
 
-from claimscale.baselines.search import BaselineJob, Predicted, Screened, search
+from claimscale.baselines.search import Attempt, BaselineJob, Fitted, Screened
 
 ROUNDS = 2000
 PATIENCE = 30
@@ -21,13 +21,13 @@ FIXED: dict[str, Any] = {
     "bagging_fraction": 0.8,
     "bagging_freq": 1,
     "deterministic": True,
-    # Thousands of columns, often fewer patients: histograms are cheaper by column.
+    # Histograms are cheaper by column with thousands of columns and few patients.
     "force_col_wise": True,
-    # Counts have few values; embeddings gain nothing from more bins and cost in proportion.
+    # Counts have few distinct values, and embeddings do not improve with more bins.
     "max_bin": 63,
-    # Quantised gradients ruin the AUPRC of rare outcomes.
+    # Quantised gradients lower the AUPRC of rare outcomes.
     "use_quantized_grad": False,
-    # Trials share their binned data; columns must not be dropped for one trial's smallest leaf.
+    # Trials share the binned data, so columns must not be dropped for one trial's smallest leaf.
     "feature_pre_filter": False,
     "verbosity": -1,
 }
@@ -38,47 +38,41 @@ FIRST = {
     "lambda_l2": 5.0,
     "feature_fraction": 0.5,
 }
-"""What the search starts from."""
+"""The first trial."""
 
 
-def fit_predict(job: BaselineJob) -> Predicted:
-    """Search columns and settings, fit on the training patients, predict each matrix of `job.predict`.
-
-    Says {seconds, rounds, tuning_log_loss, chosen, columns}.
-    """
-    started = time.perf_counter()
+def baseline(job: BaselineJob) -> tuple[Attempt, Mapping[str, float]]:
+    """Trials over the columns and LightGBM's parameters."""
     screened = Screened(job.train)
     fixed = {**FIXED, "seed": job.seed, "num_threads": job.threads}
 
     @cache
-    def data(least: int, count: int) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
-        columns = screened.columns(least, count)
-        binned = lightgbm.Dataset(
-            job.train.features[:, columns], label=job.train.outcome, params=fixed, free_raw_data=False
+    def data(min_support: int, count: int) -> tuple[np.ndarray, lightgbm.Dataset, lightgbm.Dataset]:
+        columns = screened.columns(min_support, count)
+        train, tuning = (
+            lightgbm.Dataset(part.features[:, columns], label=part.outcome, params=fixed, free_raw_data=False)
+            for part in (job.train, job.tuning)
         )
-        watched = lightgbm.Dataset(
-            job.tuning.features[:, columns], label=job.tuning.outcome, reference=binned, free_raw_data=False
+        return columns, train, tuning.set_reference(train)
+
+    def attempt(trial: optuna.Trial) -> Fitted:
+        columns, train, tuning = data(*screened.suggest(trial))
+        booster = lightgbm.train(
+            {**fixed, **_suggested(trial)},
+            train,
+            num_boost_round=ROUNDS,
+            valid_sets=[tuning],
+            valid_names=["tuning"],
+            callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
         )
-        return binned, watched
 
-    def attempt(trial: optuna.Trial) -> tuple[lightgbm.Booster, float]:
-        booster = _fit(*data(*screened.suggest(trial)), {**fixed, **_suggested(trial)})
-        return booster, float(booster.best_score["tuning"]["binary_logloss"])
+        def predict(matrix: sparse.csr_matrix) -> np.ndarray:
+            return np.asarray(booster.predict(matrix[:, columns], num_threads=job.threads))
 
-    best = search(attempt, {**FIRST, **screened.first}, job)
-    columns = screened.chosen(best)
-    probabilities = {
-        name: np.asarray(best.model.predict(matrix[:, columns], num_threads=job.threads))
-        for name, matrix in job.predict.items()
-    }
-    job.progress(1.0)
-    return probabilities, {
-        "seconds": time.perf_counter() - started,
-        "rounds": best.model.best_iteration,
-        "tuning_log_loss": best.loss,
-        "chosen": dict(best.settings),
-        "columns": len(columns),
-    }
+        loss = float(booster.best_score["tuning"]["binary_logloss"])
+        return Fitted(loss, predict, {"rounds": booster.best_iteration, "columns": len(columns)})
+
+    return attempt, {**FIRST, **screened.first}
 
 
 def _suggested(trial: optuna.Trial) -> dict[str, Any]:
@@ -89,14 +83,3 @@ def _suggested(trial: optuna.Trial) -> dict[str, Any]:
         "lambda_l2": trial.suggest_float("lambda_l2", 0.1, 100.0, log=True),
         "feature_fraction": trial.suggest_float("feature_fraction", 0.1, 0.8, log=True),
     }
-
-
-def _fit(data: lightgbm.Dataset, watched: lightgbm.Dataset, settings: Mapping[str, Any]) -> lightgbm.Booster:
-    return lightgbm.train(
-        dict(settings),
-        data,
-        num_boost_round=ROUNDS,
-        valid_sets=[watched],
-        valid_names=["tuning"],
-        callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
-    )

@@ -1,28 +1,28 @@
-"""Carry-forward: what the record already says about the outcome, and nothing else.
+"""Outcome history: a logistic regression on the record of the outcome's own and related codes.
 
-The rule that anybody would try first. Its inputs are age, sex and four families of codes:
+The inputs are age, sex and five families of codes:
 
-* the outcome's own codes, where the washout leaves any (a drug taken more than a year ago, say);
-* the same codes as mere suspicions;
-* their neighbours, the codes one step up the hierarchy that are not the outcome's own (for N18 the codes
-  under N1, for ATC N02BF02 those under N02BF), confirmed and suspected apart;
-* the codes that the task's definition takes as confirmation of the outcome.
+* confirmed outcome codes, if the washout allows any (a drug prescribed more than a year ago, say);
+* suspected outcome codes;
+* neighbours, confirmed, and neighbours, suspected: other codes one step up the hierarchy (for N18 the codes
+  under N1, for ATC N02BF02 those under N02BF);
+* confirmation codes of the task.
 
-Of each family: whether it was seen in the last year, whether ever, and how lately. A logistic regression
-with a ridge penalty, chosen on the tuning split, weighs them, so that the risks are calibrated.
+Per family: any code in the last year, any code ever, and the recency of the last one. The ridge penalty is
+selected on the tuning split.
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 
 import numpy as np
 import optuna
 import scipy.sparse as sparse
 
-from claimscale.baselines.elastic_net import ElasticNet, LogisticFit
+from claimscale.baselines.elastic_net import ElasticNet
 from claimscale.baselines.features import PERSON, WINDOWS_DAYS, FeatureColumns, age_squared, support
-from claimscale.baselines.search import BaselineJob, Predicted, log_loss, search
+from claimscale.baselines.search import Attempt, BaselineJob, Fitted, log_loss
 from claimscale.codes.systems import SYSTEMS, TYPES
 from claimscale.config.base import Codes
 from claimscale.config.tasks import Task
@@ -51,7 +51,7 @@ def _shorter(system: str, prefix: str) -> str:
 
 
 def families(vocabulary: Vocabulary, task: Task) -> list[np.ndarray]:
-    """The tokens of each family of codes (int32, none in two families); empty families are left out."""
+    """The tokens of each non-empty family of codes, int32; no token is in two families."""
     own = vocabulary.tokens_with_prefix(task.outcome)
     near = np.setdiff1d(vocabulary.tokens_with_prefix(one_step_up(task.outcome)), own)
     confirming = np.setdiff1d(vocabulary.tokens_with_prefix(task.confirmation_codes), np.union1d(own, near))
@@ -66,43 +66,31 @@ def families(vocabulary: Vocabulary, task: Task) -> list[np.ndarray]:
     return [tokens for tokens in found if len(tokens)]
 
 
-def rule_features(
-    matrix: sparse.csr_matrix, layout: FeatureColumns, families: list[np.ndarray]
+def history_features(
+    matrix: sparse.csr_matrix, columns: FeatureColumns, families: list[np.ndarray]
 ) -> sparse.csr_matrix:
-    """Inputs of the rule from counted codes: float32 [n, 4 + 3 per family], sparse.
+    """Inputs of the model from counted codes: float32 [n, 4 + 3 per family], sparse.
 
-    Age, sex, age squared; per family seen in the last year and ever (0 or 1) and the recency of its last
-    code.
+    Age, sex, age squared; per family, presence in the last year and ever (0 or 1) and recency.
     """
     blocks = [matrix[:, : len(DEMOGRAPHICS)], age_squared(matrix)]
     for tokens in families:
         for place in (RECENT, EVER):
-            counts = matrix[:, layout.window(place).start + tokens].sum(axis=1)
+            counts = matrix[:, columns.window(place).start + tokens].sum(axis=1)
             blocks.append(sparse.csr_matrix((np.asarray(counts) > 0).astype(np.float32)))
-        blocks.append(sparse.csr_matrix(matrix[:, layout.recency.start + tokens].max(axis=1)))
+        blocks.append(sparse.csr_matrix(matrix[:, columns.recency.start + tokens].max(axis=1)))
     return sparse.csr_matrix(sparse.hstack(blocks, format="csr", dtype=np.float32))
 
 
-def fit_predict(job: BaselineJob) -> Predicted:
-    """Fit the rule on inputs of `rule_features` and predict.
-
-    Says {seconds, tuning_log_loss, chosen, columns}.
-    """
-    started = time.perf_counter()
+def baseline(job: BaselineJob) -> tuple[Attempt, Mapping[str, float]]:
+    """Trials over the ridge penalty, on inputs of `history_features`."""
     columns = np.flatnonzero(support(job.train.features))
     net = ElasticNet(job.train.features[:, columns], job.train.outcome)
-    watched = job.tuning.features[:, columns]
+    tuning = job.tuning.features[:, columns]
 
-    def attempt(trial: optuna.Trial) -> tuple[LogisticFit, float]:
+    def attempt(trial: optuna.Trial) -> Fitted:
         fit = net.fit(trial.suggest_float("penalty", 1e-4, 1.0, log=True), mix=0.0)
-        return fit, log_loss(job.tuning.outcome, fit.predict(watched))
+        loss = log_loss(job.tuning.outcome, fit.predict(tuning))
+        return Fitted(loss, lambda matrix: fit.predict(matrix[:, columns]), {"columns": len(columns)})
 
-    best = search(attempt, {"penalty": 1e-2}, job)
-    probabilities = {name: best.model.predict(matrix[:, columns]) for name, matrix in job.predict.items()}
-    job.progress(1.0)
-    return probabilities, {
-        "seconds": time.perf_counter() - started,
-        "tuning_log_loss": best.loss,
-        "chosen": dict(best.settings),
-        "columns": len(columns),
-    }
+    return attempt, {"penalty": 1e-2}

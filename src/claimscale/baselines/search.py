@@ -1,10 +1,11 @@
-"""The search that all baselines share: so many trials, the tuning split's log-loss decides."""
+"""The hyperparameter search of every baseline: a fixed number of trials, selected by the tuning log-loss."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import optuna
@@ -13,16 +14,14 @@ import scipy.sparse as sparse
 from claimscale.baselines import features
 from claimscale.errors import BadInput
 
-Progress = Callable[[float], None]
 Matrix = sparse.csr_matrix
-Model = TypeVar("Model")
 
 SUPPORTS = (1, 3, 10, 30, 100)
-"""Numbers of training patients that a column must be seen in, to choose from."""
+"""Candidates for the least number of training patients with an entry in a column."""
 STRONGEST = (100, 300, 1000, 3000)
-"""Numbers of columns to choose from, the most correlated with the outcome first."""
-LEAST_SHARE = 0.1
-"""A threshold above this share of the training patients would leave little to learn from."""
+"""Candidates for the number of columns, those most correlated with the outcome first."""
+MAX_SUPPORT_SHARE = 0.1
+"""Larger thresholds, as a share of the training patients, are not tried: few columns would remain."""
 
 
 @dataclass(frozen=True)
@@ -35,98 +34,102 @@ class LabelledFeatures:
 
 @dataclass(frozen=True)
 class BaselineJob:
-    """What a baseline is asked for: learn from `train`, choose settings by `tuning`, predict the others.
+    """Fit on `train`, select hyperparameters on `tuning`, predict `predict`.
 
-    `trials` settings are tried; the same `seed` gives the same bits, whatever the `threads`. `progress` gets
-    the share done, ascending to 1. Raises BadInput if there is nothing to learn from, or nobody to choose by.
+    The same `seed` gives the same bits for any number of `threads`. `progress` receives the fraction done.
+    Raises BadInput if all training outcomes are equal or there is no tuning patient.
     """
 
-    arm: str
+    kind: str
     train: LabelledFeatures
     tuning: LabelledFeatures
     predict: Mapping[str, Matrix]
     trials: int
     seed: int
     threads: int
-    progress: Progress
+    progress: Callable[[float], None]
 
     def __post_init__(self) -> None:
         if self.train.outcome.all() or not self.train.outcome.any():
-            raise BadInput(f"{self.arm}: all training patients have the same outcome")
+            raise BadInput(f"{self.kind}: all training patients have the same outcome")
         if not len(self.tuning.outcome):
-            raise BadInput(f"{self.arm}: there is no tuning patient to choose settings by")
-
-
-Predicted = tuple[dict[str, np.ndarray], dict[str, Any]]
-"""Probabilities per name of `BaselineJob.predict`, float64 [n], and what `cell.json` says of the fit."""
+            raise BadInput(f"{self.kind}: there is no tuning patient to select hyperparameters")
 
 
 @dataclass(frozen=True)
-class Best(Generic[Model]):
-    """The trial with the lowest tuning log-loss."""
+class Fitted:
+    """A trial's model: tuning log-loss, probabilities float64 [n] for features, entries of `cell.json`."""
 
-    model: Model
     loss: float
-    settings: Mapping[str, Any]
+    predict: Callable[[Matrix], np.ndarray]
+    details: Mapping[str, int]
 
 
-def search(
-    attempt: Callable[[optuna.Trial], tuple[Model, float]], first: Mapping[str, Any], job: BaselineJob
-) -> Best[Model]:
-    """Try `job.trials` settings, the first of them `first`, the others by a tree-structured Parzen estimator.
+Attempt = Callable[[optuna.Trial], Fitted]
+Baseline = Callable[[BaselineJob], tuple[Attempt, Mapping[str, Any]]]
+"""How to fit one trial of a job, and the hyperparameters of the first trial."""
+Predicted = tuple[dict[str, np.ndarray], dict[str, Any]]
+"""Probabilities per name of `BaselineJob.predict`, float64 [n], and the result in `cell.json`."""
 
-    `attempt` asks the trial for settings and returns a model and its tuning log-loss. The same seed gives
-    the same trials. Starting from sensible settings, no search ends worse on the tuning split than those.
+
+def fit_predict(baseline: Baseline, job: BaselineJob) -> Predicted:
+    """Run `job.trials` trials by a tree-structured Parzen estimator and predict with the best one.
+
+    The search starts from sensible hyperparameters, so its tuning loss is never worse than theirs. The result
+    holds {seconds, tuning_log_loss, chosen} and the details of the best trial.
     """
+    started = time.perf_counter()
+    attempt, first = baseline(job)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=job.seed))
     study.enqueue_trial(dict(first))
-    best: Best[Model] | None = None
+    best: tuple[Fitted, dict[str, Any]] | None = None
     for number in range(job.trials):
         trial = study.ask()
-        model, loss = attempt(trial)
-        study.tell(trial, loss)
-        if best is None or loss < best.loss:
-            best = Best(model, loss, trial.params)
+        fitted = attempt(trial)
+        study.tell(trial, fitted.loss)
+        if best is None or fitted.loss < best[0].loss:
+            best = fitted, trial.params
         job.progress((number + 1) / (job.trials + 1))
     assert best is not None
-    return best
+    model, chosen = best
+    probabilities = {name: model.predict(matrix) for name, matrix in job.predict.items()}
+    job.progress(1.0)
+    seconds = time.perf_counter() - started
+    return probabilities, {
+        "seconds": seconds, "tuning_log_loss": model.loss, "chosen": chosen, **model.details
+    }  # fmt: skip
 
 
 class Screened:
-    """The columns of training features worth learning from: those that enough patients have, and of these
-    the ones most correlated with the outcome.
+    """Columns with enough training patients, of these the ones most correlated with the outcome.
 
-    With some hundred positives and ten thousand columns, chance alone makes many columns look useful, and
-    trees and penalties fit them: the strongest few hundred do better and cost a tenth. Only training
-    patients are looked at; the tuning split judges how many columns help.
+    With some hundred positives and ten thousand columns, many spurious correlations are fitted by trees and
+    penalised models. A few hundred columns predict better and cost a tenth. Only training patients are used;
+    the tuning split selects the number of columns.
     """
 
     def __init__(self, train: LabelledFeatures) -> None:
         patients, width = train.features.get_shape()
         self._support = features.support(train.features)
         self._strength = np.abs(_correlation(train))
-        self.supports = [k for k in SUPPORTS if k <= max(LEAST_SHARE * patients, SUPPORTS[0])]
+        self.supports = [k for k in SUPPORTS if k <= max(MAX_SUPPORT_SHARE * patients, SUPPORTS[0])]
         self.counts = sorted({min(count, width) for count in STRONGEST})
 
-    def columns(self, least: int, count: int) -> np.ndarray:
-        """The `count` strongest columns that at least `least` training patients have: int64, ascending."""
-        supported = np.flatnonzero(self._support >= least)
+    def columns(self, min_support: int, count: int) -> np.ndarray:
+        """The `count` strongest columns with at least `min_support` training patients: int64, ascending."""
+        supported = np.flatnonzero(self._support >= min_support)
         order = np.argsort(-self._strength[supported], kind="stable")
         return np.sort(supported[order[:count]])
 
-    def chosen(self, best: Best[Any]) -> np.ndarray:
-        """The columns of the best trial."""
-        return self.columns(best.settings["support"], best.settings["strongest"])
-
     def suggest(self, trial: optuna.Trial) -> tuple[int, int]:
-        """A threshold and a count for `columns`, chosen by the trial."""
-        least = trial.suggest_categorical("support", self.supports)
-        return least, trial.suggest_categorical("strongest", self.counts)
+        """The trial's arguments of `columns`."""
+        min_support = trial.suggest_categorical("support", self.supports)
+        return min_support, trial.suggest_categorical("strongest", self.counts)
 
     @property
     def first(self) -> dict[str, int]:
-        """What a search should start from."""
+        """The arguments of the first trial."""
         return {"support": self.supports[:3][-1], "strongest": self.counts[:2][-1]}
 
 
@@ -143,6 +146,6 @@ def _correlation(train: LabelledFeatures) -> np.ndarray:
 
 
 def log_loss(outcome: np.ndarray, probability: np.ndarray) -> float:
-    """Mean negative log-likelihood in nats; certainty is capped at one in a million."""
+    """Mean negative log-likelihood in nats; probabilities are clipped to [1e-6, 1 - 1e-6]."""
     bounded = np.clip(probability, 1e-6, 1 - 1e-6)
     return float(-np.log(np.where(outcome, bounded, 1 - bounded)).mean())

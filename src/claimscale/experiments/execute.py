@@ -33,9 +33,9 @@ from claimscale.training.pretraining_job import Job
 Progress = Callable[[float], None]
 LEAST_RISK = 1e-12
 
-MODELS: dict[str, Callable[[search.BaselineJob], search.Predicted]] = {
-    "logistic": logistic.fit_predict,
-    "outcome_history": outcome_history.fit_predict,
+MODELS: dict[str, search.Baseline] = {
+    "logistic": logistic.baseline,
+    "outcome_history": outcome_history.baseline,
 }
 """Every other baseline is LightGBM on features of its own."""
 
@@ -151,7 +151,7 @@ def _baseline(
     job = search.BaselineJob(
         cell.kind, labelled(train), labelled(tuning), predict, trials, cell.seed, threads, progress
     )
-    probability, result = MODELS.get(cell.kind, gradient_boosting.fit_predict)(job)
+    probability, result = search.fit_predict(MODELS.get(cell.kind, gradient_boosting.baseline), job)
     write_predictions(folder, others, probability)
     counts = {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum())}
     peak_tflops = workspace.study.compute.peak_tflops if meter.flops else None
@@ -167,16 +167,16 @@ def _features_of(workspace: Workspace, cell: Cell, meter: CostMeter) -> Callable
     store, task = workspace.store, workspace.task(cell.task)
     hidden_tokens = store.vocabulary.tokens_with_prefix(task.hidden_codes)
     groups = CodeGroups.of(store.vocabulary)
-    layout = features.FeatureColumns(groups.count)
+    columns = features.FeatureColumns(groups.count)
 
     def counted(sample: Sample) -> sparse.csr_matrix:
         return features.count_features(store, groups, sample.rows, sample.index_days, hidden_tokens)
 
     if cell.kind == "logistic":
-        return lambda sample: features.linear_features(counted(sample), layout)
+        return lambda sample: features.linear_features(counted(sample), columns)
     if cell.kind == "outcome_history":
         families = outcome_history.families(store.vocabulary, task)
-        return lambda sample: outcome_history.rule_features(counted(sample), layout, families)
+        return lambda sample: outcome_history.history_features(counted(sample), columns, families)
     weights = _weights(workspace, cell)
     if weights is None:
         return counted
