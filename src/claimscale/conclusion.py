@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from claimscale.validity.finding import Finding
 from claimscale.versions import VERSIONS
 
 if TYPE_CHECKING:
+    from claimscale.evaluation.forecast import ForecastRecord
     from claimscale.evaluation.predictions import CellResult
 
 REPORT = "report.html"
@@ -109,7 +111,7 @@ def conclude(
         cells={cell.id: workspace.inputs(cell) for cell in cells},
         study=settings,
         checks=checks.inputs(run_directory, study),
-        forecasts=forecasts(study),
+        forecasts=[dataclasses.asdict(one) for one in forecasts(study)],
         version=VERSIONS["summary"],
     )
     shown = artifacts.fingerprint(summary=inputs, language=language, version=VERSIONS["report"])
@@ -187,7 +189,7 @@ def _summarise(
     )
 
 
-def forecasts(study: Study) -> list[dict[str, Any]]:
+def forecasts(study: Study) -> list[ForecastRecord]:
     if study.compare.stopping == "never":
         return []
     from claimscale.experiments.futility import read_records  # statistics are slow to import
@@ -204,8 +206,8 @@ def cell_result(workspace: Workspace, cell: Cell) -> CellResult:
         task=cell.task,
         arm=cell.arm or cell.kind,
         size=cell.size if cell.arm else None,
-        patients=result["patients"],
-        requested=cell.patients,
+        n_labelled=result["patients"],
+        labelled_patients=cell.patients,
         seed=cell.seed,
         predictions=folder / "predictions.parquet",
         seconds=result["seconds"],
@@ -245,6 +247,7 @@ def _dataset(workspace: Workspace) -> dict[str, Any]:
         "events": quality["used"],
         "tokens": tokens["tokens"],
         "vocabulary": tokens["vocabulary"],
+        "code_groups": workspace.token_metadata.group_count,
         "span": quality["span"],
         "cohort": cohort,
         "description": described,

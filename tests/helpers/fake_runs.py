@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from claimscale.config.study import Study
+from claimscale.evaluation.forecast import ForecastRecord
 from claimscale.summary.build import CellResult, summarise
 
 PARAMETERS = {"100k": 100_412, "200k": 199_310, "400k": 401_020, "800k": 797_555, "1.6M": 1_602_004}
@@ -97,7 +98,7 @@ class FakeRun:
     checks: list[dict[str, Any]] = field(default_factory=lambda: CHECKS)
     lr_sweeps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    forecasts: list[dict[str, Any]] = field(default_factory=list)
+    forecasts: list[ForecastRecord] = field(default_factory=list)
 
     def summarise(self) -> dict[str, Any]:
         return summarise(

@@ -59,7 +59,8 @@ def undecided(task: dict[str, Any], reason: str, needed: int | None) -> dict[str
         "reason": reason,
         "positives_needed": needed,
     }
-    return {**task, "saturation": task["saturation"] | verdict}
+    recommendation = {"verdict": "inconclusive", "size": None, "baseline": None}
+    return {**task, "saturation": task["saturation"] | verdict, "recommendation": recommendation}
 
 
 def hostile_labels(many: int = 50) -> list[str]:
@@ -104,7 +105,7 @@ def summary(
             for place, name in enumerate(sizes)
         ],
         "tasks": entries,
-        "task_size_interaction": {"smallest": sizes[0], "largest": sizes[-1], "estimate": 0.031, "low": 0.004, "high": 0.058, "p": 0.027},
+        "task_size_interaction": {"smallest": sizes[0], "largest": sizes[-1], "estimate": 0.031, "low": 0.004, "high": 0.058, "p": 0.027, "reason": None},
         "convergence": {
             "status": "under_trained", "loss_drop_last_doubling": 0.0123, "learning_rates": dict.fromkeys(sizes, True),
             "generalization_gap": 0.0321, "failed": ["tokens"], "not_measured": [],

@@ -69,9 +69,9 @@ def test_english_texts_are_their_own_keys() -> None:
 
 @pytest.mark.parametrize(("reason", "needed"), synthetic.REASONS)
 def test_every_answer_is_said_in_japanese(demo: Any, reason: str, needed: int | None) -> None:
-    run, summary = demo
+    _, summary = demo
     task = synthetic.undecided(summary["tasks"][0], reason, needed)
-    sentence = answers.answer(run.study, task, {})["text"]
+    sentence = answers.answer(task)["text"]
     assert_translated(sentence, Texts("ja").sentence(sentence))
 
 
