@@ -62,7 +62,7 @@ DATASET = {
         "used": 801_234,
         "quarantined": {"unreadable date": 1200, "before birth": 36},
         "dropped": {"exact duplicate": 2830},
-        "repaired": {"code spelt otherwise": 77},
+        "repaired": {"non-canonical code": 77},
         "warnings": {"code not in masters": 5},
     },
 }

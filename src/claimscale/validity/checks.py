@@ -12,7 +12,7 @@ from claimscale import artifacts
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
-from claimscale.events import build as event_table
+from claimscale.events.table import day_number
 from claimscale.tokens.store import TokenStore
 from claimscale.validity import (
     drift,
@@ -115,7 +115,7 @@ def _of_study(study: Study, run: Path, engine: Engine, store: TokenStore) -> lis
     pretrained, learning = evidence.read_learning_subjects(study, run)
     tests = evidence.read_test_subjects(study, run)
     subjects = np.asarray(store.subjects)
-    landmark = event_table.day_number(study.cohort.landmark)
+    landmark = day_number(study.cohort.landmark)
     return [
         separation.split_overlap(
             subjects, np.isin(subjects, learning), np.isin(subjects, tests),

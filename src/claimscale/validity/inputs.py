@@ -21,7 +21,8 @@ from claimscale.config.base import Codes
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
-from claimscale.events import build as event_table, observation
+from claimscale.events import observation
+from claimscale.events.table import day_number, read_events
 from claimscale.seeded_random import nested_order
 from claimscale.tasks import index_dates, labels as tasks
 from claimscale.tokens.store import TokenStore
@@ -92,7 +93,7 @@ def read_task(study: Study, task: Task, run: Path, engine: Engine, store: TokenS
     subjects = labels["subject_id"].to_numpy()
     index_day = _days(labels["prediction_time"])
     outcome = labels["boolean_value"].to_numpy(zero_copy_only=False)
-    events = event_table.read(engine, run / "events").semi_join(
+    events = read_events(engine, run / "events").semi_join(
         ibis.memtable(labels.select(["subject_id"])), "subject_id"
     )
     outcomes = _codings(events, task.outcome, subjects, engine)
@@ -141,8 +142,8 @@ def read_candidates(study: Study, task: Task, run: Path, engine: Engine, asked: 
     )
     first_only = study.model_copy(update={"cohort": at_landmark})
     patients = ibis.memtable(cohorts.read(run / "cohort").select(["subject_id", "split"]))
-    table = event_table.read(engine, run / "events").inner_join(patients, "subject_id")
-    past = table.filter(_.available_day < event_table.day_number(study.cohort.landmark))
+    table = read_events(engine, run / "events").inner_join(patients, "subject_id")
+    past = table.filter(_.available_day < day_number(study.cohort.landmark))
     events = run / "events"
     known, whole = (
         observation.with_stated(
@@ -165,7 +166,7 @@ def read_candidates(study: Study, task: Task, run: Path, engine: Engine, asked: 
 def read_hospitals(run: Path, engine: Engine) -> Ints:
     """In how many hospitals each patient of the cohort was seen; 0 where none is named."""
     cohort = cohorts.read(run / "cohort").select(["subject_id"])
-    events = event_table.read(engine, run / "events").semi_join(ibis.memtable(cohort), "subject_id")
+    events = read_events(engine, run / "events").semi_join(ibis.memtable(cohort), "subject_id")
     seen = events.group_by("subject_id").aggregate(hospitals=_.hospital_id.nunique())
     return engine.to_arrow(seen)["hospitals"].to_numpy()
 
@@ -197,7 +198,7 @@ def read_periods(study: Study, run: Path, store: TokenStore) -> tuple[Ints, int,
     The second is the year before the later landmark (`splits.temporal_date`), of its test patients; without one
     the two last years before the landmark are compared, of training patients.
     """
-    landmark = event_table.day_number(study.cohort.landmark)
+    landmark = day_number(study.cohort.landmark)
     cohort = cohorts.read(run / "cohort")
     split = np.array(cohort["split"].to_pylist())
     rows = store.rows_of(cohort["subject_id"].to_numpy()[split == TRAIN])
@@ -206,7 +207,7 @@ def read_periods(study: Study, run: Path, store: TokenStore) -> tuple[Ints, int,
         periods = [(rows, landmark - PERIOD_DAYS), (rows, landmark)]
     else:
         tested = store.rows_of(cohort["subject_id"].to_numpy()[split == cohorts.HELD_OUT])
-        periods = [(rows, landmark), (tested, event_table.day_number(later))]
+        periods = [(rows, landmark), (tested, day_number(later))]
     counted = []
     for chosen, end in periods:
         entries = entries_of(store, chosen[:: max(1, len(chosen) // MOST_PATIENTS)], np.zeros(0, np.int32))

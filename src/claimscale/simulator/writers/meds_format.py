@@ -10,7 +10,7 @@ import meds
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from claimscale import meds_metadata as meds_files
+from claimscale import meds_metadata
 from claimscale.artifacts import make_folder
 from claimscale.codes.systems import ADMISSION, BIRTH, DEATH, DISCHARGE, SEX_PREFIX
 from claimscale.errors import BadInput
@@ -31,8 +31,8 @@ class MedsWriter:
 
     def finish(self) -> None:
         """Codes, the dataset's description, and one split that holds every subject of the shards."""
-        write_parquet(self.folder / meds.code_metadata_filepath, meds_files.codes_table(self.codes))
-        description = meds_files.description("claimscale simulated claims")
+        write_parquet(self.folder / meds.code_metadata_filepath, meds_metadata.codes_table(self.codes))
+        description = meds_metadata.description("claimscale simulated claims")
         text = json.dumps(description, indent=2) + "\n"
         write_bytes(self.folder / meds.dataset_metadata_filepath, text.encode())
         self._write_splits()
@@ -47,7 +47,9 @@ class MedsWriter:
             with pq.ParquetWriter(partial, schema, compression="zstd", write_page_checksum=True) as writer:
                 for shard in sorted((self.folder / meds.data_subdirectory).glob("*.parquet")):
                     subjects = pq.read_table(shard, columns=["subject_id"])["subject_id"].unique()
-                    writer.write_table(meds_files.splits_table(subjects, [meds.train_split] * len(subjects)))
+                    writer.write_table(
+                        meds_metadata.splits_table(subjects, [meds.train_split] * len(subjects))
+                    )
             partial.replace(file)
         except OSError as error:
             partial.unlink(missing_ok=True)
