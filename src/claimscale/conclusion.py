@@ -15,7 +15,7 @@ from claimscale.experiments.cells import Cell
 from claimscale.experiments.workspace import Workspace
 from claimscale.progress import Display
 from claimscale.validity import checks
-from claimscale.validity.finding import Finding
+from claimscale.validity.check_result import CheckResult
 from claimscale.versions import VERSIONS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ CHECK_SECONDS = 10.0
 """First guesses for the progress display: the demonstration on two cores."""
 
 
-def checked(workspace: Workspace, display: Display) -> list[Finding]:
+def checked(workspace: Workspace, display: Display) -> list[CheckResult]:
     """The findings of the run's checks; those of an earlier time where nothing they rest on has changed."""
     study, run_directory = workspace.study, workspace.run
     findings = checks.read_current(run_directory, study)
@@ -110,7 +110,7 @@ def conclude(
     inputs = artifacts.fingerprint(
         cells={cell.id: workspace.inputs(cell) for cell in cells},
         study=settings,
-        checks=checks.inputs(run_directory, study),
+        checks=checks.fingerprint(run_directory, study),
         forecasts=[dataclasses.asdict(one) for one in forecasts(study)],
         version=VERSIONS["summary"],
     )
@@ -143,7 +143,7 @@ def _write_report(summary: dict[str, Any], study: Study) -> None:
 
 
 def _summarise(
-    workspace: Workspace, study: Study, folder: Path, cells: list[Cell], findings: list[Finding]
+    workspace: Workspace, study: Study, folder: Path, cells: list[Cell], findings: list[CheckResult]
 ) -> dict[str, Any]:
     """The summary of these cells, written to the folder."""
     from claimscale.summary import build as summaries  # statistics are slow to import

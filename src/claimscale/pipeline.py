@@ -30,7 +30,7 @@ from claimscale.experiments.runners import slurm, torchrun
 from claimscale.experiments.runners.local import run_cells
 from claimscale.experiments.workspace import Workspace
 from claimscale.progress import Display
-from claimscale.validity.finding import Finding
+from claimscale.validity.check_result import CheckResult
 
 SECONDS_PER_SIMULATED_PATIENT = 0.0035
 """A first guess for the progress display: the demonstration on two cores."""
@@ -187,7 +187,7 @@ def _why_missing(workspace: Workspace, wanted: str, known: list[str]) -> str:
     return f"{workspace.study.name} has no such cell ({example})"
 
 
-def check(study: Study, display: Display) -> list[Finding]:
+def check(study: Study, display: Display) -> list[CheckResult]:
     """The validity checks of a study; prepares the claims if need be, and writes `validity.json`."""
     with artifacts.locked(study.run_directory):
         findings = checked(prepare(study, display), display)
