@@ -67,7 +67,7 @@ DATASET = {
     },
 }
 CHECKS = [
-    {"task": None, "title": "Drift of codes", "status": "passed", "text": "Codes are used alike."},
+    {"task": None, "title": "Code drift", "status": "passed", "text": "Codes are used alike."},
     {"task": "ckd", "title": "Censoring", "status": "warned", "text": "A third leave early."},
 ]
 Noise = Callable[[str, str, str | None, int], float]

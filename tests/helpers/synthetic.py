@@ -118,7 +118,7 @@ def summary(
         ],
         "loss_fit": loss_fit(),
         "checks": [
-            {"task": None, "title": "Drift of codes", "status": "passed", "text": "Codes are used alike (stability index 0.02)."},
+            {"task": None, "title": "Code drift", "status": "passed", "text": "Codes are used alike (stability index 0.02)."},
             {"task": entries[0]["name"], "title": "Censoring", "status": "warned", "text": DEATHS},
         ],
         "warnings": [f"{entry['name']}: no verdict on size. That is want of evidence, not evidence that sizes are equal."
