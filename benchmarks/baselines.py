@@ -25,12 +25,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import scipy.sparse as sparse
 
-from claimscale import stages
+from claimscale import pipeline
 from claimscale.config.study import Study
 from claimscale.evaluation.intervals import Scores, difference, interval
 from claimscale.evaluation.scoring import score_ranking
 from claimscale.experiments.cells import Cell
-from claimscale.experiments.datasets import Sample
+from claimscale.experiments.datasets import LabelledSample
 from claimscale.experiments.execute import run_cell
 from claimscale.experiments.workspace import Workspace
 from record import write_record
@@ -80,7 +80,7 @@ def run_baseline(workspace: Workspace, kind: str, task: str, seed: int) -> Run:
     return Run(outcome, risk, seconds)
 
 
-def recipe_counts(workspace: Workspace, task: str, sample: Sample) -> sparse.csr_matrix:
+def recipe_counts(workspace: Workspace, task: str, sample: LabelledSample) -> sparse.csr_matrix:
     """Age, sex, and the counts of every code in each window of the recipe."""
     store = workspace.store
     hidden_tokens = store.vocabulary.tokens_with_prefix(workspace.task(task).hidden_codes)
@@ -177,10 +177,7 @@ def main(environment: Path, patients: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         study = study_of(folder / "runs", patients)
-        run = study.run_directory
-        run.mkdir(parents=True)
-        stages.prepare(study, run, lambda stage, share: None)
-        workspace = Workspace(study, run)
+        workspace = pipeline.prepare(study)
         for task in TASKS:
             figures |= compare(workspace, task, environment, folder)
     sys.argv[1] = "FOLDER"  # where meds-tab lies is of no interest to anybody else

@@ -19,8 +19,8 @@ import torch
 
 from claimscale.config import loading
 from claimscale.evaluation.scoring import score_ranking
-from claimscale.experiments import execute as work
 from claimscale.experiments.cells import Cell
+from claimscale.experiments.execute import run_cell
 from claimscale.experiments.workspace import Workspace
 
 WORKERS = 2
@@ -67,5 +67,5 @@ def _depth(cell: Cell) -> int:
 def _run(file: Path, overrides: list[str], cell: Cell) -> str:
     torch.set_num_threads(1)
     study = loading.load(file, overrides)
-    work.run_cell(Workspace(study, study.run_directory), cell, 1, lambda share: None)
+    run_cell(Workspace(study, study.run_directory), cell, 1, lambda share: None)
     return cell.id

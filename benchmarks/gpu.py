@@ -19,7 +19,7 @@ import torch
 
 import pretrain as cpu
 from claimscale.config.training import Pretrain
-from claimscale.experiments.throughput import made_up_token_metadata
+from claimscale.experiments.throughput import random_token_metadata
 from claimscale.model import shapes
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.training.pretraining_run import PretrainingRun
@@ -50,7 +50,7 @@ def ours(shape: shapes.Shape) -> tuple[Callable[[], int], PretrainingRun]:
     sequences = cpu.random_sequences(shape.vocabulary, cpu.MEDIAN_LENGTH, patients=40_000)
     settings = Pretrain(batch_tokens=BATCH_TOKENS, epochs=100)
     run = PretrainingRun(
-        static(sequences), made_up_token_metadata(shape), shape, settings, 0, torch.device("cuda")
+        static(sequences), random_token_metadata(shape), shape, settings, 0, torch.device("cuda")
     )
     steps = iter(range(run.steps))
     return lambda: run.step(next(steps))[1], run

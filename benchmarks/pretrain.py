@@ -29,7 +29,7 @@ import torch
 
 from claimscale.config.training import Pretrain
 from claimscale.experiments import malloc
-from claimscale.experiments.throughput import made_up_token_metadata
+from claimscale.experiments.throughput import random_token_metadata
 from claimscale.model import shapes
 from claimscale.tokens.batches import microbatches
 from claimscale.tokens.pretraining_inputs import static
@@ -74,7 +74,7 @@ def peak() -> float:
 def ours(shape: shapes.Shape, sequences: Sequences, threads: int) -> tuple[Step, PretrainingRun]:
     settings = Pretrain(batch_tokens=BATCH_TOKENS)
     run = PretrainingRun(
-        static(sequences), made_up_token_metadata(shape), shape, settings, 0, torch.device("cpu")
+        static(sequences), random_token_metadata(shape), shape, settings, 0, torch.device("cpu")
     )
     steps = iter(range(run.steps))
 

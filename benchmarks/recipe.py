@@ -34,8 +34,8 @@ from cells import auprc, prepare
 from claimscale import artifacts
 from claimscale.config import loading
 from claimscale.config.study import Study
-from claimscale.experiments import execute as work
 from claimscale.experiments.cells import Cell
+from claimscale.experiments.execute import run_cell
 from claimscale.experiments.workspace import Workspace
 from record import RESULTS, write_record
 
@@ -104,9 +104,9 @@ class Variant(Workspace):
         name = "base" if self._of_base(cell_id) else self.name
         return self.run / "recipes" / name.replace(": ", "-").replace(" ", "_") / cell_id
 
-    def inputs(self, cell: Cell) -> str:
+    def fingerprint(self, cell: Cell) -> str:
         """An alternative's cells depend on its code as well."""
-        found = super().inputs(cell)
+        found = super().fingerprint(cell)
         if self.name not in ALTERNATIVES or self._of_base(cell.id):
             return found
         return artifacts.fingerprint(inputs=found, code=Path(architectures.__file__).read_text("utf-8"))
@@ -129,9 +129,9 @@ def run_variant(name: str, run: Path, overrides: list[str]) -> dict[str, Any]:
     workspace = Variant(name, run, overrides)
     pretraining, *tuned = cells(workspace.study)
     with ALTERNATIVES.get(name, nullcontext)():
-        found = work.run_cell(workspace, pretraining, 1, lambda share: None)
+        found = run_cell(workspace, pretraining, 1, lambda share: None)
         for cell in tuned:
-            work.run_cell(workspace, cell, 1, lambda share: None)
+            run_cell(workspace, cell, 1, lambda share: None)
     losses = {key: value for key, value in found.items() if key.startswith("validation_loss")}
     return {"losses": losses, "seconds": found["seconds"]}
 

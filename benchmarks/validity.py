@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from claimscale import stages
+from claimscale import pipeline
 from claimscale.config.study import Study
 from claimscale.validity import checks
 from record import write_record
@@ -101,8 +101,7 @@ def _countries() -> dict[str, float]:
                 },
                 strict=False,
             )  # fmt: skip
-            study.run_directory.mkdir()
-            stages.prepare(study, study.run_directory, lambda stage, fraction: None)
+            pipeline.prepare(study)
             started = time.monotonic()
             findings = checks.check(study, study.run_directory, lambda what: None)
             seconds.append(time.monotonic() - started)

@@ -179,7 +179,7 @@ def test_a_fault_shows_its_place_but_not_its_text(run, write_study, monkeypatch:
 @pytest.mark.parametrize(
     ("raised", "said"),
     [
-        (KeyboardInterrupt(), "stopped; run the same command to go on"),
+        (KeyboardInterrupt(), "stopped; run the same command to resume"),
         (OSError(28, "No space left on device", "runs/x"), "runs/x: No space left on device"),
     ],
 )

@@ -29,7 +29,8 @@ sizes: [70k, 100k]
 pretrain: {{seeds: [1, 2], epochs: 2, batch_tokens: 4096}}
 tasks: [ckd, {{name: rare, kind: disease, outcome: {{ICD10: [A80]}}}}, pregabalin]
 finetune: {{labelled_patients: [400], seeds: [1, 2], epochs: 2}}
-baselines: [lightgbm, logistic, outcome_history, lightgbm_embeddings, lightgbm_counts_and_embeddings, ensemble]
+baselines: [lightgbm, logistic, outcome_history, lightgbm_embeddings, lightgbm_counts_and_embeddings,
+            ensemble]
 search: {{n_trials: 2}}
 compare: {{bootstrap_replicates: 200}}
 runs_dir: {runs}
@@ -88,7 +89,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wait_until_cells(run, 1)
     os.killpg(process.pid, signal.SIGINT)
     code, _, error = finish(process)
-    assert code == 3 and error.strip().endswith("stopped; run the same command to go on")
+    assert code == 3 and error.strip().endswith("stopped; run the same command to resume")
     process = start(folder)
     wait_until_cells(run, 3)
     os.killpg(process.pid, signal.SIGKILL)

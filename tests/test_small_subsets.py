@@ -17,7 +17,8 @@ tokens: {{max_length: 64, min_patients: 50, deduplicate: year}}
 sizes: [70k]
 pretrain: {{seeds: [1], epochs: 1, batch_tokens: 4096}}
 tasks: [pregabalin]
-finetune: {{labelled_patients: [10, all], initialization: [scratch], seeds: [1], epochs: 1, learning_rates: [0.001]}}
+finetune: {{labelled_patients: [10, all], initialization: [scratch], seeds: [1], epochs: 1,
+           learning_rates: [0.001]}}
 baselines: [outcome_history]
 search: {{n_trials: 1}}
 compare: {{bootstrap_replicates: 100}}

@@ -13,9 +13,9 @@ from cyclopts import App, Parameter
 
 from claimscale import __version__
 from claimscale.config import loading
-from claimscale.config.study import parameter_count
 from claimscale.config.tasks import catalogue
 from claimscale.errors import BadInput, Interrupted, fault
+from claimscale.simulator.options import SimulatedFiles
 
 app = App(
     name="claimscale",
@@ -35,32 +35,32 @@ Set = Annotated[
 def study(file: File, *, set: Set = ()) -> None:
     """Run a whole study: prepare the claims, train, compare, write the report.
 
-    What an earlier run finished is kept; a run that was stopped goes on where it was.
+    What an earlier run finished is kept; a run that was stopped resumes.
     """
     from claimscale import pipeline, progress
 
     resolved = loading.load(file, list(set))
     with progress.display() as display:
-        outcome = pipeline.carry_out(resolved, display)
+        run = pipeline.run_study(resolved, display)
     print()
-    for answer in outcome.summary["answers"]:
+    for answer in run.summary["answers"]:
         print(f"{answer['task']}: {' '.join(filter(None, (answer['text'], answer['ensemble_text'])))}")
-    fresh = f"{outcome.cells_run} cells run" if outcome.cells_run else "nothing had to be recomputed"
-    print(f"\nReport: {outcome.report}  ({fresh})")
+    fresh = f"{run.cells_run} cells run" if run.cells_run else "nothing had to be recomputed"
+    print(f"\nReport: {run.folder / pipeline.REPORT}  ({fresh})")
 
 
 @app.command
 def plan(file: File, *, set: Set = (), gpu: str = "a100", calibrate: bool = False) -> None:
-    """Say what a study would run, how long it takes, how much memory, and what it will be able to decide.
+    """Show what a study would run, its time and memory, and what it will be able to decide.
 
-    Nothing is run. docs/decisions.md says what the expected power rests on.
+    Nothing is run. docs/decisions.md explains the expected power.
 
     Parameters
     ----------
     gpu
-        Hours are told for this GPU: h100, a100, l40s, a10, v100, rtx4090 or t4.
+        Show the time on this GPU: h100, a100, l40s, a10, v100, rtx4090 or t4.
     calibrate
-        Measure this machine for half a minute.
+        Measure this machine for half a minute, and show the time on it.
     """
     from claimscale.experiments.plan import plan_text
 
@@ -69,7 +69,7 @@ def plan(file: File, *, set: Set = (), gpu: str = "a100", calibrate: bool = Fals
 
 @app.command
 def ingest(file: File, *, set: Set = ()) -> None:
-    """Prepare the claims only: events, quality account, cohort, tokens, labels."""
+    """Prepare the claims only: events with their row reconciliation, cohort, tokens, labels."""
     from claimscale import artifacts, pipeline, progress
     from claimscale.report.quality_text import account_text
 
@@ -78,17 +78,17 @@ def ingest(file: File, *, set: Set = ()) -> None:
         with progress.display() as display, artifacts.locked(resolved.run_directory):
             workspace = pipeline.prepare(resolved, display)
     finally:
-        # Also when a later stage refuses: claims that came in are worth knowing about.
-        if (quality := pipeline.account(resolved)) is not None:
+        # Shown also when a later stage refuses.
+        if (quality := pipeline.quality(resolved)) is not None:
             print(account_text(quality))
     print(f"Prepared: {workspace.run}")
 
 
 @app.command
 def check(file: File, *, set: Set = ()) -> None:
-    """Check a study for the faults that make claims answer the wrong question, before anything is trained.
+    """Run the validity checks of a study, before anything is trained.
 
-    One line per check and clinical question; warnings do not stop a study. docs/validity.md explains each.
+    One line per check and task; warnings do not stop a study. docs/validity.md explains each check.
     """
     from claimscale import pipeline, progress
     from claimscale.validity import checks
@@ -116,9 +116,9 @@ def finetune(file: File, *, set: Set = ()) -> None:
 
 @app.command(name="run")
 def run_one(file: File, cell: str, *, set: Set = ()) -> None:
-    """Run one cell of a study by its name, and the one it needs.
+    """Run one cell of a study by its name, and the cells it needs.
 
-    Started by torchrun, its processes share the pretraining; the first one prints.
+    Processes started by torchrun share the pretraining; the first one prints.
 
     Parameters
     ----------
@@ -130,9 +130,9 @@ def run_one(file: File, cell: str, *, set: Set = ()) -> None:
 
 @app.command
 def report(file: File, *, set: Set = ()) -> None:
-    """Write the report of a study again from what it has left; nothing that is current is computed anew.
+    """Write the report of a study again; no cell is run.
 
-    Of a study that is not finished it is a partial report, marked as such.
+    The report of an unfinished study is partial, and says so.
     """
     from claimscale import pipeline, progress
 
@@ -144,9 +144,9 @@ def report(file: File, *, set: Set = ()) -> None:
 
 @app.command
 def compare(run_a: Path, run_b: Path) -> None:
-    """Put the verdicts of two runs side by side, and test whether their saturation points differ.
+    """Compare the verdicts of two runs, and test whether their saturation points differ.
 
-    Only their summary.json is read: two places can compare without showing each other a patient.
+    Only summary.json is read, which holds no patient: two sites can compare without sharing patient data.
 
     Parameters
     ----------
@@ -155,101 +155,57 @@ def compare(run_a: Path, run_b: Path) -> None:
     run_b
         Another one, of other patients.
     """
-    from claimscale import artifacts
-    from claimscale.evaluation import run_comparison as replication
+    from claimscale.evaluation import run_comparison
 
-    summaries = []
-    for run in (run_a, run_b):
-        file = run / "summary.json" if run.is_dir() else run
-        try:
-            found = artifacts.read_json(file)
-        except (OSError, ValueError):
-            raise BadInput(f"{file}: is not the summary of a run") from None
-        if not isinstance(found, dict) or not {"name", "tasks"} <= found.keys():
-            raise BadInput(f"{file}: is not the summary of a run")
-        summaries.append(found)
+    summaries = [run_comparison.read_summary(run) for run in (run_a, run_b)]
     names = (f"A: {summaries[0]['name']}", f"B: {summaries[1]['name']}")
-    print(replication.text(names, replication.compare(*summaries)))
+    print(run_comparison.text(names, run_comparison.compare(*summaries)))
 
 
-@app.command
-def simulate(
-    out: Path,
-    *,
-    patients: int,
-    hospitals: int = 8,
-    seed: int = 42,
-    format: str = "tables",
-    min_age: int = 0,
-    csv: bool = False,
-    wareki: bool = False,
-    workers: int | None = None,
-) -> None:
-    """Write simulated patients as files of a format that real claims come in.
+@app.command(name="simulate")
+def simulate_files(out: Path, *, files: Annotated[SimulatedFiles, Parameter(name="*")]) -> None:
+    """Write simulated patients as files of a format that real claims have.
 
-    They are a test bench: nothing found in them is evidence about real patients.
+    They are for tests and trials: findings on them are no evidence about real patients.
 
     Parameters
     ----------
     out
-        The folder to make; it appears whole or not at all.
-    patients
-        How many patients.
-    hospitals
-        How many hospitals of the simulated country, 1 to 519.
-    seed
-        Equal seeds give equal bytes.
-    format
-        tables, uke, dpc, omop, meds or events.
-    min_age
-        Least age of the patients in July 2021 (a multiple of 5).
-    csv
-        Flat tables as CSV rather than Parquet.
-    wareki
-        Claim files (uke) with dates in Japanese eras.
-    workers
-        Shards worked on at a time; one per core unless told. The bytes do not depend on it.
+        The folder to write; it appears complete or not at all.
     """
     from claimscale import progress
-    from claimscale.simulator.population import Population, simulate as write_simulation
+    from claimscale.simulator.population import Population, simulate
     from claimscale.simulator.writers import WriterOptions
 
-    options, started = WriterOptions(csv=csv, wareki=wareki), time.monotonic()
+    patients, started = files.patients, time.monotonic()
+    population = Population(patients, files.hospitals, files.seed, files.min_age)
+    options = WriterOptions(csv=files.csv, wareki=files.wareki)
     with progress.display() as display:
 
         def report(fraction: float) -> None:
             left = (time.monotonic() - started) * (1 - fraction) / fraction
             display.update(fraction, left, f"{fraction * patients:,.0f} of {patients:,} patients")
 
-        population = Population(patients, hospitals, seed, min_age)
-        write_simulation(out, population, format, options=options, workers=workers, progress=report)
-    print(f"{patients:,} simulated patients of {hospitals} hospitals: {out}")
+        simulate(out, population, files.format, options=options, workers=files.workers, progress=report)
+    print(f"{patients:,} simulated patients of {files.hospitals} hospitals: {out}")
 
 
 @app.command
-def sizes(vocabulary: int, *targets: str) -> None:
-    """Solve model shapes: parameters as close to each target as 2 % for a vocabulary.
+def sizes(vocabulary: int, *targets: str, groups: int | None = None) -> None:
+    """Solve encoder shapes whose parameters are within 2 % of each target.
 
     Parameters
     ----------
     vocabulary
-        How many tokens the vocabulary holds.
+        Tokens of the vocabulary.
     targets
         Sizes such as 2.2M or 400k.
+    groups
+        Code groups (tokens.hierarchical_embeddings); by default 0.3 per token, 0 without them.
     """
-    from claimscale.model import shapes
+    from claimscale.experiments.plan import sizes_text
 
-    print(f"{'target':>8} {'parameters':>12} {'layers':>6} {'width':>6} {'feed-fwd':>8} {'embedding':>9}")
-    for target in targets or ("2.2M", "4.7M", "11M", "32M", "101M"):
-        try:
-            count = parameter_count(target)
-        except ValueError as error:
-            raise BadInput(str(error)) from None
-        shape = shapes.solve(count, vocabulary)
-        print(
-            f"{target:>8} {shapes.parameters(shape):>12,} {shape.layers:>6} {shape.width:>6} "
-            f"{shape.feed_forward:>8} {shape.embedding:>9}"
-        )
+    print(sizes_text(vocabulary, targets or ("2.2M", "4.7M", "11M", "32M", "101M"), groups))
 
 
 @app.command
@@ -259,7 +215,7 @@ def tasks(*, aces: Path | None = None) -> None:
     Parameters
     ----------
     aces
-        The folder to make: one configuration (YAML) per task, and a second one for its positives.
+        The folder to write: one configuration (YAML) per task, and a second one for its positives.
     """
     if aces is not None:
         from claimscale.artifacts import make_folder
@@ -281,14 +237,14 @@ def _run_cells(file: Path, overrides: tuple[str, ...], wanted: str) -> None:
     from claimscale.experiments.runners import torchrun
 
     resolved = loading.load(file, list(overrides))
-    with progress.display(quiet=not torchrun.leads()) as display:
-        ran, total = pipeline.carry_out_cells(resolved, wanted, display)
-    if torchrun.leads():
+    with progress.display(quiet=not torchrun.is_main()) as display:
+        ran, total = pipeline.run_cells(resolved, wanted, display)
+    if torchrun.is_main():
         print(f"{ran} cells run, {total - ran} were there already: {resolved.run_directory / 'cells'}")
 
 
 def main() -> None:
-    """Entry point: every ending as one clear line and its exit code."""
+    """Entry point: every error is one clear line and an exit code."""
     sys.exit(call(sys.argv[1:]))
 
 
@@ -302,13 +258,13 @@ def call(arguments: list[str]) -> int:
     except (BadInput, Interrupted) as error:
         return _say(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _say("stopped; run the same command to go on", 3)
-    except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
+        return _say("stopped; run the same command to resume", 3)
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         place = error.filename or "the machine"
-        return _say(f"{place}: {error.strerror or error}; run the same command to go on", 3)
+        return _say(f"{place}: {error.strerror or error}; run the same command to resume", 3)
     except Exception as error:
         if os.environ.get("CLAIMSCALE_DEBUG"):
             raise
@@ -319,7 +275,7 @@ def call(arguments: list[str]) -> int:
 def _say(line: str, code: int) -> int:
     from claimscale.experiments.runners import torchrun
 
-    if not torchrun.leads():  # the first of several processes says what all would say
+    if not torchrun.is_main():  # all processes find the same fault: one prints it
         if code == BadInput.exit_code:
             return code
         line = f"rank {os.environ['RANK']}: {line}"

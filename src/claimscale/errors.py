@@ -1,4 +1,4 @@
-"""The ways a command can fail, each with its exit code, and how a fault is told without a patient's data."""
+"""The errors that end a command, each with its exit code; no message holds a patient's data."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 
 
 class BadInput(Exception):
-    """Something the user gave cannot be used: one line naming the cause and the place. Exit code 2."""
+    """An input cannot be used: one line that names the cause and the place. Exit code 2."""
 
     exit_code = 2
 
 
 class Interrupted(Exception):
-    """Work stopped before its end and a rerun of the same command resumes it. Exit code 3."""
+    """Work stopped before its end; the same command resumes it. Exit code 3."""
 
     exit_code = 3
 
 
 @contextlib.contextmanager
 def naming(place: str) -> Iterator[None]:
-    """Put the place at which something cannot be used before what the block says of it."""
+    """Prefix the message of a BadInput raised in the block with its place."""
     try:
         yield
     except BadInput as error:
@@ -30,9 +30,9 @@ def naming(place: str) -> Iterator[None]:
 
 
 def fault(error: BaseException) -> Interrupted:
-    """An unforeseen error as one line: its type and its place in this package, never its text.
+    """An unforeseen error as one line: its type and its place in this package, without its text.
 
-    The text of an exception may quote a patient's row. Set CLAIMSCALE_DEBUG=1 to see the whole of it.
+    The text of an exception may quote a patient's row. CLAIMSCALE_DEBUG=1 shows the full traceback.
     """
     package = Path(__file__).parent
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,220 +1,322 @@
-"""A study from its file to its answer: prepare the claims, run the cells, have the conclusion drawn."""
+"""The stages of a study in order: name, version, inputs, outputs. Runs the stages that are stale.
+
+`STAGES` is the list. A stage is stale when its fingerprint (`experiments/fingerprints.py`) differs from the
+one that its output records. What a stage writes is described in docs/files.md.
+"""
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from claimscale import artifacts, stages
-from claimscale.conclusion import (
-    REPORT,
-    PartialReport,
-    cell_result,
-    checked,
-    conclude,
-    forecasts,
-    write_partial_report,
-)
+from claimscale import artifacts
+from claimscale.cohort import selection
 from claimscale.config import loading
-from claimscale.config.sources import SimulatedSource
 from claimscale.config.study import Study
+from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.experiments import malloc
-from claimscale.experiments.cells import Cell, cells_of
-from claimscale.experiments.cost_estimate import TimeLeft
-from claimscale.experiments.devices import workers_and_threads
-from claimscale.experiments.runners import slurm, torchrun
-from claimscale.experiments.runners.local import run_cells
+from claimscale.events import build as events
+from claimscale.experiments import fingerprints
+from claimscale.experiments.cells import Cell
+from claimscale.experiments.cost_estimate import preparation_seconds
+from claimscale.experiments.runners import runner_for, torchrun
 from claimscale.experiments.workspace import Workspace
-from claimscale.progress import Display
-from claimscale.validity.check_result import CheckResult
+from claimscale.progress import Display, Silent
+from claimscale.report import partial as partial_report
+from claimscale.report.partial import REPORT
+from claimscale.tasks import labels, oracle
+from claimscale.tokens import store
+from claimscale.validity import checks
+from claimscale.validity.finding import Finding
+from claimscale.versions import VERSIONS
 
-SECONDS_PER_SIMULATED_PATIENT = 0.0035
-"""A first guess for the progress display: the demonstration on two cores."""
+SUMMARY = "summary.json"
+REPORT_MANIFEST = "report_manifest.json"
+"""The fingerprints of summary and report; without it both are made again."""
+ORACLE = "oracle"
+"""The stage that only simulated claims have."""
+SECONDS = {"validity": 10.0, "summary": 15.0, "report": 5.0}
+"""First guesses for the progress display: the demonstration on two cores."""
+
+
+@dataclass
+class StudyRun:
+    """A study, its run directory, and where its progress is shown."""
+
+    study: Study
+    display: Display
+    cells_run: int = 0
+    """Cells that were run now, because they were stale."""
+
+    @property
+    def folder(self) -> Path:
+        return self.study.run_directory
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The prepared data, for the stages from `cells` on."""
+        return Workspace(self.study, self.folder)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells of the study without those that a forecast made futile."""
+        from claimscale.experiments.futility import read_forecasts, without_futile  # slow to import
+
+        return without_futile(self.study, self.workspace.cells, read_forecasts(self.study))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return artifacts.read_json(self.folder / SUMMARY)
+
+    @property
+    def report_manifest(self) -> dict[str, str]:
+        file = self.folder / REPORT_MANIFEST
+        return artifacts.read_json(file) if file.exists() else {}
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a study came to: its summary, where the report lies, how many cells were run for it now."""
+class Stage:
+    """One stage of a study.
 
-    summary: dict[str, Any]
-    report: Path
-    cells_run: int
-
-
-def open_run(study: Study) -> Path:
-    """The run directory, with the resolved settings written into it."""
-    run = study.run_directory
-    artifacts.make_folder(run)
-    text = loading.dump(study)
-    try:
-        artifacts.write_text(run / "study.yaml", text)
-    except OSError as error:
-        raise BadInput(f"{run}: cannot be written ({error.strerror})") from None
-    return run
-
-
-def prepare(study: Study, display: Display) -> Workspace:
-    """All data stages; returns what cells work on."""
-    run = open_run(study)
-    started = time.monotonic()
-
-    def report(stage: str, fraction: float) -> None:
-        taken = time.monotonic() - started
-        left = taken * (1 - fraction) / fraction if fraction > 0 else _first_guess(study)
-        display.update(0.0, left, f"preparing claims: {stage}")
-
-    stages.prepare(study, run, report)
-    return Workspace(study, run)
-
-
-def account(study: Study) -> dict[str, Any] | None:
-    """What became of the source's rows; None unless the events are those of this study's source."""
-    try:
-        events = stages.stages_of(study)[0]
-    except BadInput:
-        return None
-    run = study.run_directory
-    return artifacts.read_json(run / "events" / "quality.json") if events.is_current(run) else None
-
-
-def _first_guess(study: Study) -> float | None:
-    """Seconds the preparation may take, before anything is known; null where the source does not say."""
-    if isinstance(study.source, SimulatedSource):
-        return SECONDS_PER_SIMULATED_PATIENT * study.source.patients
-    return None
-
-
-def run(
-    workspace: Workspace, cells: list[Cell], display: Display, finished: Callable[[], None] | None = None
-) -> int:
-    """Run cells, with what they need, as far as they are not done; returns how many were run.
-
-    `finished` is called after every cell.
+    Attributes:
+        name: its entry in `VERSIONS`; a data stage writes the folder of that name.
+        inputs: the stages whose output it reads.
+        outputs: what it writes in the run directory.
+        make: writes the outputs.
+        is_current: whether the outputs are complete and their inputs, settings and version unchanged; every
+            cell is checked on its own.
+        effort: its usual part of the preparation, for the progress display only.
     """
-    for size in workspace.study.sizes:
-        workspace.shape(size)  # an impossible size is refused also where nothing can be trained
-    malloc.prepare_workers()
-    workers, threads = workers_and_threads(workspace.study)
-    time_left = TimeLeft.of(workspace.study, workspace.corpus, cells, threads)
-    if workspace.study.compute.slurm is not None:
-        return slurm.run_cells(workspace, cells, time_left, display)
-    return run_cells(workspace, cells, time_left, workers, threads, display, finished)
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    make: Callable[[StudyRun], None]
+    is_current: Callable[[StudyRun], bool] = lambda run: False
+    effort: float = 0.0
+
+    @property
+    def version(self) -> int | None:
+        """Raised by hand when the output changes; each kind of cell has its own."""
+        return VERSIONS.get(self.name)
 
 
-def carry_out(study: Study, display: Display) -> Outcome:
-    """The whole study; whatever is already there and current is not made again."""
-    if torchrun.launched():
-        raise BadInput("torchrun: give it one cell or the pretraining (run, pretrain), not a whole study")
-    with artifacts.locked(study.run_directory):
-        workspace = prepare(study, display)
-        everything = workspace.cells
-        cells, cells_run = _run_all(workspace, everything, display, PartialReport(workspace, everything))
-        summary = conclude(workspace, cells, display)
-        display.update(1.0, 0.0, "done")
-    return Outcome(summary, study.run_directory / REPORT, cells_run)
+def _data_stage(name: str, inputs: tuple[str, ...], build: Callable[..., None], effort: float) -> Stage:
+    """A stage that writes one folder, atomically.
+
+    `build` gets the study, an engine, the folder of each input, and the folder to fill.
+    """
+
+    def fingerprint(run: StudyRun) -> str:
+        return fingerprints.stage_fingerprint(run.study, run.folder, name, inputs)
+
+    def make(run: StudyRun) -> None:
+        with (
+            Engine(run.study.engine, run.folder) as engine,
+            artifacts.building(run.folder / name, fingerprint(run)) as target,
+        ):
+            build(run.study, engine, *(run.folder / stage for stage in inputs), target)
+
+    def is_current(run: StudyRun) -> bool:
+        try:
+            return artifacts.is_current(run.folder / name, fingerprint(run))
+        except OSError:  # an input stage is missing
+            return False
+
+    return Stage(name, inputs, (f"{name}/",), make, is_current, effort)
 
 
-def _run_all(
-    workspace: Workspace, cells: list[Cell], display: Display, finished: Callable[[], None] | None = None
-) -> tuple[list[Cell], int]:
-    """Run all cells, or with `compare.stopping: futility` as many sizes as are worth it; returns those, and how many
-    ran."""
-    if workspace.study.compare.stopping == "never":
-        return cells, run(workspace, cells, display, finished)
-    from claimscale.experiments.futility import run_ascending  # statistics are slow to import
+def _run_cells(run: StudyRun) -> None:
+    cells = run.workspace.cells
+    runner = runner_for(run.study, partial_report.PartialReport(run.workspace, cells))
+    run.cells_run = runner.run(run.workspace, cells, run.display)
 
-    return run_ascending(
-        workspace.study,
-        workspace.run,
-        cells,
-        lambda chosen: run(workspace, chosen, display, finished),
-        lambda cell: cell_result(workspace, cell),
-        workspace.is_done,
+
+VALIDITY_INPUTS = ("events", "cohort", "tokens", "labels")
+
+
+def _validity_fingerprint(run: StudyRun) -> str:
+    return fingerprints.stage_fingerprint(run.study, run.folder, "validity", VALIDITY_INPUTS)
+
+
+def _findings(run: StudyRun) -> list[Finding] | None:
+    return checks.read_current(run.folder, _validity_fingerprint(run))
+
+
+def _check(run: StudyRun) -> None:
+    def show(part: str) -> None:
+        run.display.update(0.95, SECONDS["validity"], f"checking {part}")
+
+    found = checks.check(run.study, run.folder, show)
+    checks.write(found, run.folder, _validity_fingerprint(run))
+
+
+def _summary_fingerprint(run: StudyRun) -> str:
+    from claimscale.experiments.futility import read_forecasts
+
+    cells = {cell.id: run.workspace.fingerprint(cell) for cell in run.cells}
+    return fingerprints.summary_fingerprint(
+        run.study, cells, _validity_fingerprint(run), read_forecasts(run.study)
     )
 
 
-def carry_out_cells(study: Study, wanted: str, display: Display) -> tuple[int, int]:
-    """Run the cells of a kind, or the one of that name, and what they need; returns (run now, all of them).
+def _summarise(run: StudyRun) -> None:
+    from claimscale.summary.collect import summarise_run  # statistics are slow to import
 
-    Processes that torchrun started run them together. Raises BadInput if the study has no such cell.
+    run.display.update(0.97, SECONDS["summary"], "comparing sizes")
+    (run.folder / REPORT_MANIFEST).unlink(missing_ok=True)
+    summarise_run(run.workspace, run.study, run.folder, run.cells, _findings(run) or [])
+    artifacts.write_json(run.folder / REPORT_MANIFEST, {"summary": _summary_fingerprint(run)})
+
+
+def _report(run: StudyRun) -> None:
+    run.display.update(0.99, SECONDS["report"], "writing the report")
+    partial_report.write_report(run.summary, run.study)
+    shutil.rmtree(run.folder / partial_report.FOLDER, ignore_errors=True)
+    summary = run.report_manifest["summary"]
+    report = fingerprints.report_fingerprint(run.study, summary)
+    artifacts.write_json(run.folder / REPORT_MANIFEST, {"summary": summary, "report": report})
+
+
+def _summary_is_current(run: StudyRun) -> bool:
+    recorded = run.report_manifest.get("summary")
+    return (run.folder / SUMMARY).exists() and recorded == _summary_fingerprint(run)
+
+
+def _report_is_current(run: StudyRun) -> bool:
+    fingerprint = fingerprints.report_fingerprint(run.study, _summary_fingerprint(run))
+    return (run.folder / REPORT).exists() and run.report_manifest.get("report") == fingerprint
+
+
+STAGES: tuple[Stage, ...] = (
+    _data_stage("events", (), events.build, 4),
+    _data_stage("cohort", ("events",), selection.build, 1),
+    _data_stage("tokens", ("events", "cohort"), store.build, 2),
+    _data_stage("labels", ("events", "cohort"), labels.build, 2),
+    _data_stage(ORACLE, ("labels",), lambda study, _, read, folder: oracle.build(study, read, folder), 6),
+    Stage("cells", ("cohort", "tokens", "labels"), ("cells/", "forecasts.json"), _run_cells),
+    Stage("validity", VALIDITY_INPUTS, (checks.FILE,), _check, lambda run: _findings(run) is not None),
+    Stage(
+        "summary",
+        ("cells", ORACLE, "validity"),
+        (SUMMARY, "results.parquet"),
+        _summarise,
+        _summary_is_current,
+    ),
+    Stage("report", ("summary",), (REPORT, "figures/", "tables/"), _report, _report_is_current),
+)
+STAGE = {stage.name: stage for stage in STAGES}
+
+
+def data_stages(study: Study) -> list[Stage]:
+    """The stages before any model; only simulated claims have an oracle."""
+    simulated = study.source.kind == "simulated"
+    return [stage for stage in STAGES if stage.effort and (simulated or stage.name != ORACLE)]
+
+
+def _make(run: StudyRun, stage: Stage) -> None:
+    """Make a stage unless it is current."""
+    if not stage.is_current(run):
+        stage.make(run)
+        artifacts.append_audit(run.folder, "made", stage=stage.name)
+
+
+def prepare(study: Study, display: Display | None = None) -> Workspace:
+    """Make the data stages that are stale; returns what the cells read."""
+    run = StudyRun(study, display or Silent())
+    artifacts.make_folder(run.folder)
+    try:
+        artifacts.write_text(run.folder / "study.yaml", loading.dump(study))
+    except OSError as error:
+        raise BadInput(f"{run.folder}: cannot be written ({error.strerror})") from None
+    started, stages, done = time.monotonic(), data_stages(study), 0.0
+    for stage in stages:
+        fraction = done / sum(stage.effort for stage in stages)
+        taken = time.monotonic() - started
+        left = taken * (1 - fraction) / fraction if fraction else preparation_seconds(study)
+        run.display.update(0.0, left, f"preparing claims: {stage.name}")
+        _make(run, stage)
+        done += stage.effort
+    return run.workspace
+
+
+def run_study(study: Study, display: Display) -> StudyRun:
+    """Run the whole study; what is there and current is not made again."""
+    if torchrun.launched():
+        raise BadInput("torchrun: give it one cell or the pretraining (run, pretrain), not a whole study")
+    run = StudyRun(study, display)
+    with artifacts.locked(run.folder):
+        prepare(study, display)
+        for name in ("cells", "validity", "summary", "report"):
+            _make(run, STAGE[name])
+        display.update(1.0, 0.0, "done")
+    return run
+
+
+def run_cells(study: Study, wanted: str, display: Display) -> tuple[int, int]:
+    """Run the cells of a kind, or the one of that name, and those they need.
+
+    Returns how many were run now, and how many there are. Processes that torchrun started run them together.
+    Raises BadInput if the study has no such cell.
     """
     if torchrun.launched():
         with (
-            torchrun.joined(study) as group,
-            torchrun.prepared(study, group, lambda: prepare(study, display)) as workspace,
+            torchrun.process_group(study) as ranks,
+            torchrun.shared_workspace(study, ranks, lambda: prepare(study, display)) as workspace,
         ):
-            cells = _chosen(workspace, wanted)
-            return torchrun.run_cells(workspace, cells, group, display), len(cells)
+            cells = workspace.select(wanted)
+            return torchrun.TorchrunRunner(ranks).run(workspace, cells, display), len(cells)
     with artifacts.locked(study.run_directory):
         workspace = prepare(study, display)
-        cells = _chosen(workspace, wanted)
-        if wanted == "finetune":
-            cells, ran = _run_all(workspace, cells, display)
-            return ran, len(cells)
-        return run(workspace, cells, display), len(cells)
+        cells = workspace.select(wanted)
+        runner = runner_for(study, by_size=wanted == "finetune")
+        return runner.run(workspace, cells, display), len(cells)
 
 
-def _chosen(workspace: Workspace, wanted: str) -> list[Cell]:
-    """The cells of a kind, or the one of that name, and what they need."""
-    everything = {cell.id: cell for cell in workspace.cells}
-    chosen = {cell.id for cell in everything.values() if wanted in (cell.kind, cell.id)}
-    if not chosen:
-        raise BadInput(f"{wanted}: {_why_missing(workspace, wanted, list(everything))}")
-    for cell in reversed(everything.values()):  # what is needed comes before
-        if cell.id in chosen:
-            chosen |= {need.id for need in cell.needs}
-    return [cell for cell in everything.values() if cell.id in chosen]
-
-
-def _why_missing(workspace: Workspace, wanted: str, known: list[str]) -> str:
-    """Why a study has no such cell: it was left out, or was never asked for."""
-    asked = next((cell for cell in cells_of(workspace.study) if cell.id == wanted), None)
-    having = {"positive": "have the outcome", "negative": "are without the outcome"}
-    if asked is not None and asked.task in workspace.insufficient_data:
-        label = workspace.insufficient_data[asked.task]["label"]
-        return f"is left out: too few patients of {asked.task} {having[label]} for anything to be trained"
-    small = workspace.left_out.get(asked.task or "") if asked is not None else None
-    if asked is not None and small is not None and asked.patients in small["patients"]:
-        return (
-            f"is left out: too few of the {asked.patients} patients, or of those they are tuned on, "
-            f"{having[small['label']]} in {asked.task}"
-        )
-    example = f"one is {known[0]}" if known else "its tasks have too few positives"
-    return f"{workspace.study.name} has no such cell ({example})"
-
-
-def check(study: Study, display: Display) -> list[CheckResult]:
+def check(study: Study, display: Display) -> list[Finding]:
     """The validity checks of a study; prepares the claims if need be, and writes `validity.json`."""
-    with artifacts.locked(study.run_directory):
-        findings = checked(prepare(study, display), display)
+    run = StudyRun(study, display)
+    with artifacts.locked(run.folder):
+        prepare(study, display)
+        _make(run, STAGE["validity"])
         display.update(1.0, 0.0, "checked")
-    return findings
+        return _findings(run) or []
 
 
 def report_again(study: Study, display: Display) -> tuple[Path, int, int]:
-    """The report anew, from what the study has left so far; nothing is computed that is there and current.
+    """Write the report again from what the study has left; no cell is run.
 
-    Returns its path, how many cells are done, and how many there are. Of an unfinished study it is a partial
-    report. Raises BadInput where there is nothing to report.
+    Returns its path, how many cells are done, and how many there are. The report of an unfinished study is
+    partial. Raises BadInput where there is nothing to report.
     """
-    run_directory = study.run_directory
-    with artifacts.locked(run_directory):
-        stale = [stage.name for stage in stages.stages_of(study) if not stage.is_current(run_directory)]
+    run = StudyRun(study, display)
+    with artifacts.locked(run.folder):
+        stale = [stage.name for stage in data_stages(study) if not stage.is_current(run)]
         if stale:
-            raise BadInput(f"{run_directory}: {stale[0]} is missing or out of date; run the study first")
-        workspace = Workspace(study, run_directory)
-        from claimscale.experiments.futility import left_in  # statistics are slow to import
-
-        cells = left_in(study, workspace.cells, forecasts(study))
-        missing = [cell.id for cell in cells if not workspace.is_done(cell)]
+            raise BadInput(f"{run.folder}: {stale[0]} is missing or out of date; run the study first")
+        cells = run.cells
+        missing = [cell.id for cell in cells if not run.workspace.is_done(cell)]
         if not missing:
-            conclude(workspace, cells, display, again=True)
-        elif not write_partial_report(workspace, cells):
+            _make(run, STAGE["validity"])
+            _make(run, STAGE["summary"])
+            STAGE["report"].make(run)
+        elif not partial_report.write_partial_report(run.workspace, cells):
             raise BadInput(
-                f"{run_directory}: {len(missing)} of {len(cells)} cells are missing, first {missing[0]}"
+                f"{run.folder}: {len(missing)} of {len(cells)} cells are missing, first {missing[0]}"
             )
-    return run_directory / REPORT, len(cells) - len(missing), len(cells)
+    return run.folder / REPORT, len(cells) - len(missing), len(cells)
+
+
+def quality(study: Study) -> dict[str, Any] | None:
+    """The row reconciliation of the source; None unless the events are those of this study's source."""
+    try:
+        if not STAGE["events"].is_current(StudyRun(study, Silent())):
+            return None
+    except BadInput:
+        return None
+    return artifacts.read_json(study.run_directory / "events" / "quality.json")

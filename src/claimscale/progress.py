@@ -1,7 +1,8 @@
-"""What long work shows while it runs: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of long work: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from types import TracebackType
@@ -14,7 +15,7 @@ PLAIN_INTERVAL_SECONDS = 15.0
 
 
 class Display(Protocol):
-    """Shows how far the work is: `fraction` of 0 to 1, seconds left if known, what is going on."""
+    """Shows the finished fraction of the work, 0 to 1, the seconds left if known, and the current step."""
 
     def update(self, fraction: float, seconds_left: float | None, text: str) -> None: ...
 
@@ -69,7 +70,7 @@ class LiveBar:
 
 
 class Silent:
-    """Shows nothing: of several processes that do the same work one is enough to tell."""
+    """Shows nothing; for all but one of several processes that do the same work."""
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +83,7 @@ class Silent:
 
 
 def display(quiet: bool = False) -> LiveBar | PlainLines | Silent:
-    """The display that suits where the output goes."""
+    """A live bar if standard error is a terminal, else plain lines; nothing if `quiet`."""
     if quiet:
         return Silent()
     console = Console(stderr=True)
@@ -101,10 +102,10 @@ def time_left(seconds: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration in the two units that matter.
+    """A duration in one or two units, rounded up.
 
-    >>> duration(59.2), duration(600), duration(7200)
-    ('1 min 0 s', '10 min 0 s', '2 h 0 min')
+    >>> duration(59.2), duration(600), duration(7200), duration(3e5), duration(1e9)
+    ('1 min 0 s', '10 min 0 s', '2 h 0 min', '4 days', '32 years')
     """
     whole = int(-(-seconds // 1))
     if whole < 60:
@@ -113,4 +114,7 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    days = math.ceil(seconds / 86_400)
+    return f"{days:,} days" if days < 2 * 365 else f"{math.ceil(days / 365):,} years"

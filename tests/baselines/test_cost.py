@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from claimscale.config.comparison import Search
-from claimscale.experiments import execute as work
+from claimscale.experiments import execute
 from claimscale.experiments.cells import Cell
-from claimscale.experiments.datasets import Sample
+from claimscale.experiments.datasets import CellSamples, LabelledSample
 from claimscale.model import shapes
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.sequences import select_inputs
@@ -28,7 +28,7 @@ def workspace(claims, stores, tmp_path: Path) -> SimpleNamespace:
     """Enough of a workspace for a baseline: 120 made-up patients and an encoder that knows nothing."""
     store = stores.random(120, seed=3)
     rows, random = np.arange(120), np.random.default_rng(0)
-    sample = Sample(rows, rows, np.full(120, stores.index_day), random.random(120) < 0.3)
+    sample = LabelledSample(rows, rows, np.full(120, stores.index_day), random.random(120) < 0.3)
     split = {"train": sample.take(rows[:60]), "tuning": sample.take(rows[60:90])}
     others = {"tuning": split["tuning"], "held_out": sample.take(rows[90:])}
     study = claims.study().model_copy(update={"search": Search(n_trials=2)})
@@ -39,7 +39,7 @@ def workspace(claims, stores, tmp_path: Path) -> SimpleNamespace:
         task=lambda name: next(task for task in study.tasks if task.name == name),
         shape=lambda size: shapes.Shape(store.vocabulary.size, 64, 1, 64, 64),
         folder=lambda cell_id: tmp_path / cell_id,
-        training_samples=lambda cell: (split["train"], split["tuning"], others),
+        cell_samples=lambda cell: CellSamples(split["train"], split["tuning"], others),
     )
     weights = found.folder("pretrain-60k-s1")
     weights.mkdir()
@@ -54,12 +54,13 @@ def test_a_baseline_counts_its_encoder_on_the_encoders_device(
     workspace, stores, tmp_path: Path, monkeypatch, kind: str
 ) -> None:
     on_encoder = kind != "lightgbm"
-    device, ledgers = torch.device("cpu", 0), []
-    monkeypatch.setattr(work, "device_of", lambda workspace: device)
-    monkeypatch.setattr(work, "CostMeter", lambda device: ledgers.append(CostMeter(device)) or ledgers[-1])
+    device, meters = torch.device("cpu", 0), []
+    monkeypatch.setattr(execute.CellRun, "device", device)
+    monkeypatch.setattr(execute, "CostMeter", lambda device: meters.append(CostMeter(device)) or meters[-1])
     cell = Cell(kind, 1, "60k" if on_encoder else None, TASK, None, "all")
-    result = work._baseline(workspace, cell, tmp_path, 1, lambda share: None)
-    assert [meter.device for meter in ledgers] == [device if on_encoder else torch.device("cpu")]
+    (tmp_path / cell.id).mkdir()
+    result = execute._baseline(execute.CellRun(workspace, cell, 1, lambda share: None))
+    assert [meter.device for meter in meters] == [device if on_encoder else torch.device("cpu")]
     cost = result["cost"]
     assert cost["tokens"] is None, "nothing was trained"
     if not on_encoder:

@@ -15,7 +15,7 @@ from claimscale.baselines.search import BaselineJob, LabelledFeatures, fit_predi
 from claimscale.cohort import selection as cohort
 from claimscale.config.tasks import Task
 from claimscale.config.training import Finetune
-from claimscale.experiments.execute import MODELS
+from claimscale.experiments.execute import BASELINE_MODELS
 from claimscale.model import shapes
 from claimscale.model.encoder import Encoder
 from claimscale.tokens import store as tokens
@@ -105,7 +105,7 @@ def predictions(matrix: sparse.csr_matrix, kind: str, outcome: np.ndarray) -> np
         {"all": matrix},
     )
     job = BaselineJob(kind, *data, trials=3, seed=5, threads=1, progress=lambda share: None)
-    return fit_predict(MODELS.get(kind, gradient_boosting.baseline), job)[0]["all"]
+    return fit_predict(BASELINE_MODELS.get(kind, gradient_boosting.baseline), job)[0]["all"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from claimscale.config import loading
 from claimscale.experiments import devices
-from claimscale.experiments.runners import local as schedule, torchrun
+from claimscale.experiments.runners import local, torchrun
 
 
 @pytest.fixture
@@ -56,17 +56,15 @@ def test_one_worker_per_gpu_or_else_per_core(write_study, monkeypatch) -> None:
 
 def test_each_worker_sees_one_gpu_of_its_own(write_study, tmp_path: Path, monkeypatch) -> None:
     study = loading.load(write_study(compute={"device": "cuda"}))
-    monkeypatch.setattr(schedule.signal, "signal", lambda *given: None)
-    monkeypatch.setattr(
-        schedule.threading, "Thread", lambda **given: type("T", (), {"start": lambda s: None})()
-    )
+    monkeypatch.setattr(local.signal, "signal", lambda *given: None)
+    monkeypatch.setattr(local.threading, "Thread", lambda **given: type("T", (), {"start": lambda s: None})())
     queue: SimpleQueue[str] = SimpleQueue()
     seen = []
     for name in ("4", "MIG-9"):
         queue.put(name)
     for _ in range(2):
         monkeypatch.setenv(devices.VISIBLE, "4,MIG-9")
-        schedule._start_worker(study, tmp_path, SimpleQueue(), queue)
+        local._start_worker(study, tmp_path, SimpleQueue(), queue)
         seen.append(os.environ[devices.VISIBLE])
     assert seen == ["4", "MIG-9"]
 
@@ -75,9 +73,9 @@ def test_torchrun_is_known_by_what_it_sets(monkeypatch) -> None:
     for name in torchrun.SET_BY_LAUNCHERS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RANK", "3")  # some machines set it for reasons of their own
-    assert not torchrun.launched() and torchrun.leads()
+    assert not torchrun.launched() and torchrun.is_main()
     for name in torchrun.SET_BY_LAUNCHERS - {"RANK"}:
         monkeypatch.setenv(name, "0")
-    assert torchrun.launched() and not torchrun.leads()
+    assert torchrun.launched() and not torchrun.is_main()
     monkeypatch.setenv("RANK", "0")
-    assert torchrun.leads()
+    assert torchrun.is_main()

@@ -8,7 +8,7 @@ import pytest
 
 from claimscale import artifacts
 from claimscale.config import loading
-from claimscale.experiments import execute as work
+from claimscale.experiments import execute
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.workspace import Workspace
 from claimscale.training import checkpoints
@@ -22,7 +22,7 @@ class Killed(Exception):
 
 @pytest.fixture
 def workspace(write_study, tmp_path: Path, monkeypatch) -> Workspace:
-    monkeypatch.setattr(Workspace, "inputs", lambda self, cell: "inputs")
+    monkeypatch.setattr(Workspace, "fingerprint", lambda self, cell: "inputs")
     return Workspace(loading.load(write_study()), tmp_path)
 
 
@@ -31,18 +31,18 @@ def worked(monkeypatch) -> list[int]:
     """How often the cell's work was done; it leaves a checkpoint each time."""
     times: list[int] = []
 
-    def work_once(workspace, cell, folder: Path, threads, progress) -> dict[str, int]:
+    def work_once(run: execute.CellRun) -> dict[str, int]:
         times.append(len(times))
-        artifacts.make_folder(folder / checkpoints.FOLDER)
-        (folder / "model.safetensors").write_text("weights")
+        artifacts.make_folder(run.folder / checkpoints.FOLDER)
+        (run.folder / "model.safetensors").write_text("weights")
         return {"tokens": len(times)}
 
-    monkeypatch.setitem(work.WORK, "pretrain", work_once)
+    monkeypatch.setitem(execute.EXECUTE, "pretrain", work_once)
     return times
 
 
 def run(workspace: Workspace) -> dict[str, int]:
-    return work.run_cell(workspace, CELL, 1, lambda share: None)
+    return execute.run_cell(workspace, CELL, 1, lambda share: None)
 
 
 @pytest.mark.parametrize("place", ["remove", "seal"])
@@ -70,5 +70,5 @@ def test_a_sealed_cell_that_lost_a_file_is_computed_again(workspace, worked) -> 
 def test_a_result_of_other_inputs_is_computed_again(workspace, worked, monkeypatch) -> None:
     run(workspace)
     (workspace.folder(CELL.id) / artifacts.DONE).unlink()
-    monkeypatch.setattr(Workspace, "inputs", lambda self, cell: "others")
+    monkeypatch.setattr(Workspace, "fingerprint", lambda self, cell: "others")
     assert run(workspace) == {"tokens": 2}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,7 @@ from claimscale.config import loading
 from claimscale.config.study import Study
 from claimscale.evaluation.predictions import CellResult
 from claimscale.experiments.cells import Cell, cells_of
-from claimscale.experiments.futility import FILE, left_in, read_records, run_ascending
+from claimscale.experiments.futility import FILE, read_records, run_by_size, without_futile
 
 SIZES = ["70k", "150k", "300k", "600k"]
 PATIENTS = 3000
@@ -75,9 +77,11 @@ def carried_out(
         calls.append((len(read_records(folder)), {cell.size or "" for cell in new}))
         return len(new)
 
-    cells, ran = run_ascending(
-        settings, folder, cells_of(settings), run, leaver(folder, noise), lambda cell: cell.id in done
+    workspace: Any = SimpleNamespace(
+        study=settings, run=folder, result=leaver(folder, noise), is_done=lambda cell: cell.id in done
     )
+    ran = run_by_size(workspace, cells_of(settings), run)
+    cells = without_futile(settings, cells_of(settings), read_records(folder, settings.sizes))
     assert ran == len(done) - before and {cell.id for cell in cells} == done
     return cells, calls
 
@@ -119,7 +123,7 @@ def test_run_again_the_forecasts_are_those_made_before(settings: Study, tmp_path
         )
         assert {cell.task for cell in cells if cell.size == "600k"} == {"ckd", None}
         records = read_records(tmp_path)
-        assert [(one.task, one.made_before_training, one.stop) for one in records] == [
+        assert [(one["task"], one["made_before_training"], one["stop"]) for one in records] == [
             ("ckd", True, False),
             ("pregabalin", True, True),
         ]
@@ -130,7 +134,9 @@ def test_sizes_that_are_there_already_are_not_left_out(settings: Study, tmp_path
     there = {cell.id for cell in cells_of(settings)}
     cells, _ = carried_out(settings, tmp_path, lambda task, size: 0.3, there)
     assert "600k" in {cell.size for cell in cells}
-    assert [(one.made_before_training, one.stop) for one in read_records(tmp_path)] == [(False, False)] * 2
+    assert [(one["made_before_training"], one["stop"]) for one in read_records(tmp_path)] == [
+        (False, False)
+    ] * 2
 
 
 def test_forecasts_about_other_sizes_are_not_taken_for_ours(settings: Study, tmp_path: Path) -> None:
@@ -143,4 +149,4 @@ def test_forecasts_about_other_sizes_are_not_taken_for_ours(settings: Study, tmp
 
 def test_nothing_is_left_out_without_a_forecast(settings: Study) -> None:
     cells = cells_of(settings)
-    assert left_in(settings, cells, []) == cells
+    assert without_futile(settings, cells, []) == cells

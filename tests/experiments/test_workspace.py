@@ -12,7 +12,7 @@ from claimscale import artifacts
 from claimscale.config import loading
 from claimscale.config.comparison import Baseline
 from claimscale.experiments.cells import Cell, cells_of
-from claimscale.experiments.datasets import Sample
+from claimscale.experiments.datasets import LabelledSample
 from claimscale.experiments.workspace import Workspace
 
 BASELINES = list(get_args(Baseline))
@@ -26,9 +26,9 @@ def workspace(write_study, tmp_path, monkeypatch) -> Workspace:
     )
     random = np.random.default_rng(0)
 
-    def sample(first: int, count: int) -> Sample:
+    def sample(first: int, count: int) -> LabelledSample:
         subjects = np.arange(first, first + count)
-        return Sample(subjects, subjects, np.full(count, 18_000), random.random(count) < 0.2)
+        return LabelledSample(subjects, subjects, np.full(count, 18_000), random.random(count) < 0.2)
 
     samples = {"train": sample(0, 1000), "tuning": sample(2000, 400), "held_out": sample(4000, 50)}
     monkeypatch.setattr(Workspace, "samples", lambda self, task: samples)
@@ -36,7 +36,7 @@ def workspace(write_study, tmp_path, monkeypatch) -> Workspace:
 
 
 def chosen(workspace: Workspace, cell: Cell) -> tuple[list[int], list[int], dict[str, list[int]]]:
-    train, tuning, others = workspace.training_samples(cell)
+    train, tuning, others = workspace.cell_samples(cell)
     predicted = {name: sample.subjects.tolist() for name, sample in others.items()}
     return train.subjects.tolist(), tuning.subjects.tolist(), predicted
 
@@ -64,7 +64,7 @@ def test_a_subset_holds_so_many_patients_with_all_their_dates(write_study, tmp_p
     workspace = Workspace(loading.load(write_study()), tmp_path)
     subjects = np.repeat(np.arange(50), np.arange(50) % 4 + 1)
     rows = np.arange(len(subjects))
-    sample = Sample(subjects, rows, rows, rows % 2 == 0)
+    sample = LabelledSample(subjects, rows, rows, rows % 2 == 0)
     smaller: set[int] = set()
     for patients in (1, 7, 30, 50, 80):
         chosen = workspace.subset(sample, patients)
@@ -86,7 +86,7 @@ def test_only_what_a_cell_rests_on_makes_it_stale(write_study, tmp_path: Path, m
         study = loading.load(write_study(pretrain={"lr_sweep": rates} | pretrain))
         cells = [Cell("pretrain", 42, "70k"), Cell("sweep", 42, "70k")]
         cells.append(Cell("finetune", 42, "70k", "ckd", "pretrained", "all"))
-        return {cell.kind: Workspace(study, tmp_path).inputs(cell) for cell in cells}
+        return {cell.kind: Workspace(study, tmp_path).fingerprint(cell) for cell in cells}
 
     def stale(**pretrain: object) -> set[str]:
         before, after = inputs(), inputs(**pretrain)
@@ -116,7 +116,7 @@ def test_subsets_below_the_smallest_are_left_out_of_their_task_alone(write_study
         "pregabalin": account({"positive": 900, "negative": 900}, {"label": "positive"}),
         "stroke": account(None),  # as an earlier version made them
     }
-    assert workspace.left_out == {"ckd": {"label": "positive", "patients": [100, 300]}}
+    assert workspace.skipped_subsets == {"ckd": ("positive", [100, 300])}
     assert workspace.insufficient_data == {"pregabalin": {"label": "positive"}}
 
 
@@ -124,5 +124,5 @@ def test_a_task_all_of_whose_subsets_are_left_out_is_not_trained(write_study, tm
     study = loading.load(write_study(finetune={"labelled_patients": [100, 300]}))
     workspace = Workspace(study, tmp_path)
     workspace.labels = {"ckd": account({"positive": 12, "negative": 400})}
-    assert workspace.left_out["ckd"]["patients"] == [100, 300]
+    assert workspace.skipped_subsets["ckd"].patients == [100, 300]
     assert workspace.insufficient_data == {"ckd": {"label": "negative", "observed": {}, "required": 3}}

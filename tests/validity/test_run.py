@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from claimscale import cli, stages
+from claimscale import cli, pipeline
 from claimscale.config import loading
 from claimscale.config.study import Study
 from claimscale.tasks import labels as tasks
 from claimscale.validity import checks
-from claimscale.validity.check_result import CheckResult
+from claimscale.validity.finding import Finding
 
 STUDY = """
 name: checked
@@ -27,7 +27,7 @@ sizes: [70k]
 tasks: [ckd]
 runs_dir: {runs}
 """
-TRUE_OF_SIMULATED_PATIENTS = {"single_site_visibility", "censoring"}
+TRUE_OF_SIMULATED_PATIENTS = {"visibility", "censoring"}
 """Each is seen in one hospital only, and is last seen at the last contact."""
 
 
@@ -36,8 +36,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = tmp_path_factory.mktemp("checked")
     (folder / "study.yaml").write_text(STUDY.format(runs=folder), "utf-8")
     study = loading.load(folder / "study.yaml", [])
-    study.run_directory.mkdir()
-    stages.prepare(study, study.run_directory, lambda stage, fraction: None)
+    pipeline.prepare(study)
     return study
 
 
@@ -106,21 +105,18 @@ def test_only_those_followed_up_is_seen(prepared: Study, run: Path) -> None:
     assert "immortal_time" in warned(prepared, run)
 
 
-def test_findings_are_kept_until_something_changes(prepared: Study, run: Path) -> None:
+def test_findings_are_kept_until_something_changes(run: Path) -> None:
     found = [
-        CheckResult(
-            "censoring", "warned", {"naive_risk": 0.123456789, "km": float("nan")}, "Many leave.", "ckd"
-        ),
-        CheckResult("single_site_visibility", "passed", {}, "Fine."),
+        Finding("censoring", "warned", {"naive_risk": 0.123456789, "km": float("nan")}, "Many leave.", "ckd"),
+        Finding("visibility", "passed", {}, "Fine."),
     ]
-    checks.write(found, run, prepared)
-    kept = checks.read_current(run, prepared)
+    checks.write(found, run, "inputs")
+    kept = checks.read_current(run, "inputs")
     assert kept is not None and [one.sentence for one in kept] == ["Many leave.", "Fine."]
     assert kept[0].evidence == {"naive_risk": 0.123457, "km": None} and kept[0].warned
-    other = prepared.model_copy(update={"seed": 1})
-    assert checks.read_current(run, other) is None
+    assert checks.read_current(run, "other inputs") is None
     (run / checks.FILE).write_text("{", "utf-8")
-    assert checks.read_current(run, prepared) is None
+    assert checks.read_current(run, "inputs") is None
 
 
 def test_the_command_prints_a_line_per_check_and_exits_0(prepared: Study, capsys) -> None:

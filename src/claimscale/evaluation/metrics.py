@@ -77,12 +77,11 @@ def calibration(labels: ArrayLike, risks: ArrayLike) -> Calibration:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One bin of the calibration curve: mean predicted risk, share with the outcome, number of
-    predictions."""
+    """One bin of the calibration curve: mean predicted risk, share with the outcome, patients."""
 
     predicted: float
     observed: float
-    predictions: int
+    patients: int
 
 
 def calibration_curve(labels: ArrayLike, risks: ArrayLike, bins: int = 10) -> list[CurvePoint]:
@@ -101,8 +100,8 @@ def calibration_curve(labels: ArrayLike, risks: ArrayLike, bins: int = 10) -> li
 
 def expected_calibration_error(curve: list[CurvePoint]) -> float:
     """Mean distance between predicted and observed risk over the bins, weighted by patients."""
-    predictions = sum(point.predictions for point in curve)
-    return sum(point.predictions * abs(point.predicted - point.observed) for point in curve) / predictions
+    patients = sum(point.patients for point in curve)
+    return sum(point.patients * abs(point.predicted - point.observed) for point in curve) / patients
 
 
 def _logistic_regression(design: Floats, outcome: Floats, offset: Floats) -> tuple[Floats, Floats]:

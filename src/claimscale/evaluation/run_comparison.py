@@ -12,10 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from scipy import stats
 
+from claimscale import artifacts
 from claimscale.errors import BadInput
 from claimscale.evaluation.intervals import CONFIDENCE
 
@@ -100,6 +102,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
         corrected[place] = largest
     return corrected
+
+
+def read_summary(run: Path) -> Mapping[str, Any]:
+    """The summary of a run directory, or of a `summary.json`; raises BadInput for anything else."""
+    file = run / "summary.json" if run.is_dir() else run
+    try:
+        summary = artifacts.read_json(file)
+    except (OSError, ValueError):
+        summary = None
+    if not isinstance(summary, dict) or not {"name", "tasks"} <= summary.keys():
+        raise BadInput(f"{file}: is not the summary of a run")
+    return summary
 
 
 def text(names: tuple[str, str], compared: Sequence[TaskComparison]) -> str:

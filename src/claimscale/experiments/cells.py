@@ -1,6 +1,6 @@
-"""Cells: the units of work of a study, each with a stable name.
+"""The cells of a study: the grid of pretrainings, fine-tunings and baselines, each with a stable name.
 
-`pretrain-11M-s42`, `sweep-11M-s42` (of learning rates), `finetune-ckd-11M-pretrained-n1000-s42`,
+Examples: `pretrain-11M-s42`, `sweep-11M-s42` (learning rates), `finetune-ckd-11M-pretrained-n1000-s42`,
 `lightgbm-ckd-nall-s42`.
 """
 
@@ -8,19 +8,48 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 from claimscale.config.comparison import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline
 from claimscale.config.study import Study
 
 Patients = int | Literal["all"]
 
+PRETRAINING_KINDS = ("pretrain", "sweep")
+"""Kinds of cells that pretrain; several processes can share one."""
+ENCODER_KINDS = (*PRETRAINING_KINDS, "finetune")
+"""Kinds of cells that train an encoder. Their weights do not depend on the number of threads."""
+
+
+class CellRecord(TypedDict):
+    """What a finished cell writes to `cell.json` under `result`, as far as other modules read it.
+
+    docs/files.md lists all keys.
+    """
+
+    seconds: float
+    """Of training, over all interruptions."""
+    cost: dict[str, float | None]
+    notes: NotRequired[list[str]]
+    """Sentences about what went wrong on the way; they become warnings of the summary."""
+    patients: int
+    """Labelled training patients; of fine-tunings and baselines only, as `positives`."""
+    positives: int
+    lr_sweep: list[dict[str, Any]]
+    """Of learning-rate sweeps only: `learning_rate` and `validation_loss` of each run."""
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One unit of work. `arm` is null for baselines, pretraining and sweeps of learning rates.
+    """One unit of work.
 
-    `task` and `patients` are null for the last two, `size` is null for baselines that need no encoder.
+    Attributes:
+        kind: what is trained.
+        seed: of weights, order and sampling.
+        size: of the encoder; None for baselines without one.
+        task: None for pretraining and learning-rate sweeps.
+        arm: how the encoder is initialised; None unless it is fine-tuned.
+        patients: labelled training patients; None for pretraining and learning-rate sweeps.
     """
 
     kind: Literal["pretrain", "sweep", "finetune"] | Baseline
@@ -43,7 +72,7 @@ class Cell:
 
     @property
     def pretraining(self) -> Cell | None:
-        """The cell whose weights this one begins with."""
+        """The pretraining whose weights this cell uses."""
         if self.arm == "pretrained" or self.kind in USES_EMBEDDINGS:
             return Cell("pretrain", self.seed, self.size)
         return None
@@ -59,26 +88,29 @@ class Cell:
 def cells_of(
     study: Study,
     labelled: Mapping[str, int] | None = None,
-    left_out: Mapping[str, Collection[int]] | None = None,
+    skipped: Mapping[str, Collection[int]] | None = None,
 ) -> list[Cell]:
     """All cells of a study, dependencies first.
 
-    `labelled` gives the labelled training patients of the tasks that can be trained, where known: subsets
-    that would hold all of them anyway become one cell, `nall`, and other tasks have no cells. If none can be
-    trained there are no cells at all. `left_out` gives the subsets of a task that hold too few of either
-    outcome: no model is trained on them, so that what is compared stays the same for all.
+    Args:
+        study: its settings.
+        labelled: labelled training patients of each task that can be trained, where known. A subset of as
+            many patients or more becomes the cell `nall`. Other tasks have no cells; without any task there
+            are no cells at all.
+        skipped: by task the subsets with too few patients of either outcome. No model is trained on them, so
+            that all models are compared on the same subsets.
     """
     trained = [task for task in study.tasks if labelled is None or task.name in labelled]
-    sizes = _pretrained(study) if trained else []
+    sizes = _pretrained_sizes(study) if trained else []
     cells = [Cell("pretrain", seed, size) for size in sizes for seed in study.finetune.seeds]
     if study.pretrain.lr_sweep:
-        # A cell of its own: other rates leave the pretraining, and all that rests on it, as it is.
+        # A sweep is a cell of its own, so that other rates do not make the pretraining stale.
         cells += [Cell("sweep", study.finetune.seeds[0], size) for size in sizes]
     for task in trained:
         subsets: list[Patients] = [
             patients
             for patients in subsets_of(study, (labelled or {}).get(task.name))
-            if patients not in (left_out or {}).get(task.name, ())
+            if patients not in (skipped or {}).get(task.name, ())
         ]
         cells += [
             Cell("finetune", seed, size, task.name, arm, patients)
@@ -96,24 +128,24 @@ def cells_of(
     return cells
 
 
-def _pretrained(study: Study) -> list[str]:
-    """The sizes that some other cell needs."""
+def _pretrained_sizes(study: Study) -> list[str]:
+    """The sizes whose weights another cell needs."""
     if "pretrained" in study.finetune.initialization:
         return study.sizes
     return study.sizes[-1:] if USES_EMBEDDINGS & set(study.baselines) else []
 
 
 def _size_of(study: Study, baseline: Baseline) -> str | None:
-    """The size of the encoder that a baseline gets: the largest, which knows most.
+    """The encoder size of a baseline: the largest.
 
-    These arms ask what trees make of the best that pretraining has to give; which size is enough is asked
-    of fine-tuned encoders, and a cell for each size would ask it twice.
+    These baselines measure what trees add to the best encoder. Which size suffices is decided by fine-tuned
+    encoders alone.
     """
     return study.sizes[-1] if baseline in NEEDS_LARGEST_ENCODER else None
 
 
 def subsets_of(study: Study, labelled: int | None) -> list[Patients]:
-    """The subsets asked for, where `labelled` training patients are all that a task has."""
+    """The subsets of the study file for a task with `labelled` training patients (None: unknown)."""
     wanted: list[Patients] = [
         "all" if labelled is not None and patients != "all" and patients >= labelled else patients
         for patients in study.finetune.labelled_patients

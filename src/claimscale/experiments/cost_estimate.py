@@ -1,4 +1,4 @@
-"""How long cells will take: a first guess from FLOPs, corrected by what finished cells really took."""
+"""Expected time of cells: a first guess from FLOPs, corrected by the time of finished cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from claimscale.model import shapes
 from claimscale.training.lr_schedule import budgets
 
 CPU_FLOPS_PER_CORE = 2.0e10
-"""What one core was seen to reach on small encoders; only the first guess depends on it."""
+"""Speed of one core on small encoders (measured); only the first guess of the time left depends on it."""
+
+SECONDS_PER_SIMULATED_PATIENT = 0.0035
+"""Preparation of simulated claims on two cores (measured); for the first guess too."""
 
 OVERHEAD_SECONDS = {
     "pretrain": 3.0,
@@ -39,8 +42,8 @@ class Corpus:
     """Labelled training patients per task that can be trained."""
     predicted: dict[str, int]
     """Patients to predict per task, over all splits."""
-    left_out: dict[str, list[int]] = field(default_factory=dict)
-    """Subsets per task that hold too few of either outcome to be trained on."""
+    skipped: dict[str, list[int]] = field(default_factory=dict)
+    """Subsets per task with too few patients of either outcome to train on."""
 
 
 def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
@@ -58,25 +61,32 @@ def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
     assert cell.task is not None and cell.patients is not None
     everyone = corpus.labelled[cell.task]
     patients = everyone if cell.patients == "all" else min(cell.patients, everyone)
-    if cell.kind in USES_EMBEDDINGS:  # one pass forward, which is a third of a training step
+    if cell.kind in USES_EMBEDDINGS:  # one forward pass: a third of a training step
         passes = (1.5 * patients + corpus.predicted[cell.task]) / 3
         return shapes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)
-    # Every epoch trains on the patients and looks at half as many for early stopping, forward only.
+    # Each epoch trains on the patients, and predicts half as many for early stopping.
     epochs = study.finetune.epochs * len(study.finetune.learning_rates)
     passes = epochs * (patients + patients / 6) + corpus.predicted[cell.task] / 3
     return shapes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)
 
 
+def preparation_seconds(study: Study) -> float | None:
+    """First guess of the time to prepare the claims; None where the source does not give its patients."""
+    if study.source.kind == "simulated":
+        return SECONDS_PER_SIMULATED_PATIENT * study.source.patients
+    return None
+
+
 @dataclass
 class TimeLeft:
-    """Expected seconds of cells, learnt as they finish, kind by kind."""
+    """Expected seconds of cells, corrected by kind as cells finish."""
 
     expected: dict[str, float]
     """First guess in seconds by cell id."""
     kinds: dict[str, str]
     """Kind by cell id."""
     seen: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Per kind: seconds expected and seconds taken of what has been done."""
+    """Per kind: seconds expected and seconds taken, summed over finished cells."""
 
     @classmethod
     def of(cls, study: Study, corpus: Corpus, cells: list[Cell], threads: int) -> TimeLeft:
@@ -91,7 +101,7 @@ class TimeLeft:
         self.seen[self.kinds[cell_id]] = (guessed + self.expected[cell_id], taken + seconds)
 
     def seconds(self, cell_id: str) -> float:
-        """What the cell should take, in the light of cells of its kind that are done."""
+        """Expected seconds of the cell, corrected by finished cells of its kind."""
         guessed, taken = self.seen.get(self.kinds[cell_id], (0.0, 0.0))
         weight = self.expected[cell_id]  # the first guess counts as much as one cell like this
         return self.expected[cell_id] * (weight + taken) / (weight + guessed)

@@ -1,13 +1,11 @@
-"""A study's prepared data as cells need it, and the predictions that they leave.
-
-Whatever stands here decides results: a change makes every cell stale.
-"""
+"""A study's prepared data as cells read it, and the predictions that they write."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,26 +15,43 @@ from claimscale.config.study import Study, parameter_count
 from claimscale.config.tasks import Task
 from claimscale.experiments.cells import Cell, Patients
 from claimscale.model import shapes
-from claimscale.tasks import labelled_subsets as subsets, labels as tasks
+from claimscale.tasks import labelled_subsets, labels
 from claimscale.tokens.store import TokenStore
 from claimscale.tokens.token_metadata import TokenMetadata
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Labelled patients of one split: rows of the token store, index dates, outcomes."""
+class LabelledSample:
+    """Index dates of labelled patients of one split, n of them.
+
+    Attributes:
+        subjects: patient of each, int64 [n].
+        rows: row of the patient in the token store, int64 [n].
+        index_days: days since 1970-01-01, int32 [n].
+        outcome: bool [n].
+    """
 
     subjects: np.ndarray
     rows: np.ndarray
     index_days: np.ndarray
     outcome: np.ndarray
 
-    def take(self, chosen: np.ndarray) -> Sample:
-        return Sample(self.subjects[chosen], self.rows[chosen], self.index_days[chosen], self.outcome[chosen])
+    def take(self, chosen: np.ndarray) -> LabelledSample:
+        return LabelledSample(
+            self.subjects[chosen], self.rows[chosen], self.index_days[chosen], self.outcome[chosen]
+        )
 
 
-class Prepared:
-    """A study's prepared data, each part loaded once when first asked for."""
+class CellSamples(NamedTuple):
+    """The labelled patients of one cell: to train on, to tune on, and by split to predict."""
+
+    train: LabelledSample
+    tuning: LabelledSample
+    predict: dict[str, LabelledSample]
+
+
+class StudyData:
+    """A study's prepared data; each part is loaded on its first use."""
 
     def __init__(self, study: Study, run: Path):
         self.study = study
@@ -48,7 +63,7 @@ class Prepared:
 
     @property
     def last_pretraining_day(self) -> int:
-        """The last day (since 1970-01-01) that pretraining may know of: the day before the landmark."""
+        """The last day (since 1970-01-01) that pretraining sees: the day before the landmark."""
         return int(np.datetime64(self.study.cohort.landmark, "D").astype(int)) - 1
 
     @cached_property
@@ -76,38 +91,40 @@ class Prepared:
     def task(self, name: str) -> Task:
         return next(task for task in self.study.tasks if task.name == name)
 
-    def samples(self, task: str) -> dict[str, Sample]:
-        table = tasks.read(self.run / "labels", task)
+    def samples(self, task: str) -> dict[str, LabelledSample]:
+        """The labelled patients of a task by split."""
+        table = labels.read(self.run / "labels", task)
         subjects = table["subject_id"].to_numpy()
         index_days = table["prediction_time"].to_numpy().astype("datetime64[D]").astype(np.int32)
         outcome = table["boolean_value"].to_numpy(zero_copy_only=False)
         split = np.asarray(table["split"].to_pylist())
-        everyone = Sample(subjects, self.store.rows_of(subjects), index_days, outcome)
-        return {name: everyone.take(np.flatnonzero(split == name)) for name in np.unique(split).tolist()}
+        sample = LabelledSample(subjects, self.store.rows_of(subjects), index_days, outcome)
+        return {name: sample.take(np.flatnonzero(split == name)) for name in np.unique(split).tolist()}
 
-    def subset(self, sample: Sample, patients: Patients) -> Sample:
-        """The first `patients` in an order fixed by the study's seed, so that subsets are nested.
+    def subset(self, sample: LabelledSample, patients: Patients) -> LabelledSample:
+        """The first `patients` patients with all their index dates.
 
-        Of each patient come all index dates.
+        The order of patients is fixed by the study's seed, so that smaller subsets are part of larger ones.
         """
-        order, place = subsets.nested(sample.subjects, self.study.seed)
+        order, place = labelled_subsets.nested(sample.subjects, self.study.seed)
         return sample.take(order if patients == "all" else order[place <= patients])
 
-    def training_samples(self, cell: Cell) -> tuple[Sample, Sample, dict[str, Sample]]:
-        """Training and tuning patients of a cell, and all samples to predict.
-
-        A subset of n training patients comes with at most n // 2 for tuning: see `subsets`.
-        """
+    def cell_samples(self, cell: Cell) -> CellSamples:
+        """The patients of a cell; those to tune on are limited by `labelled_subsets.tuning_patients`."""
         assert cell.task is not None and cell.patients is not None
         samples = self.samples(cell.task)
-        tuning_patients = "all" if cell.patients == "all" else subsets.tuning_patients(cell.patients)
-        train = self.subset(samples["train"], cell.patients)
-        tuning = self.subset(samples["tuning"], tuning_patients)
-        return train, tuning, {name: sample for name, sample in samples.items() if name != "train"}
+        limit = "all" if cell.patients == "all" else labelled_subsets.tuning_patients(cell.patients)
+        return CellSamples(
+            self.subset(samples["train"], cell.patients),
+            self.subset(samples["tuning"], limit),
+            {name: sample for name, sample in samples.items() if name != "train"},
+        )
 
 
-def write_predictions(folder: Path, samples: dict[str, Sample], probability: dict[str, np.ndarray]) -> None:
-    """One row per patient and index date, in the declared schema of predictions."""
+def write_predictions(
+    folder: Path, samples: dict[str, LabelledSample], probability: dict[str, np.ndarray]
+) -> None:
+    """Write `predictions.parquet`: one row per patient and index date, in the MEDS prediction schema."""
     tables = [
         pa.table(
             {
@@ -125,13 +142,13 @@ def write_predictions(folder: Path, samples: dict[str, Sample], probability: dic
     pq.write_table(pa.concat_tables(tables), folder / "predictions.parquet")
 
 
-def read_risks(folder: Path, samples: dict[str, Sample]) -> dict[str, np.ndarray]:
-    """The probabilities, float64 [n], that `write_predictions` wrote of the same samples, by name."""
+def read_risks(folder: Path, samples: dict[str, LabelledSample]) -> dict[str, np.ndarray]:
+    """The probabilities, float64 [n], that `write_predictions` wrote for the same samples, by split."""
     table = pq.read_table(
         folder / "predictions.parquet", columns=["subject_id", "predicted_boolean_probability"]
     )
     subjects, risks = (column.to_numpy() for column in table.columns)
-    everyone = np.concatenate([sample.subjects for sample in samples.values()])
-    assert np.array_equal(subjects, everyone), "cells of a study predict the same patients in the same order"
+    expected = np.concatenate([sample.subjects for sample in samples.values()])
+    assert np.array_equal(subjects, expected), "cells of a study predict the same patients in the same order"
     ends = np.cumsum([len(sample.subjects) for sample in samples.values()])
     return dict(zip(samples, np.split(risks, ends[:-1]), strict=True))

@@ -1,4 +1,4 @@
-"""Which GPUs this process may use, found without loading PyTorch, which costs seconds at every start."""
+"""The GPUs and cores that this process may use, found without importing PyTorch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def gpus(study: Study, devices: Path = Path("/dev")) -> list[str]:
-    """What `CUDA_VISIBLE_DEVICES` may name one by one; none where the study runs on a CPU."""
+    """Names of the GPUs as `CUDA_VISIBLE_DEVICES` takes them; none where the study runs on a CPU."""
     if study.compute.device == "cpu":
         return []
     if (visible := os.environ.get(VISIBLE)) is not None:
@@ -26,9 +26,8 @@ def cores() -> int:
 
 
 def workers_and_threads(study: Study) -> tuple[int, int]:
-    """Worker processes, and threads of each: one worker per GPU, or else per core.
-
-    On a CPU small models scale best so.
+    """Worker processes, and threads of each: one worker per GPU, or else per core (fastest for small
+    models).
     """
     workers = study.compute.workers or max(len(gpus(study)), 1 if study.compute.device == "cuda" else 0)
     workers = workers or cores()

@@ -1,7 +1,7 @@
-"""How the C library hands out memory in worker processes: measured to save 5 % of a training step.
+"""Memory allocation in worker processes: settings that save 5 % of a training step (measured).
 
-A step asks for the same large blocks again and again. Left alone, glibc gives most of them back to the system
-each time and gets them again in pages of 4 KiB. Other systems do not heed the setting.
+A step allocates the same large blocks as the step before. By default glibc returns most of them to the system
+each time, and gets them again in pages of 4 KiB. Other C libraries ignore the settings.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import os
 VARIABLE = "GLIBC_TUNABLES"
 SETTINGS = {
     "hugetlb": 1,  # pages of 2 MiB where the system has them
-    "mmap_threshold": 32 << 20,  # blocks up to here are kept for the next step: the most glibc accepts
-    "trim_threshold": 512 << 20,  # as much unused memory as a worker may sit on
+    "mmap_threshold": 32 << 20,  # keep blocks up to this size: the largest value that glibc accepts
+    "trim_threshold": 512 << 20,  # unused memory that a worker may keep
 }
 
 
 def prepare_workers() -> None:
-    """Set it for processes started from now on, unless the user has set something."""
+    """Apply the settings to processes started from now on, unless the user has set the variable."""
     os.environ.setdefault(VARIABLE, tunables())
 
 

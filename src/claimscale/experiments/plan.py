@@ -1,7 +1,8 @@
-"""What a study would run: cells, parameters, operations, memory, hours; before anything is run."""
+"""The plan of a study: its cells, parameters, FLOPs, memory, time and expected power; nothing is run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +11,19 @@ from claimscale import artifacts
 from claimscale.config.study import Study, parameter_count
 from claimscale.errors import BadInput
 from claimscale.experiments.cells import Cell, cells_of
-from claimscale.experiments.cost_estimate import CPU_FLOPS_PER_CORE, Corpus, cell_flops
+from claimscale.experiments.cost_estimate import Corpus, cell_flops
 from claimscale.experiments.power_estimate import power_lines
 from claimscale.experiments.workspace import Workspace
 from claimscale.model import shapes
+from claimscale.progress import duration
 
 ASSUMED_VOCABULARIES = (10_000, 5_000, 2_000, 1_000, 500)
-"""Tried in turn: sizes too small for as many codes as usual are meant for fewer."""
+"""Tried in this order until the smallest encoder has room for the vocabulary."""
 ASSUMED_GROUPS_PER_CODE = 0.3
 ASSUMED_TOKENS_PER_PATIENT = 120.0
 ASSUMED_PATIENTS = 100_000
 ASSUMED_LABELLED_SHARE = 0.5
-"""Share of a split's patients that a task's washout and history rules leave."""
+"""Fraction of a split that meets a task's washout and history rules."""
 
 GPUS = {
     "h100": 989e12,
@@ -32,9 +34,9 @@ GPUS = {
     "rtx4090": 165e12,
     "t4": 65e12,
 }
-"""Operations per second in half precision without sparsity, from the makers' data sheets."""
+"""FLOP/s in half precision without sparsity, from the manufacturers' data sheets."""
 GPU_SHARE = 0.4
-"""What training is seen to reach of that: a third to a half."""
+"""Fraction of it that training reaches: a third to a half."""
 DEFAULT_GPU = "a100"
 
 BYTES_PER_PREDICTION = 24
@@ -48,7 +50,7 @@ BYTES_PER_PARAMETER = 16
 
 @dataclass(frozen=True)
 class SizePlan:
-    """One size: its shape, and what all its pretraining and fine-tuning cells together cost."""
+    """One size: its shape, and the cost of all its pretraining and fine-tuning cells."""
 
     name: str
     parameters: int
@@ -62,7 +64,7 @@ class SizePlan:
 
 
 def corpus_of(study: Study) -> tuple[Corpus, bool]:
-    """The numbers of the prepared run, or assumed ones where it is not prepared (second value False)."""
+    """The numbers of the prepared run (True), or assumed ones where it is not prepared (False)."""
     run = study.run_directory
     if all((run / stage / artifacts.DONE).exists() for stage in ("tokens", "cohort", "labels")):
         return Workspace(study, run).corpus, True
@@ -87,7 +89,7 @@ def assumed_corpus(study: Study) -> Corpus:
 
 
 def _assumed_codes(study: Study) -> tuple[int, int]:
-    """Codes and groups of codes: as many as usual, or as leave room for encoders as small as asked for."""
+    """Vocabulary and code groups: the usual numbers, fewer if the smallest encoder has no room."""
     smallest = min(parameter_count(name) for name in study.sizes)
     vocabulary = groups = 0
     for vocabulary in ASSUMED_VOCABULARIES:
@@ -123,8 +125,8 @@ def plan_sizes(study: Study, corpus: Corpus, cells: list[Cell]) -> list[SizePlan
 def _memory_bytes(study: Study, shape: shapes.Shape) -> float:
     """Weights with optimiser state, and the activations of one batch kept for the backward pass.
 
-    Per token and layer about 16 widths and 4 feed-forward widths are kept, and a row of logits for each
-    masked token; 4 bytes each.
+    Numbers of 4 bytes are kept: per token and layer about 16 widths and 4 feed-forward widths, and a row of
+    logits for each masked token.
     """
     per_token = shape.layers * (16 * shape.width + 4 * shape.feed_forward)
     logits = 2 * study.pretrain.mask_probability * shape.vocabulary
@@ -133,15 +135,32 @@ def _memory_bytes(study: Study, shape: shapes.Shape) -> float:
     )
 
 
+def sizes_text(vocabulary: int, targets: Sequence[str], groups: int | None = None) -> str:
+    """A table of the encoder shapes solved for each target; raises BadInput for an impossible one."""
+    groups = round(ASSUMED_GROUPS_PER_CODE * vocabulary) if groups is None else groups
+    lines = [f"{'target':>8} {'parameters':>12} {'layers':>6} {'width':>6} {'feed-fwd':>8} {'embedding':>9}"]
+    for target in targets:
+        try:
+            count = parameter_count(target)
+        except ValueError as error:
+            raise BadInput(str(error)) from None
+        shape = shapes.solve(count, vocabulary, groups)
+        lines.append(
+            f"{target:>8} {shapes.parameters(shape):>12,} {shape.layers:>6} {shape.width:>6} "
+            f"{shape.feed_forward:>8} {shape.embedding:>9}"
+        )
+    return "\n".join(lines)
+
+
 def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool = False) -> str:
-    """The plan as a printable page; `gpu` is a name in `GPUS`. Calibrating takes half a minute.
+    """The plan as text; `gpu` is a name in `GPUS`. `calibrate` measures this machine for half a minute.
 
     Raises BadInput for a GPU that is not known.
     """
     if gpu not in GPUS:
         raise BadInput(f"{gpu}: no such GPU is known ({', '.join(GPUS)})")
     corpus, prepared = corpus_of(study)
-    cells = cells_of(study, corpus.labelled, corpus.left_out)
+    cells = cells_of(study, corpus.labelled, corpus.skipped)
     plans = plan_sizes(study, corpus, cells)
     rate = GPU_SHARE * GPUS[gpu]
     counts = {kind: sum(cell.kind == kind for cell in cells) for kind in ("pretrain", "sweep", "finetune")}
@@ -151,7 +170,7 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
         f"{study.name} ({path}): {len(cells)} cells, of which {counts['pretrain']} pretraining, "
         f"{counts['finetune']} fine-tuning, {baselines} baselines ({', '.join(study.baselines) or 'none'})",
         f"Tasks: {', '.join(task.name for task in study.tasks)}",
-        *_left_out(corpus),
+        *_skipped(corpus),
         f"Vocabulary {corpus.vocabulary:,}, {corpus.pretraining_tokens:,} tokens an epoch ({basis})",
         "",
         f"{'size':>6} {'parameters':>12} {'layers':>6} {'width':>6} {'feed-fwd':>8} {'cells':>9} "
@@ -166,8 +185,8 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
     total = sum(plan.flops for plan in plans)
     lines += [
         "",
-        f"In all {total:.1e} floating-point operations: about {total / rate / 3600:,.1f} hours at "
-        f"{rate / 1e12:.0f} TFLOP/s (one {gpu}), {_here(study, corpus, plans, calibrate)}.",
+        f"In all {total:.1e} floating-point operations: about {duration(total / rate)} at "
+        f"{rate / 1e12:.0f} TFLOP/s (one {gpu}); {_on_this_machine(study, corpus, plans, calibrate)}.",
         "Memory is that of one cell: weights, optimiser and one batch. "
         f"Disk: about {_disk_bytes(study, corpus, cells, plans) / 2**30:,.1f} GiB.",
         "",
@@ -176,35 +195,32 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
     return "\n".join(lines)
 
 
-def _left_out(corpus: Corpus) -> list[str]:
+def _skipped(corpus: Corpus) -> list[str]:
     """A line on the subsets that are not trained on, if there are any."""
-    told = [
-        f"{task} {', '.join(f'{patients:,}' for patients in small)}"
-        for task, small in corpus.left_out.items()
+    subsets = [
+        f"{task} {', '.join(f'{count:,}' for count in small)}" for task, small in corpus.skipped.items()
     ]
-    return (
-        [f"Subsets left out, too few patients with or without the outcome: {'; '.join(told)}"] if told else []
-    )
+    line = f"Subsets left out, too few patients with or without the outcome: {'; '.join(subsets)}"
+    return [line] if subsets else []
 
 
 def _tested(study: Study) -> int:
-    """Patients that a task is thought to be tested on."""
+    """Held-out patients that a task is assumed to have."""
     _, tuning, held_out = study.cohort.splits.fractions
     predicted = min(assumed_corpus(study).predicted.values())
     return max(round(predicted * held_out / (tuning + held_out)), 100)
 
 
-def _here(study: Study, corpus: Corpus, plans: list[SizePlan], calibrate: bool) -> str:
-    """Hours on this machine: measured, or on one core as a first guess."""
+def _on_this_machine(study: Study, corpus: Corpus, plans: list[SizePlan], calibrate: bool) -> str:
+    """The time on this machine, if it is measured."""
     if not calibrate:
-        hours = sum(plan.flops for plan in plans) / CPU_FLOPS_PER_CORE / 3600
-        return f"{hours:,.1f} hours on a CPU core at {CPU_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s (not measured)"
-    from claimscale.experiments.throughput import flops_per_second  # pulls in torch
+        return "--calibrate measures this machine"
+    from claimscale.experiments.throughput import flops_per_second  # imports torch
 
     rates = flops_per_second(study, corpus.vocabulary, corpus.groups, corpus.tokens_per_patient)
-    hours = sum(plan.flops / rates[plan.name] for plan in plans) / 3600
-    seen = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in rates.items())
-    return f"{hours:,.1f} hours on this machine with one worker (measured, GFLOP/s by size: {seen})"
+    seconds = sum(plan.flops / rates[plan.name] for plan in plans)
+    measured = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in rates.items())
+    return f"{duration(seconds)} on this machine with one worker (measured, GFLOP/s by size: {measured})"
 
 
 def _disk_bytes(study: Study, corpus: Corpus, cells: list[Cell], plans: list[SizePlan]) -> float:

@@ -1,4 +1,4 @@
-"""How fast a machine trains: the study's own shapes on made-up sequences, for half a minute."""
+"""Measured training speed: the study's encoders on random sequences, for half a minute."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from claimscale.training.pretraining_run import PretrainingRun
 SECONDS = 30.0
 PATIENTS = 2000
 BATCH_TOKENS = 8192
-"""Smaller than a study's batch: the rate is the same, and a step is over sooner."""
+"""Smaller than a study's batch: the speed is the same and a step is shorter."""
 
 
 def flops_per_second(
@@ -25,14 +25,14 @@ def flops_per_second(
 ) -> dict[str, float]:
     """Floating-point operations per second of one worker, by size.
 
-    Sizes share the seconds equally and take two steps at least, the first one uncounted. After a size that
-    needed more than its share, larger ones are taken to be as fast: large matrices are no slower per
-    operation.
+    Each size gets an equal part of the seconds and at least two steps, of which the first is not counted.
+    After a size that needs more than its part, larger ones are assumed to be as fast: large matrices are not
+    slower per operation.
     """
     device = torch.device("cuda" if torch.cuda.is_available() and study.compute.device != "cpu" else "cpu")
     if device.type == "cpu":
         torch.set_num_threads(1)  # cells run side by side, one to a core
-    sequences = _made_up(vocabulary, tokens_per_patient)
+    sequences = _random_sequences(vocabulary, tokens_per_patient)
     found: dict[str, float] = {}
     rate, in_time = 0.0, True
     for name in study.sizes:
@@ -49,7 +49,7 @@ def _rate(
     study: Study, shape: shapes.Shape, sequences: Sequences, device: torch.device, seconds: float
 ) -> float:
     settings = study.pretrain.model_copy(update={"batch_tokens": BATCH_TOKENS, "epochs": 1})
-    run = PretrainingRun(static(sequences), made_up_token_metadata(shape), shape, settings, 0, device)
+    run = PretrainingRun(static(sequences), random_token_metadata(shape), shape, settings, 0, device)
     run.step(0)
     started, done, step = time.perf_counter(), 0.0, 0
     while step == 0 or time.perf_counter() - started < seconds:
@@ -59,16 +59,16 @@ def _rate(
     return done / (time.perf_counter() - started)
 
 
-def made_up_token_metadata(shape: shapes.Shape) -> TokenMetadata:
-    """Types and groups in turn, three groups to a token."""
+def random_token_metadata(shape: shapes.Shape) -> TokenMetadata:
+    """Types and groups assigned in rotation, three groups per token."""
     token = np.arange(shape.vocabulary)
     groups = np.stack([(token + step) % max(shape.groups, 1) for step in range(3)], 1)
     kept = groups if shape.groups else groups[:, :0]
     return TokenMetadata((token % shapes.TYPE_COUNT).astype(np.int8), kept.astype(np.int32))
 
 
-def _made_up(vocabulary: int, mean_length: float) -> Sequences:
-    """Random codes; lengths spread like those of claims, most short and some long."""
+def _random_sequences(vocabulary: int, mean_length: float) -> Sequences:
+    """Random codes; most sequences are short and some long, as in claims."""
     generator = np.random.default_rng(0)
     lengths = np.clip(generator.gamma(4, mean_length / 4, PATIENTS).astype(np.int64), 6, 512)
     offsets = np.concatenate([[0], np.cumsum(lengths)])

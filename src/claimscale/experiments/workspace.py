@@ -1,144 +1,174 @@
-"""A study's run directory, and what makes a cell's result stale."""
+"""A study's run directory: its prepared data, its cells, and which of them are done."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 from claimscale import artifacts
-from claimscale.config.training import NON_TRAINING_FIELDS
-from claimscale.experiments.cells import Cell, cells_of, subsets_of
+from claimscale.errors import BadInput
+from claimscale.experiments.cells import Cell, CellRecord, cells_of, subsets_of
 from claimscale.experiments.cost_estimate import Corpus
-from claimscale.experiments.datasets import Prepared
-from claimscale.tasks import labelled_subsets as subsets
+from claimscale.experiments.datasets import StudyData
+from claimscale.experiments.fingerprints import cell_fingerprint
+from claimscale.tasks.labelled_subsets import MIN_TO_TRAIN
 from claimscale.tokens.pretraining_inputs import PatientHistories
-from claimscale.versions import VERSIONS
 
-ENCODERS = ("pretrain", "sweep", "finetune")
-"""Kinds of cells that train an encoder."""
+if TYPE_CHECKING:
+    from claimscale.evaluation.predictions import CellResult
+
 COUNTED_PATIENTS = 2000
+"""Training patients whose tokens are counted to estimate those of an epoch."""
+
+Label = Literal["positive", "negative"]
+LACKING = {"positive": "have the outcome", "negative": "are without the outcome"}
 
 
-class Workspace(Prepared):
-    """A study's run directory: its prepared data, what they cost, and where its cells are."""
+class SkippedSubsets(NamedTuple):
+    """The subsets of a task, in labelled patients, with too few of one outcome to train on."""
+
+    label: Label
+    patients: list[int]
+
+
+class InsufficientData(TypedDict):
+    """Why nothing is trained for a task: the patients with an outcome, by split, and how many it takes."""
+
+    label: Label
+    observed: dict[str, int]
+    required: int
+
+
+class Workspace(StudyData):
+    """A study's run directory: its prepared data, its cells, and which of them are done."""
 
     @cached_property
     def corpus(self) -> Corpus:
         """The numbers that cost depends on; tokens are counted on a sample of the training patients."""
-        store, tokens = self.store, self.study.tokens
+        store, pretrain = self.store, self.study.pretrain
         train = store.rows_of(self.splits["train"])
-        some = train[:: max(len(train) // COUNTED_PATIENTS, 1)]
-        counted = PatientHistories(store, some, self.last_pretraining_day, tokens)
-        per_patient = float(counted.on_last_day().lengths.mean())
-        shown, pretrain = per_patient, self.study.pretrain
+        sample = train[:: max(len(train) // COUNTED_PATIENTS, 1)]
+        histories = PatientHistories(store, sample, self.last_pretraining_day, self.study.tokens)
+        tokens_per_patient = float(histories.on_last_day().lengths.mean())
+        pretraining_tokens = tokens_per_patient
         if pretrain.incident_weight:
-            shown = float(counted.dated(pretrain.horizon_days, 0)(0).sequences.lengths.mean())
-        trained = [task.name for task in self.study.tasks if task.name not in self.insufficient_data]
-        counts = {task: self.labels[task]["splits"] for task in trained}
-        labelled = {task: splits["train"]["patients"] for task, splits in counts.items()}
-        predicted = {
-            task: sum(split["n"] for name, split in splits.items() if name != "train")
-            for task, splits in counts.items()
+            dated = histories.dated(pretrain.horizon_days, 0)(0)
+            pretraining_tokens = float(dated.sequences.lengths.mean())
+        splits = {
+            task.name: self.labels[task.name]["splits"]
+            for task in self.study.tasks
+            if task.name not in self.insufficient_data
         }
         return Corpus(
-            store.vocabulary.size,
-            self.token_metadata.group_count,
-            round(shown * len(train)),
-            per_patient,
-            labelled,
-            predicted,
-            {task: found["patients"] for task, found in self.left_out.items()},
+            vocabulary=store.vocabulary.size,
+            groups=self.token_metadata.group_count,
+            pretraining_tokens=round(pretraining_tokens * len(train)),
+            tokens_per_patient=tokens_per_patient,
+            labelled={task: counts["train"]["patients"] for task, counts in splits.items()},
+            predicted={
+                task: sum(split["n"] for name, split in counts.items() if name != "train")
+                for task, counts in splits.items()
+            },
+            skipped={task: skipped.patients for task, skipped in self.skipped_subsets.items()},
         )
 
     @property
     def cells(self) -> list[Cell]:
-        """All cells of the study that can be trained, dependencies first."""
-        return cells_of(self.study, self.corpus.labelled, self.corpus.left_out)
+        """All cells of the study that can be trained, dependencies first.
+
+        Raises BadInput for a size that no encoder can have, also where nothing can be trained.
+        """
+        for size in self.study.sizes:
+            self.shape(size)
+        return cells_of(self.study, self.corpus.labelled, self.corpus.skipped)
 
     @cached_property
     def labels(self) -> dict[str, Any]:
-        """The account of every task's labels."""
+        """`labels.json`: counts by task and split."""
         return artifacts.read_json(self.run / "labels" / "labels.json")
 
     @cached_property
-    def left_out(self) -> dict[str, dict[str, Any]]:
-        """By task the subsets asked for, `patients`, that hold too few of a `label`, positive or negative.
-
-        Tasks with a shortage have none, nor have those whose subsets are all large enough.
-        """
+    def skipped_subsets(self) -> dict[str, SkippedSubsets]:
+        """The subsets with too few patients of one outcome, by task; none for tasks that are not trained."""
         found = {}
         for task in self.study.tasks:
-            account = self.labels[task.name]
-            smallest = account.get(
-                "min_labelled_patients"
-            )  # labels that an earlier version made may be planned on
-            if account["insufficient_data"] is not None or smallest is None:
+            counts = self.labels[task.name]
+            smallest = counts.get("min_labelled_patients")  # missing in labels of earlier versions
+            if counts["insufficient_data"] is not None or smallest is None:
                 continue
             scarcest = max(smallest, key=lambda label: smallest[label])
-            asked = subsets_of(self.study, account["splits"]["train"]["patients"])
-            small = [patients for patients in asked if patients != "all" and patients < smallest[scarcest]]
+            subsets = subsets_of(self.study, counts["splits"]["train"]["patients"])
+            small = [patients for patients in subsets if patients != "all" and patients < smallest[scarcest]]
             if small:
-                found[task.name] = {"label": scarcest, "patients": small}
+                found[task.name] = SkippedSubsets(scarcest, small)
         return found
 
     @cached_property
-    def insufficient_data(self) -> dict[str, dict[str, Any]]:
-        """What tasks lack of which nothing can be trained: as the labels tell, or every subset asked for."""
-        lacking = {task.name: self.labels[task.name]["insufficient_data"] for task in self.study.tasks}
-        for task, found in self.left_out.items():
-            asked = subsets_of(self.study, self.labels[task]["splits"]["train"]["patients"])
-            if len(found["patients"]) == len(asked):
-                lacking[task] = {"label": found["label"], "observed": {}, "required": subsets.MIN_TO_TRAIN}
-        return {task: shortage for task, shortage in lacking.items() if shortage is not None}
+    def insufficient_data(self) -> dict[str, InsufficientData]:
+        """The tasks that cannot be trained: the labels are too few, or every subset is skipped."""
+        found = {task.name: self.labels[task.name]["insufficient_data"] for task in self.study.tasks}
+        for task, skipped in self.skipped_subsets.items():
+            subsets = subsets_of(self.study, self.labels[task]["splits"]["train"]["patients"])
+            if len(skipped.patients) == len(subsets):
+                found[task] = {"label": skipped.label, "observed": {}, "required": MIN_TO_TRAIN}
+        return {task: reason for task, reason in found.items() if reason is not None}
 
-    def inputs(self, cell: Cell) -> str:
-        """Fingerprint of everything the cell's result depends on."""
-        if cell.kind == "ensemble":
-            return artifacts.fingerprint(
-                cell=asdict(cell), averaged=[self.inputs(need) for need in cell.needs]
-            )
-        study, everything = self.study, {"cell": asdict(cell), "study_seed": self.study.seed}
-        everything["tokens"] = artifacts.manifest_digest(self.run / "tokens")
-        if cell.task is not None:
-            labels = artifacts.read_json(self.run / "labels" / artifacts.MANIFEST)["files"]
-            names = (f"{cell.task}.parquet", f"index/{cell.task}.parquet")
-            everything["labels"] = [labels[name]["sha256"] for name in names]
-            everything["hidden_codes"] = self.task(cell.task).hidden_codes
-        if cell.size is not None:
-            everything["sequence"] = (
-                study.tokens.max_length,
-                study.tokens.deduplicate,
-                study.tokens.hierarchical_embeddings,
-            )
-        if cell.kind not in ENCODERS:
-            everything["search"] = study.search.model_dump()
-        if cell.pretraining is not None and study.finetune.zero_shot_init:
-            everything["foretold"] = self.task(cell.task or "").outcome
-        if cell.kind == "outcome_history":
-            everything["outcome"] = (
-                self.task(cell.task or "").outcome,
-                self.task(cell.task or "").confirmation_codes,
-            )
-        if cell.kind in ("pretrain", "sweep") or cell.pretraining is not None:
-            everything["cohort"] = artifacts.manifest_digest(self.run / "cohort")
-            everything["landmark"] = study.cohort.landmark
-            # The weights that others need are the trunk's, which has branches or not.
-            branches = set() if cell.kind == "pretrain" else {"cooldown_fractions"}
-            everything["pretrain"] = study.pretrain.model_dump(exclude=NON_TRAINING_FIELDS | branches)
-        if cell.kind == "sweep":
-            unused = {"seeds", "checkpoint_minutes", "learning_rate", "cooldown_fractions"}
-            everything["pretrain"] = study.pretrain.model_dump(exclude=unused)
-        if cell.kind == "finetune":
-            everything["finetune"] = study.finetune.model_dump(
-                exclude={"seeds", "labelled_patients", "initialization", "checkpoint_minutes"}
-            )
-        versions = [VERSIONS[kind] for kind in (cell.kind, *(need.kind for need in cell.needs))]
-        return artifacts.fingerprint(versions=versions, **everything)
+    def select(self, wanted: str) -> list[Cell]:
+        """The cells of a kind, or the one of that name, and those they need; dependencies first.
 
-    def is_done(self, cell: Cell) -> bool:
-        return artifacts.is_current(self.folder(cell.id), self.inputs(cell))
+        Raises BadInput if the study has no such cell.
+        """
+        cells = {cell.id: cell for cell in self.cells}
+        chosen = {cell.id for cell in cells.values() if wanted in (cell.kind, cell.id)}
+        if not chosen:
+            raise BadInput(f"{wanted}: {self._why_missing(wanted, list(cells))}")
+        for cell in reversed(cells.values()):
+            if cell.id in chosen:
+                chosen |= {need.id for need in cell.needs}
+        return [cell for cell in cells.values() if cell.id in chosen]
+
+    def _why_missing(self, wanted: str, known: list[str]) -> str:
+        """Why there is no such cell: it is skipped, or the study file has none of that name."""
+        cell = next((cell for cell in cells_of(self.study) if cell.id == wanted), None)
+        if cell is not None and cell.task in self.insufficient_data:
+            label = self.insufficient_data[cell.task]["label"]
+            return f"is left out: too few patients of {cell.task} {LACKING[label]} for anything to be trained"
+        skipped = self.skipped_subsets.get(cell.task or "") if cell is not None else None
+        if cell is not None and skipped is not None and cell.patients in skipped.patients:
+            return (
+                f"is left out: too few of the {cell.patients} patients, or of those they are tuned on, "
+                f"{LACKING[skipped.label]} in {cell.task}"
+            )
+        example = f"one is {known[0]}" if known else "its tasks have too few positives"
+        return f"{self.study.name} has no such cell ({example})"
 
     def folder(self, cell_id: str) -> Path:
         return self.run / "cells" / cell_id
+
+    def fingerprint(self, cell: Cell) -> str:
+        return cell_fingerprint(self.study, self.run, cell)
+
+    def is_done(self, cell: Cell) -> bool:
+        return artifacts.is_current(self.folder(cell.id), self.fingerprint(cell))
+
+    def record(self, cell: Cell) -> CellRecord:
+        """What a finished cell recorded."""
+        return artifacts.read_json(self.folder(cell.id) / artifacts.CELL)["result"]
+
+    def result(self, cell: Cell) -> CellResult:
+        """A finished fine-tuning or baseline, as the evaluation reads it."""
+        from claimscale.evaluation.predictions import CellResult
+
+        assert cell.task is not None and cell.patients is not None
+        record = self.record(cell)
+        return CellResult(
+            task=cell.task,
+            arm=cell.arm or cell.kind,
+            size=cell.size if cell.arm else None,
+            patients=record["patients"],
+            requested=cell.patients,
+            seed=cell.seed,
+            predictions=self.folder(cell.id) / "predictions.parquet",
+            seconds=record["seconds"],
+        )

@@ -13,9 +13,9 @@ import pytest
 from claimscale.config import loading
 from claimscale.config.execution import Slurm
 from claimscale.errors import BadInput, Interrupted
-from claimscale.experiments import execute as work
+from claimscale.experiments import execute
 from claimscale.experiments.cells import Cell, cells_of
-from claimscale.experiments.cost_estimate import Corpus, TimeLeft
+from claimscale.experiments.cost_estimate import Corpus
 from claimscale.experiments.runners import slurm
 from claimscale.experiments.workspace import Workspace
 
@@ -37,16 +37,15 @@ def workspace(write_study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> W
     study = loading.load(
         write_study(finetune={"seeds": [42]}, baselines=["outcome_history"], compute={"slurm": SLURM})
     )
-    monkeypatch.setattr(Workspace, "inputs", lambda self, cell: f"inputs of {cell.id}")
+    monkeypatch.setattr(Workspace, "fingerprint", lambda self, cell: f"inputs of {cell.id}")
     monkeypatch.setattr(Workspace, "is_done", lambda self, cell: self.folder(cell.id).exists())
     return Workspace(study, tmp_path / "run")
 
 
 def _run(workspace: Workspace, display: Display | None = None) -> int:
-    cells = cells_of(workspace.study)
-    corpus = Corpus(500, 100, 300_000, 50.0, {"ckd": 4000}, {"ckd": 3000})
-    time_left = TimeLeft.of(workspace.study, corpus, cells, threads=1)
-    return slurm.run_cells(workspace, cells, time_left, display or Display(), "debug", poll_seconds=0)
+    workspace.corpus = Corpus(500, 100, 300_000, 50.0, {"ckd": 4000}, {"ckd": 3000})
+    runner = slurm.SlurmRunner("debug", poll_seconds=0)
+    return runner.run(workspace, cells_of(workspace.study), display or Display())
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # submitit's logs stay open
@@ -58,7 +57,7 @@ def test_every_cell_is_run_once_and_after_what_it_needs(workspace, monkeypatch) 
         order.append(cell.id)
         place.folder(cell.id).mkdir(parents=True)
 
-    monkeypatch.setattr(work, "run_cell", run_cell)
+    monkeypatch.setattr(execute, "run_cell", run_cell)
     display = Display()
     assert _run(workspace, display) == 4
     assert sorted(order) == sorted(cell.id for cell in cells_of(workspace.study))
@@ -82,7 +81,7 @@ def test_what_goes_wrong_in_a_job_ends_the_sweep_in_one_line(
     def fail(*given) -> None:
         raise raised
 
-    monkeypatch.setattr(work, "run_cell", fail)
+    monkeypatch.setattr(execute, "run_cell", fail)
     with pytest.raises(expected) as caught:
         _run(workspace)
     assert text in str(caught.value) and "patient 7" not in str(caught.value)
@@ -94,7 +93,7 @@ def test_a_job_at_its_time_limit_is_queued_again_and_finishes(workspace, monkeyp
     monkeypatch.syspath_prepend(here)
     from slow_cell import SlowCell
 
-    queue = slurm.Queue(workspace, Slurm(), "local")
+    queue = slurm.JobSubmitter(workspace, Slurm(), "local")
     queue.executor.update_parameters(timeout_min=10)
     job = queue.executor.submit(SlowCell(workspace.study, workspace.run, cells_of(workspace.study)[0], 1))
     tries = workspace.run / "tries"
@@ -131,7 +130,7 @@ def test_slurm_is_asked_for_all_gpus_for_a_pretraining_and_one_for_other_cells(
 ) -> None:
     asked = []
     for cell in (Cell("pretrain", 42, "70k"), Cell("finetune", 42, "70k", "ckd", "scratch", "all")):
-        slurm.Queue(workspace, Slurm(**SLURM)).start(cell)
+        slurm.JobSubmitter(workspace, Slurm(**SLURM)).start(cell)
         newest = max(cluster.glob("script.*"), key=lambda file: file.stat().st_mtime_ns)
         asked.append(newest.read_text())
         assert f"--job-name={cell.id}" in asked[-1]
@@ -145,19 +144,19 @@ def test_slurm_is_asked_for_all_gpus_for_a_pretraining_and_one_for_other_cells(
 
 def test_a_later_process_waits_for_the_job_of_an_earlier_one(workspace, cluster: Path, monkeypatch) -> None:
     cell = Cell("pretrain", 42, "70k")
-    job = slurm.Queue(workspace, Slurm(**SLURM)).start(cell)
-    again = slurm.Queue(workspace, Slurm(**SLURM)).start(cell)
+    job = slurm.JobSubmitter(workspace, Slurm(**SLURM)).start(cell)
+    again = slurm.JobSubmitter(workspace, Slurm(**SLURM)).start(cell)
     assert again.job_id == job.job_id == "71" and len(list(cluster.glob("script.*"))) == 1
     assert again.num_tasks == 8, "it waits for all processes"
-    monkeypatch.setattr(Workspace, "inputs", lambda self, cell: "others now")
-    newer = slurm.Queue(workspace, Slurm(**SLURM)).start(cell)
+    monkeypatch.setattr(Workspace, "fingerprint", lambda self, cell: "others now")
+    newer = slurm.JobSubmitter(workspace, Slurm(**SLURM)).start(cell)
     assert newer.job_id == "72" and "71" in (cluster / "cancelled").read_text()
 
 
 def test_without_slurm_or_submitit_one_line_says_so(workspace, monkeypatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(BadInput, match="there is no srun here"):
-        slurm.Queue(workspace, Slurm())
+        slurm.JobSubmitter(workspace, Slurm())
     monkeypatch.setitem(__import__("sys").modules, "submitit", None)
     with pytest.raises(BadInput, match=r"pip install 'claimscale\[slurm\]'"):
-        slurm.Queue(workspace, Slurm())
+        slurm.JobSubmitter(workspace, Slurm())

@@ -1,4 +1,4 @@
-"""Running cells side by side in worker processes, each as soon as what it needs is there."""
+"""Runs cells side by side in worker processes of this machine, each after the cells it needs."""
 
 from __future__ import annotations
 
@@ -12,140 +12,93 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
-from claimscale import artifacts
 from claimscale.config.study import Study
 from claimscale.errors import BadInput, Interrupted, fault, naming
-from claimscale.experiments.cells import Cell
-from claimscale.experiments.cost_estimate import TimeLeft
-from claimscale.experiments.devices import VISIBLE, cores, gpus
+from claimscale.experiments import malloc
+from claimscale.experiments.cells import ENCODER_KINDS, Cell
+from claimscale.experiments.devices import VISIBLE, cores, gpus, workers_and_threads
+from claimscale.experiments.runners.cell_queue import CellQueue
 from claimscale.experiments.workspace import Workspace
 from claimscale.progress import Display
 
 POLL_SECONDS = 0.5
-SAME_BITS = {"pretrain", "sweep", "finetune"}
-"""Cells whose weights are the same to the bit with one thread or many."""
 
 
 @dataclass
-class Sweep:
-    """Cells still to run, running and done, and how far each running one is."""
+class LocalRunner:
+    """Runs cells in worker processes; where there are GPUs, each worker uses one.
 
-    cells: list[Cell]
-    time_left: TimeLeft
-    workers: int
-    waiting: list[Cell] = field(default_factory=list)
-    running: dict[Future[float], Cell] = field(default_factory=dict)
-    fractions: dict[str, float] = field(default_factory=dict)
-    done: set[str] = field(default_factory=set)
-    shown: float = 0.0
-
-    def next_ready(self) -> Cell | None:
-        """The longest waiting cell whose needs are done; pretraining before all else, as others need it."""
-        return max(self._ready(), key=self._urgency, default=None)
-
-    def alone(self, cell: Cell) -> bool:
-        """Whether nothing else can run until this cell is done."""
-        return not self.running and self._ready() == [cell]
-
-    def _ready(self) -> list[Cell]:
-        return [cell for cell in self.waiting if self.done.issuperset(need.id for need in cell.needs)]
-
-    def _urgency(self, cell: Cell) -> tuple[bool, float]:
-        return cell.kind == "pretrain", self.time_left.seconds(cell.id)
-
-    def granted(self, cell: Cell, threads: int) -> int:
-        """The threads that a cell gets which is begun now; `threads` is what others beside it would get.
-
-        One that all others wait for, as the only pretraining of a study, has every core.
-        """
-        return cores() if cell.kind in SAME_BITS and self.alone(cell) else threads
-
-    def show(self, display: Display) -> None:
-        seconds = {cell.id: self.time_left.seconds(cell.id) for cell in self.cells}
-        total = sum(seconds.values())
-        left = sum(s * (1 - self.fractions.get(cell_id, 0.0)) for cell_id, s in seconds.items())
-        longest = max((s for cell_id, s in seconds.items() if cell_id not in self.done), default=0.0)
-        now = ", ".join(f"{c.id} {self.fractions.get(c.id, 0):.0%}" for c in self.running.values())
-        text = f"{len(self.done)} of {len(self.cells)} cells" + (f" · {now}" if now else "")
-        # Estimates move as cells finish; what was shown as done stays done.
-        self.shown = max(self.shown, 1 - left / total if total else 1.0)
-        display.update(self.shown, max(left / self.workers, min(left, longest)), text)
-
-
-def run_cells(
-    workspace: Workspace,
-    cells: list[Cell],
-    time_left: TimeLeft,
-    workers: int,
-    threads: int,
-    display: Display,
-    finished_one: Callable[[], None] | None = None,
-) -> int:
-    """Run every cell that is not done; returns how many were run. Workers take the GPUs in turn.
-
-    `finished_one` is called after each.
-
-    Raises Interrupted when a worker dies (out of memory, killed): a rerun goes on from there. An error
-    inside a cell is raised here as it was there, once the other running cells have been stopped.
+    `after_each` is called after each cell but the last. A worker that dies (out of memory, killed) raises
+    Interrupted. An error inside a cell is raised here after the other running cells are stopped.
     """
-    done = {cell.id for cell in cells if workspace.is_done(cell)}
-    waiting = [cell for cell in cells if cell.id not in done]
-    count = len(waiting)
-    if count == 0:
-        return 0
-    sweep = Sweep(cells, time_left, workers, waiting, done=done, fractions=dict.fromkeys(done, 1.0))
-    context = multiprocessing.get_context("spawn")
-    fractions: SimpleQueue[tuple[str, float]] = context.SimpleQueue()
-    devices: SimpleQueue[str] = context.SimpleQueue()
-    for name in itertools.islice(itertools.cycle(gpus(workspace.study)), workers):
-        devices.put(name)
-    arguments = (workspace.study, workspace.run, fractions, devices)
-    with _pool(ProcessPoolExecutor(workers, context, _start_worker, arguments)) as pool:
-        while sweep.waiting or sweep.running:
-            while len(sweep.running) < workers and (cell := sweep.next_ready()) is not None:
-                granted = sweep.granted(cell, threads)
-                sweep.waiting.remove(cell)
-                sweep.running[pool.submit(_work, cell, granted)] = cell
-            finished, _ = wait(sweep.running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-            while not fractions.empty():
-                cell_id, fraction = fractions.get()
-                sweep.fractions[cell_id] = fraction
-            for future in finished:
-                _finish(sweep, future, workspace.run)
-                if finished_one is not None and sweep.waiting:
-                    finished_one()
-            sweep.show(display)
-    return count
+
+    after_each: Callable[[], None] | None = None
+
+    def run(self, workspace: Workspace, cells: list[Cell], display: Display) -> int:
+        study = workspace.study
+        workers, threads = workers_and_threads(study)
+        queue = CellQueue.of(workspace, cells, workers)
+        count = len(queue.waiting)
+        if count == 0:
+            return 0
+        malloc.prepare_workers()
+        context = multiprocessing.get_context("spawn")
+        fractions: SimpleQueue[tuple[str, float]] = context.SimpleQueue()
+        devices: SimpleQueue[str] = context.SimpleQueue()
+        for name in itertools.islice(itertools.cycle(gpus(study)), workers):
+            devices.put(name)
+        arguments = (study, workspace.run, fractions, devices)
+        futures: dict[Future[float], Cell] = {}
+        with _pool(ProcessPoolExecutor(workers, context, _start_worker, arguments)) as pool:
+            while queue.waiting or futures:
+                while len(futures) < workers and (cell := queue.next_ready()) is not None:
+                    granted = threads_for(queue, cell, threads)
+                    queue.start(cell)
+                    futures[pool.submit(_work, cell, granted)] = cell
+                finished, _ = wait(futures, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                while not fractions.empty():
+                    cell_id, fraction = fractions.get()
+                    queue.fractions[cell_id] = fraction
+                for future in finished:
+                    cell = futures.pop(future)
+                    queue.finish(cell, _seconds(future, cell), workspace)
+                    if self.after_each is not None and queue.waiting:
+                        self.after_each()
+                queue.show(display)
+        return count
 
 
-def _finish(sweep: Sweep, future: Future[float], run: Path) -> None:
-    cell = sweep.running.pop(future)
+def threads_for(queue: CellQueue, cell: Cell, threads: int) -> int:
+    """The threads of a cell that starts now: every core if all other cells wait for it, else `threads`.
+
+    Baselines always get `threads`: their results depend on the number of threads.
+    """
+    return cores() if cell.kind in ENCODER_KINDS and queue.is_alone(cell) else threads
+
+
+def _seconds(future: Future[float], cell: Cell) -> float:
     try:
-        seconds = future.result()
+        return future.result()
     except BrokenProcessPool:
         raise Interrupted(
-            f"a worker died in {cell.id} (out of memory or killed); run the same command to go on"
+            f"a worker died in {cell.id} (out of memory or killed); run the same command to resume"
         ) from None
-    sweep.done.add(cell.id)
-    sweep.fractions[cell.id] = 1.0
-    sweep.time_left.finished(cell.id, seconds)
-    artifacts.append_audit(run, "ran", cell=cell.id, seconds=round(seconds, 3))
 
 
 @contextlib.contextmanager
 def _pool(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose workers do not outlive the block, whichever way it ends."""
+    """A pool whose workers end with the block, also when it raises."""
     try:
         yield pool
         pool.shutdown()
     except BaseException:
         for process in multiprocessing.active_children():
-            process.kill()  # nothing is lost: cells and checkpoints are whole or absent
+            process.kill()  # nothing is lost: cells and checkpoints are complete or absent
         pool.shutdown(wait=False, cancel_futures=True)
         raise
 
@@ -157,19 +110,19 @@ _fractions: SimpleQueue[tuple[str, float]] | None = None
 def _start_worker(
     study: Study, run: Path, fractions: SimpleQueue[tuple[str, float]], devices: SimpleQueue[str]
 ) -> None:
-    """Prepare a worker: Ctrl-C is the parent's to handle, and the worker goes when the parent goes.
+    """Prepare a worker: it ignores Ctrl-C, which its parent handles, and ends with its parent.
 
-    It sees the one GPU that it takes from `devices`, if there is any.
+    Where there are GPUs it sees the one that it takes from `devices`.
     """
     global _workspace, _fractions
     if gpus(study):
         os.environ[VISIBLE] = devices.get()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     _workspace, _fractions = Workspace(study, run), fractions
 
 
-def _leave_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait_for([parent.sentinel])
@@ -178,7 +131,7 @@ def _leave_with_parent() -> None:
 
 def _work(cell: Cell, threads: int) -> float:
     """Run a cell in this worker; returns the seconds it took."""
-    from claimscale.experiments.execute import run_cell  # pulls in torch: only workers pay for it
+    from claimscale.experiments.execute import run_cell  # imports torch: only workers need it
 
     assert _workspace is not None and _fractions is not None
     started = last = time.monotonic()

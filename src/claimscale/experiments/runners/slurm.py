@@ -1,8 +1,8 @@
-"""Cells as Slurm jobs, through submitit (`claimscale[slurm]`).
+"""Runs cells as Slurm jobs, through submitit (`claimscale[slurm]`).
 
-This process submits each cell when what it needs is done, and waits. A job that reaches its time limit is
-put back into the queue and goes on from the cell's checkpoint. Stopping this process stops no job: the
-next one finds them by `slurm/jobs.json` in the run directory.
+This process submits each cell when the cells it needs are done, and waits. A job that reaches its time limit
+is requeued and resumes from the checkpoint. Jobs outlive this process: the next one finds them in
+`slurm/jobs.json` of the run directory.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from claimscale import artifacts
 from claimscale.config.execution import Slurm
 from claimscale.config.study import Study
 from claimscale.errors import BadInput, Interrupted, fault
-from claimscale.experiments.cells import Cell
-from claimscale.experiments.cost_estimate import TimeLeft
-from claimscale.experiments.runners.local import Sweep
+from claimscale.experiments import malloc
+from claimscale.experiments.cells import PRETRAINING_KINDS, Cell
+from claimscale.experiments.runners.cell_queue import CellQueue
 from claimscale.experiments.workspace import Workspace
 from claimscale.progress import Display
 
@@ -27,11 +27,11 @@ FOLDER = "slurm"
 JOBS = "jobs.json"
 POLL_SECONDS = 5.0
 REQUEUES = 1000
-"""A cell gains with every time limit it reaches, so there is no number of them that is too many."""
-SHARED = ("pretrain", "sweep")
+"""Each requeued job continues from its checkpoint, so any number of time limits is acceptable."""
 
 Cluster = Literal["slurm", "local", "debug"]
-Outcome = tuple[Literal["done", "bad input", "stopped"], float | str]
+JobEnding = tuple[Literal["done", "bad input", "stopped"], float | str]
+"""How a job ended, with its seconds or one line that says why it stopped."""
 
 
 @dataclass
@@ -43,8 +43,8 @@ class CellJob:
     cell: Cell
     threads: int
 
-    def __call__(self) -> Outcome:
-        """What became of the cell: the seconds it took, or one line. An exception's text stays here."""
+    def __call__(self) -> JobEnding:
+        """Run the cell. The text of an unforeseen exception is not passed on."""
         started = time.monotonic()
         try:
             self._run()
@@ -61,7 +61,7 @@ class CellJob:
         return "done", time.monotonic() - started
 
     def checkpoint(self) -> Any:
-        """Called by submitit before the time limit: the same again, which goes on where the cell is."""
+        """Called by submitit before the time limit: the same job again, which resumes the cell."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -82,14 +82,21 @@ class CellJob:
             run_cell(workspace, self.cell, self.threads, lambda share: None)
 
 
+class SubmittedJob(TypedDict):
+    """An entry of `jobs.json`: the job that works on a cell, and the fingerprint of the cell then."""
+
+    job: str
+    inputs: str
+
+
 @dataclass
-class Queue:
-    """Jobs submitted, and the record of them that a later process reads."""
+class JobSubmitter:
+    """Submits cells as jobs, and records them for later processes in `jobs.json`."""
 
     workspace: Workspace
     settings: Slurm
     cluster: Cluster = "slurm"
-    jobs: dict[str, dict[str, str]] = field(default_factory=dict)
+    jobs: dict[str, SubmittedJob] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:
@@ -111,12 +118,12 @@ class Queue:
             self.jobs = artifacts.read_json(self.folder / JOBS)
 
     def start(self, cell: Cell) -> Any:
-        """The cell's job: the one that an earlier process submitted, if it is still at work, or a new one."""
-        inputs = self.workspace.inputs(cell)
+        """The cell's job: the one that an earlier process submitted if it still runs, else a new one."""
+        inputs = self.workspace.fingerprint(cell)
         if (job := self._earlier(cell)) is not None:
             if self.jobs[cell.id]["inputs"] == inputs:
                 return job
-            job.cancel()  # it works on what has changed since
+            job.cancel()  # its inputs have changed since
         self.executor.update_parameters(**parameters(self.settings, cell))
         work = CellJob(self.workspace.study, self.workspace.run, cell, self.settings.cores)
         job = self.executor.submit(work)
@@ -132,13 +139,13 @@ class Queue:
 
 
 def tasks(settings: Slurm, cell: Cell) -> int:
-    """Processes that share a cell."""
-    return settings.nodes * max(settings.gpus, 1) if cell.kind in SHARED else 1
+    """Processes of a cell's job."""
+    return settings.nodes * max(settings.gpus, 1) if cell.kind in PRETRAINING_KINDS else 1
 
 
 def parameters(settings: Slurm, cell: Cell) -> dict[str, Any]:
-    """What submitit asks Slurm for: all of `gpus` and `nodes` for a pretraining, one GPU for other cells."""
-    shared = cell.kind in SHARED
+    """The request to Slurm: all of `gpus` and `nodes` for a pretraining, one GPU for other cells."""
+    shared = cell.kind in PRETRAINING_KINDS
     return {
         "name": cell.id,
         "timeout_min": settings.time_limit_minutes,
@@ -152,60 +159,55 @@ def parameters(settings: Slurm, cell: Cell) -> dict[str, Any]:
     }
 
 
-def run_cells(
-    workspace: Workspace,
-    cells: list[Cell],
-    time_left: TimeLeft,
-    display: Display,
-    cluster: Cluster = "slurm",
-    poll_seconds: float = POLL_SECONDS,
-) -> int:
-    """Run every cell that is not done; returns how many were run.
+@dataclass
+class SlurmRunner:
+    """Runs cells as jobs; if one fails, the others are cancelled and its error is raised.
 
-    Raises what went wrong in a cell, once other jobs are cancelled. `cluster` is for tests: `local` runs jobs
-    as processes of this machine.
+    `cluster` is for tests: `local` runs jobs as processes of this machine.
     """
-    settings = workspace.study.compute.slurm or Slurm()
-    done = {cell.id for cell in cells if workspace.is_done(cell)}
-    waiting = [cell for cell in cells if cell.id not in done]
-    if not waiting:
-        return 0
-    count = len(waiting)
-    sweep = Sweep(cells, time_left, settings.max_jobs, waiting, done=done, fractions=dict.fromkeys(done, 1.0))
-    queue, running = Queue(workspace, settings, cluster), {}
-    try:
-        while waiting or running:
-            while len(running) < settings.max_jobs and (cell := sweep.next_ready()) is not None:
-                waiting.remove(cell)
-                running[cell] = queue.start(cell)
-            for cell, job in list(running.items()):
-                if job.done():
-                    del running[cell]
-                    _finish(sweep, cell, job, workspace)
-            sweep.show(display)
-            if running:
-                time.sleep(poll_seconds)
-    except (BadInput, Interrupted):
-        for job in running.values():
-            job.cancel(check=False)
-        raise
-    return count
+
+    cluster: Cluster = "slurm"
+    poll_seconds: float = POLL_SECONDS
+
+    def run(self, workspace: Workspace, cells: list[Cell], display: Display) -> int:
+        settings = workspace.study.compute.slurm or Slurm()
+        queue = CellQueue.of(workspace, cells, settings.max_jobs)
+        count = len(queue.waiting)
+        if count == 0:
+            return 0
+        malloc.prepare_workers()  # jobs inherit the environment
+        submitter, jobs = JobSubmitter(workspace, settings, self.cluster), {}
+        try:
+            while queue.waiting or jobs:
+                while len(jobs) < settings.max_jobs and (cell := queue.next_ready()) is not None:
+                    queue.start(cell)
+                    jobs[cell] = submitter.start(cell)
+                for cell, job in list(jobs.items()):
+                    if job.done():
+                        del jobs[cell]
+                        queue.finish(cell, _seconds(cell, job), workspace, job=job.job_id)
+                queue.show(display)
+                if jobs:
+                    time.sleep(self.poll_seconds)
+        except (BadInput, Interrupted):
+            for job in jobs.values():
+                job.cancel(check=False)
+            raise
+        return count
 
 
-def _finish(sweep: Sweep, cell: Cell, job: Any, workspace: Workspace) -> None:
+def _seconds(cell: Cell, job: Any) -> float:
+    """The seconds that a finished job took; raises what stopped it."""
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
     try:
-        kind, value = job.results()[0]
+        ending, value = job.results()[0]
     except (FailedJobError, UncompletedJobError):
         raise Interrupted(
-            f"{cell.id}: job {job.job_id} died ({job.paths.stderr} says more); run the same command to go on"
+            f"{cell.id}: job {job.job_id} died ({job.paths.stderr} says more); run the same command to resume"
         ) from None
-    if kind == "bad input":
+    if ending == "bad input":
         raise BadInput(f"{cell.id}: {value}")
-    if kind == "stopped":
+    if ending == "stopped":
         raise Interrupted(f"{cell.id}: {value}")
-    sweep.done.add(cell.id)
-    sweep.fractions[cell.id] = 1.0
-    sweep.time_left.finished(cell.id, float(value))
-    artifacts.append_audit(workspace.run, "ran", cell=cell.id, seconds=round(float(value), 3), job=job.job_id)
+    return float(value)

@@ -1,4 +1,4 @@
-"""Processes that `torchrun` started carry out the same cells together and share each pretraining step."""
+"""Runs cells in processes that `torchrun` started: they share every pretraining step."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from claimscale import artifacts
@@ -23,27 +24,29 @@ SET_BY_LAUNCHERS = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_P
 
 
 def launched() -> bool:
-    """Whether `torchrun`, or a launcher that does as it does, started this process as one of several."""
+    """Whether `torchrun`, or a launcher like it, started this process as one of several."""
     return os.environ.keys() >= SET_BY_LAUNCHERS
 
 
-def leads() -> bool:
-    """Whether this process is the one to print and to write; always, unless it is one of several."""
+def is_main() -> bool:
+    """Whether this process prints and writes: always, unless it is one of several and not the first."""
     return not launched() or os.environ["RANK"] == "0"
 
 
 @contextlib.contextmanager
-def joined(study: Study) -> Iterator[ProcessGroup]:
-    """Join the other processes, each on a GPU of its own where the study runs on GPUs."""
-    from claimscale.training import distributed  # pulls in torch
+def process_group(study: Study) -> Iterator[ProcessGroup]:
+    """The group of all processes; on GPUs each uses its own."""
+    from claimscale.training import distributed  # imports torch
 
     with distributed.joined(study.compute.device) as group:
         yield group
 
 
 @contextlib.contextmanager
-def prepared(study: Study, group: ProcessGroup, prepare: Callable[[], Workspace]) -> Iterator[Workspace]:
-    """The workspace that the first rank prepares, and keeps others out of, while this block runs."""
+def shared_workspace(
+    study: Study, group: ProcessGroup, prepare: Callable[[], Workspace]
+) -> Iterator[Workspace]:
+    """The workspace, prepared and locked by the main process while the block runs."""
     if not group.is_main:
         if not group.broadcast(0):
             raise BadInput("the first rank says why")
@@ -60,27 +63,34 @@ def prepared(study: Study, group: ProcessGroup, prepare: Callable[[], Workspace]
         yield workspace
 
 
-def run_cells(workspace: Workspace, cells: list[Cell], group: ProcessGroup, display: Display) -> int:
-    """Run every cell that is not done, one after another; returns how many were run."""
-    from claimscale.experiments.execute import run_cell
+@dataclass
+class TorchrunRunner:
+    """Runs cells one after another; the processes of the group share each pretraining."""
 
-    threads = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    ran = 0
-    for number, cell in enumerate(cells):
-        if group.broadcast(workspace.is_done(cell)):
-            continue
-        ran += 1
-        report = _Report(display, cell, number, len(cells), group.count)
-        with naming(cell.id):
-            run_cell(workspace, cell, threads, report)
-        if group.is_main:
-            seconds = round(time.monotonic() - report.started, 3)
-            artifacts.append_audit(workspace.run, "ran", cell=cell.id, seconds=seconds, ranks=group.count)
-    return ran
+    group: ProcessGroup
+
+    def run(self, workspace: Workspace, cells: list[Cell], display: Display) -> int:
+        from claimscale.experiments.execute import run_cell
+
+        threads = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        ran = 0
+        for number, cell in enumerate(cells):
+            if self.group.broadcast(workspace.is_done(cell)):
+                continue
+            ran += 1
+            report = _CellProgress(display, cell, number, len(cells), self.group.count)
+            with naming(cell.id):
+                run_cell(workspace, cell, threads, report)
+            if self.group.is_main:
+                seconds = round(time.monotonic() - report.started, 3)
+                artifacts.append_audit(
+                    workspace.run, "ran", cell=cell.id, seconds=seconds, ranks=self.group.count
+                )
+        return ran
 
 
-class _Report:
-    """Shows how far one cell is, and the time left for it at the pace since it was started or resumed."""
+class _CellProgress:
+    """Shows how far one cell is, and the time left at the pace since it was started or resumed."""
 
     def __init__(self, display: Display, cell: Cell, number: int, cells: int, ranks: int) -> None:
         self.display, self.cell, self.number, self.cells, self.ranks = display, cell, number, cells, ranks

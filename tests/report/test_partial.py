@@ -1,4 +1,6 @@
-"""Partial reports are a courtesy of a study that runs."""
+"""Partial reports never end the study that writes them."""
+
+from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from claimscale import conclusion
+from claimscale.report import partial
 
 
 def test_a_partial_report_that_fails_does_not_end_the_study(
@@ -15,9 +17,9 @@ def test_a_partial_report_that_fails_does_not_end_the_study(
     def fail(*arguments: Any) -> bool:
         raise ValueError("patient 00012345")
 
-    monkeypatch.setattr(conclusion, "write_partial_report", fail)
-    monkeypatch.setattr(conclusion, "PARTIAL_SECONDS", 0.0)
+    monkeypatch.setattr(partial, "write_partial_report", fail)
+    monkeypatch.setattr(partial, "INTERVAL_SECONDS", 0.0)
     workspace: Any = SimpleNamespace(run=tmp_path)
-    conclusion.PartialReport(workspace, [])()
+    partial.PartialReport(workspace, [])()
     (line,) = (tmp_path / "audit.jsonl").read_text("utf-8").splitlines()
     assert "ValueError" in line and "00012345" not in line

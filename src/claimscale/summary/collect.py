@@ -1,0 +1,118 @@
+"""Reads what the stages and cells of a run left, and summarises it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from claimscale import artifacts
+from claimscale.config.study import Study
+from claimscale.experiments.cells import Cell
+from claimscale.experiments.futility import read_forecasts
+from claimscale.experiments.workspace import Workspace
+from claimscale.summary.build import summarise
+from claimscale.validity import checks
+from claimscale.validity.finding import Finding
+
+FREQUENT_CODES = 30
+"""Codes that the report lists with the number of patients who have them."""
+QUALITY_KEYS = ("source_rows", "rows_in", "used", "quarantined", "dropped", "repaired", "warnings")
+
+
+def summarise_run(
+    workspace: Workspace, study: Study, folder: Path, cells: Sequence[Cell], findings: Sequence[Finding]
+) -> dict[str, Any]:
+    """The summary of these finished cells; it is written to `folder` with `results.parquet`.
+
+    `study` may hold fewer tasks or replicates than the study of the workspace.
+    """
+    records = {cell: workspace.record(cell) for cell in cells}
+    oracle = {task.name: workspace.run / "oracle" / f"{task.name}.parquet" for task in study.tasks}
+    return summarise(
+        study,
+        folder,
+        cells=[workspace.result(cell) for cell in cells if cell.task is not None],
+        pretraining=[_pretraining(workspace, cell) for cell in cells if cell.kind == "pretrain"],
+        lr_sweeps={
+            cell.size: record["lr_sweep"]
+            for cell, record in records.items()
+            if cell.kind == "sweep" and cell.size is not None
+        },
+        dataset=_dataset(workspace),
+        label_counts=_label_counts(workspace),
+        oracle={task: file for task, file in oracle.items() if file.exists()},
+        insufficient_data=workspace.insufficient_data,
+        left_out={task: skipped._asdict() for task, skipped in workspace.skipped_subsets.items()},
+        checks=[
+            {"task": one.task, "title": checks.TITLES[one.check], "status": one.status, "text": one.sentence}
+            for one in findings
+        ],
+        notes=[f"{cell.id}: {note}" for cell, record in records.items() for note in record.get("notes", ())],
+        forecasts=read_forecasts(study),
+    )
+
+
+def _pretraining(workspace: Workspace, cell: Cell) -> dict[str, Any]:
+    """What the summary needs of one pretraining: its record, its shape, and the file of its losses."""
+    assert cell.size is not None
+    shape = workspace.shape(cell.size)
+    return {
+        **workspace.record(cell),
+        "layers": shape.layers,
+        "width": shape.width,
+        "feed_forward": shape.feed_forward,
+        "size": cell.size,
+        "seed": cell.seed,
+        "metrics": workspace.folder(cell.id) / "metrics.jsonl",
+    }
+
+
+def _label_counts(workspace: Workspace) -> dict[str, dict[str, dict[str, int]]]:
+    """Patients, index dates and positives by task and split."""
+    return {
+        name: {
+            split: {
+                "patients": counts["patients"],
+                "index_dates": counts["n"],
+                "positives": counts["positives"],
+            }
+            for split, counts in task["splits"].items()
+        }
+        for name, task in workspace.labels.items()
+    }
+
+
+def _dataset(workspace: Workspace) -> dict[str, Any]:
+    """The first numbers of the report: the cohort, its codes, and the row reconciliation."""
+    quality, tokens, cohort, description = (
+        artifacts.read_json(workspace.run / file)
+        for file in (
+            "events/quality.json",
+            "tokens/tokens.json",
+            "cohort/cohort.json",
+            "cohort/description.json",
+        )
+    )
+    return {
+        "source": workspace.study.source.kind,
+        "patients": cohort["included"],
+        "hospitals": cohort["sampled_hospitals"],
+        "events": quality["used"],
+        "tokens": tokens["tokens"],
+        "vocabulary": tokens["vocabulary"],
+        "span": quality["span"],
+        "cohort": cohort,
+        "description": description,
+        "codes": _frequent_codes(workspace.run / "tokens" / "vocabulary.parquet"),
+        "quality": {key: quality[key] for key in QUALITY_KEYS},
+    }
+
+
+def _frequent_codes(file: Path) -> list[dict[str, Any]]:
+    """The codes that most training patients had before the landmark: `code`, `type`, `patients`."""
+    rows = pq.read_table(file, columns=["code", "type", "patients"]).to_pylist()
+    codes = [row for row in rows if row["type"] not in ("special", "sex")]
+    return sorted(codes, key=lambda row: (-row["patients"], row["code"]))[:FREQUENT_CODES]
