@@ -12,12 +12,12 @@ import numpy as np
 from scipy import stats
 
 from claimscale.evaluation import power
-from claimscale.evaluation.contrasts import task_size_interaction
-from claimscale.evaluation.forecast import FEWEST_SIZES, forecast
-from claimscale.evaluation.intervals import difference, interval, patient_degrees, variance_parts
+from claimscale.evaluation.contrasts import interaction_interval
+from claimscale.evaluation.forecast import MIN_SIZES, forecast_gain
+from claimscale.evaluation.intervals import difference, interval, patient_degrees, variance_components
 from claimscale.evaluation.metrics import Floats
 from claimscale.evaluation.power import Assumptions
-from claimscale.evaluation.size_decision import Curve, judge
+from claimscale.evaluation.size_decision import SizeCurve, decide
 from decision_worlds import SHAPES, as_scores, curves, predictions, some_seeds
 
 REPLICATES = 200
@@ -62,8 +62,8 @@ def verdict_cell(
         for seeds, (shape, true) in itertools.product(SEEDS, SHAPES.items()):
             sizes = [smaller[place][PLACES[place].index(true[place])] for place in range(2)]
             sizes = [some_seeds(scores, seeds) for scores in (*sizes, largest)]
-            curve = Curve(dict(zip("abc", sizes, strict=True)), prevalence, positives)
-            verdict = judge({"task": curve}, margin)["task"]
+            curve = SizeCurve(dict(zip("abc", sizes, strict=True)), prevalence, positives)
+            verdict = decide({"task": curve}, margin)["task"]
             name = f"k{seeds} {shape}"
             wrong = (
                 verdict.smallest_sufficient is not None and true["ab".find(verdict.smallest_sufficient)] >= 1
@@ -78,7 +78,7 @@ def verdict_cell(
                 truth = assumed.auprc * margin * true[place]
                 tally.setdefault(f"k{seeds} covered", []).append(low <= truth <= high)
             if shape == "flat":
-                narrow = judge({"task": curve}, MARGIN)["task"].verdict
+                narrow = decide({"task": curve}, MARGIN)["task"].verdict
                 tally.setdefault(f"k{seeds} inconclusive at 2 %", []).append(narrow == "inconclusive")
     found |= {name: float(np.mean(values)) for name, values in tally.items()}
     found |= {f"k{seeds} promised": power.power(parts, positives, seeds, margin) for seeds in SEEDS}
@@ -101,8 +101,8 @@ def promise_cell(prevalence: float, positives: int, studies: int, seed: int) -> 
         )
         for seeds, found in called.items():
             sizes = [some_seeds(scores, seeds) for scores in (smaller[0][0], largest)]
-            curve = Curve(dict(zip("ab", sizes, strict=True)), prevalence, positives)
-            found.append(judge({"task": curve}, margin)["task"].verdict == "saturated")
+            curve = SizeCurve(dict(zip("ab", sizes, strict=True)), prevalence, positives)
+            found.append(decide({"task": curve}, margin)["task"].verdict == "saturated")
     reached = {f"k{seeds} reached": float(np.mean(found)) for seeds, found in called.items()}
     promised = {f"k{seeds} promised": power.power(parts, positives, seeds, margin) for seeds in SEEDS}
     return {"margin": margin} | reached | promised
@@ -160,7 +160,7 @@ def _five(study: Mapping[str, Floats], gains: Floats, positives: int) -> tuple[n
         enough = passes[:, small + 1].copy()
         for large in range(small + 1, sizes):
             gain = (value[:, large] - value[:, small]).mean(axis=1)
-            patients, spread, degrees = variance_parts(
+            patients, spread, degrees = variance_components(
                 study["shared"] + study["within"] / seeds,
                 study["within"],
                 by_size[:, [small, large]],
@@ -191,7 +191,7 @@ def interaction_cell(
     for study in range(seed, seed + studies):
         worth = np.random.default_rng([study, 7]).normal(size=(2, 3)) if together else None
         curves_of = [
-            Curve(dict(zip("ab", (smaller[0][0], largest), strict=True)), 0.05, positives)
+            SizeCurve(dict(zip("ab", (smaller[0][0], largest), strict=True)), 0.05, positives)
             for task in range(4)
             for smaller, largest in [
                 predictions(
@@ -205,10 +205,10 @@ def interaction_cell(
                 )
             ]
         ]
-        found = task_size_interaction(curves_of[:2], curves_of[2:])
+        found = interaction_interval(curves_of[:2], curves_of[2:], "a", "b")
         assert found is not None
-        shown.append(found.difference.p_differs() < 0.05)
-        low, high = found.difference.two_sided()
+        shown.append(found.p_differs() < 0.05)
+        low, high = found.two_sided()
         covered.append(low <= apart <= high)
     return {"effect": apart, "shown": float(np.mean(shown)), "covered": float(np.mean(covered))}
 
@@ -235,7 +235,7 @@ GROWTH: dict[str, Callable[[Floats], Floats]] = {
 """True curves over the logarithm of the size, in units of the largest size's gain over the one before; that
 gain is one margin, where nothing else is said."""
 STOP_CELLS = list(itertools.product(GROWTH, (0.8, 0.95), (1.0, 1.5)))
-"""Curve, the power to tell flat from the margin, the last gain in margins."""
+"""SizeCurve, the power to tell flat from the margin, the last gain in margins."""
 
 
 def stop_cell(shape: str, wanted: float, last: float, studies: int, seed: int) -> dict[str, float]:
@@ -255,8 +255,8 @@ def stop_cell(shape: str, wanted: float, last: float, studies: int, seed: int) -
         seen = next(
             (
                 number
-                for number in range(FEWEST_SIZES, 5)
-                if (made := forecast(dict(list(scores.items())[:number]), PARAMETERS, "e", MARGIN))
+                for number in range(MIN_SIZES, 5)
+                if (made := forecast_gain(dict(list(scores.items())[:number]), PARAMETERS, "e", MARGIN))
                 is not None
                 and made.futile()
             ),

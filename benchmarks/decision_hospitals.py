@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from claimscale.config.comparison import Compare
-from claimscale.evaluation.hospitals import Hospitals, by_hospital
+from claimscale.evaluation.cluster_bootstrap import ComparedTask, PatientHospitals, cluster_verdicts
 from claimscale.evaluation.power import Assumptions
 from claimscale.evaluation.predictions import CellResult, SplitPredictions
 from claimscale.evaluation.scoring import Model
-from claimscale.evaluation.size_decision import Curve, judge
+from claimscale.evaluation.size_decision import SizeCurve, decide
 from decision_worlds import many_hospitals, scores_of
 
 REPLICATES = 200
@@ -33,17 +33,16 @@ def hospital_cell(hospitals: int, apart: float, studies: int, seed: int) -> dict
         labels, scores, hospital = many_hospitals(assumed, 1000, hospitals, apart, seeds=3, seed=study)
         who = np.arange(len(labels))
         rows = SplitPredictions(cells, who, np.zeros(len(who), "datetime64[us]"), labels, scores)
-        by_patient = Curve(
+        by_patient = SizeCurve(
             dict(zip("ab", scores_of(labels, scores, 3, REPLICATES, study), strict=True)), 0.2, 1000
         )
-        found = by_hospital(
-            {"task": by_patient}, {"task": rows}, {"task": models}, Hospitals(who, hospital), compare, study
-        )
-        both = {"patients": judge({"task": by_patient}, compare.margin)["task"]}
+        task = ComparedTask(by_patient, rows, models)
+        found = cluster_verdicts({"task": task}, PatientHospitals(who, hospital), compare, study)
+        both = {"patients": decide({"task": by_patient}, compare.margin)["task"]}
         if found:
             both["hospitals"] = found["task"].verdict
         for name, verdict in both.items():
-            low, high = verdict.evidence[0].gain.two_sided()
+            low, high = verdict.comparisons[0].gain.two_sided()
             tally.setdefault(f"covered by {name}", []).append(low <= 0 <= high)
             tally.setdefault(f"saturated by {name}", []).append(verdict.verdict == "saturated")
     return {name: float(np.mean(values)) for name, values in tally.items()}

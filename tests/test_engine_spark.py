@@ -16,7 +16,7 @@ from claimscale.config.execution import EngineSettings
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.events import build as events
+from claimscale.events.build import build
 from claimscale.simulator import population
 from claimscale.tasks import labels as tasks
 from claimscale.tokens import store as tokens
@@ -104,7 +104,7 @@ def made(study: Study, kind: str, target: Path) -> Path:
     for name in ("events", "cohort", "tokens", "labels"):
         (target / name).mkdir(parents=True)
     with Engine(EngineSettings(kind=kind, memory="1GB"), target.parent / "scratch") as engine:
-        events.build(study, engine, target / "events")
+        build(study, engine, target / "events")
         cohort.build(study, engine, target / "events", target / "cohort")
         tokens.build(study, engine, target / "events", target / "cohort", target / "tokens")
         tasks.build(study, engine, target / "events", target / "cohort", target / "labels")

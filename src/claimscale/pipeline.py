@@ -32,7 +32,7 @@ from claimscale.report.partial import REPORT
 from claimscale.tasks import labels, oracle
 from claimscale.tokens import store
 from claimscale.validity import checks
-from claimscale.validity.finding import Finding
+from claimscale.validity.check_result import CheckResult
 from claimscale.versions import VERSIONS
 
 SUMMARY = "summary.json"
@@ -144,7 +144,7 @@ def _validity_fingerprint(run: StudyRun) -> str:
     return fingerprints.stage_fingerprint(run.study, run.folder, "validity", VALIDITY_INPUTS)
 
 
-def _findings(run: StudyRun) -> list[Finding] | None:
+def _findings(run: StudyRun) -> list[CheckResult] | None:
     return checks.read_current(run.folder, _validity_fingerprint(run))
 
 
@@ -278,7 +278,7 @@ def run_cells(study: Study, wanted: str, display: Display) -> tuple[int, int]:
         return runner.run(workspace, cells, display), len(cells)
 
 
-def check(study: Study, display: Display) -> list[Finding]:
+def check(study: Study, display: Display) -> list[CheckResult]:
     """The validity checks of a study; prepares the claims if need be, and writes `validity.json`."""
     run = StudyRun(study, display)
     with artifacts.locked(run.folder):

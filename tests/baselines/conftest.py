@@ -12,7 +12,7 @@ from made_claims import engine as engine
 
 from claimscale.config.study import Study
 from claimscale.engine import Engine
-from claimscale.events import build as event_table
+from claimscale.events.build import write_events_folder
 from claimscale.tokens.store import TokenStore
 from claimscale.tokens.vocabulary import SPECIAL_CODES, Vocabulary
 
@@ -22,7 +22,7 @@ def claims() -> SimpleNamespace:
     """Made-up claims as `tests/corpus` makes them, a study of them, and how to write them as events."""
 
     def write(rows: list, engine: Engine, scratch: Path, folder: Path) -> None:
-        event_table.write(made_claims.raw_events(rows), engine, scratch, folder, 1000)
+        write_events_folder(made_claims.raw_events(rows), engine, scratch, folder, 1000)
 
     def study() -> Study:
         return Study.model_validate(

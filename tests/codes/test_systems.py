@@ -33,7 +33,7 @@ def test_kind_of_a_code(code: str, suspected: bool, kind: str) -> None:
 
 
 def test_leading_zeros_survive_everything() -> None:
-    assert codes.SYSTEMS["ICD9CM"].normalise(" 038.9") == "0389"
+    assert codes.SYSTEMS["ICD9CM"].canonicalize(" 038.9") == "0389"
     assert codes.roll_up("ICD9CM//0389", {"ICD9CM": 3}) == "ICD9CM//038"
     assert codes.roll_up("NDC//00093075601", {}) == "NDC//00093075601"
 

@@ -12,7 +12,7 @@ from claimscale.artifacts import read_json
 from claimscale.cohort import description, selection as cohort
 from claimscale.config.study import Study
 from claimscale.engine import Engine
-from claimscale.events import build as event_table
+from claimscale.events.table import read_events
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_one_patient_by_hand(claims, engine: Engine, write_events) -> None:
             "birth_day": pa.array([claims.landmark_day - 20_000], pa.int32()),
         }
     )
-    known = event_table.read(engine, write_events(rows))
+    known = read_events(engine, write_events(rows))
 
     def counted(repeats: str) -> dict:
         return description.per_patient(known, patients, claims.landmark_day, repeats, engine).to_pylist()[0]

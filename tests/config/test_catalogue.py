@@ -36,7 +36,7 @@ def test_a_question_has_codes_of_its_systems_and_a_source_with_a_year(task: Task
         assert system in SYSTEMS
         assert len(prefixes) == len(set(prefixes)) > 0
         for prefix in prefixes:
-            assert SYSTEMS[system].normalise(prefix) == prefix
+            assert SYSTEMS[system].canonicalize(prefix) == prefix
             assert re.fullmatch(SHAPES.get(system, ".+"), prefix), f"{system} {prefix}"
 
 

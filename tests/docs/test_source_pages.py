@@ -18,7 +18,7 @@ from claimscale import sources
 from claimscale.config.execution import EngineSettings
 from claimscale.config.study import Study
 from claimscale.engine import Engine
-from claimscale.events import build as event_table
+from claimscale.events.build import write_events_folder
 
 PAGES = Path(__file__).parents[2] / "docs" / "sources"
 BLOCK = re.compile(r"^```(\w+) ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -60,7 +60,7 @@ def test_the_example_of_a_page(
     with Engine(EngineSettings(kind=engine_kind, memory="1GB"), tmp_path / "engine") as engine:
         (tmp_path / "scratch").mkdir()
         raw = sources.read(study, engine, tmp_path / "scratch")
-        quality = event_table.write(raw, engine, tmp_path / "gate", tmp_path / "events")
+        quality = write_events_folder(raw, engine, tmp_path / "gate", tmp_path / "events")
     rows = pq.read_table(tmp_path / "events/data/00000.parquet").to_pylist()
     ids: dict[int, object] = {row["subject_id"]: row["subject_id"] for row in rows}
     if (tmp_path / "events/subjects.parquet").exists():

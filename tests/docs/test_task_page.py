@@ -18,7 +18,7 @@ from claimscale.config.execution import EngineSettings
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.events import build as event_table
+from claimscale.events.table import EPOCH, with_days
 from claimscale.tasks import index_dates, labels as tasks
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text("utf-8")
@@ -59,13 +59,13 @@ def test_the_worked_example(tmp_path: Path) -> None:
     no = pa.array([False] * len(given))
     events = pa.table({"subject_id": subjects, "code": given["code"], "suspected": no, **times})
     split = pa.array(["held_out"] * len(given))
-    table = event_table.with_days(ibis.memtable(events.append_column("split", split)))
+    table = with_days(ibis.memtable(events.append_column("split", split)))
     with Engine(EngineSettings(), tmp_path) as engine:
         dates = engine.to_arrow(index_dates.landmark_dates(table, study))
         answers = engine.to_arrow(tasks.label_index_dates(study.tasks[0], dates, table)).to_pylist()
     shown = []
     for row in answers:
-        day = event_table.EPOCH + dt.timedelta(days=row["index_day"])
+        day = EPOCH + dt.timedelta(days=row["index_day"])
         if row["excluded"] is None:
             shown.append(f"{row['subject_id']} asked on {day}: {'yes' if row['boolean_value'] else 'no'}")
         else:

@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from claimscale.evaluation.bootstrap import Ranking, Resamples, replicate_rankings
-from claimscale.evaluation.delong import RocAreas, covariance, placements
+from claimscale.evaluation.delong import PairedAurocs, covariance, placements
 from claimscale.evaluation.intervals import Scores, difference, interval
 from claimscale.evaluation.predictions import CellResult, SplitPredictions
 from claimscale.evaluation.scoring import Model
@@ -63,7 +63,7 @@ def test_agrees_with_the_bootstrap_of_a_paired_difference() -> None:
         Resamples(4000, 2000, 0), [Ranking.of(labels, own, np.arange(4000)) for own in risks]
     )
     sizes = [
-        Scores((1, 2, 3), areas.areas[begin : begin + 3], auroc[begin : begin + 3], areas.positives)
+        Scores((1, 2, 3), areas.aurocs[begin : begin + 3], auroc[begin : begin + 3], areas.positives)
         for begin in (0, 3)
     ]
     gain = difference(sizes[1], sizes[0])
@@ -122,7 +122,7 @@ def test_nothing_to_compare_gives_no_interval() -> None:
     assert areas.contrast({LARGE: 1, Model("scratch", "1M", "all"): -1}) is None
     one = np.zeros(100, dtype=bool)
     one[3] = True
-    assert RocAreas.of(predictions(one, risks)) is None
+    assert PairedAurocs.of(predictions(one, risks)) is None
 
 
 SMALL, LARGE = Model("pretrained", "1M", "all"), Model("pretrained", "10M", "all")
@@ -152,7 +152,7 @@ def predictions(labels: np.ndarray, risks: np.ndarray) -> SplitPredictions:
     return SplitPredictions(cells, np.arange(len(labels)), days, labels, risks)
 
 
-def roc_areas(labels: np.ndarray, risks: np.ndarray) -> RocAreas:
-    found = RocAreas.of(predictions(labels, risks))
+def roc_areas(labels: np.ndarray, risks: np.ndarray) -> PairedAurocs:
+    found = PairedAurocs.of(predictions(labels, risks))
     assert found is not None
     return found

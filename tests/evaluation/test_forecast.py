@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from claimscale.evaluation.forecast import error, forecast
+from claimscale.evaluation.forecast import forecast_gain, forecast_residual
 from claimscale.evaluation.intervals import Scores
 
 PARAMETERS = {"1M": 1e6, "3M": 3e6, "9M": 9e6, "27M": 27e6}
@@ -23,14 +23,14 @@ def curve(
 
 
 def test_a_straight_line_goes_on() -> None:
-    made = forecast(curve([0.30, 0.31, 0.32]), PARAMETERS, "27M", 0.02)
-    assert made is not None and (made.after, made.target) == ("9M", "27M")
+    made = forecast_gain(curve([0.30, 0.31, 0.32]), PARAMETERS, "27M", 0.02)
+    assert made is not None and (made.last_trained_size, made.target) == ("9M", "27M")
     assert made.gain.estimate == pytest.approx(0.01, abs=3e-4)
     assert made.margin == pytest.approx(0.0064, rel=0.01) and not made.futile()
 
 
 def test_a_flat_curve_is_not_worth_another_size() -> None:
-    made = forecast(curve([0.32, 0.32, 0.32]), PARAMETERS, "27M", 0.02)
+    made = forecast_gain(curve([0.32, 0.32, 0.32]), PARAMETERS, "27M", 0.02)
     assert made is not None and made.futile()
 
 
@@ -42,25 +42,25 @@ def test_a_flat_curve_is_not_worth_another_size() -> None:
     ],
 )
 def test_a_rise_goes_on_being_looked_at(values: list[float]) -> None:
-    made = forecast(curve(values), PARAMETERS, "27M", 0.02)
+    made = forecast_gain(curve(values), PARAMETERS, "27M", 0.02)
     assert made is not None and not made.futile()
 
 
 def test_want_of_data_is_no_reason_to_stop() -> None:
-    noisy = forecast(curve([0.32, 0.32, 0.32], noise=0.02), PARAMETERS, "27M", 0.02)
+    noisy = forecast_gain(curve([0.32, 0.32, 0.32], noise=0.02), PARAMETERS, "27M", 0.02)
     assert noisy is not None and not noisy.futile()
-    assert forecast(curve([0.32, 0.32]), PARAMETERS, "27M", 0.02) is None
-    assert forecast(curve([0.32] * 3, seeds=1), PARAMETERS, "27M", 0.02) is None
-    assert forecast(curve([0.32] * 3, positives=10), PARAMETERS, "27M", 0.02) is None
+    assert forecast_gain(curve([0.32, 0.32]), PARAMETERS, "27M", 0.02) is None
+    assert forecast_gain(curve([0.32] * 3, seeds=1), PARAMETERS, "27M", 0.02) is None
+    assert forecast_gain(curve([0.32] * 3, positives=10), PARAMETERS, "27M", 0.02) is None
 
 
 @pytest.mark.parametrize(("last", "held"), [(0.33, True), (0.36, False)])
 def test_a_forecast_is_scored_by_what_came(last: float, held: bool) -> None:
     sizes = curve([0.30, 0.31, 0.32, last])
     seen = dict(list(sizes.items())[:3])
-    made = forecast(seen, PARAMETERS, "27M", 0.02)
+    made = forecast_gain(seen, PARAMETERS, "27M", 0.02)
     assert made is not None
-    missed = error(made.seen, made.after, sizes, sizes["27M"])
+    missed = forecast_residual(made.weights, made.last_trained_size, sizes, sizes["27M"])
     assert missed is not None
     assert missed.estimate == pytest.approx(last - 0.33, abs=1e-3)
     low, high = missed.two_sided()

@@ -59,9 +59,9 @@ def test_pseudo_values_give_estimate_and_standard_error(drawn: tuple[np.ndarray,
 def test_curve_covers_every_patient_and_keeps_equal_risks_together() -> None:
     risks = np.array([0.1] * 30 + [0.2] * 5 + [0.9] * 15)
     curve = metrics.calibration_curve(risks > 0.5, risks)
-    assert sum(point.patients for point in curve) == 50
+    assert sum(point.predictions for point in curve) == 50
     assert [point.predicted for point in curve] == sorted(point.predicted for point in curve)
-    assert 30 in {point.patients for point in curve}
+    assert 30 in {point.predictions for point in curve}
 
 
 @pytest.mark.parametrize("labels", [np.zeros(20, dtype=bool), np.ones(20, dtype=bool)])

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from claimscale.evaluation import model_diagnostics as details
+from claimscale.evaluation import model_diagnostics
 
 DAY = np.datetime64("2020-01-01", "D").astype(int)
 
@@ -34,7 +34,7 @@ def test_each_way_of_dividing_counts_everybody_once(tmp_path: Path) -> None:
     hospitals = [*(f"hospital {person % 30}" for person in range(90)), *[None] * 10]
     rows, file = people(tmp_path, hospitals)
     members: dict[str, list[np.ndarray]] = {}
-    for by, _, member in details._groups(rows, file):
+    for by, _, member in model_diagnostics._groups(rows, file):
         members.setdefault(by, []).append(member)
     assert members.keys() == {"sex", "age", "hospital"}
     for by, found in members.items():
@@ -47,4 +47,4 @@ def test_where_no_hospital_is_named_nobody_is_in_other_hospitals(
     tmp_path: Path, hospitals: list[str | None]
 ) -> None:
     rows, file = people(tmp_path, hospitals)
-    assert {by for by, _, _ in details._groups(rows, file)} == {"sex", "age"}
+    assert {by for by, _, _ in model_diagnostics._groups(rows, file)} == {"sex", "age"}

@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score
 from claimscale.evaluation import power
 from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.power import Assumptions, Components
-from claimscale.evaluation.size_decision import FEWEST_POSITIVES, Curve, judge
+from claimscale.evaluation.size_decision import MIN_POSITIVES, SizeCurve, decide
 
 USUAL = Assumptions(auprc=0.35, prevalence=0.05)
 
@@ -71,11 +71,11 @@ def test_power_grows_with_patients_seeds_and_margin() -> None:
 
 def test_fewer_positives_than_a_verdict_takes_promise_nothing() -> None:
     parts = power.components(USUAL)
-    promised = [power.power(parts, positives, 3, 0.2) for positives in (1, 10, FEWEST_POSITIVES - 1)]
-    assert promised == [0, 0, 0] and power.power(parts, FEWEST_POSITIVES, 3, 0.5) > 0
-    assert power.resolvable(parts, FEWEST_POSITIVES - 1, 3) == np.inf
+    promised = [power.power(parts, positives, 3, 0.2) for positives in (1, 10, MIN_POSITIVES - 1)]
+    assert promised == [0, 0, 0] and power.power(parts, MIN_POSITIVES, 3, 0.5) > 0
+    assert power.resolvable(parts, MIN_POSITIVES - 1, 3) == np.inf
     needed = power.positives_for(parts, 3, 0.9)
-    assert needed == FEWEST_POSITIVES
+    assert needed == MIN_POSITIVES
     assert power.interaction_power([(parts, 0)], [(parts, 400)], 3, 0.5) == 0
 
 
@@ -107,7 +107,9 @@ def test_promised_power_is_reached(simulated_models: Callable[..., dict[str, Sco
             value = value + 0.35 * np.sqrt(parts.lasting) * generator.normal(size=seeds)
             drawn = shared * generator.normal(size=(1, 200)) + within * generator.normal(size=(seeds, 200))
             sizes[name] = Scores((1, 2, 3), value, value[:, None] + 0.35 * drawn, positives)
-        called.append(judge({"ckd": Curve(sizes, 0.05, positives)}, margin)["ckd"].verdict == "saturated")
+        called.append(
+            decide({"ckd": SizeCurve(sizes, 0.05, positives)}, margin)["ckd"].verdict == "saturated"
+        )
     assert np.mean(called) == pytest.approx(0.8, abs=0.08)
 
 

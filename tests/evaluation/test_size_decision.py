@@ -8,12 +8,12 @@ import pytest
 
 from claimscale.evaluation.intervals import Interval, Scores
 from claimscale.evaluation.size_decision import (
-    FEWEST_POSITIVES,
+    MIN_POSITIVES,
     Comparison,
-    Curve,
+    SizeCurve,
     Verdict,
-    holm_levels,
-    judge,
+    decide,
+    holm_alphas,
     positives_needed,
 )
 
@@ -22,11 +22,11 @@ MARGIN = 0.02
 FLAT = {"1M": 0.3, "3M": 0.3, "10M": 0.3}
 
 
-def curve(models: dict[str, Scores], chance: float = 0.25) -> Curve:
-    return Curve(models, chance, next(iter(models.values())).positives)
+def curve(models: dict[str, Scores], chance: float = 0.25) -> SizeCurve:
+    return SizeCurve(models, chance, next(iter(models.values())).positives)
 
 
-def exact_curve(values: list[float], spread: float = 1e-4, positives: int = 500, seeds: int = 2) -> Curve:
+def exact_curve(values: list[float], spread: float = 1e-4, positives: int = 500, seeds: int = 2) -> SizeCurve:
     """Sizes with the given metric and nearly no uncertainty, patients' noise shared by the seeds of a
     size."""
     replicates = np.random.default_rng(0).normal(0, spread, size=(len(values), 1, 400))
@@ -37,11 +37,11 @@ def exact_curve(values: list[float], spread: float = 1e-4, positives: int = 500,
         )
         for index, value in enumerate(values)
     }
-    return Curve(scores, chance=0.1, positives=positives)
+    return SizeCurve(scores, chance=0.1, positives=positives)
 
 
-def verdict(one: Curve) -> Verdict:
-    return judge({"ckd": one}, MARGIN)["ckd"]
+def verdict(one: SizeCurve) -> Verdict:
+    return decide({"ckd": one}, MARGIN)["ckd"]
 
 
 def test_flat_curve_with_much_data_saturates_at_the_smallest(simulated_models: SimulatedModels) -> None:
@@ -75,7 +75,7 @@ def test_at_the_margin_itself_the_error_rate_holds(simulated_models: SimulatedMo
     gain = truth["10M"].values.mean() - truth["1M"].values.mean()
     margin = gain / truth["10M"].values.mean()
     called = [
-        judge({"ckd": curve(simulated_models(noise, seed=seed, patients=2000, replicates=100))}, margin)[
+        decide({"ckd": curve(simulated_models(noise, seed=seed, patients=2000, replicates=100))}, margin)[
             "ckd"
         ].verdict
         for seed in range(150)
@@ -96,7 +96,7 @@ def test_the_number_of_positives_asked_for_decides(simulated_models: SimulatedMo
     asked, positives = [], []
     for seed in range(40):
         one = curve(simulated_models(noise, seed=seed, patients=600))
-        asked.append(positives_needed(verdict(one).evidence[0], one.positives, level=0.05) or np.inf)
+        asked.append(positives_needed(verdict(one).comparisons[0], one.positives, alpha=0.05) or np.inf)
         positives.append(one.positives)
     needed = float(np.median(asked))
     assert needed > 2 * np.mean(positives)
@@ -128,12 +128,12 @@ def test_small_steps_do_not_add_up_unnoticed() -> None:
 
 def test_evidence_holds_every_pair_with_the_margin() -> None:
     found = verdict(exact_curve([0.39, 0.40, 0.40]))
-    assert [(item.smaller, item.larger) for item in found.evidence] == [
+    assert [(item.smaller, item.larger) for item in found.comparisons] == [
         ("2M", "3M"), ("1M", "3M"), ("1M", "2M"),
     ]  # fmt: skip
     assert found.margin == pytest.approx(0.4 * MARGIN)
-    assert all(item.margin == found.margin for item in found.evidence)
-    assert found.evidence[1].gain.estimate == pytest.approx(0.01)
+    assert all(item.margin == found.margin for item in found.comparisons)
+    assert found.comparisons[1].gain.estimate == pytest.approx(0.01)
 
 
 def test_the_largest_is_not_advised_where_a_smaller_one_is_better() -> None:
@@ -148,11 +148,11 @@ def test_the_largest_is_not_advised_where_a_smaller_one_is_better() -> None:
     [
         (exact_curve([0.4]), "one_size"),
         (exact_curve([0.4, 0.4], seeds=1), "one_seed"),
-        (exact_curve([0.4, 0.4], positives=FEWEST_POSITIVES - 1), "few_positives"),
+        (exact_curve([0.4, 0.4], positives=MIN_POSITIVES - 1), "few_positives"),
         (exact_curve([0.1, 0.1]), "not_above_chance"),
     ],
 )
-def test_equal_for_want_of_data_is_never_saturated(unfit: Curve, reason: str) -> None:
+def test_equal_for_want_of_data_is_never_saturated(unfit: SizeCurve, reason: str) -> None:
     """No differences at all, yet nothing that a verdict could rest on."""
     found = verdict(unfit)
     assert found.verdict == "inconclusive" and found.reason == reason
@@ -161,7 +161,7 @@ def test_equal_for_want_of_data_is_never_saturated(unfit: Curve, reason: str) ->
 def test_models_that_all_say_the_same_nothing_are_not_saturated() -> None:
     constant = Scores((1, 2), np.full(2, 0.1), np.random.default_rng(0).normal(0.1, 0.01, (1, 300)), 100)
     same = Scores((1, 2), constant.values, np.repeat(constant.replicates, 2, axis=0), 100)
-    assert verdict(Curve({"1M": same, "3M": same}, 0.1, 100)).reason == "not_above_chance"
+    assert verdict(SizeCurve({"1M": same, "3M": same}, 0.1, 100)).reason == "not_above_chance"
 
 
 def test_gain_near_the_margin_is_told_from_want_of_data() -> None:
@@ -187,7 +187,7 @@ def test_the_margin_moves_with_the_largest_model_itself() -> None:
         name: Scores((1, 2, 3, 4), values, np.repeat(values[:, None], 50, axis=1), 500)
         for name, values in (("1M", smaller), ("3M", larger))
     }
-    (pair,) = judge({"ckd": Curve(scores, 0.1, 500)}, margin)["ckd"].evidence
+    (pair,) = decide({"ckd": SizeCurve(scores, 0.1, 500)}, margin)["ckd"].comparisons
     expected = ((1 - margin) ** 2 * larger.var(ddof=1) + smaller.var(ddof=1)) / 4
     assert pair.excess.seed_variance == pytest.approx(expected)
 
@@ -201,18 +201,18 @@ def test_signal_must_be_shown_not_estimated() -> None:
 def test_positives_needed_follows_the_formula() -> None:
     gain = Interval(0.0, patient_variance=0.0004, seed_variance=0.0, degrees=100.0, seeds=3)
     comparison = Comparison("1M", "3M", gain, 0.01, gain)
-    needed = positives_needed(comparison, positives=200, level=0.05)
+    needed = positives_needed(comparison, positives=200, alpha=0.05)
     assert needed == math.ceil(200 * 0.0004 * (1.66023 + 0.84523) ** 2 / 0.01**2)
-    noisy = Interval(0.0, 0.0004, 0.01, degrees=3.0, seeds=3, lasting_seed_variance=0.01)
+    noisy = Interval(0.0, 0.0004, 0.01, degrees=3.0, seeds=3, irreducible_seed_variance=0.01)
     assert positives_needed(Comparison("1M", "3M", noisy, 0.01, noisy), 200, 0.05) is None
 
 
-def test_holm_levels() -> None:
-    assert holm_levels({"a": [0.5], "b": [0.5]}, 0.05) == {"a": 0.025, "b": 0.025}
-    assert holm_levels({"a": [0.001], "b": [0.04]}, 0.05) == {"a": 0.025, "b": 0.05}
+def test_holm_alphas() -> None:
+    assert holm_alphas({"a": [0.5], "b": [0.5]}, 0.05) == {"a": 0.025, "b": 0.025}
+    assert holm_alphas({"a": [0.001], "b": [0.04]}, 0.05) == {"a": 0.025, "b": 0.05}
     # a family hands its share on only when all of its hypotheses have fallen
-    assert holm_levels({"a": [0.001, 0.5], "b": [0.04]}, 0.05) == {"a": 0.025, "b": 0.025}
-    levels = holm_levels({"a": [0.001], "b": [0.002], "c": [0.003]}, 0.06)
+    assert holm_alphas({"a": [0.001, 0.5], "b": [0.04]}, 0.05) == {"a": 0.025, "b": 0.025}
+    levels = holm_alphas({"a": [0.001], "b": [0.002], "c": [0.003]}, 0.06)
     assert sorted(levels.values()) == pytest.approx([0.02, 0.03, 0.06])
 
 
@@ -221,4 +221,4 @@ def test_more_tasks_ask_for_stronger_evidence() -> None:
     borderline = exact_curve([0.3955, 0.40], spread=1e-3)
     assert verdict(borderline).verdict == "saturated"
     hopeless = {f"task{index}": exact_curve([0.3, 0.4]) for index in range(9)}
-    assert judge({"ckd": borderline, **hopeless}, MARGIN)["ckd"].verdict == "inconclusive"
+    assert decide({"ckd": borderline, **hopeless}, MARGIN)["ckd"].verdict == "inconclusive"

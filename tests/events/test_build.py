@@ -21,8 +21,9 @@ from claimscale.artifacts import read_json
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.events import build as event_table
+from claimscale.events.build import build, write_events_folder
 from claimscale.events.columns import sorted_places
+from claimscale.events.table import EPOCH, read_events, timestamps
 from claimscale.sources.raw import RawEvents
 
 CODE = "ICD10//N189"
@@ -31,18 +32,18 @@ CODE = "ICD10//N189"
 def faults(claims) -> dict[str, list]:
     """For each reason, rows that must be set aside for it; patient 1 is sound, 2 died, 3 is unknown."""
     event = claims.event
-    tomorrow = (dt.date.today() - event_table.EPOCH).days + 1
+    tomorrow = (dt.date.today() - EPOCH).days + 1
     return {
         "missing patient": [event(None, 10, CODE)],
         "missing code": [event(1, 10, None), event(1, 11, "ICD10//  ")],
         "missing time": [event(1, None, CODE, available_day=10)],
         "placeholder date": [event(1, -30_000, CODE), event(1, 10, CODE, available_day=80_000)],
-        "in the future": [event(1, tomorrow, CODE)],
-        "not a code of its system": [event(1, 10, "ICD10//189")],
+        "future date": [event(1, tomorrow, CODE)],
+        "malformed code": [event(1, 10, "ICD10//189")],
         "unknown patient": [event(3, 10, CODE)],
-        "contradicts another birth date": [event(1, 5, "MEDS_BIRTH")],
-        "contradicts another death date": [event(2, 90, "MEDS_DEATH")],
-        "contradicts another sex": [event(2, 5, "SEX//F")],
+        "conflicting birth date": [event(1, 5, "MEDS_BIRTH")],
+        "conflicting death date": [event(2, 90, "MEDS_DEATH")],
+        "conflicting sex": [event(2, 5, "SEX//F")],
         "before birth": [event(1, -10_001, CODE)],
         "after death": [event(2, 101, CODE), event(2, 500, CODE)],
         "exact duplicate": [event(1, 20, CODE)],
@@ -57,66 +58,66 @@ def sound(claims) -> list:
 
 
 @pytest.fixture
-def pass_gate(claims, engine: Engine, tmp_path: Path):
+def validate_rows(claims, engine: Engine, tmp_path: Path):
     """Pass rows through the gate; returns the account, the events and what was set aside."""
 
     def passed(rows):
         target = tmp_path / "passed"
-        quality = event_table.write(claims.raw(rows), engine, tmp_path / "scratch", target)
+        quality = write_events_folder(claims.raw(rows), engine, tmp_path / "scratch", target)
         events = [row for file in (target / "data").iterdir() for row in pq.read_table(file).to_pylist()]
         return quality, events, pq.read_table(target / "quarantine.parquet").to_pylist()
 
     return passed
 
 
-def test_each_fault_has_its_outcome_and_rows_add_up(claims, pass_gate) -> None:
+def test_each_fault_has_its_outcome_and_rows_add_up(claims, validate_rows) -> None:
     planted = faults(claims)
     rows = sound(claims) + [row for listed in planted.values() for row in listed]
-    quality, events, aside = pass_gate(rows)
+    quality, events, aside = validate_rows(rows)
     duplicates = planted.pop("exact duplicate")
     assert quality["dropped"] == {"exact duplicate": len(duplicates)}
     assert quality["quarantined"] == {reason: len(listed) for reason, listed in planted.items()}
-    assert Counter(row["fault"] for row in aside) == quality["quarantined"]
+    assert Counter(row["issue"] for row in aside) == quality["quarantined"]
     assert quality["rows_in"] == len(rows)
     assert quality["used"] == len(sound(claims)) == len(events)
-    assert {row["origin"] for row in aside} == {"made up"}
+    assert {row["source_table"] for row in aside} == {"made up"}
 
 
-def test_what_is_set_aside_stays_as_it_came(claims, pass_gate) -> None:
+def test_what_is_set_aside_stays_as_it_came(claims, validate_rows) -> None:
     wrong = claims.event(1, -10_001, CODE, hospital_id="H1", suspected=True)
-    _, _, aside = pass_gate([*sound(claims), wrong])
+    _, _, aside = validate_rows([*sound(claims), wrong])
     (row,) = aside
     assert {name: row[name] for name in wrong.row()} == wrong.row()
 
 
-def test_sound_rows_raise_no_alarm(claims, pass_gate) -> None:
-    quality, _, aside = pass_gate(sound(claims))
+def test_sound_rows_raise_no_alarm(claims, validate_rows) -> None:
+    quality, _, aside = validate_rows(sound(claims))
     alarms = (quality[kind] for kind in ("quarantined", "dropped", "repaired", "warnings"))
     assert not any(alarms)
     assert aside == []
 
 
-def test_nothing_is_known_before_it_happens(claims, pass_gate) -> None:
-    quality, events, _ = pass_gate([*claims.born(1), claims.event(1, 20, CODE, available_day=5)])
-    assert quality["repaired"] == {"known before it happened": 1}
+def test_nothing_is_known_before_it_happens(claims, validate_rows) -> None:
+    quality, events, _ = validate_rows([*claims.born(1), claims.event(1, 20, CODE, available_day=5)])
+    assert quality["repaired"] == {"available before event": 1}
     assert all(row["available_at"] >= row["time"] for row in events)
 
 
-def test_codes_come_out_in_one_spelling(claims, pass_gate) -> None:
+def test_codes_come_out_in_one_spelling(claims, validate_rows) -> None:
     spelt = ["ICD10//N18.9", "ICD10//n189", " ICD10//N189".strip(), "ICD10//Ｎ１８９"]
     rows = [claims.event(1, 20 + place, code) for place, code in enumerate(spelt)]
-    quality, events, _ = pass_gate([*claims.born(1), *rows])
-    assert quality["repaired"] == {"code spelt otherwise": 3}
+    quality, events, _ = validate_rows([*claims.born(1), *rows])
+    assert quality["repaired"] == {"non-canonical code": 3}
     assert {row["code"] for row in events if row["time"].year == 1970} == {CODE}
 
 
-def test_a_patients_sex_is_what_most_rows_say(claims, pass_gate) -> None:
+def test_a_patients_sex_is_what_most_rows_say(claims, validate_rows) -> None:
     rows = [*claims.born(1, "F"), *(claims.event(1, day, "SEX//M") for day in (1, 2))]
     rows += [*claims.born(2, "F"), *(claims.event(2, day, "SEX//U") for day in (1, 2, 3))]
-    _, events, aside = pass_gate(rows)
+    _, events, aside = validate_rows(rows)
     sexes = {(row["subject_id"], row["code"]) for row in events if row["code"].startswith("SEX")}
     assert sexes == {(1, "SEX//M"), (2, "SEX//F")}
-    assert {row["fault"] for row in aside} == {"contradicts another sex"}
+    assert {row["issue"] for row in aside} == {"conflicting sex"}
 
 
 @given(strategies.lists(strategies.lists(strategies.integers(-3, 3), min_size=4, max_size=4), max_size=60))
@@ -130,14 +131,14 @@ def test_rows_are_sorted_by_subject_then_by_every_key(rows: list[list[int]]) -> 
 
 def test_observation_is_what_the_source_says_or_first_to_last_contact(claims, engine, tmp_path) -> None:
     raw = claims.raw([*claims.born(1), claims.event(1, 20, CODE), claims.event(1, 50, CODE)])
-    event_table.write(raw, engine, tmp_path / "scratch", tmp_path / "one")
+    write_events_folder(raw, engine, tmp_path / "scratch", tmp_path / "one")
     (seen,) = pq.read_table(tmp_path / "one/observation.parquet").to_pylist()
     day = dt.datetime(1970, 1, 1)
     assert (seen["start"], seen["end"]) == (day + dt.timedelta(20), day + dt.timedelta(50))
     periods = [{"patient": 1, "start": day, "end": day + dt.timedelta(9)}]
     periods += [{"patient": 1, "start": day + dt.timedelta(5), "end": day + dt.timedelta(99)}]
     told = dataclasses.replace(raw, observation=ibis.memtable(pa.Table.from_pylist(periods)))
-    event_table.write(told, engine, tmp_path / "scratch2", tmp_path / "other")
+    write_events_folder(told, engine, tmp_path / "scratch2", tmp_path / "other")
     (seen,) = pq.read_table(tmp_path / "other/observation.parquet").to_pylist()
     assert (seen["start"], seen["end"]) == (day, day + dt.timedelta(99))
 
@@ -165,18 +166,18 @@ def test_shard_bytes_do_not_depend_on_the_order_of_rows(claims, write_events) ->
 
 def test_days_before_1970_count_backwards(claims, engine: Engine, write_events) -> None:
     folder = write_events([*claims.born(1, day=-10_000), claims.event(1, -1, CODE, available_day=0)])
-    table = engine.to_arrow(event_table.read(engine, folder).order_by("day"))
+    table = engine.to_arrow(read_events(engine, folder).order_by("day"))
     assert table["day"].to_pylist() == [-10_000, -10_000, -1]
     assert table["available_day"].to_pylist() == [-10_000, -10_000, 0]
     assert table["demographic"].to_pylist() == [True, True, False]
-    assert event_table.timestamps(np.array([-1]))[0].as_py().date().isoformat() == "1969-12-31"
+    assert timestamps(np.array([-1]))[0].as_py().date().isoformat() == "1969-12-31"
 
 
 def test_build_writes_events_and_their_account(
     claims, engine: Engine, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "read", lambda *_: claims.raw(sound(claims)))
-    event_table.build(study, engine, tmp_path)
+    build(study, engine, tmp_path)
     quality = read_json(tmp_path / "quality.json")
     assert (quality["patients"], quality["codes"], quality["hospitals"]) == (2, 5, 0)
     assert quality["span"] == ["1970-01-21", "1970-04-11"]
@@ -194,14 +195,14 @@ def test_text_ids_are_numbered_in_their_order_and_kept(claims, engine: Engine, t
     strangers = table.mutate(patient=ibis.literal("Z"))
     listed = ibis.memtable(pa.table({"patient": ["A", "B", "A"]}))
     raw = RawEvents(ibis.union(table, strangers), patients=listed)
-    quality = event_table.write(raw, engine, tmp_path / "scratch", tmp_path / "target")
+    quality = write_events_folder(raw, engine, tmp_path / "scratch", tmp_path / "target")
     numbers = pq.read_table(tmp_path / "target/subjects.parquet").to_pylist()
     assert numbers == [{"subject_id": 1, "source_id": "A"}, {"subject_id": 2, "source_id": "B"}]
     events = pq.read_table(tmp_path / "target/data/00000.parquet").to_pylist()
     assert {row["subject_id"] for row in events if row["code"] == "MEDS_DEATH"} == {1}
     assert quality["quarantined"] == {"unknown patient": len(sound(claims))}
     aside = pq.read_table(tmp_path / "target/quarantine.parquet").to_pylist()
-    assert {row["stranger"] for row in aside} == {"Z"}
+    assert {row["unlisted_patient_id"] for row in aside} == {"Z"}
 
 
 def test_a_source_of_which_nothing_is_usable_is_bad_input(
@@ -209,4 +210,4 @@ def test_a_source_of_which_nothing_is_usable_is_bad_input(
 ) -> None:
     monkeypatch.setattr(sources, "read", lambda *_: claims.raw([claims.event(1, 5, CODE)]))
     with pytest.raises(BadInput, match=r"none of its 1 events is usable \(1 unknown patient\)"):
-        event_table.build(study, engine, tmp_path)
+        build(study, engine, tmp_path)

@@ -123,7 +123,7 @@ def test_run_again_the_forecasts_are_those_made_before(settings: Study, tmp_path
         )
         assert {cell.task for cell in cells if cell.size == "600k"} == {"ckd", None}
         records = read_records(tmp_path)
-        assert [(one["task"], one["made_before_training"], one["stop"]) for one in records] == [
+        assert [(one.task, one.made_before_training, one.stop) for one in records] == [
             ("ckd", True, False),
             ("pregabalin", True, True),
         ]
@@ -134,9 +134,7 @@ def test_sizes_that_are_there_already_are_not_left_out(settings: Study, tmp_path
     there = {cell.id for cell in cells_of(settings)}
     cells, _ = carried_out(settings, tmp_path, lambda task, size: 0.3, there)
     assert "600k" in {cell.size for cell in cells}
-    assert [(one["made_before_training"], one["stop"]) for one in read_records(tmp_path)] == [
-        (False, False)
-    ] * 2
+    assert [(one.made_before_training, one.stop) for one in read_records(tmp_path)] == [(False, False)] * 2
 
 
 def test_forecasts_about_other_sizes_are_not_taken_for_ours(settings: Study, tmp_path: Path) -> None:

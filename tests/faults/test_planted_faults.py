@@ -24,9 +24,9 @@ from claimscale.config.execution import EngineSettings
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.events import build as event_table
+from claimscale.events.build import write_events_folder
 from claimscale.simulator.writers.masters import SimulatedMasters
-from claimscale.sources.issues import FAULTS, Outcome
+from claimscale.sources.issues import ISSUES, Handling
 
 PLACES = int(os.environ.get("CLAIMSCALE_FAULT_PLACES", "1"))
 PATIENTS = 12
@@ -287,7 +287,7 @@ def only_one_hospital(folder: Path, random: Random) -> None:
 
 
 UNREADABLE = {"unreadable date": 1}
-SPELT = {"code spelt otherwise": 1}
+SPELT = {"non-canonical code": 1}
 KINDS = [
     # Files that are no tables.
     T("cut in the middle of a row", whole("drugs", lambda data: data[:-20]), rejected="cannot be read"),
@@ -300,10 +300,10 @@ KINDS = [
     T("a huge field", row("drugs", lambda text: text.replace("C08", "C" * 3_000_000)), rejected="cannot be read"),
     T("a cell too many", row("drugs", lambda text: text + ",x"), rejected="cannot be read"),
     T("a cell too few", row("drugs", lambda text: text.rpartition(",")[0]), rejected="cannot be read"),
-    T("a column named twice", whole("drugs", lambda data: data.replace(b"code", b"date", 1)), rejected="stands twice"),
+    T("a column named twice", whole("drugs", lambda data: data.replace(b"code", b"date", 1)), rejected="is repeated"),
     T("a column renamed", whole("drugs", lambda data: data.replace(b"code", b"kode", 1)), rejected="no column code"),
     T("semicolons", whole("drugs", lambda data: data.replace(b",", b";")), rejected="no column"),
-    T("no header", no_header, rejected="no column|stands twice"),
+    T("no header", no_header, rejected="no column|is repeated"),
     T("an empty file", whole("drugs", lambda data: b""), rejected="is empty"),
     T("headers without rows", headers_only, rejected="none of its 0 events"),
     T("a missing table", remove, rejected="holds no table drugs"),
@@ -322,7 +322,7 @@ KINDS = [
     T("swapped columns", row("drugs", lambda text: ",".join(np.array(text.split(","))[[0, 1, 3, 2]])), faults=UNREADABLE),
     T("admission unreadable", cell("visits", 5, "2021-3-x"), faults={"unreadable date": 2}),
     T("discharge before admission", cell("visits", 6, "2021-02-27"), faults={"end before start": 2}),
-    T("in the future", cell("drugs", 3, "2098-01-01"), faults={"in the future": 1}),
+    T("future date", cell("drugs", 3, "2098-01-01"), faults={"future date": 1}),
     T("in 9999", cell("drugs", 3, "9999-12-31"), faults={"placeholder date": 1}),
     T("in 1900", cell("drugs", 3, "1900-01-01"), faults={"placeholder date": 1}),
     T("before birth", cell("drugs", 3, "1949-12-31"), faults={"before birth": 1}),
@@ -331,22 +331,22 @@ KINDS = [
     T("death unreadable", cell("patients", 3, "2022-02-30"), faults=UNREADABLE),
     T("no date anywhere", row("drugs", lambda text: ",".join(["VX", *text.split(",")[1:3], ""])), faults={"missing time": 1}),
     # Patients.
-    T("two birth dates", also("patients", lambda text: text.replace("1950", "1951")), faults={"contradicts another birth date": 1, "exact duplicate": 1}),
-    T("two death dates", also("patients", lambda text: text.replace("2022-01-05", "2022-02-05")), faults={"contradicts another death date": 1, "exact duplicate": 2}),
-    T("another sex", also("patients", lambda text: text.replace(",F,", ",X,").replace(",M,", ",X,")), faults={"contradicts another sex": 1, "exact duplicate": 2}),
+    T("two birth dates", also("patients", lambda text: text.replace("1950", "1951")), faults={"conflicting birth date": 1, "exact duplicate": 1}),
+    T("two death dates", also("patients", lambda text: text.replace("2022-01-05", "2022-02-05")), faults={"conflicting death date": 1, "exact duplicate": 2}),
+    T("another sex", also("patients", lambda text: text.replace(",F,", ",X,").replace(",M,", ",X,")), faults={"conflicting sex": 1, "exact duplicate": 2}),
     T("a patient not listed", cell("drugs", 1, "P999"), faults={"unknown patient": 1}),
     T("a patient's id in other letters", row("drugs", lambda text: text.replace("P0", "p0")), faults={"unknown patient": 1}),
     T("no patient", cell("drugs", 1, ""), faults={"missing patient": 1}),
     T("a blank patient", cell("drugs", 1, "  "), faults={"missing patient": 1}),
-    T("one id in two hospitals", also("patients", lambda text: text.replace("1950", "1971").replace(",H", ",H1")), faults={"contradicts another birth date": 1, "exact duplicate": 1}),
-    T("claims of one hospital", only_one_hospital, warning="all of one hospital"),
+    T("one id in two hospitals", also("patients", lambda text: text.replace("1950", "1971").replace(",H", ",H1")), faults={"conflicting birth date": 1, "exact duplicate": 1}),
+    T("claims of one hospital", only_one_hospital, warning="single hospital"),
     # Codes.
     T("no code", cell("drugs", 2, ""), faults={"missing code": 1}),
     T("a blank code", cell("drugs", 2, "   "), faults={"missing code": 1}),
-    T("a code of another system", cell("drugs", 2, "N189"), faults={"not a code of its system": 1}),
-    T("a code cut short", cell("diagnoses", 2, "N"), faults={"not a code of its system": 1}),
-    T("a code that lost its zero", cell("procedures", 2, "7"), faults={"not a code of its system": 1}),
-    T("words for a code", cell("diagnoses", 2, "kidney disease"), faults={"not a code of its system": 1}),
+    T("a code of another system", cell("drugs", 2, "N189"), faults={"malformed code": 1}),
+    T("a code cut short", cell("diagnoses", 2, "N"), faults={"malformed code": 1}),
+    T("a code that lost its zero", cell("procedures", 2, "7"), faults={"malformed code": 1}),
+    T("words for a code", cell("diagnoses", 2, "kidney disease"), faults={"malformed code": 1}),
     T("full-width letters", cell("diagnoses", 2, "Ｎ１８９"), faults=SPELT),
     T("small letters", cell("diagnoses", 2, "n189"), faults=SPELT),
     T("a dot", cell("diagnoses", 2, "N18.9"), faults=SPELT),
@@ -381,7 +381,7 @@ KINDS = [
     D("a survey's impossible birth", survey("FF1", field(9, "19501301")), faults={"unreadable date": 2, "unknown patient": 4}),
     # OMOP.
     M("a person not listed", cell("condition_occurrence", 1, "77"), faults={"unknown patient": 1}),
-    M("an id that is no number", cell("condition_occurrence", 1, "x7"), faults={"missing patient": 1}),
+    M("an id that is no number", cell("condition_occurrence", 1, "x7"), faults={"unreadable id": 1}),
     M("a condition on no day", cell("condition_occurrence", 3, "2021-02-29"), faults=UNREADABLE),
     M("a condition without a code", row("condition_occurrence", lambda text: text.replace("N18.9,7", ",0")), faults={"missing code": 1}),
     M("a visit that ends before it begins", cell("visit_occurrence", 4, "2021-02-28"), faults={"end before start": 2}),
@@ -403,7 +403,7 @@ def ingest(tmp_path_factory: pytest.TempPathFactory):
             shutil.rmtree(target, ignore_errors=True)
             (target / "scratch").mkdir(parents=True)
             raw = sources.read(study, engine, target / "scratch")
-            quality = event_table.write(raw, engine, target / "gate", target / "events")
+            quality = write_events_folder(raw, engine, target / "gate", target / "events")
             if quality["used"] == 0:
                 raise BadInput(f"none of its {quality['rows_in']} events is usable")
             return quality
@@ -440,10 +440,10 @@ def test_a_fault_reaches_its_declared_outcome(planted: Planted, place: int, inge
         assert "P0" not in str(caught.value)
         return
     quality = ingest(planted.source, folder, tmp_path / "target")
-    kinds = {Outcome.QUARANTINE: "quarantined", Outcome.DROP: "dropped", Outcome.REPAIR: "repaired"}
+    kinds = {Handling.QUARANTINE: "quarantined", Handling.DROP: "dropped", Handling.REPAIR: "repaired"}
     expected: dict[str, dict[str, int]] = {name: {} for name in kinds.values()}
     for name, rows in (planted.faults or {}).items():
-        expected[kinds[FAULTS[name]]][name] = rows
+        expected[kinds[ISSUES[name]]][name] = rows
     assert {name: quality[name] for name in expected} == expected
     assert quality["warnings"] == ({planted.warning: 1} if planted.warning else quality["warnings"])
     aside = sum(quality["quarantined"].values()) + sum(quality["dropped"].values())

@@ -12,8 +12,9 @@ import atheris
 
 with atheris.instrument_imports(include=["claimscale.sources"]):
     from claimscale.errors import BadInput
-    from claimscale.sources.japan import receipt
-    from claimscale.sources.japan.receipt_records import Reader, Told, read
+    from claimscale.sources.japan import receipt_parsing
+    from claimscale.sources.japan.receipt_clinical import ParsedReceipts
+    from claimscale.sources.japan.receipt_records import ReceiptReader
 
 FACILITY = b"IR,1,13,1,1234567,,,202106,00,\nRE,1,1112,202105,,2,19500228,,,,,,,0042\n"
 SUSPECTED = frozenset({"8002"})
@@ -24,18 +25,21 @@ def read_one(data: bytes) -> None:
     if choice[0] & 2:
         content = FACILITY + content + b"\nGO,1,0,99\n"
     step = 1 + choice[0]
-    told = Told()
+    parsed = ParsedReceipts()
     blocks = (content[start : start + step] for start in range(0, len(content), step))
     try:
-        read("file", blocks, 0, Reader(bool(choice[0] & 1), SUSPECTED, told))
+        ReceiptReader(bool(choice[0] & 1), SUSPECTED, parsed).read("file", blocks, 0)
     except BadInput:
         return
     stripped = content.rstrip(b"\x1a")
-    assert told.lines.total() == stripped.count(b"\n") + (not stripped.endswith(b"\n"))
-    for origin, reasons in told.without_event.items():
-        assert reasons.total() <= told.lines[origin]
-    for rows, schema in ((told.events, receipt.EVENTS), (told.receipts, receipt.RECEIPTS)):
-        assert not rows or receipt._table(rows, schema).num_rows == len(rows)
+    assert parsed.counts.rows.total() == stripped.count(b"\n") + (not stripped.endswith(b"\n"))
+    for table, reasons in parsed.counts.without_event.items():
+        assert reasons.total() <= parsed.counts.rows[table]
+    for rows, schema in (
+        (parsed.events, receipt_parsing.EVENTS),
+        (parsed.receipts, receipt_parsing.RECEIPTS),
+    ):
+        assert not rows or receipt_parsing.as_table(rows, schema).num_rows == len(rows)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from claimscale.config.study import Study
+from claimscale.evaluation.forecast import ForecastRecord
 from claimscale.summary.build import CellResult, summarise
 
 PARAMETERS = {"100k": 100_412, "200k": 199_310, "400k": 401_020, "800k": 797_555, "1.6M": 1_602_004}
@@ -61,12 +62,12 @@ DATASET = {
         "used": 801_234,
         "quarantined": {"unreadable date": 1200, "before birth": 36},
         "dropped": {"exact duplicate": 2830},
-        "repaired": {"code spelt otherwise": 77},
+        "repaired": {"non-canonical code": 77},
         "warnings": {"code not in masters": 5},
     },
 }
 CHECKS = [
-    {"task": None, "title": "Drift of codes", "status": "passed", "text": "Codes are used alike."},
+    {"task": None, "title": "Code drift", "status": "passed", "text": "Codes are used alike."},
     {"task": "ckd", "title": "Censoring", "status": "warned", "text": "A third leave early."},
 ]
 Noise = Callable[[str, str, str | None, int], float]
@@ -97,7 +98,7 @@ class FakeRun:
     checks: list[dict[str, Any]] = field(default_factory=lambda: CHECKS)
     lr_sweeps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    forecasts: list[dict[str, Any]] = field(default_factory=list)
+    forecasts: list[ForecastRecord] = field(default_factory=list)
 
     def summarise(self) -> dict[str, Any]:
         return summarise(

@@ -16,12 +16,13 @@ from ibis import _
 from claimscale.config.execution import EngineSettings
 from claimscale.config.study import Study
 from claimscale.engine import Engine
-from claimscale.events import build as event_table
+from claimscale.events.build import write_events_folder
+from claimscale.events.table import day_number
 from claimscale.sources import raw as sources
 from claimscale.sources.raw import EVENT_SCHEMA, RawEvents
 
 LANDMARK = dt.date(2010, 1, 1)
-LANDMARK_DAY = event_table.day_number(LANDMARK)
+LANDMARK_DAY = day_number(LANDMARK)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,7 @@ def raw_events(rows: Iterable[Event]) -> RawEvents:
     table = pa.Table.from_pylist([event.row() for event in rows], schema=EVENT_SCHEMA.to_pyarrow())
     details = {name: _[name] for name in EVENT_SCHEMA if name != "subject_id"}
     table = ibis.memtable(table).rename(patient="subject_id")
-    return RawEvents(sources.raw_events(table, origin=ibis.literal("made up"), **details))
+    return RawEvents(sources.raw_events(table, source_table=ibis.literal("made up"), **details))
 
 
 def random_events(patients: int, seed: int, since: int = LANDMARK_DAY - 900, until: int = LANDMARK_DAY + 500):
@@ -143,7 +144,7 @@ def write_events(engine: Engine, tmp_path: Path):
 
     def write(rows: Iterable[Event], name: str = "events", shard_rows: int = 1000) -> Path:
         folder = tmp_path / name
-        event_table.write(raw_events(rows), engine, tmp_path / f"{name}.scratch", folder, shard_rows)
+        write_events_folder(raw_events(rows), engine, tmp_path / f"{name}.scratch", folder, shard_rows)
         return folder
 
     return write

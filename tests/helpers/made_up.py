@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from claimscale.validity import drift, follow_up, leakage, outcome_checks as cases, overlap as separation
-from claimscale.validity.finding import Entries, Finding
-from claimscale.validity.outcome_checks import Codings
+from claimscale.validity import drift, follow_up, leakage, outcome_validity, overlap
+from claimscale.validity.check_result import CheckResult, Entries
+from claimscale.validity.outcome_validity import Codings
 from claimscale.validity.survival import CENSORED, DEATH, OUTCOME
 
 PATIENTS, CODES = 4000, 120
@@ -43,7 +43,7 @@ class Made:
     facts: dict[str, np.ndarray]
     last_known_day: np.ndarray
     eligible: np.ndarray
-    asked: np.ndarray
+    labelled: np.ndarray
     subjects: np.ndarray
     learns: np.ndarray
     tests: np.ndarray
@@ -173,7 +173,7 @@ def _few(random: np.random.Generator, outcome: np.ndarray, index_day: np.ndarray
     return Codings(patient, day, day, np.zeros(len(patient), bool))
 
 
-def run(made: Made) -> dict[str, Finding]:
+def run(made: Made) -> dict[str, CheckResult]:
     """All twelve checks."""
     precursor = np.zeros(CODES, bool)
     precursor[list(PRECURSORS)] = True
@@ -182,23 +182,23 @@ def run(made: Made) -> dict[str, Finding]:
     found = [
         leakage.label_leakage(made.entries, made.index_day, made.outcome, made.onset_day),
         leakage.single_feature(made.visible(), made.outcome, made.facts),
-        leakage.outcome_history(made.visible(), precursor, made.outcome),
-        cases.suspected_only(made.outcomes, made.index_day, made.outcome, GAP, HORIZON),
-        cases.prevalent_cases(
+        leakage.outcome_precursors(made.visible(), precursor, made.outcome),
+        outcome_validity.suspected_only(made.outcomes, made.index_day, made.outcome, GAP, HORIZON),
+        outcome_validity.prevalent_cases(
             made.outcomes, made.treatments, made.confirming, made.index_day, made.outcome, None
         ),
-        cases.immortal_time(
-            made.index_day, made.last_known_day, made.observed_until, made.eligible, made.asked, WINDOW
+        outcome_validity.immortal_time(
+            made.index_day, made.last_known_day, made.observed_until, made.eligible, made.labelled, WINDOW
         ),
-        separation.split_overlap(
+        overlap.split_overlap(
             made.subjects, made.learns, made.tests, made.birth_day, made.sex, made.offsets, made.codes
         ),
-        separation.pretraining_overlap(
+        overlap.pretraining_overlap(
             made.pretrained, made.subjects[made.tests], made.pretrained_until, LANDMARK
         ),
         follow_up.censoring(time, kind, contacts, WINDOW),
-        follow_up.competing_death(time, kind, WINDOW),
-        follow_up.visibility(made.hospitals),
+        follow_up.competing_risk(time, kind, WINDOW),
+        follow_up.single_site_visibility(made.hospitals),
         drift.code_drift(made.before, PATIENTS // 2, made.after, PATIENTS // 2, NAMES),
     ]
     return {one.check: one for one in found}

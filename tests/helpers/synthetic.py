@@ -59,7 +59,8 @@ def undecided(task: dict[str, Any], reason: str, needed: int | None) -> dict[str
         "reason": reason,
         "positives_needed": needed,
     }
-    return {**task, "saturation": task["saturation"] | verdict}
+    recommendation = {"verdict": "inconclusive", "size": None, "baseline": None}
+    return {**task, "saturation": task["saturation"] | verdict, "recommendation": recommendation}
 
 
 def hostile_labels(many: int = 50) -> list[str]:
@@ -104,7 +105,7 @@ def summary(
             for place, name in enumerate(sizes)
         ],
         "tasks": entries,
-        "task_size_interaction": {"smallest": sizes[0], "largest": sizes[-1], "estimate": 0.031, "low": 0.004, "high": 0.058, "p": 0.027},
+        "task_size_interaction": {"smallest": sizes[0], "largest": sizes[-1], "estimate": 0.031, "low": 0.004, "high": 0.058, "p": 0.027, "reason": None},
         "convergence": {
             "status": "under_trained", "loss_drop_last_doubling": 0.0123, "learning_rates": dict.fromkeys(sizes, True),
             "generalization_gap": 0.0321, "failed": ["tokens"], "not_measured": [],
@@ -117,7 +118,7 @@ def summary(
         ],
         "loss_fit": loss_fit(),
         "checks": [
-            {"task": None, "title": "Drift of codes", "status": "passed", "text": "Codes are used alike (stability index 0.02)."},
+            {"task": None, "title": "Code drift", "status": "passed", "text": "Codes are used alike (stability index 0.02)."},
             {"task": entries[0]["name"], "title": "Censoring", "status": "warned", "text": DEATHS},
         ],
         "warnings": [f"{entry['name']}: no verdict on size. That is want of evidence, not evidence that sizes are equal."
@@ -391,7 +392,7 @@ def dataset(
         "codes": [{"code": code, "type": "diagnosis", "patients": int(drawn.integers(1, 20_000))} for code in codes],
         "quality": {
             "rows_in": 9_000_000 + dropped + aside, "used": 9_000_000, "quarantined": {"unreadable date": aside},
-            "dropped": {"exact duplicate": dropped}, "repaired": {"code spelt otherwise": 77}, "warnings": {"code not in masters": 5},
+            "dropped": {"exact duplicate": dropped}, "repaired": {"non-canonical code": 77}, "warnings": {"code not in masters": 5},
             "source_rows": {"drugs": {"rows": 5_000_000, "events": 4_999_996, "without_event": {"comment": 4}}},
         },
     }  # fmt: skip

@@ -135,14 +135,14 @@ def confirming_drug_before_the_index(made: Made, share: float = 0.4) -> None:
 @trap("immortal_time")
 def only_those_followed_to_the_end(made: Made) -> None:
     """Whoever died or left in the window was not asked."""
-    made.asked = made.observed_until - made.index_day >= WINDOW
+    made.labelled = made.observed_until - made.index_day >= WINDOW
 
 
 @trap("immortal_time")
 def only_those_who_come_back(made: Made) -> None:
     """A contact half a year after the index was asked for."""
     made.observed_until = made.index_day + made.random.integers(0, 2 * WINDOW, PATIENTS)
-    made.asked = made.observed_until - made.index_day >= 180
+    made.labelled = made.observed_until - made.index_day >= 180
 
 
 @trap("immortal_time")
@@ -233,12 +233,12 @@ def the_data_end_early(made: Made) -> None:
     made.observed_until = np.minimum(made.observed_until, end)
 
 
-@trap("visibility")
+@trap("single_site_visibility")
 def one_hospital_per_patient(made: Made) -> None:
     made.hospitals[:] = 1
 
 
-@trap("visibility")
+@trap("single_site_visibility")
 def most_in_one_hospital(made: Made) -> None:
     made.hospitals[made.random.random(PATIENTS) < 0.7] = 1
 
@@ -262,13 +262,13 @@ def coding_habits_change(made: Made, times: float = 3.0) -> None:
     made.after = np.maximum(1, made.after * factor).astype(np.int64)
 
 
-@trap("competing_death")
+@trap("competing_risk")
 def many_die(made: Made, share: float = 0.33) -> None:
     """The very old and ill: a third die in the window, evenly."""
     _deaths(made, share, WINDOW)
 
 
-@trap("competing_death")
+@trap("competing_risk")
 def many_die_early(made: Made) -> None:
     _deaths(made, 0.25, 60)
 
@@ -280,7 +280,7 @@ def _deaths(made: Made, share: float, within: int) -> None:
     made.observed_until = np.where(dies, day, made.observed_until)
 
 
-@trap("outcome_history")
+@trap("outcome_precursors")
 def suspicion_before_the_index(made: Made, share: float = 0.8) -> None:
     """Four in five positives were under suspicion already."""
     hit = made.positives(share)
@@ -288,7 +288,7 @@ def suspicion_before_the_index(made: Made, share: float = 0.8) -> None:
     _thin(made)
 
 
-@trap("outcome_history")
+@trap("outcome_precursors")
 def two_precursors(made: Made) -> None:
     """Nearly all positives have one of two codes of the outcome's group."""
     for code in made_up.PRECURSORS:

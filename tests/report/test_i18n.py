@@ -15,7 +15,7 @@ import synthetic
 from claimscale.privacy import gate
 from claimscale.report import cohort_charts as cohort_plots, documents, page, page_data as view
 from claimscale.report.i18n import Texts
-from claimscale.sources.issues import FAULTS
+from claimscale.sources.issues import ISSUES
 from claimscale.sources.japan import masters
 from claimscale.summary import verdict_text as answers
 from claimscale.validity import checks
@@ -69,9 +69,9 @@ def test_english_texts_are_their_own_keys() -> None:
 
 @pytest.mark.parametrize(("reason", "needed"), synthetic.REASONS)
 def test_every_answer_is_said_in_japanese(demo: Any, reason: str, needed: int | None) -> None:
-    run, summary = demo
+    _, summary = demo
     task = synthetic.undecided(summary["tasks"][0], reason, needed)
-    sentence = answers.answer(run.study, task, {})["text"]
+    sentence = answers.answer(task)["text"]
     assert_translated(sentence, Texts("ja").sentence(sentence))
 
 
@@ -137,11 +137,11 @@ def everything_said() -> dict[str, Any]:
     summary |= {key: golden[key] for key in ("forecast", "convergence")}
     summary["sizes"][0]["lr_sweep"] = [{"learning_rate": 0.001, "validation_loss": 2.5}]
     quality = summary["dataset"]["quality"]
-    quality["quarantined"] = dict.fromkeys(FAULTS, 100)
+    quality["quarantined"] = dict.fromkeys(ISSUES, 100)
     quality["warnings"] = dict.fromkeys(
         (*MASTERS, "totals differ", "unreadable code", "dated to the month"), 100
     )
-    quality["rows_in"] = quality["used"] + 100 * len(FAULTS) + sum(quality["dropped"].values())
+    quality["rows_in"] = quality["used"] + 100 * len(ISSUES) + sum(quality["dropped"].values())
     for where, said in english.sentences().items():
         for told in said:
             if english.is_english(Texts("ja").sentence(told)):

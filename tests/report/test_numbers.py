@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import synthetic
 
-from claimscale.evaluation.convergence import LARGEST_GAP, MOST_FROM_DOUBLING
+from claimscale.evaluation.convergence import MAX_GENERALIZATION_GAP, MAX_LOSS_DROP
 from claimscale.privacy import gate
 from claimscale.report import documents, page, page_data as view, page_numbers as numbers
 from claimscale.report.i18n import Texts
@@ -99,7 +99,9 @@ class Unmarked:
             t.sentence(page.overtaking(found)) for task in summary["tasks"] for found in task["crossover"]
         ]
         said += [t.sentence(check["text"]) for check in summary["checks"]]
-        said += [t("below {share}", share=numbers.percent(bar)) for bar in (MOST_FROM_DOUBLING, LARGEST_GAP)]
+        said += [
+            t("below {share}", share=numbers.percent(bar)) for bar in (MAX_LOSS_DROP, MAX_GENERALIZATION_GAP)
+        ]
         passing = sum(check["status"] == "passed" for check in summary["checks"])
         (told,) = (text for text in Texts("ja").table if "{passed} of {all} passed" in text)
         said.append(t(told, passed=passing, all=len(summary["checks"])))

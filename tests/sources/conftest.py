@@ -10,7 +10,7 @@ import pytest
 
 from claimscale.config.execution import EngineSettings
 from claimscale.engine import Engine
-from claimscale.events import build as event_table
+from claimscale.events.build import write_events_folder
 from claimscale.simulator import population
 from claimscale.simulator.parameters import build_country
 from claimscale.sources.raw import RawEvents
@@ -47,12 +47,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def through_gate(engine: Engine, tmp_path: Path):
+def validated(engine: Engine, tmp_path: Path):
     """Pass raw events through the gate; returns the events, with the source's own ids, and the account."""
 
     def passed(raw: RawEvents) -> tuple[pa.Table, dict]:
         target = tmp_path / "events"
-        quality = event_table.write(raw, engine, tmp_path / "gate", target)
+        quality = write_events_folder(raw, engine, tmp_path / "gate", target)
         events = engine.read_parquet(target / "data" / "*.parquet")
         if (target / "subjects.parquet").exists():
             ids = engine.read_parquet(target / "subjects.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from claimscale.codes.systems import is_well_formed
 from claimscale.config.sources import CodeCrosswalk
 from claimscale.errors import BadInput
-from claimscale.sources import crosswalks as maps
+from claimscale.sources import crosswalks
 from claimscale.sources.raw import RawEvents, raw_events
 
 
@@ -22,9 +23,9 @@ def crosswalk(file: Path, text: str) -> CodeCrosswalk:
     return CodeCrosswalk(source="YJ", target="ATC", file=str(file), columns=["price_code", "atc"])
 
 
-def test_listed_codes_are_mapped_however_they_are_spelt(through_gate, engine, tmp_path: Path) -> None:
+def test_listed_codes_are_mapped_however_they_are_spelt(validated, engine, tmp_path: Path) -> None:
     listed = crosswalk(tmp_path / "atc.csv", "price_code,atc\n0123,C08CA01\n0123,A01AA01\n0456,\n")
-    first = maps.read(listed)
+    first = crosswalks.load(listed).targets
     assert first == {"YJ//0123": "ATC//A01AA01"}
     codes = ["YJ//0123", "YJ//０１２３ ", "YJ//0456", "ICD9CM//585.9", "ICD9CM//5859", "ICD10//N189"]
     rows = [{"patient": 1, "code": code, "day": 10 + place} for place, code in enumerate(codes)]
@@ -34,25 +35,28 @@ def test_listed_codes_are_mapped_however_they_are_spelt(through_gate, engine, tm
         pa.table({"patient": [1] * len(rows), "code": [row["code"] for row in rows], "day": days})
     )
     raw = RawEvents(raw_events(table, code=table.code, time=table.day))
-    events, quality = through_gate(
-        maps.applied(raw, [listed, CodeCrosswalk(source="ICD9CM", target="ICD10")])
+    events, quality = validated(
+        dataclasses.replace(
+            raw,
+            crosswalks=tuple(map(crosswalks.load, [listed, CodeCrosswalk(source="ICD9CM", target="ICD10")])),
+        )
     )
     assert events.sort_by("time")["code"].to_pylist() == [
         "MEDS_BIRTH", "ATC//A01AA01", "ATC//A01AA01", "YJ//0456",
         "ICD10//N189", "ICD10//N189", "ICD10//N189",
     ]  # fmt: skip
     assert quality["warnings"] == {"code not in crosswalk": 1}
-    assert quality["repaired"] == {"code spelt otherwise": 2}
+    assert quality["repaired"] == {"non-canonical code": 2}
 
 
 def test_icd_9_and_10_need_no_file() -> None:
-    forward = maps.read(CodeCrosswalk(source="ICD9CM", target="ICD10"))
+    forward = crosswalks.load(CodeCrosswalk(source="ICD9CM", target="ICD10")).targets
     assert (forward["ICD9CM//0010"], forward["ICD9CM//5859"]) == ("ICD10//A000", "ICD10//N189")
     assert all(is_well_formed(code) for code in [*forward, *forward.values()])
-    back = maps.read(CodeCrosswalk(source="ICD10", target="ICD9CM"))
+    back = crosswalks.load(CodeCrosswalk(source="ICD10", target="ICD9CM")).targets
     assert back["ICD10//A000"] == "ICD9CM//0010"
     with pytest.raises(BadInput, match=r"source\.crosswalks: YJ to ATC: needs a `file` and its `columns`"):
-        maps.read(CodeCrosswalk(source="YJ", target="ATC"))
+        crosswalks.load(CodeCrosswalk(source="YJ", target="ATC"))
     with pytest.raises(ValidationError, match="file and columns: one needs the other"):
         CodeCrosswalk(source="YJ", target="ATC", file="atc.csv")
 
@@ -67,4 +71,4 @@ def test_icd_9_and_10_need_no_file() -> None:
 )
 def test_a_map_that_is_none_is_bad_input(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=rf"source\.crosswalks: .*{message}"):
-        maps.read(crosswalk(tmp_path / "atc.csv", text))
+        crosswalks.load(crosswalk(tmp_path / "atc.csv", text))

@@ -20,8 +20,8 @@ def source(folder: Path) -> MedsSource:
     return MedsSource(kind="meds", path=str(folder))
 
 
-def test_round_trip_loses_nothing(written, simulated, through_gate, engine, tmp_path) -> None:
-    events, quality = through_gate(meds_dataset.read(source(written("meds")), engine, tmp_path))
+def test_round_trip_loses_nothing(written, simulated, validated, engine, tmp_path) -> None:
+    events, quality = validated(meds_dataset.read(source(written("meds")), engine, tmp_path))
     assert not quality["quarantined"] and not quality["dropped"]
     order = [(name, "ascending") for name in EVENT_SCHEMA]
     assert (
@@ -47,7 +47,7 @@ def dataset(tmp_path: Path):
 BIRTH, DAY = dt.datetime(1950, 4, 1), dt.datetime(2020, 1, 5, 13, 30)
 
 
-def test_facts_without_a_time(dataset, through_gate, engine, tmp_path) -> None:
+def test_facts_without_a_time(dataset, validated, engine, tmp_path) -> None:
     rows = [
         (7, None, "GENDER//Female", None, None),
         (7, None, "RACE//X", None, None),
@@ -56,7 +56,7 @@ def test_facts_without_a_time(dataset, through_gate, engine, tmp_path) -> None:
         (8, None, "SEX//M", None, None),
     ]
     raw = meds_dataset.read(source(dataset(rows)), engine, tmp_path)
-    events, quality = through_gate(raw)
+    events, quality = validated(raw)
     found = {
         (row["subject_id"], row["time"], row["code"], row["numeric_value"]) for row in events.to_pylist()
     }

@@ -30,7 +30,7 @@ def compared(rows: list[dict]) -> Counter:
 
 @pytest.mark.parametrize("as_database", [False, True])
 def test_round_trip_of_simulated_patients(
-    as_database, written, simulated, through_gate, engine, tmp_path
+    as_database, written, simulated, validated, engine, tmp_path
 ) -> None:
     place: Path | str = written("omop")
     if as_database:
@@ -39,16 +39,16 @@ def test_round_trip_of_simulated_patients(
                 database.sql(f"CREATE TABLE {folder.name} AS FROM '{folder}/*.parquet'")
         place = f"duckdb://{tmp_path / 'cdm.duckdb'}"
     (tmp_path / "raw").mkdir()
-    events, quality = through_gate(omop.read(source(place), engine, tmp_path / "raw"))
+    events, quality = validated(omop.read(source(place), engine, tmp_path / "raw"))
     assert not quality["quarantined"] and not quality["dropped"]
     assert compared(events.to_pylist()) == compared(simulated.to_pylist())
     known = {row["visit_id"]: row["available_at"] for row in simulated.to_pylist() if row["visit_id"]}
     assert all(row["available_at"] == known[row["visit_id"]] for row in events.to_pylist() if row["visit_id"])
 
 
-def test_every_row_is_accounted_for(written, through_gate, engine, tmp_path) -> None:
+def test_every_row_is_accounted_for(written, validated, engine, tmp_path) -> None:
     folder = written("omop")
-    _, quality = through_gate(omop.read(source(folder), engine, tmp_path))
+    _, quality = validated(omop.read(source(folder), engine, tmp_path))
     for name, account in quality["source_rows"].items():
         rows = sum(pq.read_metadata(file).num_rows for file in (folder / name).glob("*.parquet"))
         assert account["rows"] == rows
@@ -93,8 +93,8 @@ def small(tmp_path: Path) -> Path:
     return folder
 
 
-def test_codes_of_the_source_or_of_the_standard(small: Path, through_gate, engine, tmp_path) -> None:
-    events, quality = through_gate(omop.read(source(small), engine, tmp_path / "a"))
+def test_codes_of_the_source_or_of_the_standard(small: Path, validated, engine, tmp_path) -> None:
+    events, quality = validated(omop.read(source(small), engine, tmp_path / "a"))
     rows = events.to_pylist()
     found = {(row["subject_id"], row["code"], f"{row['time']:%Y-%m-%d}") for row in rows}
     assert found == {
@@ -133,13 +133,13 @@ def test_claims_are_known_when_their_month_is_over(kind, end, known, small, engi
     assert f"{row['available_at']:%Y-%m-%d}" == known
 
 
-def test_numbers_written_with_a_point_are_the_same_ids(small: Path, through_gate, engine, tmp_path) -> None:
+def test_numbers_written_with_a_point_are_the_same_ids(small: Path, validated, engine, tmp_path) -> None:
     file = small / "condition_occurrence.csv"
     text = file.read_text("utf-8")
     file.write_text(
         text.replace("\n1,1,201826", "\n1,1.0,201826.0").replace(",10,E11.9", ",10.0,E11.9"), "utf-8"
     )
-    events, _ = through_gate(omop.read(source(small), engine, tmp_path / "a"))
+    events, _ = validated(omop.read(source(small), engine, tmp_path / "a"))
     (row,) = (row for row in events.to_pylist() if row["code"] == "ICD10//E119")
     assert (row["subject_id"], row["visit_id"]) == (1, "10")
 
@@ -152,7 +152,9 @@ def test_a_code_table_without_its_columns_is_refused(small: Path, engine, tmp_pa
 
 def test_standard_codes(small: Path, engine, tmp_path) -> None:
     table = omop.read(source(small, codes="standard"), engine, tmp_path).table
-    codes = {row["code"] for row in engine.to_arrow(table).to_pylist() if row["origin"].startswith("cond")}
+    codes = {
+        row["code"] for row in engine.to_arrow(table).to_pylist() if row["source_table"].startswith("cond")
+    }
     assert codes == {"SNOMED//44054006", None}
 
 
@@ -195,8 +197,8 @@ def real_folder() -> Path:
 
 
 @pytest.mark.skipif(not real_folder().is_dir(), reason="no OMOP folder: set CLAIMSCALE_OMOP to one")
-def test_a_public_database_is_read_whole(through_gate, engine, tmp_path: Path) -> None:
-    _, quality = through_gate(omop.read(source(real_folder()), engine, tmp_path))
+def test_a_public_database_is_read_whole(validated, engine, tmp_path: Path) -> None:
+    _, quality = validated(omop.read(source(real_folder()), engine, tmp_path))
     for name, account in quality["source_rows"].items():
         assert account["rows"] == pq.read_metadata(real_folder() / f"{name}.parquet").num_rows
         if any(domain.table == name for domain in omop.DOMAINS):

@@ -100,7 +100,7 @@ def test_every_row_is_accounted_for(folder: Path, read) -> None:
     events, rows = read(folder)
     lines = {"beneficiary": 4, "inpatient": 1, "outpatient": 2, "carrier": 1, "drug": 2}
     assert {kind: account["rows"] for kind, account in rows.items()} == lines
-    made = Counter(row["origin"] for row in events)
+    made = Counter(row["source_table"] for row in events)
     assert all(made[kind] >= account["rows"] for kind, account in rows.items())
 
 
@@ -164,4 +164,4 @@ def test_real_files_are_read_whole(read) -> None:
     for kind, files in synpuf.files_of(SynpufSource(kind="synpuf", path=str(real_folder()))).items():
         lines = sum(len(file.read_text("utf-8").splitlines()) - 1 for file in files)
         assert rows[kind]["rows"] == lines
-        assert sum(event["origin"] == kind for event in events) >= lines
+        assert sum(event["source_table"] == kind for event in events) >= lines

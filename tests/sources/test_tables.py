@@ -34,17 +34,17 @@ def comparable(events: pa.Table, ids: str) -> list[tuple]:
 
 
 @pytest.mark.parametrize("csv", [False, True])
-def test_round_trip_of_simulated_patients(csv, simulated, written, through_gate, engine, tmp_path) -> None:
+def test_round_trip_of_simulated_patients(csv, simulated, written, validated, engine, tmp_path) -> None:
     folder = written("tables", WriterOptions(csv=csv))
     raw = tables.read(source(folder), engine, tmp_path)
-    events, quality = through_gate(raw)
+    events, quality = validated(raw)
     assert not quality["quarantined"] and not quality["dropped"]
     assert comparable(events, "source_id") == comparable(simulated, "subject_id")
 
 
-def test_every_row_is_accounted_for(written, through_gate, engine, tmp_path) -> None:
+def test_every_row_is_accounted_for(written, validated, engine, tmp_path) -> None:
     folder = written("tables")
-    _, quality = through_gate(tables.read(source(folder), engine, tmp_path))
+    _, quality = validated(tables.read(source(folder), engine, tmp_path))
     for name, account in quality["source_rows"].items():
         files = (folder / name).glob("*.parquet")
         assert account["rows"] == sum(pq.read_metadata(file).num_rows for file in files)
@@ -92,8 +92,8 @@ def jmdc(tmp_path: Path) -> Path:
     return folder
 
 
-def test_jmdc_tables(jmdc: Path, through_gate, engine, tmp_path) -> None:
-    events, quality = through_gate(tables.read(source(jmdc, mapping="jmdc"), engine, tmp_path / "raw"))
+def test_jmdc_tables(jmdc: Path, validated, engine, tmp_path) -> None:
+    events, quality = validated(tables.read(source(jmdc, mapping="jmdc"), engine, tmp_path / "raw"))
     found = {
         (row["source_id"], row["code"], f"{row['time']:%Y-%m-%d}", f"{row['available_at']:%Y-%m-%d}",
          row["hospital_id"], row["suspected"])
@@ -121,7 +121,7 @@ def test_jmdc_tables(jmdc: Path, through_gate, engine, tmp_path) -> None:
     ]
 
 
-def test_a_mapping_of_ones_own(tmp_path: Path, through_gate, engine) -> None:
+def test_a_mapping_of_ones_own(tmp_path: Path, validated, engine) -> None:
     folder = tmp_path / "claims"
     folder.mkdir()
     (folder / "people.csv").write_bytes("番号,生年月日,性別\n007,3250401,男\n".encode("cp932"))
@@ -134,7 +134,7 @@ def test_a_mapping_of_ones_own(tmp_path: Path, through_gate, engine) -> None:
     }  # fmt: skip
     (tmp_path / "mine.yaml").write_text(json.dumps(mapping, ensure_ascii=False), "utf-8")
     own = source(folder, mapping=str(tmp_path / "mine.yaml"), encoding="cp932")
-    events, _ = through_gate(tables.read(own, engine, tmp_path / "raw"))
+    events, _ = validated(tables.read(own, engine, tmp_path / "raw"))
     found = {(row["source_id"], row["time"].date().isoformat(), row["code"]) for row in events.to_pylist()}
     assert found == {
         ("007", "1950-04-01", "MEDS_BIRTH"),
@@ -163,7 +163,7 @@ def test_codes_as_numbers_are_refused_unless_their_width_is_known(tmp_path, writ
         ("drug.csv missing", r"holds no table drug \(\.csv or \.parquet\)"),
         ("drug.csv twice", r"holds table drug as CSV and as Parquet"),
         ("drug.csv: member_id=nobody", r"drug\.csv: has no column member_id \(source\.mapping: jmdc\)"),
-        ("drug.csv: claim_id=member_id", r"drug\.csv, line 1: column 'member_id' stands twice"),
+        ("drug.csv: claim_id=member_id", r"drug\.csv, line 1: column 'member_id' is repeated"),
         ("drug.csv: 100=1\0", r"drug\.csv, line 2: holds a NUL byte"),
         ("drug.csv: 100=\udcff", r"drug\.csv, line 2: is not utf-8 text"),
         ("drug.csv: C1=\"C1", r"drug\.csv: cannot be read"),
@@ -196,7 +196,7 @@ def test_a_wrong_mapping_is_named(mapping: str, message: str, jmdc: Path, engine
         tables.read(source(jmdc, mapping=mapping), engine, tmp_path / "raw")
 
 
-def test_ids_that_are_a_hospitals_own(through_gate, engine, tmp_path) -> None:
+def test_ids_that_are_a_hospitals_own(validated, engine, tmp_path) -> None:
     tables_of_two = {
         "people": "id,place,born,sex\n7,H1,19500401,1\n7,H2,19710501,2\n",
         "claims": "claim,id,place,from,to,in\nA,7,H1,20210301,20210302,1\nB,7,H2,20210303,20210304,0\n",
@@ -218,7 +218,7 @@ codes: [{table: drugs, patient: id, visit: claim, date: day, system: ATC, code: 
         "utf-8",
     )
     raw = tables.read(source(folder, mapping=str(mapping)), engine, tmp_path / "raw")
-    events, quality = through_gate(raw)
+    events, quality = validated(raw)
     assert {(row["source_id"], row["code"]) for row in events.to_pylist()} == {
         ("H1/7", "MEDS_BIRTH"), ("H1/7", "SEX//M"), ("H1/7", "ATC//C08CA01"),
         ("H1/7", "VISIT//ADMISSION"), ("H1/7", "VISIT//DISCHARGE"),
@@ -229,11 +229,11 @@ codes: [{table: drugs, patient: id, visit: claim, date: day, system: ATC, code: 
     assert (quality["hospitals"], quality["patients_in_several_hospitals"]) == (2, 0)
     text = mapping.read_text("utf-8").replace("visit: claim, date", "date")
     mapping.write_text(text, "utf-8")
-    with pytest.raises(BadInput, match="drugs has no hospital, which tells patients apart"):
+    with pytest.raises(BadInput, match="drugs has no hospital, which distinguishes patients"):
         tables.read(source(folder, mapping=str(mapping)), engine, tmp_path / "again")
 
 
-def test_codes_of_several_systems_in_one_table(through_gate, engine, tmp_path) -> None:
+def test_codes_of_several_systems_in_one_table(validated, engine, tmp_path) -> None:
     folder = tmp_path / "mixed"
     folder.mkdir()
     (folder / "people.csv").write_text("id,born,sex\n7,19500401,1\n", "utf-8")
@@ -250,13 +250,11 @@ codes:
 """,
         "utf-8",
     )
-    events, quality = through_gate(
-        tables.read(source(folder, mapping=str(mapping)), engine, tmp_path / "raw")
-    )
+    events, quality = validated(tables.read(source(folder, mapping=str(mapping)), engine, tmp_path / "raw"))
     codes = [code for code in events["code"].to_pylist() if code.startswith("ICD")]
     assert sorted(codes) == ["ICD10//N189", "ICD9CM//5859"]
     account = quality["source_rows"]["dx"]
-    assert account == {"rows": 3, "events": 2, "without_event": {"picked by no `only`": 1}}
+    assert account == {"rows": 3, "events": 2, "without_event": {"not selected by `only`": 1}}
 
 
 PEOPLE = "id,born,sex\n7,19500401,1\n8,19600401,2\n"
@@ -267,7 +265,7 @@ codes: [{table: drugs, patient: id, date: day, system: LAB, code: code, value: a
 
 
 @pytest.fixture
-def read_mine(tmp_path: Path, engine, through_gate):
+def read_mine(tmp_path: Path, engine, validated):
     """Read files given by name, through a mapping; returns the events and the account."""
 
     def read(files: dict[str, str | pa.Table], mapping: str = MINE) -> tuple[list[dict], dict]:
@@ -280,7 +278,7 @@ def read_mine(tmp_path: Path, engine, through_gate):
                 pq.write_table(content, folder / f"{name}.parquet")
         (folder / "mine.yaml").write_text(mapping, "utf-8")
         settings = source(folder, mapping=str(folder / "mine.yaml"))
-        events, quality = through_gate(tables.read(settings, engine, tmp_path / "raw"))
+        events, quality = validated(tables.read(settings, engine, tmp_path / "raw"))
         return events.to_pylist(), quality
 
     return read
@@ -318,7 +316,7 @@ def test_numbers_with_a_point_are_whole_numbers_again(read_mine) -> None:
         {"people": PEOPLE, "drugs": drugs}, MINE.replace("code: code", "code: code, width: 5")
     )
     assert [row["code"] for row in events if row["code"].startswith("LAB")] == ["LAB//00123"]
-    assert quality["quarantined"] == {"missing patient": 1, "unknown patient": 1}
+    assert quality["quarantined"] == {"missing patient": 1, "unreadable id": 1}
 
 
 def test_a_column_of_dates_with_nan_sets_rows_aside(read_mine) -> None:
@@ -365,7 +363,7 @@ codes: [{table: drugs, patient: id, visit: visit, date: day, system: ATC, code: 
     events, quality = read_mine(files, mapping)
     ends = [(row["code"], f"{row['available_at']:%Y%m%d}") for row in events if row["visit_id"]]
     assert sorted(ends) == [("VISIT//ADMISSION", "20210430"), ("VISIT//DISCHARGE", "20210630")]
-    assert quality["source_rows"]["visits"]["without_event"]["stay told before"] == 1
+    assert quality["source_rows"]["visits"]["without_event"]["repeated stay"] == 1
 
 
 def test_targets_of_a_code_table_must_be_text(read_mine) -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from claimscale.errors import BadInput
+from claimscale.evaluation.forecast import ForecastRecord
 from claimscale.report.i18n import Texts
 
 KEYS = [
@@ -154,18 +155,12 @@ def test_hours_reference_size_a_size_left_out_are_estimated(fake_run: Any, tmp_p
     whole = run.summarise()
     run.cells = [cell for cell in run.cells if cell.size != "1.6M"]
     run.pretraining = [one for one in run.pretraining if one["size"] != "1.6M"]
-    names = ("gain", "low", "high", "upper_bound", "margin")
     run.forecasts = [
-        {
-            "task": "pregabalin",
-            "last_trained_size": "800k",
-            "target": "1.6M",
-            "stop": True,
-            "made_before_training": True,
-            "weights": {},
-        }
-        | dict.fromkeys(names, 0.0)
-    ]
+        ForecastRecord(
+            "pregabalin", "800k", "1.6M", gain=0.0, low=0.0, high=0.0, upper_bound=0.0, margin=0.0, stop=True,
+            weights={}, made_before_training=True,
+        )
+    ]  # fmt: skip
     summary = run.summarise()
     full = task_of(whole, "pregabalin")["saturation"]
     stopped, other = (task_of(summary, name)["saturation"] for name in ("pregabalin", "ckd"))
@@ -197,11 +192,13 @@ def test_results_table_holds_every_metric(demo: Any) -> None:
     assert all(row["low"] is None for row in rows if row["metric"] == "expected_calibration_error")
 
 
-def test_task_size_interaction_is_tested_jointly(demo: Any) -> None:
+def test_two_seeds_and_two_tasks_give_a_reason_and_no_p(demo: Any) -> None:
+    """A claim about kinds of task needs three outcomes of each kind and three seeds."""
     _, summary = demo
     found = summary["task_size_interaction"]
-    assert found["low"] < found["estimate"] < found["high"]
-    assert found["estimate"] > 0, "ckd grows with size, pregabalin does not"
+    assert found["reason"] == "few_outcomes"
+    assert {value for key, value in found.items() if key != "reason"} == {None}
+    assert sum("was not tested: it takes three outcomes" in text for text in summary["warnings"]) == 1
 
 
 def test_same_inputs_same_summary(fake_run: Callable[..., Any], tmp_path: Path) -> None:
@@ -297,7 +294,7 @@ def test_a_study_that_is_further_with_the_other_arm_is_judged_by_the_pretrained(
     run.cells = [
         cell
         for cell in run.cells
-        if cell.arm == "scratch" or (cell.arm == "pretrained" and cell.patients == 300)
+        if cell.arm == "scratch" or (cell.arm == "pretrained" and cell.n_labelled == 300)
     ]
     for task in run.summarise()["tasks"]:
         assert [(pair["smaller"], pair["larger"]) for pair in task["saturation"]["comparisons"]] == [

@@ -112,9 +112,9 @@ def test_every_run_warns_of_what_it_cannot_exclude(demo: Any) -> None:
 
 @pytest.mark.parametrize(("why", "words"), synthetic.REASONS.items())
 def test_every_reason_has_its_words(demo: Any, why: tuple[str, int | None], words: str) -> None:
-    run, summary = demo
+    _, summary = demo
     task = synthetic.undecided(summary["tasks"][0], *why)
-    sentence = answers.answer(run.study, task, {})["text"]
+    sentence = answers.answer(task)["text"]
     assert words in sentence and sentence.count(". ") == 0, "one sentence"
 
 
@@ -228,13 +228,14 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
         "smallest_sufficient": task["saturation"]["comparisons"][0]["smaller"],
         "convergence_status": "under_trained",
     }
-    answer = answers.answer(run.study, task, {})
+    task["recommendation"] = {"verdict": "under_trained", "size": None, "baseline": None}
+    answer = answers.answer(task)
     assert (answer["verdict"], answer["recommendation"]) == ("under_trained", None)
     assert answer["text"].startswith("Under-trained: ") and "good enough" not in answer["text"]
     task["saturation"]["convergence_status"] = "unknown"
-    assert answers.answer(run.study, task, {})["text"].endswith("had converged was not measured.")
+    assert answers.answer(task)["text"].endswith("had converged was not measured.")
     task["saturation"]["convergence_status"] = "converged"
-    assert "converged" not in answers.answer(run.study, task, {})["text"]
+    assert "converged" not in answers.answer(task)["text"]
     guards = {
         "failed": ["tokens", "learning_rate", "overfitting"],
         "loss_drop_last_doubling": 0.013,

@@ -23,7 +23,7 @@ from claimscale.config.cohort import CohortSettings
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task, catalogue
 from claimscale.engine import Engine
-from claimscale.events import build as event_table
+from claimscale.events.table import day_number, timestamps, with_days
 from claimscale.sources.raw import EVENT_SCHEMA
 from claimscale.tasks import aces as exported, index_dates, labels as tasks
 
@@ -62,7 +62,7 @@ def random_cohorts(task: Task, seed: int) -> pa.Table:
     are mere suspicions, and in how many patients live at the edges of the task's windows.
     """
     random = np.random.default_rng([seed, *task.name.encode()])
-    first, last = event_table.day_number(BEGIN), event_table.day_number(END)
+    first, last = day_number(BEGIN), day_number(END)
     rows: Rows = []
     for cohort in range(COHORTS):
         share, events, doubt = random.random() ** 2, int(random.integers(2, 40)), random.random() * 0.4
@@ -92,7 +92,7 @@ def anywhere(
     """Events on any days, with codes inside the prefixes and just outside."""
     beside = ["ICD10//A00", "ATC//C10AA05", "ICD10//F001", "ICD10//G309", "ICD10//N17", "ICD9CM//5851"]
     rows: Rows = []
-    for day in random.integers(event_table.day_number(BEGIN), event_table.day_number(END), events).tolist():
+    for day in random.integers(day_number(BEGIN), day_number(END), events).tolist():
         is_outcome = random.random() < share
         code = outcome_code(task, random) if is_outcome else str(random.choice(beside))
         rows.append((subject, day, code, bool(random.random() < doubt)))
@@ -125,7 +125,7 @@ def at_the_edges(task: Task, subject: int, random: np.random.Generator) -> Rows:
 
 
 def events_table(subject: np.ndarray, day: np.ndarray, code: np.ndarray, suspected: np.ndarray) -> pa.Table:
-    times = event_table.timestamps(day)
+    times = timestamps(day)
     empty = {name: pa.nulls(len(subject)) for name in ("numeric_value", "hospital_id", "visit_id")}
     columns = {"subject_id": subject, "time": times, "code": code, "available_at": times}
     table = pa.table({**columns, **empty, "suspected": suspected.astype(bool)})
@@ -137,7 +137,7 @@ def our_labels(task: Task, events: pa.Table, engine: Engine, study: Study) -> pa
     """Everybody's labels at the first contact of every month, whether asked or not."""
     subjects = np.unique(events["subject_id"].to_numpy())
     split = ibis.memtable(pa.table({"subject_id": subjects, "split": ["train"] * len(subjects)}))
-    table = event_table.with_days(ibis.memtable(events)).inner_join(split, "subject_id")
+    table = with_days(ibis.memtable(events)).inner_join(split, "subject_id")
     made = study.model_copy(update={"cohort": CohortSettings(landmark=LANDMARK, min_events=1)})
     dates = engine.to_arrow(index_dates.visit_dates(table, made, FIRST))
     return engine.to_arrow(tasks.label_index_dates(task, dates, table))

@@ -22,12 +22,13 @@ from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.events import build as event_table, observation
+from claimscale.events import observation
+from claimscale.events.table import EPOCH, day_number, timestamps, with_days
 from claimscale.tasks import index_dates, labels as tasks
 
 OUTCOME, CONFIRMING, OTHER = "ICD10//N189", "ATC//B03XA01", "ICD10//A00"
 FIRST, SECOND = dt.date(1970, 7, 20), dt.date(1970, 9, 8)
-LANDMARK, LATER = event_table.day_number(FIRST), event_table.day_number(SECOND)
+LANDMARK, LATER = day_number(FIRST), day_number(SECOND)
 
 
 def made_task(**changed: object) -> Task:
@@ -58,7 +59,7 @@ def label_at(task: Task, rows: list, index: int) -> dict:
     """The rule at one index date."""
     contacts = contacts_of(rows)
     known = [row for row in contacts if row.known_day <= index]
-    date = event_table.EPOCH + dt.timedelta(days=index)
+    date = EPOCH + dt.timedelta(days=index)
     month_start = index - date.day + 1
     month_end = month_start + calendar.monthrange(date.year, date.month)[1] - 1
     outcomes = [row for row in contacts if has_prefix(row.code, task.outcome) and not row.suspected]
@@ -108,7 +109,7 @@ def visits_by_hand(rows: list, first: int, end: int, min_events: int) -> list[in
     """The first day of each month on which something became known, once enough events are known."""
     found: dict[tuple[int, int], int] = {}
     for day in sorted({row.known_day for row in contacts_of(rows)}):
-        date = event_table.EPOCH + dt.timedelta(days=day)
+        date = EPOCH + dt.timedelta(days=day)
         enough = sum(row.known_day <= day for row in contacts_of(rows)) >= min_events
         if first <= day < end and enough:
             found.setdefault((date.year, date.month), day)
@@ -120,7 +121,7 @@ def table_of(rows: list, claims):
     split = pa.table({"subject_id": sorted({row.subject_id for row in rows})})
     split = split.append_column("split", pa.array(["held_out"] * len(split)))
     table = claims.raw(rows).table.rename(subject_id="patient").distinct()
-    return event_table.with_days(table).inner_join(ibis.memtable(split), "subject_id")
+    return with_days(table).inner_join(ibis.memtable(split), "subject_id")
 
 
 def ask(task: Task, rows: list, engine: Engine, study: Study, claims) -> dict[tuple[int, str], dict]:
@@ -200,7 +201,7 @@ def test_every_visit_is_asked_about_once_a_month_by_the_same_rule(
     expected = {}
     for subject in {row.subject_id for row in rows}:
         own = [row for row in rows if row.subject_id == subject]
-        periods = {"held_out": (event_table.day_number(first), LANDMARK), "temporal": (LANDMARK, LATER)}
+        periods = {"held_out": (day_number(first), LANDMARK), "temporal": (LANDMARK, LATER)}
         for split, (begin, end) in periods.items():
             for day in visits_by_hand(own, begin, end, min_events):
                 expected[subject, split, day] = label_at(task, own, day)
@@ -214,9 +215,7 @@ def test_of_all_visits_training_keeps_each_and_testing_one_that_the_future_does_
     study: Study,
 ) -> None:
     first = dt.date(2008, 1, 1)
-    days = np.arange(
-        event_table.day_number(first), claims_end := event_table.day_number(dt.date(2010, 1, 1)), 31
-    )
+    days = np.arange(day_number(first), claims_end := day_number(dt.date(2010, 1, 1)), 31)
     subjects = np.repeat(np.arange(400), len(days))
     split = np.where(subjects % 2 == 0, "train", "held_out")
     index = pa.table(
@@ -407,13 +406,13 @@ def test_observation_is_what_the_source_states_of_it(
 ) -> None:  # fmt: skip
     days = np.array([[0 if start is None else start, 0 if end is None else end]], dtype="datetime64[D]")
     periods = pa.table(
-        [pa.array([1]), *(event_table.timestamps(day.astype(int)) for day in days.T)],
-        schema=event_table.OBSERVATION_SCHEMA,
+        [pa.array([1]), *(timestamps(day.astype(int)) for day in days.T)],
+        schema=observation.SCHEMA,
     )
     observation.write(periods, start is not None, tmp_path / "observation.parquet")
     rows = [claims.event(1, 60, OTHER), claims.event(1, 100, OTHER), claims.event(1, 300, OTHER)]
     split = pa.table({"subject_id": [1], "split": ["held_out"]})
-    table = event_table.with_days(claims.raw(rows).table.rename(subject_id="patient"))
+    table = with_days(claims.raw(rows).table.rename(subject_id="patient"))
     table = table.inner_join(ibis.memtable(split), "subject_id")
     changed = study.model_copy(update={"cohort": CohortSettings(landmark=dt.date(1970, 4, 12), min_events=1)})
     index = engine.to_arrow(index_dates.landmark_dates(table, changed))
@@ -436,8 +435,8 @@ def test_the_future_of_observation_decides_nobodys_eligibility(tmp_path: Path) -
     )
 
     def first_days(start: np.ndarray, end: np.ndarray) -> list:
-        columns = [np.arange(300), event_table.timestamps(start), event_table.timestamps(end)]
-        table = pa.table(columns, schema=event_table.OBSERVATION_SCHEMA)
+        columns = [np.arange(300), timestamps(start), timestamps(end)]
+        table = pa.table(columns, schema=observation.SCHEMA)
         observation.write(table, True, tmp_path / "observation.parquet")
         found = observation.with_stated(index, tmp_path)
         assert found.schema.equals(index.schema)

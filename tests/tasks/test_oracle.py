@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from claimscale.cohort import selection as cohort
 from claimscale.config.study import Study
 from claimscale.engine import Engine
-from claimscale.events import build as events
+from claimscale.events.build import build
 from claimscale.tasks import labels as tasks, oracle
 
 
@@ -32,7 +32,7 @@ def test_risks_add_up_to_the_labels_without_a_gap_and_with_one(engine: Engine, t
     )
     for name in ("events", "cohort", "labels", "oracle"):
         (tmp_path / name).mkdir()
-    events.build(study, engine, tmp_path / "events")
+    build(study, engine, tmp_path / "events")
     cohort.build(study, engine, tmp_path / "events", tmp_path / "cohort")
     tasks.build(study, engine, tmp_path / "events", tmp_path / "cohort", tmp_path / "labels")
     oracle.build(study, tmp_path / "labels", tmp_path / "oracle")

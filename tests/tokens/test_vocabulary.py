@@ -14,7 +14,7 @@ from claimscale.config.study import Study
 from claimscale.config.training import Tokens
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.events import build as event_table
+from claimscale.events.table import read_events
 from claimscale.tokens import vocabulary
 from claimscale.tokens.vocabulary import SPECIAL_CODES, Vocabulary
 
@@ -26,7 +26,7 @@ PATIENTS = pa.table({"subject_id": list(IDS), "split": list(SPLIT.values()), "se
 @pytest.fixture
 def build(engine: Engine, study: Study, claims, write_events):
     def build_vocabulary(rows, name: str = "one", **settings: object) -> Vocabulary:
-        table = event_table.read(engine, write_events(rows, name))
+        table = read_events(engine, write_events(rows, name))
         changed = study.model_copy(update={"tokens": Tokens.model_validate({"min_patients": 2, **settings})})
         mapping = vocabulary.code_map(table, engine, changed.tokens.rollup)
         return vocabulary.build(table, PATIENTS, mapping, claims.landmark_day, changed, engine)

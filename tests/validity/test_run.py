@@ -16,7 +16,7 @@ from claimscale.config import loading
 from claimscale.config.study import Study
 from claimscale.tasks import labels as tasks
 from claimscale.validity import checks
-from claimscale.validity.finding import Finding
+from claimscale.validity.check_result import CheckResult
 
 STUDY = """
 name: checked
@@ -27,7 +27,7 @@ sizes: [70k]
 tasks: [ckd]
 runs_dir: {runs}
 """
-TRUE_OF_SIMULATED_PATIENTS = {"visibility", "censoring"}
+TRUE_OF_SIMULATED_PATIENTS = {"single_site_visibility", "censoring"}
 """Each is seen in one hospital only, and is last seen at the last contact."""
 
 
@@ -107,8 +107,10 @@ def test_only_those_followed_up_is_seen(prepared: Study, run: Path) -> None:
 
 def test_findings_are_kept_until_something_changes(run: Path) -> None:
     found = [
-        Finding("censoring", "warned", {"naive_risk": 0.123456789, "km": float("nan")}, "Many leave.", "ckd"),
-        Finding("visibility", "passed", {}, "Fine."),
+        CheckResult(
+            "censoring", "warned", {"naive_risk": 0.123456789, "km": float("nan")}, "Many leave.", "ckd"
+        ),
+        CheckResult("single_site_visibility", "passed", {}, "Fine."),
     ]
     checks.write(found, run, "inputs")
     kept = checks.read_current(run, "inputs")

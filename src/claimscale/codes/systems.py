@@ -43,14 +43,14 @@ class CodeSystem:
     shape: str = r".+"
     """A regular expression that every code of the system matches as a whole."""
 
-    def normalise(self, text: str) -> str:
+    def canonicalize(self, text: str) -> str:
         """The one spelling of a code: half-width, upper case, no blanks around it, no dots that mean nothing.
 
         A hyphen in the end stands for digits that are not there.
 
-        >>> SYSTEMS["ICD10"].normalise(" n18.9 "), SYSTEMS["NDC"].normalise("00093075601")
+        >>> SYSTEMS["ICD10"].canonicalize(" n18.9 "), SYSTEMS["NDC"].canonicalize("00093075601")
         ('N189', '00093075601')
-        >>> SYSTEMS["ICD10"].normalise("Ｉ５０－")
+        >>> SYSTEMS["ICD10"].canonicalize("Ｉ５０－")
         'I50'
         """
         code = unicodedata.normalize("NFKC", text).strip().upper()
@@ -105,15 +105,15 @@ def split(code: str) -> tuple[str, str]:
     return (system, value) if separator else ("", code)
 
 
-def respell(code: str) -> str:
+def canonicalize(code: str) -> str:
     """A whole code in the one spelling of its system.
 
-    >>> respell("ICD10//n18.9"), respell("LOINC//718-7 "), respell("MEDS_DEATH")
+    >>> canonicalize("ICD10//n18.9"), canonicalize("LOINC//718-7 "), canonicalize("MEDS_DEATH")
     ('ICD10//N189', 'LOINC//718-7', 'MEDS_DEATH')
     """
     name, value = split(code)
     if name in SYSTEMS:
-        return name + SEPARATOR + SYSTEMS[name].normalise(value)
+        return name + SEPARATOR + SYSTEMS[name].canonicalize(value)
     return unicodedata.normalize("NFKC", code).strip()
 
 
@@ -181,7 +181,7 @@ def full_prefixes(prefixes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     ('ICD10//N18', 'ICD10//Z992', 'ATC//B05Z')
     """
     return tuple(
-        name + SEPARATOR + (SYSTEMS[name].normalise(prefix) if name in SYSTEMS else prefix)
+        name + SEPARATOR + (SYSTEMS[name].canonicalize(prefix) if name in SYSTEMS else prefix)
         for name, listed in prefixes.items()
         for prefix in listed
     )

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import _
 
-from claimscale import meds_metadata as meds_files
+from claimscale import meds_metadata
 from claimscale.artifacts import write_json
 from claimscale.codes.systems import BIRTH, SEX_PREFIX
 from claimscale.cohort import description
@@ -26,7 +26,7 @@ from claimscale.config.cohort import Splits
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.events import build as event_table
+from claimscale.events.table import day_number, read_events
 from claimscale.seeded_random import hashed_order, hashed_uniform
 
 TRAIN, TUNING, HELD_OUT, HOSPITAL, TEMPORAL = "train", "tuning", "held_out", "hospital", "temporal"
@@ -40,8 +40,8 @@ def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
     Raises BadInput when nobody is left, a split is empty, or there are fewer hospitals or patients than the
     study wants to draw or to hold out.
     """
-    table = event_table.read(engine, events)
-    landmark = event_table.day_number(study.cohort.landmark)
+    table = read_events(engine, events)
+    landmark = day_number(study.cohort.landmark)
     known = table.filter(_.available_day < landmark)
     everyone = engine.to_arrow(table.aggregate(patients=table.subject_id.nunique()))["patients"][0].as_py()
     seen = engine.to_arrow(_patients(known))
@@ -67,7 +67,7 @@ def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
     )
     patients = studied.drop_columns("contacts").add_column(1, "split", pa.array(split, pa.string()))
     pq.write_table(patients, target / "patients.parquet", write_page_checksum=True)
-    splits = meds_files.splits_table(patients["subject_id"], split)
+    splits = meds_metadata.splits_table(patients["subject_id"], split)
     pq.write_table(splits, target / "subject_splits.parquet", write_page_checksum=True)
     names, counts = np.unique(split, return_counts=True)
     flow = {

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from claimscale.config.renamed import refuse_old_names
+from claimscale.config.secrets import redact, redacted
 from claimscale.config.study import Study
 from claimscale.config.yaml_files import parse, read_mapping
 from claimscale.errors import BadInput
@@ -34,12 +35,12 @@ def validated(model: type[Model], data: dict[str, Any], place: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise BadInput(f"{place}: {_first_problem(error)}") from None
+        raise BadInput(redact(f"{place}: {_first_problem(error)}")) from None
 
 
 def dump(study: Study) -> str:
-    """The resolved study as YAML; `load` reads it back to an equal study."""
-    return yaml.dump(study.model_dump(), Dumper=_ListDumper, sort_keys=False, allow_unicode=True)
+    """The resolved study as YAML, without passwords; `load` reads it back to an otherwise equal study."""
+    return yaml.dump(redacted(study).model_dump(), Dumper=_ListDumper, sort_keys=False, allow_unicode=True)
 
 
 class _ListDumper(yaml.SafeDumper):
@@ -51,6 +52,7 @@ _ListDumper.add_representer(tuple, yaml.SafeDumper.represent_list)  # pyright: i
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
+    override = redact(override)
     if not separator or not key:
         raise BadInput(f"--set {override}: is not of the form key.path=value")
     *parents, last = key.split(".")

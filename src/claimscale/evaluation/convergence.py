@@ -1,24 +1,26 @@
-"""Whether a plateau may be called one: has pretraining been long enough, and its learning rate right?
+"""Convergence: was pretraining long enough, and was its learning rate near the optimum?
 
 A larger encoder that was trained too little looks no better than a smaller one. A plateau counts only if
-twice the tokens hardly move the largest size's loss, the best learning rate of each size lies inside
-those tried, and the loss on the training patients is not far below that on others. What was not measured is
-unknown, not passed.
+doubling the tokens hardly changes the largest size's loss, the best learning rate of each size is inside the
+range that was tried, and the loss on training patients is not far below the loss on others. A guard that was
+not measured is unknown, not passed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-MOST_FROM_DOUBLING = 0.005
-"""Share of the validation loss by which doubling the tokens may still move it, either way."""
-LARGEST_GAP = 0.05
-"""Share by which the loss on training patients may lie below that on others."""
+from claimscale.evaluation.pretrained_sizes import Cooldown, LearningRateTrial, PretrainedSize
+
+MAX_LOSS_DROP = 0.005
+"""Share of the validation loss by which the last doubling of tokens may still change it, either way."""
+MAX_GENERALIZATION_GAP = 0.05
+"""Share by which the loss on training patients may be below the loss on others."""
 DOUBLING = (1.8, 2.2)
-"""What counts as twice the tokens: branches end on whole steps."""
+"""Ratios that count as twice the tokens, because cooldowns end on whole steps."""
 
 Status = Literal["converged", "under_trained", "unknown"]
 
@@ -29,72 +31,70 @@ class Convergence:
 
     Attributes:
         status: `under_trained` if any guard failed, `unknown` if none failed but one was not measured.
-        from_doubling: share of the largest size's loss that the last doubling of tokens took off; negative
-            where the loss rose.
-        learning_rates: per size whether the best rate lies inside those tried; null where none was.
-        gap: the largest share, over sizes, by which training lies below validation loss.
-        failed, unmeasured: which guards, by the names `tokens`, `learning_rate`, `overfitting`.
+        loss_drop_last_doubling: share of the largest size's loss that the last doubling of tokens removed;
+            negative where the loss rose.
+        learning_rates: per size whether the best rate is inside the range tried; None where none was tried.
+        generalization_gap: the largest share, over sizes, by which training loss is below validation loss.
+        failed, not_measured: guards, by the names `tokens`, `learning_rate`, `overfitting`.
     """
 
     status: Status
-    from_doubling: float | None
+    loss_drop_last_doubling: float | None
     learning_rates: dict[str, bool | None]
-    gap: float | None
+    generalization_gap: float | None
     failed: tuple[str, ...]
-    unmeasured: tuple[str, ...]
+    not_measured: tuple[str, ...]
 
 
-def convergence(sizes: Sequence[Mapping[str, Any]]) -> Convergence:
-    """Judge the sizes' entries of the summary, ascending. Where seeds differ the worst of them counts.
-
-    Read are `name`, `cooldowns_by_seed` [[{share, tokens, steps, validation_loss}]], `lr_sweep`
-    [{learning_rate, validation_loss}], `train_loss` and `validation_loss`, each if there.
-    """
-    doubled = [doubling(branches) for branches in (sizes[-1] if sizes else {}).get("cooldowns_by_seed") or ()]
-    taken_off = max((one for one in doubled if one is not None), default=None, key=abs)
-    inside = {size["name"]: interior(size.get("lr_sweep")) for size in sizes}
-    gaps = [gap for size in sizes if (gap := _gap(size)) is not None]
-    gap = max(gaps, default=None)
-    verdicts = {
-        "tokens": None if taken_off is None else abs(taken_off) < MOST_FROM_DOUBLING,
-        "learning_rate": _all(list(inside.values())),
-        "overfitting": None if gap is None else gap < LARGEST_GAP,
+def convergence(sizes: Sequence[PretrainedSize]) -> Convergence:
+    """The guards of these sizes, ascending. Where seeds differ, the worst of them counts."""
+    drops = [last_doubling_drop(cooldowns) for cooldowns in (sizes[-1].cooldowns_by_seed if sizes else ())]
+    drop = max((one for one in drops if one is not None), default=None, key=abs)
+    interior = {size.name: has_interior_optimum(size.lr_sweep) for size in sizes}
+    gap = max(
+        (
+            (size.validation_loss - size.train_loss) / size.validation_loss
+            for size in sizes
+            if size.train_loss is not None and size.validation_loss
+        ),
+        default=None,
+    )
+    passed = {
+        "tokens": None if drop is None else abs(drop) < MAX_LOSS_DROP,
+        "learning_rate": _all(list(interior.values())),
+        "overfitting": None if gap is None else gap < MAX_GENERALIZATION_GAP,
     }
-    failed = tuple(name for name, passed in verdicts.items() if passed is False)
-    unmeasured = tuple(name for name, passed in verdicts.items() if passed is None)
-    status: Status = "under_trained" if failed else "unknown" if unmeasured else "converged"
-    return Convergence(status, taken_off, inside, gap, failed, unmeasured)
+    failed = tuple(name for name, result in passed.items() if result is False)
+    not_measured = tuple(name for name, result in passed.items() if result is None)
+    status: Status = "under_trained" if failed else "unknown" if not_measured else "converged"
+    return Convergence(status, drop, interior, gap, failed, not_measured)
 
 
-def doubling(branches: Sequence[Mapping[str, Any]] | None) -> float | None:
-    """Share of the loss that the last doubling of tokens took off; None if no end has half the last one's."""
-    losses = {float(end["tokens"]): end["validation_loss"] for end in branches or () if end["tokens"]}
+def last_doubling_drop(cooldowns: Sequence[Cooldown] | None) -> float | None:
+    """Share of the loss that the last doubling of tokens removed; None if no end has half the last one's."""
+    losses = {float(end["tokens"]): end["validation_loss"] for end in cooldowns or () if end["tokens"]}
     last = max(losses, default=0.0)
     for fewer in sorted(losses, reverse=True):
-        if DOUBLING[0] <= last / fewer <= DOUBLING[1] and losses[fewer] and losses[last]:
-            return (losses[fewer] - losses[last]) / losses[fewer]
+        before, after = losses[fewer], losses[last]
+        if DOUBLING[0] <= last / fewer <= DOUBLING[1] and before and after:
+            return (before - after) / before
     return None
 
 
-def interior(sweep: Sequence[Mapping[str, Any]] | None) -> bool | None:
-    """Whether the lowest loss lies at neither end of the learning rates tried; None with fewer than three.
+def has_interior_optimum(sweep: Sequence[LearningRateTrial] | None) -> bool | None:
+    """Whether the lowest loss is at neither end of the learning rates tried; None with fewer than three.
 
-    A rate at which training diverged (loss null) is worse than all others.
+    A rate at which training diverged (loss None) is worse than all others.
     """
-    tried = sorted(sweep or (), key=lambda one: one["learning_rate"])
-    losses = [math.inf if one["validation_loss"] is None else one["validation_loss"] for one in tried]
+    tried = sorted(sweep or (), key=lambda trial: trial["learning_rate"])
+    losses = [math.inf if trial["validation_loss"] is None else trial["validation_loss"] for trial in tried]
     if len(losses) < 3 or min(losses) == math.inf:
         return None
     return 0 < losses.index(min(losses)) < len(losses) - 1
 
 
-def _gap(size: Mapping[str, Any]) -> float | None:
-    inside, outside = size.get("train_loss"), size.get("validation_loss")
-    return None if inside is None or not outside else (outside - inside) / outside
-
-
-def _all(found: Sequence[bool | None]) -> bool | None:
-    """False if any is, None if any is unknown or there is none."""
-    if any(one is False for one in found):
+def _all(results: Sequence[bool | None]) -> bool | None:
+    """False if any is False, None if any is unknown or there is none."""
+    if any(one is False for one in results):
         return False
-    return None if not found or any(one is None for one in found) else True
+    return None if not results or any(one is None for one in results) else True

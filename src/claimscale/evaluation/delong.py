@@ -1,10 +1,11 @@
-"""DeLong's covariance of ROC areas: the secondary comparison of models, without resampling.
+"""DeLong's covariance of AUROCs: the secondary comparison of models, without resampling.
 
-The area is the share of pairs, one patient with the outcome and one without, that a model ranks rightly. A
-patient's placement is the share of the others whom he or she is ranked rightly against; areas vary over
-patients as means of placements do (DeLong 1988, doi 10.2307/2531595). Placements follow from mid-ranks in
-O(n log n) (Sun & Xu 2014, doi 10.1109/LSP.2014.2337313). Rows of one patient, where patients are asked more
-than once, are summed first (Obuchowski 1997, doi 10.2307/2533958); with one row each that changes nothing.
+The AUROC is the share of pairs (one patient with the outcome, one without) that a model ranks correctly. A
+patient's placement is the share of the other class that the model ranks correctly against the patient; AUROCs
+vary over patients as means of placements do (DeLong 1988, doi 10.2307/2531595). Placements follow from
+mid-ranks in O(n log n) (Sun & Xu 2014, doi 10.1109/LSP.2014.2337313). Rows of one patient, where a patient
+has several index dates, are summed first (Obuchowski 1997, doi 10.2307/2533958); with one row each that
+changes nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +24,12 @@ from claimscale.evaluation.scoring import Model, cells_by_model
 
 
 def placements(labels: NDArray[np.bool_], scores: Floats) -> Floats:
-    """The share of the other class that each patient is ranked rightly against, ties as half: shape of
-    `scores` (n)."""
+    """Each patient's placement, ties as half: shape of `scores` (n)."""
     rank = stats.rankdata(scores)
     within = np.empty_like(rank)
     for members in (labels, ~labels):
         within[members] = stats.rankdata(scores[members])
-    below = rank - within  # how many of the other class are ranked lower, ties as half
+    below = rank - within  # patients of the other class with a lower score, ties as half
     positives = int(labels.sum())
     return np.where(labels, below / (len(labels) - positives), 1 - below / positives)
 
@@ -37,16 +37,16 @@ def placements(labels: NDArray[np.bool_], scores: Floats) -> Floats:
 def covariance(
     labels: NDArray[np.bool_], scores: Floats, units: NDArray[np.int64] | None = None
 ) -> tuple[Floats, Floats]:
-    """Areas (models) and their covariance over patients (models, models).
+    """AUROCs (models) and their covariance over patients (models, models).
 
     Args:
         labels: (n), with two or more units of each class.
         scores: (models, n), finite.
-        units: (n), whose rows belong together; every row its own unit if None.
+        units: (n), the patient of each row; every row its own unit if None.
     """
     placed = np.stack([placements(labels, each) for each in scores])
-    areas = placed[:, labels].mean(axis=1)
-    placed -= areas[:, None]
+    aurocs = placed[:, labels].mean(axis=1)
+    placed -= aurocs[:, None]
     units = np.arange(len(labels)) if units is None else units
     held, sums, found = [], [], np.zeros((len(scores), len(scores)))
     for members in (labels, ~labels):
@@ -58,23 +58,23 @@ def covariance(
     _, first, second = np.intersect1d(held[0], held[1], return_indices=True)  # units with both outcomes
     units_in_all = len(held[0]) + len(held[1]) - len(first)
     cross = units_in_all / (units_in_all - 1) * sums[0][:, first] @ sums[1][:, second].T
-    return areas, found + cross + cross.T
+    return aurocs, found + cross + cross.T
 
 
 @dataclass(frozen=True)
-class RocAreas:
-    """The ROC areas of all cells of a task on the same patients, with their covariance over patients.
+class PairedAurocs:
+    """The AUROCs of all cells of a task on the same patients, with their covariance over patients.
 
-    `places` are each model's cells by seed; `areas` (cells), `matrix` (cells, cells).
+    `places` maps each model's seeds to its cells; `aurocs` (cells), `matrix` (cells, cells).
     """
 
     places: Mapping[Model, Mapping[int, int]]
-    areas: Floats
+    aurocs: Floats
     matrix: Floats
     positives: int
 
     @classmethod
-    def of(cls, rows: SplitPredictions) -> RocAreas | None:
+    def of(cls, rows: SplitPredictions) -> PairedAurocs | None:
         """None where a class has fewer than two patients."""
         counts = [len(np.unique(rows.subject[members])) for members in (rows.labels, ~rows.labels)]
         if min(counts) < 2:
@@ -88,29 +88,22 @@ class RocAreas:
     def contrast(self, weights: Mapping[Model, float]) -> Interval | None:
         """Interval of a weighted sum of models' seed-means, paired by patient and seed.
 
-        The chance of training is accounted for as in every other interval (`intervals.interval_of`). None
-        where a model is unknown or they have no seed in common.
+        The variance between runs enters as in every other interval (`intervals.interval_of`). None where a
+        model is unknown or the models have no seed in common.
         """
         if any(model not in self.places for model in weights):
             return None
         common = sorted(set.intersection(*(set(self.places[model]) for model in weights)))
         if not common:
             return None
-        signs = np.zeros((len(common), len(self.areas)))
+        signs = np.zeros((len(common), len(self.aurocs)))
+        runs = []
         for model, weight in weights.items():
-            signs[np.arange(len(common)), [self.places[model][seed] for seed in common]] += weight
-        over_patients = signs @ self.matrix @ signs.T
-        runs = [
-            weight * self.areas[[self.places[model][seed] for seed in common]]
-            for model, weight in weights.items()
-        ]
-        seeds = len(common)
+            cells = [self.places[model][seed] for seed in common]
+            signs[np.arange(len(common)), cells] += weight
+            runs.append(weight * self.aurocs[cells])
+        over_patients, seeds = signs @ self.matrix @ signs.T, len(common)
         shared = (over_patients.sum() - over_patients.trace()) / max(seeds * (seeds - 1), 1)
         within = over_patients.trace() / seeds - shared
-        return interval_of(
-            signs @ self.areas,
-            runs,
-            float(over_patients.mean()),
-            float(within),
-            patient_degrees(self.positives),
-        )
+        degrees = patient_degrees(self.positives)
+        return interval_of(signs @ self.aurocs, runs, float(over_patients.mean()), float(within), degrees)

@@ -1,12 +1,12 @@
 """Intervals over patients and seeds, for a metric and for any contrast of metrics.
 
-PROTOCOL, 'Is a smaller model as good?': other patients and other training runs would both have given other
-figures. Resampling patients alone would treat the k training runs at hand as the only ones possible.
+Other patients and other training runs would both give other results. Resampling patients alone would treat
+the k training runs of the study as the only possible ones.
 
-The variance of a seed-mean is V_p + sum of s² / k over the models it is made of. s² is the spread of a
-model's runs, and holds already that each run errs on other patients; V_p is the bootstrap variance of the
-seed-mean less that part, which would otherwise count twice. What each is worth in degrees of freedom follows
-Satterthwaite. docs/decisions.md measures this rule beside others.
+The variance of a seed-mean is V_p + sum of s² / k over its models. s² is the variance of a model's runs,
+which already includes that each run errs on other patients. V_p is the bootstrap variance of the seed-mean
+minus that part, so that it counts once. The degrees of freedom follow Satterthwaite. docs/decisions.md
+compares this rule with others.
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ from claimscale.evaluation.metrics import Floats
 
 CONFIDENCE = 0.95
 USABLE_REPLICATES = 0.95
-"""Share of replicates that must have drawn both classes; below it there is no interval."""
-
+"""Share of replicates that must contain both classes; otherwise there is no interval."""
 POSITIVES_PER_DEGREE = 4
-"""A few positives, those with the highest scores, carry most of a precision-recall curve: the bootstrap
-variance of its area is as uncertain as that of a quarter as many normal observations (measured: 2 to 8)."""
+"""A few positives with the highest scores determine most of a precision-recall curve: the bootstrap variance
+of its area is as uncertain as that of a quarter as many normal observations (measured: 2 to 8)."""
 
 
 @dataclass(frozen=True)
 class Scores:
     """A metric, or a contrast of metrics, of k training runs on the same patients.
 
-    `values` (k) on the patients as they are, `replicates` (k, B) on resampled ones, one row per seed.
-    `positives` are the patients with the outcome, the effective size of the sample. `runs` holds, of a
-    contrast, what each model's runs contribute (k): runs of two models vary independently of each other.
-    `units` is given where whole hospitals were resampled: how many of equal size they are worth.
+    Attributes:
+        values: (k) on the test patients, one per seed.
+        replicates: (k, B) on resampled patients.
+        positives: patients with the outcome, the effective sample size.
+        runs: of a contrast, the contribution of each model's runs (k each): runs of two models vary
+            independently.
+        units: where whole hospitals were resampled, the effective number of equal hospitals.
     """
 
     seeds: tuple[int, ...]
@@ -48,7 +50,7 @@ class Scores:
 
     @property
     def patient_degrees(self) -> float:
-        """What a variance over the resampled patients, or hospitals, is worth in degrees of freedom."""
+        """Degrees of freedom of a variance over the resampled patients or hospitals."""
         by_positives = patient_degrees(self.positives)
         return by_positives if self.units is None else max(min(by_positives, self.units - 1), 1.0)
 
@@ -56,10 +58,10 @@ class Scores:
 def combine(
     contrast: Callable[..., Floats], *scores: Scores, models: Sequence[Hashable] = ()
 ) -> Scores | None:
-    """Apply an elementwise function seed by seed and replicate by replicate; None without common seeds.
+    """Apply an elementwise function per seed and per replicate; None without common seeds.
 
-    All scores must come from the same `Resamples`. Runs are paired by seed. `models` names whose runs each
-    score belongs to, where two of them come from the same ones (one pretraining, two tasks).
+    All scores must come from the same `Resamples`. Runs are paired by seed. `models` names the model of each
+    score, where several scores share the runs of one model (one pretraining, two tasks).
     """
     common = sorted(set.intersection(*(set(score.seeds) for score in scores)))
     if not common:
@@ -67,7 +69,7 @@ def combine(
     places = [[score.seeds.index(seed) for seed in common] for score in scores]
     values = [score.values[place] for score, place in zip(scores, places, strict=True)]
     owners = list(models) or list(range(len(scores)))
-    # What one model's runs contribute: they as they are, all others at their mean.
+    # One model's contribution: its own runs vary, all others are at their mean.
     runs = [
         contrast(
             *(
@@ -98,13 +100,23 @@ def average(scores: Sequence[Scores]) -> Scores | None:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A seed-mean with its two sources of variance; bounds and tests follow Student's t.
+class Estimate:
+    """An estimate with its 95 % interval."""
 
-    With one seed `seed_variance` is 0 because it cannot be known, not because it is small.
-    `lasting_seed_variance` is its part that more test patients would not remove: seeds also differ
-    because each errs on other patients of this sample. `bootstrap_variance` is that over resampled patients
-    alone.
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A seed-mean with its two variance components; bounds and tests follow Student's t.
+
+    Attributes:
+        seed_variance: 0 with one seed, because it is unknown.
+        irreducible_seed_variance: the part of it that more test patients would not remove; the rest comes
+            from runs that err on different patients.
+        bootstrap_variance: the variance over resampled patients alone.
     """
 
     estimate: float
@@ -112,13 +124,13 @@ class Interval:
     seed_variance: float
     degrees: float
     seeds: int
-    lasting_seed_variance: float = 0.0
+    irreducible_seed_variance: float = 0.0
     bootstrap_variance: float = 0.0
 
-    def cautious(self) -> Interval:
-        """The same with no less variance than the bootstrap found, for decisions.
+    def conservative(self) -> Interval:
+        """The same with at least the bootstrap variance, for decisions.
 
-        A few runs that agree by chance would else make them surer than the patients alone allow.
+        Otherwise a few runs that happen to agree would make the interval narrower than the patients allow.
         """
         return replace(
             self, patient_variance=max(self.patient_variance, self.bootstrap_variance - self.seed_variance)
@@ -132,6 +144,11 @@ class Interval:
         tail = (1 - confidence) / 2
         return self.lower(1 - tail), self.upper(1 - tail)
 
+    def bounded(self, least: float = -np.inf, most: float = np.inf) -> Estimate:
+        """The estimate with its 95 % interval, cut at the range of the metric."""
+        low, high = self.two_sided()
+        return Estimate(self.estimate, max(low, least), min(high, most))
+
     def upper(self, confidence: float = CONFIDENCE) -> float:
         """One-sided upper bound."""
         return self.estimate + float(stats.t.ppf(confidence, self.degrees)) * self.standard_error
@@ -142,24 +159,24 @@ class Interval:
 
     def p_below(self, threshold: float) -> float:
         """One-sided p-value against 'the truth is at or above the threshold'."""
-        return float(stats.t.cdf(self._distance(threshold), self.degrees))
+        return float(stats.t.cdf(self._standard_errors_from(threshold), self.degrees))
 
     def p_above(self, threshold: float) -> float:
         """One-sided p-value against 'the truth is at or below the threshold'."""
-        return float(stats.t.sf(self._distance(threshold), self.degrees))
+        return float(stats.t.sf(self._standard_errors_from(threshold), self.degrees))
 
     def p_differs(self, threshold: float = 0.0) -> float:
         """Two-sided p-value against 'the truth is the threshold'."""
-        return min(1.0, 2 * float(stats.t.sf(abs(self._distance(threshold)), self.degrees)))
+        return min(1.0, 2 * float(stats.t.sf(abs(self._standard_errors_from(threshold)), self.degrees)))
 
     def p_distance(self, distance: float) -> float:
-        """One-sided p-value that an estimate this far (>= 0) from the threshold would have."""
+        """One-sided p-value of an estimate at this distance (>= 0) from the threshold."""
         if self.standard_error == 0:
             return 0.0 if distance > 0 else 0.5
         return float(stats.t.sf(distance / self.standard_error, self.degrees))
 
-    def _distance(self, threshold: float) -> float:
-        """In standard errors; without any variance, the sign decides."""
+    def _standard_errors_from(self, threshold: float) -> float:
+        """Distance from the threshold; infinite with the sign of the distance if there is no variance."""
         gap = self.estimate - threshold
         if self.standard_error == 0:
             return 0.0 if gap == 0 else float(np.copysign(np.inf, gap))
@@ -169,7 +186,7 @@ class Interval:
 def interval(scores: Scores) -> Interval:
     """Interval of the mean over seeds, over patients and seeds.
 
-    NaN variance, hence NaN bounds, where too few replicates drew both classes.
+    NaN variance, hence NaN bounds, where too few replicates contain both classes.
     """
     mean_replicates = scores.replicates.mean(axis=0)
     usable = mean_replicates[np.isfinite(mean_replicates)]
@@ -177,10 +194,10 @@ def interval(scores: Scores) -> Interval:
     bootstrap = float(usable.var(ddof=1)) if enough else float("nan")
     within = 0.0
     if enough and len(scores.seeds) > 1:
-        # Resampling adds once more what patients contribute to the spread between seeds.
+        # Resampling adds the patients' contribution to the variance between seeds a second time.
         resampled = float(np.nanmean(scores.replicates.var(axis=0, ddof=1)))
         within = resampled - float(scores.values.var(ddof=1))
-    # Few units, drawn with replacement, vary less than new ones would.
+    # A few units sampled with replacement vary less than new ones would.
     few = 1.0 if scores.units is None else scores.units / max(scores.units - 1, 1.0)
     runs = scores.runs or (scores.values,)
     return interval_of(scores.values, runs, few * bootstrap, few * within, scores.patient_degrees)
@@ -189,23 +206,27 @@ def interval(scores: Scores) -> Interval:
 def interval_of(
     values: Floats, runs: Sequence[Floats], over_patients: float, within: float, patient_degrees: float
 ) -> Interval:
-    """Interval of a seed-mean whose variance over patients is known, by whatever method.
+    """Interval of a seed-mean from its variance over patients, however that was estimated.
 
-    `values` (k) by seed; `runs`, what each model's runs contribute (k each); `over_patients` is the variance
-    of the mean over patients, worth `patient_degrees` degrees of freedom, and `within` what patients add to
-    the variance between seeds.
+    Args:
+        values: (k), by seed.
+        runs: the contribution of each model's runs, (k) each.
+        over_patients: variance of the mean over patients, with `patient_degrees` degrees of freedom.
+        within: the contribution of patients to the variance between seeds.
     """
     seeds, estimate = len(values), float(values.mean())
     if seeds == 1:
         return Interval(estimate, over_patients, 0.0, patient_degrees, 1, 0.0, over_patients)
     within = max(within, 0.0)
     by_model = np.array([own.var(ddof=1) for own in runs])
-    patients, spread, degrees = variance_parts(over_patients, within, by_model, seeds, patient_degrees)
-    lasting = max(0.0, float(by_model.sum()) - within) / seeds
-    return Interval(estimate, float(patients), float(spread), float(degrees), seeds, lasting, over_patients)
+    patients, spread, degrees = variance_components(over_patients, within, by_model, seeds, patient_degrees)
+    irreducible = max(0.0, float(by_model.sum()) - within) / seeds
+    return Interval(
+        estimate, float(patients), float(spread), float(degrees), seeds, irreducible, over_patients
+    )
 
 
-def variance_parts(
+def variance_components(
     bootstrap: ArrayLike, within: ArrayLike, by_model: ArrayLike, seeds: int, patient_degrees: float
 ) -> tuple[Floats, Floats, Floats]:
     """The patient part and the seed part of a seed-mean's variance, and the degrees of freedom of their sum.
@@ -227,4 +248,5 @@ def variance_parts(
 
 
 def patient_degrees(positives: int) -> float:
+    """Degrees of freedom of a variance over patients with this many positives."""
     return max(positives / POSITIVES_PER_DEGREE, 1.0)

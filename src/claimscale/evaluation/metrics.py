@@ -77,11 +77,12 @@ def calibration(labels: ArrayLike, risks: ArrayLike) -> Calibration:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One bin of the calibration curve: mean predicted risk, share with the outcome, patients."""
+    """One bin of the calibration curve: mean predicted risk, share with the outcome, number of
+    predictions."""
 
     predicted: float
     observed: float
-    patients: int
+    predictions: int
 
 
 def calibration_curve(labels: ArrayLike, risks: ArrayLike, bins: int = 10) -> list[CurvePoint]:
@@ -100,8 +101,8 @@ def calibration_curve(labels: ArrayLike, risks: ArrayLike, bins: int = 10) -> li
 
 def expected_calibration_error(curve: list[CurvePoint]) -> float:
     """Mean distance between predicted and observed risk over the bins, weighted by patients."""
-    patients = sum(point.patients for point in curve)
-    return sum(point.patients * abs(point.predicted - point.observed) for point in curve) / patients
+    predictions = sum(point.predictions for point in curve)
+    return sum(point.predictions * abs(point.predicted - point.observed) for point in curve) / predictions
 
 
 def _logistic_regression(design: Floats, outcome: Floats, offset: Floats) -> tuple[Floats, Floats]:

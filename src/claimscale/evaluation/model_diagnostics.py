@@ -1,94 +1,139 @@
-"""What one metric does not tell: net benefit, the distribution of risks, and how subgroups fare.
+"""Diagnostics of each model: calibration, net benefit, distribution of risks, and subgroups.
 
-Of the models that a reader compares: every pretrained size, the largest from scratch, and LightGBM, all at
-the largest number of labelled patients. Counts are kept beside every number, for the privacy gate to see.
+They are computed for every pretrained size, the largest size from scratch, and LightGBM, all with the largest
+number of labelled patients. Counts are kept with every number, for the privacy step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from claimscale.evaluation import metrics
-from claimscale.evaluation.bootstrap import Ranking, Resamples, replicate_rankings
-from claimscale.evaluation.intervals import Scores, interval
+from claimscale.evaluation.intervals import Estimate, interval
+from claimscale.evaluation.metrics import SMALLEST_RISK, CurvePoint, Floats
 from claimscale.evaluation.predictions import SplitPredictions
-from claimscale.evaluation.scoring import Model, ModelScores
+from claimscale.evaluation.scoring import cells_by_model, score_runs
+from claimscale.evaluation.selection import LIGHTGBM, PRETRAINED, SCRATCH, TaskScores, largest_labelled_set
 
-REPLICATES = 400
-"""Bootstrap replicates of a subgroup; the headline figures use `compare.bootstrap_replicates`."""
+SUBGROUP_REPLICATES = 400
+"""Most bootstrap replicates of a subgroup; the main results use `compare.bootstrap_replicates`."""
 THRESHOLDS = np.geomspace(0.25, 8, 12)
 """Risk thresholds of the net benefit, as multiples of the prevalence."""
 RISK_BINS = 16
 AGE_BANDS = ((0, 40), (40, 65), (65, 75), (75, 85), (85, 200))
-HOSPITALS_SHOWN = 12
+MAX_HOSPITALS = 12
 DAYS_PER_YEAR = 365.25
 
 Flags = NDArray[np.bool_]
 
 
-def details(
-    rows: SplitPredictions,
-    models: Mapping[Model, ModelScores],
-    requested: int | Literal["all"],
-    patients_file: Path,
-    replicates: int,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """One entry per model: `arm`, `size`, `highlighted`, `cells`, and the diagnostics of the models compared.
+@dataclass(frozen=True)
+class NetBenefit:
+    """Net benefit at one risk threshold. Counts are summed over seeds, the benefit is their mean."""
 
-    That is `curve` (calibration), `net_benefit`, `risk_distribution` and `subgroups`. `rows` are the
-    predictions for held-out patients, `requested` the labelled patients asked for, and `patients_file` the
-    cohort's `patients.parquet`; where it is missing there are no subgroups. `highlighted` marks the models
-    that figures show: the largest encoder of each arm and LightGBM.
+    threshold: float
+    true_positives: int
+    false_positives: int
+    net_benefit: float
+    treat_all: float
+
+
+@dataclass(frozen=True)
+class RiskDistribution:
+    """Patients with and without the outcome per band of predicted risk; `edges` has one more entry."""
+
+    edges: list[float]
+    with_outcome: list[int]
+    without_outcome: list[int]
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """Results in a subgroup: mean predicted risk, observed share, and metrics if both outcomes occur."""
+
+    by: str
+    group: str
+    n_test: int
+    positives: int
+    predicted: float
+    observed: float
+    auprc: Estimate | None
+    auroc: Estimate | None
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What is computed for the compared models."""
+
+    curve: list[CurvePoint]
+    net_benefit: list[NetBenefit]
+    risk_distribution: RiskDistribution
+    subgroups: list[Subgroup]
+
+
+@dataclass(frozen=True)
+class ModelDiagnostics:
+    """One model: `cells` are its cells, `highlighted` marks the models that figures show.
+
+    Highlighted are the largest encoder of each arm and LightGBM. `diagnostics` is None for other models.
     """
-    chosen = [model for model in models if model.requested == requested]
+
+    arm: str
+    size: str | None
+    highlighted: bool
+    cells: list[str]
+    diagnostics: Diagnostics | None
+
+
+class Membership(NamedTuple):
+    """A subgroup: the variable it divides patients by, its name, and whether each row is a member."""
+
+    by: str
+    group: str
+    member: Flags
+
+
+def diagnose_models(
+    rows: SplitPredictions, scores: TaskScores, patients_file: Path, replicates: int, seed: int
+) -> list[ModelDiagnostics]:
+    """One entry per model with the largest number of labelled patients.
+
+    `rows` are the predictions for held-out patients, `patients_file` the cohort's `patients.parquet`; without
+    it there are no subgroups.
+    """
+    labelled = largest_labelled_set(scores)
+    chosen = [model for model in scores if model.labelled_patients == labelled]
+    largest = {model.arm: model.size for model in chosen}
     groups = list(_groups(rows, patients_file))
-    replicates = min(replicates, REPLICATES)
+    cells = cells_by_model(rows.cells)
     found = []
     for model in chosen:
-        cells = [
-            place
-            for place, cell in enumerate(rows.cells)
-            if (cell.arm, cell.size, cell.requested) == tuple(model)
-        ]
-        largest = [other.size for other in chosen if other.arm == model.arm][-1]
-        lead = model.arm in ("pretrained", "scratch", "lightgbm") and model.size == largest
-        entry: dict[str, Any] = {
-            "arm": model.arm,
-            "size": model.size,
-            "highlighted": lead,
-            "cells": [rows.cells[place].predictions.parent.name for place in cells],
-        }
-        if lead or model.arm == "pretrained":
-            risks = rows.risks[cells]
-            entry |= {
-                "curve": [
-                    {"predicted": point.predicted, "observed": point.observed, "predictions": point.patients}
-                    for point in models[model].curve
-                ],
-                "net_benefit": net_benefit(rows.labels, risks),
-                "risk_distribution": risk_distribution(rows.labels, risks[0]),
-                "subgroups": [
-                    {"by": by, "group": name}
-                    | _subgroup(rows.labels[member], risks[:, member], replicates, seed)
-                    for by, name, member in groups
-                ],
-            }
-        found.append(entry)
+        highlighted = model.arm in (PRETRAINED, SCRATCH, LIGHTGBM) and model.size == largest[model.arm]
+        places, diagnostics = sorted(cells[model]), None
+        if highlighted or model.arm == PRETRAINED:
+            risks = rows.risks[places]
+            diagnostics = Diagnostics(
+                curve=scores[model].curve,
+                net_benefit=net_benefit(rows.labels, risks),
+                risk_distribution=risk_distribution(rows.labels, risks[0]),
+                subgroups=subgroups(rows.labels, risks, groups, min(replicates, SUBGROUP_REPLICATES), seed),
+            )
+        names = [rows.cells[place].predictions.parent.name for place in places]
+        found.append(ModelDiagnostics(model.arm, model.size, highlighted, names, diagnostics))
     return found
 
 
-def net_benefit(labels: Flags, risks: metrics.Floats) -> list[dict[str, float | int]]:
+def net_benefit(labels: Flags, risks: Floats) -> list[NetBenefit]:
     """Net benefit of acting above a risk threshold (Vickers 2006, doi 10.1177/0272989X06295361).
 
-    `labels` (n) and `risks` (seeds, n). Counts are summed over seeds, the benefit is their mean: true
-    positives per patient less false positives weighted by the odds of the threshold.
+    `labels` (n) and `risks` (seeds, n). It is the true positives per patient minus the false positives
+    weighted by the odds of the threshold.
     """
     prevalence, total = float(labels.mean()), risks.size
     found = []
@@ -97,31 +142,51 @@ def net_benefit(labels: Flags, risks: metrics.Floats) -> list[dict[str, float | 
             continue
         treated = risks >= threshold
         true, false = int((treated & labels).sum()), int((treated & ~labels).sum())
-        odds = threshold / (1 - threshold)
+        odds = float(threshold / (1 - threshold))
+        benefit, treat_all = (true - false * odds) / total, prevalence - (1 - prevalence) * odds
+        found.append(NetBenefit(float(threshold), true, false, benefit, treat_all))
+    return found
+
+
+def risk_distribution(labels: Flags, risks: Floats) -> RiskDistribution:
+    """Patients per band of predicted risk (n); the bands have equal width on a logarithmic scale."""
+    low, high = np.quantile(risks, [0.002, 0.998])
+    low = max(float(low), SMALLEST_RISK)
+    edges = np.geomspace(low, max(float(high), low * 1.01), RISK_BINS + 1)
+    band = np.clip(np.searchsorted(edges, risks, side="right") - 1, 0, RISK_BINS - 1)
+    counts = [np.bincount(band[labels == outcome], minlength=RISK_BINS).tolist() for outcome in (True, False)]
+    return RiskDistribution(edges.tolist(), counts[0], counts[1])
+
+
+def subgroups(
+    labels: Flags, risks: Floats, groups: Sequence[Membership], replicates: int, seed: int
+) -> list[Subgroup]:
+    """Results of one model's `risks` (seeds, n) in each subgroup."""
+    found = []
+    for by, group, member in groups:
+        own, own_risks = labels[member], risks[:, member]
+        positives = int(own.sum())
+        estimates: dict[str, Estimate] = {}
+        if 0 < positives < len(own):
+            scores = score_runs(own, own_risks, replicates, seed)
+            estimates = {name: interval(one).bounded(0.0, 1.0) for name, one in scores.items()}
         found.append(
-            {
-                "threshold": float(threshold),
-                "true_positives": true,
-                "false_positives": false,
-                "net_benefit": (true - false * odds) / total,
-                "treat_all": prevalence - (1 - prevalence) * odds,
-            }
+            Subgroup(
+                by=by,
+                group=group,
+                n_test=len(own),
+                positives=positives,
+                predicted=float(own_risks.mean()),
+                observed=float(own.mean()),
+                auprc=estimates.get("auprc"),
+                auroc=estimates.get("auroc"),
+            )
         )
     return found
 
 
-def risk_distribution(labels: Flags, risks: metrics.Floats) -> dict[str, list]:
-    """Patients with and without the outcome per band of predicted risk (n), the bands equal in logarithm."""
-    low, high = np.quantile(risks, [0.002, 0.998])
-    low = max(float(low), metrics.SMALLEST_RISK)
-    edges = np.geomspace(low, max(float(high), low * 1.01), RISK_BINS + 1)
-    band = np.clip(np.searchsorted(edges, risks, side="right") - 1, 0, RISK_BINS - 1)
-    counts = [np.bincount(band[labels == outcome], minlength=RISK_BINS).tolist() for outcome in (True, False)]
-    return {"edges": edges.tolist(), "with_outcome": counts[0], "without_outcome": counts[1]}
-
-
-def _groups(rows: SplitPredictions, patients_file: Path) -> Iterator[tuple[str, str, Flags]]:
-    """Subgroups as (by, name, membership of each row), each of `by` dividing all rows among its groups."""
+def _groups(rows: SplitPredictions, patients_file: Path) -> Iterator[Membership]:
+    """Subgroups by sex, age and hospital; those by one variable divide all rows among them."""
     if not patients_file.exists():
         return
     people = pq.read_table(patients_file, columns=["subject_id", "sex", "birth_day", "hospital_id"])
@@ -133,44 +198,19 @@ def _groups(rows: SplitPredictions, patients_file: Path) -> Iterator[tuple[str, 
     sex = np.array([value or "U" for value in people["sex"].to_pylist()])[place]
     for code, name in (("F", "Women"), ("M", "Men"), ("U", "Sex unknown")):
         if (sex == code).any():
-            yield "sex", name, sex == code
+            yield Membership("sex", name, sex == code)
     born = people["birth_day"].to_numpy(zero_copy_only=False).astype(np.float64)[place]
     age = (rows.day.astype("datetime64[D]").astype(np.int64) - born) / DAYS_PER_YEAR
     for low, high in AGE_BANDS:
         member = (age >= low) & (age < high)
         if member.any():
-            yield "age", f"{low}+" if high == AGE_BANDS[-1][1] else f"{low}–{high - 1}", member
+            yield Membership("age", f"{low}+" if high == AGE_BANDS[-1][1] else f"{low}–{high - 1}", member)
     if (rest := ~((age >= 0) & (age < AGE_BANDS[-1][1]))).any():
-        yield "age", "Age unknown", rest
+        yield Membership("age", "Age unknown", rest)
     hospital = np.array([value or "" for value in people["hospital_id"].cast("string").to_pylist()])[place]
     names, counts = np.unique(hospital, return_counts=True)
-    shown = [str(name) for name in names[np.argsort(-counts, kind="stable")][:HOSPITALS_SHOWN] if name]
+    shown = [str(name) for name in names[np.argsort(-counts, kind="stable")][:MAX_HOSPITALS] if name]
     for name in shown:
-        yield "hospital", name, hospital == name
+        yield Membership("hospital", name, hospital == name)
     if shown and (rest := ~np.isin(hospital, shown)).any():
-        yield "hospital", "Other hospitals", rest
-
-
-def _subgroup(labels: Flags, risks: metrics.Floats, replicates: int, seed: int) -> dict[str, Any]:
-    """Counts and, where both outcomes occur, AUPRC and AUROC with intervals; mean predicted risk."""
-    positives = int(labels.sum())
-    found: dict[str, Any] = {
-        "n_test": len(labels),
-        "positives": positives,
-        "predicted": float(risks.mean()),
-        "observed": float(labels.mean()),
-        "auprc": None,
-        "auroc": None,
-    }
-    if not 0 < positives < len(labels):
-        return found
-    rows = np.arange(len(labels))
-    blocks = replicate_rankings(
-        Resamples(len(rows), replicates, seed), [Ranking.of(labels, risk, rows) for risk in risks]
-    )
-    for name, score, block in zip(("auprc", "auroc"), (metrics.auprc, metrics.auroc), blocks, strict=True):
-        values = np.array([score(labels, risk) for risk in risks])
-        told = interval(Scores(tuple(range(len(risks))), values, block, positives))
-        low, high = told.two_sided()
-        found[name] = {"estimate": told.estimate, "low": max(low, 0.0), "high": min(high, 1.0)}
-    return found
+        yield Membership("hospital", "Other hospitals", rest)

@@ -3,7 +3,7 @@
 Two sources of chance blur the difference of two sizes: which patients are tested, and how training fell out.
 How much each contributes is worked out on simulated scores (two normal distributions, one of patients with
 the outcome; models that partly share their errors). The decision itself is then drawn many times by the very
-rule that is used on results (`intervals.variance_parts`).
+rule that is used on results (`intervals.variance_components`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from functools import lru_cache
 import numpy as np
 from scipy import optimize, stats
 
-from claimscale.evaluation.intervals import CONFIDENCE, patient_degrees, variance_parts
+from claimscale.evaluation.intervals import CONFIDENCE, patient_degrees, variance_components
 from claimscale.evaluation.metrics import Floats
-from claimscale.evaluation.size_decision import FEWEST_POSITIVES, POWER
+from claimscale.evaluation.size_decision import MIN_POSITIVES, POWER
 
 DRAWS = 20_000
 SIMULATED_POSITIVES = 4000
@@ -152,7 +152,7 @@ def power(
 
     Never with one seed, or with fewer positives than a verdict may rest on.
     """
-    if seeds < 2 or positives < FEWEST_POSITIVES:
+    if seeds < 2 or positives < MIN_POSITIVES:
         return 0.0
     return float(np.mean(margins_met(parts, positives, seeds, margin, level) < margin))
 
@@ -162,7 +162,7 @@ def resolvable(parts: Components, positives: int, seeds: int, level: float = 1 -
 
     Infinite where none is.
     """
-    if seeds < 2 or positives < FEWEST_POSITIVES:
+    if seeds < 2 or positives < MIN_POSITIVES:
         return math.inf
     margin = 0.0
     for _ in range(4):  # the margin bears on its own test, ever less
@@ -177,10 +177,10 @@ def positives_for(parts: Components, seeds: int, margin: float, level: float = 1
         met = margins_met(parts, round(math.exp(log_positives)), seeds, margin, level)
         return float(np.quantile(met, POWER)) - margin
 
-    low, high = math.log(FEWEST_POSITIVES), math.log(1e8)
+    low, high = math.log(MIN_POSITIVES), math.log(1e8)
     if seeds < 2 or excess(high) > 0:
         return None
-    return FEWEST_POSITIVES if excess(low) < 0 else math.ceil(math.exp(_root(excess, low, high)))
+    return MIN_POSITIVES if excess(low) < 0 else math.ceil(math.exp(_root(excess, low, high)))
 
 
 def interaction_power(
@@ -223,7 +223,7 @@ def _drawn(
     by_model = per_run * generator.chisquare(seeds - 1, size=(DRAWS, 2)) / (seeds - 1)
     fewest = min(positives for _, positives, _ in tasks)
     bootstrap = (shared + within / seeds) * blur
-    patients, spread, degrees = variance_parts(
+    patients, spread, degrees = variance_components(
         bootstrap, within * blur, by_model, seeds, patient_degrees(fewest)
     )
     if cautious:

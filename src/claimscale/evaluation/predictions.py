@@ -1,4 +1,4 @@
-"""The predictions of all cells, brought together per task and split on identical patients."""
+"""The predictions of all cells, combined per task and split on identical patients."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from numpy.typing import NDArray
 from claimscale.errors import BadInput
 from claimscale.evaluation.metrics import Floats
 
-TEST_SPLITS = ("held_out", "hospital", "temporal")
-"""Splits that results are reported on; `tuning` served early stopping and is spent."""
+HELD_OUT = "held_out"
+TEST_SPLITS = (HELD_OUT, "hospital", "temporal")
+"""Splits with results; `tuning` was used for early stopping."""
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """One trained and applied model. `patients` labelled patients were used, `requested` were asked for.
+    """One trained and applied model.
 
-    `arm` is pretrained, scratch or the name of a baseline; `size` is None for baselines, those on the
-    embeddings of the largest encoder too. `seconds` is the time the cell took.
+    `arm` is pretrained, scratch or the name of a baseline; `size` is None for baselines, also for those on
+    the embeddings of the largest encoder. `labelled_patients` is the number in the settings, `n_labelled` the
+    number that was available and used. `seconds` is the time of the cell.
     """
 
     task: str
     arm: str
     size: str | None
-    patients: int
-    requested: int | Literal["all"]
+    n_labelled: int
+    labelled_patients: int | Literal["all"]
     seed: int
     predictions: Path
     seconds: float
@@ -39,7 +41,7 @@ class CellResult:
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """What the cells of one task said about the patients of one split.
+    """The predictions of one task's cells for the patients of one split.
 
     Patients are sorted by `subject` (n, int64) and `day` (n, datetime64[us], the index date);
     `labels` (n, bool); `risks` (cells, n) in the order of `cells`.
@@ -55,21 +57,19 @@ class SplitPredictions:
 def load_predictions(cells: Sequence[CellResult]) -> dict[tuple[str, str], SplitPredictions]:
     """Read all predictions, by (task, split); splits in the order of `TEST_SPLITS`.
 
-    Raises BadInput where a file is unreadable, a risk is not a probability, or two cells of a task
-    do not speak of the same patients with the same outcomes.
+    Raises BadInput if a file is unreadable, a risk is not a probability, or two cells of a task differ in
+    their patients or outcomes.
     """
     gathered: dict[tuple[str, str], list[tuple[CellResult, _Rows]]] = {}
-    tasks = list(dict.fromkeys(cell.task for cell in cells))
     for cell in cells:
         for split, rows in _read(cell.predictions).items():
             gathered.setdefault((cell.task, split), []).append((cell, rows))
-    together = {}
-    for task in tasks:
-        of_task = [cell for cell in cells if cell.task == task]
-        for split in TEST_SPLITS:
-            if (task, split) in gathered:
-                together[task, split] = _align(task, split, gathered[task, split], of_task)
-    return together
+    return {
+        (task, split): _align(split, gathered[task, split], [cell for cell in cells if cell.task == task])
+        for task in dict.fromkeys(cell.task for cell in cells)
+        for split in TEST_SPLITS
+        if (task, split) in gathered
+    }
 
 
 def aligned_values(predictions: SplitPredictions, file: Path, split: str, column: str) -> Floats:
@@ -98,13 +98,10 @@ class _Rows:
     risks: Floats
 
     def same_patients(self, other: _Rows) -> bool:
-        return all(
-            np.array_equal(mine, theirs)
-            for mine, theirs in (
-                (self.subject, other.subject),
-                (self.day, other.day),
-                (self.labels, other.labels),
-            )
+        return (
+            np.array_equal(self.subject, other.subject)
+            and np.array_equal(self.day, other.day)
+            and np.array_equal(self.labels, other.labels)
         )
 
 
@@ -127,18 +124,18 @@ def _read(file: Path) -> Mapping[str, _Rows]:
 
 
 def _align(
-    task: str, split: str, gathered: list[tuple[CellResult, _Rows]], expected: list[CellResult]
+    split: str, gathered: list[tuple[CellResult, _Rows]], expected: list[CellResult]
 ) -> SplitPredictions:
     first_cell, first = gathered[0]
     for cell, rows in gathered:
         if not rows.same_patients(first):
             raise BadInput(
-                f"{cell.predictions}: {task}, {split} split: patients or outcomes differ from those in "
+                f"{cell.predictions}: {cell.task}, {split} split: patients or outcomes differ from those in "
                 f"{first_cell.predictions}"
             )
-    if len(gathered) < len(expected):
-        present = {cell.predictions for cell, _ in gathered}
-        missing = next(cell for cell in expected if cell.predictions not in present)
+    present = {cell.predictions for cell, _ in gathered}
+    missing = next((cell for cell in expected if cell.predictions not in present), None)
+    if missing is not None:
         raise BadInput(f"{missing.predictions}: has no predictions for the {split} split")
     return SplitPredictions(
         tuple(cell for cell, _ in gathered),

@@ -1,21 +1,21 @@
-"""The pretraining that a smaller size saves, also against a size that was never trained.
+"""The pretraining cost that a smaller size saves, also against a size that was never trained.
 
-A size that was left out costs what its operations take at the rate of the largest size that was trained.
-Larger encoders use a device better, as a rule: what they would have taken is rather less than that.
+The cost of a size that was not trained is estimated from its operations, at the rate of the largest size that
+was. Larger encoders usually run at a better rate, so that the estimate tends to be high.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from claimscale.evaluation.pretrained_sizes import PretrainedSize
 from claimscale.model import shapes
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Of one pretraining: `hours` and floating-point operations, None where unknown; whether `estimated`."""
+class PretrainingCost:
+    """`hours` and floating-point operations of one pretraining, None where unknown; whether `estimated`."""
 
     hours: float | None
     flops: float | None
@@ -24,48 +24,52 @@ class Cost:
 
 @dataclass(frozen=True)
 class Saving:
-    """What using one size saves against another, `against`; the hours are `estimated` where either's are."""
+    """What one size saves against the `reference_size`; the hours are `estimated` where either's are."""
 
-    against: str
+    reference_size: str
     hours: float | None
     flops: float | None
     estimated: bool
 
 
-def costs(sizes: Sequence[Mapping[str, Any]], vocabulary: int | None, mask: float) -> dict[str, Cost]:
-    """The cost of every size, by name: as measured, else estimated from the largest that was measured.
+def pretraining_costs(
+    sizes: Sequence[PretrainedSize], vocabulary: int | None, mask_probability: float, groups: int = 0
+) -> dict[str, PretrainingCost]:
+    """The cost of every size, by name: as measured, otherwise estimated from the largest measured one.
 
     Args:
-        sizes: ascending, with `name`, `parameters` and, where trained, `hours`, `train_flops` and `tokens`.
-        vocabulary: tokens in it, which the operations depend on; if None, nothing is estimated.
-        mask: share of tokens that are masked.
+        sizes: ascending.
+        vocabulary: number of codes, on which the operations depend; if None, nothing is estimated.
+        mask_probability: share of tokens that are masked.
+        groups: number of code groups with an embedding of their own.
     """
-    measured = [one for one in sizes if one.get("hours") and one.get("train_flops") and one.get("tokens")]
-    found = {one["name"]: Cost(one.get("hours"), one.get("train_flops")) for one in sizes}
+    found = {one.name: PretrainingCost(one.hours, one.train_flops) for one in sizes}
+    measured = [one for one in sizes if one.hours and one.train_flops and one.tokens]
     if not measured or vocabulary is None:
         return found
     base = measured[-1]
+    assert base.hours and base.train_flops and base.tokens
 
-    def operations(parameters: int) -> float:
-        tokens = base["tokens"]
-        return shapes.train_flops(shapes.solve(parameters, vocabulary), tokens, round(mask * tokens))
+    def operations(parameters: int, tokens: float) -> float:
+        shape = shapes.solve(parameters, vocabulary, groups)
+        return shapes.train_flops(shape, tokens, round(mask_probability * tokens))
 
     for one in sizes:
-        if one.get("hours") is None:
-            # Attention, which the operations counted here leave out, is thought to grow alike.
-            share = operations(one["parameters"]) / operations(base["parameters"])
-            found[one["name"]] = Cost(share * base["hours"], share * base["train_flops"], True)
+        if one.hours is None:
+            # Attention is not counted here; it is taken to grow in proportion.
+            share = operations(one.parameters, base.tokens) / operations(base.parameters, base.tokens)
+            found[one.name] = PretrainingCost(share * base.hours, share * base.train_flops, True)
     return found
 
 
-def saving(cost: Mapping[str, Cost], used: str, against: str) -> Saving:
-    """What one pretraining of `used` saves against one of `against`; nothing if they are the same."""
-    if used == against:
-        return Saving(against, 0.0, 0.0, False)
-    most, least = cost[against], cost[used]
-    hours, flops = _less(most.hours, least.hours), _less(most.flops, least.flops)
-    return Saving(against, hours, flops, most.estimated or least.estimated)
+def saving(costs: Mapping[str, PretrainingCost], used: str, reference_size: str) -> Saving:
+    """What one pretraining of `used` saves against one of `reference_size`; 0 if they are the same."""
+    if used == reference_size:
+        return Saving(reference_size, 0.0, 0.0, False)
+    reference, smaller = costs[reference_size], costs[used]
 
+    def less(more: float | None, fewer: float | None) -> float | None:
+        return None if more is None or fewer is None else more - fewer
 
-def _less(most: float | None, least: float | None) -> float | None:
-    return None if most is None or least is None else most - least
+    hours, flops = less(reference.hours, smaller.hours), less(reference.flops, smaller.flops)
+    return Saving(reference_size, hours, flops, reference.estimated or smaller.estimated)

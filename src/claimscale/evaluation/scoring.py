@@ -1,4 +1,4 @@
-"""All metrics of all models, with their replicates: the one pass over predictions that is costly."""
+"""All metrics of all models, with their replicates: the one expensive pass over predictions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from claimscale.evaluation import metrics
 from claimscale.evaluation.bootstrap import Ranking, Resamples, replicate_means, replicate_rankings
@@ -14,25 +15,30 @@ from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.metrics import CurvePoint, Floats
 from claimscale.evaluation.predictions import CellResult, SplitPredictions
 
-METRICS = ("auprc", "auroc", "log_loss", "calibration_slope", "calibration_intercept")
+METRICS: tuple[str, ...] = ("auprc", "auroc", "log_loss", "calibration_slope", "calibration_intercept")
 
 
 class Model(NamedTuple):
-    """What seeds are averaged over: an arm, its size (None for baselines), its labelled patients."""
+    """An arm, its size (None for baselines) and its labelled patients as in the settings.
+
+    Cells of one model differ only in their seed.
+    """
 
     arm: str
     size: str | None
-    requested: int | Literal["all"]
+    labelled_patients: int | Literal["all"]
 
 
 @dataclass(frozen=True)
 class ModelScores:
     """A model's metrics on one split: `by_metric` has the keys of `METRICS`.
 
-    The calibration curve and error pool the seeds; the error has no interval, for its bootstrap is biased.
+    `n_labelled` is the number of labelled patients it was trained on, `seconds` the mean time of its cells.
+    The calibration curve and error pool the seeds; the error has no interval, because its bootstrap is
+    biased.
     """
 
-    patients: int
+    n_labelled: int
     seconds: float
     by_metric: Mapping[str, Scores]
     curve: list[CurvePoint]
@@ -44,8 +50,8 @@ def score_models(
 ) -> dict[str, dict[Model, ModelScores]]:
     """Score every model of every task on one split, by task and model.
 
-    Patients of all tasks are resampled together: a patient drawn twice counts twice in each task he or
-    she belongs to. Differences between models and between tasks are therefore paired.
+    Patients of all tasks are resampled together: a patient sampled twice counts twice in each of his or her
+    tasks. Differences between models and between tasks are therefore paired.
     """
     of_split = {task: rows for (task, name), rows in predictions.items() if name == split}
     if not of_split:
@@ -55,20 +61,26 @@ def score_models(
     return {task: _score_task(rows, population, resamples) for task, rows in of_split.items()}
 
 
-def score_ranking(labels: np.ndarray, values: Floats, replicates: int, seed: int) -> dict[str, Scores]:
+def score_ranking(labels: NDArray[np.bool_], values: Floats, replicates: int, seed: int) -> dict[str, Scores]:
     """AUPRC and AUROC of a single ranking of n patients, such as the true risks."""
+    return score_runs(labels, np.asarray(values)[None], replicates, seed)
+
+
+def score_runs(labels: NDArray[np.bool_], risks: Floats, replicates: int, seed: int) -> dict[str, Scores]:
+    """AUPRC and AUROC of several runs `risks` (runs, n) on the same patients `labels` (n)."""
     rows = np.arange(len(labels))
-    ranking = Ranking.of(labels, values, rows)
-    auprc, auroc = replicate_rankings(Resamples(len(rows), replicates, seed), [ranking])
-    positives = int(labels.sum())
+    blocks = replicate_rankings(
+        Resamples(len(rows), replicates, seed), [Ranking.of(labels, risk, rows) for risk in risks]
+    )
+    runs, positives = tuple(range(len(risks))), int(labels.sum())
     return {
-        "auprc": Scores((0,), np.array([metrics.auprc(labels, values)]), auprc, positives),
-        "auroc": Scores((0,), np.array([metrics.auroc(labels, values)]), auroc, positives),
+        name: Scores(runs, np.array([score(labels, risk) for risk in risks]), block, positives)
+        for name, score, block in zip(("auprc", "auroc"), (metrics.auprc, metrics.auroc), blocks, strict=True)
     }
 
 
 def _score_task(
-    predictions: SplitPredictions, population: np.ndarray, resamples: Resamples
+    predictions: SplitPredictions, population: NDArray[np.int64], resamples: Resamples
 ) -> dict[Model, ModelScores]:
     labels, risks = predictions.labels, predictions.risks
     rows = np.searchsorted(population, predictions.subject)
@@ -88,9 +100,7 @@ def _score_task(
         *(found.intercept_values for found in calibrations),
     ]
     means = replicate_means(resamples, np.stack(per_patient, axis=1), rows)
-    replicates = {"auprc": auprc, "auroc": auroc}
-    for metric, block in zip(METRICS[2:], np.split(means, 3), strict=True):
-        replicates[metric] = block
+    replicates = dict(zip(METRICS, (auprc, auroc, *np.split(means, 3)), strict=True))
     return {
         model: _scores_of(predictions, cells, values, replicates)
         for model, cells in cells_by_model(predictions.cells).items()
@@ -110,7 +120,7 @@ def _scores_of(
         np.tile(predictions.labels, len(cells)), predictions.risks[cells].ravel()
     )
     return ModelScores(
-        patients=chosen[0].patients,
+        n_labelled=chosen[0].n_labelled,
         seconds=float(np.mean([cell.seconds for cell in chosen])),
         by_metric={
             metric: Scores(seeds, values[metric][cells], replicates[metric][cells], positives)
@@ -122,8 +132,8 @@ def _scores_of(
 
 
 def cells_by_model(cells: tuple[CellResult, ...]) -> dict[Model, list[int]]:
-    """Places of the cells of each model, seeds ascending."""
+    """Places of the cells of each model, seeds ascending; models in the order of their first cell."""
     models: dict[Model, list[int]] = {}
     for place, cell in sorted(enumerate(cells), key=lambda item: item[1].seed):
-        models.setdefault(Model(cell.arm, cell.size, cell.requested), []).append(place)
+        models.setdefault(Model(cell.arm, cell.size, cell.labelled_patients), []).append(place)
     return dict(sorted(models.items(), key=lambda item: min(item[1])))

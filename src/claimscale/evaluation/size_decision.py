@@ -1,8 +1,8 @@
-"""Is a smaller model as good? The verdict per task, by the protocol's rule.
+"""Size-sufficiency rule: is a smaller model as good? One verdict per task.
 
-A size suffices if every larger one's gain over it is, with one-sided confidence, below the margin. Sizes
-are tested from the largest down and testing stops at the first failure, so no further correction is
-needed within a task; Holm's correction holds the error rate across tasks.
+A size suffices if the one-sided upper bound of every larger size's gain over it is below the margin. Sizes
+are tested from the largest down and testing stops at the first failure, so a task needs no further
+correction. Holm's procedure controls the error rate across tasks.
 """
 
 from __future__ import annotations
@@ -17,34 +17,49 @@ from scipy import stats
 from claimscale.evaluation.intervals import CONFIDENCE, Interval, Scores, combine, difference, interval
 from claimscale.evaluation.metrics import Floats
 
-FEWEST_POSITIVES = 30
-"""Below this the bootstrap variance itself is too uncertain to rest a verdict on."""
+MIN_POSITIVES = 30
+"""With fewer positives the bootstrap variance itself is too uncertain for a verdict."""
 POWER = 0.8
 
+SizeVerdict = Literal["saturated", "not_saturated", "inconclusive"]
 Reason = Literal[
-    "one_size", "one_seed", "few_positives", "not_above_chance", "non_monotone", "underpowered", "borderline"
+    "one_size",
+    "one_seed",
+    "few_positives",
+    "not_above_chance",
+    "non_monotone",
+    "underpowered",
+    "borderline",
 ]
 
 
 @dataclass(frozen=True)
-class Curve:
+class SizeCurve:
     """One task's metric by model size: `scores` from the smallest size to the largest.
 
-    `chance` is what a model without any information reaches: the prevalence for AUPRC, 0.5 for AUROC.
+    `chance` is the metric of an uninformative model: the prevalence for AUPRC, 0.5 for AUROC.
     """
 
     scores: Mapping[str, Scores]
     chance: float
     positives: int
 
+    @property
+    def largest(self) -> str:
+        return list(self.scores)[-1]
+
+    def margin(self, relative_margin: float) -> float:
+        """The absolute margin: a share of the largest size's estimate."""
+        return relative_margin * float(self.scores[self.largest].values.mean())
+
 
 @dataclass(frozen=True)
 class Comparison:
     """The gain of a larger size over a smaller one, on the same patients and seeds.
 
-    `margin` is absolute: the relative margin times the largest model's estimate. `excess` is the gain less
-    the margin; its (cautious) interval knows that the margin, too, is estimated from these patients and
-    seeds.
+    `margin` is absolute: the relative margin times the largest model's estimate. `excess` is the gain minus
+    the margin. Its (conservative) interval includes the uncertainty of the margin, which is estimated from
+    the same patients and seeds.
     """
 
     smaller: str
@@ -57,8 +72,8 @@ class Comparison:
     def p_sufficient(self) -> float:
         """One-sided p-value against 'the larger size gains the margin or more'.
 
-        It is never less than the one that a gain of exactly zero would have had: a sample too small to show
-        equality does not show it by luck either.
+        It is at least the p-value of a gain of exactly zero: a sample too small to show equality must not
+        show it by luck.
         """
         return max(self.excess.p_below(0.0), self.excess.p_distance(self.margin))
 
@@ -68,9 +83,9 @@ class Comparison:
         return self.excess.p_above(0.0)
 
     def upper(self, confidence: float) -> float:
-        """What the gain may be at most, one-sided; the smaller size suffices where this is below the margin.
+        """One-sided upper bound of the gain; the smaller size suffices where it is below the margin.
 
-        At least as much as the bound lies above the estimate, for the reason given at `p_sufficient`.
+        It is at least the bound's distance from the estimate, for the reason given at `p_sufficient`.
         """
         bound = self.excess.upper(confidence)
         return max(self.margin + bound, bound - self.excess.estimate)
@@ -78,98 +93,95 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said about one task.
+    """The size decision of one task.
 
-    `margin` is absolute: the relative margin times the largest model's estimate. `level` is the
-    one-sided error rate the task was tested at, after Holm. `positives_needed`, where the verdict is
-    inconclusive, is the number of test patients with the outcome expected to decide it.
+    Attributes:
+        margin: absolute, the relative margin times the largest model's estimate.
+        alpha: one-sided error rate of the task's tests after Holm's correction.
+        comparisons: smaller sizes from the largest down, each with all larger ones, the largest first.
+        reason: why the verdict is inconclusive, if it is.
+        positives_needed: if inconclusive, test patients with the outcome that are expected to decide it.
     """
 
-    verdict: Literal["saturated", "not_saturated", "inconclusive"]
+    verdict: SizeVerdict
     smallest_sufficient: str | None
     margin: float
-    level: float
-    evidence: tuple[Comparison, ...]
+    alpha: float
+    comparisons: tuple[Comparison, ...]
     reason: Reason | None = None
     positives_needed: int | None = None
 
 
-def judge(curves: Mapping[str, Curve], relative_margin: float) -> dict[str, Verdict]:
+def decide(curves: Mapping[str, SizeCurve], relative_margin: float) -> dict[str, Verdict]:
     """The verdict of every task, by name.
 
-    The two claims, 'a smaller size suffices' and 'the largest size gains more than the margin', are
-    each held to a family-wise error rate of 5 % across tasks.
+    The two claims, 'a smaller size suffices' and 'the largest size gains more than the margin', each have a
+    family-wise error rate of 5 % across tasks.
     """
-    alpha = 1 - CONFIDENCE
-    evidence = {task: _comparisons(curve, relative_margin) for task, curve in curves.items()}
+    family_alpha = 1 - CONFIDENCE
+    compared = {task: _comparisons(curve, relative_margin) for task, curve in curves.items()}
     obstacles: dict[str, Reason | None] = {
-        task: _obstacle(curve, evidence[task]) for task, curve in curves.items()
+        task: _obstacle(curve, compared[task]) for task, curve in curves.items()
     }
     sufficient_p = {
-        task: [1.0] if obstacles[task] else _sufficiency_p_values(compared)
-        for task, compared in evidence.items()
+        task: [1.0] if obstacles[task] else _sufficiency_p_values(pairs) for task, pairs in compared.items()
     }
     gain_p = {
-        task: [1.0] if obstacles[task] else [compared[0].p_insufficient]
-        for task, compared in evidence.items()
+        task: [1.0] if obstacles[task] else [pairs[0].p_insufficient] for task, pairs in compared.items()
     }
-    sufficient_levels, gain_levels = holm_levels(sufficient_p, alpha), holm_levels(gain_p, alpha)
+    sufficient_alphas, gain_alphas = (
+        holm_alphas(sufficient_p, family_alpha),
+        holm_alphas(gain_p, family_alpha),
+    )
     verdicts = {}
     for task, curve in curves.items():
-        sizes, compared, margin = list(curve.scores), evidence[task], _margin(curve, relative_margin)
-        passed = _leading(sufficient_p[task], sufficient_levels[task])
+        sizes, pairs, margin = list(curve.scores), compared[task], curve.margin(relative_margin)
+        alpha = sufficient_alphas[task]
+        passed = _rejected_before_first_failure(sufficient_p[task], alpha)
         if passed:
-            verdicts[task] = Verdict(
-                "saturated", sizes[-1 - passed], margin, sufficient_levels[task], compared
-            )
-        elif _leading(gain_p[task], gain_levels[task]):
-            verdicts[task] = Verdict("not_saturated", None, margin, gain_levels[task], compared)
+            verdicts[task] = Verdict("saturated", sizes[-1 - passed], margin, alpha, pairs)
+        elif _rejected_before_first_failure(gain_p[task], gain_alphas[task]):
+            verdicts[task] = Verdict("not_saturated", None, margin, gain_alphas[task], pairs)
         else:
-            level = sufficient_levels[task]
-            reason, needed = _what_would_decide(curve, compared, obstacles[task], level)
-            verdicts[task] = Verdict("inconclusive", None, margin, level, compared, reason, needed)
+            reason, needed = _inconclusive_reason(curve, pairs, obstacles[task], alpha)
+            verdicts[task] = Verdict("inconclusive", None, margin, alpha, pairs, reason, needed)
     return verdicts
 
 
-def holm_levels(p_values: Mapping[str, Sequence[float]], alpha: float) -> dict[str, float]:
-    """The level each family is tested at: Holm's procedure for families tested in a fixed order.
+def holm_alphas(p_values: Mapping[str, Sequence[float]], alpha: float) -> dict[str, float]:
+    """The error rate of each family: Holm's procedure for families tested in a fixed order.
 
-    `p_values` hold, per family, the hypotheses in the order in which they are tested. Families share
-    alpha equally; one whose hypotheses all fall hands its share to the rest. This is the graphical
-    procedure of Bretz 2009 (doi 10.1002/sim.3495); with one hypothesis per family it is Holm's.
+    `p_values` holds each family's hypotheses in their testing order. Families share alpha equally; a family
+    whose hypotheses are all rejected passes its share to the rest. This is the graphical procedure of Bretz
+    2009 (doi 10.1002/sim.3495). With one hypothesis per family it is Holm's procedure.
     """
-    levels: dict[str, float] = {}
-    while len(levels) < len(p_values):
-        level = alpha / (len(p_values) - len(levels))
-        open_families = [name for name in p_values if name not in levels]
-        finished = [name for name in open_families if max(p_values[name]) < level]
-        # one at a time, because the next one's level grows by it
-        for name in [min(finished, key=lambda name: max(p_values[name]))] if finished else open_families:
-            levels[name] = level
-    return levels
+    alphas: dict[str, float] = {}
+    while len(alphas) < len(p_values):
+        share = alpha / (len(p_values) - len(alphas))
+        remaining = [name for name in p_values if name not in alphas]
+        rejected = [name for name in remaining if max(p_values[name]) < share]
+        # One family per step, because its share raises the next one's alpha.
+        for name in [min(rejected, key=lambda name: max(p_values[name]))] if rejected else remaining:
+            alphas[name] = share
+    return alphas
 
 
-def positives_needed(comparison: Comparison, positives: int, level: float) -> int | None:
-    """Positives with which 80 % of studies would find the smaller size sufficient, were it truly as good.
+def positives_needed(comparison: Comparison, positives: int, alpha: float) -> int | None:
+    """Positives with which 80 % of studies would find the smaller size sufficient if it is truly as good.
 
-    The variance of the gain has a part V_n that falls as 1 / positives and a part V_s between seeds that
-    stays. The sample-size formula of a non-inferiority trial, with quantiles of Student's t,
-    (t_level + t_power)² (V_n · positives / needed + V_s) = margin², gives
-    needed = positives · V_n / (margin² / (t_level + t_power)² - V_s).
-    None where the seeds alone already differ too much: only more seeds can decide then.
+    The variance of the gain has a part V_n that falls as 1 / positives and a part V_s between seeds that does
+    not. The sample-size formula of a non-inferiority trial, with quantiles of Student's t,
+    (t_alpha + t_power)² (V_n · positives / needed + V_s) = margin², gives
+    needed = positives · V_n / (margin² / (t_alpha + t_power)² - V_s).
+    None where the seeds alone differ too much: only more seeds can decide.
     """
-    return _needed(comparison.excess, comparison.margin, positives, level)
+    return _needed(comparison.excess, comparison.margin, positives, alpha)
 
 
-def _margin(curve: Curve, relative_margin: float) -> float:
-    largest = list(curve.scores.values())[-1]
-    return relative_margin * float(largest.values.mean())
-
-
-def _comparisons(curve: Curve, relative_margin: float) -> tuple[Comparison, ...]:
-    """Smaller sizes from the largest down, each against all larger ones, the largest first."""
-    sizes, margin = list(curve.scores), _margin(curve, relative_margin)
-    largest, compared = curve.scores[sizes[-1]], []
+def _comparisons(curve: SizeCurve, relative_margin: float) -> tuple[Comparison, ...]:
+    """Smaller sizes from the largest down, each with all larger ones, the largest first."""
+    sizes, margin = list(curve.scores), curve.margin(relative_margin)
+    largest, compared = curve.scores[curve.largest], []
 
     def excess(larger: Floats, smaller: Floats, top: Floats) -> Floats:
         return larger - smaller - relative_margin * top
@@ -180,62 +192,60 @@ def _comparisons(curve: Curve, relative_margin: float) -> tuple[Comparison, ...]
             gain = difference(*pair)
             over = combine(excess, *pair, largest, models=[larger, sizes[index], sizes[-1]])
             if gain is not None and over is not None:
-                compared.append(
-                    Comparison(sizes[index], larger, interval(gain), margin, interval(over).cautious())
-                )
+                over_interval = interval(over).conservative()
+                compared.append(Comparison(sizes[index], larger, interval(gain), margin, over_interval))
     return tuple(compared)
 
 
-def _obstacle(curve: Curve, compared: tuple[Comparison, ...]) -> Reason | None:
-    """Why no verdict can be given whatever the differences are: equal is not the same as good."""
+def _obstacle(curve: SizeCurve, compared: tuple[Comparison, ...]) -> Reason | None:
+    """Why no verdict can be given, whatever the differences are: equal is not the same as good."""
     if len(curve.scores) < 2:
         return "one_size"
     pairs = len(curve.scores) * (len(curve.scores) - 1) // 2
     if len(compared) < pairs or min(comparison.gain.seeds for comparison in compared) < 2:
         return "one_seed"
-    if curve.positives < FEWEST_POSITIVES or any(math.isnan(c.gain.standard_error) for c in compared):
+    if curve.positives < MIN_POSITIVES or any(math.isnan(c.gain.standard_error) for c in compared):
         return "few_positives"
-    largest = list(curve.scores)[-1]
-    if not interval(curve.scores[largest]).lower() > curve.chance:
+    if not interval(curve.scores[curve.largest]).lower() > curve.chance:
         return "not_above_chance"
-    # Size pays at the last step, yet a size before it was better: neither claim is worth making.
-    beaten = any(one.larger == largest and one.gain.upper() < 0 for one in compared)
-    return "non_monotone" if beaten and compared[0].p_insufficient < 1 - CONFIDENCE else None
+    # The last step gains, yet a smaller size was better than the largest: neither claim holds.
+    worse = any(one.larger == curve.largest and one.gain.upper() < 0 for one in compared)
+    return "non_monotone" if worse and compared[0].p_insufficient < 1 - CONFIDENCE else None
 
 
 def _sufficiency_p_values(compared: Sequence[Comparison]) -> list[float]:
-    """Per size from the second largest down: a size suffices only if it does against every larger one."""
+    """Per size from the second largest down: the largest p-value over its comparisons with larger sizes."""
     worst: dict[str, float] = {}
     for comparison in compared:
         worst[comparison.smaller] = max(worst.get(comparison.smaller, 0.0), comparison.p_sufficient)
     return list(worst.values())
 
 
-def _leading(p_values: Sequence[float], level: float) -> int:
-    """How many hypotheses fall before the first that stands."""
-    return next((index for index, p_value in enumerate(p_values) if p_value >= level), len(p_values))
+def _rejected_before_first_failure(p_values: Sequence[float], alpha: float) -> int:
+    return next((index for index, p_value in enumerate(p_values) if p_value >= alpha), len(p_values))
 
 
-def _what_would_decide(
-    curve: Curve, evidence: tuple[Comparison, ...], obstacle: Reason | None, level: float
+def _inconclusive_reason(
+    curve: SizeCurve, compared: tuple[Comparison, ...], obstacle: Reason | None, alpha: float
 ) -> tuple[Reason, int | None]:
+    """Why a task is inconclusive, and how many positives would decide it."""
     if obstacle in ("one_size", "one_seed", "not_above_chance", "non_monotone"):
         return obstacle, None
-    needed = positives_needed(evidence[0], curve.positives, level)
+    needed = positives_needed(compared[0], curve.positives, alpha)
     if obstacle is not None:
-        return obstacle, None if needed is None else max(needed, FEWEST_POSITIVES)
+        return obstacle, None if needed is None else max(needed, MIN_POSITIVES)
     if needed is not None and needed <= curve.positives:
-        # Enough to see equality, yet not seen: the gain lies near the margin, and its distance decides.
-        gap = abs(evidence[0].margin - evidence[0].gain.estimate)
-        return "borderline", _needed(evidence[0].excess, gap, curve.positives, level)
+        # The sample could show equality but did not: the gain is near the margin, and its distance decides.
+        gap = abs(compared[0].margin - compared[0].gain.estimate)
+        return "borderline", _needed(compared[0].excess, gap, curve.positives, alpha)
     return "underpowered", needed
 
 
-def _needed(gain: Interval, distance: float, positives: int, level: float) -> int | None:
-    quantiles = float(stats.t.ppf(1 - level, gain.degrees) + stats.t.ppf(POWER, gain.degrees))
-    lasting = gain.lasting_seed_variance
-    falling = gain.patient_variance + gain.seed_variance - lasting
-    room = (distance / quantiles) ** 2 - lasting
+def _needed(gain: Interval, distance: float, positives: int, alpha: float) -> int | None:
+    quantiles = float(stats.t.ppf(1 - alpha, gain.degrees) + stats.t.ppf(POWER, gain.degrees))
+    irreducible = gain.irreducible_seed_variance
+    falling = gain.patient_variance + gain.seed_variance - irreducible
+    room = (distance / quantiles) ** 2 - irreducible
     if not room > 0 or math.isnan(falling):
         return None
     return math.ceil(positives * falling / room)

@@ -1,4 +1,4 @@
-"""Raw events as columns of numbers, and their order: the form in which the gate judges them."""
+"""Raw events as columns of numbers, and their sort order: the form in which they are validated."""
 
 from __future__ import annotations
 
@@ -17,30 +17,38 @@ Bools = npt.NDArray[np.bool_]
 
 MISSING = np.iinfo(np.int64).min
 ORDER = ("time", "code", "numeric_value", "hospital_id", "visit_id", "available_at", "suspected")
-"""Within a patient, events stand in the order of these columns: equal events are neighbours."""
-TEXTS = ("code", "hospital_id", "visit_id", "origin", "fault", "stranger")
+"""The events of a patient are sorted by these columns, so that equal events are neighbours."""
+TEXTS = ("code", "hospital_id", "visit_id", "source_table", "issue", "unlisted_patient_id")
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows of whole patients in columns: texts as places in sorted dictionaries, -1 where null.
+class EventColumns:
+    """Events of whole patients in columns of int64.
 
-    Times are microseconds, MISSING where null; `numeric_value` the bits of a float32, MISSING where null.
+    Attributes:
+        subject: subject ids; 0 where `columns["no_subject"]` is 1.
+        columns: texts as places in their sorted dictionary, -1 where null; times in microseconds and
+            `numeric_value` as the bits of a float32, MISSING where null.
+        texts: the dictionary of each text column.
     """
 
     subject: Int64s
     columns: dict[str, Int64s]
     texts: dict[str, pa.Array]
 
-    def where(self, rows: Bools | Int64s) -> Rows:
+    def where(self, rows: Bools | Int64s) -> EventColumns:
         columns = {name: column[rows] for name, column in self.columns.items()}
-        return Rows(self.subject[rows], columns, self.texts)
+        return EventColumns(self.subject[rows], columns, self.texts)
+
+    def first_of_subjects(self) -> Int64s:
+        """The places of the first event of each subject, if events are sorted by subject."""
+        return np.flatnonzero(np.diff(self.subject, prepend=self.subject[:1] - 1))
 
     def __len__(self) -> int:
         return len(self.subject)
 
     @classmethod
-    def of(cls, table: pa.Table) -> Rows:
+    def of(cls, table: pa.Table) -> EventColumns:
         """Raw events with `subject_id` and the columns of `raw.DETAILS`."""
         columns: dict[str, Int64s] = {}
         texts: dict[str, pa.Array] = {}
@@ -54,15 +62,18 @@ class Rows:
         columns["suspected"] = (
             table["suspected"].combine_chunks().fill_null(False).to_numpy(False).astype(int)
         )
-        return cls(_filled(table["subject_id"].cast(pa.int64())), columns, texts)
+        subject = table["subject_id"].cast(pa.int64()).combine_chunks()
+        columns["no_subject"] = (~_valid(subject)).astype(np.int64)
+        return cls(subject.fill_null(0).to_numpy(), columns, texts)
 
     def table(self) -> pa.Table:
-        """The rows with the columns of EVENT_SCHEMA; texts stay dictionaries."""
+        """The events with the columns of EVENT_SCHEMA; texts stay dictionaries."""
         found = self.columns
         value = found["numeric_value"]
         floats = np.where(value == MISSING, 0, value).astype(np.int32).view(np.float32)
+        no_subject = found["no_subject"].astype(bool)
         arrays = {
-            "subject_id": pa.array(self.subject),
+            "subject_id": pa.array(self.subject, mask=no_subject if no_subject.any() else None),
             "time": _timestamps(found["time"]),
             "code": self.text("code"),
             "numeric_value": pa.array(floats, mask=value == MISSING),
@@ -79,17 +90,17 @@ class Rows:
         return pa.DictionaryArray.from_arrays(indices, self.texts[name])
 
 
-def in_order(rows: Rows) -> Rows:
-    """The rows by subject, then by the columns of ORDER."""
-    local, subjects = _numbers_from_zero(rows.subject)
-    keys = np.column_stack([rows.columns[name] for name in ORDER])
-    return rows.where(sorted_places(local, subjects, keys))
+def sort_events(events: EventColumns) -> EventColumns:
+    """The events sorted by subject, then by the columns of ORDER."""
+    local, subjects = _numbers_from_zero(events.subject)
+    keys = np.column_stack([events.columns[name] for name in ORDER])
+    return events.where(sorted_places(local, subjects, keys))
 
 
 def _numbers_from_zero(subject: Int64s) -> tuple[Int64s, int]:
-    """The subjects as small numbers in the same order, and how many numbers that takes."""
+    """The subjects as small numbers in the same order, and the number of these numbers."""
     low, high = (int(subject.min()), int(subject.max())) if len(subject) else (0, 0)
-    if high - low < 2 * len(subject):  # a shard of patients that are numbered without large gaps
+    if high - low < 2 * len(subject):  # subject ids without large gaps
         return subject - low, high - low + 1
     subjects, numbers = np.unique(subject, return_inverse=True)
     return numbers.astype(np.int64), len(subjects)
@@ -97,9 +108,9 @@ def _numbers_from_zero(subject: Int64s) -> tuple[Int64s, int]:
 
 @njit(cache=True, nogil=True)
 def sorted_places(subject: Int64s, subjects: int, keys: npt.NDArray[np.int64]) -> Int64s:
-    """The places of the rows in order: by subject (0 to subjects - 1), then by the columns of `keys`.
+    """The places of the rows in sorted order: by subject (0 to subjects - 1), then by the columns of `keys`.
 
-    A counting sort brings a patient's rows together; these few are merged in order.
+    A counting sort groups the rows of each patient. A merge sort then sorts each group.
     """
     rows, width = keys.shape
     bounds = np.zeros(subjects + 1, np.int64)
@@ -141,7 +152,7 @@ def sorted_places(subject: Int64s, subjects: int, keys: npt.NDArray[np.int64]) -
 
 
 def _sorted_dictionary(column: pa.ChunkedArray) -> tuple[Int64s, pa.Array]:
-    """Places of the column's values in the sorted list of them; -1 where null."""
+    """The place of each value in the sorted dictionary, -1 where null; and the dictionary."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     column = column.unify_dictionaries()

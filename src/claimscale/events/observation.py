@@ -1,34 +1,60 @@
-"""When patients could be seen, as their source says it: insured from one day to another.
+"""Observation periods: the time in which a patient's claims are complete, for example while insured.
 
-A source that says nothing has observation from the first contact to the last, which the events themselves
-tell; only what a source states adds to them.
+A source may state the periods. Otherwise the period of a patient runs from the first contact to the last.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ibis import _
 
+from claimscale.codes.systems import BIRTH, SEX_PREFIX
+from claimscale.engine import Engine
+from claimscale.events.columns import EventColumns
+from claimscale.sources.raw import RawEvents
+
+SCHEMA = pa.schema([("subject_id", pa.int64()), ("start", pa.timestamp("us")), ("end", pa.timestamp("us"))])
 STATED = b"stated by the source"
-"""Key of the metadata of `observation.parquet`: yes or no."""
+"""Metadata key of `observation.parquet`: yes or no."""
 
 
-def write(observed: pa.Table, stated: bool, file: Path) -> None:
-    """Write subject_id, start and end (timestamps, the last day included) and who says so."""
-    marked = observed.replace_schema_metadata({STATED: b"yes" if stated else b"no"})
+def stated_periods(raw: RawEvents, patients: ir.Table, engine: Engine) -> pa.Table | None:
+    """One period per patient as the source states it; None if the source states none."""
+    if raw.observation is None:
+        return None
+    periods = raw.observation.inner_join(patients, "patient").filter(_.start.notnull(), _.end.notnull())
+    joined = periods.group_by("subject_id").aggregate(start=_.start.min(), end=_.end.max())
+    return engine.to_arrow(joined.order_by("subject_id")).cast(SCHEMA)
+
+
+def contact_periods(events: EventColumns) -> pa.Table:
+    """First and last contact of each patient. `events` are sorted by subject and time."""
+    codes = events.texts["code"].to_pylist()
+    is_contact = np.array([code != BIRTH and not code.startswith(SEX_PREFIX) for code in codes] + [False])
+    contacts = events.where(is_contact[events.columns["code"]])
+    first = contacts.first_of_subjects()
+    last = np.append(first[1:], len(contacts))[: len(first)] - 1
+    time = contacts.columns["time"].view("datetime64[us]")
+    return pa.table([contacts.subject[first], time[first], time[last]], schema=SCHEMA)
+
+
+def write(periods: pa.Table, stated: bool, file: Path) -> None:
+    """Write periods of SCHEMA (the last day is included) and whether the source states them."""
+    marked = periods.replace_schema_metadata({STATED: b"yes" if stated else b"no"})
     pq.write_table(marked, file, write_page_checksum=True)
 
 
 def with_stated(index: pa.Table, events: Path) -> pa.Table:
-    """Index dates (columns as of `tasks.index_dates`) with what the source states about observation.
+    """Index dates (columns as of `tasks.index_dates`) with the observation periods that the source states.
 
-    `first_day`, which decides who has history enough, becomes the stated start, if that is not after the
-    index date: later starts were not known then, and stay as the contacts have them. `observed_until`, which
-    decides who is censored and nothing else, becomes the stated end. A source that states nothing, and
-    patients whom it leaves out, change nothing.
+    `first_day`, which decides who has enough history, becomes the stated start unless that is after the
+    index date, when it was not known yet. `observed_until`, which decides censoring only, becomes the stated
+    end. Nothing changes for patients without a stated period.
     """
     table = pq.read_table(events / "observation.parquet")
     if not len(table) or (table.schema.metadata or {}).get(STATED) != b"yes":

@@ -1,7 +1,7 @@
-"""The gate: whole patients of raw events in, checked and sorted events out, every row accounted for.
+"""Validation of raw events: whole patients in, valid and sorted events out, with a row reconciliation.
 
-Rows are judged shard by shard in NumPy, so that every engine gives the same events, byte for byte. What is
-done about which fault stands in `sources.faults`, the order in which a row is judged in `_faults`.
+Events are validated shard by shard in NumPy, so that every engine gives the same events, byte for byte.
+`sources.issues` says how each issue is handled; `_find_issues` gives the order of the checks.
 """
 
 from __future__ import annotations
@@ -14,25 +14,40 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from claimscale.codes import systems as codes
-from claimscale.events.columns import MISSING, ORDER, Bools, Int64s, Rows, in_order
-from claimscale.sources.issues import FAULTS, Outcome
+from claimscale.codes.systems import (
+    BIRTH,
+    DEATH,
+    SEX_PREFIX,
+    canonicalize,
+    is_well_formed,
+    split,
+)
+from claimscale.events.columns import MISSING, ORDER, Bools, EventColumns, Int64s, sort_events
+from claimscale.sources.issues import ISSUES, Handling
 from claimscale.sources.raw import EVENT_SCHEMA, Crosswalk
 
 UNDECIDED = -2
 MICROSECONDS_PER_DAY = 86_400_000_000
-BEFORE_ALL_PATIENTS = int(np.datetime64("1900-01-01", "us").astype(np.int64))
-AFTER_ALL_CLAIMS = int(np.datetime64("2100-01-01", "us").astype(np.int64))
+EARLIEST_TIME = int(np.datetime64("1900-01-01", "us").astype(np.int64))
+LATEST_AVAILABLE = int(np.datetime64("2100-01-01", "us").astype(np.int64))
+
+MARKS = ("non-canonical code", "available before event", "code not in crosswalk")
+"""Issues of events that are used: columns that `_repair` adds, 1 where the issue applies."""
 
 QUARANTINE_SCHEMA = pa.schema(
-    [*EVENT_SCHEMA.to_pyarrow(), ("stranger", pa.string()), ("origin", pa.string()), ("fault", pa.string())]
+    [
+        *EVENT_SCHEMA.to_pyarrow(),
+        ("unlisted_patient_id", pa.string()),
+        ("source_table", pa.string()),
+        ("issue", pa.string()),
+    ]
 )
-"""Rows set aside. `stranger`: the source's id of a patient who is not in its list."""
+"""`unlisted_patient_id`: the source's id of a patient who is not in the source's list of patients."""
 
 
 @dataclass
-class Account:
-    """What became of the rows: used, or set aside or dropped for one reason each; and what was put right."""
+class Reconciliation:
+    """Counts of rows: each row is used, quarantined or dropped, the last two for one reason each."""
 
     rows_in: int = 0
     used: int = 0
@@ -40,141 +55,140 @@ class Account:
     dropped: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     warned: Counter[str] = field(default_factory=Counter)
-    made: Counter[str] = field(default_factory=Counter)
-    """Events by the origin that they were made from, before any was set aside."""
+    events_of_table: Counter[str] = field(default_factory=Counter)
+    """Raw events by the source table that they were made from."""
 
-    def fault(self, name: str, rows: int) -> None:
+    def count(self, issue: str, rows: int) -> None:
         if rows:
-            kinds = {
-                Outcome.QUARANTINE: self.quarantined,
-                Outcome.DROP: self.dropped,
-                Outcome.REPAIR: self.repaired,
-                Outcome.WARN: self.warned,
+            counters = {
+                Handling.QUARANTINE: self.quarantined,
+                Handling.DROP: self.dropped,
+                Handling.REPAIR: self.repaired,
+                Handling.WARN: self.warned,
             }
-            kinds[FAULTS[name]][name] += rows
+            counters[ISSUES[issue]][issue] += rows
 
-    def add(self, other: Account) -> None:
+    def add(self, other: Reconciliation) -> None:
         self.rows_in += other.rows_in
         self.used += other.used
-        for name in ("quarantined", "dropped", "repaired", "warned", "made"):
+        for name in ("quarantined", "dropped", "repaired", "warned", "events_of_table"):
             getattr(self, name).update(getattr(other, name))
 
     @property
-    def adds_up(self) -> bool:
+    def is_complete(self) -> bool:
         return self.rows_in == self.used + self.quarantined.total() + self.dropped.total()
 
 
-def judge(
-    table: pa.Table, today: dt.date, account: Account, crosswalks: Sequence[Crosswalk] = ()
-) -> tuple[Rows, pa.Table]:
-    """Judge the raw events of whole patients.
+def validate(
+    table: pa.Table, today: dt.date, crosswalks: Sequence[Crosswalk] = ()
+) -> tuple[EventColumns, pa.Table, Reconciliation]:
+    """Validate the raw events of whole patients.
 
-    Returns the events that pass, each once and in order, and the rows to set aside (QUARANTINE_SCHEMA).
+    Returns the valid events, sorted and without duplicates; the quarantined rows (QUARANTINE_SCHEMA); and
+    the row reconciliation.
     """
-    rows = repaired(Rows.of(table), crosswalks)
-    account.rows_in += len(rows)
-    origins = np.bincount(rows.columns["origin"] + 1, minlength=len(rows.texts["origin"]) + 1)
-    for name, made in zip([None, *rows.texts["origin"].to_pylist()], origins.tolist(), strict=True):
-        if made and name is not None:
-            account.made[name] += made
-    rows = in_order(rows)
-    fault, names = _faults(rows, today)
-    for place, name in enumerate(names):
-        account.fault(name, int(np.count_nonzero(fault == place)))
-    aside = _set_aside(rows.where(fault >= 0), fault[fault >= 0], names)
-    passed = rows.where(fault < 0)
-    repeated = _repeats(passed)
-    account.fault("exact duplicate", int(np.count_nonzero(repeated)))
-    passed = passed.where(~repeated)
-    account.used += len(passed)
-    for name in MARKS:
-        account.fault(name, int(passed.columns[name].sum()))
-    return passed, aside
-
-
-def _set_aside(rows: Rows, fault: Int64s, names: list[str]) -> pa.Table:
-    table = rows.table()
-    subject = pa.array(rows.subject, mask=rows.subject == MISSING)
-    reasons = pa.DictionaryArray.from_arrays(pa.array(fault.astype(np.int32)), pa.array(names, pa.string()))
-    table = table.set_column(0, "subject_id", subject)
-    table = table.append_column("stranger", rows.text("stranger")).append_column(
-        "origin", rows.text("origin")
+    events = _repair(EventColumns.of(table), crosswalks)
+    reconciliation = Reconciliation(rows_in=len(events))
+    tables = events.texts["source_table"].to_pylist()
+    rows = np.bincount(events.columns["source_table"] + 1, minlength=len(tables) + 1)[1:]
+    reconciliation.events_of_table.update(
+        {name: count for name, count in zip(tables, rows.tolist(), strict=True) if count}
     )
-    return table.append_column("fault", reasons).cast(QUARANTINE_SCHEMA)
+    events = sort_events(events)
+    issue, names = _find_issues(events, today)
+    for place, name in enumerate(names):
+        reconciliation.count(name, int(np.count_nonzero(issue == place)))
+    quarantined = _quarantine(events.where(issue >= 0), issue[issue >= 0], names)
+    valid = events.where(issue < 0)
+    is_duplicate = _duplicates(valid)
+    reconciliation.count("exact duplicate", int(np.count_nonzero(is_duplicate)))
+    valid = valid.where(~is_duplicate)
+    reconciliation.used = len(valid)
+    for name in MARKS:
+        reconciliation.count(name, int(valid.columns[name].sum()))
+    return valid, quarantined, reconciliation
 
 
-MARKS = ("code spelt otherwise", "known before it happened", "code not in crosswalk")
+def _quarantine(events: EventColumns, issue: Int64s, names: list[str]) -> pa.Table:
+    issues = pa.DictionaryArray.from_arrays(pa.array(issue.astype(np.int32)), pa.array(names, pa.string()))
+    table = events.table()
+    for name in ("unlisted_patient_id", "source_table"):
+        table = table.append_column(name, events.text(name))
+    return table.append_column("issue", issues).cast(QUARANTINE_SCHEMA)
 
 
-def repaired(rows: Rows, crosswalks: Sequence[Crosswalk]) -> Rows:
-    """Codes in their one spelling and mapped, nothing known before it happened; MARKS tell of which rows."""
-    given = rows.texts["code"].to_pylist()
-    spelt = [codes.respell(code) for code in given]
-    mapped, lost = _mapped(spelt, crosswalks)
-    found, time = rows.columns, rows.columns["time"]
-    changed = np.array([new != old for new, old in zip(spelt, given, strict=True)] + [False])
+def _repair(events: EventColumns, crosswalks: Sequence[Crosswalk]) -> EventColumns:
+    """Codes in canonical form and mapped, nothing available before it happens, and the columns of MARKS."""
+    given = events.texts["code"].to_pylist()
+    canonical = [canonicalize(code) for code in given]
+    mapped, unmapped = _apply_crosswalks(canonical, crosswalks)
+    found, time = events.columns, events.columns["time"]
+    changed = np.array([new != old for new, old in zip(canonical, given, strict=True)] + [False])
     dictionary = sorted(set(mapped))
     place = {code: number for number, code in enumerate(dictionary)}
     new_place = np.array([place[code] for code in mapped] + [-1])
-    # A claim that is known before what it tells of would show a model the future.
+    # An event that is available before it happens would show a model the future.
     early = (found["available_at"] < time) & (found["available_at"] != MISSING)
     columns = found | {
         "code": new_place[found["code"]],
         "available_at": np.where(early, time, found["available_at"]),
         MARKS[0]: changed[found["code"]].astype(np.int64),
         MARKS[1]: early.astype(np.int64),
-        MARKS[2]: np.array([*lost, False])[found["code"]].astype(np.int64),
+        MARKS[2]: np.array([*unmapped, False])[found["code"]].astype(np.int64),
     }
-    return Rows(rows.subject, columns, rows.texts | {"code": pa.array(dictionary, pa.string())})
+    return EventColumns(events.subject, columns, events.texts | {"code": pa.array(dictionary, pa.string())})
 
 
-def _mapped(spelt: Sequence[str], crosswalks: Sequence[Crosswalk]) -> tuple[list[str], list[bool]]:
+def _apply_crosswalks(codes: Sequence[str], crosswalks: Sequence[Crosswalk]) -> tuple[list[str], list[bool]]:
     """The codes after all crosswalks, and which of them a crosswalk of their system does not list."""
-    mapped, lost = list(spelt), [False] * len(spelt)
+    mapped, unmapped = list(codes), [False] * len(codes)
     for crosswalk in crosswalks:
         for place, code in enumerate(mapped):
-            lost[place] |= codes.split(code)[0] == crosswalk.of and code not in crosswalk.targets
+            unmapped[place] |= split(code)[0] == crosswalk.system and code not in crosswalk.targets
             mapped[place] = crosswalk.targets.get(code, code)
-    return mapped, lost
+    return mapped, unmapped
 
 
-def _faults(rows: Rows, today: dt.date) -> tuple[Int64s, list[str]]:
-    """The fault of each row, as a place in the list of names; -1 where there is none."""
-    found, time = rows.columns, rows.columns["time"]
+def _find_issues(events: EventColumns, today: dt.date) -> tuple[Int64s, list[str]]:
+    """The first issue of each row that quarantines it, as a place in the list of names, or -1."""
+    found, time = events.columns, events.columns["time"]
     names: list[str] = []
-    fault = np.full(len(rows), -1, dtype=np.int64)
+    issue = np.full(len(events), -1, dtype=np.int64)
 
     def mark(name: str, applies: Bools) -> None:
-        fault[(fault < 0) & applies] = len(names)
+        issue[(issue < 0) & applies] = len(names)
         names.append(name)
 
-    for place, name in enumerate(rows.texts["fault"].to_pylist()):
-        mark(name, found["fault"] == place)
-    mark("missing patient", rows.subject == MISSING)
-    spelt = rows.texts["code"].to_pylist()
-    is_empty = np.array([not codes.split(code)[1].strip() for code in spelt] + [True])
+    for place, name in enumerate(events.texts["issue"].to_pylist()):
+        mark(name, found["issue"] == place)
+    mark("missing patient", found["no_subject"] == 1)
+    codes = events.texts["code"].to_pylist()
+    is_empty = np.array([not split(code)[1].strip() for code in codes] + [True])
     mark("missing code", is_empty[found["code"]])
     mark("missing time", (time == MISSING) | (found["available_at"] == MISSING))
-    mark("placeholder date", (time <= BEFORE_ALL_PATIENTS) | (found["available_at"] >= AFTER_ALL_CLAIMS))
+    mark("placeholder date", (time <= EARLIEST_TIME) | (found["available_at"] >= LATEST_AVAILABLE))
     tomorrow = int(np.datetime64(today + dt.timedelta(days=1), "us").astype(np.int64))
-    mark("in the future", time >= tomorrow)
-    is_misspelt = np.array([not codes.is_well_formed(code) for code in spelt] + [False])
-    mark("not a code of its system", is_misspelt[found["code"]])
-    vital = _vital(rows, fault < 0)
-    mark("unknown patient", vital.birth == MISSING)
-    mark("contradicts another birth date", vital.is_birth & (time != vital.birth))
-    mark("contradicts another death date", vital.is_death & (time != vital.death))
-    mark("contradicts another sex", vital.is_sex & (found["code"] != vital.sex))
-    mark("before birth", time < vital.birth)
-    day_of_death = vital.death - vital.death % MICROSECONDS_PER_DAY
+    mark("future date", time >= tomorrow)
+    is_malformed = np.array([not is_well_formed(code) for code in codes] + [False])
+    mark("malformed code", is_malformed[found["code"]])
+    person = _persons(events, issue < 0)
+    mark("unknown patient", person.birth == MISSING)
+    mark("conflicting birth date", person.is_birth & (time != person.birth))
+    mark("conflicting death date", person.is_death & (time != person.death))
+    mark("conflicting sex", person.is_sex & (found["code"] != person.sex))
+    mark("before birth", time < person.birth)
+    day_of_death = person.death - person.death % MICROSECONDS_PER_DAY
     is_after = time >= day_of_death + MICROSECONDS_PER_DAY
-    mark("after death", (vital.death != MISSING) & is_after)
-    return fault, names
+    mark("after death", (person.death != MISSING) & is_after)
+    return issue, names
 
 
 @dataclass(frozen=True)
-class _Vital:
-    """Of each row's patient: times or MISSING; `sex` is a place among the codes, UNDECIDED or -1."""
+class _Persons:
+    """For each row, its patient's birth and death (MISSING if unknown) and sex, and which rows say so.
+
+    `sex` is a place among the codes, UNDECIDED for a tie, -1 if unknown.
+    """
 
     birth: Int64s
     death: Int64s
@@ -184,41 +198,39 @@ class _Vital:
     is_sex: Bools
 
 
-def _vital(rows: Rows, usable: Bools) -> _Vital:
-    """Of several birth dates the first stands, of deaths the last: neither takes a contact away.
+def _persons(events: EventColumns, usable: Bools) -> _Persons:
+    """The earliest of several births and the latest of several deaths count, so that no contact is lost.
 
-    Of two sexes the one told by more rows stands, a known one before an unknown one; neither in a draw.
+    The sex of most rows counts, a known sex before an unknown one. A tie is undecided.
     """
-    code, time = rows.columns["code"], rows.columns["time"]
-    texts = rows.texts["code"].to_pylist()
-    starts = np.flatnonzero(np.diff(rows.subject, prepend=rows.subject[:1] - 1))
-    lengths = np.diff(np.append(starts, len(rows)))
+    code, time = events.columns["code"], events.columns["time"]
+    texts = events.texts["code"].to_pylist()
+    starts = events.first_of_subjects()
+    lengths = np.diff(np.append(starts, len(events)))
 
-    def marked(wanted: Callable[[str], bool]) -> Bools:
+    def is_code(wanted: Callable[[str], bool]) -> Bools:
         return np.array([wanted(text) for text in texts] + [False])[code]
 
-    def of_patients(values: Int64s, reduced: np.ufunc) -> Int64s:
+    def per_patient(values: Int64s, reduced: np.ufunc) -> Int64s:
         return np.repeat(reduced.reduceat(values, starts), lengths) if len(starts) else values
 
-    is_birth, is_death = marked(codes.BIRTH.__eq__), marked(codes.DEATH.__eq__)
+    is_birth, is_death = is_code(BIRTH.__eq__), is_code(DEATH.__eq__)
     latest = np.iinfo(np.int64).max
-    birth = of_patients(np.where(is_birth & usable, time, latest), np.minimum)
-    death = of_patients(np.where(is_death & usable, time, MISSING), np.maximum)
-    is_sex = marked(lambda text: text.startswith(codes.SEX_PREFIX))
-    weight, sex = np.zeros(len(rows), np.int64), np.full(len(rows), -1, np.int64)
+    birth = per_patient(np.where(is_birth & usable, time, latest), np.minimum)
+    death = per_patient(np.where(is_death & usable, time, MISSING), np.maximum)
+    is_sex = is_code(lambda text: text.startswith(SEX_PREFIX))
+    most, sex = np.zeros(len(events), np.int64), np.full(len(events), -1, np.int64)
     for place in np.unique(code[is_sex & usable]).tolist():
-        told = of_patients(((code == place) & usable).astype(np.int64), np.add)
-        told = np.where(texts[place] == codes.SEX_PREFIX + "U", np.minimum(told, 1), 2 * told)
-        sex = np.where(told > weight, place, np.where((told == weight) & (told > 0), UNDECIDED, sex))
-        weight = np.maximum(told, weight)
-    return _Vital(np.where(birth == latest, MISSING, birth), death, sex, is_birth, is_death, is_sex)
+        votes = per_patient(((code == place) & usable).astype(np.int64), np.add)
+        votes = np.where(texts[place] == SEX_PREFIX + "U", np.minimum(votes, 1), 2 * votes)
+        sex = np.where(votes > most, place, np.where((votes == most) & (votes > 0), UNDECIDED, sex))
+        most = np.maximum(votes, most)
+    return _Persons(np.where(birth == latest, MISSING, birth), death, sex, is_birth, is_death, is_sex)
 
 
-def _repeats(rows: Rows) -> Bools:
-    """Rows equal to the one before."""
-    if not len(rows):
-        return np.zeros(0, dtype=bool)
-    same = rows.subject[1:] == rows.subject[:-1]
+def _duplicates(events: EventColumns) -> Bools:
+    """Events equal to the one before."""
+    same = events.subject[1:] == events.subject[:-1]
     for name in ORDER:
-        same &= rows.columns[name][1:] == rows.columns[name][:-1]
-    return np.concatenate([[False], same])
+        same &= events.columns[name][1:] == events.columns[name][:-1]
+    return np.concatenate([np.zeros(min(len(events), 1), bool), same])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claimscale import artifacts, sources
 from claimscale.config.study import Study
@@ -16,6 +17,9 @@ from claimscale.config.training import NON_TRAINING_FIELDS
 from claimscale.experiments.cells import ENCODER_KINDS, PRETRAINING_KINDS, Cell
 from claimscale.tasks import label_files
 from claimscale.versions import VERSIONS
+
+if TYPE_CHECKING:
+    from claimscale.evaluation.forecast import ForecastRecord
 
 
 def stage_fingerprint(study: Study, run: Path, name: str, inputs: Sequence[str]) -> str:
@@ -106,14 +110,14 @@ def _pretraining_settings(study: Study, cell: Cell) -> dict[str, object]:
 
 
 def summary_fingerprint(
-    study: Study, cells: Mapping[str, str], validity: str, forecasts: Sequence[object]
+    study: Study, cells: Mapping[str, str], validity: str, forecasts: Sequence[ForecastRecord]
 ) -> str:
     """Fingerprint of the summary: `cells` gives the fingerprint of each cell by its id."""
     return artifacts.fingerprint(
         cells=dict(cells),
         study=study.model_dump(mode="json", exclude={"report"}),
         checks=validity,
-        forecasts=list(forecasts),
+        forecasts=[asdict(one) for one in forecasts],
         version=VERSIONS["summary"],
     )
 

@@ -11,7 +11,7 @@ from claimscale.config.study import Study
 from claimscale.evaluation import power
 from claimscale.evaluation.intervals import CONFIDENCE
 from claimscale.evaluation.power import Assumptions, Components
-from claimscale.evaluation.size_decision import FEWEST_POSITIVES
+from claimscale.evaluation.size_decision import MIN_POSITIVES
 
 ASSUMED_PREVALENCE = 0.03
 INTERACTION = 0.05
@@ -72,10 +72,10 @@ def task_line(tested: Tested, parts: Components, seeds: int, margin: float, leve
         if needed is None
         else f"80 % would take about {float(f'{needed:.2g}'):,.0f} positives"
     )
-    if tested.positives < FEWEST_POSITIVES:
+    if tested.positives < MIN_POSITIVES:
         return (
             f"with {tested.positives:,} test positives ({tested.known}) no verdict is given; it takes "
-            f"{FEWEST_POSITIVES} at least, and {enough}"
+            f"{MIN_POSITIVES} at least, and {enough}"
         )
     return (
         f"with {tested.positives:,} test positives ({tested.known}) and {seeds} seeds you can resolve "

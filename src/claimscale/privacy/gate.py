@@ -152,7 +152,8 @@ def _consequences(task: dict[str, Any], unknown: set[str], few: set[str], rule: 
 
 def _withhold(task: dict[str, Any]) -> None:
     """No results, nor what rests on those of held-out patients: comparisons, the verdict, the figures."""
-    task.update(results=[], oracle=None, per_model=[], pretraining_gain=[])
+    task.update(results=[], oracle=None, per_model=[], pretraining_gain=[], ensemble=None)
+    task["recommendation"] = {"verdict": "inconclusive", "size": None, "baseline": None}
     if "crossover" in task:
         task["crossover"] = []
     saturation = task["saturation"]

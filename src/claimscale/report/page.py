@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from claimscale import artifacts
 from claimscale.config.comparison import USES_EMBEDDINGS
-from claimscale.evaluation.convergence import LARGEST_GAP, MOST_FROM_DOUBLING
+from claimscale.evaluation.convergence import MAX_GENERALIZATION_GAP, MAX_LOSS_DROP
 from claimscale.report import charts as plots, documents, page_numbers as numbers
 from claimscale.report.chart_theme import translated
 from claimscale.report.html_dump import listing
@@ -122,7 +122,7 @@ def html(summary: Mapping[str, Any], study_yaml: str, language: str = "en", trac
         further=[key for key in summary if key not in SHOWN and summary[key]],
         sweeps=sweeps(summary),
         convergence_names=CONVERGENCE_NAMES,
-        bars={"tokens": percent(MOST_FROM_DOUBLING), "overfitting": percent(LARGEST_GAP)},
+        bars={"tokens": percent(MAX_LOSS_DROP), "overfitting": percent(MAX_GENERALIZATION_GAP)},
         methods=documents.methods(untraced, study_yaml, t),
         references=documents.REFERENCES,
         model_card=documents.model_card(untraced, study_yaml, t),

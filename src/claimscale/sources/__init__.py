@@ -1,58 +1,68 @@
-"""One module per format; each turns what users hold into raw events."""
+"""Data sources: one module per format, each of which reads claims and returns raw events."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from claimscale.config.sources import SimulatedSource, Source
+from claimscale.config.secrets import expand, redact
+from claimscale.config.sources import FileSource, SimulatedSource, Source
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources import crosswalks as maps, meds as meds_dataset, omop, simulated, synpuf, tables
+from claimscale.sources import crosswalks, meds, omop, simulated, synpuf, tables
 from claimscale.sources.japan import dpc, receipt
 from claimscale.sources.raw import RawEvents
 
-READERS: dict[str, Any] = {
+READERS: dict[str, ModuleType] = {
     "tables": tables,
     "receipt": receipt,
     "dpc": dpc,
     "omop": omop,
-    "meds": meds_dataset,
+    "meds": meds,
     "synpuf": synpuf,
 }
-"""The module of each kind of source in files: `files_of(source)` and `read(source, engine, scratch)`.
+"""The module of each kind of source in files, with `files_of(source)` and `read(source, engine, scratch)`.
 
-`depends_on(source)`, where there is one, tells what its events depend on beside settings and files.
+A module may have `other_inputs(source)`: what its events depend on besides settings and files.
 """
 
 
 def read(study: Study, engine: Engine, scratch: Path) -> RawEvents:
-    """The events of the study's source. `scratch` holds them while they are worked on.
+    """The raw events of the study's source. `scratch` holds them, so it must outlive them.
 
     Raises BadInput for a source that is missing or unreadable.
     """
     source = study.source
     if isinstance(source, SimulatedSource):
         return simulated.read(source, study.seed, engine, scratch)
-    raw: RawEvents = READERS[source.kind].read(source, engine, scratch)
-    return maps.applied(raw, source.crosswalks)
+    raw: RawEvents = READERS[source.kind].read(_connectable(source), engine, scratch)
+    return dataclasses.replace(raw, crosswalks=tuple(map(crosswalks.load, source.crosswalks)))
 
 
 def fingerprint(source: Source) -> dict[str, Any]:
-    """What the source's events depend on: its settings and its files' names, sizes and ages."""
+    """What the source's events depend on: its settings, and the names, sizes and ages of its files.
+
+    It holds no password and no environment variable's value.
+    """
     files: list[Path] = []
-    more: Any = None
+    other_inputs: Any = None
+    settings = source.model_dump(mode="json")
     if not isinstance(source, SimulatedSource):
-        files = [file for listed in READERS[source.kind].files_of(source).values() for file in listed]
+        reader, connectable = READERS[source.kind], _connectable(source)
+        settings["path"] = redact(source.path)
+        files = [file for listed in reader.files_of(connectable).values() for file in listed]
         files += [Path(each.file) for each in source.crosswalks if each.file]
-        if hasattr(READERS[source.kind], "depends_on"):
-            more = READERS[source.kind].depends_on(source)
-    return {
-        "settings": source.model_dump(mode="json"),
-        "files": [_identity(file) for file in files],
-        "more": more,
-    }
+        if hasattr(reader, "other_inputs"):
+            other_inputs = reader.other_inputs(connectable)
+    return {"settings": settings, "files": [_identity(file) for file in files], "more": other_inputs}
+
+
+def _connectable(source: FileSource) -> FileSource:
+    """The source with the values of environment variables in its path."""
+    return source.model_copy(update={"path": expand(source.path, "source.path")})
 
 
 def _identity(file: Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Text files, checked before an engine parses them: encoding, NUL bytes, header."""
+"""Checks of CSV files before an engine parses them: encoding, NUL bytes, header."""
 
 from __future__ import annotations
 
 import codecs
 import csv
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,33 +12,31 @@ from claimscale.artifacts import make_folder
 from claimscale.errors import BadInput
 
 BLOCK = 1 << 22
-MARK = codecs.BOM_UTF8
 
 
 def checked(files: Sequence[Path], encoding: str, scratch: Path) -> list[Path]:
-    """The files as UTF-8: themselves, or copies in `scratch` where they are encoded otherwise.
+    """The files in UTF-8: the files themselves, or copies in `scratch` of files in another encoding.
 
-    Raises BadInput for a file that is empty, not of the encoding, holds NUL bytes, or repeats or omits a name
-    in its header.
+    Raises BadInput for a file that is empty, is not of the encoding, holds NUL bytes, or repeats a column
+    name.
     """
-    ready = []
+    ready: list[Path] = []
     for place, file in enumerate(files):
+        copy = file
         if encoding == "utf-8":
-            for _ in _blocks(file, encoding):
-                pass
-            ready.append(file)
+            deque(_blocks(file, encoding), maxlen=0)
         else:
             make_folder(scratch)
             copy = scratch / f"{place:06d}.csv"
             with copy.open("w", encoding="utf-8", newline="") as stream:
                 stream.writelines(_blocks(file, encoding))
-            ready.append(copy)
-        _check_header(ready[-1], file)
+        _check_header(copy, file)
+        ready.append(copy)
     return ready
 
 
 def _blocks(file: Path, encoding: str) -> Iterator[str]:
-    """The file's text in pieces. Raises BadInput where it cannot be decoded."""
+    """The text of the file in pieces. Raises BadInput where it cannot be decoded."""
     decoder = codecs.getincrementaldecoder(encoding)()
     lines = 1
     try:
@@ -70,5 +69,5 @@ def _check_header(file: Path, named: Path) -> None:
     seen: set[str] = set()
     for name in header:
         if name.lower() in seen:
-            raise BadInput(f"{named}, line 1: column {name!r} stands twice")
+            raise BadInput(f"{named}, line 1: column {name!r} is repeated")
         seen.add(name.lower())

@@ -1,6 +1,6 @@
-"""Dates as claims write them, as expressions on a table.
+"""Dates in the formats of claims, as expressions on a table.
 
-What is no date of the declared kind is null: the gate sets such rows aside, nobody guesses.
+A value that is no date of the declared style is null, and its row is quarantined. No format is guessed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import ibis.expr.types as ir
 from claimscale.sources.casting import Expression, integer_of
 
 DateStyle = Literal["western", "wareki", "excel"]
-"""How a text is a date. western: YYYYMMDD, YYYY-MM-DD, YYYY/M/D (a time may follow), and months YYYYMM,
-YYYY-MM, which mean their first day. wareki: GYYMMDD and GYYMM, the era a digit. excel: days since 1899-12-30,
-or western."""
+"""The format of dates in text. western: YYYYMMDD, YYYY-MM-DD, YYYY/M/D (a time may follow), and months
+YYYYMM, YYYY-MM, which mean their first day. wareki: GYYMMDD and GYYMM, with a digit for the era. excel: days
+since 1899-12-30, or western."""
 
 ERAS = {"1": 1867, "2": 1911, "3": 1925, "4": 1988, "5": 2018}
-"""Year before the first of 明治, 大正, 昭和, 平成, 令和."""
+"""The year before the first year of 明治, 大正, 昭和, 平成, 令和."""
 
 EXCEL_DAY_ZERO = "1899-12-30"
 
@@ -40,7 +40,7 @@ def timestamp_of(column: Expression, style: DateStyle = "western") -> Expression
 
 
 def last_day_of(column: Expression, style: DateStyle = "western") -> Expression:
-    """Like `timestamp_of`, but a text that tells a month only means its last day."""
+    """Like `timestamp_of`, but a month means its last day."""
     time = timestamp_of(column, style)
     if not isinstance(column, ir.StringValue | ir.NumericValue):
         return time

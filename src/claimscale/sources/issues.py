@@ -1,8 +1,8 @@
-"""Every fault that claims can have, and what is done about it.
+"""Every issue that a row of claims can have, and how it is handled.
 
-A fault has one outcome. *Reject*: the source is refused with one line, nothing is written. *Quarantine*: the
-row is kept aside for the user to look at. *Drop*: the row says nothing new. *Repair*: the row is used, put
-right. *Warn*: the row is used as it is, and counted.
+*Reject*: the source is refused with one line and nothing is written. *Quarantine*: the row is kept in a
+separate file. *Drop*: the row repeats another one. *Repair*: the row is corrected and used. *Warn*: the row
+is used unchanged, and counted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Outcome(StrEnum):
+class Handling(StrEnum):
     REJECT = "reject"
     QUARANTINE = "quarantine"
     DROP = "drop"
@@ -18,26 +18,27 @@ class Outcome(StrEnum):
     WARN = "warn"
 
 
-FAULTS: dict[str, Outcome] = {
+ISSUES: dict[str, Handling] = {
     # Found by readers, row by row.
-    "unreadable date": Outcome.QUARANTINE,
-    "unreadable value": Outcome.QUARANTINE,
-    "end before start": Outcome.QUARANTINE,
-    # Found by the gate, first match first.
-    "missing patient": Outcome.QUARANTINE,
-    "missing code": Outcome.QUARANTINE,
-    "missing time": Outcome.QUARANTINE,
-    "placeholder date": Outcome.QUARANTINE,
-    "in the future": Outcome.QUARANTINE,
-    "unknown patient": Outcome.QUARANTINE,
-    "contradicts another birth date": Outcome.QUARANTINE,
-    "contradicts another death date": Outcome.QUARANTINE,
-    "contradicts another sex": Outcome.QUARANTINE,
-    "before birth": Outcome.QUARANTINE,
-    "after death": Outcome.QUARANTINE,
-    "not a code of its system": Outcome.QUARANTINE,
-    "exact duplicate": Outcome.DROP,
-    "known before it happened": Outcome.REPAIR,
-    "code spelt otherwise": Outcome.REPAIR,
-    "code not in crosswalk": Outcome.WARN,
+    "unreadable id": Handling.QUARANTINE,
+    "unreadable date": Handling.QUARANTINE,
+    "unreadable value": Handling.QUARANTINE,
+    "end before start": Handling.QUARANTINE,
+    # Found by validation, in this order.
+    "missing patient": Handling.QUARANTINE,
+    "missing code": Handling.QUARANTINE,
+    "missing time": Handling.QUARANTINE,
+    "placeholder date": Handling.QUARANTINE,
+    "future date": Handling.QUARANTINE,
+    "malformed code": Handling.QUARANTINE,
+    "unknown patient": Handling.QUARANTINE,
+    "conflicting birth date": Handling.QUARANTINE,
+    "conflicting death date": Handling.QUARANTINE,
+    "conflicting sex": Handling.QUARANTINE,
+    "before birth": Handling.QUARANTINE,
+    "after death": Handling.QUARANTINE,
+    "exact duplicate": Handling.DROP,
+    "available before event": Handling.REPAIR,
+    "non-canonical code": Handling.REPAIR,
+    "code not in crosswalk": Handling.WARN,
 }

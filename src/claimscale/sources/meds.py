@@ -1,8 +1,8 @@
 """MEDS datasets, versions 0.3 and 0.4: `data/**/*.parquet` with subject_id, time, code and numeric_value.
 
-Columns of ours beyond MEDS (hospital_id, visit_id, available_at, suspected) are read where they are. Rows
-without a time are facts about a subject: sex is one, the others have no place among events.
-Source: Medical-Event-Data-Standard/meds, schemas of 0.3 and 0.4.
+The further columns hospital_id, visit_id, available_at and suspected are read if they exist. Rows without a
+time are facts about a subject. Sex becomes an event at birth; other facts make no event. Source:
+Medical-Event-Data-Standard/meds, schemas of 0.3 and 0.4.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from claimscale.codes.systems import BIRTH, SEX_PREFIX
 from claimscale.config.sources import MedsSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources.casting import Expression
+from claimscale.sources.casting import NO_TEXT, Expression, integer_of, is_unreadable
 from claimscale.sources.raw import EVENT_SCHEMA, RawEvents, raw_events
 
 NEEDED = ("subject_id", "time", "code")
-ORIGIN = "data"
+TABLE = "data"
 SEX_CODES = r"(?i)^(SEX|GENDER)//"
 SEXES = {"M": ("m", "male", "man", "8507"), "F": ("f", "female", "woman", "8532")}
 
@@ -34,12 +34,12 @@ def files_of(source: MedsSource) -> dict[str, list[Path]]:
     shards = sorted((folder / "data").rglob("*.parquet"))
     if not shards:
         raise BadInput(f"source.path: {folder} holds no MEDS data (data/*.parquet)")
-    return {ORIGIN: shards}
+    return {TABLE: shards}
 
 
 def read(source: MedsSource, engine: Engine, scratch: Path) -> RawEvents:
     """All shards as raw events. Raises BadInput for missing columns and ids that are no integers."""
-    files = files_of(source)[ORIGIN]
+    files = files_of(source)[TABLE]
     table = engine.read_parquet(files)
     missing = [name for name in NEEDED if name not in table.columns]
     if missing:
@@ -48,24 +48,26 @@ def read(source: MedsSource, engine: Engine, scratch: Path) -> RawEvents:
         raise BadInput(f"{files[0]}: subject_id holds {table.subject_id.type()}, not integers")
     given = [name for name in EVENT_SCHEMA if name in table.columns and name != "subject_id"]
     _check_types(table, given, files[0])
-    rows = table.select(patient=table.subject_id.try_cast("int64"), **{name: table[name] for name in given})
+    patient = integer_of(table.subject_id)
+    issue = is_unreadable(table.subject_id, patient).ifelse("unreadable id", NO_TEXT)
+    rows = table.select(patient=patient, issue=issue, **{name: table[name] for name in given})
     code: Expression = rows.code
     rows = rows.mutate(is_sex=rows.time.isnull() & code.re_search(SEX_CODES))
     timed = rows.filter(_.time.notnull() | rows.code.isnull())
-    details: dict[str, Expression] = {name: timed[name] for name in given}
+    details: dict[str, Expression] = {name: timed[name] for name in (*given, "issue")}
     if "available_at" in given:
         details["available_at"] = ibis.coalesce(timed.available_at, timed.time)
-    events = ibis.union(raw_events(timed, origin=ORIGIN, **details), _sexes(rows.filter(_.is_sex), timed))
+    events = ibis.union(
+        raw_events(timed, source_table=TABLE, **details), _sexes(rows.filter(_.is_sex), timed)
+    )
     without = rows.filter(_.time.isnull(), ~_.is_sex, _.code.notnull())
-    account = {
-        "rows": engine.count(rows),
-        "without_event": {"fact without a time": engine.count(without)},
-    }
-    return RawEvents(events, {ORIGIN: account}, events=account["rows"])
+    count = engine.count(rows)
+    reasons = {"fact without a time": engine.count(without)}
+    return RawEvents(events, {TABLE: {"rows": count, "without_event": reasons}}, events=count)
 
 
 def _check_types(table: ir.Table, columns: list[str], file: Path) -> None:
-    """Raises BadInput for a column that does not hold what MEDS says: nothing is guessed from texts."""
+    """Raises BadInput for a column whose type is not that of MEDS."""
     for name in columns:
         wanted, found = EVENT_SCHEMA[name], table[name].type()
         fits = (
@@ -79,13 +81,13 @@ def _check_types(table: ir.Table, columns: list[str], file: Path) -> None:
             raise BadInput(f"{file}: {name} holds {found}, not {wanted}")
 
 
-def _sexes(told: ir.Table, timed: ir.Table) -> ir.Table:
-    """Sex is known from birth on. A subject without a birth keeps the row without a time: it is set aside."""
+def _sexes(rows: ir.Table, timed: ir.Table) -> ir.Table:
+    """Sex, dated to the birth. Without a birth the time stays null and the row is quarantined."""
     births = timed.filter(_.code == BIRTH).group_by("patient").aggregate(birth=_.time.min())
-    code: Expression = told.code
+    code: Expression = rows.code
     value = code.re_replace(SEX_CODES, "").lower()
     sex = ibis.cases(
         *((value.isin(list(words)), SEX_PREFIX + sex) for sex, words in SEXES.items()), else_=SEX_PREFIX + "U"
     )
-    known = told.select("patient", sex=sex).left_join(births, "patient")
-    return raw_events(known, time=_.birth, code=_.sex, origin=ORIGIN)
+    known = rows.select("patient", "issue", sex=sex).left_join(births, "patient")
+    return raw_events(known, time=_.birth, code=_.sex, source_table=TABLE, issue=_.issue)

@@ -1,11 +1,11 @@
-"""Raw events made row by row, written to Parquet in parts so that they need not fit in memory."""
+"""Raw events that are made row by row, written to Parquet in parts so that they need not fit in memory."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import ibis
 import pyarrow as pa
@@ -16,84 +16,78 @@ from claimscale.artifacts import make_folder
 from claimscale.codes.systems import DEATH, SEX_PREFIX
 from claimscale.engine import Engine
 from claimscale.sources.casting import Expression
-from claimscale.sources.raw import RawEvents, raw_events
+from claimscale.sources.raw import RawEvents, RowCounts, raw_events
 
 PART_ROWS = 500_000
-COLUMNS = (
-    "patient",
-    "time",
-    "code",
-    "hospital_id",
-    "visit_id",
-    "available_at",
-    "suspected",
-    "origin",
-    "fault",
-)
-SCHEMA = pa.schema(
-    [(name, pa.date32() if name in ("time", "available_at") else pa.string()) for name in COLUMNS]
-).set(COLUMNS.index("suspected"), pa.field("suspected", pa.bool_()))
 
-Row = tuple[
-    str | None, dt.date | None, str | None, str | None, str | None, dt.date | None, bool, str, str | None
-]
-"""The values of SCHEMA's columns."""
+
+class RawRow(NamedTuple):
+    """One raw event; the columns of SCHEMA."""
+
+    patient: str | None
+    time: dt.date | None
+    code: str | None
+    hospital_id: str | None
+    visit_id: str | None
+    available_at: dt.date | None
+    suspected: bool
+    source_table: str
+    issue: str | None
+
+
+TYPES = {"time": pa.date32(), "available_at": pa.date32(), "suspected": pa.bool_()}
+SCHEMA = pa.schema([(name, TYPES.get(name, pa.string())) for name in RawRow._fields])
 
 
 @dataclass
-class Parts:
-    """Collects rows, and what becomes of the lines that they are made from.
+class RowWriter:
+    """Collects rows, and counts the lines that they are made from.
 
-    *Facts* are rows that lines and files tell again and again (birth, sex, ends of stays): each is kept once,
-    as it was known first. Of several sexes the one told by more files stands.
+    *Facts* are rows that lines and files repeat (birth, sex, ends of stays). Each is kept once, with its
+    earliest availability. Of several sexes of a patient, the one in most files counts.
     """
 
     folder: Path
-    lines: Counter[str] = field(default_factory=Counter)
-    without_event: dict[str, Counter[str]] = field(default_factory=dict)
-    warnings: Counter[str] = field(default_factory=Counter)
-    _rows: list[Row] = field(default_factory=list)
-    _facts: list[Row] = field(default_factory=list)
-    _facts_of_file: set[Row] = field(default_factory=set)
+    counts: RowCounts = field(default_factory=RowCounts)
+    _rows: list[RawRow] = field(default_factory=list)
+    _facts: list[RawRow] = field(default_factory=list)
+    _facts_of_file: set[RawRow] = field(default_factory=set)
     _written: int = 0
 
-    def add(self, row: Row) -> None:
+    def add(self, row: RawRow) -> None:
         self._rows.append(row)
         if len(self._rows) >= PART_ROWS:
             self._write("rows", self._rows)
 
-    def add_fact(self, row: Row) -> None:
+    def add_fact(self, row: RawRow) -> None:
         self._facts_of_file.add(row)
 
     def end_file(self) -> None:
-        """Facts are remembered for the length of a file, so that memory does not grow with their number."""
-        self._facts += sorted(self._facts_of_file, key=repr)
+        """Facts are deduplicated in memory within a file only, which bounds the memory."""
+        self._facts += sorted(self._facts_of_file, key=lambda row: repr(tuple(row)))
         self._facts_of_file.clear()
         if len(self._facts) >= PART_ROWS:
             self._write("facts", self._facts)
 
-    def silent(self, origin: str, reason: str, lines: int = 1) -> None:
-        """Lines that make no event."""
-        self.without_event.setdefault(origin, Counter())[reason] += lines
-
     def finish(self, engine: Engine) -> RawEvents:
-        """Everything added, as raw events."""
+        """All rows and facts as raw events."""
         self.end_file()
         self._write("rows", self._rows)
         self._write("facts", self._facts)
-        facts = _once(engine.read_parquet(self.folder / "facts-*.parquet"))
-        for origin, repeats in _repeats(facts, engine).items():
-            self.silent(origin, "told before", repeats)
-        kept = facts.filter(_.place == 0).select(*SCHEMA.names)
-        table = engine.read_parquet(self.folder / "rows-*.parquet").select(*SCHEMA.names).union(kept)
+        facts = _rank_facts(engine.read_parquet(self.folder / "facts-*.parquet"))
+        # Only Form 1 has lines that hold facts alone. Sex shares the line of the birth, death that of the
+        # discharge: they are not counted again.
+        repeated = facts.filter(_.rank > 0, ~_.is_sex, _.code != DEATH, _.source_table == "FF1")
+        if lines := engine.count(repeated):
+            self.counts.no_event("FF1", "repeated", lines)
+        first = facts.filter(_.rank == 0).select(*SCHEMA.names)
+        table = engine.read_parquet(self.folder / "rows-*.parquet").select(*SCHEMA.names).union(first)
         details = {name: table[name] for name in SCHEMA.names if name != "patient"}
-        accounts = {
-            origin: {"rows": lines, "without_event": dict(self.without_event.get(origin, {}))}
-            for origin, lines in sorted(self.lines.items())
-        }
-        return RawEvents(raw_events(table, **details), accounts, warnings=dict(self.warnings))
+        return RawEvents(
+            raw_events(table, **details), self.counts.tables(), warnings=dict(self.counts.warnings)
+        )
 
-    def _write(self, name: str, rows: list[Row]) -> None:
+    def _write(self, name: str, rows: list[RawRow]) -> None:
         make_folder(self.folder)
         columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
         arrays = [pa.array(values, kind.type) for values, kind in zip(columns, SCHEMA, strict=True)]
@@ -103,31 +97,21 @@ class Parts:
         rows.clear()
 
 
-def _once(facts: Expression) -> Expression:
-    """The facts with `place`, 0 for the first to tell each, and sexes that are outvoted with their fault.
+def _rank_facts(facts: Expression) -> Expression:
+    """The facts with `rank`, 0 for the first of equal facts, and an issue for sexes of a minority.
 
-    A known sex stands before an unknown one; in a draw the gate decides for none.
+    A known sex counts before an unknown one. Validation quarantines both sexes of a tie.
     """
-    same = ["patient", "time", "code", "hospital_id", "visit_id", "suspected", "fault"]
-    first = ibis.window(group_by=same, order_by=["available_at", "origin"])
+    same = ["patient", "time", "code", "hospital_id", "visit_id", "suspected", "issue"]
+    earliest = ibis.window(group_by=same, order_by=["available_at", "source_table"])
     code: Expression = facts.code
-    is_sex = code.startswith(SEX_PREFIX)
-    told = facts.count().over(ibis.window(group_by=["patient", "code"]))
+    votes = facts.count().over(ibis.window(group_by=["patient", "code"]))
     is_known: Expression = code.isin([SEX_PREFIX + "F", SEX_PREFIX + "M"]) & facts.patient.notnull()
     facts = facts.mutate(
-        place=ibis.row_number().over(first),
-        is_sex=is_sex,
-        told=is_known.ifelse(told, ibis.literal(0, "int64")),
+        rank=ibis.row_number().over(earliest),
+        is_sex=code.startswith(SEX_PREFIX),
+        votes=is_known.ifelse(votes, ibis.literal(0, "int64")),
     )
-    most = facts.told.max().over(ibis.window(group_by="patient"))
-    lost = (facts.is_sex & (facts.told < most)).ifelse("contradicts another sex", ibis.null("string"))
-    return facts.mutate(fault=ibis.coalesce(facts.fault, lost))
-
-
-def _repeats(facts: Expression, engine: Engine) -> dict[str, int]:
-    """Lines of Form 1 that tell nothing new, by origin: acts are events of their own whatever else they tell.
-
-    Sex stands in the line of the birth, death in that of the discharge: they are not counted again.
-    """
-    again = facts.filter(_.place > 0, ~_.is_sex, _.code != DEATH, _.origin == "FF1")
-    return {"FF1": repeats} if (repeats := engine.count(again)) else {}
+    most = facts.votes.max().over(ibis.window(group_by="patient"))
+    conflict = (facts.is_sex & (facts.votes < most)).ifelse("conflicting sex", ibis.null("string"))
+    return facts.mutate(issue=ibis.coalesce(facts.issue, conflict))

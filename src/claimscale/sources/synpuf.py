@@ -1,8 +1,8 @@
 """DE-SynPUF: the synthetic claims that CMS publishes, in five kinds of CSV file.
 
-Original files have ten diagnosis columns, cut-down ones fewer: any number is read. Codes are dated to the
-start of their claim and known at its end (for a hospital stay, the discharge).
-Source: CMS Linkable 2008-2010 Medicare DE-SynPUF, token_metadata.
+Any number of diagnosis columns is read. Codes are dated to the start of their claim and available at its end
+(for a hospital stay, at the discharge).
+Source: CMS Linkable 2008-2010 Medicare DE-SynPUF, codebook.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from claimscale.codes.systems import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
 from claimscale.config.sources import SynpufSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources import csv_checks as text
+from claimscale.sources import csv_checks
 from claimscale.sources.casting import NO_TEXT, Expression
-from claimscale.sources.raw import RawEvents, raw_events
+from claimscale.sources.raw import RawEvents, TableRows, raw_events
 
 FILES = {
     "beneficiary": "*Beneficiary_Summary*.csv",
@@ -44,7 +44,7 @@ COVERAGE = ("BENE_HI_CVRAGE_TOT_MONS", "BENE_SMI_CVRAGE_TOT_MONS")
 
 @dataclass(frozen=True)
 class ClaimColumns:
-    """Where a kind of claim keeps its identity and dates. A kind without a provider has no hospital."""
+    """The columns of a kind of claim. A kind without a provider has no hospital."""
 
     claim: str
     start: str
@@ -54,7 +54,7 @@ class ClaimColumns:
 
 
 CLAIMS = {
-    # Where the discharge is empty, the claim's last day stands for it.
+    # An empty discharge is replaced by the claim's last day.
     "inpatient": ClaimColumns("CLM_ID", "CLM_FROM_DT", "NCH_BENE_DSCHRG_DT", "PRVDR_NUM", is_visit=True),
     "outpatient": ClaimColumns("CLM_ID", "CLM_FROM_DT", "CLM_THRU_DT", "PRVDR_NUM", is_visit=True),
     "carrier": ClaimColumns("CLM_ID", "CLM_FROM_DT", "CLM_THRU_DT", None, is_visit=True),
@@ -75,21 +75,20 @@ def files_of(source: SynpufSource) -> dict[str, list[Path]]:
 
 
 def read(source: SynpufSource, engine: Engine, scratch: Path) -> RawEvents:
-    """All five kinds of file as raw events.
+    """All five kinds of file as raw events. Raises BadInput for missing files or columns.
 
-    Beneficiaries are listed once per year, so their birth and sex come out repeatedly: the gate drops
-    exact repeats. Raises BadInput for missing files or columns.
+    Beneficiaries are listed once per year. Validation drops the repeated births and sexes.
     """
     files = files_of(source)
     parsed = scratch / "parsed"
     make_folder(parsed)
-    rows: dict[str, dict[str, int]] = {}
+    rows: dict[str, TableRows] = {}
     for kind, found in files.items():
-        table = engine.read_csv(text.checked(found, "utf-8", parsed))
+        table = engine.read_csv(csv_checks.checked(found, "utf-8", parsed))
         _check_columns(table, kind, found[0])
         events = _beneficiary_events(table) if kind == "beneficiary" else _claim_events(table, kind)
-        events = events.mutate(origin=ibis.literal(kind))
-        # Text is parsed once: the gate reads the events several times.
+        events = events.mutate(source_table=ibis.literal(kind))
+        # Text is parsed once, because the events are read several times.
         engine.write_parquet(events, parsed / f"{kind}.parquet")
         rows[kind] = {"rows": engine.count(table)}
     observation = _coverage(files["beneficiary"], engine)
@@ -99,7 +98,7 @@ def read(source: SynpufSource, engine: Engine, scratch: Path) -> RawEvents:
 def _coverage(files: list[Path], engine: Engine) -> ir.Table | None:
     """The years in which each beneficiary had months of hospital (HI) and of medical (SMI) insurance.
 
-    Files say how many months, not which, and their year only in their names. None where they say neither.
+    Files give the number of months, not which, and the year in their names. None if they give neither.
     """
     years = []
     for file in files:
@@ -137,7 +136,7 @@ def _beneficiary_events(table: ir.Table) -> ir.Table:
     people = table.select(
         patient=_.DESYNPUF_ID.strip().nullif(""),
         birth=_timestamp(_.BENE_BIRTH_DT),
-        # Deaths are known to the month and written as its first day: claims of that month are not after it.
+        # Deaths are recorded as the first day of their month. Claims of that month must not be after death.
         death=_month_end(_.BENE_DEATH_DT),
         is_dead=_.BENE_DEATH_DT.strip().nullif("").notnull(),
         sex=SEX_PREFIX + _.BENE_SEX_IDENT_CD.strip().cases(("1", "M"), ("2", "F"), else_="U"),
@@ -150,9 +149,9 @@ def _beneficiary_events(table: ir.Table) -> ir.Table:
 
 
 def _claim_events(table: ir.Table, kind: str) -> ir.Table:
-    """One event per filled code cell, and one for the visit itself, so that each row makes at least one.
+    """One event per filled code cell, and one for the visit.
 
-    An empty drug cell stays, as no visit stands for its row: the gate counts it as a missing code.
+    Drug rows make no visit. An empty drug cell is kept, and validation counts a missing code.
     """
     columns = CLAIMS[kind]
     systems = {
@@ -189,7 +188,7 @@ def _month_end(digits: Expression) -> Expression:
 
 
 def _timestamp(digits: Expression) -> Expression:
-    """YYYYMMDD as a timestamp; null for anything that is no such date."""
+    """YYYYMMDD as a timestamp; null for anything else."""
     digits = digits.strip()
     iso = digits.substr(0, 4).concat("-", digits.substr(4, 2), "-", digits.substr(6, 2))
     day = digits.re_search(r"^\d{8}$").ifelse(iso, NO_TEXT).try_cast("date")

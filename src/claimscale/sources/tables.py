@@ -1,4 +1,4 @@
-"""Flat tables, CSV or Parquet, through a mapping that says what their columns mean (`tables_mapping`)."""
+"""Flat tables, CSV or Parquet, read through a mapping of their columns (`tables_mapping`)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from claimscale.artifacts import make_folder
 from claimscale.config.sources import TablesSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources import csv_checks as text, tables_events, tables_mapping
-from claimscale.sources.raw import RawEvents
-from claimscale.sources.tables_mapping import Mapping
+from claimscale.sources import csv_checks, tables_events, tables_mapping
+from claimscale.sources.raw import RawEvents, RowCounts
+from claimscale.sources.tables_events import MappedTables, is_selected
+from claimscale.sources.tables_mapping import RowFilter, TableMapping
 
 ENDINGS = (".parquet", ".csv")
 
@@ -24,7 +25,7 @@ ENDINGS = (".parquet", ".csv")
 def files_of(source: TablesSource) -> dict[str, list[Path]]:
     """The files of each table that the mapping names: `<table>.csv|parquet`, or all in a folder `<table>`.
 
-    Raises BadInput when the folder, or a table, is missing, or a table is there in both kinds.
+    Raises BadInput if the folder or a table is missing, or a table exists as both CSV and Parquet.
     """
     folder = Path(source.path)
     if not folder.is_dir():
@@ -34,8 +35,8 @@ def files_of(source: TablesSource) -> dict[str, list[Path]]:
     }
 
 
-def depends_on(source: TablesSource) -> dict[str, Any]:
-    """The mapping: a file of the user's may say something else tomorrow."""
+def other_inputs(source: TablesSource) -> dict[str, Any]:
+    """The mapping: the content of the user's file may change."""
     return tables_mapping.load(source.mapping).model_dump(mode="json")
 
 
@@ -54,34 +55,31 @@ def _files_of_table(folder: Path, table: str) -> list[Path]:
     return found
 
 
-def columns_used(mapping: Mapping) -> dict[str, list[str]]:
-    """The columns that the mapping asks of each table."""
+def columns_used(mapping: TableMapping) -> dict[str, list[str]]:
+    """The columns of each table that the mapping uses."""
     used: dict[str, list[str]] = {}
 
-    def ask(table: str, *columns: str | None) -> None:
+    def use(table: str, *columns: str | None) -> None:
         used.setdefault(table, []).extend(
             column for column in columns if column and column not in used[table]
         )
 
-    people, visits = mapping.patients, mapping.visits
-    ask(
-        people.table,
-        people.patient,
-        people.hospital,
-        people.birth,
-        people.sex.column,
-        *(people.observed or ()),
-    )
-    if people.death:
-        ask(people.table, people.death.column, people.death.only.column if people.death.only else None)
+    def column_of(rows: RowFilter | None) -> str | None:
+        return rows.column if rows else None
+
+    people, visits, death = mapping.patients, mapping.visits, mapping.patients.death
+    use(people.table, people.patient, people.hospital, people.birth, people.sex.column)
+    use(people.table, *(people.observed or ()))
+    if death:
+        use(people.table, death.column, column_of(death.only))
     if visits:
-        ask(visits.table, visits.patient, visits.visit, visits.hospital, visits.month, visits.start)
-        ask(visits.table, visits.end, visits.stay.column)
+        use(visits.table, visits.patient, visits.visit, visits.hospital, visits.month, visits.start)
+        use(visits.table, visits.end, visits.stay.column)
     for each in mapping.codes:
-        ask(each.table, each.patient, each.visit, each.hospital, each.month, each.date, each.code, each.value)
-        ask(each.table, *(flag.column for flag in (each.suspected, each.only) if flag))
+        use(each.table, each.patient, each.visit, each.hospital, each.month, each.date, each.code, each.value)
+        use(each.table, column_of(each.suspected), column_of(each.only))
         if each.lookup:
-            ask(each.lookup.table, each.lookup.by, each.lookup.take)
+            use(each.lookup.table, each.lookup.by, each.lookup.take)
     return used
 
 
@@ -93,7 +91,7 @@ def read(source: TablesSource, engine: Engine, scratch: Path) -> RawEvents:
     tables = {}
     for name, files in files_of(source).items():
         if files[0].suffix.lower() == ".csv":
-            table = engine.read_csv(text.checked(files, source.encoding, scratch / "utf8" / name))
+            table = engine.read_csv(csv_checks.checked(files, source.encoding, scratch / "utf8" / name))
         else:
             table = engine.read_parquet(files)
         missing = [column for column in used[name] if column not in table.columns]
@@ -102,42 +100,40 @@ def read(source: TablesSource, engine: Engine, scratch: Path) -> RawEvents:
                 f"{files[0]}: has no column {', '.join(missing)} (source.mapping: {source.mapping})"
             )
         tables[name] = table.select(*used[name])
-    opened = tables_events.Tables(mapping, tables)
-    if (visits := tables_events.told_by_visits(opened)) is not None:
-        # Worked out once: every table of codes looks its visits up.
+    opened = MappedTables(mapping, tables)
+    if (visits := tables_events.visit_details(opened)) is not None:
+        # Evaluated once, because every table of codes joins it.
         engine.write_parquet(visits, scratch / "visits.parquet")
-        opened = tables_events.Tables(mapping, tables, engine.read_parquet(scratch / "visits.parquet"))
-    parts = [tables_events.people(opened), *(tables_events.coded(opened, each) for each in mapping.codes)]
-    rows = _account(opened, engine)
+        opened = MappedTables(mapping, tables, engine.read_parquet(scratch / "visits.parquet"))
+    events = [tables_events.people(opened), *(tables_events.coded(opened, each) for each in mapping.codes)]
+    counts = _count_rows(opened, engine)
     if mapping.visits:
         stays = tables_events.stays(opened)
-        parts.append(tables_events.ends_of_stays(opened, stays))
-        without = rows[mapping.visits.table].setdefault("without_event", {})
-        without["stay told before"] = engine.count(stays.filter(~(_.admits | _.discharges)))
+        events.append(tables_events.admissions_and_discharges(opened, stays))
+        repeated = engine.count(stays.filter(~(_.admits | _.discharges)))
+        counts.no_event(mapping.visits.table, "repeated stay", repeated)
     return RawEvents(
-        ibis.union(*parts),
-        rows,
+        ibis.union(*events),
+        counts.tables(),
         patients=opened.patients(),
-        events=sum(account["rows"] for account in rows.values()),
+        events=counts.rows.total(),
         observation=tables_events.observation(opened),
     )
 
 
-def _account(opened: tables_events.Tables, engine: Engine) -> dict[str, dict]:
+def _count_rows(opened: MappedTables, engine: Engine) -> RowCounts:
     """Rows of each table, and why some of them make no event."""
-    mapping = opened.mapping
-    is_flagged = tables_events.is_flagged
-    accounts: dict[str, dict] = {}
+    mapping, counts = opened.mapping, RowCounts()
     for name, table in opened.tables.items():
-        rows = accounts[name] = {"rows": engine.count(table)}
-        listed = [each.only for each in mapping.codes if each.table == name]
-        picks = [is_flagged(table, only) for only in listed if only is not None]
+        counts.rows[name] = engine.count(table)
+        filters = [each.only for each in mapping.codes if each.table == name]
+        selected = [is_selected(table, only) for only in filters if only is not None]
         if mapping.visits is not None and name == mapping.visits.table:
-            others = engine.count(table.filter(~is_flagged(table, mapping.visits.stay)))
-            rows["without_event"] = {"visit that is no stay": others}
-        elif listed and len(picks) == len(listed):
-            others = engine.count(table.filter(~functools.reduce(operator.or_, picks)))
-            rows["without_event"] = {"picked by no `only`": others}
-        elif not listed and name != mapping.patients.table:
-            rows["without_event"] = {"code table": rows["rows"]}
-    return accounts
+            others = engine.count(table.filter(~is_selected(table, mapping.visits.stay)))
+            counts.no_event(name, "not an inpatient stay", others)
+        elif filters and len(selected) == len(filters):
+            others = engine.count(table.filter(~functools.reduce(operator.or_, selected)))
+            counts.no_event(name, "not selected by `only`", others)
+        elif not filters and name != mapping.patients.table:
+            counts.no_event(name, "reference table", counts.rows[name])
+    return counts

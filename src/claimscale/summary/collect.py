@@ -15,7 +15,7 @@ from claimscale.experiments.futility import read_forecasts
 from claimscale.experiments.workspace import Workspace
 from claimscale.summary.build import summarise
 from claimscale.validity import checks
-from claimscale.validity.finding import Finding
+from claimscale.validity.check_result import CheckResult
 
 FREQUENT_CODES = 30
 """Codes that the report lists with the number of patients who have them."""
@@ -23,7 +23,7 @@ QUALITY_KEYS = ("source_rows", "rows_in", "used", "quarantined", "dropped", "rep
 
 
 def summarise_run(
-    workspace: Workspace, study: Study, folder: Path, cells: Sequence[Cell], findings: Sequence[Finding]
+    workspace: Workspace, study: Study, folder: Path, cells: Sequence[Cell], findings: Sequence[CheckResult]
 ) -> dict[str, Any]:
     """The summary of these finished cells; it is written to `folder` with `results.parquet`.
 
@@ -103,6 +103,7 @@ def _dataset(workspace: Workspace) -> dict[str, Any]:
         "events": quality["used"],
         "tokens": tokens["tokens"],
         "vocabulary": tokens["vocabulary"],
+        "code_groups": workspace.token_metadata.group_count,
         "span": quality["span"],
         "cohort": cohort,
         "description": description,

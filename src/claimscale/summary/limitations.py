@@ -47,8 +47,8 @@ def warnings(study: Study, summary: Mapping[str, Any]) -> list[str]:
         )
     elif summary["task_size_interaction"]["estimate"] is None:
         found.append(
-            "Whether diseases gain more from size than medications was not tested: it takes both kinds of "
-            "task, two sizes and two seeds common to all."
+            "Whether diseases gain more from size than medications was not tested: it takes three outcomes "
+            "of each kind, two sizes and three seeds common to all, and metrics that do not fall with size."
         )
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,51 +11,51 @@ import numpy as np
 
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
-from claimscale.evaluation.break_even import break_even
-from claimscale.evaluation.contrasts import pretraining_gains
-from claimscale.evaluation.hospitals import HospitalVerdict
-from claimscale.evaluation.intervals import Interval, Scores, combine, interval
-from claimscale.evaluation.predictions import SplitPredictions
-from claimscale.evaluation.savings import Cost, saving
+from claimscale.evaluation.intervals import Interval, Scores, interval
+from claimscale.evaluation.model_diagnostics import ModelDiagnostics
+from claimscale.evaluation.predictions import HELD_OUT
+from claimscale.evaluation.recommendation import EnsembleGain
 from claimscale.evaluation.scoring import Model, ModelScores
-from claimscale.evaluation.size_decision import FEWEST_POSITIVES, Curve, Verdict
-from claimscale.summary import verdict_text as answers
+from claimscale.evaluation.selection import LIGHTGBM, largest_labelled_set
+from claimscale.evaluation.size_decision import MIN_POSITIVES
+from claimscale.evaluation.task_evaluation import Predictions, StudyScores, TaskEvaluation
 
 RANGES = {"auprc": (0.0, 1.0), "auroc": (0.0, 1.0), "log_loss": (0.0, math.inf)}
 """What a metric can be at most; bounds of intervals are cut there."""
 
-TaskScores = Mapping[Model, ModelScores]
+Counts = Mapping[str, Mapping[str, int]]
 
 
 def task_entry(
     task: Task,
     study: Study,
-    scored: Mapping[str, Mapping[str, TaskScores]],
-    predictions: Mapping[tuple[str, str], SplitPredictions],
-    counts: Mapping[str, Mapping[str, int]],
+    evaluation: TaskEvaluation,
+    scored: StudyScores,
+    predictions: Predictions,
+    counts: Counts,
     parameters: Mapping[str, int],
 ) -> dict[str, Any]:
-    labels = predictions[task.name, "held_out"].labels
+    labels = predictions[task.name, HELD_OUT].labels
     splits = _with_prevalence(counts)
-    for split in scored:
+    for split in scored.by_split:
         if (task.name, split) in predictions:
             tested = predictions[task.name, split].labels
-            rows = predictions[task.name, split]
             splits[split] = {
-                "patients": len(np.unique(rows.subject)),
+                "patients": len(np.unique(predictions[task.name, split].subject)),
                 "index_dates": len(tested),
                 "positives": int(tested.sum()),
                 "prevalence": float(tested.mean()),
             }
     results = [
         _result(model, scores, split, len(predictions[task.name, split].labels), parameters)
-        for split, tasks in scored.items()
+        for split, tasks in scored.by_split.items()
         for model, scores in tasks.get(task.name, {}).items()
     ]
-    largest = answers.largest_sample(scored["held_out"][task.name])
+    largest = largest_labelled_set(scored.by_split[HELD_OUT][task.name])
     for result in results:
-        if result["split"] != "held_out" or result["labelled_patients"] != largest:
+        if result["split"] != HELD_OUT or result["labelled_patients"] != largest:
             del result["calibration"]["curve"]
+    oracle, recommendation = evaluation.oracle, evaluation.recommendation
     return {
         "name": task.name,
         "kind": task.kind,
@@ -65,13 +66,26 @@ def task_entry(
         "prevalence": float(labels.mean()),
         "splits": splits,
         "results": results,
-        "pretraining_gain": _pretraining_gain(study, scored["held_out"][task.name]),
-        "crossover": _crossovers(study, scored["held_out"][task.name]),
+        "pretraining_gain": _pretraining_gain(study, evaluation),
+        "crossover": [
+            {
+                "size": size,
+                "comparator": LIGHTGBM,
+                "metric": study.compare.metric,
+                **dataclasses.asdict(found),
+            }
+            for size, found in evaluation.crossovers.items()
+        ],
+        "oracle": oracle and {metric: estimate(scores, metric) for metric, scores in oracle.items()},
+        "saturation": _saturation(study, evaluation),
+        "per_model": [_diagnostics(found) for found in evaluation.diagnostics],
+        "recommendation": dataclasses.asdict(recommendation),
+        "ensemble": evaluation.ensemble and _ensemble(evaluation.ensemble),
     }
 
 
 def not_trained_entry(
-    task: Task, study: Study, counts: Mapping[str, Mapping[str, int]], shortage: Mapping[str, Any]
+    task: Task, study: Study, counts: Counts, shortage: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The entry of a task with too few cases, or too few others, for anything to be trained.
 
@@ -79,8 +93,8 @@ def not_trained_entry(
     many to test as a verdict may rest on. It is null where training and testing have enough.
     """
     splits = _with_prevalence(counts)
-    tested = splits.get("held_out", {"index_dates": 0, "positives": 0})
-    have, least = shortage["observed"], {"train": shortage["required"], "held_out": FEWEST_POSITIVES}
+    tested = splits.get(HELD_OUT, {"index_dates": 0, "positives": 0})
+    have, least = shortage["observed"], {"train": shortage["required"], HELD_OUT: MIN_POSITIVES}
     where = "" if have.keys() == least.keys() else "tuning_" if have else "subsets_"
     return {
         "name": task.name,
@@ -102,7 +116,7 @@ def not_trained_entry(
             "relative_margin": study.compare.margin,
             "alpha": None,
             "reason": f"not_trained_{where}few_{shortage['label']}s",
-            "positives_needed": None if where else least["held_out"],
+            "positives_needed": None if where else least[HELD_OUT],
             "additional_needed": None
             if where
             else {split: max(0, least[split] - have[split]) for split in least},
@@ -114,14 +128,16 @@ def not_trained_entry(
             "cluster_bootstrap": None,
             "convergence_status": "unknown",
         },
+        "recommendation": {"verdict": "inconclusive", "size": None, "baseline": None},
+        "ensemble": None,
     }
 
 
-def _with_prevalence(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, Any]]:
+def _with_prevalence(counts: Counts) -> dict[str, dict[str, Any]]:
     splits: dict[str, dict[str, Any]] = {split: dict(found) for split, found in counts.items()}
     for found in splits.values():
-        dates = found.setdefault("index_dates", found["patients"])
-        found["prevalence"] = found["positives"] / dates if dates else None
+        index_dates = found.setdefault("index_dates", found["patients"])
+        found["prevalence"] = found["positives"] / index_dates if index_dates else None
     return splits
 
 
@@ -134,8 +150,8 @@ def _result(
         "size": model.size,
         "parameters": parameters[model.size] if model.size else None,
         "split": split,
-        "n_labelled": scores.patients,
-        "labelled_patients": model.requested,
+        "n_labelled": scores.n_labelled,
+        "labelled_patients": model.labelled_patients,
         "n_seeds": len(scores.by_metric["auprc"].seeds),
         "n_test": patients,
         "positives": scores.by_metric["auprc"].positives,
@@ -147,144 +163,108 @@ def _result(
             **estimates["calibration_slope"],
             "intercept": estimates["calibration_intercept"],
             "expected_error": scores.expected_calibration_error,
-            "curve": [
-                {"predicted": point.predicted, "observed": point.observed, "predictions": point.patients}
-                for point in scores.curve
-            ],
+            "curve": [dataclasses.asdict(point) for point in scores.curve],
         },
     }
 
 
-def _pretraining_gain(study: Study, scores: TaskScores) -> list[dict[str, Any]]:
-    arms: dict[str, dict[tuple[str, int], Scores]] = {"pretrained": {}, "scratch": {}}
-    for model, found in scores.items():
-        if model.size is not None:
-            arms[model.arm][model.size, found.patients] = found.by_metric[study.compare.metric]
+def _pretraining_gain(study: Study, evaluation: TaskEvaluation) -> list[dict[str, Any]]:
     return [
         {
-            "size": gain.size,
-            "n_labelled": gain.patients,
+            "size": found.size,
+            "n_labelled": found.n_labelled,
             "metric": study.compare.metric,
-            "difference": gain.gain.estimate,
-            **bounds(gain.gain),
-            "p": gain.gain.p_differs(),
-            "n_seeds": gain.gain.seeds,
+            "difference": found.gain.estimate,
+            **bounds(found.gain),
+            "p": found.gain.p_differs(),
+            "n_seeds": found.gain.seeds,
+            "auroc": _auroc_gain(auroc),
         }
-        for gain in pretraining_gains(arms["pretrained"], arms["scratch"])
+        for found, auroc in evaluation.pretraining_gains
     ]
 
 
-def _crossovers(study: Study, scores: TaskScores) -> list[dict[str, Any]]:
-    """Labelled patients from which each pretrained model is ahead of LightGBM, the sizes ascending.
-
-    A size is left out where too few numbers of patients, or too few seeds, are common to both.
-    """
-    metric, entries = study.compare.metric, []
-    by_model: dict[tuple[str, str | None], dict[int, Scores]] = {}
-    for model, found in scores.items():
-        by_model.setdefault((model.arm, model.size), {})[found.patients] = found.by_metric[metric]
-    rival = by_model.get(("lightgbm", None), {})
-    for size in study.sizes:
-        found = break_even(by_model.get(("pretrained", size), {}), rival, study.seed)
-        if found is not None:
-            entries.append(
-                {
-                    "size": size,
-                    "comparator": "lightgbm",
-                    "metric": metric,
-                    "outcome": found.outcome,
-                    "n_labelled": found.patients,
-                    "low": found.low,
-                    "high": found.high,
-                    "prob_superior": found.ahead,
-                    "tested_n_labelled": list(found.tested),
-                }
-            )
-    return entries
-
-
-def saturation_entry(
-    study: Study, verdict: Verdict, curve: Curve, cost: Mapping[str, Cost], stopped: bool
-) -> dict[str, Any]:
-    """The verdict with its evidence and what it saves.
-
-    Where a forecast `stopped` the task, that is against the largest size of the study, trained or not.
-    """
-    trained = list(curve.scores)
-    used, against = verdict.smallest_sufficient or trained[-1], study.sizes[-1] if stopped else trained[-1]
-    saved = saving(cost, used, against)
-    evidence = [
-        {
-            "smaller": compared.smaller,
-            "larger": compared.larger,
-            "difference": compared.gain.estimate,
-            **bounds(compared.gain),
-            "upper_95": compared.upper(0.95),
-            "upper_at_alpha": compared.upper(1 - verdict.level),
-            "margin": compared.margin,
-            "n_seeds": compared.gain.seeds,
-            "relative": _relative(curve, compared.smaller, compared.larger),
-        }
-        for compared in verdict.evidence
-    ]
+def _saturation(study: Study, evaluation: TaskEvaluation) -> dict[str, Any]:
+    """The verdict with its comparisons and what it saves."""
+    verdict, saved, clustered = evaluation.verdict, evaluation.saving, evaluation.clustered
+    needed = evaluation.additional_needed
     return {
         "verdict": verdict.verdict,
         "smallest_sufficient": verdict.smallest_sufficient,
         "metric": study.compare.metric,
         "margin": verdict.margin,
         "relative_margin": study.compare.margin,
-        "alpha": verdict.level,
+        "alpha": verdict.alpha,
         "reason": verdict.reason,
         "positives_needed": verdict.positives_needed,
-        "additional_needed": _additional_needed(verdict.positives_needed, curve.positives),
+        "additional_needed": None if needed is None else {"train": 0, HELD_OUT: needed},
         "hours_saved": saved.hours,
         "hours_saved_estimated": saved.estimated,
         "flops_saved": saved.flops,
-        "reference_size": saved.against,
-        "comparisons": evidence,
+        "reference_size": saved.reference_size,
+        "comparisons": [
+            {
+                "smaller": one.comparison.smaller,
+                "larger": one.comparison.larger,
+                "difference": one.comparison.gain.estimate,
+                **bounds(one.comparison.gain),
+                "upper_95": one.comparison.upper(0.95),
+                "upper_at_alpha": one.comparison.upper(1 - verdict.alpha),
+                "margin": one.comparison.margin,
+                "n_seeds": one.comparison.gain.seeds,
+                "relative": one.relative
+                and {
+                    "gain": one.relative.estimate,
+                    "standard_error": one.relative.standard_error,
+                    "degrees_of_freedom": one.relative.degrees,
+                },
+                "cluster_bootstrap": {
+                    **bounds(one.clustered.gain),
+                    "upper_at_alpha": one.clustered.upper(1 - clustered.verdict.alpha),
+                }
+                if one.clustered and clustered
+                else None,
+                "auroc": _auroc_gain(one.auroc),
+            }
+            for one in evaluation.contrasts
+        ],
+        "cluster_bootstrap": clustered
+        and {
+            "verdict": clustered.verdict.verdict,
+            "smallest_sufficient": clustered.verdict.smallest_sufficient,
+            "hospitals": clustered.hospitals,
+        },
+        "convergence_status": evaluation.convergence.status,
     }
 
 
-def add_hospitals(entry: dict[str, Any], found: HospitalVerdict | None) -> None:
-    """Put what resampling whole hospitals gives beside a verdict and each of its comparisons; null where
-    that was not done."""
-    entry["cluster_bootstrap"] = found and {
-        "verdict": found.verdict.verdict,
-        "smallest_sufficient": found.verdict.smallest_sufficient,
-        "hospitals": found.hospitals,
-    }
-    for place, pair in enumerate(entry["comparisons"]):
-        compared = found.verdict.evidence[place] if found else None
-        pair["cluster_bootstrap"] = (
-            {**bounds(compared.gain), "upper_at_alpha": compared.upper(1 - found.verdict.level)}
-            if found and compared
-            else None
-        )
-
-
-def _relative(curve: Curve, smaller: str, larger: str) -> dict[str, float] | None:
-    """The gain as a share of the larger one's metric, with what another run's is compared by."""
-    gain = combine(lambda most, least: 1 - least / most, curve.scores[larger], curve.scores[smaller])
-    if gain is None:
-        return None
-    found = interval(gain).cautious()
+def _diagnostics(found: ModelDiagnostics) -> dict[str, Any]:
+    computed = dataclasses.asdict(found.diagnostics) if found.diagnostics else {}
     return {
-        "gain": found.estimate,
-        "standard_error": found.standard_error,
-        "degrees_of_freedom": found.degrees,
+        "arm": found.arm,
+        "size": found.size,
+        "highlighted": found.highlighted,
+        "cells": found.cells,
+        **computed,
     }
 
 
-def _additional_needed(needed: int | None, positives: int) -> dict[str, int] | None:
-    """How many more test patients with the outcome would decide; null where their number does not."""
-    return None if needed is None else {"train": 0, "held_out": max(0, needed - positives)}
+def _ensemble(found: EnsembleGain) -> dict[str, Any]:
+    return {
+        "encoder_size": found.encoder_size,
+        "estimate": found.estimate,
+        "gain": {"estimate": found.gain.estimate, **bounds(found.gain)},
+        "over_arm": found.over_arm,
+        "over_size": found.over_size,
+    }
+
+
+def _auroc_gain(found: Interval | None) -> dict[str, float] | None:
+    return found and {"difference": found.estimate, **bounds(found), "p": found.p_differs()}
 
 
 def estimate(scores: Scores, metric: str) -> dict[str, float]:
-    found = interval(scores)
-    least, most = RANGES.get(metric, (-math.inf, math.inf))
-    low, high = found.two_sided()
-    return {"estimate": found.estimate, "low": max(low, least), "high": min(high, most)}
+    return dataclasses.asdict(interval(scores).bounded(*RANGES.get(metric, (-math.inf, math.inf))))
 
 
 def bounds(found: Interval) -> dict[str, float]:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from claimscale.config.study import Study
-from claimscale.evaluation.contrasts import beats_all, best
-from claimscale.evaluation.intervals import Scores, difference, interval
-from claimscale.evaluation.scoring import Model, ModelScores
 from claimscale.privacy.suppression import SUPPRESSED
 from claimscale.summary.formatting import count, duration, figure, percent, rounded, span
 
@@ -36,46 +32,22 @@ UNDER_TRAINED = "under_trained"
 METRIC_NAMES = {"auprc": "AUPRC", "auroc": "AUROC"}
 
 
-def judged_arm(scores: Mapping[Model, ModelScores]) -> str:
-    """The arm whose sizes are compared: pretrained, as far as there is any."""
-    return "pretrained" if any(model.arm == "pretrained" for model in scores) else "scratch"
-
-
-def largest_sample(scores: Mapping[Model, ModelScores]) -> int | Literal["all"]:
-    """The number of labelled patients (as asked for) that verdicts and answers rest on.
-
-    Of the arm that is judged: while a study runs, the other may be further.
-    """
-    arm = judged_arm(scores)
-    encoders: dict[int | Literal["all"], int] = {
-        model.requested: found.patients for model, found in scores.items() if model.arm == arm
-    }
-    if not encoders:
-        return "all"
-    return max(encoders, key=lambda requested: (encoders[requested], requested == "all"))
-
-
-def answer(study: Study, task: Mapping[str, Any], scores: Mapping[Model, ModelScores]) -> dict[str, Any]:
-    """The answer to one task: `text` for a reader in a hurry, `recommendation` a size, a rival or null.
+def answer(task: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to one task: `text` for a reader in a hurry, `recommendation` a size, a baseline or null.
 
     `verdict` is that on sizes, but `under_trained` where a plateau may be too little pretraining.
     `ensemble_text` says what encoder and LightGBM averaged reach, null unless that is better than each alone.
-    `task` is the task's entry in the summary, `scores` its models on held-out patients.
+    `task` is the task's entry in the summary.
     """
-    saturation = task["saturation"]
-    verdict, advised = saturation["verdict"], saturation["smallest_sufficient"]
-    if verdict == "saturated" and saturation["convergence_status"] == UNDER_TRAINED:
-        verdict, advised = UNDER_TRAINED, None
-    elif verdict == "not_saturated":
-        advised = saturation["comparisons"][0]["larger"]
-    recommendation, sentence = _rival(study, scores) or (advised, _about_size(task))
+    found = task["recommendation"]
+    baseline = found["baseline"]
     return {
         "task": task["name"],
-        "verdict": verdict,
-        "recommendation": recommendation,
-        "text": sentence,
+        "verdict": found["verdict"],
+        "recommendation": RIVALS[baseline["baseline"]] if baseline else found["size"],
+        "text": _baseline(task) if baseline else _about_size(task),
         "size_text": _about_size(task),
-        "ensemble_text": _together(study, scores),
+        "ensemble_text": _ensemble(task),
     }
 
 
@@ -208,65 +180,40 @@ def _why_undecided(task: Mapping[str, Any]) -> str:
     return f"{compared} is too uncertain for the margin of {margin}; {asked}"
 
 
-def _rival(study: Study, scores: Mapping[Model, ModelScores]) -> tuple[str, str] | None:
-    """The best baseline and the advice to use it, where no encoder has a higher estimate.
+def _encoder(arm: str, size: str) -> str:
+    return f"{size} {arm.replace('scratch', 'from scratch')}"
 
-    All on as many labelled patients.
-    """
-    metric = study.compare.metric
-    encoders, rivals = _on_all_labels(study, scores)
-    if not rivals or not encoders:
-        return None
-    champion, rival = best(encoders), best(rivals)
-    theirs, ours = (found.values.mean() for found in (encoders[champion], rivals[rival]))
-    if not ours >= theirs:
-        return None
-    name, used = METRIC_NAMES[metric], rival if rival == "LightGBM" else rival.lower()
-    if beats_all(rivals[rival], list(encoders.values())):
-        return rival, (
-            f"Use {used}: its {name} of {figure(ours)} is above that of every encoder (the best, "
-            f"{champion}, reaches {figure(theirs)})."
+
+def _baseline(task: Mapping[str, Any]) -> str:
+    """The advice to use a baseline, because no encoder has a higher estimate."""
+    found, metric = task["recommendation"]["baseline"], METRIC_NAMES[task["saturation"]["metric"]]
+    name = RIVALS[found["baseline"]]
+    used = name if name == "LightGBM" else name.lower()
+    best = _encoder(found["encoder_arm"], found["encoder_size"])
+    ours, theirs = figure(found["baseline_estimate"]), figure(found["encoder_estimate"])
+    if found["superior"]:
+        return (
+            f"Use {used}: its {metric} of {ours} is above that of every encoder (the best, {best}, reaches "
+            f"{theirs})."
         )
-    return rival, (
-        f"Use {used}: no encoder is shown to be better ({name} {figure(ours)} against {figure(theirs)} of "
-        f"the best, {champion})."
-    )
-
-
-def _together(study: Study, scores: Mapping[Model, ModelScores]) -> str | None:
-    """That the largest encoder and LightGBM averaged are shown to be better than every model alone."""
-    largest = largest_sample(scores)
-    averaged = Model("ensemble", None, largest)
-    encoders, rivals = _on_all_labels(study, scores)
-    alone = encoders | rivals
-    if averaged not in scores or not alone:
-        return None
-    metric = study.compare.metric
-    both, champion = scores[averaged].by_metric[metric], best(alone)
-    gain = difference(both, alone[champion])
-    if gain is None or not beats_all(both, list(alone.values())):
-        return None
-    found = interval(gain)
-    low, high = found.two_sided()
-    if low <= 0:
-        return None
-    over = span({"estimate": found.estimate, "low": low, "high": high})
     return (
-        f"The mean of {study.sizes[-1]} and LightGBM is better than each alone: {METRIC_NAMES[metric]} "
-        f"{figure(both.values.mean())}, {over} above {champion}."
+        f"Use {used}: no encoder is shown to be better ({metric} {ours} against {theirs} of the best, "
+        f"{best})."
     )
 
 
-def _on_all_labels(
-    study: Study, scores: Mapping[Model, ModelScores]
-) -> tuple[dict[str, Scores], dict[str, Scores]]:
-    """Encoders and the baselines that need none, by name, all on the most labelled patients."""
-    largest = largest_sample(scores)
-    encoders, rivals = dict[str, Scores](), dict[str, Scores]()
-    for model, found in scores.items():
-        if model.requested == largest and model.size:
-            name = f"{model.size} {model.arm.replace('scratch', 'from scratch')}"
-            encoders[name] = found.by_metric[study.compare.metric]
-        elif model.requested == largest and model.arm in RIVALS:
-            rivals[RIVALS[model.arm]] = found.by_metric[study.compare.metric]
-    return encoders, rivals
+def _ensemble(task: Mapping[str, Any]) -> str | None:
+    """That the largest encoder and LightGBM averaged are shown to be better than every model alone."""
+    found = task["ensemble"]
+    if not found:
+        return None
+    over = (
+        RIVALS[found["over_arm"]]
+        if found["over_size"] is None
+        else _encoder(found["over_arm"], found["over_size"])
+    )
+    return (
+        f"The mean of {found['encoder_size']} and LightGBM is better than each alone: "
+        f"{METRIC_NAMES[task['saturation']['metric']]} {figure(found['estimate'])}, {span(found['gain'])} "
+        f"above {over}."
+    )

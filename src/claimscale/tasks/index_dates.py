@@ -13,7 +13,7 @@ from ibis import _
 from claimscale.codes.systems import DEATH
 from claimscale.cohort.selection import HELD_OUT, TEMPORAL, TRAIN
 from claimscale.config.study import Study
-from claimscale.events import build as event_table
+from claimscale.events.table import day_number
 from claimscale.seeded_random import hashed_uniform
 
 COLUMNS = ["subject_id", "split", "index_day", "first_day", "dead", "observed_until"]
@@ -25,11 +25,11 @@ def landmark_dates(table: ir.Table, study: Study) -> ir.Table:
     Returns COLUMNS, one row per patient and landmark. `first_day` (of the patient's claims) and `dead` are
     what was known on the index date; `observed_until`, for the account only, is the last contact of all.
     """
-    landmark = event_table.day_number(study.cohort.landmark)
+    landmark = day_number(study.cohort.landmark)
     index = _last_contacts(table, landmark, study.cohort.min_events)
     if study.cohort.splits.temporal_date is None:
         return index
-    later = event_table.day_number(study.cohort.splits.temporal_date)
+    later = day_number(study.cohort.splits.temporal_date)
     test_patients = table.filter(_.split == HELD_OUT)
     again = _last_contacts(test_patients, later, study.cohort.min_events)
     # Without a contact since the first landmark it would be the same question a second time.
@@ -70,11 +70,11 @@ def visit_dates(table: ir.Table, study: Study, first: dt.date) -> ir.Table:
     ).filter(_.events >= study.cohort.min_events)
     seen = contacts.group_by("subject_id").aggregate(observed_until=_.day.max())
     dates = known.rename(index_day="available_day").inner_join(seen, "subject_id")
-    landmark = event_table.day_number(study.cohort.landmark)
-    index = _first_of_month(dates, event_table.day_number(first), landmark)
+    landmark = day_number(study.cohort.landmark)
+    index = _first_of_month(dates, day_number(first), landmark)
     if study.cohort.splits.temporal_date is None:
         return index
-    later = event_table.day_number(study.cohort.splits.temporal_date)
+    later = day_number(study.cohort.splits.temporal_date)
     again = _first_of_month(dates.filter(_.split == HELD_OUT), landmark, later)
     return index.union(again.mutate(split=ibis.literal(TEMPORAL)))
 
@@ -98,11 +98,11 @@ def sample_one_per_patient(index: pa.Table, study: Study, first: dt.date) -> np.
     subject, day = index["subject_id"].to_numpy(), index["index_day"].to_numpy()
     split = np.asarray(index["split"].to_pylist(), dtype=str)
     landmark, temporal = study.cohort.landmark, study.cohort.splits.temporal_date
-    begins = np.full(len(index), event_table.day_number(first))
-    ends = np.full(len(index), event_table.day_number(landmark))
+    begins = np.full(len(index), day_number(first))
+    ends = np.full(len(index), day_number(landmark))
     is_later = split == TEMPORAL
-    begins[is_later] = event_table.day_number(landmark)
-    ends[is_later] = event_table.day_number(temporal or landmark)
+    begins[is_later] = day_number(landmark)
+    ends[is_later] = day_number(temporal or landmark)
     share = hashed_uniform(subject, f"index/{study.seed}")
     candidates = np.flatnonzero((split != TRAIN) & (day >= begins + np.floor(share * (ends - begins))))
     keys = np.rec.fromarrays([subject[candidates], is_later[candidates]])

@@ -14,10 +14,10 @@ from claimscale.cohort.selection import HELD_OUT, TEMPORAL, TRAIN
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.errors import BadInput
-from claimscale.events import build as event_table
+from claimscale.events.table import day_number
 from claimscale.seeded_random import hashed_order
 
-NOBODY = event_table.NOBODY
+NOT_FOUND = -1
 COLUMNS = ("subject_id", "prediction_time", "boolean_value")
 UNKNOWN, NOT_IN_COHORT = "unknown_patient", "not_in_cohort"
 OUTSIDE, AFTER, REPEATED, NOT_SAMPLED = "outside_observation", "after_landmark", "repeated_row", "not_sampled"
@@ -57,8 +57,8 @@ def read(task: Task, study: Study, events: Path, cohort: Path) -> tuple[pa.Table
     place, is_patient = _places(subject, patients["subject_id"].to_numpy())
     split = np.asarray(patients["split"].to_pylist(), dtype="U16")[place]
     landmark, later = study.cohort.landmark, study.cohort.splits.temporal_date
-    is_after = day >= event_table.day_number(landmark)
-    is_temporal = is_after & (split == HELD_OUT) & (day < event_table.day_number(later or landmark))
+    is_after = day >= day_number(landmark)
+    is_temporal = is_after & (split == HELD_OUT) & (day < day_number(later or landmark))
     split[is_temporal] = TEMPORAL
 
     left = np.full(len(day), "", dtype="U24")
@@ -128,8 +128,10 @@ def _subject_ids(given: pa.ChunkedArray, task: Task, events: Path) -> tuple[np.n
     table = pq.read_table(mapping)
     source_ids = table["source_id"].to_pylist()
     numbers = dict(zip(source_ids, table["subject_id"].to_pylist(), strict=True))
-    subject = np.array([numbers.get(text, NOBODY) for text in given.cast(pa.string()).to_pylist()], np.int64)
-    return subject, subject != NOBODY
+    subject = np.array(
+        [numbers.get(text, NOT_FOUND) for text in given.cast(pa.string()).to_pylist()], np.int64
+    )
+    return subject, subject != NOT_FOUND
 
 
 def _days(times: pa.ChunkedArray) -> np.ndarray:

@@ -28,7 +28,8 @@ from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.events import build as event_table, observation
+from claimscale.events import observation
+from claimscale.events.table import read_events, timestamps
 from claimscale.tasks import index_dates, label_files, labelled_subsets as subsets
 
 CONFIRM_BEFORE_DAYS = 30
@@ -50,7 +51,7 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
     task can be asked of anybody in the train, tuning or held-out split, or a label file is unusable.
     """
     patients = ibis.memtable(cohorts.read(cohort).select(["subject_id", "split"]))
-    table = event_table.read(engine, events).inner_join(patients, "subject_id")
+    table = read_events(engine, events).inner_join(patients, "subject_id")
 
     @functools.cache
     def at_landmark() -> pa.Table:
@@ -202,7 +203,7 @@ def _write(labels: pa.Table, target: Path, task: str) -> None:
     """The labels with the columns that MEDS allows, and beside them, row for row, who was asked."""
 
     def at_midnight(name: str) -> pa.Array:
-        return event_table.timestamps(labels[name].to_numpy())
+        return timestamps(labels[name].to_numpy())
 
     keys = {"subject_id": labels["subject_id"], "prediction_time": at_midnight("index_day")}
     table = pa.table(keys | {"boolean_value": labels["boolean_value"]})

@@ -19,7 +19,7 @@ from claimscale.cohort.selection import HELD_OUT
 from claimscale.config.sources import SimulatedSource
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
-from claimscale.events.build import day_number
+from claimscale.events.table import day_number
 from claimscale.simulator.oracle import LabelRule, Oracle
 from claimscale.simulator.population import Population
 from claimscale.tasks import labels as tasks

@@ -22,14 +22,14 @@ from claimscale.codes.systems import BIRTH, SEX_PREFIX, TYPES
 from claimscale.cohort import selection as cohorts
 from claimscale.config.study import Study
 from claimscale.engine import Engine
-from claimscale.events import build as event_table
+from claimscale.events.table import EPOCH, FIRST_YEAR, day_number, read_events
 from claimscale.tokens import vocabulary as vocabularies
 from claimscale.tokens.vocabulary import FIRST_SEX, SEXES, Vocabulary
 
 Int64s = npt.NDArray[np.int64]
 
 DROPPED = -1
-EARLIEST_DAY = event_table.day_number(event_table.EPOCH.replace(year=event_table.FIRST_YEAR))
+EARLIEST_DAY = day_number(EPOCH.replace(year=FIRST_YEAR))
 DAY_BITS, TOKEN_BITS = 17, 29
 """Two days since 1900 and a token fit one int64, so that sorting keys sorts all three."""
 
@@ -84,11 +84,11 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
 
     Also writes `tokens.json`: tokens kept, and events dropped because their code is too rare.
     """
-    table = event_table.read(engine, events)
+    table = read_events(engine, events)
     patients = cohorts.read(cohort)
     in_cohort = table.semi_join(ibis.memtable(patients.select(["subject_id"])), "subject_id")
     mapping = vocabularies.code_map(in_cohort, engine, study.tokens.rollup)
-    landmark = event_table.day_number(study.cohort.landmark)
+    landmark = day_number(study.cohort.landmark)
     vocabulary = vocabularies.build(table, patients, mapping, landmark, study, engine)
     vocabulary.save(target / "vocabulary.parquet")
 

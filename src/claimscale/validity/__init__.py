@@ -1,5 +1,5 @@
-"""Validity checks: ways in which a study of claims can answer the wrong question, looked for one by one.
+"""Validity checks: faults of labels, splits, inputs and follow-up that bias a study of claims.
 
-Each check is a pure function of arrays and returns a `Finding`. `evidence` reads the arrays from a run
-directory; `checks` runs all of them. docs/validity.md says what each asks, its rule and why.
+Each check is a pure function of arrays that returns a `CheckResult`. `inputs` reads the arrays from a run
+directory; `checks` runs all checks. docs/validity.md describes each check and its rule.
 """

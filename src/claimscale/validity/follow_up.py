@@ -1,10 +1,10 @@
-"""Who left before the outcome could come, who died first, and who went elsewhere."""
+"""Follow-up: censoring, competing risk of death, single-site visibility."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from claimscale.validity.finding import Finding, Ints, finding, percent
+from claimscale.validity.check_result import CheckResult, Ints, check_result, percent
 from claimscale.validity.survival import (
     CENSORED,
     DEATH,
@@ -14,21 +14,21 @@ from claimscale.validity.survival import (
     kaplan_meier_risk,
 )
 
-RELATIVE = 0.1
-"""Two estimates of one risk that differ by a tenth are not the same answer."""
-LEAST_EVENTS = 10
-ONE_HOSPITAL = 0.5
-"""If most patients are seen in one hospital only, absence of a code there is no absence of the disease."""
+MAX_DIFFERENCE = 0.1
+"""Relative difference from which two estimates of a risk disagree."""
+MIN_EVENTS = 10
+MAX_SINGLE_SITE = 0.5
 STRATA = 3
 
 
-def censoring(time: Ints, kind: Ints, contacts: Ints, window: int) -> Finding:
-    """How much of the risk is missed because patients leave before the window ends?
+def censoring(time: Ints, kind: Ints, contacts: Ints, window: int) -> CheckResult:
+    """Bias of the naive risk by patients who leave before the window ends.
 
-    `time` int [n], days from the index to the outcome, death or last observation; `kind` int [n]: 1
-    outcome, 2 death, 0 censored; `contacts` int [n], how often each was seen before; `window` days.
-    Warns if the naive risk (cases over all) is a tenth below Kaplan-Meier's, or below that weighted by
-    censoring within thirds of contacts; or if these two differ by a tenth: those who leave are then others.
+    `time` int [n], days from the index date to the outcome, death or last observation; `kind` int [n]: 1
+    outcome, 2 death, 0 censored; `contacts` int [n], number of earlier contacts; `window` in days. Warns if
+    the risk is a tenth above the naive one (cases over patients) by Kaplan-Meier or by inverse censoring
+    weights within thirds of contacts; or if these two differ by a tenth, which means that censoring is
+    informative.
     """
     event = kind == OUTCOME
     early = (kind == CENSORED) & (time < window)
@@ -45,22 +45,22 @@ def censoring(time: Ints, kind: Ints, contacts: Ints, window: int) -> Finding:
         "outcomes": float(event.sum()),
     }
     problems = []
-    if event.sum() >= LEAST_EVENTS:
-        if max(km, ipcw) > naive * (1 + RELATIVE):
+    if event.sum() >= MIN_EVENTS:
+        if max(km, ipcw) > naive * (1 + MAX_DIFFERENCE):
             problems.append(
                 f"{percent(censored)} leave before the window ends: the risk of {percent(naive)} is "
                 f"{percent(max(km, ipcw))} if that is reckoned with"
             )
-        if abs(ipcw - km) > RELATIVE * km:
+        if abs(ipcw - km) > MAX_DIFFERENCE * km:
             problems.append("Those who leave differ in risk from those who stay, by how often they were seen")
     clean = f"Leaving early changes the risk little ({percent(naive)} naive, {percent(km)} Kaplan-Meier)"
-    return finding("censoring", problems, clean, evidence)
+    return check_result("censoring", problems, clean, evidence)
 
 
-def competing_death(time: Ints, kind: Ints, window: int) -> Finding:
-    """Is the risk overstated by treating deaths as if the outcome could still come?
+def competing_risk(time: Ints, kind: Ints, window: int) -> CheckResult:
+    """Bias of the risk if deaths count as censored.
 
-    Warns if 1 - Kaplan-Meier is a tenth above Aalen-Johansen's cumulative incidence and ten patients or more
+    Warns if 1 - Kaplan-Meier is a tenth above Aalen-Johansen's cumulative incidence and at least ten patients
     died (Austin, Lee and Fine, Circulation 2016;133:601).
     """
     deaths = int(((kind == DEATH) & (time <= window)).sum())
@@ -68,7 +68,7 @@ def competing_death(time: Ints, kind: Ints, window: int) -> Finding:
     incidence = aalen_johansen_risk(time, kind, window)
     evidence = {"deaths": float(deaths), "one_minus_kaplan_meier": km, "aalen_johansen": incidence}
     problems = []
-    if deaths >= LEAST_EVENTS and km > incidence * (1 + RELATIVE):
+    if deaths >= MIN_EVENTS and km > incidence * (1 + MAX_DIFFERENCE):
         problems.append(
             f"{deaths:,} die before the outcome could come: 1 - Kaplan-Meier says {percent(km)}, with death "
             f"as a competing end it is {percent(incidence)}"
@@ -78,26 +78,27 @@ def competing_death(time: Ints, kind: Ints, window: int) -> Finding:
         if not deaths
         else "Deaths change the risk little"
     )
-    return finding("competing_death", problems, clean, evidence)
+    return check_result("competing_risk", problems, clean, evidence)
 
 
-def visibility(hospitals: Ints) -> Finding:
-    """Is a patient seen elsewhere, too?
+def single_site_visibility(hospitals: Ints) -> CheckResult:
+    """Share of patients whose care at other hospitals is not seen.
 
-    `hospitals` int [n], in how many each patient was seen; 0 where the source names none. Warns if more
-    than half of those with a named hospital were seen in one only: a negative is then 'no event seen here'.
+    `hospitals` int [n], number of hospitals of each patient; 0 where the source names none. Warns if more
+    than half of the patients with a named hospital have only one: a negative then means 'no event seen
+    there'.
     """
-    told = hospitals > 0
-    single = float((hospitals[told] == 1).mean()) if told.any() else float("nan")
+    named = hospitals > 0
+    single = float((hospitals[named] == 1).mean()) if named.any() else float("nan")
     evidence = {
         "one_hospital_share": single,
-        "hospital_known_share": float(told.mean()) if len(told) else 0.0,
+        "hospital_known_share": float(named.mean()) if len(named) else 0.0,
     }
     problems = []
-    if told.any() and single > ONE_HOSPITAL:
+    if named.any() and single > MAX_SINGLE_SITE:
         problems.append(
             f"{percent(single)} of patients are seen in one hospital only: without an event means no event "
             "seen here"
         )
-    clean = "Most patients are seen in several hospitals" if told.any() else "The source names no hospitals"
-    return finding("visibility", problems, clean, evidence)
+    clean = "Most patients are seen in several hospitals" if named.any() else "The source names no hospitals"
+    return check_result("single_site_visibility", problems, clean, evidence)

@@ -1,4 +1,4 @@
-"""What the checks read, out of a run directory: labels, the events behind them, and what a model may see."""
+"""The inputs of the checks, read from a run directory: labels, their events, and the visible codes."""
 
 from __future__ import annotations
 
@@ -21,34 +21,35 @@ from claimscale.config.base import Codes
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
-from claimscale.events import build as event_table, observation
+from claimscale.events import observation
+from claimscale.events.table import day_number, read_events
 from claimscale.seeded_random import nested_order
 from claimscale.tasks import index_dates, labels as tasks
 from claimscale.tokens.store import TokenStore
-from claimscale.validity.finding import Bools, Entries, Ints
-from claimscale.validity.outcome_checks import Codings
+from claimscale.validity.check_result import Bools, Entries, Ints
+from claimscale.validity.outcome_validity import Codings
 from claimscale.validity.survival import CENSORED, DEATH as DIED, OUTCOME
 
-MOST_PATIENTS = 20_000
-"""Checks that rank patients by their codes look at so many per task: enough for an AUROC to 0.01."""
+MAX_PATIENTS = 20_000
+"""Patients per task in checks that rank patients by their codes: enough for an AUROC to 0.01."""
 PERIOD_DAYS = 365
 GROUP_CHARACTERS = {"ICD10": 2, "ICD9CM": 2, "ATC": 4, "YJ": 3}
-"""How much of a code its precursors share: N1 for N18, N02B for pregabalin."""
+"""Characters that a code shares with its precursors: N1 for N18, N02B for pregabalin."""
 NEVER = -(10**6)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The n patients of one task at the landmark, temporal test aside.
+class TaskPatients:
+    """The n labelled patients of one task, without the temporal split.
 
     Attributes:
         subjects, index_day, observed_until, onset_day, death_day: int [n]; NEVER where there is none.
         outcome: bool [n].
-        outcomes, treatments, confirming: when such codes were given.
-        sample: places of the patients of the checks that look at all codes, ascending.
-        entries: their codes, by place in `sample`; those never shown to a model left out.
-        is_precursor: bool [C], which codes are the outcome's own precursors.
-        facts: what else may be known of a patient, by name, [len(sample)] each.
+        outcomes, treatments, confirming: the dates of such codes.
+        sample: positions of the patients of the checks that read all codes, ascending.
+        entries: their codes, by position in `sample`, without hidden codes.
+        is_precursor: bool [C], whether a code is a precursor of the outcome.
+        other_features: further features by name, [len(sample)] each.
     """
 
     subjects: Ints
@@ -63,16 +64,16 @@ class Asked:
     sample: Ints
     entries: Entries
     is_precursor: Bools
-    facts: Mapping[str, Ints]
+    other_features: Mapping[str, Ints]
 
     @property
     def visible(self) -> Entries:
-        """What a model sees of the sample: codes known on the index date."""
+        """The codes of the sample that are known on the index date."""
         index = self.index_day[self.sample]
         return self.entries.where(self.entries.available <= index[self.entries.patient])
 
     def follow_up(self, window: int) -> tuple[Ints, Ints]:
-        """Days from the index to what came first within `window`, and what it was, int [n] each."""
+        """Days from the index date to the first event within `window`, and its kind: int [n] each."""
         last = np.clip(self.observed_until - self.index_day, 0, window)
         died = np.where(self.death_day > self.index_day, self.death_day - self.index_day, 2 * window)
         kind = np.where(died <= window, DIED, CENSORED)
@@ -83,8 +84,8 @@ class Asked:
         )
 
 
-def read_task(study: Study, task: Task, run: Path, engine: Engine, store: TokenStore) -> Asked:
-    """Everything that the checks of one task read. Of several index dates of a patient the first counts."""
+def read_task(study: Study, task: Task, run: Path, engine: Engine, store: TokenStore) -> TaskPatients:
+    """The inputs of the checks of one task. Of several index dates of a patient, the first is used."""
     labels = tasks.read(run / "labels", task.name)
     labels = labels.filter(pa.array([split != TEMPORAL for split in labels["split"].to_pylist()], pa.bool_()))
     _values, firsts = np.unique(labels["subject_id"].to_numpy(), return_index=True)
@@ -92,57 +93,59 @@ def read_task(study: Study, task: Task, run: Path, engine: Engine, store: TokenS
     subjects = labels["subject_id"].to_numpy()
     index_day = _days(labels["prediction_time"])
     outcome = labels["boolean_value"].to_numpy(zero_copy_only=False)
-    events = event_table.read(engine, run / "events").semi_join(
+    events = read_events(engine, run / "events").semi_join(
         ibis.memtable(labels.select(["subject_id"])), "subject_id"
     )
     outcomes = _codings(events, task.outcome, subjects, engine)
     later = ~outcomes.suspected & (outcomes.available > index_day[outcomes.patient])
     deaths = _codings(events, DEATH, subjects, engine)
 
-    sample = np.sort(nested_order(subjects, study.seed)[:MOST_PATIENTS])
+    sample = np.sort(nested_order(subjects, study.seed)[:MAX_PATIENTS])
     rows = store.rows_of(subjects[sample])
     entries = entries_of(store, rows, store.vocabulary.tokens_with_prefix(task.hidden_codes))
     known = np.bincount(
         entries.patient[entries.available <= index_day[sample][entries.patient]], minlength=len(sample)
     )
-    facts = {
+    other_features = {
         "age": index_day[sample] - store.birth_day[rows],
         "sex": store.sex[rows],
         "the number of events": known,
         "the index date": index_day[sample],
         "the order of patient ids": subjects[sample],
     }
-    return Asked(
+    return TaskPatients(
         subjects, index_day, _days(labels["observed_until"]),
         _first(outcomes.patient[later], outcomes.day[later], len(subjects)),
         _first(deaths.patient, deaths.day, len(subjects)),
         outcome, outcomes,
         _codings(events, task.hidden_codes, subjects, engine),
         _codings(events, task.confirmation_codes, subjects, engine),
-        sample, entries, _precursors(store, task), facts,
+        sample, entries, _precursors(store, task), other_features,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The m patients seen before the landmark: when last, until when, who may be and who was asked."""
+    """The m patients with a contact before the landmark: int and bool [m]."""
 
     index_day: Ints
     last_known_day: Ints
     observed_until: Ints
     eligible: Bools
-    asked: Bools
+    labelled: Bools
 
 
-def read_candidates(study: Study, task: Task, run: Path, engine: Engine, asked: Asked) -> Candidates:
-    """Who may be asked is worked out again with every later event taken away."""
+def read_candidates(
+    study: Study, task: Task, run: Path, engine: Engine, patients: TaskPatients
+) -> Candidates:
+    """Eligibility is computed again from the events known before the landmark alone."""
     at_landmark = study.cohort.model_copy(
         update={"splits": study.cohort.splits.model_copy(update={"temporal_date": None})}
     )
     first_only = study.model_copy(update={"cohort": at_landmark})
-    patients = ibis.memtable(cohorts.read(run / "cohort").select(["subject_id", "split"]))
-    table = event_table.read(engine, run / "events").inner_join(patients, "subject_id")
-    past = table.filter(_.available_day < event_table.day_number(study.cohort.landmark))
+    splits = ibis.memtable(cohorts.read(run / "cohort").select(["subject_id", "split"]))
+    table = read_events(engine, run / "events").inner_join(splits, "subject_id")
+    past = table.filter(_.available_day < day_number(study.cohort.landmark))
     events = run / "events"
     known, whole = (
         observation.with_stated(
@@ -150,39 +153,39 @@ def read_candidates(study: Study, task: Task, run: Path, engine: Engine, asked: 
         ).sort_by("subject_id")
         for part in (past, table)
     )
-    may = engine.to_arrow(tasks.label_index_dates(task, known, past)).sort_by("subject_id")
+    labelled_again = engine.to_arrow(tasks.label_index_dates(task, known, past)).sort_by("subject_id")
     subjects = known["subject_id"].to_numpy()
     last_known_day = known["index_day"].to_numpy()
     index_day = last_known_day.copy()
-    inside = np.isin(subjects, asked.subjects)
-    order = np.argsort(asked.subjects)
-    place = order[np.searchsorted(asked.subjects[order], subjects[inside])]
-    index_day[inside] = asked.index_day[place]
-    eligible = np.array([reason is None for reason in may["excluded"].to_pylist()])
+    inside = np.isin(subjects, patients.subjects)
+    order = np.argsort(patients.subjects)
+    place = order[np.searchsorted(patients.subjects[order], subjects[inside])]
+    index_day[inside] = patients.index_day[place]
+    eligible = np.array([reason is None for reason in labelled_again["excluded"].to_pylist()])
     return Candidates(index_day, last_known_day, whole["observed_until"].to_numpy(), eligible, inside)
 
 
 def read_hospitals(run: Path, engine: Engine) -> Ints:
-    """In how many hospitals each patient of the cohort was seen; 0 where none is named."""
+    """Number of hospitals of each patient of the cohort; 0 where none is named."""
     cohort = cohorts.read(run / "cohort").select(["subject_id"])
-    events = event_table.read(engine, run / "events").semi_join(ibis.memtable(cohort), "subject_id")
+    events = read_events(engine, run / "events").semi_join(ibis.memtable(cohort), "subject_id")
     seen = events.group_by("subject_id").aggregate(hospitals=_.hospital_id.nunique())
     return engine.to_arrow(seen)["hospitals"].to_numpy()
 
 
 def read_test_subjects(study: Study, run: Path) -> Ints:
-    """All patients who test a model, by the cohort or by any task's labels."""
+    """The test patients of the cohort or of any task."""
     return np.unique(np.concatenate([_subjects(table, learn=False) for table in _tables(study, run)]))
 
 
 def read_learning_subjects(study: Study, run: Path) -> tuple[Ints, Ints]:
-    """Patients who train or tune by the cohort, which pretraining goes by; and by the cohort or any label."""
+    """Training and tuning patients: of the cohort (as in pretraining), and of the cohort or any task."""
     found = [_subjects(table, learn=True) for table in _tables(study, run)]
     return found[0], np.unique(np.concatenate(found))
 
 
 def _tables(study: Study, run: Path) -> list[pa.Table]:
-    """The cohort, then the labels of each task: all with subject_id and split."""
+    """The cohort, then the labels of each task, with subject_id and split."""
     return [cohorts.read(run / "cohort"), *(tasks.read(run / "labels", task.name) for task in study.tasks)]
 
 
@@ -192,12 +195,12 @@ def _subjects(table: pa.Table, learn: bool) -> Ints:
 
 
 def read_periods(study: Study, run: Path, store: TokenStore) -> tuple[Ints, int, Ints, int, tuple[str, ...]]:
-    """Patients with each code in the year before the landmark's questions and in the year that tests.
+    """Patients with each code in the year before the landmark, and in the year before the test.
 
-    The second is the year before the later landmark (`splits.temporal_date`), of its test patients; without one
-    the two last years before the landmark are compared, of training patients.
+    The second is the year before `splits.temporal_date`, of test patients. Without that date the two last
+    years before the landmark are compared, of training patients.
     """
-    landmark = event_table.day_number(study.cohort.landmark)
+    landmark = day_number(study.cohort.landmark)
     cohort = cohorts.read(run / "cohort")
     split = np.array(cohort["split"].to_pylist())
     rows = store.rows_of(cohort["subject_id"].to_numpy()[split == TRAIN])
@@ -206,10 +209,10 @@ def read_periods(study: Study, run: Path, store: TokenStore) -> tuple[Ints, int,
         periods = [(rows, landmark - PERIOD_DAYS), (rows, landmark)]
     else:
         tested = store.rows_of(cohort["subject_id"].to_numpy()[split == cohorts.HELD_OUT])
-        periods = [(rows, landmark), (tested, event_table.day_number(later))]
+        periods = [(rows, landmark), (tested, day_number(later))]
     counted = []
     for chosen, end in periods:
-        entries = entries_of(store, chosen[:: max(1, len(chosen) // MOST_PATIENTS)], np.zeros(0, np.int32))
+        entries = entries_of(store, chosen[:: max(1, len(chosen) // MAX_PATIENTS)], np.zeros(0, np.int32))
         entries = entries.where((entries.day < end) & (entries.day >= end - PERIOD_DAYS))
         pairs = np.unique(entries.patient.astype(np.int64) * len(entries.names) + entries.code)
         patients = np.bincount(pairs % len(entries.names), minlength=len(entries.names))
@@ -218,7 +221,7 @@ def read_periods(study: Study, run: Path, store: TokenStore) -> tuple[Ints, int,
 
 
 def entries_of(store: TokenStore, rows: Ints, hidden_tokens: Ints) -> Entries:
-    """All tokens of patients (rows of the store) as entries; the tokens `hidden_tokens` left out."""
+    """The tokens of patients (rows of the store) as entries, without `hidden_tokens`."""
     starts = np.asarray(store.offsets[rows])
     lengths = np.asarray(store.offsets[rows + 1]) - starts
     patient = np.repeat(np.arange(len(rows)), lengths)
@@ -252,7 +255,7 @@ def _precursors(store: TokenStore, task: Task) -> Bools:
 
 
 def _codings(events: ir.Table, codes: Codes | str, subjects: Ints, engine: Engine) -> Codings:
-    """All entries of codes, by the place of their patient in `subjects`."""
+    """All entries of the codes, by the position of their patient in `subjects`."""
     if isinstance(codes, str):
         starts = [_.code == codes]
     else:

@@ -1,28 +1,28 @@
-"""Are the patients who test a model apart from those who trained it?"""
+"""Overlap of training and test patients: shared ids, near-duplicates, pretraining."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from claimscale.validity.finding import Bools, Finding, Ints, finding, part, share
+from claimscale.validity.check_result import Bools, CheckResult, Ints, check_result, part, share
 
 HASHES, BAND = 16, 2
-PATIENTS_AT_ONCE = 20_000
-LEAST_CODES = 10
-"""Patients with fewer different codes can agree by chance."""
-NEAR = 0.9
-"""Jaccard index from which two code sets of one birth date and sex are one person's."""
+PATIENTS_PER_BLOCK = 20_000
+MIN_CODES = 10
+"""Patients with fewer distinct codes may agree at random."""
+MIN_JACCARD = 0.9
+"""Jaccard index from which two patients of one birth date and sex are near-duplicates."""
 
 
 def split_overlap(
     subjects: Ints, learns: Bools, tests: Bools, birth_day: Ints, sex: Ints, offsets: Ints, codes: Ints
-) -> Finding:
-    """Is a patient, or one who looks the same, among those who train and those who test?
+) -> CheckResult:
+    """Patients, and near-duplicates of patients, in both the training and the test data.
 
-    One row per patient and split [n]: `subjects`, whether it `learns` (training, tuning) or `tests`,
-    `birth_day`, `sex`; its codes are `codes[offsets[i]:offsets[i + 1]]`, repeats allowed. Warns on any
-    subject on both sides, and on any pair across them with equal birth and sex and at least ten codes of
-    which nine in ten are shared (Jaccard), found by MinHash (Broder 1997).
+    `subjects`, `birth_day`, `sex` int [n]; `learns` bool [n] marks training and tuning patients, `tests`
+    test patients. The codes of patient i are `codes[offsets[i]:offsets[i + 1]]`, with repeats. Warns on any
+    patient in both, and on any pair with equal birth date and sex, at least ten codes and a Jaccard index of
+    0.9, found by MinHash (Broder 1997).
     """
     both = np.intersect1d(subjects[learns], subjects[tests])
     apart = ~np.isin(subjects, both)
@@ -41,13 +41,15 @@ def split_overlap(
         problems.append(
             f"{twins} of the test patients have a twin in training: same birth and sex, nearly the same codes"
         )
-    return finding("split_overlap", problems, "No patient, and no near-duplicate, is on both sides", evidence)
+    return check_result(
+        "split_overlap", problems, "No patient, and no near-duplicate, is on both sides", evidence
+    )
 
 
 def near_duplicates(
     learns: Bools, tests: Bools, birth_day: Ints, sex: Ints, offsets: Ints, codes: Ints
 ) -> int:
-    """How many test patients have a near-duplicate among those who learn."""
+    """Number of test patients with a near-duplicate among training patients."""
     signature = _signatures(offsets, codes)
     sets: dict[int, Ints] = {}
 
@@ -67,18 +69,18 @@ def near_duplicates(
             learners = group[learns[group]]
             for place in group[tests[group]].tolist():
                 own = codes_of(place)
-                if place in found or len(own) < LEAST_CODES:
+                if place in found or len(own) < MIN_CODES:
                     continue
-                if any(_jaccard(own, codes_of(other)) >= NEAR for other in learners.tolist()):
+                if any(_jaccard(own, codes_of(other)) >= MIN_JACCARD for other in learners.tolist()):
                     found.add(place)
     return len(found)
 
 
-def pretraining_overlap(pretrained: Ints, tests: Ints, pretrained_until: int, landmark: int) -> Finding:
-    """Has pretraining seen a test patient, or anything from the landmark onwards?
+def pretraining_overlap(pretrained: Ints, tests: Ints, pretrained_until: int, landmark: int) -> CheckResult:
+    """Test patients, and events from the landmark onwards, in the pretraining data.
 
-    `pretrained` and `tests` are subject ids; `pretrained_until` is the last day whose events pretraining
-    may know, `landmark` the day of the questions.
+    `pretrained` and `tests` are subject ids; `pretrained_until` is the last day of the pretraining data, and
+    `landmark` the day number of the landmark.
     """
     both = np.intersect1d(pretrained, tests)
     evidence = {
@@ -93,19 +95,19 @@ def pretraining_overlap(pretrained: Ints, tests: Ints, pretrained_until: int, la
         problems.append(
             f"Pretraining sees events of {pretrained_until - landmark + 1:,} days after the landmark"
         )
-    return finding(
+    return check_result(
         "pretraining_overlap", problems, "Pretraining sees no test patient and no later event", evidence
     )
 
 
 def _signatures(offsets: Ints, codes: Ints) -> Ints:
-    """MinHash of each patient's codes, int64 [n, HASHES]; -1 for patients without any."""
+    """MinHash signature of each patient's codes, int64 [n, HASHES]; -1 for patients without codes."""
     random = np.random.default_rng(42)
     size = int(codes.max()) + 1 if len(codes) else 1
     orders = [random.permutation(size).astype(np.int32) for _ in range(HASHES)]
     filled = np.flatnonzero(np.diff(offsets) > 0)
     found = np.full((len(offsets) - 1, HASHES), -1, dtype=np.int64)
-    for places in np.array_split(filled, max(1, len(filled) // PATIENTS_AT_ONCE)):
+    for places in np.array_split(filled, max(1, len(filled) // PATIENTS_PER_BLOCK)):
         if len(places):
             begin, end = offsets[places[0]], offsets[places[-1] + 1]
             own = np.asarray(codes[begin:end])

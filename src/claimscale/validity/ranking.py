@@ -1,26 +1,24 @@
-"""How well scores tell the outcome apart, with an honest error, and without a model of weight."""
+"""AUROC of single codes and of all codes together, with a standard error. scikit-learn is imported on use."""
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sparse
-from scipy.stats import rankdata
 
-from claimscale.validity.finding import Bools, Entries, Floats, Ints
+from claimscale.validity.check_result import Bools, Entries, Floats, Ints
 
 FOLDS = 5
 SMOOTHING = 0.5
-LEAST_CARRIERS = 5
+MIN_CARRIERS = 5
 
 
 def auroc(score: Floats | Ints, outcome: Bools) -> float:
-    """Area under the ROC curve, ties counted half; NaN without both classes."""
-    positives = int(outcome.sum())
-    negatives = len(outcome) - positives
-    if not positives or not negatives:
+    """Area under the ROC curve; NaN without both classes."""
+    from sklearn.metrics import roc_auc_score
+
+    if outcome.all() or not outcome.any():
         return float("nan")
-    ranks = rankdata(score)
-    return float((ranks[outcome].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float(roc_auc_score(outcome, score))
 
 
 def auroc_error(area: float, positives: int, negatives: int) -> float:
@@ -43,7 +41,7 @@ def presence(entries: Entries, patients: int) -> sparse.csr_matrix:
 
 
 def presence_aurocs(present: sparse.csr_matrix, outcome: Bools) -> Floats:
-    """AUROC of having each code, [C]: half of sensitivity plus specificity."""
+    """AUROC of the presence of each code, [C]: the mean of sensitivity and specificity."""
     positives = max(int(outcome.sum()), 1)
     negatives = max(int((~outcome).sum()), 1)
     with_outcome = np.asarray(present[outcome].sum(axis=0)).ravel() / positives
@@ -52,25 +50,20 @@ def presence_aurocs(present: sparse.csr_matrix, outcome: Bools) -> Floats:
 
 
 def cross_fitted(present: sparse.csr_matrix, outcome: Bools) -> Floats:
-    """A score per patient from all codes together, [n]: naive Bayes, learned on the other four fifths.
+    """Log odds of each patient from all codes, [n]: Bernoulli naive Bayes fitted on the other folds.
 
-    Each patient is scored by weights that know nothing of the patient, so that the AUROC of the scores is
-    not raised by fitting, however many codes there are. Codes of fewer than five patients are left out.
+    The weights that score a patient do not depend on the patient, so that overfitting cannot raise the AUROC,
+    however many codes there are. Codes of fewer than five patients are left out.
     """
-    present = present[:, np.asarray(present.sum(axis=0)).ravel() >= LEAST_CARRIERS]
-    # Cases and others are dealt out in turn, so that every fold has its share of both.
-    fold = np.zeros(len(outcome), dtype=np.int64)
-    for group in (outcome, ~outcome):
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
+    from sklearn.naive_bayes import BernoulliNB
+
+    common = np.flatnonzero(np.asarray(present.sum(axis=0)).ravel() >= MIN_CARRIERS)
+    if not len(common):
+        return np.zeros(len(outcome))
+    fold = np.empty(len(outcome), dtype=np.int64)
+    for group in (outcome, ~outcome):  # stratified
         fold[group] = np.arange(int(group.sum())) % FOLDS
-    score = np.zeros(len(outcome))
-    for number in range(FOLDS):
-        others, own = fold != number, fold == number
-        weights = []
-        for group in (outcome, ~outcome):
-            have = np.asarray(present[others & group].sum(axis=0)).ravel()
-            rate = (have + SMOOTHING) / (int((others & group).sum()) + 2 * SMOOTHING)
-            weights.append((np.log(rate), np.log1p(-rate)))
-        (yes, no), (yes_not, no_not) = weights
-        # Scores of folds become comparable because the absent codes are counted too.
-        score[own] = present[own] @ ((yes - yes_not) - (no - no_not)) + (no - no_not).sum()
-    return score
+    model, folds = BernoulliNB(alpha=SMOOTHING, fit_prior=False), PredefinedSplit(fold)
+    logs = cross_val_predict(model, present[:, common], outcome, cv=folds, method="predict_log_proba")
+    return np.diff(np.asarray(logs), axis=1)[:, 0]

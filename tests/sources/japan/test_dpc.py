@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -10,12 +11,12 @@ from hypothesis import given, settings, strategies
 
 from claimscale.config.sources import CodeCrosswalk, DpcSource
 from claimscale.errors import BadInput
-from claimscale.sources import crosswalks as maps
+from claimscale.sources import crosswalks
 from claimscale.sources.japan import dpc
-from claimscale.sources.japan.masters import Masters
-from claimscale.sources.row_writer import Parts
+from claimscale.sources.japan.masters import MasterCodes
+from claimscale.sources.row_writer import RowWriter
 
-NO_MASTERS = Masters({})
+NO_MASTERS = MasterCodes({})
 
 
 def source(folder: Path, **settings) -> DpcSource:
@@ -42,11 +43,11 @@ def form(item: str, *values: str, admitted: str = "20210402") -> str:
 def events(engine, tmp_path: Path):
     """Read one file's bytes; returns its events and the account."""
 
-    def read(name: str, content: bytes, masters: Masters = NO_MASTERS) -> tuple[list[dict], Parts]:
+    def read(name: str, content: bytes, masters: MasterCodes = NO_MASTERS) -> tuple[list[dict], RowWriter]:
         (tmp_path / name).write_bytes(content)
-        parts = Parts(tmp_path / f"parts{len(list(tmp_path.iterdir()))}")
-        dpc.read_file(tmp_path / name, masters, parts)
-        return engine.to_arrow(parts.finish(engine).table).to_pylist(), parts
+        writer = RowWriter(tmp_path / f"writer{len(list(tmp_path.iterdir()))}")
+        dpc.read_file(tmp_path / name, masters, writer)
+        return engine.to_arrow(writer.finish(engine).table).to_pylist(), writer
 
     return read
 
@@ -59,13 +60,13 @@ def summary(rows: list[dict]) -> set[tuple]:
     return {(row["code"], None if row["time"] is None else f"{row['time']:%Y-%m-%d}") for row in rows}
 
 
-def test_round_trip_of_simulated_patients(written, simulated, through_gate, engine, tmp_path) -> None:
+def test_round_trip_of_simulated_patients(written, simulated, validated, engine, tmp_path) -> None:
     folder = written("dpc")
     raw = dpc.read(source(folder / "dpc", masters=str(folder / "masters")), engine, tmp_path)
     atc = CodeCrosswalk(
         source="YJ", target="ATC", file=str(folder / "masters/atc.csv"), columns=["price_code", "atc"]
     )
-    events, quality = through_gate(maps.applied(raw, [atc]))
+    events, quality = validated(dataclasses.replace(raw, crosswalks=tuple(map(crosswalks.load, [atc]))))
     assert not quality["quarantined"] and not quality["warnings"]
     rows = simulated.to_pylist()
     claimed = {row["subject_id"] for row in rows if row["visit_id"] is not None}
@@ -88,9 +89,9 @@ def test_round_trip_of_simulated_patients(written, simulated, through_gate, engi
     assert told and told <= died
 
 
-def test_every_line_is_accounted_for(written, through_gate, engine, tmp_path) -> None:
+def test_every_line_is_accounted_for(written, validated, engine, tmp_path) -> None:
     folder = written("dpc") / "dpc"
-    _, quality = through_gate(dpc.read(source(folder), engine, tmp_path))
+    _, quality = validated(dpc.read(source(folder), engine, tmp_path))
     rows = Counter()
     for file in folder.iterdir():
         rows[file.name[:3].upper()] += len(file.read_bytes().decode("cp932").splitlines())
@@ -99,21 +100,21 @@ def test_every_line_is_accounted_for(written, through_gate, engine, tmp_path) ->
 
 def test_the_line_that_opens_an_act_does_not_count_twice(events) -> None:
     content = lines(act("620098801", "20210405", _7="000"), act("620098801", "20210405"))
-    rows, parts = events("EFn_011234567_2104.txt", content)
+    rows, writer = events("EFn_011234567_2104.txt", content)
     assert summary(rows) == {
         ("VISIT//ADMISSION", "2021-04-02"),
         ("VISIT//DISCHARGE", "2021-04-20"),
         ("RECEIPT//620098801", "2021-04-05"),
     }
-    assert parts.without_event["EFN"] == {"header of an act": 1}
+    assert writer.counts.without_event["EFN"] == {"header of an act": 1}
     assert {f"{row['available_at']:%Y-%m-%d}" for row in rows} == {"2021-04-30"}
 
 
 @pytest.mark.parametrize("header", [[], ["施設コード\tデータ識別番号"]])
 def test_a_line_of_column_names_is_passed_over(header: list[str], events) -> None:
-    rows, parts = events("EFn_011234567_2104.txt", lines(*header, act("620098801", "20210405")))
+    rows, writer = events("EFn_011234567_2104.txt", lines(*header, act("620098801", "20210405")))
     assert len(rows) == 3
-    assert parts.without_event == ({"EFN": {"column names": 1}} if header else {})
+    assert writer.counts.without_event == ({"EFN": {"column names": 1}} if header else {})
 
 
 def test_a_stay_that_goes_on_has_no_discharge(events) -> None:
@@ -137,7 +138,7 @@ def test_form_1(events) -> None:
         form("A006040", "", "N189", "", "8844106", "2049", "8002"),
         form("A001010", "160", "50"),
     )
-    rows, parts = events("FF1_011234567_2104.txt", content)
+    rows, writer = events("FF1_011234567_2104.txt", content)
     assert summary(rows) == {
         ("MEDS_BIRTH", "1950-11-21"),
         ("SEX//F", "1950-11-21"),
@@ -149,7 +150,7 @@ def test_form_1(events) -> None:
     }
     assert {row["code"] for row in rows if row["suspected"]} == {"ICD10//N189"}
     assert len([row for row in rows if row["code"] == "ICD10//I500"]) == 1
-    assert parts.without_event["FF1"] == {"item not read": 1}
+    assert writer.counts.without_event["FF1"] == {"item not read": 1}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_form_1(events) -> None:
 )
 def test_faults_of_lines_are_told(line: str, fault: str, events) -> None:
     rows, _ = events("EFn_011234567_2104.txt", lines(line))
-    assert fault in {row["fault"] for row in rows}
+    assert fault in {row["issue"] for row in rows}
 
 
 @pytest.mark.parametrize(
@@ -197,13 +198,13 @@ FIELDS = strategies.lists(
 def test_any_bytes_are_read_or_refused(tmp_path_factory, kind: str, content: bytes) -> None:
     file = tmp_path_factory.mktemp("hostile") / f"{kind}_011234567_2104.txt"
     file.write_bytes(content)
-    parts = Parts(file.parent / "parts")
+    writer = RowWriter(file.parent / "writer")
     try:
-        dpc.read_file(file, NO_MASTERS, parts)
+        dpc.read_file(file, NO_MASTERS, writer)
     except BadInput:
         return
-    silent = sum(sum(reasons.values()) for reasons in parts.without_event.values())
-    assert silent <= sum(parts.lines.values())
+    silent = sum(sum(reasons.values()) for reasons in writer.counts.without_event.values())
+    assert silent <= sum(writer.counts.rows.values())
 
 
 def test_a_folder_without_survey_files_is_refused(tmp_path: Path) -> None:
@@ -212,11 +213,11 @@ def test_a_folder_without_survey_files_is_refused(tmp_path: Path) -> None:
 
 
 def read_all(files: dict[str, bytes], tmp_path: Path, engine) -> tuple[list[dict], dict]:
-    parts = Parts(tmp_path / "together")
+    writer = RowWriter(tmp_path / "together")
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-        dpc.read_file(tmp_path / name, NO_MASTERS, parts)
-    raw = parts.finish(engine)
+        dpc.read_file(tmp_path / name, NO_MASTERS, writer)
+    raw = writer.finish(engine)
     return engine.to_arrow(raw.table).to_pylist(), raw.rows
 
 
@@ -235,9 +236,9 @@ def test_one_mistyped_sex_is_outvoted(tmp_path: Path, engine) -> None:
         for month, sex in enumerate(told, 1)
     }
     rows, accounts = read_all(files, tmp_path, engine)
-    sexes = {row["code"]: row["fault"] for row in rows if row["code"].startswith("SEX//")}
-    assert sexes == {"SEX//F": None, "SEX//M": "contradicts another sex"}
-    assert accounts["FF1"] == {"rows": 4, "without_event": {"told before": 3}}
+    sexes = {row["code"]: row["issue"] for row in rows if row["code"].startswith("SEX//")}
+    assert sexes == {"SEX//F": None, "SEX//M": "conflicting sex"}
+    assert accounts["FF1"] == {"rows": 4, "without_event": {"repeated": 3}}
 
 
 def test_outpatients_of_dpc_hospitals_have_no_admission_date(events) -> None:
@@ -246,7 +247,7 @@ def test_outpatients_of_dpc_hospitals_have_no_admission_date(events) -> None:
         act("620098801", "20210409", _3="00000000", _4="00000000"),
     )
     rows, _ = events("EFg_011234567_2104.txt", content)
-    assert [row["fault"] for row in rows] == [None, None]
+    assert [row["issue"] for row in rows] == [None, None]
     assert len({row["visit_id"] for row in rows}) == 2
 
 
@@ -258,9 +259,9 @@ def test_what_has_no_code_of_its_own_makes_no_event(events) -> None:
         act("62009880", "20210405"),
         act("8833421", "20210405", _5="SY", _10="20498002"),
     )
-    rows, parts = events("EFg_011234567_2104.txt", content)
-    assert parts.without_event["EFG"] == {"free text": 2}
-    assert parts.warnings == {"unreadable code": 1, "code not in masters": 1}
+    rows, writer = events("EFg_011234567_2104.txt", content)
+    assert writer.counts.without_event["EFG"] == {"free text": 2}
+    assert writer.counts.warnings == {"unreadable code": 1, "code not in masters": 1}
     assert {row["code"] for row in rows if row["suspected"]} == {"DISEASE//8833421"}
 
 
@@ -273,6 +274,6 @@ def test_a_name_without_a_month_is_refused(name: str, tmp_path: Path, engine) ->
 
 def test_form_1_accounts_for_stays_that_go_on_and_deaths_without_a_day(events) -> None:
     content = lines(form("A000030", "00000000", "", "1"), form("A000030", "", "", "6"))
-    rows, parts = events("FF1_011234567_2104.txt", content)
-    assert parts.without_event["FF1"] == {"stay goes on": 1}
-    assert [(row["code"], row["fault"]) for row in rows] == [("MEDS_DEATH", "unreadable date")]
+    rows, writer = events("FF1_011234567_2104.txt", content)
+    assert writer.counts.without_event["FF1"] == {"stay not ended": 1}
+    assert [(row["code"], row["issue"]) for row in rows] == [("MEDS_DEATH", "unreadable date")]

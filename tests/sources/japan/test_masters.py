@@ -72,7 +72,7 @@ def test_simulated_masters_lead_back_to_every_code(tmp_path) -> None:
 )
 def test_acts_are_spelt_as_in_the_fee_schedule(place, kubun, tmp_path) -> None:
     write(tmp_path, **{"s_ALL20240601.csv": act("100000001", *place)})
-    assert masters.load(str(tmp_path)).explain("RECEIPT//100000001") == f"KUBUN//{kubun}"
+    assert masters.load(str(tmp_path)).codes["RECEIPT//100000001"] == f"KUBUN//{kubun}"
 
 
 def test_what_a_master_gives_no_target_is_told_from_what_none_lists(tmp_path, engine) -> None:
@@ -86,7 +86,7 @@ def test_what_a_master_gives_no_target_is_told_from_what_none_lists(tmp_path, en
         None,
     ]
     events = ibis.memtable({"code": codes}, schema={"code": "string"})
-    found = engine.to_arrow(masters.translated(events, known, engine, tmp_path / "codes.parquet"))
+    found = engine.to_arrow(masters.translate_events(events, known, engine, tmp_path / "codes.parquet"))
     assert {row["code"]: row["note"] for row in found.to_pylist()} == {
         "ICD10//N189": None,
         "DISEASE//0000003": masters.WITHOUT_TARGET,
@@ -97,7 +97,7 @@ def test_what_a_master_gives_no_target_is_told_from_what_none_lists(tmp_path, en
     }
     # One by one they are the same.
     warnings: Counter[str] = Counter()
-    alone = [known.explained(code, warnings) for code in codes[:4]]
+    alone = [known.translate(code, warnings) for code in codes[:4]]
     assert set(alone) == {row["code"] for row in found.to_pylist()} - {"SEX//M", None}
     assert warnings == {masters.NOT_IN_MASTERS: 1, masters.WITHOUT_TARGET: 2}
 
@@ -108,10 +108,10 @@ def test_the_newest_file_that_lists_a_code_counts(tmp_path) -> None:
     newer = disease("0000001", "N189") + disease("0000002", "I10", "20230331")
     write(tmp_path, **{"b_20240601.txt": newer, "b_ALL20120401.txt": older})
     known = masters.load(str(tmp_path))
-    assert known.explain("DISEASE//0000001") == "ICD10//N189"
-    assert known.explain("DISEASE//0000009") == "ICD10//E119"
+    assert known.codes["DISEASE//0000001"] == "ICD10//N189"
+    assert known.codes["DISEASE//0000009"] == "ICD10//E119"
     # Abolished codes keep their meaning, and are known to be abolished.
-    assert known.explain("DISEASE//0000002") == "ICD10//I10"
+    assert known.codes["DISEASE//0000002"] == "ICD10//I10"
     assert known.abolished == {"DISEASE//0000002"}
 
 
@@ -174,8 +174,8 @@ def real_folder() -> Path:
 def test_national_masters_are_read_whole() -> None:
     known = masters.load(str(real_folder()))
     assert known.suspected == {"8002"}
-    assert known.explain("DISEASE//8833421") == "ICD10//I10"
-    assert known.explain("DISEASE//5859002") == known.explain("DISEASE//8844106") == "ICD10//N189"
+    assert known.codes["DISEASE//8833421"] == "ICD10//I10"
+    assert known.codes["DISEASE//5859002"] == known.codes["DISEASE//8844106"] == "ICD10//N189"
     systems = {code.partition("//")[0] for code in known.codes.values() if code}
     assert systems == {"ICD10", "YJ", "KUBUN"}
     assert len(known.codes) > 50_000

@@ -18,12 +18,13 @@ from claimscale.errors import BadInput
 from claimscale.simulator.parameters import build_country
 from claimscale.simulator.population import WriterOptions
 from claimscale.simulator.writers.masters import SimulatedMasters
-from claimscale.sources.issues import FAULTS
-from claimscale.sources.japan import receipt
-from claimscale.sources.japan.receipt_records import Reader, Told, read as read_records
+from claimscale.sources.issues import ISSUES
+from claimscale.sources.japan import receipt, receipt_parsing
+from claimscale.sources.japan.receipt_clinical import ParsedReceipts
+from claimscale.sources.japan.receipt_records import ReceiptReader
 
 HOSPITALS, SEED = 5, 11  # those of the fixtures
-PAGE = Path(__file__).parents[2] / "docs" / "sources" / "receipt.md"
+PAGE = Path(__file__).parents[3] / "docs" / "sources" / "receipt.md"
 HEAD = "IR,1,13,1,1234567,,見本病院,202106,00,"
 PATIENT = "1311234567-0042"
 TOLD_AT_BIRTH = ("MEDS_BIRTH", "SEX//F", "SEX//M")
@@ -115,7 +116,7 @@ def test_round_trip_of_simulated_patients(wareki, simulated, written, engine, tm
     folder = written("uke", WriterOptions(wareki=wareki))
     raw = reading(engine, tmp_path / "scratch", folder / "uke", masters=str(folder / "masters"))
     table = engine.to_arrow(raw.table)
-    assert set(table["fault"].to_pylist()) == {None}
+    assert set(table["issue"].to_pylist()) == {None}
     assert not raw.warnings
     names = patients_by_hospital(simulated)
     came = simulated.filter(pa.array([subject in names for subject in simulated["subject_id"].to_pylist()]))
@@ -153,7 +154,7 @@ def test_every_line_of_simulated_files_is_accounted_for(written, engine, tmp_pat
     raw = reading(engine, tmp_path / "scratch", folder / "uke")
     assert accounted(raw) == lines_of_files(sorted((folder / "uke").rglob("*.UKE")))
     table = engine.to_arrow(raw.table)
-    made = Counter(table["origin"].to_pylist())
+    made = Counter(table["source_table"].to_pylist())
     for origin, account in raw.rows.items():
         silent = sum(account["without_event"].values())
         # A simulated SI, IY, CD, SY or SB makes one event; a BU one or two.
@@ -250,7 +251,7 @@ def test_each_day_with_a_number_is_an_event(lines) -> None:
         ("RECEIPT//620098801", day("2021-05-31"), 1.5),
     ]
     assert raw.warnings["dated to the month"] == 1
-    assert raw.rows["SI"]["without_event"] == {"no day with a number": 1}
+    assert raw.rows["SI"]["without_event"] == {"no day with a count": 1}
 
 
 def test_members_of_a_unit_share_the_days_of_its_end(lines) -> None:
@@ -291,8 +292,8 @@ def test_a_stay_over_two_months_has_one_admission(lines) -> None:
     # The admission belongs to the receipt of its month, the discharge to that of June.
     visits = {row["code"]: row["visit_id"] for row in rows if row["code"].startswith("VISIT//")}
     assert visits == {"VISIT//ADMISSION": "1", "VISIT//DISCHARGE": "2"}
-    assert raw.rows["RE"]["without_event"] == {"birth, sex and admission told before": 1}
-    assert raw.rows["BU"]["without_event"] == {"stay goes on": 1}
+    assert raw.rows["RE"]["without_event"] == {"repeated birth, sex and admission": 1}
+    assert raw.rows["BU"]["without_event"] == {"stay not ended": 1}
 
 
 def test_the_discharge_tells_of_a_death_before_a_disease_does(lines) -> None:
@@ -304,29 +305,29 @@ def test_the_discharge_tells_of_a_death_before_a_disease_does(lines) -> None:
 
 
 def test_a_death_told_by_a_discharge_and_on_another_receipt_is_that_of_the_discharge(
-    lines, through_gate
+    lines, validated
 ) -> None:
     stay = head(f3="4112", f9="20210502")
     records = (stay, "BU,010060x2990401,20210502,20210510,6", head(), "SY,8833421,20200101,3,,,")
-    events, quality = through_gate(lines(*records)[1])
+    events, quality = validated(lines(*records)[1])
     deaths = [row["time"] for row in events.to_pylist() if row["code"] == "MEDS_DEATH"]
     assert deaths == [day("2021-05-10")]
     # The outpatient receipt's disease is dated to the month's first day, so it is not after the death.
-    assert quality["quarantined"] == {"contradicts another death date": 1}
+    assert quality["quarantined"] == {"conflicting death date": 1}
 
 
-def test_one_mistyped_sex_is_outvoted(lines, through_gate) -> None:
+def test_one_mistyped_sex_is_outvoted(lines, validated) -> None:
     records = [head(f4=f"2021{month:02d}", f6="1" if month == 3 else "2") for month in range(1, 7)]
-    events, quality = through_gate(lines(*records)[1])
+    events, quality = validated(lines(*records)[1])
     assert [row["code"] for row in events.to_pylist()] == ["MEDS_BIRTH", "SEX//F"]
-    assert quality["quarantined"] == {"contradicts another sex": 1}
+    assert quality["quarantined"] == {"conflicting sex": 1}
 
 
-def test_a_draw_of_sexes_decides_for_none(lines, through_gate) -> None:
+def test_a_draw_of_sexes_decides_for_none(lines, validated) -> None:
     tie = [head(f4="202101"), head(f4="202102", f6="1"), head(f4="202103", f6="9")]
-    events, quality = through_gate(lines(*tie)[1])
+    events, quality = validated(lines(*tie)[1])
     assert [row["code"] for row in events.to_pylist()] == ["MEDS_BIRTH"]
-    assert quality["quarantined"] == {"contradicts another sex": 3}
+    assert quality["quarantined"] == {"conflicting sex": 3}
 
 
 def test_an_uncoded_material_ends_its_unit(lines) -> None:
@@ -342,12 +343,12 @@ def test_an_uncoded_material_ends_its_unit(lines) -> None:
     ]
 
 
-def test_a_receipt_sent_again_is_the_same_visit(lines, through_gate) -> None:
+def test_a_receipt_sent_again_is_the_same_visit(lines, validated) -> None:
     once = head(), "SY,8833421,,1,,,,", service("112007410", 3)
     rows, _ = lines(*once, *once)
     assert {row["visit_id"] for row in rows if row["visit_id"]} == {"1"}
     _, raw = lines(*once, *once, head(f4="202106"), "SY,8833421,,1,,,,")
-    events, quality = through_gate(raw)
+    events, quality = validated(raw)
     assert quality["dropped"] == {"exact duplicate": 2}
     assert quality["quarantined"] == {}
     assert set(events["source_id"].to_pylist()) == {PATIENT}
@@ -368,7 +369,7 @@ def test_by_insurance_a_person_is_the_same_in_every_hospital(lines) -> None:
         "KO,83136019,1111111,,1,0",
         patient="insurance",
     )
-    births = [(row["patient"], row["fault"]) for row in rows if row["code"] == "MEDS_BIRTH"]
+    births = [(row["patient"], row["issue"]) for row in rows if row["code"] == "MEDS_BIRTH"]
     people = {patient for patient, _ in births}
     assert len(people) == 3 and None in people
     assert sorted(fault or "" for _, fault in births) == ["", "", "missing patient"]
@@ -417,9 +418,9 @@ def test_masters_explain_codes_and_what_they_lack_is_counted(lines, tmp_path) ->
 )  # fmt: skip
 def test_faults_of_rows_are_named(records, code, fault, lines) -> None:
     rows, _ = lines(*records)
-    assert [row["fault"] for row in rows if row["code"] == code] == [fault]
+    assert [row["issue"] for row in rows if row["code"] == code] == [fault]
     if fault == "unreadable date":
-        assert all(row["time"] is None or row["available_at"] is None for row in rows if row["fault"])
+        assert all(row["time"] is None or row["available_at"] is None for row in rows if row["issue"])
 
 
 def test_a_code_that_is_none_is_missing(lines) -> None:
@@ -472,15 +473,15 @@ def test_line_ends_ends_of_file_and_unknown_records_do_no_harm(lines, tmp_path) 
     assert raw.warnings["unknown record"] == 2
     assert sorted(lines(*records, end="\n")[0], key=repr) == sorted(rows, key=repr)
     file = tmp_path / "claims" / "RECEIPTC.UKE"
-    told = Told()
-    read_records("file", [file.read_bytes() + b"\x1a"], 0, Reader(False, frozenset({"8002"}), told))
-    assert told.lines["other"] == 3
+    parsed = ParsedReceipts()
+    ReceiptReader(False, frozenset({"8002"}), parsed).read("file", [file.read_bytes() + b"\x1a"], 0)
+    assert parsed.counts.rows["other"] == 3
 
 
 def test_claims_of_other_kinds_are_counted_and_left(lines) -> None:
     pharmacy = "IR,1,13,4,7654321,,薬局,202106,00,", "RE,1,4112", "SH,1", "IY,1,620098801", "GO,1,0,99"
     rows, raw = lines(head(), "GO,1,0,99", *pharmacy)
-    assert {row["origin"] for row in rows} == {"RE"}
+    assert {row["source_table"] for row in rows} == {"RE"}
     assert raw.rows["IY"] == {"rows": 1, "without_event": {"not a medical receipt": 1}}
 
 
@@ -497,13 +498,13 @@ def test_parts_do_not_depend_on_processes(written, engine, tmp_path, monkeypatch
     folder = written("uke") / "uke"
     files = receipt.files_of(ReceiptSource(kind="receipt", path=str(folder)))["receipts"]
     size = sum(file.stat().st_size for file in files)
-    monkeypatch.setattr(receipt, "CHUNK_BYTES", size // 3)
+    monkeypatch.setattr(receipt_parsing, "CHUNK_BYTES", size // 3)
     parsed = {}
     for processes in (1, 2):
-        monkeypatch.setattr(receipt.os, "cpu_count", lambda count=processes: count)
+        monkeypatch.setattr(receipt_parsing.os, "cpu_count", lambda count=processes: count)
         parts = tmp_path / str(processes)
         parts.mkdir()
-        account = receipt._parse(files, False, frozenset({"8002"}), parts)
+        account = receipt_parsing.parse_files(files, False, frozenset({"8002"}), parts)
         parsed[processes] = account, {file.name: file.read_bytes() for file in parts.iterdir()}
     assert parsed[1] == parsed[2]
     assert len(parsed[1][1]) == 6
@@ -551,27 +552,32 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 def check(content: bytes, by_insurance: bool) -> None:
     """The file is refused with its line, or every line is accounted for and every row can be kept."""
-    told = Told()
-    reader = Reader(by_insurance, frozenset({"8002"}), told)
+    parsed = ParsedReceipts()
+    reader = ReceiptReader(by_insurance, frozenset({"8002"}), parsed)
     blocks = [content[start : start + 97] for start in range(0, len(content), 97)]
     try:
-        read_records("file", blocks, 0, reader)
+        reader.read("file", blocks, 0)
     except BadInput as error:
         assert re.match(r"file(, line \d+)?: ", str(error))
         return
     stripped = content.rstrip(b"\x1a")
-    assert told.lines.total() == stripped.count(b"\n") + (not stripped.endswith(b"\n"))
-    made = Counter(origin for _, origin, *_ in told.events)
-    for origin in set(made) | set(told.without_event):
-        silent = told.without_event[origin].total()
-        assert silent <= told.lines[origin]
-        assert (made[origin] > 0) == (silent < told.lines[origin])
-    assert {fault for *_, fault in told.events} <= {None, *FAULTS}
-    assert all((at is None) <= (fault == "unreadable date") for *_, at, _, _, fault in told.events)
-    events = receipt._table(told.events, receipt.EVENTS) if told.events else None
-    assert events is None or events.num_rows == len(told.events)
-    receipts = receipt._table(told.receipts, receipt.RECEIPTS) if told.receipts else None
-    assert receipts is None or receipts.num_rows == told.lines["RE"] - told.without_event["RE"].total()
+    assert parsed.counts.rows.total() == stripped.count(b"\n") + (not stripped.endswith(b"\n"))
+    made = Counter(origin for _, origin, *_ in parsed.events)
+    for origin in set(made) | set(parsed.counts.without_event):
+        silent = parsed.counts.without_event[origin].total()
+        assert silent <= parsed.counts.rows[origin]
+        assert (made[origin] > 0) == (silent < parsed.counts.rows[origin])
+    assert {fault for *_, fault in parsed.events} <= {None, *ISSUES}
+    assert all((at is None) <= (fault == "unreadable date") for *_, at, _, _, fault in parsed.events)
+    events = receipt_parsing.as_table(parsed.events, receipt_parsing.EVENTS) if parsed.events else None
+    assert events is None or events.num_rows == len(parsed.events)
+    receipts = (
+        receipt_parsing.as_table(parsed.receipts, receipt_parsing.RECEIPTS) if parsed.receipts else None
+    )
+    assert (
+        receipts is None
+        or receipts.num_rows == parsed.counts.rows["RE"] - parsed.counts.without_event["RE"].total()
+    )
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -604,7 +610,7 @@ def test_sample_receipts_are_read_whole(engine, tmp_path) -> None:
     table = engine.to_arrow(raw.table)
     files = [file for file in real_folder("uke").rglob("*") if file.suffix.lower() == ".uke"]
     assert accounted(raw) == lines_of_files(files)
-    assert set(table["fault"].to_pylist()) == {None}
+    assert set(table["issue"].to_pylist()) == {None}
     codes = table["code"].to_pylist()
     systems = Counter(code.partition("//")[0] for code in codes)
     assert systems["ICD10"] == raw.rows["SY"]["rows"] - raw.rows["SY"]["without_event"]["free text"]

@@ -1,4 +1,4 @@
-"""Simulated events in the formats that real users hold, so that readers can be checked by round trip."""
+"""Writers of simulated events in real claims formats, for round-trip tests of the readers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 from claimscale.simulator.writers.base import Writer, WriterOptions
 from claimscale.simulator.writers.dpc import DpcWriter
-from claimscale.simulator.writers.events import EventsWriter
-from claimscale.simulator.writers.meds_format import MedsWriter
+from claimscale.simulator.writers.events import EventsWriter, MedsWriter
 from claimscale.simulator.writers.omop import OmopWriter
 from claimscale.simulator.writers.tables import TablesWriter
 from claimscale.simulator.writers.uke import UkeWriter
@@ -23,4 +22,5 @@ WRITERS: dict[str, Callable[[Path, Sequence[str], WriterOptions], Writer]] = {
     "omop": OmopWriter,
     "meds": MedsWriter,
 }
-"""A writer by the name of its format, from the folder, every code of the country (sorted), and options."""
+"""The writer of each format; its arguments are the folder, every code of the country (sorted), and
+options."""

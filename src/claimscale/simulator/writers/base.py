@@ -1,4 +1,4 @@
-"""What every writer is, and how one of its files comes to lie on the disk."""
+"""The interface of all writers, and atomic writing of one file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from claimscale.errors import BadInput
 
 @dataclass(frozen=True)
 class WriterOptions:
-    """What a user may choose about a format.
+    """Options of a format; formats without the option ignore it.
 
-    `csv`: tables as CSV instead of Parquet. `wareki`: dates of receipts in Japanese eras (GYYMMDD) instead
-    of western ones (YYYYMMDD). Formats that know no such choice ignore it.
+    `csv`: tables as CSV instead of Parquet. `wareki`: dates of receipts in Japanese eras (GYYMMDD) instead of
+    western years (YYYYMMDD).
     """
 
     csv: bool = False
@@ -28,11 +28,11 @@ class WriterOptions:
 
 
 class Writer(Protocol):
-    """One format below one folder.
+    """Writes one format below one folder.
 
-    Shards may come from several threads and in any order: each touches only files named after itself, and
-    their bytes follow from the arguments alone. Raises BadInput for a folder that cannot be written and for
-    an event that the format has no place for.
+    Shards may be written by several threads in any order. Each writes only files named after itself, and
+    their bytes depend on the arguments alone. Raises BadInput for a folder that is not writable and for an
+    event that the format cannot hold.
     """
 
     def write(self, events: pa.Table, shard: int) -> None:
@@ -40,25 +40,29 @@ class Writer(Protocol):
         ...
 
     def finish(self) -> None:
-        """Write what belongs to the whole (metadata, code tables); called once, in the end."""
+        """Write metadata and code tables; called once, after all shards."""
         ...
 
 
 def write_bytes(file: Path, content: bytes | memoryview) -> None:
-    """Write a file whole or not at all; its folder must exist."""
-    with _appearing_whole(file) as partial:
+    """Write a file atomically; its folder is made."""
+    with _written_whole(file) as partial:
         partial.write_bytes(content)
 
 
-def write_parquet(file: Path, table: pa.Table) -> None:
-    """Write a table as Parquet with page checksums, whole or not at all; makes the folder."""
-    make_folder(file.parent)
-    with _appearing_whole(file) as partial:
-        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
+def write_parquet(file: Path, *tables: pa.Table) -> None:
+    """Write tables atomically as the row groups of a Parquet file with page checksums; its folder is made."""
+    with (
+        _written_whole(file) as partial,
+        pq.ParquetWriter(partial, tables[0].schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for table in tables:
+            writer.write_table(table)
 
 
 @contextlib.contextmanager
-def _appearing_whole(file: Path) -> Iterator[Path]:
+def _written_whole(file: Path) -> Iterator[Path]:
+    make_folder(file.parent)
     partial = file.with_name(file.name + ".partial")
     try:
         yield partial

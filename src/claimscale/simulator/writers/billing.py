@@ -1,7 +1,8 @@
-"""What receipts and survey files share: the order of claims in files, and drugs and acts by receipt code."""
+"""What receipts and DPC files share: the order of claims in files, and billed drugs and acts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,18 +10,18 @@ import pyarrow as pa
 
 from claimscale.simulator.writers.claims import NONE, Claims, Services, VisitColumns, first_days, months_of
 from claimscale.simulator.writers.masters import Act, Drug, SimulatedMasters
-from claimscale.simulator.writers.text import choose, facility_codes
+from claimscale.simulator.writers.text import choose, facility_codes, texts_of_months
 
 BUNDLED_CHAPTERS = frozenset("BCDEFGHIJMNO")
-"""Acts that the day rate of a DPC stay covers; operations, anaesthesia and the ward are billed one by one."""
+"""Acts in the day rate of a DPC stay. Operations, anaesthesia and the ward are billed separately."""
 
 
 @dataclass(frozen=True)
 class Filing:
-    """The order of claims: by facility, month, setting (outpatients first) and patient.
+    """The order of claims by facility, month, setting (outpatients first) and patient.
 
-    `place` is each visit's position in that order and `visits` the visits in it; a file begins at each of
-    the places in `starts`. `facility` (9 digits) is by visit.
+    `place` is each visit's position in that order, and `visits` are the visits in it. A file starts at each
+    place in `starts`. `facility` (9 digits) is by visit.
     """
 
     place: np.ndarray
@@ -30,7 +31,7 @@ class Filing:
 
     @classmethod
     def of(cls, visits: VisitColumns) -> Filing:
-        """Raises BadInput for a hospital that cannot be coded."""
+        """Raises BadInput for a hospital without a facility code."""
         facility = facility_codes(visits.hospital)
         order_of_facility = facility.dictionary_encode()
         rank = np.argsort(np.argsort(np.array(order_of_facility.dictionary.to_pylist(), "S9")))
@@ -42,18 +43,25 @@ class Filing:
         starts = np.flatnonzero((np.diff(keys, axis=1, prepend=-1) != 0).any(axis=0)) if order.size else order
         return cls(place, order, starts, facility)
 
+    def heads(self, visits: VisitColumns, starts: np.ndarray) -> Iterator[tuple[str, str, str]]:
+        """Hospital, facility and month (YYYYMM) of the files that start at the places in `starts`."""
+        first = self.visits[starts]
+        months = texts_of_months(visits.month[first])
+        columns = (visits.hospital.take(first), self.facility.take(first), months)
+        return zip(*(column.to_pylist() for column in columns), strict=True)
+
     def numbers_in_file(self) -> np.ndarray:
-        """1, 2, ... of each visit within its file."""
+        """The number of each visit in its file, from 1."""
         file = np.searchsorted(self.starts, self.place, side="right") - 1
         return self.place - self.starts[file] + 1
 
 
 @dataclass(frozen=True)
 class Items:
-    """The products and acts that a shard bills, and the rows that bill them, in the order of a receipt.
+    """The billed drugs and acts of a shard in the order of a receipt.
 
-    By product: `products`. By row: product (a position in `products`), visit, day; sorted by the visit's
-    place, 診療識別, day and receipt code. `is_bundled` marks rows that a stay's day rate covers.
+    Rows are sorted by the visit's place, 診療識別, day and receipt code. `product` is a position in
+    `products`. `is_bundled` marks rows in the day rate of a stay.
     """
 
     products: list[Drug | Act]
@@ -64,14 +72,13 @@ class Items:
 
     @classmethod
     def of(cls, claims: Claims, masters: SimulatedMasters, place: np.ndarray) -> Items:
-        """Raises BadInput for a code that the masters do not list."""
+        """Raises BadInput for a code that the masters lack."""
         drugs, drug = _products(claims.drugs, masters.drug)
         acts, act = _products(claims.procedures, masters.act)
         products = [*drugs, *acts]
         product = np.concatenate([drug, act + len(drugs)])
         visit = np.concatenate([claims.drugs.visit, claims.procedures.visit])
         day = np.concatenate([claims.drugs.day, claims.procedures.day])
-        # Products in the order of a receipt, so that one number sorts by 診療識別 and receipt code.
         identification = np.array([int(each.identification) for each in products], np.int64)
         code = np.array([int(each.receipt_code) for each in products], np.int64)
         order = np.lexsort((code[product], day, identification[product], place[visit]))
@@ -98,7 +105,7 @@ class Items:
         return choose(prefixes, self.product)
 
     def blocks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Whether a row begins a block (visit and 診療識別), and its number in the block from 1."""
+        """Whether a row starts a block (visit and 診療識別), and its number in the block from 1."""
         identification = self.identification()
         begins = np.diff(self.visit, prepend=-1) != 0
         begins |= np.diff(identification, prepend=-1) != 0
@@ -107,12 +114,12 @@ class Items:
 
 def _products(rows: Services, product_of) -> tuple[list, np.ndarray]:
     occurring, position = np.unique(rows.code, return_inverse=True)
-    names = rows.codes.take(pa.array(occurring)).to_pylist()
+    names = rows.codes.take(occurring).to_pylist()
     return [product_of(name) for name in names], position
 
 
 def count_within(begins: np.ndarray) -> np.ndarray:
-    """1, 2, ... since each beginning.
+    """The number of each row since the last start, from 1.
 
     >>> count_within(np.array([True, False, False, True]))
     array([1, 2, 3, 1])
@@ -124,7 +131,7 @@ def count_within(begins: np.ndarray) -> np.ndarray:
 def sorted_diagnoses(
     claims: Claims, masters: SimulatedMasters, place: np.ndarray
 ) -> tuple[Services, np.ndarray]:
-    """Diagnoses by claim, confirmed ones first, with their number in the claim: number 1 is the main one."""
+    """Diagnoses by claim, confirmed ones first, and their number in the claim; 1 is the main diagnosis."""
     rows = claims.diagnoses
     code = rows.look_up(lambda name: int(masters.disease(name)), np.int64)
     rows = rows.where(np.lexsort((code, rows.suspected, place[rows.visit])))
@@ -132,7 +139,7 @@ def sorted_diagnoses(
 
 
 def first_treated(rows: Services, visits: VisitColumns) -> np.ndarray:
-    """診療開始日: the first day on which the patient was seen for the disease, as far as the claims tell."""
+    """診療開始日: the first day of a claim of the patient with the disease."""
     seen = np.where(visits.start == NONE, first_days(visits.month), visits.start)
     key = (visits.patient[rows.visit].astype(np.int64) * max(len(rows.codes), 1) + rows.code) * 2
     _, disease = np.unique(key + rows.suspected, return_inverse=True)

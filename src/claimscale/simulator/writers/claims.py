@@ -1,6 +1,6 @@
-"""A shard of events taken apart into patients, visits and what was coded in them.
+"""Claims of a shard of events: patients, visits and the coded services.
 
-Days are whole days since 1970-01-01, months whole months since 1970-01; both are NONE where there is none.
+Days are counted from 1970-01-01, months from 1970-01; both are NONE if unknown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from claimscale.errors import BadInput
 NONE = np.iinfo(np.int32).min
 MICROSECONDS_PER_DAY = 86_400_000_000
 SYSTEMS = ("ICD10", "ATC", "KUBUN")
-"""What a claim can hold; a row's kind is its system's place here, or its code's place in EVENTS below."""
+"""Code systems of claims. The kind of a row is the position of its system here, or else of its code in
+EVENTS."""
 EVENTS = (
     codes.BIRTH, codes.DEATH, codes.SEX_PREFIX + "M", codes.SEX_PREFIX + "F", codes.ADMISSION, codes.DISCHARGE
 )  # fmt: skip
@@ -27,7 +28,7 @@ BORN, DIED, MALE, FEMALE, ADMITTED, DISCHARGED = range(len(SYSTEMS), len(SYSTEMS
 
 @dataclass(frozen=True)
 class PatientColumns:
-    """One entry per patient, by id. `hospital` is null for those who never came."""
+    """One entry per patient, by id. `hospital` is null for patients without a claim."""
 
     subject: np.ndarray
     birth: np.ndarray
@@ -38,10 +39,10 @@ class PatientColumns:
 
 @dataclass(frozen=True)
 class VisitColumns:
-    """One entry per claim: patient (a position in PatientColumns), month, and the days that it covers.
+    """One entry per claim: patient (a position in PatientColumns), month, first and last day.
 
-    An outpatient claim without a drug or procedure has no known day: `start` and `end` are NONE.
-    `is_fatal` marks the patient's last claim in the month of death.
+    `start` and `end` are NONE for an outpatient claim without a drug or procedure. `is_fatal` marks the
+    patient's last claim in the month of death.
     """
 
     id: pa.Array
@@ -65,13 +66,13 @@ class Services:
     suspected: np.ndarray
 
     def where(self, rows: np.ndarray) -> Services:
-        """The rows at the positions, or where the mask holds."""
+        """The rows at positions or where a mask is true."""
         return Services(self.codes, self.visit[rows], self.code[rows], self.day[rows], self.suspected[rows])
 
     def look_up(self, values: Callable[[str], Any], dtype: type) -> np.ndarray:
-        """A value of each row's code; `values` is asked once per code that occurs."""
+        """A value for each row's code; `values` is called once per occurring code."""
         occurring = np.unique(self.code)
-        names = self.codes.take(pa.array(occurring)).to_pylist()
+        names = self.codes.take(occurring).to_pylist()
         table = np.empty(len(self.codes), dtype)
         table[occurring] = [values(name) for name in names]
         return table[self.code]
@@ -89,7 +90,7 @@ class Claims:
 def claims_of(events: pa.Table) -> Claims:
     """The claims of whole patients; `events` are sorted by subject and time.
 
-    Raises BadInput for a code that claims have no place for.
+    Raises BadInput for a code that claims cannot hold.
     """
     subject = column(events, "subject_id").to_numpy()
     day = days(column(events, "time"))
@@ -115,7 +116,7 @@ def claims_of(events: pa.Table) -> Claims:
 
 
 def column(events: pa.Table, name: str) -> pa.Array:
-    """A column in one piece."""
+    """A column as one array."""
     chunks = events[name].combine_chunks()
     return chunks if isinstance(chunks, pa.Array) else pa.concat_arrays(chunks.chunks)
 
@@ -125,7 +126,7 @@ def days(times: pa.Array) -> np.ndarray:
 
 
 def months_of(day: np.ndarray) -> np.ndarray:
-    """Months of days; NONE stays NONE."""
+    """The months of days; NONE stays NONE."""
     month = day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int32)
     return np.where(day == NONE, NONE, month).astype(np.int32)
 
@@ -141,7 +142,7 @@ def _kind(code: str) -> int:
         return SYSTEMS.index(system)
     if code in EVENTS:
         return len(SYSTEMS) + EVENTS.index(code)
-    raise BadInput(f"{code}: this format has no place for such a code; `events` and `meds` take any")
+    raise BadInput(f"{code}: this format cannot hold such a code; `events` and `meds` can")
 
 
 def _patients(
@@ -183,11 +184,11 @@ def _visits(
         rows = kind == wanted
         known[visit[rows]] = day[rows]
         is_stay[visit[rows]] = True
-    month = months_of(days(column(events, "available_at").take(pa.array(some_row))))
-    hospital = column(events, "hospital_id").take(pa.array(some_row))
+    month = months_of(days(column(events, "available_at").take(some_row)))
+    hospital = column(events, "hospital_id").take(some_row)
     owner = patient[some_row]
 
-    # A claim of the month of death tells of it; of two, the later one.
+    # The death is recorded in the last claim of its month.
     dying = np.flatnonzero(month == months_of(death)[owner])
     dying = dying[np.lexsort((is_stay[dying], end[dying], owner[dying]))]
     is_fatal = np.zeros(len(ids), bool)

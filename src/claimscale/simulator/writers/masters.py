@@ -1,8 +1,8 @@
-"""Made-up code tables in the layout of the national masters, and the receipt codes that they define.
+"""Simulated code tables in the layout of the national masters, and their receipt codes.
 
-Real are the ICD-10, ATC and fee schedule codes that they lead to, the modifier of suspicion, and the price
-codes' first characters of drugs in the task catalogue. All else is invented, in ranges that the national
-masters of 2024 leave empty, and follows from the country's codes alone.
+The ICD-10, ATC and fee schedule codes are real, as are the modifier of suspicion and the first characters of
+the price codes of drugs in the task catalogue. Everything else is invented, in ranges that the national
+masters of 2024 leave empty, and depends on the country's codes alone.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from claimscale.artifacts import make_folder
 from claimscale.codes.systems import SEPARATOR, split
 from claimscale.config.tasks import catalogue
 from claimscale.errors import BadInput
 from claimscale.simulator.writers.base import write_bytes
 
 SUSPECTED = "8002"
-"""の疑い: the modifier that makes a disease a suspicion."""
+"""の疑い: the modifier of a suspected diagnosis."""
 
 INGREDIENT_LENGTH = 7
 ORAL, INJECTED, EXTERNAL = "1", "4", "6"
@@ -30,12 +29,12 @@ INJECTED_ATC = ("A10A", "A10BJ", "B03XA", "B05", "J01C", "J01D", "L01")
 EXTERNAL_ATC = ("D", "S")
 
 PARTS = {letter: f"{number:02d}" for number, letter in enumerate("ABCDEFGHIJKLMNO")} | {"A": "01"}
-"""部 of the fee schedule by chapter letter; A is chapter 1 of its own (its part 02 is for stays)."""
+"""部 of the fee schedule by chapter letter; A is in a chapter of its own, with part 02 for stays."""
 IDENTIFICATION_OF_CHAPTER = {
     **{"B": "13", "C": "14", "D": "60", "E": "70", "F": "25", "G": "33", "H": "80", "I": "80"},
     **{"J": "40", "K": "50", "L": "54", "M": "80", "N": "60", "O": "80"},
 }
-# K695-23 is item 3 of branch 2, as the national master has it: a branch is one digit, or two ending in 0.
+# K695-23 is item 3 of branch 2, as in the national master: a branch is one digit, or two ending in 0.
 KUBUN = re.compile(r"([A-O])(\d{3})(?:-([1-9]0?))?([1-9]\d{0,2})?")
 LIVE = "99999999"
 
@@ -44,7 +43,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Drug:
-    """One product: its code on a receipt (9 digits), its price code (12 characters), its form."""
+    """One drug: receipt code (9 digits), price code (12 characters), form, points."""
 
     receipt_code: str
     price_code: str
@@ -59,9 +58,8 @@ class Drug:
 
 @dataclass(frozen=True)
 class Act:
-    """One act: its code on a receipt (9 digits), and its place in the fee schedule.
+    """One act: receipt code (9 digits), and chapter letter, section (3 digits), branch and item (0 if none).
 
-    Chapter letter, section (3 digits), branch and item (0 where there is none) spell the KUBUN code:
     `D0071` is section 007 of D, item 1; `K695-23` is section 695 of K, branch 2, item 3.
     """
 
@@ -90,7 +88,7 @@ class Act:
 
 @dataclass(frozen=True)
 class SimulatedMasters:
-    """The receipt codes of a country: by ICD-10, ATC and KUBUN code without the system's name."""
+    """The receipt codes of a country by ICD-10, ATC and KUBUN code, without the system's name."""
 
     diseases: Mapping[str, str]
     drugs: Mapping[str, Drug]
@@ -98,12 +96,12 @@ class SimulatedMasters:
 
     @classmethod
     def of(cls, country_codes: Sequence[str]) -> SimulatedMasters:
-        """Raises BadInput for a procedure that is not spelt as the fee schedule spells them."""
+        """Raises BadInput for a procedure that is not a fee schedule code."""
         listed: dict[str, list[str]] = {"ICD10": [], "ATC": [], "KUBUN": []}
         for system, code in map(split, sorted(set(country_codes))):
             if system in listed:
                 listed[system].append(code)
-        # 007xxxx, 69xxxxxxx and 195xxxxxx are free in the national masters. Leading zeros are part of a code.
+        # The national masters do not use 007xxxx, 69xxxxxxx and 195xxxxxx.
         diseases = {code: f"{70_000 + n:07d}" for n, code in enumerate(listed["ICD10"], 1)}
         acts = {code: _act(code, n) for n, code in enumerate(listed["KUBUN"], 1)}
         return cls(diseases, _drugs(listed["ATC"]), acts)
@@ -118,8 +116,7 @@ class SimulatedMasters:
         return _known(self.acts, "KUBUN", code)
 
     def write(self, folder: Path) -> None:
-        """Write four tables (CP932, CRLF, quoted, no header) and the crosswalk that a user would bring."""
-        make_folder(folder)
+        """Write four tables (CP932, CRLF, quoted, no header) and the crosswalk from price codes to ATC."""
         tables = {
             "b_00000000.txt": (_disease_row(icd10, code) for icd10, code in self.diseases.items()),
             "z_00000000.txt": [_suspicion_row()],
@@ -156,33 +153,33 @@ def _drugs(atc_codes: Sequence[str]) -> dict[str, Drug]:
         form = (
             INJECTED if atc.startswith(INJECTED_ATC) else EXTERNAL if atc.startswith(EXTERNAL_ATC) else ORAL
         )
-        # Ingredient, form, strength, brand, check digit.
+        # Ingredient, form, strength and brand, check digit.
         price_code = f"{ingredient}{LETTER_OF_FORM[form]}{product % 10}{product // 10 + 1:02d}0"
         drugs[atc] = Drug(f"69{number:07d}", price_code, form, 1 + number % 90)
     return drugs
 
 
 def _catalogue_ingredients(atc_codes: Iterable[str]) -> dict[str, str]:
-    """Ingredients of drugs that a task asks for, by ATC code.
+    """Ingredients of drugs that are outcomes of catalogue tasks, by ATC code.
 
-    The ATC codes under an outcome get its YJ prefixes in order, and again from the first where there are
-    more drugs than prefixes. A prefix that is shorter than an ingredient is filled up with a number.
+    The ATC codes of an outcome receive its YJ prefixes in order, repeatedly if there are fewer prefixes. A
+    number completes a prefix that is shorter than an ingredient.
     """
     ingredients: dict[str, str] = {}
     for task in catalogue().values():
-        outcome = task.outcome
         if task.kind != "medication":
             continue
-        asked = [atc for atc in atc_codes if atc.startswith(tuple(outcome["ATC"])) and atc not in ingredients]
-        for number, atc in enumerate(asked):
-            prefix = outcome["YJ"][number % len(outcome["YJ"])]
+        atc_prefixes, prefixes = tuple(task.outcome["ATC"]), task.outcome["YJ"]
+        listed = [atc for atc in atc_codes if atc.startswith(atc_prefixes) and atc not in ingredients]
+        for number, atc in enumerate(listed):
+            prefix = prefixes[number % len(prefixes)]
             missing = INGREDIENT_LENGTH - len(prefix)
             ingredients[atc] = prefix + (f"{number + 1:0{missing}d}" if missing else "")
     return ingredients
 
 
 def _row(width: int, fields: Mapping[int, object]) -> list[str]:
-    """A line of so many fields, numbered from 1; those not given are empty."""
+    """A row of `width` fields, numbered from 1; missing fields are empty."""
     return [str(fields.get(number, "")) for number in range(1, width + 1)]
 
 

@@ -1,14 +1,13 @@
-"""OMOP CDM 5.4 as Parquet, every column of the tables that claims can fill.
+"""OMOP CDM 5.4 as Parquet: the tables that claims can fill, with every column of the specification.
 
-The country's codes are local concepts, not standard ones: `*_concept_id` is 0 and `*_source_concept_id` and
+The country's codes are local concepts, not standard ones: `*_concept_id` is 0, and `*_source_concept_id` and
 `*_source_value` name the code. A suspected diagnosis has the condition status "Preliminary diagnosis".
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 
 from claimscale.codes.systems import split
 from claimscale.errors import BadInput
+from claimscale.simulator.ages import SEXES
 from claimscale.simulator.writers.base import WriterOptions, write_parquet
 from claimscale.simulator.writers.claims import (
     NONE,
@@ -26,21 +26,29 @@ from claimscale.simulator.writers.claims import (
     first_days,
     months_of,
 )
-from claimscale.simulator.writers.omop_schema import SCHEMAS, STANDARD_CONCEPTS
+from claimscale.simulator.writers.omop_schema import (
+    FEMALE,
+    INPATIENT,
+    MALE,
+    OUTPATIENT,
+    SCHEMAS,
+    STANDARD_CONCEPTS,
+)
 from claimscale.simulator.writers.tables import dates
+from claimscale.simulator.writers.text import choose, hospital_numbers
 
-MALE, FEMALE = 8507, 8532
-INPATIENT, OUTPATIENT = 9201, 9202
 CLAIM = 32810
 CONFIRMED, PRELIMINARY = 32893, 32899
 FIRST_LOCAL_CONCEPT = 2_000_000_000
 DOMAINS = {"ICD10": "Condition", "ATC": "Drug", "KUBUN": "Procedure"}
 ROWS_PER_SHARD = 2**32
-"""Row ids of a shard begin at its number times this, so that they are unique whatever wrote the shard."""
+"""Row ids of a shard start at its number times this, so that they are unique across shards."""
+
+Column = np.ndarray | pa.Array | Sequence[object]
 
 
 class OmopWriter:
-    """`<table>/<shard>.parquet`; `care_site/` and `concept/` hold one file each, written in the end."""
+    """`<table>/<shard>.parquet`; `care_site/` and `concept/` have one file each, written at the end."""
 
     def __init__(self, folder: Path, country_codes: Sequence[str], options: WriterOptions) -> None:
         self.folder = folder
@@ -49,115 +57,100 @@ class OmopWriter:
 
     def write(self, events: pa.Table, shard: int) -> None:
         claims = claims_of(events)
-        visit_ids = _visit_ids(claims)
-        self._save("person", shard, _persons(claims))
-        self._save("death", shard, _deaths(claims))
-        self._save("observation_period", shard, _observation_periods(claims))
-        self._save("visit_occurrence", shard, _visits(claims, visit_ids))
-        status = np.where(claims.diagnoses.suspected, PRELIMINARY, CONFIRMED)
-        said = pa.array(["confirmed", "suspected"]).take(pa.array(claims.diagnoses.suspected.astype(np.int8)))
-        kinds = (
-            ("condition_occurrence", "condition", "ICD10", claims.diagnoses),
-            ("drug_exposure", "drug", "ATC", claims.drugs),
-            ("procedure_occurrence", "procedure", "KUBUN", claims.procedures),
-        )
-        for table, stem, system, rows in kinds:
-            columns = self._services(claims, visit_ids, rows, system, stem, shard)
-            day = dates(rows.day)
-            if table == "condition_occurrence":
-                columns |= {"condition_start_date": day, "condition_status_concept_id": status}
-                columns |= {"condition_status_source_value": said}
-            elif table == "drug_exposure":
-                columns |= {"drug_exposure_start_date": day, "drug_exposure_end_date": day}
-            else:
-                columns |= {"procedure_date": day}
-            self._save(table, shard, {f"{table}_id": columns.pop("id"), **columns})
+        diagnoses, drugs, procedures = claims.diagnoses, claims.drugs, claims.procedures
+        given = dates(drugs.day)
+        tables: dict[str, dict[str, Column]] = {
+            "person": _persons(claims),
+            "death": _deaths(claims),
+            "observation_period": _observation_periods(claims),
+            "visit_occurrence": _visits(claims),
+            "condition_occurrence": {
+                **self._services(claims, diagnoses, "ICD10", "condition"),
+                "condition_start_date": dates(diagnoses.day),
+                "condition_status_concept_id": np.where(diagnoses.suspected, PRELIMINARY, CONFIRMED),
+                "condition_status_source_value": choose(["confirmed", "suspected"], diagnoses.suspected),
+            },
+            "drug_exposure": {
+                **self._services(claims, drugs, "ATC", "drug"),
+                "drug_exposure_start_date": given,
+                "drug_exposure_end_date": given,
+            },
+            "procedure_occurrence": {
+                **self._services(claims, procedures, "KUBUN", "procedure"),
+                "procedure_date": dates(procedures.day),
+            },
+        }
+        for name, rows in zip([*tables][4:], (diagnoses, drugs, procedures), strict=True):
+            tables[name][f"{name}_id"] = shard * ROWS_PER_SHARD + np.arange(rows.code.size)
+        for name, columns in tables.items():
+            self._save(name, f"{shard:06d}", columns)
 
     def finish(self) -> None:
-        """Write the concepts and, of the hospitals that the shards name, the care sites."""
+        """Write the concepts, and the care sites that the shards name."""
         codes = [split(code) for code in self.concepts]
         local = [
             (number, f"simulated {code}", DOMAINS[system], system, system, None, code)
             for number, (system, code) in zip(self.concepts.values(), codes, strict=True)
         ]
-        names = ("concept_id", "concept_name", "domain_id", "vocabulary_id", "concept_class_id")
-        names += ("standard_concept", "concept_code")
-        concepts = dict(zip(names, map(list, zip(*STANDARD_CONCEPTS, *local, strict=True)), strict=True))
-        size = len(concepts["concept_id"])
-        valid = {
-            "valid_start_date": np.zeros(size, "M8[D]"),
-            "valid_end_date": np.full(size, "2099-12-31", "M8[D]"),
-        }
-        write_parquet(self.folder / "concept" / "concept.parquet", _table("concept", {**concepts, **valid}))
-        sites: set[int] = set()
+        columns = zip(*STANDARD_CONCEPTS, *local, strict=True)
+        size = len(STANDARD_CONCEPTS) + len(local)
+        concepts: dict[str, Column] = dict(zip(SCHEMAS["concept"].names, columns, strict=False))
+        concepts["valid_start_date"] = np.zeros(size, "M8[D]")
+        concepts["valid_end_date"] = np.full(size, "2099-12-31", "M8[D]")
+        self._save("concept", "concept", concepts)
+        sites: set[int | None] = set()
         for file in sorted((self.folder / "person").glob("*.parquet")):
             sites.update(pq.read_table(file, columns=["care_site_id"])["care_site_id"].unique().to_pylist())
-        ids = sorted(sites - {None})
+        ids = sorted(site for site in sites if site is not None)
         hospitals = [f"H{str(site)[1:]}" for site in ids]
         named = {"care_site_name": hospitals, "care_site_source_value": hospitals}
-        table = _table("care_site", {"care_site_id": ids, **named})
-        write_parquet(self.folder / "care_site" / "care_site.parquet", table)
+        self._save("care_site", "care_site", {"care_site_id": ids, **named})
 
-    def _save(self, name: str, shard: int, columns: dict[str, Any]) -> None:
-        write_parquet(self.folder / name / f"{shard:06d}.parquet", _table(name, columns))
+    def _save(self, table: str, file: str, columns: Mapping[str, Column]) -> None:
+        """Write columns in the order and types of the specification; missing columns are null."""
+        schema = SCHEMAS[table]
+        assert columns.keys() <= set(schema.names), columns.keys()
+        size = len(next(iter(columns.values())))
+        arrays = [
+            pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(size, field.type)
+            for field in schema
+        ]
+        write_parquet(self.folder / table / f"{file}.parquet", pa.table(arrays, schema=schema))
 
-    def _services(
-        self, claims: Claims, visit_ids: np.ndarray, rows: Services, system: str, stem: str, shard: int
-    ) -> dict[str, Any]:
+    def _services(self, claims: Claims, rows: Services, system: str, stem: str) -> dict[str, Column]:
         def concept(code: str) -> int:
             if f"{system}//{code}" not in self.concepts:
                 raise BadInput(f"{system}//{code}: not among the country's codes")
             return self.concepts[f"{system}//{code}"]
 
         return {
-            "id": shard * ROWS_PER_SHARD + np.arange(rows.code.size),
             "person_id": claims.patients.subject[claims.visits.patient[rows.visit]],
             f"{stem}_concept_id": np.zeros(rows.code.size, np.int64),
             f"{stem}_type_concept_id": np.full(rows.code.size, CLAIM),
-            "visit_occurrence_id": visit_ids[rows.visit],
-            f"{stem}_source_value": rows.codes.take(pa.array(rows.code)),
+            "visit_occurrence_id": _visit_ids(claims)[rows.visit],
+            f"{stem}_source_value": rows.codes.take(rows.code),
             f"{stem}_source_concept_id": rows.look_up(concept, np.int64),
         }
 
 
-def _table(name: str, columns: dict[str, Any]) -> pa.Table:
-    """Columns in the order and types of the specification; those not given are null."""
-    schema = SCHEMAS[name]
-    unknown = columns.keys() - set(schema.names)
-    assert not unknown, unknown
-    size = len(next(iter(columns.values())))
-    arrays = [
-        pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(size, field.type)
-        for field in schema
-    ]
-    return pa.table(arrays, schema=schema)
-
-
 def _visit_ids(claims: Claims) -> np.ndarray:
-    """Unique by patient, month and setting, so that they do not depend on shards."""
+    """Ids from patient, month and setting, so that they do not depend on shards."""
     visits = claims.visits
     months_since_1900 = visits.month.astype(np.int64) + 70 * 12
-    subject = claims.patients.subject[visits.patient]
-    return subject * 10_000 + months_since_1900 * 2 + visits.is_stay
+    return claims.patients.subject[visits.patient] * 10_000 + months_since_1900 * 2 + visits.is_stay
 
 
 def _care_sites(hospitals: pa.Array) -> pa.Array:
-    """H017 is site 1017: the digits after a 1, so that the name can be told from the id."""
-    encoded = hospitals.dictionary_encode()
-    names = encoded.dictionary.to_pylist()
-    for name in names:
-        if not (name[:1] == "H" and name[1:].isdecimal()):
-            raise BadInput(f"hospital {name}: care sites need an H and a number")
-    return pa.array([int("1" + name[1:]) for name in names], pa.int64()).take(encoded.indices)
+    """H017 is site 1017: a 1 and the digits, so that the id determines the name."""
+    names, indices = hospital_numbers(hospitals, "care sites")
+    return pa.array([int("1" + digits) for digits in names], pa.int64()).take(indices)
 
 
-def _persons(claims: Claims) -> dict[str, Any]:
+def _persons(claims: Claims) -> dict[str, Column]:
     patients = claims.patients
-    size = patients.subject.size
     birth = patients.birth.astype("datetime64[D]")
     month = birth.astype("datetime64[M]")
-    sex = np.where(patients.is_female, "F", "M").astype(object)
-    unknown = np.zeros(size, np.int64)
+    unknown = np.zeros(patients.subject.size, np.int64)
     return {
         "person_id": patients.subject,
         "gender_concept_id": np.where(patients.is_female, FEMALE, MALE),
@@ -168,11 +161,11 @@ def _persons(claims: Claims) -> dict[str, Any]:
         "ethnicity_concept_id": unknown,
         "care_site_id": _care_sites(patients.hospital),
         "person_source_value": pa.array(patients.subject).cast(pa.string()),
-        "gender_source_value": pa.array(sex, pa.string()),
+        "gender_source_value": choose(SEXES, patients.is_female),
     }
 
 
-def _deaths(claims: Claims) -> dict[str, Any]:
+def _deaths(claims: Claims) -> dict[str, Column]:
     died = np.flatnonzero(claims.patients.death != NONE)
     return {
         "person_id": claims.patients.subject[died],
@@ -181,7 +174,7 @@ def _deaths(claims: Claims) -> dict[str, Any]:
     }
 
 
-def _observation_periods(claims: Claims) -> dict[str, Any]:
+def _observation_periods(claims: Claims) -> dict[str, Column]:
     """From the first month with a claim to the end of the last, or to death; none for those without."""
     visits, patients = claims.visits, claims.patients
     first = np.full(patients.subject.size, np.iinfo(np.int32).max, np.int32)
@@ -189,9 +182,8 @@ def _observation_periods(claims: Claims) -> dict[str, Any]:
     np.minimum.at(first, visits.patient, visits.month)
     np.maximum.at(last, visits.patient, visits.month)
     seen = np.flatnonzero(last != NONE)
-    end = first_days(last[seen] + 1) - 1
     death = patients.death[seen]
-    end = np.where(months_of(death) == last[seen], death, end)
+    end = np.where(months_of(death) == last[seen], death, first_days(last[seen] + 1) - 1)
     return {
         "observation_period_id": patients.subject[seen],
         "person_id": patients.subject[seen],
@@ -201,15 +193,14 @@ def _observation_periods(claims: Claims) -> dict[str, Any]:
     }
 
 
-def _visits(claims: Claims, visit_ids: np.ndarray) -> dict[str, Any]:
+def _visits(claims: Claims) -> dict[str, Column]:
     visits = claims.visits
-    # The specification asks for a date: where nothing but the month is known, its first day.
+    # The specification requires a date: the first of the month if no day is known.
     start, end = (
-        dates(np.where(day == NONE, first_days(visits.month), day).astype(np.int32))
-        for day in (visits.start, visits.end)
+        dates(np.where(day == NONE, first_days(visits.month), day)) for day in (visits.start, visits.end)
     )
     return {
-        "visit_occurrence_id": visit_ids,
+        "visit_occurrence_id": _visit_ids(claims),
         "person_id": claims.patients.subject[visits.patient],
         "visit_concept_id": np.where(visits.is_stay, INPATIENT, OUTPATIENT),
         "visit_start_date": start,

@@ -1,4 +1,4 @@
-"""Columns of OMOP CDM 5.4 and the standard concepts that simulated claims need."""
+"""Columns of OMOP CDM 5.4, and the standard concepts of simulated claims."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NUMBERS = {"year_of_birth", "month_of_birth", "day_of_birth", "refills", "days_s
 
 
 def _type(table: str, name: str) -> pa.DataType:
-    """The specification's types follow from the names."""
+    """The specified type, which follows from the name."""
     if name == "quantity":
         return pa.float64() if table == "drug_exposure" else pa.int64()
     if name in NUMBERS or (name.endswith("_id") and name not in TEXT_IDS):
@@ -56,9 +56,11 @@ SCHEMAS = {
     for table, names in COLUMNS.items()
 }
 
+MALE, FEMALE = 8507, 8532
+INPATIENT, OUTPATIENT = 9201, 9202
 STANDARD_CONCEPTS = (
-    (8507, "MALE", "Gender", "Gender", "Gender", "S", "M"),
-    (8532, "FEMALE", "Gender", "Gender", "Gender", "S", "F"),
-    (9201, "Inpatient Visit", "Visit", "Visit", "Visit", "S", "IP"),
-    (9202, "Outpatient Visit", "Visit", "Visit", "Visit", "S", "OP"),
+    (MALE, "MALE", "Gender", "Gender", "Gender", "S", "M"),
+    (FEMALE, "FEMALE", "Gender", "Gender", "Gender", "S", "F"),
+    (INPATIENT, "Inpatient Visit", "Visit", "Visit", "Visit", "S", "IP"),
+    (OUTPATIENT, "Outpatient Visit", "Visit", "Visit", "Visit", "S", "OP"),
 )

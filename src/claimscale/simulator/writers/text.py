@@ -1,4 +1,4 @@
-"""Lines of text made column by column, and files cut out of one sorted run of lines."""
+"""Columns of text, and files of sorted lines."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from claimscale.artifacts import make_folder
 from claimscale.errors import BadInput
 from claimscale.simulator.writers.base import write_bytes
-from claimscale.simulator.writers.claims import NONE
+from claimscale.simulator.writers.claims import NONE, first_days
 
 ERAS = ((18_017, 5, 2018), (6_947, 4, 1988), (-15_713, 3, 1925), (-20_974, 2, 1911))
-"""First day, number and year 0 of Reiwa, Heisei, Showa and Taisho; before them is Meiji (1, 1867)."""
+"""First day, number and year 0 of Reiwa, Heisei, Showa and Taisho; earlier dates are Meiji (1, 1867)."""
 
 
 def join(*columns: pa.Array | str | np.ndarray, separator: str = "") -> pa.Array:
-    """Columns of text, and constants, joined row by row. At least one must be a column."""
+    """Join columns of text and constants row by row; at least one must be a column."""
     joined = pc.binary_join_element_wise(  # type: ignore[attr-defined]  # made at run time
         *(pa.array(column, pa.string()) if isinstance(column, np.ndarray) else column for column in columns),
         separator,
@@ -31,14 +30,14 @@ def join(*columns: pa.Array | str | np.ndarray, separator: str = "") -> pa.Array
 
 
 def numbers(values: np.ndarray, width: int = 1) -> pa.Array:
-    """Integers from 0 as text, padded with zeros. Memory goes with the largest value: these are small."""
+    """Small integers from 0 as text, padded with zeros."""
     texts = [f"{value:0{width}d}" for value in range(int(values.max(initial=0)) + 1)]
-    return pa.array(texts, pa.string()).take(pa.array(values))
+    return choose(texts, values)
 
 
 def choose(texts: Iterable[str], positions: np.ndarray) -> pa.Array:
-    """The text at each position; truth values choose between two."""
-    return pa.array(list(texts), pa.string()).take(pa.array(positions.astype(np.int32)))
+    """The text at each position; bool positions choose between two texts."""
+    return pa.array(list(texts), pa.string()).take(positions.astype(np.int32))
 
 
 def texts_of_days(day: np.ndarray, wareki: bool = False, missing: str = "") -> pa.Array:
@@ -50,14 +49,13 @@ def texts_of_days(day: np.ndarray, wareki: bool = False, missing: str = "") -> p
     known = day[day != NONE]
     first, last = (int(known.min()), int(known.max())) if known.size else (0, 0)
     texts = [missing, *(_text(date, wareki) for date in range(first, last + 1))]
-    return pa.array(texts, pa.string()).take(pa.array(np.where(day == NONE, 0, day - first + 1)))
+    return choose(texts, np.where(day == NONE, 0, day - first + 1))
 
 
 def texts_of_months(month: np.ndarray, wareki: bool = False) -> pa.Array:
-    """Months as YYYYMM or GYYMM; the first day of a month decides its era."""
+    """Months as YYYYMM or GYYMM; the first day of a month determines its era."""
     occurring, position = np.unique(month, return_inverse=True)
-    first_days = occurring.astype("datetime64[M]").astype("datetime64[D]").astype(int)
-    return choose((_text(int(day), wareki)[:-2] for day in first_days), position)
+    return choose((_text(int(day), wareki)[:-2] for day in first_days(occurring)), position)
 
 
 @functools.cache
@@ -70,25 +68,32 @@ def _text(day: int, wareki: bool) -> str:
 
 
 def facility_codes(hospitals: pa.Array) -> pa.Array:
-    """Prefecture (2 digits) and institution code (7): H017 is institution 0000017, in a made-up prefecture.
+    """Prefecture (2 digits) and institution code (7): H017 is institution 0000017, in a made-up
+    prefecture."""
+    digits, indices = hospital_numbers(hospitals, "receipts")
+    codes = [f"{int(number) % 47 + 1:02d}{int(number):07d}" for number in digits]
+    return pa.array(codes, pa.string()).take(indices)
+
+
+def hospital_numbers(hospitals: pa.Array, use: str) -> tuple[list[str], pa.Array]:
+    """The digits of each distinct hospital, and the position of every hospital's digits.
 
     Raises BadInput for hospitals that are not an H with a number of up to seven digits.
     """
     encoded = hospitals.dictionary_encode()
-    codes = []
-    for name in encoded.dictionary.to_pylist():
+    names = encoded.dictionary.to_pylist()
+    for name in names:
         if not (name[:1] == "H" and name[1:].isdecimal() and len(name) <= 8):
-            raise BadInput(f"hospital {name}: receipts need an H and a number")
-        codes.append(f"{int(name[1:]) % 47 + 1:02d}{int(name[1:]):07d}")
-    return pa.array(codes, pa.string()).take(encoded.indices)
+            raise BadInput(f"hospital {name}: {use} need an H and a number")
+    return [name[1:] for name in names], encoded.indices
 
 
 @dataclass
 class Lines:
-    """Lines of one or more files, given in any order and written in order of their keys.
+    """Lines of one or more files, added in any order and written in the order of their keys.
 
-    A key is (place of the visit, rank within the visit, order within the rank): the place below 2**24, the
-    rank below 128, the order below 2**32. All lines together stay below 2 GiB.
+    A key is (place of the visit < 2**24, rank in the visit < 128, order in the rank < 2**32). All lines
+    together are below 2 GiB.
     """
 
     encoding: str = "cp932"
@@ -96,33 +101,28 @@ class Lines:
     keys: list[np.ndarray] = field(default_factory=list)
 
     def add(self, lines: pa.Array, place: np.ndarray, rank: int, order: np.ndarray | int = 0) -> None:
-        """Lines without their ends."""
+        """Add lines without their line ends."""
         key = (place.astype(np.int64) << 39) | (rank << 32) | order
         self.keys.append(np.broadcast_to(key, len(lines)))
         self.chunks.append(join(lines, "", separator="\r\n").cast(pa.binary()))
 
     def add_texts(self, texts: Iterable[str], place: np.ndarray, rank: int) -> None:
-        """Lines that hold more than ASCII, in the files' encoding."""
+        """Add lines with characters beyond ASCII, in the files' encoding."""
         self.keys.append((place.astype(np.int64) << 39) | (rank << 32))
         encoded = [(text + "\r\n").encode(self.encoding) for text in texts]
         self.chunks.append(pa.array(encoded, pa.binary()))
 
     def write(self, files: Iterable[Path], starts: np.ndarray) -> None:
-        """Cut the sorted lines at the places in `starts` (ascending, the first 0): one file each."""
+        """Write one file from each place in `starts` (ascending, the first 0) to the next."""
         key = np.concatenate(self.keys)
         order = np.argsort(key, kind="stable")
-        lines = pa.concat_arrays(self.chunks).take(pa.array(order))
+        lines = pa.concat_arrays(self.chunks).take(order)
         self.chunks.clear()
         _, offsets, content = lines.buffers()
         ends = np.frombuffer(offsets, np.int32, len(lines) + 1, lines.offset * 4)
         cuts = np.searchsorted(key[order], starts.astype(np.int64) << 39)
         cuts = ends[np.append(cuts, len(lines))]
         view = memoryview(content)
-        made: Path | None = None
         for file, first, last in zip(files, cuts[:-1], cuts[1:], strict=True):
-            if first == last:
-                continue
-            if file.parent != made:
-                make_folder(file.parent)
-                made = file.parent
-            write_bytes(file, view[first:last])
+            if first < last:
+                write_bytes(file, view[first:last])

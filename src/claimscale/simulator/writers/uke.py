@@ -1,7 +1,7 @@
 """Electronic receipts (レセプト電算処理, UKE): CP932, CRLF, a file per hospital, month and setting.
 
-Outpatient claims are 医科 receipts, stays are DPC receipts. Of a stay, operations, anaesthesia and the ward's
-fees stand in SI, all else that was done or given in CD. Fields that nothing is known of are empty.
+Outpatient claims are 医科 receipts, stays are DPC receipts. SI records of a stay are operations, anaesthesia
+and ward fees, CD records all other acts and drugs. Unknown fields are empty.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ import pyarrow as pa
 
 from claimscale.simulator.writers.base import WriterOptions
 from claimscale.simulator.writers.billing import Filing, Items, ages, first_treated, sorted_diagnoses
-from claimscale.simulator.writers.claims import NONE, Claims, Services, claims_of, first_days
+from claimscale.simulator.writers.claims import NONE, Claims, claims_of, first_days
 from claimscale.simulator.writers.masters import SUSPECTED, Drug, SimulatedMasters
 from claimscale.simulator.writers.text import Lines, choose, join, numbers, texts_of_days, texts_of_months
 
 IR, RE, HO, BU, SB, KK, SY, SI, CD, GO = range(10)
-"""The order of records in a file; SI and IY are mixed."""
+"""The order of records in a receipt; SI and IY share a rank."""
 DPC_CODE = "999999xx99x0xx"
 DEAD, BETTER = "6", "2"
 DIED, CONTINUING = "3", "1"
 MAIN_ROLES = ("11", "21", "01")
-"""傷病名区分 of the main disease: it is also what led to the stay and what took most resources."""
+"""傷病名区分 of the main diagnosis, which is also the reason for admission and took most resources."""
 COMORBID_ROLES = ("41", "42", "43", "44")
-IN_SB = 1 + len(COMORBID_ROLES)
+SB_ROLES = (*((1, role) for role in MAIN_ROLES), *enumerate(COMORBID_ROLES, 2))
+"""Number of the diagnosis in the claim and its 傷病名区分, in the order of SB records."""
 
 
 class UkeWriter:
@@ -51,31 +52,26 @@ class UkeWriter:
         self._add_diseases(lines, claims, filing)
         self._add_billed(lines, items.where(~items.is_bundled), claims, filing)
         self._add_bundled(lines, items.where(items.is_bundled), filing)
-        lines.write(self._files(claims, filing, shard), filing.starts)
+        kinds = claims.visits.is_stay[filing.visits[filing.starts]]
+        heads = filing.heads(claims.visits, filing.starts)
+        files = [
+            self.folder / "uke" / hospital / month / f"RECEIPT{'D' if is_stay else 'C'}_{shard:06d}.UKE"
+            for (hospital, _, month), is_stay in zip(heads, kinds, strict=True)
+        ]
+        lines.write(files, filing.starts)
 
     def finish(self) -> None:
         self.masters.write(self.folder / "masters")
 
-    def _files(self, claims: Claims, filing: Filing, shard: int) -> list[Path]:
-        first = pa.array(filing.visits[filing.starts])
-        hospitals = claims.visits.hospital.take(first).to_pylist()
-        months = texts_of_months(claims.visits.month[first]).to_pylist()
-        kinds = claims.visits.is_stay[first]
-        return [
-            self.folder / "uke" / hospital / month / f"RECEIPT{'D' if is_stay else 'C'}_{shard:06d}.UKE"
-            for hospital, month, is_stay in zip(hospitals, months, kinds, strict=True)
-        ]
-
     def _add_ends(self, lines: Lines, claims: Claims, filing: Filing, points: np.ndarray) -> None:
-        """The facility at the beginning of each file (IR), the totals at its end (GO)."""
-        first = filing.visits[filing.starts]
-        facilities = filing.facility.take(pa.array(first)).to_pylist()
-        hospitals = claims.visits.hospital.take(pa.array(first)).to_pylist()
-        billed = texts_of_months(claims.visits.month[first] + 1, self.wareki).to_pylist()
+        """The facility at the start of each file (IR) and the totals at its end (GO)."""
+        heads = filing.heads(claims.visits, filing.starts)
+        month = claims.visits.month[filing.visits[filing.starts]]
+        billed = texts_of_months(month + 1, self.wareki).to_pylist()
         lines.add_texts(
             (
                 f"IR,1,{facility[:2]},1,{facility[2:]},,模擬病院{hospital},{month},00,"
-                for facility, hospital, month in zip(facilities, hospitals, billed, strict=True)
+                for (hospital, facility, _), month in zip(heads, billed, strict=True)
             ),
             filing.starts,
             IR,
@@ -88,10 +84,10 @@ class UkeWriter:
         )
 
     def _add_receipts(self, lines: Lines, claims: Claims, filing: Filing, points: np.ndarray) -> None:
-        """Who, when and how much (RE, HO); of stays also the grouping and the patient (BU, KK)."""
+        """Patient and insurer (RE, HO); for stays also DPC group and age (BU, KK)."""
         patients, visits, age = claims.patients, claims.visits, ages(claims)
         stay = np.flatnonzero(visits.is_stay)
-        # Payer and person: children, adults, those over 70, those over 75 with an insurance of their own.
+        # Kind of receipt by age: under 6, adults, 70 to 74, and the separate insurance from 75.
         person = choose(["114", "112", "118", "318"], np.digitize(age, [6, 70, 75]))
         lines.add(
             join(
@@ -102,7 +98,7 @@ class UkeWriter:
                 ",",
                 texts_of_months(visits.month, self.wareki),
                 choose([",,1,", ",,2,"], patients.is_female[visits.patient]),
-                texts_of_days(patients.birth, self.wareki).take(pa.array(visits.patient)),
+                texts_of_days(patients.birth, self.wareki).take(visits.patient),
                 ",,",
                 texts_of_days(np.where(visits.is_stay, visits.start, NONE), self.wareki),
                 ",,,,,",
@@ -133,11 +129,13 @@ class UkeWriter:
     def _add_diseases(self, lines: Lines, claims: Claims, filing: Filing) -> None:
         rows, number = sorted_diagnoses(claims, self.masters, filing.place)
         code = rows.look_up(self.masters.disease, object)
-        in_sb = claims.visits.is_stay[rows.visit] & (number <= IN_SB)
-        for role in range(len(MAIN_ROLES)):
-            self._add_sb(lines, rows, code, in_sb & (number == 1), MAIN_ROLES[role], filing, role)
-        for other, role in enumerate(COMORBID_ROLES, 2):
-            self._add_sb(lines, rows, code, in_sb & (number == other), role, filing, len(MAIN_ROLES) + other)
+        in_sb = claims.visits.is_stay[rows.visit] & (number <= SB_ROLES[-1][0])
+        for order, (wanted, role) in enumerate(SB_ROLES):
+            chosen = np.flatnonzero(in_sb & (number == wanted))
+            icd10 = rows.codes.take(rows.code[chosen])
+            modifier = choose(["", SUSPECTED], rows.suspected[chosen])
+            text = join("SB", code[chosen], modifier, "", icd10, role, "", "", separator=",")
+            lines.add(text, filing.place[rows.visit[chosen]], SB, order)
         start = first_treated(rows, claims.visits)
         in_sy = np.flatnonzero(~in_sb)
         rows, number, code, start = rows.where(in_sy), number[in_sy], code[in_sy], start[in_sy]
@@ -157,24 +155,8 @@ class UkeWriter:
             np.arange(number.size),
         )
 
-    def _add_sb(
-        self,
-        lines: Lines,
-        rows: Services,
-        code: np.ndarray,
-        wanted: np.ndarray,
-        role: str,
-        filing: Filing,
-        order: int,
-    ) -> None:
-        rows, code = rows.where(wanted), code[wanted]
-        icd10 = rows.codes.take(pa.array(rows.code))
-        modifier = choose(["", SUSPECTED], rows.suspected)
-        text = join("SB", code, modifier, "", icd10, role, "", "", separator=",")
-        lines.add(text, filing.place[rows.visit], SB, order)
-
     def _add_billed(self, lines: Lines, items: Items, claims: Claims, filing: Filing) -> None:
-        """Acts (SI) and drugs (IY): the first of a block names its 診療識別, the others leave it empty."""
+        """Acts (SI) and drugs (IY); only the first record of a block has a 診療識別."""
         begins, _ = items.blocks()
         prefixes = [
             f"{'IY' if isinstance(each, Drug) else 'SI'},{identification},1,{each.receipt_code},"

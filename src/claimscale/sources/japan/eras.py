@@ -1,4 +1,4 @@
-"""Dates of Japanese claim files, one by one: western or in eras, told apart by their length."""
+"""Single dates of Japanese claim files, western or in eras, which their length distinguishes."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""The national master files, as their publisher gives them: what receipt codes stand for.
+"""The national master files as published: the meaning of receipt codes.
 
-Disease `b_*`, modifier `z_*`, drug `y_*` and act `s_*` files (CSV in CP932, no header), plain or in a zip. Of
-several files of a kind the newest that lists a code counts for it, so that codes which later files leave out
-keep their meaning, as abolished ones do. Columns are counted from 1 in comments.
-Source: 社会保険診療報酬支払基金, 基本マスター.
+Disease `b_*`, modifier `z_*`, drug `y_*` and act `s_*` files (CSV in CP932, no header), plain or in a zip.
+For each code, the newest file that lists it counts, so that codes which later files omit keep their meaning.
+Columns are counted from 1 in comments. Source: 社会保険診療報酬支払基金, 基本マスター.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import _
 
-from claimscale.codes.systems import SEPARATOR, respell
+from claimscale.codes.systems import SEPARATOR, canonicalize
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.sources.casting import Expression
 
 ENCODING = "cp932"
 DISEASE, RECEIPT = "DISEASE" + SEPARATOR, "RECEIPT" + SEPARATOR
-"""Codes of receipts that no master explains: 7 digits of a disease, 9 digits of an act or a drug."""
+"""Receipt codes without a target: 7 digits of a disease, 9 digits of an act or a drug."""
 SUSPECTED = "8002"
 """The modifier の疑い."""
 SUSPECTED_TEXT = "の疑い"
@@ -39,7 +38,7 @@ MODIFIER_LENGTH = 4
 LIVE = ("", "99999999")
 CODE = 2
 LARGEST_FILE = 1 << 28
-"""Bytes: a master has at most 8 MB. More is no master, or a zip made to fill the memory."""
+"""Bytes. A master has at most 8 MB; the limit protects against zip bombs."""
 
 NOT_IN_MASTERS = "code not in masters"
 WITHOUT_TARGET = "code without a target in masters"
@@ -47,8 +46,8 @@ ABOLISHED = "abolished code"
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A kind of master: the system of its codes, its columns (from 0), and the code that a row leads to."""
+class MasterLayout:
+    """A kind of master file: the system of its codes, its columns (from 0), and the target of a row."""
 
     system: str
     width: int
@@ -57,22 +56,18 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Masters:
-    """What a receipt code becomes: `codes["DISEASE//8833421"]` is `ICD10//I10`, "" where it has no target.
+class MasterCodes:
+    """The target of each receipt code: `codes["DISEASE//8833421"]` is `ICD10//I10`, "" without a target.
 
-    `suspected`: modifiers (4 digits) that make a disease a suspicion. Without masters there are no codes.
+    `suspected`: modifiers (4 digits) that make a disease a suspicion. Without masters, `codes` is empty.
     """
 
     codes: dict[str, str]
     abolished: frozenset[str] = frozenset()
     suspected: frozenset[str] = frozenset({SUSPECTED})
 
-    def explain(self, code: str) -> str | None:
-        """The code that it stands for; None if no master has it."""
-        return self.codes.get(code) or None
-
-    def explained(self, code: str, warnings: Counter[str]) -> str:
-        """The code that it stands for; itself, and a warning, if no master has it."""
+    def translate(self, code: str, warnings: Counter[str]) -> str:
+        """The target of the code; the code itself, and a warning, if it has none."""
         if code not in self.codes:
             warnings[NOT_IN_MASTERS] += 1
         elif not self.codes[code]:
@@ -82,7 +77,7 @@ class Masters:
         return self.codes.get(code) or code
 
     def table(self, engine: Engine, file: Path) -> ir.Table:
-        """`receipt_code`, `target` (null where there is none), `is_abolished`; kept in a Parquet file."""
+        """`receipt_code`, `target` (null if there is none) and `is_abolished`, read from a Parquet file."""
         targets = [target or None for target in self.codes.values()]
         columns = {
             "receipt_code": pa.array(self.codes, pa.string()),
@@ -94,7 +89,7 @@ class Masters:
 
 
 def is_suspected(modifiers: str, suspected: frozenset[str] = frozenset({SUSPECTED})) -> bool:
-    """Whether 8002 is among modifiers written one after the other.
+    """Whether modifiers, written one after the other, include one of suspicion.
 
     >>> is_suspected("20498002"), is_suspected("1800200")
     (True, False)
@@ -103,10 +98,10 @@ def is_suspected(modifiers: str, suspected: frozenset[str] = frozenset({SUSPECTE
     return any(modifiers[place : place + MODIFIER_LENGTH] in suspected for place in steps)
 
 
-def translated(events: ir.Table, masters: Masters, engine: Engine, file: Path) -> ir.Table:
-    """The events with `code` as the masters have it, and `note`: why a code stayed a receipt code, or null.
+def translate_events(events: ir.Table, masters: MasterCodes, engine: Engine, file: Path) -> ir.Table:
+    """The events with the targets of their codes, and `note`: why a code has no target, or null.
 
-    Notes: NOT_IN_MASTERS, WITHOUT_TARGET, and ABOLISHED for codes that are used though they ended.
+    Notes: NOT_IN_MASTERS, WITHOUT_TARGET, and ABOLISHED for abolished codes, which are used.
     """
     joined = events.left_join(masters.table(engine, file), [("code", "receipt_code")])
     code: Expression = joined.code
@@ -134,10 +129,10 @@ def files_of(folder: str | None) -> list[Path]:
     return files
 
 
-def load(folder: str | None) -> Masters:
-    """All masters of a folder. Raises BadInput for a file that is none, and if b_*, y_* or s_* is missing."""
+def load(folder: str | None) -> MasterCodes:
+    """All masters of a folder. Raises BadInput for a file that is no master, and if a kind is missing."""
     if folder is None:
-        return Masters({})
+        return MasterCodes({})
     tables = [table for file in files_of(folder) for table in _tables(file)]
     missing = [f"{letter}_*" for letter in LAYOUTS if letter not in {table.kind for table in tables}]
     if missing:
@@ -154,12 +149,12 @@ def load(folder: str | None) -> Masters:
             code = layout.system + row[CODE].strip()
             codes[code] = layout.target(row)
             (abolished.discard if row[layout.abolished].strip() in LIVE else abolished.add)(code)
-    return Masters(codes, frozenset(abolished), frozenset(suspected))
+    return MasterCodes(codes, frozenset(abolished), frozenset(suspected))
 
 
 @dataclass(frozen=True)
-class _Table:
-    """The content of a master file; `date` (YYYYMMDD) is that of its name, or of its zip's."""
+class _MasterFile:
+    """The content of a master file; `date` (YYYYMMDD) is in its name or in that of its zip."""
 
     name: str
     kind: str
@@ -173,12 +168,12 @@ def _kind(name: str, *more: str) -> str:
     return known[1] if known and known[2] in (".txt", ".csv", *more) else ""
 
 
-def _tables(file: Path) -> Iterator[_Table]:
+def _tables(file: Path) -> Iterator[_MasterFile]:
     try:
         if file.suffix.lower() != ".zip":
             if file.stat().st_size > LARGEST_FILE:
                 raise BadInput(f"{file}: is too large for a master file")
-            yield _Table(str(file), _kind(file.name), _date(file.name), file.read_bytes())
+            yield _MasterFile(str(file), _kind(file.name), _date(file.name), file.read_bytes())
             return
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
@@ -188,7 +183,7 @@ def _tables(file: Path) -> Iterator[_Table]:
                 if member.file_size > LARGEST_FILE:
                     raise BadInput(f"{file}: {name} is too large for a master file")
                 date = _date(name) or _date(file.name)
-                yield _Table(f"{file}: {name}", kind, date, archive.read(member))
+                yield _MasterFile(f"{file}: {name}", kind, date, archive.read(member))
     except OSError as error:
         raise BadInput(f"{file}: cannot be read ({error.strerror})") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError):
@@ -200,8 +195,8 @@ def _date(name: str) -> str:
     return found[0] if found else ""
 
 
-def _rows(table: _Table) -> Iterator[list[str]]:
-    """The rows, of at least the columns that are read. Raises BadInput with the line of one that is not."""
+def _rows(table: _MasterFile) -> Iterator[list[str]]:
+    """The rows. Raises BadInput, with the line, for a row that lacks columns."""
     try:
         text = table.content.decode(ENCODING)
     except UnicodeDecodeError as error:
@@ -223,13 +218,13 @@ def _rows(table: _Table) -> Iterator[list[str]]:
 def _icd10(row: list[str]) -> str:
     """Column 16: ICD-10 (2013); files older than that have 14 (2003) only."""
     code = row[15].strip() or row[13].strip()
-    return respell("ICD10" + SEPARATOR + code) if code else ""
+    return canonicalize("ICD10" + SEPARATOR + code) if code else ""
 
 
 def _price_code(row: list[str]) -> str:
     """Column 32: 薬価基準収載医薬品コード, 12 characters."""
     code = row[31].strip()
-    return respell("YJ" + SEPARATOR + code) if code else ""
+    return canonicalize("YJ" + SEPARATOR + code) if code else ""
 
 
 def _kubun(row: list[str]) -> str:
@@ -243,7 +238,7 @@ def _kubun(row: list[str]) -> str:
 
 
 LAYOUTS = {
-    "b": Layout(DISEASE, 24, 23, _icd10),
-    "y": Layout(RECEIPT, 32, 30, _price_code),
-    "s": Layout(RECEIPT, 94, 87, _kubun),
+    "b": MasterLayout(DISEASE, 24, 23, _icd10),
+    "y": MasterLayout(RECEIPT, 32, 30, _price_code),
+    "s": MasterLayout(RECEIPT, 94, 87, _kubun),
 }

@@ -1,6 +1,6 @@
 """Single fields of UKE records: dates, quantities and codes.
 
-Days are whole days since 1970-01-01. Files repeat the same few texts: what they mean is remembered.
+Days are whole days since 1970-01-01. Files repeat the same few texts, so results are cached.
 """
 
 from __future__ import annotations
@@ -16,32 +16,33 @@ from claimscale.sources.japan.masters import RECEIPT
 
 MATERIAL = "MATERIAL" + SEPARATOR
 FREE_TEXT_MATERIAL = "777770000"
+SEXES = {"1": "M", "2": "F"}
 EPOCH = dt.date(1970, 1, 1).toordinal()
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def days_until(text: str) -> int | None:
-    """A day; None for what is none."""
+    """A day; None for any other text."""
     day = day_of(text.strip())
     return None if day is None else day.toordinal() - EPOCH
 
 
 @functools.lru_cache(maxsize=1 << 12)
 def ends_of_month(text: str) -> tuple[int | None, int | None]:
-    """First and last day of a month; both None for what is none."""
+    """First and last day of a month; both None for any other text."""
     first = month_of(text.strip())
     return (None, None) if first is None else (first.toordinal() - EPOCH, last_day(first).toordinal() - EPOCH)
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def quantity_of(text: str) -> float | None:
-    """A quantity; None for what is no number, or more than any quantity."""
+    """A quantity; None for text that is no number, or has more than nine digits."""
     return float(text) if re.fullmatch(r" *\d{1,9}(\.\d{0,9})? *", text, re.ASCII) else None
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def code_of(text: str) -> tuple[str | None, str]:
-    """The code of an act, drug or material with its system, and why there is none to be expected."""
+    """The code of an act, drug or material with its system; and, for text that needs no code, the reason."""
     code = text.strip()
     if not re.fullmatch(r"\d{9}", code, re.ASCII):
         return None, ""
@@ -53,5 +54,5 @@ def code_of(text: str) -> tuple[str | None, str]:
 
 
 def half_width(text: str) -> str:
-    """Without differences of width: insurance numbers come in full-width letters and in half-width ones."""
+    """Half-width text: insurance numbers use full-width and half-width letters."""
     return unicodedata.normalize("NFKC", text).strip()

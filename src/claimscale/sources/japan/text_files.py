@@ -10,14 +10,14 @@ from claimscale.sources.japan.masters import ENCODING
 
 BLOCK = 1 << 20
 LONGEST_LINE = 1 << 20
-"""Bytes: a record has some hundreds. A longer one would be held in memory for nothing."""
+"""Bytes. A record has some hundreds; the limit bounds the memory."""
 UTF8_MARK = b"\xef\xbb\xbf"
 END_OF_FILE = b"\x1a"
-"""What DOS programs put after the last line."""
+"""The byte that DOS programs write after the last line."""
 
 
 def blocks_of(file: Path) -> Iterator[bytes]:
-    """The file's bytes in pieces. Raises BadInput if it cannot be read."""
+    """The bytes of the file in pieces. Raises BadInput if it cannot be read."""
     try:
         with file.open("rb") as stream:
             while block := stream.read(BLOCK):
@@ -29,8 +29,8 @@ def blocks_of(file: Path) -> Iterator[bytes]:
 def lines_of(place: str, blocks: Iterable[bytes]) -> Iterator[tuple[int, list[str]]]:
     """Runs of whole lines without their ends, each with the number of its first line, from 1.
 
-    Raises BadInput, naming the place and the line, for what is not text in CP932, a NUL byte, a carriage
-    return in a line, and a line that is too long.
+    Raises BadInput, naming the place and the line, for bytes that are not CP932, a NUL byte, a carriage
+    return within a line, and a line that is too long.
     """
     number, rest = 1, b""
     for block in blocks:
@@ -62,5 +62,5 @@ def _decoded(place: str, content: bytes, number: int) -> str:
     inner = text.rstrip("\r").find("\r")
     if inner >= 0:
         line = number + text[:inner].count("\n")
-        raise BadInput(f"{place}, line {line}: holds a carriage return in its middle")
+        raise BadInput(f"{place}, line {line}: holds a carriage return within the line")
     return text

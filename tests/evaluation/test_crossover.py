@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from claimscale.evaluation.break_even import break_even, overtaken_at
+from claimscale.evaluation.crossover import crossing_points, find_crossover
 from claimscale.evaluation.intervals import Scores
 
 TESTED = (300, 1000, 3000, 10_000)
@@ -36,12 +36,12 @@ def test_the_crossing_is_found_and_its_interval_covers_it(truth: float) -> None:
     covered = 0
     for seed in range(40):
         model, rival = made(straight(0.01, truth), seed), made(dict.fromkeys(TESTED, 0.0), 1000 + seed)
-        found = break_even(model, rival, seed)
-        assert found is not None and found.outcome == "at" and found.patients is not None
-        assert found.patients == pytest.approx(truth, rel=0.6)
+        found = find_crossover(model, rival, seed)
+        assert found is not None and found.outcome == "at" and found.n_labelled is not None
+        assert found.n_labelled == pytest.approx(truth, rel=0.6)
         low, high = found.low, np.inf if found.high is None else found.high
         assert low is not None
-        assert low <= found.patients <= high
+        assert low <= found.n_labelled <= high
         covered += low <= truth <= high
     # 95 % of 40 is 38; below 34 has a chance of about 1 in 100.
     assert covered >= 34
@@ -49,13 +49,13 @@ def test_the_crossing_is_found_and_its_interval_covers_it(truth: float) -> None:
 
 def test_ahead_from_the_smallest_and_never() -> None:
     flat = made(dict.fromkeys(TESTED, 0.0), 1)
-    ahead = break_even(made(dict.fromkeys(TESTED, 0.05), 2), flat)
-    behind = break_even(made(dict.fromkeys(TESTED, -0.05), 3), flat)
+    ahead = find_crossover(made(dict.fromkeys(TESTED, 0.05), 2), flat)
+    behind = find_crossover(made(dict.fromkeys(TESTED, -0.05), 3), flat)
     assert ahead is not None and behind is not None
-    assert (ahead.outcome, ahead.patients, ahead.low, ahead.high, ahead.ahead) == (
+    assert (ahead.outcome, ahead.n_labelled, ahead.low, ahead.high, ahead.prob_superior) == (
         "from_the_smallest", None, 0.0, 0.0, 1.0,
     )  # fmt: skip
-    assert (behind.outcome, behind.patients, behind.low, behind.high, behind.ahead) == (
+    assert (behind.outcome, behind.n_labelled, behind.low, behind.high, behind.prob_superior) == (
         "never_in_range", None, None, None, 0.0,
     )  # fmt: skip
 
@@ -64,10 +64,10 @@ def test_an_end_outside_the_numbers_tested_lies_on_its_own_side() -> None:
     """Where hardly a draw crosses, the interval has no lower end among the numbers tested."""
     flat, hardly = made(dict.fromkeys(TESTED, 0.0), 1), 0
     for lag in np.linspace(-0.012, 0, 25):
-        found = break_even(made(dict.fromkeys(TESTED, lag), 2), flat)
+        found = find_crossover(made(dict.fromkeys(TESTED, lag), 2), flat)
         assert found is not None
-        assert (found.low is None) == (found.ahead < 0.025), lag
-        hardly += found.low is None and found.ahead > 0
+        assert (found.low is None) == (found.prob_superior < 0.025), lag
+        hardly += found.low is None and found.prob_superior > 0
         if found.outcome == "never_in_range":
             assert found.high is None
     assert hardly
@@ -77,7 +77,7 @@ def test_an_end_outside_the_numbers_tested_lies_on_its_own_side() -> None:
 def test_what_is_lost_again_does_not_count() -> None:
     tested = np.array([100.0, 1000.0, 10_000.0, 100_000.0])
     gains = np.array([[1.0, -1.0, 1.0, 1.0], [1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, -1.0, 0.5]])
-    first, second, third = overtaken_at(tested, gains)
+    first, second, third = crossing_points(tested, gains)
     assert first == pytest.approx(np.sqrt(1000 * 10_000))
     assert second == np.inf
     assert 10_000 < third < 100_000
@@ -86,7 +86,7 @@ def test_what_is_lost_again_does_not_count() -> None:
 def test_more_noise_widens_the_interval() -> None:
     widths = []
     for spread in (2e-4, 1e-3):
-        found = break_even(
+        found = find_crossover(
             made(straight(0.01, 2000), 5, spread), made(dict.fromkeys(TESTED, 0.0), 6, spread), seed=1
         )
         assert found is not None
@@ -97,8 +97,8 @@ def test_more_noise_widens_the_interval() -> None:
 
 def test_one_number_of_patients_or_one_seed_say_nothing() -> None:
     flat = dict.fromkeys(TESTED, 0.0)
-    assert break_even(made({300: 0.1}, 1), made(flat, 2)) is None
-    assert break_even(made(flat, 1, seeds=1), made(flat, 2)) is None
+    assert find_crossover(made({300: 0.1}, 1), made(flat, 2)) is None
+    assert find_crossover(made(flat, 1, seeds=1), made(flat, 2)) is None
 
 
 def test_replicates_without_the_outcome_say_nothing() -> None:
@@ -107,4 +107,4 @@ def test_replicates_without_the_outcome_say_nothing() -> None:
         number: Scores(one.seeds, one.values, np.full_like(one.replicates, np.nan), 2)
         for number, one in flat.items()
     }
-    assert break_even(empty, flat) is None
+    assert find_crossover(empty, flat) is None

@@ -10,11 +10,18 @@ import pytest
 
 from claimscale.config.comparison import Compare
 from claimscale.evaluation.bootstrap import Ranking, Resamples, replicate_rankings
-from claimscale.evaluation.hospitals import FEWEST_HOSPITALS, Hospitals, by_hospital, hospitals_of
+from claimscale.evaluation.cluster_bootstrap import (
+    MIN_HOSPITALS,
+    ClusterVerdict,
+    ComparedTask,
+    PatientHospitals,
+    cluster_verdicts,
+    read_hospitals,
+)
 from claimscale.evaluation.intervals import Scores, interval
 from claimscale.evaluation.predictions import CellResult, SplitPredictions
 from claimscale.evaluation.scoring import Model
-from claimscale.evaluation.size_decision import Curve, judge
+from claimscale.evaluation.size_decision import SizeCurve, decide
 
 SIZES = ("1M", "10M")
 MODELS = {size: Model("pretrained", size, "all") for size in SIZES}
@@ -23,7 +30,7 @@ COMPARE = Compare(margin=0.05, bootstrap_replicates=300)
 
 def study(
     hospitals: int, apart: float, seed: int, patients: int = 6000
-) -> tuple[SplitPredictions, Hospitals, Curve]:
+) -> tuple[SplitPredictions, PatientHospitals, SizeCurve]:
     """Two sizes, truly as good over endless hospitals; in one hospital either is better by `apart`."""
     generator = np.random.default_rng(seed)
     hospital = generator.integers(hospitals, size=patients)
@@ -41,17 +48,17 @@ def study(
     # Subjects are not in the order of rows' places among all patients of the cohort.
     subject = 3 * np.arange(patients)
     rows = SplitPredictions(cells, subject, np.zeros(patients, "datetime64[us]"), labels, np.array(risks))
-    everyone = Hospitals(np.arange(3 * patients), np.repeat(hospital, 3))
+    everyone = PatientHospitals(np.arange(3 * patients), np.repeat(hospital, 3))
     return rows, everyone, curve_of(rows)
 
 
-def curve_of(rows: SplitPredictions) -> Curve:
+def curve_of(rows: SplitPredictions) -> SizeCurve:
     places = np.arange(len(rows.labels))
     rankings = [Ranking.of(rows.labels, own, places) for own in rows.risks]
     auprc, _ = replicate_rankings(Resamples(len(places), COMPARE.bootstrap_replicates, 0), rankings)
     once, _ = replicate_rankings(Resamples(len(places), 1, 0, np.zeros(len(places), np.int64)), rankings)
     positives = int(rows.labels.sum())
-    return Curve(
+    return SizeCurve(
         {
             size: Scores((1, 2), once[2 * n : 2 * n + 2, 0], auprc[2 * n : 2 * n + 2], positives)
             for n, size in enumerate(SIZES)
@@ -61,19 +68,21 @@ def curve_of(rows: SplitPredictions) -> Curve:
     )
 
 
-def redrawn(rows: SplitPredictions, hospitals: Hospitals | None, curve: Curve) -> dict:
-    return by_hospital({"ckd": curve}, {"ckd": rows}, {"ckd": MODELS}, hospitals, COMPARE, 0)
+def resampled(
+    rows: SplitPredictions, hospitals: PatientHospitals | None, curve: SizeCurve
+) -> dict[str, ClusterVerdict]:
+    return cluster_verdicts({"ckd": ComparedTask(curve, rows, MODELS)}, hospitals, COMPARE, 0)
 
 
 def test_where_hospitals_do_not_matter_the_verdict_stays() -> None:
     errors, called = [], []
     for seed in range(5):
         rows, hospitals, curve = study(40, 0.0, seed)
-        ours, (theirs,) = judge({"ckd": curve}, 0.05)["ckd"], redrawn(rows, hospitals, curve).values()
+        ours, (theirs,) = decide({"ckd": curve}, 0.05)["ckd"], resampled(rows, hospitals, curve).values()
         called += [ours.verdict, theirs.verdict.verdict]
         assert theirs.hospitals == 40
-        assert theirs.verdict.evidence[0].gain.estimate == pytest.approx(ours.evidence[0].gain.estimate)
-        errors.append([one.evidence[0].gain.bootstrap_variance ** 0.5 for one in (ours, theirs.verdict)])
+        assert theirs.verdict.comparisons[0].gain.estimate == pytest.approx(ours.comparisons[0].gain.estimate)
+        errors.append([one.comparisons[0].gain.bootstrap_variance ** 0.5 for one in (ours, theirs.verdict)])
     assert called.count("saturated") >= 8
     patients, whole = np.mean(errors, axis=0)
     assert whole == pytest.approx(patients, rel=0.2)
@@ -84,7 +93,7 @@ def test_where_hospitals_differ_more_hospitals_are_asked_for() -> None:
     verdicts = []
     for seed in range(8):
         rows, hospitals, curve = study(10, 0.3, seed)
-        verdicts.append(redrawn(rows, hospitals, curve)["ckd"].verdict.verdict)
+        verdicts.append(resampled(rows, hospitals, curve)["ckd"].verdict.verdict)
     assert "saturated" not in verdicts
 
 
@@ -94,30 +103,30 @@ def test_intervals_cover_what_other_hospitals_show() -> None:
     for seed in range(120):
         rows, hospitals, curve = study(15, 0.3, seed, patients=1500)
         found = {
-            "patients": judge({"ckd": curve}, 0.05)["ckd"],
-            "hospitals": redrawn(rows, hospitals, curve)["ckd"].verdict,
+            "patients": decide({"ckd": curve}, 0.05)["ckd"],
+            "hospitals": resampled(rows, hospitals, curve)["ckd"].verdict,
         }
         for name, verdict in found.items():
-            low, high = verdict.evidence[0].gain.two_sided()
+            low, high = verdict.comparisons[0].gain.two_sided()
             covered[name].append(low <= 0 <= high)
     assert np.mean(covered["hospitals"]) >= 0.88
     assert np.mean(covered["patients"]) < 0.8
 
 
 def test_few_hospitals_or_unknown_ones_give_no_verdict() -> None:
-    rows, hospitals, curve = study(FEWEST_HOSPITALS - 1, 0.0, 1)
-    assert redrawn(rows, hospitals, curve) == {}
-    assert redrawn(rows, None, curve) == {}
-    stranger = Hospitals(hospitals.subject[:50], hospitals.hospital[:50])
-    assert redrawn(rows, stranger, curve) == {}
-    nowhere = Hospitals(hospitals.subject, np.full(len(hospitals.subject), -1))
-    assert redrawn(rows, nowhere, curve) == {}
+    rows, hospitals, curve = study(MIN_HOSPITALS - 1, 0.0, 1)
+    assert resampled(rows, hospitals, curve) == {}
+    assert resampled(rows, None, curve) == {}
+    stranger = PatientHospitals(hospitals.subject[:50], hospitals.hospital[:50])
+    assert resampled(rows, stranger, curve) == {}
+    nowhere = PatientHospitals(hospitals.subject, np.full(len(hospitals.subject), -1))
+    assert resampled(rows, nowhere, curve) == {}
 
 
 def test_patients_of_no_known_hospital_stand_for_themselves() -> None:
     rows, hospitals, curve = study(10, 0.0, 2)
     some = np.where(hospitals.subject % 2 == 0, -1, hospitals.hospital)
-    found = redrawn(rows, Hospitals(hospitals.subject, some), curve)["ckd"]
+    found = resampled(rows, PatientHospitals(hospitals.subject, some), curve)["ckd"]
     assert found.hospitals == 10 and found.verdict.verdict == "saturated"
 
 
@@ -127,15 +136,12 @@ def test_a_task_that_cannot_be_judged_keeps_its_share_of_the_error_rate() -> Non
     few = SplitPredictions(
         rows.cells, rows.subject[:40], rows.day[:40], np.arange(40) < 4, rows.risks[:, :40]
     )
-    found = by_hospital(
-        {"ckd": curve, "rare": curve_of(few)},
-        {"ckd": rows, "rare": few},
-        {"ckd": MODELS, "rare": MODELS},
-        hospitals,
-        COMPARE,
-        0,
-    )
-    assert list(found) == ["ckd"] and found["ckd"].verdict.level == pytest.approx(0.025)
+    tasks = {
+        "ckd": ComparedTask(curve, rows, MODELS),
+        "rare": ComparedTask(curve_of(few), few, MODELS),
+    }
+    found = cluster_verdicts(tasks, hospitals, COMPARE, 0)
+    assert list(found) == ["ckd"] and found["ckd"].verdict.alpha == pytest.approx(0.025)
 
 
 def test_few_hospitals_widen_the_interval() -> None:
@@ -155,11 +161,11 @@ def test_hospitals_are_read_by_patient(tmp_path: Path, names: Sequence[str | Non
     file = tmp_path / "patients.parquet"
     people = {"subject_id": [7, 3, 5, 1], "hospital_id": pa.array(names, pa.string())}
     pq.write_table(pa.table(people), file)
-    found = hospitals_of(file)
+    found = read_hospitals(file)
     assert found is not None and found.subject.tolist() == [1, 3, 5, 7]
     told = dict(zip(people["subject_id"], names, strict=True))
     for one, place in zip(found.subject.tolist(), found.hospital.tolist(), strict=True):
         assert (place == -1) == (told[one] is None)
         for other, elsewhere in zip(found.subject.tolist(), found.hospital.tolist(), strict=True):
             assert (place == elsewhere) == (told[one] == told[other])
-    assert hospitals_of(tmp_path / "none.parquet") is None
+    assert read_hospitals(tmp_path / "none.parquet") is None

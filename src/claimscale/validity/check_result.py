@@ -1,10 +1,10 @@
-"""What a check returns, and the arrays that several checks read."""
+"""The result of a check, and the arrays that several checks read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,13 @@ Ints = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
 
-
-SMALLEST_TOLD = 10
+MIN_SHOWN = 10
+"""Smaller counts of patients are not shown in sentences."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One check of one task (or of the whole study: `task` null): its result, the numbers, one sentence."""
+class CheckResult:
+    """One check of one task, or of the whole study (`task` is None)."""
 
     check: str
     status: Literal["passed", "warned"]
@@ -31,8 +31,8 @@ class Finding:
     def warned(self) -> bool:
         return self.status == "warned"
 
-    def plain(self) -> dict[str, Any]:
-        """The finding as JSON holds it: what is not a number is null."""
+    def plain(self) -> dict[str, object]:
+        """The result for JSON; numbers that are not finite are null."""
         evidence = {
             name: None if value is None or not np.isfinite(value) else float(f"{value:.6g}")
             for name, value in self.evidence.items()
@@ -46,11 +46,13 @@ class Finding:
         }
 
 
-def finding(check: str, problems: list[str], clean: str, evidence: Mapping[str, float | None]) -> Finding:
-    """Warned with all problems as one sentence, or passed with the sentence `clean`."""
+def check_result(
+    check: str, problems: list[str], clean: str, evidence: Mapping[str, float | None]
+) -> CheckResult:
+    """Warned, with all problems as one sentence; passed, with the sentence `clean`, if there are none."""
     if problems:
-        return Finding(check, "warned", evidence, "; ".join(problems) + ".")
-    return Finding(check, "passed", evidence, clean + ".")
+        return CheckResult(check, "warned", evidence, "; ".join(problems) + ".")
+    return CheckResult(check, "passed", evidence, clean + ".")
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,10 @@ class Entries:
     """E code entries of n patients, in any order.
 
     Attributes:
-        patient: int [E], place of the patient, 0 to n - 1.
-        code: int [E], place of the code in `names`.
+        patient: int [E], position of the patient, 0 to n - 1.
+        code: int [E], position of the code in `names`.
         day: int [E], date of the entry, days since 1970-01-01.
-        available: int [E], day on which it could be known.
+        available: int [E], day on which the entry became known.
         names: the C codes.
     """
 
@@ -78,20 +80,21 @@ class Entries:
 
 
 def part(count: float, total: float) -> str:
-    """How many of a whole, for reading; small counts of patients are never told.
+    """A number of patients as a percentage; small counts are not shown.
 
     >>> part(120, 1000), part(3, 1000)
     ('12 %', 'fewer than 10')
     """
-    return "fewer than 10" if count < SMALLEST_TOLD else percent(share(count, total))
+    return "fewer than 10" if count < MIN_SHOWN else percent(share(count, total))
 
 
 def share(count: float, total: float) -> float:
+    """The count as a share of the total; 0 for a total of 0."""
     return count / total if total else 0.0
 
 
 def percent(value: float) -> str:
-    """A share for reading.
+    """A share as a percentage.
 
     >>> percent(0.1234), percent(0.0004)
     ('12 %', '0.04 %')

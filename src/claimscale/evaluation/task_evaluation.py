@@ -1,0 +1,236 @@
+"""All results of each task, as typed records."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from claimscale.config.study import Study
+from claimscale.errors import BadInput
+from claimscale.evaluation.cluster_bootstrap import (
+    ClusterVerdict,
+    ComparedTask,
+    cluster_verdicts,
+    read_hospitals,
+)
+from claimscale.evaluation.contrasts import (
+    PretrainingGain,
+    pretraining_gains,
+)
+from claimscale.evaluation.convergence import Convergence
+from claimscale.evaluation.crossover import Crossover, crossovers
+from claimscale.evaluation.delong import PairedAurocs
+from claimscale.evaluation.intervals import Interval, Scores, combine, interval
+from claimscale.evaluation.model_diagnostics import ModelDiagnostics, diagnose_models
+from claimscale.evaluation.predictions import HELD_OUT, TEST_SPLITS, SplitPredictions, aligned_values
+from claimscale.evaluation.recommendation import EnsembleGain, Recommendation, ensemble_gain, recommend
+from claimscale.evaluation.savings import PretrainingCost, Saving, saving
+from claimscale.evaluation.scoring import Model, score_models, score_ranking
+from claimscale.evaluation.selection import (
+    PRETRAINED,
+    SCRATCH,
+    TaskScores,
+    compared_models,
+    size_curve,
+)
+from claimscale.evaluation.size_decision import Comparison, SizeCurve, Verdict, decide
+
+Predictions = Mapping[tuple[str, str], SplitPredictions]
+"""By task and split."""
+
+
+@dataclass(frozen=True)
+class StudyScores:
+    """Scores by split and task, and by trained task what its size decision compares."""
+
+    by_split: Mapping[str, Mapping[str, TaskScores]]
+    compared: Mapping[str, ComparedTask]
+
+    @property
+    def curves(self) -> dict[str, SizeCurve]:
+        return {task: compared.curve for task, compared in self.compared.items()}
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """What an evaluation reads besides the predictions.
+
+    Attributes:
+        patients_file: the cohort's `patients.parquet`.
+        oracle: task -> file of true risks (simulated data only).
+        costs: pretraining cost by size.
+        stopped: tasks whose larger sizes a forecast left out.
+    """
+
+    patients_file: Path
+    oracle: Mapping[str, Path]
+    costs: Mapping[str, PretrainingCost]
+    stopped: Collection[str]
+
+
+@dataclass(frozen=True)
+class SizeContrast:
+    """A comparison of two sizes with its secondary results; each is None where it cannot be computed.
+
+    Attributes:
+        relative: the gain as a share of the larger size's metric.
+        auroc: the gain in AUROC, by DeLong's covariance.
+        clustered: the comparison with whole hospitals resampled.
+    """
+
+    comparison: Comparison
+    relative: Interval | None
+    auroc: Interval | None
+    clustered: Comparison | None
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """All results of one task on held-out patients.
+
+    Attributes:
+        contrasts: one per comparison of the verdict, in its order.
+        clustered: the verdict with whole hospitals resampled, None where there are too few.
+        saving: what the smallest sufficient size saves.
+        additional_needed: positives needed for a decision beyond those of the task; None where unknown.
+        pretraining_gains: each with its gain in AUROC.
+        crossovers: by size.
+        oracle: metrics of the true risks; None where they are unknown.
+    """
+
+    verdict: Verdict
+    contrasts: tuple[SizeContrast, ...]
+    clustered: ClusterVerdict | None
+    convergence: Convergence
+    saving: Saving
+    additional_needed: int | None
+    pretraining_gains: tuple[tuple[PretrainingGain, Interval | None], ...]
+    crossovers: Mapping[str, Crossover]
+    diagnostics: tuple[ModelDiagnostics, ...]
+    oracle: Mapping[str, Scores] | None
+    recommendation: Recommendation
+    ensemble: EnsembleGain | None
+
+
+def score_study(study: Study, predictions: Predictions, tasks: Collection[str]) -> StudyScores:
+    """Score all models of these tasks, on every split.
+
+    Raises BadInput if a task has no predictions for held-out patients, or no encoder.
+    """
+    for task in tasks:
+        if (task, HELD_OUT) not in predictions:
+            raise BadInput(f"task {task} has no predictions for held-out patients")
+    replicates = study.compare.bootstrap_replicates
+    by_split = {split: score_models(predictions, split, replicates, study.seed) for split in TEST_SPLITS}
+    compared = {}
+    for task in tasks:
+        rows, scores = predictions[task, HELD_OUT], by_split[HELD_OUT][task]
+        models = compared_models(scores, study.sizes)
+        curve = size_curve(scores, models, study.compare.metric, float(rows.labels.mean()))
+        if curve is None:
+            raise BadInput(f"no encoder was fine-tuned for {task}")
+        compared[task] = ComparedTask(curve, rows, models)
+    return StudyScores(by_split, compared)
+
+
+def evaluate_tasks(
+    study: Study, scores: StudyScores, guards: Convergence, inputs: EvaluationInputs
+) -> dict[str, TaskEvaluation]:
+    """All results of every task, decided together."""
+    verdicts = decide(scores.curves, study.compare.margin)
+    hospitals = read_hospitals(inputs.patients_file)
+    clustered = cluster_verdicts(scores.compared, hospitals, study.compare, study.seed)
+    return {
+        task: _evaluate_task(
+            study,
+            compared,
+            scores.by_split[HELD_OUT][task],
+            _Decision(task, verdicts[task], clustered.get(task), guards),
+            inputs,
+        )
+        for task, compared in scores.compared.items()
+    }
+
+
+@dataclass(frozen=True)
+class _Decision:
+    task: str
+    verdict: Verdict
+    clustered: ClusterVerdict | None
+    guards: Convergence
+
+
+def _evaluate_task(
+    study: Study, compared: ComparedTask, scores: TaskScores, decision: _Decision, inputs: EvaluationInputs
+) -> TaskEvaluation:
+    verdict, metric = decision.verdict, study.compare.metric
+    curve, rows, replicates = compared.curve, compared.predictions, study.compare.bootstrap_replicates
+    reference = study.sizes[-1] if decision.task in inputs.stopped else curve.largest
+    needed, oracle = verdict.positives_needed, None
+    if decision.task in inputs.oracle:
+        risks = aligned_values(rows, inputs.oracle[decision.task], HELD_OUT, "risk")
+        oracle = score_ranking(rows.labels, risks, replicates, study.seed)
+    aurocs = PairedAurocs.of(rows)
+    diagnostics = diagnose_models(rows, scores, inputs.patients_file, replicates, study.seed)
+    return TaskEvaluation(
+        verdict=verdict,
+        contrasts=_size_contrasts(decision, compared, aurocs),
+        clustered=decision.clustered,
+        convergence=decision.guards,
+        saving=saving(inputs.costs, verdict.smallest_sufficient or curve.largest, reference),
+        additional_needed=None if needed is None else max(0, needed - curve.positives),
+        pretraining_gains=_pretraining_gains(scores, metric, aurocs),
+        crossovers=crossovers(scores, study.sizes, metric, study.seed),
+        diagnostics=tuple(diagnostics),
+        oracle=oracle,
+        recommendation=recommend(verdict, decision.guards.status, scores, metric),
+        ensemble=ensemble_gain(scores, metric, study.sizes[-1]),
+    )
+
+
+def _size_contrasts(
+    decision: _Decision, compared: ComparedTask, aurocs: PairedAurocs | None
+) -> tuple[SizeContrast, ...]:
+    found = []
+    for place, pair in enumerate(decision.verdict.comparisons):
+        sizes = pair.larger, pair.smaller
+        larger, smaller = (compared.curve.scores[size] for size in sizes)
+        relative = combine(lambda most, least: 1 - least / most, larger, smaller)
+        weights = dict(zip((compared.models[size] for size in sizes), (1.0, -1.0), strict=True))
+        found.append(
+            SizeContrast(
+                pair,
+                relative and interval(relative).conservative(),
+                aurocs and aurocs.contrast(weights),
+                decision.clustered and decision.clustered.verdict.comparisons[place],
+            )
+        )
+    return tuple(found)
+
+
+def _pretraining_gains(
+    scores: TaskScores, metric: str, aurocs: PairedAurocs | None
+) -> tuple[tuple[PretrainingGain, Interval | None], ...]:
+    """The gains of pretraining with their gains in AUROC; the entry without a size is the mean over sizes."""
+    by_arm: dict[str, dict[tuple[str, int], Scores]] = {PRETRAINED: {}, SCRATCH: {}}
+    models: dict[tuple[str, str, int], Model] = {}
+    for model, found in scores.items():
+        if model.size is not None:
+            by_arm[model.arm][model.size, found.n_labelled] = found.by_metric[metric]
+            models[model.arm, model.size, found.n_labelled] = model
+    gains = pretraining_gains(by_arm[PRETRAINED], by_arm[SCRATCH])
+    paired = []
+    for gain in gains:
+        sizes = [
+            one.size
+            for one in gains
+            if one.size is not None and one.n_labelled == gain.n_labelled and gain.size in (None, one.size)
+        ]
+        weights = {
+            models[arm, size, gain.n_labelled]: sign / len(sizes)
+            for size in sizes
+            for arm, sign in ((PRETRAINED, 1), (SCRATCH, -1))
+        }
+        paired.append((gain, aurocs and aurocs.contrast(weights)))
+    return tuple(paired)

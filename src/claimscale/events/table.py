@@ -1,0 +1,55 @@
+"""The events table as stages read it, and day numbers: whole days since 1970-01-01."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import ibis.expr.types as ir
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from ibis import Deferred, _
+
+from claimscale.codes.systems import BIRTH, SEX_PREFIX
+from claimscale.engine import Engine
+
+EPOCH = dt.date(1970, 1, 1)
+FIRST_YEAR = 1900
+
+
+def read_events(engine: Engine, events: Path) -> ir.Table:
+    """The events of a folder, with the columns that `with_days` adds."""
+    return with_days(engine.read_parquet(events / "data" / "*.parquet"))
+
+
+def with_days(events: ir.Table) -> ir.Table:
+    """The events with three more columns.
+
+    `day` and `available_day` are int32 day numbers. `demographic` marks birth and sex, which are facts about
+    a patient and not contacts with a hospital.
+    """
+    return events.mutate(
+        day=day_of_time(_.time),
+        available_day=day_of_time(_.available_at),
+        demographic=(_.code == BIRTH) | _.code.startswith(SEX_PREFIX),
+    )
+
+
+def day_of_time(time: Deferred) -> Deferred:
+    """A column of timestamps as int32 day numbers."""
+    return time.date().delta(EPOCH, unit="day").cast("int32")
+
+
+def day_number(date: dt.date) -> int:
+    """The day number of a date.
+
+    >>> day_number(dt.date(1970, 1, 2))
+    1
+    """
+    return (date - EPOCH).days
+
+
+def timestamps(days: npt.NDArray[np.integer]) -> pa.Array:
+    """Day numbers as timestamps at midnight."""
+    return pa.array(days.astype("datetime64[D]").astype("datetime64[us]"))

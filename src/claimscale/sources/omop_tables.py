@@ -1,0 +1,184 @@
+"""The tables of an OMOP source, from files or from a database.
+
+Source: OHDSI Common Data Model 5.4, https://ohdsi.github.io/CommonDataModel/cdm54.html.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+from ibis.common.exceptions import TableNotFound
+
+from claimscale.config.secrets import HIDDEN, redact
+from claimscale.config.sources import OmopSource
+from claimscale.engine import Engine
+from claimscale.errors import BadInput
+from claimscale.sources import csv_checks
+from claimscale.sources.casting import NO_TEXT, Expression, integer_of, is_unreadable, text_of
+from claimscale.sources.dates import timestamp_of
+
+STARTED = dt.datetime.now().isoformat()
+
+
+@dataclass(frozen=True)
+class OmopDomain:
+    """A clinical table: what its columns begin with, its date, and a number if it has one."""
+
+    table: str
+    stem: str
+    date: str
+    value: str | None = None
+
+
+DOMAINS = (
+    OmopDomain("condition_occurrence", "condition", "condition_start_date"),
+    OmopDomain("drug_exposure", "drug", "drug_exposure_start_date"),
+    OmopDomain("procedure_occurrence", "procedure", "procedure_date"),
+    OmopDomain("measurement", "measurement", "measurement_date", "value_as_number"),
+    OmopDomain("observation", "observation", "observation_date", "value_as_number"),
+    OmopDomain("device_exposure", "device", "device_exposure_start_date"),
+)
+NEEDED = "person"
+NAMES = (
+    *(NEEDED, "visit_occurrence", "observation_period", "death", "care_site", "concept"),
+    *(domain.table for domain in DOMAINS),
+)
+
+
+def is_database(source: OmopSource) -> bool:
+    return "://" in source.path
+
+
+def files_of(source: OmopSource) -> dict[str, list[Path]]:
+    """The files of each table; none for a database. Raises BadInput for a missing folder or table."""
+    if is_database(source):
+        return {}
+    folder = Path(source.path)
+    if not folder.is_dir():
+        raise BadInput(f"source.path: {folder} is not a folder")
+    found: dict[str, list[Path]] = {}
+    for name in NAMES:
+        files = [
+            file
+            for place in sorted(folder.iterdir())
+            if (place.stem if place.is_file() else place.name).lower() == name
+            for file in (sorted(place.iterdir()) if place.is_dir() else [place])
+            if file.suffix.lower() in (".parquet", ".csv")
+        ]
+        if len({file.suffix.lower() for file in files}) > 1:
+            raise BadInput(f"source.path: {folder} holds table {name} as CSV and as Parquet")
+        if files:
+            found[name] = files
+    if NEEDED not in found:
+        raise BadInput(f"source.path: {folder} holds no table {NEEDED} (.parquet or .csv)")
+    return found
+
+
+def other_inputs(source: OmopSource) -> list[int] | str | None:
+    """Size and age of a DuckDB file. The age of other databases is unknown: every run reads them again."""
+    if not is_database(source):
+        return None
+    file = Path(source.path.partition("://")[2])
+    if source.path.startswith("duckdb://") and file.is_file():
+        return [file.stat().st_size, file.stat().st_mtime_ns]
+    return STARTED
+
+
+class OmopTables:
+    """The tables of the source, with column names in lower case."""
+
+    def __init__(self, source: OmopSource, engine: Engine, scratch: Path) -> None:
+        self.engine = engine
+        self.codes = source.codes
+        self.tables = (
+            _copy_database(source.path, engine, scratch)
+            if is_database(source)
+            else {name: _open(files, engine, scratch) for name, files in files_of(source).items()}
+        )
+        columns = [table[VISIT] for table in self.tables.values() if VISIT in table.columns]
+        self._visits_are_integers = all(column.type().is_integer() for column in columns)
+
+    def has(self, name: str) -> bool:
+        return name in self.tables
+
+    def __getitem__(self, name: str) -> ir.Table:
+        return self.tables[name]
+
+    def column(self, table: str, name: str) -> Expression:
+        """A column unchanged. Raises BadInput if the table lacks it."""
+        if name not in self.tables[table].columns:
+            raise BadInput(f"source.path: table {table} has no column {name}")
+        return self.tables[table][name]
+
+    def id(self, table: str, name: str, *, optional: bool = False) -> Expression:
+        """A column as integers, whatever its stored type; null if an optional column is absent."""
+        if optional and name not in self.tables[table].columns:
+            return ibis.null("int64")
+        return integer_of(self.column(table, name))
+
+    def person(self, table: str) -> dict[str, Expression]:
+        """`patient`, and `is_unreadable` where the id is no int64."""
+        given = self.column(table, "person_id")
+        patient = integer_of(given)
+        return {"patient": patient, "is_unreadable": is_unreadable(given, patient)}
+
+    def visit(self, table: str) -> Expression:
+        """The id of the visit of a row. Ids that are stored as text are compared as text, at any length."""
+        if VISIT not in self.tables[table].columns:
+            return ibis.null("int64" if self._visits_are_integers else "string")
+        column: Expression = self.tables[table][VISIT]
+        if self._visits_are_integers:
+            return column.cast("int64")
+        return ibis.coalesce(integer_of(column).cast("string"), text_of(column))
+
+    def text(self, table: str, name: str) -> Expression:
+        if name not in self.tables[table].columns:
+            return NO_TEXT
+        return text_of(self.tables[table][name])
+
+    def period(self, table: str, stem: str) -> tuple[Expression, Expression]:
+        """Start and end dates of a row."""
+        start, end = (timestamp_of(self.column(table, f"{stem}_{edge}_date")) for edge in ("start", "end"))
+        return start, end
+
+
+VISIT = "visit_occurrence_id"
+
+
+def _open(files: list[Path], engine: Engine, scratch: Path) -> ir.Table:
+    is_csv = files[0].suffix.lower() == ".csv"
+    table = (
+        engine.read_csv(csv_checks.checked(files, "utf-8", scratch)) if is_csv else engine.read_parquet(files)
+    )
+    return table.rename({name.lower(): name for name in table.columns})
+
+
+def _copy_database(url: str, engine: Engine, scratch: Path) -> dict[str, ir.Table]:
+    """Tables of a database, copied to Parquet in `scratch`. Raises BadInput if it cannot be read."""
+    if f":{HIDDEN}@" in url:
+        raise BadInput("source.path: the password is hidden; write ${NAME} to take it from the environment")
+    try:
+        database: Expression = ibis.connect(url)
+        for name in NAMES:
+            # Each table is tried by name, because Ibis 12 cannot list the tables of DuckDB 2.
+            for spelling in (name, name.upper()):
+                with contextlib.suppress(TableNotFound):
+                    database.to_parquet(database.table(spelling), scratch / f"{name}.parquet")
+                    break
+        database.disconnect()
+    except Exception as error:  # every database has exceptions of its own
+        cause = f"{type(error).__name__}: {redact(str(error), url)}".splitlines()[0]
+        raise BadInput(f"source.path: the database cannot be read ({cause})") from None
+    copies = {
+        name: _open([file], engine, scratch)
+        for name in NAMES
+        if (file := scratch / f"{name}.parquet").exists()
+    }
+    if NEEDED not in copies:
+        raise BadInput(f"source.path: the database has no table {NEEDED}")
+    return copies
