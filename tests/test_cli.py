@@ -261,7 +261,7 @@ tasks: [ckd]
     code, output, error = run("ingest", str(study))
     assert (code, is_one_clear_line(error)) == (2, True)
     assert "no patient is left" in error
-    assert "4 events = 3 used + 1 set aside + 0 dropped" in output
+    assert "4 events = 3 used + 1 quarantined + 0 dropped" in output
     assert "unreadable date" in output
     assert "SECRET" not in output + error
     (folder / "drugs.csv").unlink()

@@ -71,7 +71,7 @@ def plan(file: File, *, set: Set = (), gpu: str = "a100", calibrate: bool = Fals
 def ingest(file: File, *, set: Set = ()) -> None:
     """Prepare the claims only: events with their row reconciliation, cohort, tokens, labels."""
     from claimscale import artifacts, pipeline, progress
-    from claimscale.report.quality_text import account_text
+    from claimscale.report.quality_text import reconciliation_text
 
     resolved = loading.load(file, list(set))
     try:
@@ -80,7 +80,7 @@ def ingest(file: File, *, set: Set = ()) -> None:
     finally:
         # Shown also when a later stage refuses.
         if (quality := pipeline.quality(resolved)) is not None:
-            print(account_text(quality))
+            print(reconciliation_text(quality))
     print(f"Prepared: {workspace.run}")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from claimscale.config.secrets import redacted
 from claimscale.config.study import Study, parameter_count
 from claimscale.config.tasks import Task
 from claimscale.experiments.cells import Cell, Patients
@@ -54,7 +55,7 @@ class StudyData:
     """A study's prepared data; each part is loaded on its first use."""
 
     def __init__(self, study: Study, run: Path):
-        self.study = study
+        self.study = redacted(study)  # cells need no password, and jobs of a cluster are written to disk
         self.run = run
 
     @cached_property

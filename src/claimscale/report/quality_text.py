@@ -1,37 +1,38 @@
-"""What became of the rows of a source, as text for a terminal."""
+"""Row reconciliation of a source, as text for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-KINDS = {"quarantined": "set aside", "dropped": "dropped", "repaired": "put right", "warnings": "warning"}
+KINDS = {"quarantined": "quarantined", "dropped": "dropped", "repaired": "repaired", "warnings": "warning"}
 
 
-def account_text(quality: Mapping[str, Any]) -> str:
-    """The account of `events/quality.json`: rows of every table, then events by what was done with them.
+def reconciliation_text(quality: Mapping[str, Any]) -> str:
+    """The content of `events/quality.json`: rows of every source table, then events by handling and reason.
 
     >>> rows = {"drugs": {"rows": 3, "events": 2, "without_event": {"comment": 1}}}
-    >>> print(account_text({"rows_in": 2, "used": 1, "dropped": {"exact duplicate": 1}, "source_rows": rows}))
+    >>> dropped = {"exact duplicate": 1}
+    >>> print(reconciliation_text({"rows_in": 2, "used": 1, "dropped": dropped, "source_rows": rows}))
     table   rows  events  rows without an event
     drugs      3       2  1 comment
-    2 events = 1 used + 0 set aside + 1 dropped
+    2 events = 1 used + 0 quarantined + 1 dropped
     dropped   1  exact duplicate
     """
     lines = []
-    if accounts := quality.get("source_rows", {}):
+    if source_rows := quality.get("source_rows", {}):
         tables = [("table", "rows", "events", "rows without an event")]
         tables += [
-            (name, f"{told['rows']:,}", f"{told['events']:,}", _listed(told.get("without_event", {})))
-            for name, told in accounts.items()
+            (name, f"{rows['rows']:,}", f"{rows['events']:,}", _listed(rows.get("without_event", {})))
+            for name, rows in source_rows.items()
         ]
         lines += _aligned(tables)
-    aside, dropped = (sum(quality.get(kind, {}).values()) for kind in ("quarantined", "dropped"))
-    used = f"{quality['used']:,} used + {aside:,} set aside + {dropped:,} dropped"
+    quarantined, dropped = (sum(quality.get(kind, {}).values()) for kind in ("quarantined", "dropped"))
+    used = f"{quality['used']:,} used + {quarantined:,} quarantined + {dropped:,} dropped"
     lines += [f"{quality['rows_in']:,} events = {used}"]
     counts = [
-        (done, f"{rows:,}", "", reason)
-        for kind, done in KINDS.items()
+        (handling, f"{rows:,}", "", reason)
+        for kind, handling in KINDS.items()
         for reason, rows in quality.get(kind, {}).items()
     ]
     return "\n".join(lines + _aligned(counts))

@@ -1,0 +1,131 @@
+"""No password is written or printed; the connection uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ibis
+import pytest
+import yaml
+
+from claimscale import artifacts, pipeline, sources
+from claimscale.config import loading
+from claimscale.config.execution import EngineSettings
+from claimscale.config.secrets import expand, redact
+from claimscale.config.study import Study
+from claimscale.engine import Engine
+from claimscale.errors import BadInput
+from claimscale.experiments.workspace import Workspace
+
+SECRET = "p@ss/wörd:1"
+URL = f"postgres://reader:{SECRET}@host:5432/cdm"
+
+
+def study_of(path: str, runs: Path) -> Study:
+    settings: dict[str, Any] = {
+        "name": "x",
+        "source": {"kind": "omop", "path": path},
+        "runs_dir": str(runs),
+        "cohort": {"landmark": "2021-06-01"},
+        "sizes": ["60k"],
+        "tasks": ["ckd"],
+    }
+    return Study.model_validate(settings, strict=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (URL, "postgres://reader:***@host:5432/cdm"),
+        ("postgres://:secret@host/cdm", "postgres://:***@host/cdm"),
+        ("postgres://host/cdm?user=a&password=secret&x=1", "postgres://host/cdm?user=a&password=***&x=1"),
+        ("md:cdm?motherduck_token=secret", "md:cdm?motherduck_token=***"),
+        ("duckdb://cdm.duckdb", "duckdb://cdm.duckdb"),
+        ("postgres://reader:${PASSWORD}@host/cdm", "postgres://reader:${PASSWORD}@host/cdm"),
+        ("claims/2021", "claims/2021"),
+    ],
+)
+def test_a_password_is_hidden_and_nothing_else(text: str, shown: str) -> None:
+    assert redact(text) == redact(redact(text)) == shown
+
+
+def test_no_file_of_a_run_holds_the_password(tmp_path: Path) -> None:
+    study = study_of(URL, tmp_path)
+    run = pipeline.open_run(study)
+    artifacts.append_audit(run, "built", stage="events")
+    assert yaml.safe_load((run / "study.yaml").read_text("utf-8"))["source"]["path"] == redact(URL)
+    assert not any(SECRET in file.read_text("utf-8") for file in run.rglob("*") if file.is_file())
+    assert SECRET not in loading.dump(study)
+    assert SECRET not in repr(Workspace(study, run).study)
+
+
+def test_the_fingerprint_ignores_the_password(tmp_path: Path) -> None:
+    found, other = (sources.fingerprint(study_of(url, tmp_path).source) for url in (URL, redact(URL)))
+    assert found == other and SECRET not in repr(found)
+
+
+@pytest.mark.parametrize("said", [URL, SECRET, f"user reader, {SECRET}", "p%40ss%2Fw%C3%B6rd%3A1"])
+def test_errors_of_the_driver_hide_the_password(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "postgres://reader:p%40ss%2Fw%C3%B6rd%3A1@host/cdm" if "%" in said else URL
+    asked: list[str] = []
+
+    def refuse(resource: str) -> None:
+        asked.append(resource)
+        raise RuntimeError(f"login failed: {said}")
+
+    monkeypatch.setattr(ibis, "connect", refuse)
+    with Engine(EngineSettings(), tmp_path) as engine, pytest.raises(BadInput) as caught:
+        sources.read(study_of(url, tmp_path), engine, tmp_path)
+    assert asked == [url]
+    message = str(caught.value)
+    assert message.startswith("source.path: the database cannot be read (RuntimeError: login failed: ")
+    assert SECRET not in message and "p%40ss" not in message and "***" in message
+
+
+def test_a_variable_is_expanded_for_the_connection_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "postgres://reader:${CDM_PASSWORD}@host/cdm"
+    monkeypatch.setenv("CDM_PASSWORD", SECRET)
+    asked: list[str] = []
+
+    def refuse(resource: str) -> None:
+        asked.append(resource)
+        raise RuntimeError(f"login failed: {SECRET}")
+
+    monkeypatch.setattr(ibis, "connect", refuse)
+    study = study_of(path, tmp_path)
+    with Engine(EngineSettings(), tmp_path) as engine, pytest.raises(BadInput) as caught:
+        sources.read(study, engine, tmp_path)
+    assert asked == ["postgres://reader:p%40ss%2Fw%C3%B6rd%3A1@host/cdm"]
+    assert SECRET not in str(caught.value)
+    assert path in loading.dump(study)
+    assert SECRET not in repr(sources.fingerprint(study.source))
+
+
+def test_a_variable_may_hold_the_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAIMS", str(tmp_path))
+    assert expand("${CLAIMS}/cdm", "source.path") == f"{tmp_path}/cdm"
+    monkeypatch.delenv("CLAIMS")
+    with pytest.raises(BadInput, match=r"^source\.path: environment variable CLAIMS is not set$"):
+        expand("${CLAIMS}/cdm", "source.path")
+
+
+def test_errors_of_settings_hide_the_password(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(f"name: x\nsource: {{kind: omop, path: ['{URL}']}}\n", "utf-8")
+    for overrides in ([], [f"source.path.x={URL}"], [f"source.path={{{URL}"], [URL]):
+        with pytest.raises(BadInput) as caught:
+            loading.load(file, overrides)
+        assert SECRET not in str(caught.value)
+
+
+def test_a_hidden_password_is_not_tried(tmp_path: Path) -> None:
+    with (
+        Engine(EngineSettings(), tmp_path) as engine,
+        pytest.raises(BadInput, match="the password is hidden"),
+    ):
+        sources.read(study_of(redact(URL), tmp_path), engine, tmp_path)
