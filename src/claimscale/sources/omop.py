@@ -13,13 +13,13 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from claimscale.codes.systems import BIRTH, DEATH, SEX_PREFIX
+from claimscale.codes.systems import ADMISSION, BIRTH, DEATH, DISCHARGE, SEX_PREFIX
 from claimscale.config.sources import OmopSource
 from claimscale.engine import Engine
 from claimscale.sources.casting import NO_TEXT, Expression, number_of, text_of
 from claimscale.sources.dates import month_end, timestamp_of
 from claimscale.sources.omop_tables import DOMAINS, OmopDomain, OmopTables, files_of, other_inputs
-from claimscale.sources.raw import ADMISSION, DISCHARGE, RawEvents, RowCounts, raw_events
+from claimscale.sources.raw import RawEvents, RowCounts, raw_events
 
 __all__ = ["files_of", "other_inputs", "read"]
 

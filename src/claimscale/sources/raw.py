@@ -32,8 +32,6 @@ DETAILS = {name: kind for name, kind in EVENT_SCHEMA.items() if name != "subject
 }
 """The columns of raw events except `patient`."""
 
-ADMISSION, DISCHARGE = "VISIT//ADMISSION", "VISIT//DISCHARGE"
-
 
 class TableRows(TypedDict):
     """Rows of a source table, and how many of them make no event, by reason."""

@@ -8,7 +8,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from claimscale.codes.systems import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
+from claimscale.codes.systems import ADMISSION, BIRTH, DEATH, DISCHARGE, SEPARATOR, SEX_PREFIX
 from claimscale.errors import BadInput
 from claimscale.sources.casting import (
     NO_TEXT,
@@ -19,7 +19,7 @@ from claimscale.sources.casting import (
     text_of,
 )
 from claimscale.sources.dates import last_day_of, month_end, timestamp_of
-from claimscale.sources.raw import ADMISSION, DISCHARGE, raw_events
+from claimscale.sources.raw import raw_events
 from claimscale.sources.tables_mapping import CodeTable, RowFilter, TableMapping
 
 

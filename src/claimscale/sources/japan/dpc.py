@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from claimscale.codes.systems import BIRTH, DEATH, SEX_PREFIX
+from claimscale.codes.systems import ADMISSION, BIRTH, DEATH, DISCHARGE, SEX_PREFIX
 from claimscale.config.sources import DpcSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -22,7 +22,7 @@ from claimscale.sources.japan.masters import DISEASE, RECEIPT, MasterCodes, is_s
 from claimscale.sources.japan.receipt_clinical import FREE_TEXT_DISEASE, UNREADABLE_DATE
 from claimscale.sources.japan.receipt_fields import SEXES, code_of
 from claimscale.sources.japan.text_files import blocks_of, lines_of
-from claimscale.sources.raw import ADMISSION, DISCHARGE, RawEvents
+from claimscale.sources.raw import RawEvents
 from claimscale.sources.row_writer import RawRow, RowWriter
 
 KIND = re.compile(r"(EFn|EFg|Dn|FF1|FF4|Hn)_", re.IGNORECASE)

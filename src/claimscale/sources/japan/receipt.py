@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ibis import _
 
 from claimscale.artifacts import make_folder
-from claimscale.codes.systems import BIRTH, DEATH, SEX_PREFIX
+from claimscale.codes.systems import ADMISSION, BIRTH, DEATH, SEX_PREFIX
 from claimscale.config.sources import ReceiptSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
@@ -22,7 +22,7 @@ from claimscale.sources.casting import NO_TEXT, Expression
 from claimscale.sources.japan import masters as master_files
 from claimscale.sources.japan.receipt_parsing import parse_files
 from claimscale.sources.japan.receipt_records import NOT_MEDICAL
-from claimscale.sources.raw import ADMISSION, RawEvents, raw_events
+from claimscale.sources.raw import RawEvents, raw_events
 
 
 def files_of(source: ReceiptSource) -> dict[str, list[Path]]:

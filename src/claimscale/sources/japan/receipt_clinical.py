@@ -9,11 +9,11 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from claimscale.codes.systems import DEATH, SEPARATOR
+from claimscale.codes.systems import DEATH, DISCHARGE, SEPARATOR
 from claimscale.sources.japan.eras import NO_DATE
 from claimscale.sources.japan.masters import DISEASE, is_suspected
 from claimscale.sources.japan.receipt_fields import code_of, days_until, quantity_of
-from claimscale.sources.raw import DISCHARGE, RowCounts
+from claimscale.sources.raw import RowCounts
 
 FREE_TEXT_DISEASE = "0000999"
 DIED = "3"
