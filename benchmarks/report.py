@@ -22,7 +22,7 @@ import synthetic
 from test_suppression import RULES, attack, random_table
 
 from claimscale.privacy import gate
-from claimscale.privacy.suppression import protected
+from claimscale.privacy.suppression import suppress_cells
 from claimscale.report import export, page
 
 TABLES = int(os.environ.get("CLAIMSCALE_PRIVACY_TABLES", "1000"))
@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.html"
         started = time.perf_counter()
-        summary = gate.passed(synthetic.summary(), "ndb")
+        summary = gate.suppress(synthetic.summary(), "ndb")
         gated = time.perf_counter()
         page.render(summary, synthetic.STUDY, file)
         rendered = time.perf_counter()
@@ -87,7 +87,7 @@ def attacked() -> dict[str, float]:
         hidden = recovered = 0
         for seed in range(TABLES):
             counts, sums = random_table(seed)
-            shown = protected(counts, sums, rule)
+            shown = suppress_cells(counts, sums, rule)
             for place, value in enumerate(shown):
                 if not isinstance(value, int):
                     least, most = attack(shown, sums, rule, place)

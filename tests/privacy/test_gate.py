@@ -52,19 +52,19 @@ def test_no_small_count_passes(found: dict[str, Any], profile: str) -> None:
     rule = RULES[profile]
     small = [pair for pair in counts(found) if rule.is_small(pair[1])]
     assert len(small) > 20, "without small counts the test says nothing"
-    shown = gate.passed(found, profile)
+    shown = gate.suppress(found, profile)
     seeds_summed = {"true_positives", "false_positives"}
     passed = [pair for pair in counts(shown) if rule.is_small(pair[1]) and pair[0] not in seeds_summed]
     assert passed == []
     assert all(
         value % rule.base == 0 for name, value in counts(shown) if name != "events" and value < 10**6
     ) or (rule.base == 1)
-    assert found != shown and gate.passed(found, "none")["tasks"] == found["tasks"]
+    assert found != shown and gate.suppress(found, "none")["tasks"] == found["tasks"]
 
 
 @pytest.mark.parametrize("profile", RULES)
 def test_what_is_worked_out_from_a_hidden_count_goes_too(found: dict[str, Any], profile: str) -> None:
-    shown = gate.passed(found, profile)
+    shown = gate.suppress(found, profile)
     hidden = 0
     for task in shown["tasks"]:
         for split, told in task["splits"].items():
@@ -93,7 +93,7 @@ def test_what_is_worked_out_from_a_hidden_count_goes_too(found: dict[str, Any], 
 def test_curves_hold_no_few_patients(found: dict[str, Any], profile: str) -> None:
     """Bands of a calibration curve, of risks, and what lies between thresholds of the net benefit."""
     rule, seen = RULES[profile], 0
-    for task in gate.passed(found, profile)["tasks"]:
+    for task in gate.suppress(found, profile)["tasks"]:
         held_out = task["splits"]["held_out"]
         for detail in task["per_model"]:
             for point in detail.get("curve", []):
@@ -119,7 +119,7 @@ def test_curves_hold_no_few_patients(found: dict[str, Any], profile: str) -> Non
 
 def test_joined_bins_keep_their_patients_and_cases() -> None:
     points = synthetic.curve_points(synthetic.np.random.default_rng(1), 300, 4000)
-    joined = coarsening.joined_curve(points, 3, Rule(10))
+    joined = coarsening.merge_curve_bins(points, 3, Rule(10))
     assert 1 < len(joined) < len(points)
     assert sum(point["predictions"] for point in joined) == sum(point["predictions"] for point in points)
     cases = [sum(point["observed"] * point["predictions"] for point in some) for some in (points, joined)]
@@ -145,7 +145,7 @@ def test_rounded_counts_do_not_follow_from_the_net_benefit() -> None:
                     "treat_all": float(f"{prevalence - (1 - prevalence) * odds:.6g}"),
                 }
             )
-        shown.append(coarsening.spaced(points, (asked, cases), 3, rule))
+        shown.append(coarsening.spaced_thresholds(points, (asked, cases), 3, rule))
     assert shown[0] == shown[1] == shown[2] and len(shown[0]) == 3, "the last would be above one"
     at_prevalence = shown[0][1]
     assert at_prevalence["threshold"] == 0.128 and at_prevalence["treat_all"] == pytest.approx(0, abs=1e-3)
@@ -156,7 +156,7 @@ def test_counts_summed_over_seeds_are_rounded_as_coarsely() -> None:
     """All patients in one bin, three times: to the nearest five their number would follow."""
     rule = RULES["opensafely"]
     bins = [{"predicted": 0.1, "observed": 100 / asked, "predictions": 3 * asked} for asked in (1001, 1002)]
-    shown = [coarsening.joined_curve([one], 3, rule)[0]["predictions"] for one in bins]
+    shown = [coarsening.merge_curve_bins([one], 3, rule)[0]["predictions"] for one in bins]
     assert shown == [3000, 3000]
 
 
@@ -173,7 +173,7 @@ def test_nothing_hidden_stands_anywhere_on_the_page() -> None:
         for result in task["results"]:
             if result["split"] == "held_out":
                 result["n_test"], result["positives"] = 4543, 500
-    text = page.html(gate.passed(found, "ndb"), synthetic.STUDY)
+    text = page.html(gate.suppress(found, "ndb"), synthetic.STUDY)
     data = json.loads(re.findall(r'id="data">(.*?)</script>', text)[0])
     for task in data["tasks"]:
         groups = {group["group"]: group for group in task["per_model"][0]["subgroups"]}
@@ -181,27 +181,27 @@ def test_nothing_hidden_stands_anywhere_on_the_page() -> None:
         assert groups["Women"]["n_test"] != 4536, "or the men were 4543 less these"
     women = re.compile(r"(?<![\d.,])4,?536(?!\d)")
     assert not women.search(text)
-    assert women.search(page.html(gate.passed(found, "none"), synthetic.STUDY))
+    assert women.search(page.html(gate.suppress(found, "none"), synthetic.STUDY))
 
 
 def test_the_gate_leaves_its_input_alone_and_names_its_profile() -> None:
     found = synthetic.summary(tasks=1)
     before = copy.deepcopy(found)
-    assert gate.passed(found, "cms")["privacy"] == {"profile": "cms"}
+    assert gate.suppress(found, "cms")["privacy"] == {"profile": "cms"}
     assert found == before
 
 
 def test_sentences_of_checks_hide_small_numbers() -> None:
-    shown = gate.passed(synthetic.summary(tasks=1), "ndb")
+    shown = gate.suppress(synthetic.summary(tasks=1), "ndb")
     assert shown["checks"][1]["text"].startswith("<10 die before the outcome could come: 1 -")
     kept = "ICD10//N18 with 95 % of 1,204 and 0.51"
-    assert gate.scrubbed(kept, RULES["ndb"]) == kept
+    assert gate.suppress_numbers(kept, RULES["ndb"]) == kept
 
 
 def test_results_say_nothing_where_few_have_the_outcome() -> None:
     found = synthetic.summary(tasks=1, seed=2)
     found["tasks"][0]["splits"]["hospital"] |= {"patients": 40, "index_dates": 40, "positives": 4}
-    shown = gate.passed(found, "ndb")["tasks"][0]
+    shown = gate.suppress(found, "ndb")["tasks"][0]
     assert not any(result["split"] == "hospital" for result in shown["results"])
     assert any(result["split"] == "held_out" for result in shown["results"])
 

@@ -336,7 +336,7 @@ def test_nothing_small_follows_from_all_that_is_shown(planted: str, profile: str
     for seed in range(4 if planted == "many small" else 1):
         found = raw(planted, seed)
         before = copy.deepcopy(found)
-        attack = attacker(before, gate.passed(found, profile), rule)
+        attack = attacker(before, gate.suppress(found, profile), rule)
         tried += len(attack.targets)
         assert attack.recovered() == []
     if rule.base == 1 and not rule.zeros:
@@ -348,7 +348,7 @@ def test_the_attacker_finds_what_only_hiding_small_counts_leaves_open() -> None:
     rule = RULES["ndb"]
     for planted in set(PLANTED) - {"nothing", "small hospital", "small split of one hospital"}:
         found = raw(planted)
-        shown = gate.passed(found, "none")
+        shown = gate.suppress(found, "none")
         hide(shown, rule)
         assert attacker(found, shown, rule).recovered(), planted
 

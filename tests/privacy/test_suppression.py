@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from claimscale.privacy.suppression import PROFILES, Rule, Shown, Sum, protected
+from claimscale.privacy.suppression import PROFILES, Rule, Shown, Sum, suppress_cells
 
 TABLES = int(os.environ.get("CLAIMSCALE_PRIVACY_TABLES", "12"))
 RULES = {name: rule for name, rule in PROFILES.items() if rule is not None}
@@ -74,7 +74,7 @@ def test_an_attacker_recovers_no_hidden_cell(profile: str) -> None:
     rule, hidden = RULES[profile], 0
     for seed in range(TABLES):
         counts, sums = random_table(seed)
-        shown = protected(counts, sums, rule)
+        shown = suppress_cells(counts, sums, rule)
         for place, value in enumerate(shown):
             if isinstance(value, int):
                 assert not rule.is_small(counts[place]), "a small count is shown"
@@ -102,13 +102,15 @@ def test_the_attacker_does_break_tables_with_small_counts_hidden_alone() -> None
 
 def test_two_ones_are_not_given_away_by_their_sum() -> None:
     """Two hidden counts whose sum is two can only be one and one."""
-    shown = protected([250, 1, 1, 252], [Sum(3, (0, 1, 2))], RULES["ndb"])
+    shown = suppress_cells([250, 1, 1, 252], [Sum(3, (0, 1, 2))], RULES["ndb"])
     assert shown[1:3] == ["<10", "<10"] and None in (shown[0], shown[3])
 
 
 def test_an_implied_small_count_is_protected_though_it_is_never_shown() -> None:
     """500 asked, 497 with the outcome: the three without it must not follow."""
-    asked, cases, others = protected([500, 497, 3], [Sum(0, (1, 2))], RULES["ndb"], implied=frozenset({2}))
+    asked, cases, others = suppress_cells(
+        [500, 497, 3], [Sum(0, (1, 2))], RULES["ndb"], implied=frozenset({2})
+    )
     assert others is None and None in (asked, cases)
 
 
@@ -116,7 +118,7 @@ def test_an_implied_small_count_is_protected_though_it_is_never_shown() -> None:
 def test_a_row_with_its_total(counts: list[int], profile: str) -> None:
     rule = RULES[profile]
     cells, sums = [*counts, sum(counts)], [Sum(len(counts), tuple(range(len(counts))))]
-    shown = protected(cells, sums, rule)
+    shown = suppress_cells(cells, sums, rule)
     for place, value in enumerate(shown):
         if not isinstance(value, int):
             least, most = attack(shown, sums, rule, place)

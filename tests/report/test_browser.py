@@ -52,7 +52,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """Twenty questions by five sizes."""
-    summary = gate.passed(synthetic.summary(), "none")
+    summary = gate.suppress(synthetic.summary(), "none")
     file = tmp_path_factory.mktemp("page") / "report.html"
     page.render(summary, synthetic.STUDY, file)
     return file, summary
@@ -61,7 +61,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """Eight questions: enough to choose among. What a study can hold besides makes a wide table."""
-    summary = gate.passed(synthetic.summary(tasks=8), "none")
+    summary = gate.suppress(synthetic.summary(tasks=8), "none")
     summary["later"] = {"tasks": [{f"quantity {number}": number / 7 for number in range(20)}] * 2}
     file = tmp_path_factory.mktemp("few") / "report.html"
     page.render(summary, synthetic.STUDY, file)
@@ -204,7 +204,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     summary["warnings"] = ["A_file_with_a_long_name" * 6]
     file = tmp_path_factory.mktemp("long") / "report.html"
-    page.render(gate.passed(summary, "none"), synthetic.STUDY, file)
+    page.render(gate.suppress(summary, "none"), synthetic.STUDY, file)
     return file
 
 
@@ -318,7 +318,7 @@ def test_the_mean_of_two_models_costs_what_both_cost(browser: Any, few: tuple[Pa
 
 def test_the_script_tells_durations_and_tokens_as_the_tables_do(browser: Any, tmp_path: Path) -> None:
     """The rule stands twice, in Python and in the script: ends of its ranges are where they would part."""
-    summary = gate.passed(synthetic.summary(tasks=1), "none")
+    summary = gate.suppress(synthetic.summary(tasks=1), "none")
     hours = (0.0123, 0.25, 999.4, 999.6, 123_456.7)
     tokens = (640, 999_400, 999_600, 2_410_000_000_000, 3_000_000_000_000_000)
     for size, took in zip(summary["sizes"], hours, strict=True):
@@ -342,7 +342,7 @@ def test_the_script_tells_durations_and_tokens_as_the_tables_do(browser: Any, tm
 
 def test_what_is_drawn_is_said_in_the_language_of_the_page(browser: Any, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
-    page.render(gate.passed(synthetic.summary(tasks=1), "ndb"), synthetic.STUDY, file, "ja")
+    page.render(gate.suppress(synthetic.summary(tasks=1), "ndb"), synthetic.STUDY, file, "ja")
     with Visit(browser, file) as visit:
         visit.page.select_option("select[name=metric]", "calibration")
         said = visit.page.evaluate(
@@ -364,7 +364,7 @@ def test_hostile_labels_run_nothing(browser: Any, tmp_path: Path, language: str)
     summary["later"] = [{labels[5]: labels[6]}]
     file = tmp_path / "report.html"
     page.render(
-        gate.passed(summary, "none"),
+        gate.suppress(summary, "none"),
         f"name: '{labels[0]}'\n# </pre><script>window.hit=1</script>",
         file,
         language,
@@ -388,7 +388,7 @@ def test_hostile_labels_run_nothing(browser: Any, tmp_path: Path, language: str)
 
 def test_a_script_that_slipped_in_would_not_run(browser: Any, tmp_path: Path) -> None:
     """The content security policy is the second lock: it holds though the first is picked."""
-    text = page.html(gate.passed(synthetic.summary(tasks=1), "none"), synthetic.STUDY)
+    text = page.html(gate.suppress(synthetic.summary(tasks=1), "none"), synthetic.STUDY)
     text = text.replace("</main>", "<script>window.hit=1</script><img src=x onerror='window.hit=2'>"
                         "<img src='https://example.org/x.png'></main>")  # fmt: skip
     file = tmp_path / "report.html"
@@ -418,7 +418,7 @@ def test_it_prints_every_question(browser: Any, few: tuple[Path, dict[str, Any]]
 
 
 def test_a_partial_report_says_so(browser: Any, tmp_path: Path) -> None:
-    summary = gate.passed(synthetic.summary(tasks=1), "none") | {"partial": {"done": 4, "total": 32}}
+    summary = gate.suppress(synthetic.summary(tasks=1), "none") | {"partial": {"done": 4, "total": 32}}
     file = tmp_path / "report.html"
     page.render(summary, synthetic.STUDY, file)
     with Visit(browser, file) as visit:
@@ -448,7 +448,7 @@ def test_axe_finds_no_serious_violation(
     browser: Any, tmp_path: Path, axe: str, width: int, scheme: str
 ) -> None:
     file = tmp_path / "report.html"
-    page.render(gate.passed(synthetic.summary(tasks=2), "ndb"), synthetic.STUDY, file)
+    page.render(gate.suppress(synthetic.summary(tasks=2), "ndb"), synthetic.STUDY, file)
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
     )

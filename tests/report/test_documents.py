@@ -27,7 +27,7 @@ IDENTIFIERS = (
 
 def summary_of(*arms: str, labelled: tuple[int | str, ...] = (1000, 10_000, "all")) -> dict[str, Any]:
     """A summary with results of these arms and numbers of labelled patients only."""
-    summary = gate.passed(synthetic.summary(tasks=2), "none")
+    summary = gate.suppress(synthetic.summary(tasks=2), "none")
     for task in summary["tasks"]:
         task["results"] = [
             result

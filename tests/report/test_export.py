@@ -16,7 +16,7 @@ from claimscale.summary.results import training_losses
 
 
 def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:
-    summary = gate.passed(synthetic.summary(tasks=1), "ndb")
+    summary = gate.suppress(synthetic.summary(tasks=1), "ndb")
     stale = tmp_path / "figures" / "old.svg"
     stale.parent.mkdir()
     stale.write_text("old")
@@ -49,13 +49,13 @@ def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:
 
 
 def test_no_cell_of_a_table_is_a_formula() -> None:
-    summary = gate.passed(synthetic.summary(tasks=1, names=["=HYPERLINK(1)"]), "none")
+    summary = gate.suppress(synthetic.summary(tasks=1, names=["=HYPERLINK(1)"]), "none")
     for rows in export.tables(summary).values():
         assert "\n=" not in "\n" + export.as_csv(rows) and ",=" not in export.as_csv(rows)
 
 
 def test_figures_with_hidden_counts_say_so(tmp_path: Path) -> None:
-    summary = gate.passed(synthetic.summary(tasks=1), "ndb")
+    summary = gate.suppress(synthetic.summary(tasks=1), "ndb")
     histograms = summary["dataset"]["description"]["histograms"]
     export.write(summary, tmp_path, "ja")
     for name, counts in (("hospitals", "patients_per_hospital"), ("observation", "observation_years")):
@@ -70,7 +70,7 @@ def test_figures_with_hidden_counts_say_so(tmp_path: Path) -> None:
 
 
 def test_figures_speak_the_language_of_the_report() -> None:
-    chart = plots.charts(gate.passed(synthetic.summary(tasks=1), "none"))["pretraining"]
+    chart = plots.charts(gate.suppress(synthetic.summary(tasks=1), "none"))["pretraining"]
     drawn = export.plain_svg(chart, Texts("ja"), export.light_colours())
     assert "モデルサイズ（パラメータ数）" in drawn and "Model size" not in drawn
 

@@ -152,7 +152,7 @@ def everything_said() -> dict[str, Any]:
                 summary["checks"].append(check)
     summary["warnings"].append("question-1: only 72 test patients have the outcome; below 100 every figure is uncertain "
                                "and the intervals are rough.")  # fmt: skip
-    return gate.passed(summary, "ndb")
+    return gate.suppress(summary, "ndb")
 
 
 def test_the_japanese_page_says_nothing_in_english() -> None:

@@ -45,7 +45,7 @@ def expected(summary: dict[str, Any], path: str, how: str, t: Texts) -> str:
 
 @pytest.mark.parametrize(("profile", "language"), [("none", "en"), ("ndb", "en"), ("opensafely", "ja")])
 def test_every_number_on_the_page_is_the_summarys(profile: str, language: str) -> None:
-    summary = gate.passed(synthetic.summary(tasks=3, seed=4), profile)
+    summary = gate.suppress(synthetic.summary(tasks=3, seed=4), profile)
     traced = body(page.html(summary, synthetic.STUDY, language, traced=True))
     t, walked = Texts(language), 0
     for path, how, told in MARKED.findall(traced):
@@ -59,7 +59,7 @@ def test_every_number_on_the_page_is_the_summarys(profile: str, language: str) -
 
 def test_a_number_without_its_place_would_be_found() -> None:
     """Also one that occurs in the summary, in a sentence of the page or in the catalogue."""
-    summary = gate.passed(synthetic.summary(tasks=3, seed=4), "none")
+    summary = gate.suppress(synthetic.summary(tasks=3, seed=4), "none")
     unmarked = Unmarked(summary, Texts("en"))
     for number in (
         *range(1000),
@@ -149,7 +149,7 @@ class Unmarked:
 
 
 def test_shares_of_the_sexes_are_those_of_the_counts() -> None:
-    summary = gate.passed(synthetic.summary(tasks=1), "none")
+    summary = gate.suppress(synthetic.summary(tasks=1), "none")
     traced = body(page.html(summary, synthetic.STUDY, traced=True))
     shares = {path: told for path, how, told in MARKED.findall(traced) if how == "share"}
     of = "dataset.description.groups.all.{}"
@@ -160,7 +160,7 @@ def test_shares_of_the_sexes_are_those_of_the_counts() -> None:
 
 def test_figures_are_drawn_from_the_numbers_of_the_summary() -> None:
     """Each row for the script is a result, number by number; and there is one for each."""
-    summary = gate.passed(synthetic.summary(tasks=2), "ndb")
+    summary = gate.suppress(synthetic.summary(tasks=2), "ndb")
     shown = view.view(summary, Texts("en"), "")
     names = [arm["key"] for arm in shown["arms"]]
     for task, drawn in zip(summary["tasks"], shown["tasks"], strict=True):
@@ -187,7 +187,7 @@ def test_figures_are_drawn_from_the_numbers_of_the_summary() -> None:
 
 def test_unknown_parts_of_a_summary_are_listed_with_their_numbers() -> None:
     """A part that the page has no place for is shown as it is, not left out."""
-    summary = gate.passed(synthetic.summary(tasks=1), "none")
+    summary = gate.suppress(synthetic.summary(tasks=1), "none")
     summary["of_later_versions"] = [{"size": "32M", "value": 0.123456, "other": 0.234567, "inside": True}]
     text = page.html(summary, synthetic.STUDY)
     assert "0.1235" in text and "0.2346" in text and "of later versions" in text
@@ -228,7 +228,7 @@ def test_what_rounds_to_a_thousand_takes_the_next_unit(value: float, said: str) 
 )
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_no_probability_is_told_as_nothing(p: float, said: str, language: str) -> None:
-    summary = gate.passed(synthetic.summary(tasks=1), "none")
+    summary = gate.suppress(synthetic.summary(tasks=1), "none")
     summary["task_size_interaction"]["p"] = p
     text = body(page.html(summary, synthetic.STUDY, language))
     assert re.findall(r"p (?:=|&lt;) [^)]*", text) == [said]

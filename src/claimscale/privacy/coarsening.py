@@ -1,4 +1,4 @@
-"""Curves under the privacy gate: bands are joined, and points left out, until none tells of few patients."""
+"""Curves in the privacy step: bins are merged, and points removed, until none describes few patients."""
 
 from __future__ import annotations
 
@@ -7,36 +7,31 @@ from typing import Any
 
 from claimscale.privacy.suppression import Rule
 
+Entry = dict[str, Any]
 
-def joined_curve(points: Sequence[Mapping[str, Any]], seeds: int, rule: Rule) -> list[dict[str, Any]]:
-    """A calibration curve whose bins hold no small number of patients with or without the outcome.
 
-    Counts of a curve are summed over `seeds`.
+def merge_curve_bins(points: Sequence[Mapping[str, Any]], seeds: int, rule: Rule) -> list[Entry]:
+    """A calibration curve whose bins have no small number of patients with or without the outcome.
+
+    Its counts are sums over `seeds`.
     """
     bins = [
         (round(point["observed"] * point["predictions"]), point["predictions"], point) for point in points
     ]
-    groups = _joined([(cases, patients - cases) for cases, patients, _ in bins], seeds, rule)
     found = []
-    for members in groups:
+    for members in _merge_neighbours([(cases, total - cases) for cases, total, _ in bins], seeds, rule):
         chosen = [bins[place] for place in members]
-        cases, patients = sum(one[0] for one in chosen), sum(one[1] for one in chosen)
-        predicted = sum(patients * point["predicted"] for _, patients, point in chosen) / patients
-        cases, patients = rule.rounded(cases, seeds), rule.rounded(patients, seeds)
-        found.append(
-            {
-                "predicted": float(f"{predicted:.6g}"),
-                "observed": float(f"{cases / patients:.6g}"),
-                "predictions": patients,
-            }
-        )
+        cases, total = sum(one[0] for one in chosen), sum(one[1] for one in chosen)
+        predicted = sum(own * point["predicted"] for _, own, point in chosen) / total
+        cases, total = rule.rounded(cases, seeds), rule.rounded(total, seeds)
+        found.append({"predicted": _six(predicted), "observed": _six(cases / total), "predictions": total})
     return found
 
 
-def joined_bands(bands: Mapping[str, list], rule: Rule) -> dict[str, list] | None:
-    """A distribution of risks whose bands hold no small number of patients with or without the outcome."""
+def merge_risk_bands(bands: Mapping[str, Any], rule: Rule) -> Entry | None:
+    """A distribution of risks whose bands have no small number of patients with or without the outcome."""
     pairs = list(zip(bands["with_outcome"], bands["without_outcome"], strict=True))
-    groups = _joined(pairs, 1, rule)
+    groups = _merge_neighbours(pairs, 1, rule)
     if not groups:
         return None
     edges = [bands["edges"][members[0]] for members in groups] + [bands["edges"][-1]]
@@ -46,43 +41,43 @@ def joined_bands(bands: Mapping[str, list], rule: Rule) -> dict[str, list] | Non
     return {"edges": edges, "with_outcome": counts[0], "without_outcome": counts[1]}
 
 
-def _joined(pairs: Sequence[tuple[int, int]], seeds: int, rule: Rule) -> list[list[int]]:
-    """Neighbours joined until no count of a group is small; empty where all of them together are."""
+def _merge_neighbours(pairs: Sequence[tuple[int, int]], seeds: int, rule: Rule) -> list[list[int]]:
+    """Groups of neighbours without small counts; empty if even the total is small."""
+
+    def safe(members: Sequence[int]) -> bool:
+        return not any(_few(sum(pairs[place][kind] for place in members), seeds, rule) for kind in (0, 1))
+
     groups: list[list[int]] = [[]]
     for place in range(len(pairs)):
         groups[-1].append(place)
-        if _safe(pairs, groups[-1], seeds, rule):
+        if safe(groups[-1]):
             groups.append([])
     left = groups.pop()
     if left and groups:
         groups[-1] += left
-    return [group for group in groups if _safe(pairs, group, seeds, rule)]
-
-
-def _safe(pairs: Sequence[tuple[int, int]], members: Sequence[int], seeds: int, rule: Rule) -> bool:
-    return not any(_few(sum(pairs[place][kind] for place in members), seeds, rule) for kind in (0, 1))
+    return [group for group in groups if safe(group)]
 
 
 def _few(count: int, seeds: int, rule: Rule) -> bool:
-    """Whether a count summed over seeds stands for a small number of patients."""
+    """Whether a sum over seeds stands for a small number of patients."""
     return (count > 0 or rule.zeros) and count < rule.least * seeds
 
 
-def spaced(
-    points: Sequence[dict[str, Any]], held_out: tuple[int, int], seeds: int, rule: Rule
-) -> list[dict[str, Any]]:
-    """Those points of a net benefit curve between which no small number of patients lies.
+def spaced_thresholds(
+    points: Sequence[Entry], held_out: tuple[int, int], seeds: int, rule: Rule
+) -> list[Entry]:
+    """The points of a net benefit curve that have no small number of patients between them.
 
-    Thresholds ascend, and their counts are summed over `seeds`. What lies above the last one and below the
-    first one counts likewise; `held_out` are the patients asked and those with the outcome.
+    Thresholds ascend, and their counts are sums over `seeds`. The patients above the last and below the first
+    threshold count too. `held_out` are the index dates and those with the outcome.
     """
-    asked, cases = held_out
-    totals = (seeds * cases, seeds * (asked - cases))
+    index_dates, cases = held_out
+    totals = (seeds * cases, seeds * (index_dates - cases))
 
     def near(one: tuple[int, int], other: tuple[int, int]) -> bool:
         return any(_few(more - less, seeds, rule) for more, less in zip(one, other, strict=True))
 
-    kept: list[dict[str, Any]] = []
+    kept: list[Entry] = []
     above = (0, 0)
     for point in reversed(points):
         counts = (point["true_positives"], point["false_positives"])
@@ -96,14 +91,14 @@ def spaced(
 
 def _from_rounded(
     points: Sequence[Mapping[str, Any]], held_out: tuple[int, int], seeds: int, rule: Rule
-) -> list[dict[str, Any]]:
-    """The points as if worked out from rounded counts alone.
+) -> list[Entry]:
+    """The points as computed from rounded counts alone.
 
-    Thresholds are multiples of the prevalence, and a benefit is per patient: either would tell the counts
-    exactly. Each threshold becomes the same multiple of the rounded prevalence.
+    Thresholds are multiples of the prevalence, and a benefit is per patient: both would disclose the exact
+    counts. Each threshold becomes the same multiple of the rounded prevalence.
     """
-    asked, cases = (rule.rounded(count) for count in held_out)
-    prevalence, exact = cases / asked, held_out[1] / held_out[0]
+    index_dates, cases = (rule.rounded(count) for count in held_out)
+    prevalence, exact = cases / index_dates, held_out[1] / held_out[0]
     found = []
     for point in points:
         multiple = float(f"{point['threshold'] / exact:.3g}")
@@ -117,8 +112,13 @@ def _from_rounded(
                 "threshold": threshold,
                 "true_positives": true,
                 "false_positives": false,
-                "net_benefit": float(f"{(true - false * odds) / (seeds * asked):.6g}"),
-                "treat_all": float(f"{prevalence - (1 - prevalence) * odds:.6g}"),
+                "net_benefit": _six((true - false * odds) / (seeds * index_dates)),
+                "treat_all": _six(prevalence - (1 - prevalence) * odds),
             }
         )
     return found
+
+
+def _six(value: float) -> float:
+    """Six significant digits, as everywhere in the summary."""
+    return float(f"{value:.6g}")

@@ -1,7 +1,7 @@
-"""The privacy gate: what a summary may show under a profile. Everything that leaves a run passes it once.
+"""The privacy gate: suppresses small counts, and everything computed from them, in a summary.
 
-`passed` is called on the whole summary before it is written; the page, the figures, the tables and the
-sentences are all made from what comes out. What is small is defined in `suppression`.
+`suppress` is applied once to the whole summary, before it is written. The page, the figures, the tables and
+the sentences use only its result. `suppression` defines which counts are small.
 """
 
 from __future__ import annotations
@@ -11,26 +11,33 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from claimscale.privacy.coarsening import joined_bands, joined_curve, spaced
+from claimscale.evaluation.predictions import HELD_OUT
+from claimscale.privacy.coarsening import merge_curve_bins, merge_risk_bands, spaced_thresholds
 from claimscale.privacy.counts import Table
 from claimscale.privacy.relations import (
-    Asked,
+    Entry,
+    TaskCells,
     add_codes,
     add_cohort,
     add_distributions,
     add_task,
-    hospitals_may_show,
+    may_show_hospitals,
 )
 from claimscale.privacy.suppression import PROFILES, SUPPRESSED, Rule
 
 SPREADS = ("age", "visits", "sequence_length", "observation_days")
+NO_VERDICT = {
+    "verdict": "inconclusive", "reason": SUPPRESSED, "smallest_sufficient": None, "margin": None,
+    "alpha": None, "additional_needed": None, "hours_saved": None, "hours_saved_estimated": False,
+    "flops_saved": None, "reference_size": None, "comparisons": [], "cluster_bootstrap": None,
+}  # fmt: skip
 
 
-def passed(summary: Mapping[str, Any], profile: str) -> dict[str, Any]:
-    """The summary as it may be shown: a copy, with `privacy` naming the profile it was made under.
+def suppress(summary: Mapping[str, Any], profile: str) -> Entry:
+    """A copy of the summary that may be shown; `privacy` names the profile.
 
-    Counts of patients (and of rows) that are small become text such as '<10'; counts that would give one
-    away become null, and so does everything worked out from either.
+    Small counts of patients (and of rows) become text such as '<10'. Counts that would disclose one become
+    null, and so does everything computed from either.
     """
     rule, found = PROFILES[profile], copy.deepcopy(dict(summary))
     found["privacy"] = {"profile": profile}
@@ -39,80 +46,82 @@ def passed(summary: Mapping[str, Any], profile: str) -> dict[str, Any]:
     dataset, table = found["dataset"], Table()
     description = dataset.get("description")
     for group in description["groups"].values() if description else ():
-        _without_extremes(group, rule.is_small(group["patients"]))
+        _remove_extremes(group, rule.is_small(group["patients"]))
     cohort = add_cohort(dataset, table)
     if description:
         add_distributions(description["histograms"], cohort, table)
     add_codes(dataset, cohort, table)
-    asked = [add_task(task, cohort, table) for task in found["tasks"]]
-    hidden = table.settle(rule)
+    task_cells = [add_task(task, cohort, table) for task in found["tasks"]]
+    hidden = table.suppress(rule)
     if description:
         histograms = description["histograms"]
-        may_show = hospitals_may_show(histograms, cohort, table, hidden, rule.least)
-        bars = histograms["patients_per_hospital"] if may_show else []
-        histograms["patients_per_hospital"] = [rule.rounded(count) for count in bars]
-    _quality(dataset.get("quality"), rule)
-    for task, cells in zip(found["tasks"], asked, strict=True):
-        _task(task, cells, table, hidden, rule)
-    _without_withheld(found)
+        shown = may_show_hospitals(histograms, cohort, table, hidden, rule)
+        counts = histograms["patients_per_hospital"] if shown else []
+        histograms["patients_per_hospital"] = [rule.rounded(count) for count in counts]
+    _suppress_quality(dataset.get("quality"), rule)
+    for task, cells in zip(found["tasks"], task_cells, strict=True):
+        _suppress_task(task, cells, table, hidden, rule)
+    _remove_suppressed_tasks(found)
     for check in found["checks"]:
-        check["text"] = scrubbed(check["text"], rule)
+        check["text"] = suppress_numbers(check["text"], rule)
     return found
 
 
-def _without_extremes(group: dict[str, Any], small: bool) -> None:
-    """The range is two patients' values; of few patients every value is near to somebody's."""
+def _remove_extremes(group: Entry, small: bool) -> None:
+    """Minimum and maximum are values of single patients; in a small group every quantile is close to one."""
     for spread in [*(group[name] for name in SPREADS if name in group), *group.get("codes", {}).values()]:
         for name in spread:
             if small or name in ("min", "max"):
                 spread[name] = None
 
 
-def _quality(quality: dict[str, Any] | None, rule: Rule) -> None:
-    """The account of rows: a reason that befell few rows may point to few patients."""
+def _suppress_quality(quality: Entry | None, rule: Rule) -> None:
+    """The row reconciliation: an issue of few rows may identify few patients."""
     if not quality:
         return
     table = Table()
     used, rows = table.cell(quality, "used"), table.cell(quality, "rows_in")
-    apart = [
-        table.cell(quality[kind], why) for kind in ("quarantined", "dropped") for why in quality.get(kind, {})
+    removed = [
+        table.cell(quality[kind], issue)
+        for kind in ("quarantined", "dropped")
+        for issue in quality.get(kind, {})
     ]
-    table.sum(rows, [used, *apart])
+    table.sum(rows, [used, *removed])
     for kind in ("repaired", "warnings"):
-        for why in quality.get(kind, {}):
-            table.cell(quality[kind], why)
+        for issue in quality.get(kind, {}):
+            table.cell(quality[kind], issue)
     events = []
-    for told in quality.get("source_rows", {}).values():
-        read, made = table.cell(told, "rows"), table.cell(told, "events")
+    for source in quality.get("source_rows", {}).values():
+        read, made = table.cell(source, "rows"), table.cell(source, "events")
         events.append(made)
-        lost = [table.cell(told["without_event"], why) for why in told.get("without_event", {})]
+        lost = [table.cell(source["without_event"], issue) for issue in source.get("without_event", {})]
         if table.counts[read] == table.counts[made] + sum(table.counts[cell] for cell in lost):
             table.sum(read, [made, *lost])
     if events and sum(table.counts[cell] for cell in events) == table.counts[rows]:
         table.sum(rows, events)
-    table.settle(rule)
+    table.suppress(rule)
 
 
-def _task(task: dict[str, Any], asked: Asked, table: Table, hidden: set[int], rule: Rule) -> None:
-    """One task after its counts are settled: all that was worked out from them."""
+def _suppress_task(task: Entry, cells: TaskCells, table: Table, hidden: set[int], rule: Rule) -> None:
+    """Everything computed from the counts of one task, after these are suppressed."""
     counts = {
-        split: (table.counts[asked.dates[split]], table.counts[asked.positives[split]])
-        for split in asked.dates
+        split: (table.counts[cells.index_dates[split]], table.counts[cells.positives[split]])
+        for split in cells.index_dates
     }
-    unknown = {split for split in counts if {asked.positives[split], asked.dates[split]} & hidden}
+    unknown = {split for split in counts if {cells.positives[split], cells.index_dates[split]} & hidden}
     few = {
         split for split, (of, cases) in counts.items() if rule.is_small(cases) or rule.is_small(of - cases)
     }
-    _consequences(task, unknown | few, few, rule)
-    if "held_out" in few:
-        _withhold(task)
-    for cell in {found["train"] for found in (asked.patients, asked.dates) if "train" in found}:
-        _labelled(task, table.counts[cell], cell in hidden, rule)
-    _curves(task, None if "held_out" in unknown else counts.get("held_out"), rule)
+    _suppress_derived(task, unknown | few, few, rule)
+    if HELD_OUT in few:
+        _suppress_results(task)
+    for cell in {found["train"] for found in (cells.patients, cells.index_dates) if "train" in found}:
+        _round_n_labelled(task, table.counts[cell], cell in hidden, rule)
+    _coarsen_curves(task, None if HELD_OUT in unknown else counts.get(HELD_OUT), rule)
 
 
-def _labelled(task: dict[str, Any], trained: int, hidden: bool, rule: Rule) -> None:
-    """Results on all labelled patients name how many they were: as the training split does, or roughly."""
+def _round_n_labelled(task: Entry, trained: int, hidden: bool, rule: Rule) -> None:
+    """Results with all labelled patients give their number: as the training split shows it, or rounded."""
     about = int(float(f"{trained:.2g}")) if hidden else rule.rounded(trained)
     for entry in [*task["results"], *task["pretraining_gain"]]:
         if entry["n_labelled"] == trained:
@@ -123,25 +132,24 @@ def _labelled(task: dict[str, Any], trained: int, hidden: bool, rule: Rule) -> N
         ]
 
 
-def _consequences(task: dict[str, Any], unknown: set[str], few: set[str], rule: Rule) -> None:
-    """What follows from counts: prevalences anew, and no results of a split with few of either outcome."""
+def _suppress_derived(task: Entry, unknown: set[str], few: set[str], rule: Rule) -> None:
+    """Prevalences are computed anew; splits with few patients of either outcome have no results."""
     for split, found in task["splits"].items():
         if "prevalence" in found:
             of = found["index_dates"]
-            found["prevalence"] = (
-                None if split in unknown or not of else float(f"{found['positives'] / of:.6g}")
-            )
+            known = split not in unknown and of
+            found["prevalence"] = float(f"{found['positives'] / of:.6g}") if known else None
     task["results"] = [result for result in task["results"] if result["split"] not in few]
     saturation = task["saturation"]
-    if "held_out" in task["splits"]:
-        task["prevalence"] = task["splits"]["held_out"].get("prevalence")
-    # How many more are needed, and how many there are, say the same.
+    if HELD_OUT in task["splits"]:
+        task["prevalence"] = task["splits"][HELD_OUT].get("prevalence")
+    # The additional number and the total needed together give the number of positives.
     if any(split in unknown or rule.base > 1 for split in saturation["additional_needed"] or {}):
         saturation["additional_needed"] = None
     if rule.base > 1 and saturation["positives_needed"]:
         saturation["positives_needed"] = int(float(f"{saturation['positives_needed']:.2g}"))
-    for detail in task.get("per_model", []):
-        for group in detail.get("subgroups", []):
+    for model in task.get("per_model", []):
+        for group in model.get("subgroups", []):
             counts = (group["n_test"], group["positives"])
             safe = all(isinstance(count, int) for count in counts)
             if not safe or rule.is_small(counts[0] - counts[1]):
@@ -150,65 +158,60 @@ def _consequences(task: dict[str, Any], unknown: set[str], few: set[str], rule: 
                 group["observed"] = float(f"{counts[1] / counts[0]:.6g}") if counts[0] else None
 
 
-def _withhold(task: dict[str, Any]) -> None:
-    """No results, nor what rests on those of held-out patients: comparisons, the verdict, the figures."""
+def _suppress_results(task: Entry) -> None:
+    """No results on held-out patients, and nothing that uses them: comparisons, verdict, figures, advice."""
     task.update(results=[], oracle=None, per_model=[], pretraining_gain=[], ensemble=None)
     task["recommendation"] = {"verdict": "inconclusive", "size": None, "baseline": None}
     if "crossover" in task:
         task["crossover"] = []
     saturation = task["saturation"]
     saturation["positives_needed"] = None
-    if not saturation["comparisons"] and saturation["margin"] is None:
-        return  # nothing was trained, and its reason says why
-    saturation.update(
-        verdict="inconclusive", reason=SUPPRESSED, smallest_sufficient=None, margin=None, alpha=None,
-        additional_needed=None, hours_saved=None, hours_saved_estimated=False, flops_saved=None,
-        reference_size=None, comparisons=[], cluster_bootstrap=None,
-    )  # fmt: skip
+    if saturation["comparisons"] or saturation["margin"] is not None:
+        saturation.update(copy.deepcopy(NO_VERDICT))  # otherwise nothing was trained, and its reason is given
 
 
-def _without_withheld(found: dict[str, Any]) -> None:
-    """What tasks say together, without those of which nothing is shown."""
+def _remove_suppressed_tasks(found: Entry) -> None:
+    """Results of all tasks together exclude suppressed tasks."""
     names = {task["name"] for task in found["tasks"] if task["saturation"]["reason"] == SUPPRESSED}
     if not names:
         return
     if forecast := found.get("forecast"):
         forecast["tasks"] = [entry for entry in forecast["tasks"] if entry["task"] not in names]
         for kind in ("curve_fits", "pareto"):
-            forecast[kind] = {task: told for task, told in forecast[kind].items() if task not in names}
-    # Beside the other tasks' gains, the difference between kinds would tell the one withheld.
+            forecast[kind] = {task: entry for task, entry in forecast[kind].items() if task not in names}
+    # With the other tasks' gains, the difference between kinds would disclose the suppressed one.
     found["task_size_interaction"] = dict.fromkeys(found["task_size_interaction"])
 
 
-def _curves(task: dict[str, Any], held_out: tuple[int, int] | None, rule: Rule) -> None:
-    """Calibration, net benefit and risks by bands: bands are joined until none holds few patients.
+def _coarsen_curves(task: Entry, held_out: tuple[int, int] | None, rule: Rule) -> None:
+    """Calibration, net benefit and risk bands without few patients.
 
-    `held_out` are the patients asked and those with the outcome; null where they are hidden: the bands add up
-    to them, and are left out.
+    `held_out` are the index dates and those with the outcome. It is None where they are hidden: the bands add
+    up to them and are removed.
     """
     for result in task["results"]:
         calibration = result["calibration"]
         if "curve" in calibration:
             calibration["curve"] = (
-                joined_curve(calibration["curve"], result["n_seeds"], rule) if held_out else []
+                merge_curve_bins(calibration["curve"], result["n_seeds"], rule) if held_out else []
             )
-    for detail in task.get("per_model", []):
-        seeds = len(detail["cells"])
+    for model in task.get("per_model", []):
+        seeds = len(model["cells"])
         if held_out is None:
             for name in ("curve", "net_benefit", "risk_distribution"):
-                detail.pop(name, None)
-        if "curve" in detail:
-            detail["curve"] = joined_curve(detail["curve"], seeds, rule)
-        if detail.get("risk_distribution"):
-            detail["risk_distribution"] = joined_bands(detail["risk_distribution"], rule)
-        if "net_benefit" in detail and held_out is not None:
-            detail["net_benefit"] = spaced(detail["net_benefit"], held_out, seeds, rule)
+                model.pop(name, None)
+        if "curve" in model:
+            model["curve"] = merge_curve_bins(model["curve"], seeds, rule)
+        if model.get("risk_distribution"):
+            model["risk_distribution"] = merge_risk_bands(model["risk_distribution"], rule)
+        if "net_benefit" in model and held_out is not None:
+            model["net_benefit"] = spaced_thresholds(model["net_benefit"], held_out, seeds, rule)
 
 
-def scrubbed(sentence: str, rule: Rule) -> str:
-    """The sentence with small whole numbers hidden, save those that are shares or parts of codes.
+def suppress_numbers(text: str, rule: Rule) -> str:
+    """The text with small whole numbers hidden, except shares and parts of codes.
 
-    >>> scrubbed("3 die, of 1,204 in ICD10//N18 or 2.5 or 4 %", Rule(10))
+    >>> suppress_numbers("3 die, of 1,204 in ICD10//N18 or 2.5 or 4 %", Rule(10))
     '<10 die, of 1,204 in ICD10//N18 or 2.5 or 4 %'
     """
 
@@ -216,4 +219,4 @@ def scrubbed(sentence: str, rule: Rule) -> str:
         count = int(match[0].replace(",", ""))
         return rule.mark if rule.is_small(count) else f"{rule.rounded(count):,}"
 
-    return re.sub(r"(?<![\w.,/])\d{1,3}(?:,\d{3})*(?![\w.,/]*\d)(?! ?%)(?! - )(?!\w)", shown, sentence)
+    return re.sub(r"(?<![\w.,/])\d{1,3}(?:,\d{3})*(?![\w.,/]*\d)(?! ?%)(?! - )(?!\w)", shown, text)

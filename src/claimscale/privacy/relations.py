@@ -1,27 +1,31 @@
-"""All counts of patients in a summary as one table, with every sum that a reader knows them to follow.
+"""All counts of patients in a summary as one table, with every sum that a reader knows.
 
-What one part of the report hides, another must not give away: cohort, distributions, codes and the patients
-asked each question are therefore settled together.
+A count that one part of the report hides must not follow from another part. Cohort, distributions, codes and
+the patients of each task are therefore suppressed together.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from claimscale.evaluation.predictions import HELD_OUT
 from claimscale.privacy.counts import Table
+from claimscale.privacy.suppression import Rule
 
 ATTRITION = ("patients", "seen_before_landmark", "in_sampled_hospitals", "with_enough_events", "included")
-"""Steps of the cohort, each a part of the one before."""
+"""Steps of the cohort, each a subset of the one before."""
 SEXES = {"Women": "F", "Men": "M", "Sex unknown": "U"}
-"""Subgroups by sex, and what the description of the cohort calls them."""
+"""Subgroups by sex, with their keys in the description of the cohort."""
+
+Entry = dict[str, Any]
+"""A part of the summary."""
 
 
 @dataclass
-class Cohort:
-    """Cells of the patients studied: all of them, by split, and by group (a split or `all`) and sex."""
+class CohortCells:
+    """Cells of the included patients: all of them, by split, and by group (a split or `all`) and sex."""
 
     whole: int
     splits: dict[str, int] = field(default_factory=dict)
@@ -29,19 +33,19 @@ class Cohort:
 
 
 @dataclass
-class Asked:
-    """Cells of one task by split: patients, how often they were asked, and those with the outcome."""
+class TaskCells:
+    """Cells of one task by split: patients, index dates, and index dates with the outcome."""
 
     patients: dict[str, int] = field(default_factory=dict)
-    dates: dict[str, int] = field(default_factory=dict)
+    index_dates: dict[str, int] = field(default_factory=dict)
     positives: dict[str, int] = field(default_factory=dict)
 
 
-def add_cohort(dataset: dict[str, Any], table: Table) -> Cohort:
-    """Who is in the cohort: the steps to it, splits and sexes."""
+def add_cohort(dataset: Entry, table: Table) -> CohortCells:
+    """The steps to the cohort, its splits and sexes."""
     cohort, description = dataset.get("cohort") or {}, dataset.get("description")
     groups = description["groups"] if description else {}
-    found = Cohort(_whole(dataset, cohort, groups, table))
+    found = CohortCells(_whole(dataset, cohort, groups, table))
     for name, count in (cohort.get("splits") or {}).items():
         found.splits[name] = table.cell(cohort["splits"], name)
         if name in groups and groups[name]["patients"] == count:
@@ -61,8 +65,8 @@ def add_cohort(dataset: dict[str, Any], table: Table) -> Cohort:
     return found
 
 
-def _whole(dataset: dict[str, Any], cohort: dict[str, Any], groups: dict[str, Any], table: Table) -> int:
-    """The patients studied, who stand at three places, after the steps that led to them."""
+def _whole(dataset: Entry, cohort: Entry, groups: Entry, table: Table) -> int:
+    """The included patients, who are counted at three places, after the steps that lead to them."""
     steps = [table.cell(cohort, step) for step in ATTRITION if cohort.get(step) is not None]
     for before, after in itertools.pairwise(steps):
         table.sum(before, [after])
@@ -80,10 +84,10 @@ def _whole(dataset: dict[str, Any], cohort: dict[str, Any], groups: dict[str, An
     return whole
 
 
-def add_distributions(histograms: dict[str, Any], cohort: Cohort, table: Table) -> None:
-    """Bands of age, sequence length and observation: parts of all patients, and of all of a sex.
+def add_distributions(histograms: Entry, cohort: CohortCells, table: Table) -> None:
+    """Bands of age, sequence length and observation: parts of all patients, or of all patients of a sex.
 
-    Who is in no band, for the age is unknown, is what the bands leave of the total.
+    Patients in no band, because their age is unknown, are the remainder.
     """
     of_patients = [
         (cohort.whole, histograms[name]["counts"]) for name in ("sequence_length", "observation_years")
@@ -94,70 +98,71 @@ def add_distributions(histograms: dict[str, Any], cohort: Cohort, table: Table) 
         table.sum(total, [table.cell(counts, place) for place in range(len(counts))])
 
 
-def add_codes(dataset: dict[str, Any], cohort: Cohort, table: Table) -> None:
-    """Patients of each frequent code, who are of the training split, and those without it."""
+def add_codes(dataset: Entry, cohort: CohortCells, table: Table) -> None:
+    """Training patients with each frequent code, and those without it."""
     trained = cohort.splits.get("train", cohort.whole)
     for code in dataset.get("codes", []):
         table.sum(trained, [table.cell(code, "patients")])
 
 
-def add_task(task: dict[str, Any], cohort: Cohort, table: Table) -> Asked:
-    """Who was asked in each split, of all patients of that split, and the subgroups."""
-    found = Asked()
-    for split, told in task["splits"].items():
-        positives, patients = table.cell(told, "positives"), table.cell(told, "patients")
-        dates = table.cell(told, "index_dates")
-        if told["index_dates"] == told["patients"]:
-            table.sum(dates, [patients])
-        table.sum(dates, [positives])  # what is missing are those without the outcome
-        # Who is asked again later is of the held-out patients.
-        of_split = cohort.splits.get("held_out" if split == "temporal" else split)
+def add_task(task: Entry, cohort: CohortCells, table: Table) -> TaskCells:
+    """The labelled patients of each split, among all patients of that split, and the subgroups."""
+    found = TaskCells()
+    for split, counts in task["splits"].items():
+        positives, patients = table.cell(counts, "positives"), table.cell(counts, "patients")
+        index_dates = table.cell(counts, "index_dates")
+        if counts["index_dates"] == counts["patients"]:
+            table.sum(index_dates, [patients])
+        table.sum(index_dates, [positives])  # the remainder is without the outcome
+        # The later landmark tests held-out patients again.
+        of_split = cohort.splits.get(HELD_OUT if split == "temporal" else split)
         if of_split is not None:
             table.sum(of_split, [patients])
         for result in task["results"]:
             if result["split"] == split:
                 table.also(positives, result, "positives")
-                table.also(dates, result, "n_test")
-        found.patients[split], found.dates[split], found.positives[split] = patients, dates, positives
+                table.also(index_dates, result, "n_test")
+        found.patients[split], found.index_dates[split] = patients, index_dates
+        found.positives[split] = positives
     if "train" in found.patients:
         table.also(found.patients["train"], task, "n_train")
-    if "held_out" in found.dates:
-        table.also(found.dates["held_out"], task, "n_test")
-        table.also(found.positives["held_out"], task, "positives")
+    if HELD_OUT in found.index_dates:
+        table.also(found.index_dates[HELD_OUT], task, "n_test")
+        table.also(found.positives[HELD_OUT], task, "positives")
         _add_subgroups(task, found, cohort, table)
     return found
 
 
-def _add_subgroups(task: dict[str, Any], asked: Asked, cohort: Cohort, table: Table) -> None:
-    """Subgroups of the held-out patients, the same for every model; those by sex are parts of the cohort."""
-    lists = [detail["subgroups"] for detail in task.get("per_model", []) if detail.get("subgroups")]
-    by_kind: dict[str, list[tuple[int, int]]] = {}
+def _add_subgroups(task: Entry, cells: TaskCells, cohort: CohortCells, table: Table) -> None:
+    """Subgroups of held-out patients, the same for every model; those by sex are parts of the cohort."""
+    lists = [model["subgroups"] for model in task.get("per_model", []) if model.get("subgroups")]
+    by_variable: dict[str, list[tuple[int, int]]] = {}
     for same in zip(*lists, strict=True):
         patients, cases = table.cell(same[0], "n_test"), table.cell(same[0], "positives")
         table.sum(patients, [cases])
         for other in same[1:]:
             table.also(patients, other, "n_test")
             table.also(cases, other, "positives")
-        by_kind.setdefault(same[0]["by"], []).append((patients, cases))
-        of_sex = ("held_out", SEXES.get(same[0]["group"], ""))
+        by_variable.setdefault(same[0]["by"], []).append((patients, cases))
+        of_sex = (HELD_OUT, SEXES.get(same[0]["group"], ""))
         if same[0]["by"] == "sex" and of_sex in cohort.sexes:
             table.sum(cohort.sexes[of_sex], [patients])
-    for cells in by_kind.values():
-        for total, place in ((asked.dates["held_out"], 0), (asked.positives["held_out"], 1)):
-            parts = [pair[place] for pair in cells]
+    for pairs in by_variable.values():
+        for total, place in ((cells.index_dates[HELD_OUT], 0), (cells.positives[HELD_OUT], 1)):
+            parts = [pair[place] for pair in pairs]
             if table.counts[total] == sum(table.counts[part] for part in parts):
                 table.sum(total, parts)
 
 
-def hospitals_may_show(
-    histograms: Mapping[str, Any], cohort: Cohort, table: Table, hidden: set[int], least: int
+def may_show_hospitals(
+    histograms: Entry, cohort: CohortCells, table: Table, hidden: set[int], rule: Rule
 ) -> bool:
     """Whether patients per hospital may be shown: all of them or none.
 
-    Held-out hospitals are a split of their own, that is a sum of some of them: beside its count, one hidden
-    or joined with others could be worked out. And where that count is hidden, they would tell it.
+    The held-out hospitals are a split, whose count is a sum of some of them: with that count, a hidden or
+    merged hospital could be derived. If the count of the split is hidden, its hospitals would disclose it.
     """
     counts = histograms["patients_per_hospital"]
     elsewhere = table.counts[cohort.whole] - sum(counts)
-    few = any(0 < count < least for count in [*counts, elsewhere])
+    few = any(0 < count < rule.least for count in [*counts, elsewhere])
     return not few and not hidden & {cohort.whole, cohort.splits.get("hospital", cohort.whole)}

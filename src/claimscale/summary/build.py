@@ -119,7 +119,7 @@ def _written(
     study: Study, run_directory: Path, summary: Mapping[str, Any], notes: Sequence[str]
 ) -> dict[str, Any]:
     """The summary after the privacy gate, with its sentences, which are made of what has passed; written."""
-    shown = gate.passed(plain(summary), study.privacy.profile)
+    shown = gate.suppress(plain(summary), study.privacy.profile)
     shown["answers"] = [verdict_text.answer(entry) for entry in shown["tasks"]]
     shown["warnings"] = [*limitations.warnings(study, shown), *notes]
     shown = plain(shown)
