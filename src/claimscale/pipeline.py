@@ -1,11 +1,12 @@
 """The stages of a study in order: name, version, inputs, outputs. Runs the stages that are stale.
 
-`STAGES` is the list. A stage is stale when its fingerprint (`experiments/fingerprints.py`) differs from the
-one that its output records. What a stage writes is described in docs/files.md.
+`STAGES` is the list; docs/files.md describes the outputs. A stage is stale when its fingerprint
+(`experiments/fingerprints.py`) differs from the one that its output records.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable
@@ -35,13 +36,11 @@ from claimscale.validity import checks
 from claimscale.validity.check_result import CheckResult
 from claimscale.versions import VERSIONS
 
+VALIDITY_INPUTS = ("events", "cohort", "tokens", "labels")
 SUMMARY = "summary.json"
 REPORT_MANIFEST = "report_manifest.json"
 """The fingerprints of summary and report; without it both are made again."""
-ORACLE = "oracle"
-"""The stage that only simulated claims have."""
-SECONDS = {"validity": 10.0, "summary": 15.0, "report": 5.0}
-"""First guesses for the progress display: the demonstration on two cores."""
+SECONDS = {"validity": 10.0, "summary": 15.0, "report": 5.0}  # first guesses, for the progress display
 
 
 @dataclass
@@ -51,7 +50,7 @@ class StudyRun:
     study: Study
     display: Display
     cells_run: int = 0
-    """Cells that were run now, because they were stale."""
+    """Stale cells that were run now."""
 
     @property
     def folder(self) -> Path:
@@ -59,7 +58,6 @@ class StudyRun:
 
     @cached_property
     def workspace(self) -> Workspace:
-        """The prepared data, for the stages from `cells` on."""
         return Workspace(self.study, self.folder)
 
     @property
@@ -88,8 +86,7 @@ class Stage:
         inputs: the stages whose output it reads.
         outputs: what it writes in the run directory.
         make: writes the outputs.
-        is_current: whether the outputs are complete and their inputs, settings and version unchanged; every
-            cell is checked on its own.
+        is_current: whether the outputs are complete and their inputs unchanged; cells are checked one by one.
         effort: its usual part of the preparation, for the progress display only.
     """
 
@@ -123,10 +120,9 @@ def _data_stage(name: str, inputs: tuple[str, ...], build: Callable[..., None], 
             build(run.study, engine, *(run.folder / stage for stage in inputs), target)
 
     def is_current(run: StudyRun) -> bool:
-        try:
+        with contextlib.suppress(OSError):  # an input stage is missing
             return artifacts.is_current(run.folder / name, fingerprint(run))
-        except OSError:  # an input stage is missing
-            return False
+        return False
 
     return Stage(name, inputs, (f"{name}/",), make, is_current, effort)
 
@@ -135,9 +131,6 @@ def _run_cells(run: StudyRun) -> None:
     cells = run.workspace.cells
     runner = runner_for(run.study, partial_report.PartialReport(run.workspace, cells))
     run.cells_run = runner.run(run.workspace, cells, run.display)
-
-
-VALIDITY_INPUTS = ("events", "cohort", "tokens", "labels")
 
 
 def _validity_fingerprint(run: StudyRun) -> str:
@@ -152,17 +145,15 @@ def _check(run: StudyRun) -> None:
     def show(part: str) -> None:
         run.display.update(0.95, SECONDS["validity"], f"checking {part}")
 
-    found = checks.check(run.study, run.folder, show)
-    checks.write(found, run.folder, _validity_fingerprint(run))
+    checks.write(checks.check(run.study, run.folder, show), run.folder, _validity_fingerprint(run))
 
 
 def _summary_fingerprint(run: StudyRun) -> str:
     from claimscale.experiments.futility import read_forecasts
 
     cells = {cell.id: run.workspace.fingerprint(cell) for cell in run.cells}
-    return fingerprints.summary_fingerprint(
-        run.study, cells, _validity_fingerprint(run), read_forecasts(run.study)
-    )
+    validity, forecasts = _validity_fingerprint(run), read_forecasts(run.study)
+    return fingerprints.summary_fingerprint(run.study, cells, validity, forecasts)
 
 
 def _summarise(run: StudyRun) -> None:
@@ -178,17 +169,16 @@ def _report(run: StudyRun) -> None:
     run.display.update(0.99, SECONDS["report"], "writing the report")
     partial_report.write_report(run.summary, run.study)
     shutil.rmtree(run.folder / partial_report.FOLDER, ignore_errors=True)
-    summary = run.report_manifest["summary"]
-    report = fingerprints.report_fingerprint(run.study, summary)
-    artifacts.write_json(run.folder / REPORT_MANIFEST, {"summary": summary, "report": report})
+    report = fingerprints.report_fingerprint(run.study, _summary_fingerprint(run))
+    artifacts.write_json(run.folder / REPORT_MANIFEST, run.report_manifest | {"report": report})
 
 
-def _summary_is_current(run: StudyRun) -> bool:
+def _is_summarised(run: StudyRun) -> bool:
     recorded = run.report_manifest.get("summary")
     return (run.folder / SUMMARY).exists() and recorded == _summary_fingerprint(run)
 
 
-def _report_is_current(run: StudyRun) -> bool:
+def _is_reported(run: StudyRun) -> bool:
     fingerprint = fingerprints.report_fingerprint(run.study, _summary_fingerprint(run))
     return (run.folder / REPORT).exists() and run.report_manifest.get("report") == fingerprint
 
@@ -198,17 +188,13 @@ STAGES: tuple[Stage, ...] = (
     _data_stage("cohort", ("events",), selection.build, 1),
     _data_stage("tokens", ("events", "cohort"), store.build, 2),
     _data_stage("labels", ("events", "cohort"), labels.build, 2),
-    _data_stage(ORACLE, ("labels",), lambda study, _, read, folder: oracle.build(study, read, folder), 6),
+    _data_stage("oracle", ("labels",), lambda study, _, read, folder: oracle.build(study, read, folder), 6),
     Stage("cells", ("cohort", "tokens", "labels"), ("cells/", "forecasts.json"), _run_cells),
     Stage("validity", VALIDITY_INPUTS, (checks.FILE,), _check, lambda run: _findings(run) is not None),
     Stage(
-        "summary",
-        ("cells", ORACLE, "validity"),
-        (SUMMARY, "results.parquet"),
-        _summarise,
-        _summary_is_current,
+        "summary", ("cells", "oracle", "validity"), (SUMMARY, "results.parquet"), _summarise, _is_summarised
     ),
-    Stage("report", ("summary",), (REPORT, "figures/", "tables/"), _report, _report_is_current),
+    Stage("report", ("summary",), (REPORT, "figures/", "tables/"), _report, _is_reported),
 )
 STAGE = {stage.name: stage for stage in STAGES}
 
@@ -216,7 +202,7 @@ STAGE = {stage.name: stage for stage in STAGES}
 def data_stages(study: Study) -> list[Stage]:
     """The stages before any model; only simulated claims have an oracle."""
     simulated = study.source.kind == "simulated"
-    return [stage for stage in STAGES if stage.effort and (simulated or stage.name != ORACLE)]
+    return [stage for stage in STAGES if stage.effort and (simulated or stage.name != "oracle")]
 
 
 def _make(run: StudyRun, stage: Stage) -> None:
@@ -230,15 +216,11 @@ def prepare(study: Study, display: Display | None = None) -> Workspace:
     """Make the data stages that are stale; returns what the cells read."""
     run = StudyRun(study, display or Silent())
     artifacts.make_folder(run.folder)
-    try:
-        artifacts.write_text(run.folder / "study.yaml", loading.dump(study))
-    except OSError as error:
-        raise BadInput(f"{run.folder}: cannot be written ({error.strerror})") from None
+    artifacts.write_text(run.folder / "study.yaml", loading.dump(study))
     started, stages, done = time.monotonic(), data_stages(study), 0.0
     for stage in stages:
         fraction = done / sum(stage.effort for stage in stages)
-        taken = time.monotonic() - started
-        left = taken * (1 - fraction) / fraction if fraction else preparation_seconds(study)
+        left = preparation_seconds(study) if not done else (time.monotonic() - started) * (1 / fraction - 1)
         run.display.update(0.0, left, f"preparing claims: {stage.name}")
         _make(run, stage)
         done += stage.effort
@@ -261,8 +243,7 @@ def run_study(study: Study, display: Display) -> StudyRun:
 def run_cells(study: Study, wanted: str, display: Display) -> tuple[int, int]:
     """Run the cells of a kind, or the one of that name, and those they need.
 
-    Returns how many were run now, and how many there are. Processes that torchrun started run them together.
-    Raises BadInput if the study has no such cell.
+    Returns how many were run now, and how many there are. Raises BadInput if the study has no such cell.
     """
     if torchrun.launched():
         with (
@@ -289,10 +270,9 @@ def check(study: Study, display: Display) -> list[CheckResult]:
 
 
 def report_again(study: Study, display: Display) -> tuple[Path, int, int]:
-    """Write the report again from what the study has left; no cell is run.
+    """Write the report again; no cell is run. The report of an unfinished study is partial.
 
-    Returns its path, how many cells are done, and how many there are. The report of an unfinished study is
-    partial. Raises BadInput where there is nothing to report.
+    Returns its path, how many cells are done, and how many there are. Raises BadInput if none can be written.
     """
     run = StudyRun(study, display)
     with artifacts.locked(run.folder):
@@ -304,19 +284,17 @@ def report_again(study: Study, display: Display) -> tuple[Path, int, int]:
         if not missing:
             _make(run, STAGE["validity"])
             _make(run, STAGE["summary"])
-            STAGE["report"].make(run)
+            _report(run)
         elif not partial_report.write_partial_report(run.workspace, cells):
             raise BadInput(
-                f"{run.folder}: {len(missing)} of {len(cells)} cells are missing, first {missing[0]}"
+                f"{run.folder}: {len(missing)} of {len(cells)} cells are missing: {missing[0]} ..."
             )
     return run.folder / REPORT, len(cells) - len(missing), len(cells)
 
 
 def quality(study: Study) -> dict[str, Any] | None:
     """The row reconciliation of the source; None unless the events are those of this study's source."""
-    try:
-        if not STAGE["events"].is_current(StudyRun(study, Silent())):
-            return None
-    except BadInput:
-        return None
-    return artifacts.read_json(study.run_directory / "events" / "quality.json")
+    with contextlib.suppress(BadInput):
+        if STAGE["events"].is_current(StudyRun(study, Silent())):
+            return artifacts.read_json(study.run_directory / "events" / "quality.json")
+    return None
