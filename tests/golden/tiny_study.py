@@ -98,7 +98,9 @@ def _content(file: Path) -> object:
     """What a file holds, apart from how it is written."""
     if file.suffix == ".parquet":
         table = pq.read_table(file)
-        return [(name, str(table.schema.field(name).type), _values(table[name])) for name in table.column_names]
+        return [
+            (name, str(table.schema.field(name).type), _values(table[name])) for name in table.column_names
+        ]
     if file.suffix == ".npy":
         values = np.load(file)
         return str(values.dtype), hashlib.sha256(values.tobytes()).hexdigest()
