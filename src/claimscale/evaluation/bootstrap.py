@@ -1,8 +1,8 @@
-"""The patient bootstrap: how a metric would vary had other patients been drawn.
+"""The patient bootstrap: the variation of a metric over other samples of patients.
 
-Every model and every task sees the same resampled patients, so that differences between them are
-paired. A replicate is a vector of integer weights: how often each patient was drawn. Weights are made
-block by block and never held as a whole, so memory does not grow with the number of replicates.
+Every model and every task uses the same resampled patients, so that differences between them are paired. A
+replicate is a vector of integer weights: how often each patient was sampled. Weights are made block by block,
+so that memory does not grow with the number of replicates.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from claimscale.evaluation.metrics import Floats
 
 BLOCK_WEIGHTS = 2**25
-"""Weights held at a time by a thread: 32 MiB."""
-MOST_THREADS = 8
-"""Beyond this many, memory rather than arithmetic is the limit."""
+"""Weights of one block, one block per thread: 32 MiB."""
+MAX_THREADS = 8
+"""With more threads, memory bandwidth is the limit."""
 
 
 @dataclass(frozen=True)
 class Resamples:
-    """`replicates` draws of patients with replacement (multinomial), fixed by `seed`.
+    """`replicates` samples of patients with replacement (multinomial), fixed by `seed`.
 
-    `unit` (patients), where given, is the place of each patient's unit of sampling, such as the hospital,
-    from 0 on: then whole units are drawn, as many as there are, and a patient counts as often as the unit.
+    `unit` (patients), if given, is the number of each patient's sampling unit, such as the hospital, from 0.
+    Whole units are then sampled, as many as there are, and a patient counts as often as his or her unit.
     """
 
     patients: int
@@ -38,17 +38,17 @@ class Resamples:
     unit: NDArray[np.int64] | None = None
 
     def places(self) -> list[slice]:
-        """The blocks: which replicates are worked on together."""
+        """The blocks: ranges of replicates that are computed together."""
         width = int(np.clip(BLOCK_WEIGHTS // max(self.patients, 1), 8, 256))
         return [
             slice(start, min(start + width, self.replicates)) for start in range(0, self.replicates, width)
         ]
 
     def weights(self, place: slice) -> NDArray[np.uint8]:
-        """How often each patient was drawn: (patients, replicates of the block), the same at every call.
+        """How often each patient was sampled: (patients, replicates of the block), the same at every call.
 
-        Each replicate has a stream of random numbers of its own: neither the size of a block nor the order
-        in which blocks are made changes it.
+        Each replicate has its own stream of random numbers, so that neither the size of a block nor the order
+        of blocks changes it.
         """
         units = self.patients if self.unit is None else int(self.unit.max(initial=-1)) + 1
         block = np.zeros((place.stop - place.start, units), dtype=np.uint8)
@@ -59,23 +59,22 @@ class Resamples:
         return weights if self.unit is None else weights[self.unit]
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
-        """The replicates' positions and their weights (patients, replicates in the block)."""
+        """The range of replicates and their weights (patients, replicates of the block)."""
         for place in self.places():
             yield place, self.weights(place)
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Patients of one model by descending score, cut where a precision is read off.
+    """Patients of one model by descending score, with the cuts at which its metrics change.
 
-    Average precision changes only where a positive stands, and the ROC area needs only how many negatives
-    lie between two positives. Negatives that no positive parts are therefore one run, whose weights are
-    summed before anything else is done with them; that changes nothing, for the sums are of integers.
+    Average precision changes only at positives, and the ROC area needs only the number of negatives between
+    two positives. Consecutive negatives are therefore one run, whose integer weights are summed first.
 
-    `row` (n, int64) is a patient's place in the resampled population. Level g, a group of equal scores that
-    holds a positive, is `row[cuts[g, 0]:cuts[g, 1]]`, negatives above it and below the level before,
-    `row[cuts[g, 1]:cuts[g, 2]]`, negatives in it, and `row[cuts[g, 2]:cuts[g, 3]]`, its positives. What
-    comes after the last level are negatives.
+    `row` (n, int64) is a patient's number in the resampled population. Level g is a group of equal scores
+    with a positive: `row[cuts[g, 0]:cuts[g, 1]]` are the negatives above it and below the level before,
+    `row[cuts[g, 1]:cuts[g, 2]]` its negatives, and `row[cuts[g, 2]:cuts[g, 3]]` its positives. All patients
+    after the last level are negatives.
     """
 
     row: NDArray[np.int64]
@@ -83,13 +82,13 @@ class Ranking:
 
     @classmethod
     def of(cls, labels: NDArray[np.bool_], scores: Floats, rows: NDArray[np.int64]) -> Ranking:
-        """Rank patients: boolean labels (n), scores (n, finite), places among the resampled (n)."""
+        """Rank patients: boolean labels (n), finite scores (n), numbers in the resampled population (n)."""
         order = np.argsort(-scores, kind="stable")
         if len(order) == 0:
             return cls(rows.astype(np.int64), np.zeros((0, 4), dtype=np.int64))
         descending = scores[order]
         level = np.concatenate([[0], np.cumsum(descending[1:] != descending[:-1])])
-        # within a level negatives come first
+        # Within a level negatives come first.
         order = order[np.argsort(2 * level + labels[order], kind="stable")]
         positive = labels[order]
         held = np.unique(level[positive])
@@ -104,8 +103,8 @@ class Ranking:
 def replicate_rankings(resamples: Resamples, rankings: Sequence[Ranking]) -> tuple[Floats, Floats]:
     """AUPRC and AUROC of every ranking in every replicate, each (rankings, replicates), float64.
 
-    Equal to scikit-learn's `average_precision_score` and `roc_auc_score` with the replicate's weights.
-    NaN where a replicate drew one class only.
+    Equal to scikit-learn's `average_precision_score` and `roc_auc_score` with the replicate's weights. NaN
+    where a replicate contains one class only.
     """
     auprc = np.empty((len(rankings), resamples.replicates))
     auroc = np.empty_like(auprc)
@@ -119,7 +118,7 @@ def replicate_rankings(resamples: Resamples, rankings: Sequence[Ranking]) -> tup
 
 
 def areas(ranking: Ranking) -> tuple[float, float]:
-    """AUPRC and AUROC of a ranking of patients who count once each."""
+    """AUPRC and AUROC of a ranking without resampling."""
     once = np.ones((int(ranking.row.max(initial=-1)) + 1, 1), dtype=np.uint8)
     auprc, auroc = _weighted_areas(once, ranking.row, ranking.cuts)
     return float(auprc[0]), float(auroc[0])
@@ -128,31 +127,31 @@ def areas(ranking: Ranking) -> tuple[float, float]:
 def replicate_means(resamples: Resamples, values: Floats, rows: NDArray[np.int64]) -> Floats:
     """Weighted mean of each column of `values` (n, columns) in every replicate: (columns, replicates).
 
-    `rows` (n) are the patients' places among the resampled. NaN where none of them was drawn.
+    `rows` (n) are the patients' numbers in the resampled population. NaN where none of them was sampled.
     """
     means = np.empty((values.shape[1], resamples.replicates))
 
     def fill(place: slice, weights: NDArray[np.uint8]) -> None:
-        drawn = weights[rows].astype(np.float64)
-        total = drawn.sum(axis=0)
+        counts = weights[rows].astype(np.float64)
+        total = counts.sum(axis=0)
         total[total == 0] = np.nan
-        means[:, place] = values.T @ drawn / total
+        means[:, place] = values.T @ counts / total
 
     _each_block(resamples, fill)
     return means
 
 
 def _each_block(resamples: Resamples, fill: Callable[[slice, NDArray[np.uint8]], None]) -> None:
-    """Make every block and hand it on, on all cores: the heavy parts hold no interpreter lock."""
+    """Call `fill` on every block, on all cores: the kernels release the interpreter lock."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(min(cores, MOST_THREADS)) as pool:
+    with ThreadPoolExecutor(min(cores, MAX_THREADS)) as pool:
         for _ in pool.map(lambda place: fill(place, resamples.weights(place)), resamples.places()):
             pass
 
 
 @njit(cache=True, nogil=True)
-def _count(drawn: NDArray[np.uint32], counts: NDArray[np.uint8]) -> None:
-    for unit in drawn:
+def _count(sampled: NDArray[np.uint32], counts: NDArray[np.uint8]) -> None:
+    for unit in sampled:
         counts[unit] += np.uint8(1)
 
 
@@ -160,21 +159,21 @@ def _count(drawn: NDArray[np.uint32], counts: NDArray[np.uint8]) -> None:
 def _add(
     weights: NDArray[np.uint8], row: NDArray[np.int64], begin: int, end: int, total: NDArray[np.uint32]
 ) -> None:
-    """Weights of a run of patients, summed per replicate; the inner loop runs along memory."""
+    """Sum the weights of a run of patients per replicate; the inner loop is contiguous in memory."""
     total[:] = np.uint32(0)
     for place in range(begin, end):
-        drawn = weights[row[place]]
+        own = weights[row[place]]
         for r in range(total.size):
-            total[r] += drawn[r]
+            total[r] += own[r]
 
 
 @njit(cache=True, nogil=True)
 def _weighted_areas(
     weights: NDArray[np.uint8], row: NDArray[np.int64], cuts: NDArray[np.int64]
 ) -> tuple[Floats, Floats]:
-    """One walk down the ranking for all replicates at once.
+    """AUPRC and AUROC of all replicates in one pass down the ranking.
 
-    At each level average precision gains (recall gained) x (precision so far), and the ROC area gains
+    At each level average precision grows by (gain in recall) x (precision so far), and the ROC area by
     (negatives in the level) x (positives above + half of those within).
     """
     replicates = weights.shape[1]

@@ -1,7 +1,7 @@
-"""How good predicted risks are, on all patients alike: discrimination, log-loss, calibration.
+"""Metrics of predicted risks: discrimination, log-loss, calibration.
 
-These are the point estimates. Their intervals need replicates over patients: `resampling` for the
-ranking metrics, weighted means of the per-patient values given here for the others.
+These are the point estimates. Intervals use replicates over patients: `bootstrap` for the ranking metrics,
+weighted means of the per-patient values computed here for the others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 SMALLEST_RISK = 1e-7
-"""Risks are kept this far from 0 and 1 before a logarithm is taken."""
+"""Risks are clipped this far from 0 and 1 before a logarithm."""
 
 Floats = NDArray[np.float64]
 
@@ -41,13 +41,13 @@ def log_losses(labels: ArrayLike, risks: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether a predicted 10 % happens to 10 % of patients.
+    """Agreement between predicted risks and observed shares.
 
-    `slope` and `intercept` come from logistic regressions on the logit of the risk; 1 and 0 are ideal.
-    The intercept is calibration in the large: its model holds the slope at 1 (Van Calster 2019,
-    doi 10.1186/s12916-019-1466-7). `slope_values` and `intercept_values` are per-patient
-    pseudo-values (n): their mean is the estimate, their weighted mean the one-step bootstrap replicate.
-    All are NaN where the labels or the risks cannot carry the regression.
+    `slope` and `intercept` come from logistic regressions on the logit of the risk; 1 and 0 are ideal. The
+    intercept is calibration in the large: its model fixes the slope at 1 (Van Calster 2019, doi
+    10.1186/s12916-019-1466-7). `slope_values` and `intercept_values` are per-patient pseudo-values (n): their
+    mean is the estimate, their weighted mean the one-step bootstrap replicate. All are NaN where the
+    regression cannot be fitted.
     """
 
     slope: float
@@ -86,7 +86,7 @@ class CurvePoint:
 
 
 def calibration_curve(labels: ArrayLike, risks: ArrayLike, bins: int = 10) -> list[CurvePoint]:
-    """Bins of (nearly) equally many patients by ascending risk; equal risks never part."""
+    """Bins of nearly equal numbers of patients by ascending risk; equal risks are in one bin."""
     labels, risks = np.asarray(labels, dtype=np.float64), np.asarray(risks, dtype=np.float64)
     inner_edges = np.unique(np.quantile(risks, np.linspace(0, 1, bins + 1)[1:-1]))
     bin_of = np.searchsorted(inner_edges, risks, side="left")
@@ -100,7 +100,7 @@ def calibration_curve(labels: ArrayLike, risks: ArrayLike, bins: int = 10) -> li
 
 
 def expected_calibration_error(curve: list[CurvePoint]) -> float:
-    """Mean distance between predicted and observed risk over the bins, weighted by patients."""
+    """Mean distance between predicted and observed risk over the bins, weighted by their predictions."""
     predictions = sum(point.predictions for point in curve)
     return sum(point.predictions * abs(point.predicted - point.observed) for point in curve) / predictions
 
@@ -108,13 +108,13 @@ def expected_calibration_error(curve: list[CurvePoint]) -> float:
 def _logistic_regression(design: Floats, outcome: Floats, offset: Floats) -> tuple[Floats, Floats]:
     """Unpenalised maximum likelihood by Newton's method: coefficients (p) and pseudo-values (n, p).
 
-    A pseudo-value is the coefficient plus n times the patient's influence on it. All NaN where the
-    likelihood has no maximum (the classes are separated).
+    A pseudo-value is the coefficient plus n times the patient's influence on it. All NaN where the likelihood
+    has no maximum (separated classes).
     """
     patients, columns = design.shape
     coefficients = np.zeros(columns)
     for _ in range(50):
-        # tanh instead of exp: no overflow for confident predictions
+        # tanh instead of exp: no overflow for extreme predictions
         risks = 0.5 * (1 + np.tanh(0.5 * (offset + design @ coefficients)))
         information = (design * (risks * (1 - risks))[:, None]).T @ design
         residuals = design * (outcome - risks)[:, None]

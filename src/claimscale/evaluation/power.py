@@ -1,9 +1,9 @@
-"""What a study can decide, before it is run: how small a gain it can rule out, and how often it will.
+"""Power analysis of a study before it runs: the smallest gain it can rule out, and how often it will.
 
-Two sources of chance blur the difference of two sizes: which patients are tested, and how training fell out.
-How much each contributes is worked out on simulated scores (two normal distributions, one of patients with
-the outcome; models that partly share their errors). The decision itself is then drawn many times by the very
-rule that is used on results (`intervals.variance_components`).
+The difference of two sizes has two sources of variance: the tested patients and the training runs. Their
+contributions are computed on simulated scores (one normal distribution for patients with the outcome, one for
+the others; models that share part of their errors). The decision is then simulated many times by the rule
+that is used on results (`intervals.variance_components`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from claimscale.evaluation.intervals import CONFIDENCE, patient_degrees, varianc
 from claimscale.evaluation.metrics import Floats
 from claimscale.evaluation.size_decision import MIN_POSITIVES, POWER
 
-DRAWS = 20_000
+SIMULATIONS = 20_000
 SIMULATED_POSITIVES = 4000
 LARGE_STUDIES = 4
 MOST_NEGATIVES = 200_000
@@ -31,14 +31,15 @@ MOST_NEGATIVES_OF_FEW = 10_000
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What is taken for granted about models before there are any.
+    """Assumptions about the models before any is trained.
 
     Attributes:
         auprc: of the largest model.
         prevalence: share of patients with the outcome.
         between_sizes: correlation of two sizes' scores among patients of the same outcome.
-        between_runs: the same, of two runs of one size.
-        seed_spread: standard deviation of the AUPRC between runs on endless patients, as a share of it.
+        between_runs: the same for two runs of one size.
+        seed_spread: standard deviation of the AUPRC between runs on infinitely many patients, as a share of
+            it.
     """
 
     auprc: float
@@ -53,13 +54,13 @@ class Components:
     """Variance of the relative difference of two sizes, (M_t - M_s) / M_t.
 
     Attributes:
-        shared: that of endlessly many runs, times the number of positives.
-        within: what each run adds by erring on other patients, times the number of positives.
-        common: variance of the largest model's own metric that it shares with the others, likewise
-            relative and times the number of positives; it bears on the margin, a share of that metric.
-        lasting: between runs of one size, whatever the patients.
-        weight: how many positives count as one, for the degrees of freedom of a variance.
-        scarcity: the first three hold for many positives; a study of 50 has this share of such variances.
+        shared: that of infinitely many runs, times the number of positives.
+        within: the addition of each run that errs on different patients, times the number of positives.
+        common: variance of the largest model's metric that it shares with the others, also relative and times
+            the number of positives; the margin, a share of that metric, varies with it.
+        lasting: variance between runs of one size on infinitely many patients.
+        weight: positives per degree of freedom of a variance.
+        scarcity: the first three hold for many positives; a study of 50 has this share of them.
     """
 
     shared: float
@@ -70,7 +71,8 @@ class Components:
     scarcity: float = 1.0
 
     def at(self, positives: int) -> Components:
-        """The same for a study of so many positives; of fewer than were simulated, as of those."""
+        """The components for a study with this many positives, at least those of the small simulated
+        studies."""
         share = self.scarcity ** (FEW_POSITIVES / max(positives, FEW_POSITIVES))
         shared, within, common = (share * part for part in (self.shared, self.within, self.common))
         return replace(self, shared=shared, within=within, common=common, scarcity=1.0)
@@ -78,25 +80,27 @@ class Components:
 
 @lru_cache(maxsize=64)
 def components(assumed: Assumptions) -> Components:
-    """The variance of a relative gain under what is assumed, by the influence of each patient on it."""
+    """The variance of a relative gain under the assumptions, from the influence of each patient on it."""
     generator = np.random.default_rng(0)
     large = [
-        _simulated(assumed, SIMULATED_POSITIVES, MOST_NEGATIVES, generator) for _ in range(LARGE_STUDIES)
+        _simulated_study(assumed, SIMULATED_POSITIVES, MOST_NEGATIVES, generator)
+        for _ in range(LARGE_STUDIES)
     ]
     small = [
-        _simulated(assumed, FEW_POSITIVES, MOST_NEGATIVES_OF_FEW, generator) for _ in range(SMALL_STUDIES)
+        _simulated_study(assumed, FEW_POSITIVES, MOST_NEGATIVES_OF_FEW, generator)
+        for _ in range(SMALL_STUDIES)
     ]
     shared, within, common, weight, _ = np.mean(large, axis=0).tolist()
     of_few, within_few, *_, auprc = np.mean(small, axis=0).tolist()
-    # Average precision lies higher with few positives; a share of it, as the margin is, then varies less.
+    # Average precision is higher with few positives, so that a share of it, such as the margin, varies less.
     scarcity = (of_few + within_few) * (assumed.auprc / auprc) ** 2 / (shared + within)
     return Components(shared, within, common, assumed.seed_spread**2, weight, scarcity)
 
 
-def _simulated(
+def _simulated_study(
     assumed: Assumptions, positives: int, most_negatives: int, generator: np.random.Generator
 ) -> tuple[float, float, float, float, float]:
-    """Of one study of so many positives `shared`, `within`, `common`, `weight`, and the AUPRC it measures."""
+    """`shared`, `within`, `common`, `weight` of one study with this many positives, and its AUPRC."""
     negatives = min(round(positives / assumed.prevalence * (1 - assumed.prevalence)), most_negatives)
     labels = np.arange(positives + negatives) < positives
     each = positives * (1 - assumed.prevalence) / assumed.prevalence / negatives
@@ -112,10 +116,10 @@ def _simulated(
         found = [influence(labels, scores, weights) for scores in runs]
         changes.append([change for change, _ in found])
         areas += [area for _, area in found]
-    # Of a relative gain, per positive.
+    # Influence on a relative gain, per positive.
     influences = np.array(changes) * positives / assumed.auprc
     first, second = influences[1] - influences[0]
-    # A patient who stands for `each` others counts so often in sums over patients, not in their square.
+    # A patient who represents `each` patients counts that often in sums over patients, not in squares.
     shared = float(np.sum(weights * first * second)) / positives
     total = float(np.sum(weights * (first**2 + second**2))) / 2 / positives
     both = float(np.sum(weights * influences[0, 0] * influences[1, 0])) / positives
@@ -127,13 +131,13 @@ def _simulated(
 
 
 def margins_met(
-    parts: Components, positives: int, seeds: int, margin: float, level: float = 1 - CONFIDENCE, seed: int = 0
+    parts: Components, positives: int, seeds: int, margin: float, alpha: float = 1 - CONFIDENCE, seed: int = 0
 ) -> Floats:
-    """The relative margin that each of many studies of two equal sizes meets, judged near `margin`: (DRAWS,).
+    """The relative margin that each simulated study of two equal sizes meets, near `margin`: (SIMULATIONS,).
 
-    It is the upper bound on the gain, or the bound's distance from the estimate, whichever is more.
+    It is the upper bound of the gain, or the bound's distance from the estimate, whichever is larger.
     """
-    # The test is of M_t - M_s - margin * M_t, which varies less than M_t - M_s as far as the two err apart.
+    # The test is of M_t - M_s - margin * M_t, which varies less than M_t - M_s if the two err differently.
     own = 1 - margin + margin**2 / 2
     tested = replace(
         parts,
@@ -141,40 +145,39 @@ def margins_met(
         within=parts.within * own,
         lasting=parts.lasting * own,
     )
-    deviation, half_width = _drawn([(tested, positives, 1.0)], seeds, level, seed, cautious=True)
+    deviation, half_width = _simulated_bounds(
+        [(tested, positives, 1.0)], seeds, alpha, seed, conservative=True
+    )
     return np.maximum(deviation, 0.0) + half_width
 
 
 def power(
-    parts: Components, positives: int, seeds: int, margin: float, level: float = 1 - CONFIDENCE
+    parts: Components, positives: int, seeds: int, margin: float, alpha: float = 1 - CONFIDENCE
 ) -> float:
-    """How often a truly flat curve is called saturated, at a relative margin.
+    """The share of studies that call a truly flat curve saturated, at a relative margin.
 
-    Never with one seed, or with fewer positives than a verdict may rest on.
+    It is 0 with one seed, or with fewer positives than a verdict needs.
     """
     if seeds < 2 or positives < MIN_POSITIVES:
         return 0.0
-    return float(np.mean(margins_met(parts, positives, seeds, margin, level) < margin))
+    return float(np.mean(margins_met(parts, positives, seeds, margin, alpha) < margin))
 
 
-def resolvable(parts: Components, positives: int, seeds: int, level: float = 1 - CONFIDENCE) -> float:
-    """The smallest relative margin at which a flat curve is called saturated in 80 % of studies.
-
-    Infinite where none is.
-    """
+def resolvable(parts: Components, positives: int, seeds: int, alpha: float = 1 - CONFIDENCE) -> float:
+    """The smallest relative margin at which 80 % of studies call a flat curve saturated; infinite if none."""
     if seeds < 2 or positives < MIN_POSITIVES:
         return math.inf
     margin = 0.0
-    for _ in range(4):  # the margin bears on its own test, ever less
-        margin = min(float(np.quantile(margins_met(parts, positives, seeds, margin, level), POWER)), 1.0)
+    for _ in range(4):  # the margin affects its own test, less with each iteration
+        margin = min(float(np.quantile(margins_met(parts, positives, seeds, margin, alpha), POWER)), 1.0)
     return margin
 
 
-def positives_for(parts: Components, seeds: int, margin: float, level: float = 1 - CONFIDENCE) -> int | None:
-    """Test positives with which a flat curve is called saturated in 80 % of studies; None if none suffice."""
+def positives_for(parts: Components, seeds: int, margin: float, alpha: float = 1 - CONFIDENCE) -> int | None:
+    """Test positives with which 80 % of studies call a flat curve saturated; None if no number suffices."""
 
     def excess(log_positives: float) -> float:
-        met = margins_met(parts, round(math.exp(log_positives)), seeds, margin, level)
+        met = margins_met(parts, round(math.exp(log_positives)), seeds, margin, alpha)
         return float(np.quantile(met, POWER)) - margin
 
     low, high = math.log(MIN_POSITIVES), math.log(1e8)
@@ -189,53 +192,54 @@ def interaction_power(
     seeds: int,
     effect: float,
 ) -> float:
-    """How often the task-dependence of size is shown, were the mean relative gains apart by `effect`.
+    """The share of studies that show a task-size interaction, if mean relative gains differ by `effect`.
 
-    Each task is given by its components and test positives. Runs are taken to differ from task to task.
+    Each task is given by its components and test positives. Runs are assumed independent between tasks.
     """
     if seeds < 2 or not all(positives for _, positives in (*diseases, *medications)):
         return 0.0
-    # A relative gain is 1 less a ratio, and varies as that ratio does: less where the gain is large.
+    # A relative gain is 1 minus a ratio and varies as that ratio does: less if the gain is large.
     tasks = [(*task, (1 - effect) / len(diseases)) for task in diseases]
     tasks += [(*task, 1 / len(medications)) for task in medications]
-    deviation, half_width = _drawn(tasks, seeds, (1 - CONFIDENCE) / 2, 0)
+    deviation, half_width = _simulated_bounds(tasks, seeds, (1 - CONFIDENCE) / 2, 0)
     return float(np.mean(np.abs(effect + deviation) > half_width))
 
 
-def _drawn(
+def _simulated_bounds(
     tasks: Sequence[tuple[Components, int, float]],
     seeds: int,
-    level: float,
+    alpha: float,
     seed: int,
-    cautious: bool = False,
+    conservative: bool = False,
 ) -> tuple[Floats, Floats]:
-    """How far off studies are in a weighted sum of gains, and what they would add for a bound: (DRAWS,)."""
+    """Errors of studies in a weighted sum of gains, and the half-widths of their bounds: (SIMULATIONS,)
+    each."""
     generator = np.random.default_rng(seed)
     tasks = [(parts.at(positives), positives, weight) for parts, positives, weight in tasks]
     shared = sum(weight**2 * parts.shared / positives for parts, positives, weight in tasks)
     within = sum(weight**2 * parts.within / positives for parts, positives, weight in tasks)
     lasting = sum(weight**2 * parts.lasting for parts, _, weight in tasks)
     per_run = within / 2 + lasting  # of one size; a gain has two
-    deviation = math.sqrt(shared) * generator.normal(size=DRAWS)
-    deviation += math.sqrt(2 * per_run / seeds) * generator.normal(size=DRAWS)
+    deviation = math.sqrt(shared) * generator.normal(size=SIMULATIONS)
+    deviation += math.sqrt(2 * per_run / seeds) * generator.normal(size=SIMULATIONS)
     freedom = max(sum(positives / parts.weight for parts, positives, _ in tasks), 1.0)
-    blur = generator.chisquare(freedom, size=DRAWS) / freedom
-    by_model = per_run * generator.chisquare(seeds - 1, size=(DRAWS, 2)) / (seeds - 1)
+    blur = generator.chisquare(freedom, size=SIMULATIONS) / freedom
+    by_model = per_run * generator.chisquare(seeds - 1, size=(SIMULATIONS, 2)) / (seeds - 1)
     fewest = min(positives for _, positives, _ in tasks)
     bootstrap = (shared + within / seeds) * blur
     patients, spread, degrees = variance_components(
         bootstrap, within * blur, by_model, seeds, patient_degrees(fewest)
     )
-    if cautious:
+    if conservative:
         patients = np.maximum(patients, bootstrap - spread)
-    return deviation, stats.t.ppf(1 - level, degrees) * np.sqrt(patients + spread)
+    return deviation, stats.t.ppf(1 - alpha, degrees) * np.sqrt(patients + spread)
 
 
 def influence(labels: np.ndarray, scores: Floats, weights: Floats) -> tuple[Floats, float]:
-    """How AUPRC changes with the weight of each patient (n), and the AUPRC; ties are taken in any order.
+    """The derivative of AUPRC by the weight of each patient (n), and the AUPRC; ties in any order.
 
-    AUPRC is the mean over positives of TP / (TP + FP) at their place. A patient's weight moves the counts at
-    every place from his or her own downwards, and, if positive, adds a place.
+    AUPRC is the mean over positives of TP / (TP + FP) at their rank. A patient's weight changes the counts at
+    every rank from the patient's own downwards, and a positive adds a rank.
     """
     order = np.argsort(-scores, kind="stable")
     positive, weight = labels[order], weights[order]
@@ -257,7 +261,7 @@ def influence(labels: np.ndarray, scores: Floats, weights: Floats) -> tuple[Floa
 
 
 def expected_auprc(separation: float, prevalence: float) -> float:
-    """AUPRC of scores N(0, 1) without and N(separation, 1) with the outcome, on endless patients."""
+    """AUPRC of scores N(0, 1) without and N(separation, 1) with the outcome, on infinitely many patients."""
     cut = np.linspace(separation - 8, separation + 8, 4001)
     true, false = stats.norm.sf(cut - separation), stats.norm.sf(cut)
     precision = prevalence * true / (prevalence * true + (1 - prevalence) * false)

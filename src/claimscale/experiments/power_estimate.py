@@ -9,6 +9,7 @@ from typing import Any
 from claimscale import artifacts
 from claimscale.config.study import Study
 from claimscale.evaluation import power
+from claimscale.evaluation.contrasts import MIN_OUTCOMES, MIN_SEEDS
 from claimscale.evaluation.intervals import CONFIDENCE
 from claimscale.evaluation.power import Assumptions, Components
 from claimscale.evaluation.size_decision import MIN_POSITIVES
@@ -48,7 +49,7 @@ def power_lines(study: Study, patients: int) -> list[str]:
     kinds = [
         [parts[task.name] for task in study.tasks if task.kind == kind] for kind in ("disease", "medication")
     ]
-    if all(kinds) and len(study.sizes) > 1:
+    if min(map(len, kinds)) >= MIN_OUTCOMES and seeds >= MIN_SEEDS and len(study.sizes) > 1:
         shown = power.interaction_power(kinds[0], kinds[1], seeds, INTERACTION)
         lines.append(
             f"Were size to raise the metric of diseases by {_percent(INTERACTION)} more than that of "
