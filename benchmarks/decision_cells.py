@@ -1,6 +1,6 @@
-"""Studies of known truth, one cell of a grid at a time: what verdicts, intervals and forecasts make of them.
+"""Verdicts, intervals and forecasts on studies of known truth, by cell of a grid.
 
-For benchmarks/decisions.py, which gathers the cells into figures.
+benchmarks/decisions.py summarises the cells.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ VERDICT_CELLS = [
     (0.2, 3200, 0.01),
     (0.01, 200, 0.01),
 ]
-"""Prevalence, positives, spread between runs; those that take longest last."""
+"""Prevalence, positives, standard deviation between runs; the longest last."""
 AUPRC = {0.01: 0.25, 0.05: 0.35, 0.2: 0.5}
 """Of the largest model, by prevalence."""
 
@@ -45,9 +45,9 @@ AUPRC = {0.01: 0.25, 0.05: 0.35, 0.2: 0.5}
 def verdict_cell(
     prevalence: float, positives: int, spread: float, studies: int, seed: int
 ) -> dict[str, float]:
-    """Share of verdicts and of intervals that cover, by seeds and shape, on simulated predictions.
+    """Shares of verdicts and of covering intervals, by seeds and shape, on simulated predictions.
 
-    The margin is the one that `plan` says three seeds can resolve in four of five studies; beside it, 2 %.
+    The margin is the one that three seeds resolve in 80 % of studies according to `plan`; and 2 %.
     """
     assumed = Assumptions(AUPRC[prevalence], prevalence, seed_spread=spread)
     parts = power.components(assumed)
@@ -86,11 +86,11 @@ def verdict_cell(
 
 
 PROMISE_CELLS = list(itertools.product((0.2, 0.05, 0.01), (50, 100, 200)))
-"""Prevalence and positives: few, where promises are hardest to keep."""
+"""Prevalence and positives: few, where power is hardest to predict."""
 
 
 def promise_cell(prevalence: float, positives: int, studies: int, seed: int) -> dict[str, float]:
-    """How often two sizes that are equal are called so, by seeds, at the margin that three can resolve."""
+    """How often two equal sizes are called so, by seeds, at the margin that three seeds resolve."""
     assumed = Assumptions(AUPRC[prevalence], prevalence, seed_spread=0.01)
     parts = power.components(assumed)
     margin = power.resolvable(parts, positives, 3)
@@ -116,15 +116,15 @@ FIVE_SIZES: dict[str, tuple[float, ...]] = {
     "late jump": (1.25, 1.25, 1.25, 1.25, 0),
     "best in the middle": (0, 0, -1, 0, 0),
 }
-"""What the largest of five sizes gains over each, in margins."""
+"""Gains of the largest of five sizes over each, in margins."""
 CURVE_CELLS = list(
     itertools.product((100, 300, 1000, 3000, 10_000, 30_000), SEEDS, (0.0, 0.005, 0.02), (1.0, 3.0))
 )
-"""Positives, seeds, spread between runs, by how much more the largest size's runs spread."""
+"""Positives, seeds, standard deviation between runs, its factor for the largest size."""
 
 
 def curve_cell(
-    positives: int, seeds: int, spread: float, uneven: float, studies: int, seed: int
+    positives: int, seeds: int, spread: float, largest_spread: float, studies: int, seed: int
 ) -> dict[str, float]:
     """Five sizes on curves of metrics at a margin of 2 %, ten times as many studies."""
     parts = power.components(Assumptions(0.35, 0.05, seed_spread=spread))
@@ -138,7 +138,7 @@ def curve_cell(
             seeds=seeds,
             studies=10 * studies,
             seed=seed + positives,
-            uneven=uneven,
+            largest_spread=largest_spread,
         )
         sufficient, covered = _five(study, gains, positives)
         better = gains[:, None] - gains[None, :]  # of the column over the row
@@ -150,7 +150,7 @@ def curve_cell(
 
 
 def _five(study: Mapping[str, Floats], gains: Floats, positives: int) -> tuple[np.ndarray, float]:
-    """The smallest sufficient size of each study (4, the largest, if none), and how often intervals cover."""
+    """The smallest sufficient size of each study (4, the largest, if none), and the coverage of intervals."""
     value = study["value"]
     studies, sizes, seeds = value.shape
     by_size = value.var(axis=2, ddof=1)
@@ -169,8 +169,8 @@ def _five(study: Mapping[str, Floats], gains: Floats, positives: int) -> tuple[n
             )
             error = np.sqrt(patients + spread)
             over = gain - MARGIN * value[:, -1].mean(axis=1)
-            cautious = np.maximum(error, np.sqrt(study["shared"] + study["within"] / seeds))
-            bound = stats.t.ppf(0.95, degrees) * cautious
+            conservative = np.maximum(error, np.sqrt(study["shared"] + study["within"] / seeds))
+            bound = stats.t.ppf(0.95, degrees) * conservative
             enough &= (over + bound < 0) & (bound < MARGIN)
             truth = gains[small] - gains[large]
             covered.append(np.abs(gain - truth) < stats.t.ppf(0.975, degrees) * error)
@@ -181,15 +181,18 @@ def _five(study: Mapping[str, Floats], gains: Floats, positives: int) -> tuple[n
 def interaction_cell(
     positives: int, effect: float, together: bool, studies: int, seed: int
 ) -> dict[str, float]:
-    """Two diseases and two medications, two sizes, three seeds, on predictions; the effect as a
-    share of the margin that is resolvable for one task. `together`: a pretraining falls out alike in all."""
+    """Two diseases and two medications, two sizes, three seeds, on predictions.
+
+    The effect is a share of the margin that one task resolves. `together`: the quality of a pretraining run
+    is the same in all tasks.
+    """
     assumed = Assumptions(0.35, 0.05, seed_spread=0.01)
     parts = power.components(assumed)
     unit = power.resolvable(parts, positives, 3)
     apart, gain = effect * unit, 0.5 * unit
     shown, covered = [], []
     for study in range(seed, seed + studies):
-        worth = np.random.default_rng([study, 7]).normal(size=(2, 3)) if together else None
+        quality = np.random.default_rng([study, 7]).normal(size=(2, 3)) if together else None
         curves_of = [
             SizeCurve(dict(zip("ab", (smaller[0][0], largest), strict=True)), 0.05, positives)
             for task in range(4)
@@ -201,7 +204,7 @@ def interaction_cell(
                     seeds=3,
                     replicates=REPLICATES,
                     seed=4 * study + task,
-                    worth=worth,
+                    quality=quality,
                 )
             ]
         ]
@@ -218,7 +221,7 @@ INTERACTION_CELLS = [
     (100, 0.0, True),
     *[(400, effect, False) for effect in (0.0, 0.5, 0.9)],
 ]
-"""Positives, effect, whether a pretraining falls out alike in all tasks."""
+"""Positives, effect, whether the quality of a pretraining run is the same in all tasks."""
 
 PARAMETERS = dict(zip("abcde", (2.2e6, 4.7e6, 11e6, 32e6, 101e6), strict=True))
 """Hours of pretraining grow with the parameters, the tokens being the same."""
@@ -233,13 +236,13 @@ GROWTH: dict[str, Callable[[Floats], Floats]] = {
     "late jump": lambda x: 1.0 * (x >= x[-1]),
 }
 """True curves over the logarithm of the size, in units of the largest size's gain over the one before; that
-gain is one margin, where nothing else is said."""
+gain is one margin unless stated otherwise."""
 STOP_CELLS = list(itertools.product(GROWTH, (0.8, 0.95), (1.0, 1.5)))
 """SizeCurve, the power to tell flat from the margin, the last gain in margins."""
 
 
 def stop_cell(shape: str, wanted: float, last: float, studies: int, seed: int) -> dict[str, float]:
-    """How often stopping loses a size that was needed, and the share of pretraining hours that it saves."""
+    """How often stopping loses a needed size, and the share of pretraining hours that it saves."""
     parts = power.components(Assumptions(0.35, 0.05, seed_spread=0.005))
     positives = 1000
     while power.power(parts, positives, 3, MARGIN) < wanted:

@@ -1,4 +1,4 @@
-"""Does the verdict with hospitals resampled cover what other hospitals show? For benchmarks/decisions.py."""
+"""Coverage of verdicts with hospitals resampled, in studies of known truth; for benchmarks/decisions.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REPLICATES = 200
 
 
 def hospital_cell(hospitals: int, apart: float, studies: int, seed: int) -> dict[str, float]:
-    """Two sizes that are equally good, in hospitals where now one and now the other is better."""
+    """Two sizes that are equally good on average; which one is better varies between hospitals."""
     assumed = Assumptions(0.5, 0.2, seed_spread=0.005)
     compare = Compare(margin=0.05, bootstrap_replicates=REPLICATES)
     models = {name: Model("pretrained", name, "all") for name in "ab"}
@@ -31,13 +31,13 @@ def hospital_cell(hospitals: int, apart: float, studies: int, seed: int) -> dict
     tally: dict[str, list[float]] = {}
     for study in range(seed, seed + studies):
         labels, scores, hospital = many_hospitals(assumed, 1000, hospitals, apart, seeds=3, seed=study)
-        who = np.arange(len(labels))
-        rows = SplitPredictions(cells, who, np.zeros(len(who), "datetime64[us]"), labels, scores)
+        subjects = np.arange(len(labels))
+        rows = SplitPredictions(cells, subjects, np.zeros(len(subjects), "datetime64[us]"), labels, scores)
         by_patient = SizeCurve(
             dict(zip("ab", scores_of(labels, scores, 3, REPLICATES, study), strict=True)), 0.2, 1000
         )
         task = ComparedTask(by_patient, rows, models)
-        found = cluster_verdicts({"task": task}, PatientHospitals(who, hospital), compare, study)
+        found = cluster_verdicts({"task": task}, PatientHospitals(subjects, hospital), compare, study)
         both = {"patients": decide({"task": by_patient}, compare.margin)["task"]}
         if found:
             both["hospitals"] = found["task"].verdict
@@ -49,4 +49,4 @@ def hospital_cell(hospitals: int, apart: float, studies: int, seed: int) -> dict
 
 
 HOSPITAL_CELLS = list(itertools.product((6, 12, 30), (0.0, 0.1, 0.2)))
-"""Hospitals, by how much a size's separation differs between them."""
+"""Number of hospitals, and the standard deviation of a size's separation between them."""

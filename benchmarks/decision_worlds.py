@@ -1,8 +1,10 @@
 """Studies whose truth is known, for benchmarks/decisions.py: predictions, and curves of metrics.
 
-A model's score is N(0, 1) among patients without the outcome and N(separation, 1) among those with it. What
-all sizes get wrong alike, what the runs of one size get wrong alike and what each run gets wrong alone add up
-to that variance of 1. Runs of a size also differ in worth: their AUPRC on endless patients spreads by
+A model's score is N(0, 1) for patients without the outcome and N(separation, 1) for those with it. The
+variance of 1 is the sum of an error shared by all sizes, an error shared by the runs of one size, and an
+error of each run. Runs of a size also differ in quality: their AUPRC on infinitely many patients has the
+relative standard
+    deviation
 `seed_spread`.
 """
 
@@ -27,8 +29,8 @@ SHAPES: dict[str, tuple[float, ...]] = {
     "rising beyond": (3.0, 1.5),
     "late jump": (1.25, 1.25),
 }
-"""What the largest size truly gains over the smaller ones, in margins. Where it is one margin or more,
-calling that size sufficient is wrong; nowhere is that harder to avoid than at one margin exactly."""
+"""True gains of the largest size over the smaller ones, in margins. With one margin or more, calling the
+smaller size sufficient is an error; it is hardest to avoid at exactly one margin."""
 
 
 def predictions(
@@ -39,13 +41,13 @@ def predictions(
     seeds: int,
     replicates: int,
     seed: int,
-    worth: Floats | None = None,
+    quality: Floats | None = None,
 ) -> tuple[list[list[Scores]], Scores]:
     """Scores of smaller sizes and of the largest, all on the same simulated patients.
 
-    `gains` lists, per place in the order of sizes, the relative gains of the largest over a size there; sizes
-    in one place share their errors, as only one of them stands in any one curve. `worth` (places, seeds) is
-    how well each run fell out, in standard deviations.
+    `gains` lists, per place in the order of sizes, the relative gains of the largest over a size there. Sizes
+    in one place share their errors, because a curve contains only one of them. `quality` (places, seeds) is
+    the deviation of each run's AUPRC, in standard deviations.
     """
     generator = np.random.default_rng(seed)
     patients = round(positives / assumed.prevalence)
@@ -54,9 +56,9 @@ def predictions(
     of_size = np.sqrt(assumed.between_runs - assumed.between_sizes)
     of_run = np.sqrt(1 - assumed.between_runs)
     models: list[Floats] = []
-    if worth is None:
-        worth = generator.normal(size=(len(gains) + 1, seeds))
-    for place, of_runs in zip([*gains, [0.0]], worth, strict=True):
+    if quality is None:
+        quality = generator.normal(size=(len(gains) + 1, seeds))
+    for place, of_runs in zip([*gains, [0.0]], quality, strict=True):
         size = common + of_size * generator.normal(size=patients)
         runs = [size + of_run * generator.normal(size=patients) for _ in range(seeds)]
         for gain in place:
@@ -87,9 +89,9 @@ def many_hospitals(
 ) -> tuple[NDArray[np.bool_], Floats, NDArray[np.int64]]:
     """Labels (patients), scores of a smaller and a larger size (2 * seeds, patients), hospitals (patients).
 
-    The sizes are equally good over endless hospitals. In one hospital the separation of each size is off by
-    `apart` (standard deviation), all runs of the size alike. Hospitals differ in size as claims' do: the
-    largest of ten has about ten times the patients of the smallest.
+    The sizes are equally good over infinitely many hospitals. In one hospital the separation of each size
+    deviates by `apart` (standard deviation), for all its runs alike. Hospitals differ in size as in claims:
+    the largest of ten has about ten times the patients of the smallest.
     """
     generator = np.random.default_rng(seed)
     patients = round(positives / assumed.prevalence)
@@ -111,7 +113,7 @@ def many_hospitals(
 
 
 def some_seeds(scores: Scores, seeds: int) -> Scores:
-    """The study as it would be with fewer seeds."""
+    """The same study with fewer seeds."""
     return Scores(scores.seeds[:seeds], scores.values[:seeds], scores.replicates[:seeds], scores.positives)
 
 
@@ -133,19 +135,19 @@ def curves(
     seeds: int,
     studies: int,
     seed: int,
-    uneven: float = 1.0,
+    largest_spread: float = 1.0,
 ) -> dict[str, Floats]:
-    """What `studies` studies would measure of sizes of given relative gain, the last one the largest (gain
+    """Measurements of `studies` studies of sizes with given relative gains, the last one the largest (gain
     0).
 
-    Normal draws with the variances of `parts`, relative to the largest model's AUPRC: `value` (studies,
-    sizes, seeds), and per study what the bootstrap finds, `shared` and `within`, with the chance of a finite
-    sample. `uneven` multiplies the spread between runs of the largest size.
+    Normal variables with the variances of `parts`, relative to the largest model's AUPRC: `value` (studies,
+    sizes, seeds), and per study the bootstrap variances `shared` and `within`, with their sampling error.
+    `largest_spread` multiplies the standard deviation between runs of the largest size.
     """
     generator, parts = np.random.default_rng(seed), parts.at(positives)
     sizes = len(gains)
     lasting = np.full(sizes, parts.lasting)
-    lasting[-1] *= uneven**2
+    lasting[-1] *= largest_spread**2
     shared, within = parts.shared / positives, parts.within / positives
     value = 1 - np.asarray(gains)[:, None] + np.zeros((studies, sizes, seeds))
     value += np.sqrt(shared / 2) * generator.normal(size=(studies, sizes, 1))
@@ -158,14 +160,13 @@ def curves(
 def as_scores(
     study: Mapping[str, Floats], place: int, positives: int, replicates: int, seed: int
 ) -> list[Scores]:
-    """One of the studies of `curves` as `Scores` by size, its replicates drawn from what the bootstrap
-    finds."""
+    """One of the studies of `curves` as `Scores` by size, with replicates from its bootstrap variances."""
     generator = np.random.default_rng([seed, place])
     value = study["value"][place]
     sizes, seeds = value.shape
-    drawn = np.sqrt(study["shared"][place] / 2) * generator.normal(size=(sizes, 1, replicates))
-    drawn = drawn + np.sqrt(study["within"][place] / 2) * generator.normal(size=(sizes, seeds, replicates))
+    noise = np.sqrt(study["shared"][place] / 2) * generator.normal(size=(sizes, 1, replicates))
+    noise = noise + np.sqrt(study["within"][place] / 2) * generator.normal(size=(sizes, seeds, replicates))
     return [
-        Scores(tuple(range(seeds)), value[size], value[size][:, None] + drawn[size], positives)
+        Scores(tuple(range(seeds)), value[size], value[size][:, None] + noise[size], positives)
         for size in range(sizes)
     ]

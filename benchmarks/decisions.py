@@ -1,13 +1,14 @@
-"""Are the verdicts right, and does `plan` promise what comes true? Studies of known truth, 500 and more a
+"""Error rates of verdicts and calibration of promised power, on studies of known truth, 500 and more per
 cell.
 
     python benchmarks/decisions.py              everything, about an hour on two cores
     python benchmarks/decisions.py reduced      a tenth of the studies and fewer cells, a few minutes
     python benchmarks/decisions.py verdicts     one part: verdicts, curves, power, interaction, stopping,
                                                 promises, hospitals
-    python benchmarks/decisions.py seed=9000000 other studies than those the rule was shaped on (seed 0)
+    python benchmarks/decisions.py seed=9000000 other studies than those on which the rule was developed (seed
+    0)
 
-Cells that are done are kept in runs/decisions/ and not simulated again.
+Finished cells are kept in runs/decisions/ and not simulated again.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def kept(
     studies: int,
     seed: int,
 ) -> Iterator[tuple[tuple[Any, ...], dict[str, float]]]:
-    """Each cell with what was found in it; simulated only if it was not before."""
+    """Each cell with its result; a kept result is not simulated again."""
     KEPT.mkdir(parents=True, exist_ok=True)
     file = KEPT / (f"{part}-{studies}-{seed}.jsonl" if seed else f"{part}-{studies}.jsonl")
     known = {}
@@ -72,7 +73,7 @@ def kept(
 
 @dataclass
 class Errors:
-    """What is asked of verdicts in every cell, gathered over cells."""
+    """Error rates, coverage and power over all cells."""
 
     wrong: list[float] = field(default_factory=list)
     beyond: list[float] = field(default_factory=list)
@@ -124,7 +125,7 @@ def verdicts(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[
 
 
 def promises_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
-    """Power reached beside power promised, in four times as many studies of two sizes."""
+    """Power reached and power promised, in four times as many studies of two sizes."""
     figures = {}
     for (prevalence, positives), found in kept("promises", cells, promise_cell, 4 * studies, seed):
         for seeds in SEEDS:
@@ -151,7 +152,7 @@ def curves_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> di
 
 
 def power_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
-    """Positives that a margin of 2 % takes, and what each way of squeezing the variance is worth."""
+    """Positives needed for a margin of 2 %, by prevalence, seeds and variance between runs."""
     figures = {}
     for prevalence, spread, seeds in cells:
         parts = power.components(Assumptions(AUPRC[prevalence], prevalence, seed_spread=spread))

@@ -1,9 +1,9 @@
-"""How fast is the patient bootstrap of AUPRC, and is it scikit-learn's?
+"""The speed of the patient bootstrap of AUPRC, and its agreement with scikit-learn.
 
-15 models on 100,000 patients at 1 % prevalence, 2,000 replicates, the weights drawn anew; scikit-learn's
-`average_precision_score` goes through a few of the same replicates, alternating, medians of three.
+15 models on 100,000 patients at 1 % prevalence, 2,000 replicates, weights included. scikit-learn's
+`average_precision_score` computes a few of the same replicates, alternating, medians of three.
 
-    python benchmarks/resampling.py
+    python benchmarks/bootstrap.py
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def main() -> None:
     }
     for name, value in figures.items():
         print(f"{name:<20} {value:.4g}")
-    write_record("resampling", figures)
+    write_record("bootstrap", figures)
 
 
 def _peer(labels: np.ndarray, models: list[Floats], resamples: Resamples) -> Floats:
-    """The first replicates by scikit-learn, drawn and scored one by one: (models, replicates)."""
+    """The first replicates by scikit-learn, one by one: (models, replicates)."""
     weights = resamples.weights(resamples.places()[0])[:, :PEER_REPLICATES].astype(float)
     return np.array(
         [
-            [average_precision_score(labels, scores, sample_weight=drawn) for drawn in weights.T]
+            [average_precision_score(labels, scores, sample_weight=own) for own in weights.T]
             for scores in models
         ]
     )
