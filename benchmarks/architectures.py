@@ -22,7 +22,7 @@ from claimscale.model.encoder import Encoder, Inputs
 from claimscale.model.shapes import TIME_FEATURES
 from claimscale.seeded_random import uniform
 from claimscale.tokens.batches import Batch, Masked
-from claimscale.tokens.sequences import FIRST_CODE, MASK
+from claimscale.tokens.special_tokens import FIRST_CODE, MASK
 from claimscale.training import pretraining_run
 
 Alternative = Callable[[], AbstractContextManager[object]]

@@ -19,7 +19,8 @@ from torch import Tensor
 from claimscale.model import completep, encoder as encoders, shapes
 from claimscale.model.attention import QueryPositions
 from claimscale.tokens.batches import mask_batch, microbatches
-from claimscale.tokens.sequences import CLS, FIRST_CODE, Sequences
+from claimscale.tokens.sequences import Sequences
+from claimscale.tokens.special_tokens import CLS, FIRST_CODE
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.loop import on_device
 from record import write_record

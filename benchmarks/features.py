@@ -28,8 +28,9 @@ import scipy.sparse as sparse
 
 from claimscale.baselines.features import DAYS_PER_YEAR, PERSON, WINDOWS_DAYS, FeatureColumns, count_features
 from claimscale.tokens.code_groups import CodeGroups
+from claimscale.tokens.special_tokens import FIRST_SEX, SPECIAL_CODES
 from claimscale.tokens.store import TokenStore
-from claimscale.tokens.vocabulary import FIRST_SEX, SPECIAL_CODES, Vocabulary
+from claimscale.tokens.vocabulary import Vocabulary
 from record import write_record
 
 COMPARED, LARGE, CODES, EVENTS, REPETITIONS = 20_000, 100_000, 5_000, 120, 3

@@ -33,7 +33,8 @@ from claimscale.experiments.throughput import random_token_metadata
 from claimscale.model import shapes
 from claimscale.tokens.batches import microbatches
 from claimscale.tokens.pretraining_inputs import static
-from claimscale.tokens.sequences import CLS, FIRST_CODE, MASK, PAD, Sequences
+from claimscale.tokens.sequences import Sequences
+from claimscale.tokens.special_tokens import CLS, FIRST_CODE, MASK, PAD
 from claimscale.training.pretraining_run import PretrainingRun
 from record import write_record
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from claimscale.constants import DAYS_PER_YEAR
+
 MINUS = "−"
 UNKNOWN = "–"
 ROUNDS_UP = 999.5
@@ -74,7 +76,7 @@ def rate(value: float | None) -> str:
 
 def years(days: float | None) -> str:
     """Days in years."""
-    return compact_number(None if days is None else days / 365.25)
+    return compact_number(None if days is None else days / DAYS_PER_YEAR)
 
 
 def compact_number(value: float | None) -> str:

@@ -13,8 +13,9 @@ from made_claims import engine as engine
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.events.build import write_events_folder
+from claimscale.tokens.special_tokens import SPECIAL_CODES
 from claimscale.tokens.store import TokenStore
-from claimscale.tokens.vocabulary import SPECIAL_CODES, Vocabulary
+from claimscale.tokens.vocabulary import Vocabulary
 
 
 @pytest.fixture(scope="session")

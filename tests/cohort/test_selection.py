@@ -89,13 +89,13 @@ def test_patients_need_enough_events_known_before_the_landmark(claims, build) ->
     rows += [claims.event(102, before, "ICD10//A001", available_day=after)]
     rows += claims.born(103) + [claims.event(103, after + day, "ICD10//A000") for day in range(9)]
     target = build(rows)
-    chosen = cohort.read(target)["subject_id"].to_pylist()
+    chosen = cohort.read_patients(target)["subject_id"].to_pylist()
     assert 101 in chosen
     assert not {102, 103} & set(chosen)
     assert chosen == sorted(chosen)
     splits = pq.read_table(target / "subject_splits.parquet")
     meds.SubjectSplitSchema.validate(splits)  # raises where they are no MEDS splits
-    assert splits.equals(cohort.read(target).select(["subject_id", "split"]))
+    assert splits.equals(cohort.read_patients(target).select(["subject_id", "split"]))
     flow = read_json(target / "cohort.json")
     assert (flow["patients"], flow["seen_before_landmark"]) == (43, 42)
     assert flow["with_enough_events"] == len(chosen) == sum(flow["splits"].values())
@@ -110,7 +110,7 @@ def test_demographics_and_main_hospital(claims, build) -> None:
     rows += [
         claims.event(100, claims.landmark_day + step, "ICD10//A000", hospital_id="H9") for step in range(5)
     ]
-    patient = cohort.read(build(rows)).to_pylist()[-1]
+    patient = cohort.read_patients(build(rows)).to_pylist()[-1]
     assert patient | {"split": ""} == {
         "subject_id": 100, "split": "", "hospital_id": "H8", "sex": "U", "birth_day": -500,
         "first_day": day, "last_day": day + 5,
@@ -121,7 +121,7 @@ def test_what_became_known_later_decides_nothing(claims, build) -> None:
     rows = claims.random(40, seed=5)
     one = build(rows, "whole")
     for name, changed in claims.other_futures(rows).items():
-        assert cohort.read(build(changed, name)).equals(cohort.read(one)), name
+        assert cohort.read_patients(build(changed, name)).equals(cohort.read_patients(one)), name
 
 
 def test_empty_cohort_says_which_rule_removed_how_many(claims, build) -> None:
@@ -165,9 +165,9 @@ def test_hospitals_then_their_patients_are_drawn_and_counted(claims, build, stud
         return study.model_copy(update={"cohort": changed})
 
     rows = claims.random(200, seed=6)
-    whole = cohort.read(build(rows, "whole")).to_pylist()
+    whole = cohort.read_patients(build(rows, "whole")).to_pylist()
     target = build(rows, "some", sampled(hospitals=2, patients=50))
-    some, flow = cohort.read(target).to_pylist(), read_json(target / "cohort.json")
+    some, flow = cohort.read_patients(target).to_pylist(), read_json(target / "cohort.json")
     assert len(some) == flow["included"] == sum(flow["splits"].values()) == 50
     hospitals = {row["hospital_id"] for row in some}
     assert (flow["hospitals"], flow["sampled_hospitals"], len(hospitals)) == (3, 2, 2)
@@ -176,7 +176,7 @@ def test_hospitals_then_their_patients_are_drawn_and_counted(claims, build, stud
     assert all(row in whole for row in some)
     # Rows in another order give the same sample.
     again = build(rows[::-1], "again", sampled(hospitals=2, patients=50))
-    assert cohort.read(again).equals(cohort.read(target))
+    assert cohort.read_patients(again).equals(cohort.read_patients(target))
 
 
 @pytest.mark.parametrize(

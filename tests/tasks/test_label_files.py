@@ -48,7 +48,7 @@ def given(engine: Engine, study: Study, write_events, claims, tmp_path: Path):
         account = read_json(tmp_path / "labels" / "labels.json")["made"]
         return tasks.read(tmp_path / "labels", "made").to_pylist(), account
 
-    patients = cohort.read(tmp_path / "cohort")
+    patients = cohort.read_patients(tmp_path / "cohort")
     build.split = dict(zip(patients["subject_id"].to_pylist(), patients["split"].to_pylist(), strict=True))
     build.study, build.events = study, events
     return build

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from claimscale.tokens.batches import Batch, Batches, MaskUnit, assigned_to_ranks, mask_batch, microbatches
-from claimscale.tokens.sequences import FIRST_CODE, MASK, Sequences
+from claimscale.tokens.sequences import Sequences
+from claimscale.tokens.special_tokens import FIRST_CODE, MASK
 
 
 def _sequences(count: int = 200, longest: int = 90, seed: int = 0) -> Sequences:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from claimscale.tokens.incident_codes import CodeLists, incident_codes, sample_index_dates
-from claimscale.tokens.sequences import FIRST_CODE
+from claimscale.tokens.special_tokens import FIRST_CODE
 
 VOCABULARY = 14
 HORIZON = 30

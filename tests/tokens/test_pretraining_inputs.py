@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 from claimscale.config.training import Tokens
 from claimscale.tokens.pretraining_inputs import PatientHistories
-from claimscale.tokens.sequences import FIRST_CODE
+from claimscale.tokens.special_tokens import FIRST_CODE
 
 VOCABULARY, LAST_DAY, HORIZON = 14, 18_000, 365
 EVENTS = st.lists(

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from claimscale.tokens.sequences import CLS, FIRST_CODE, Sequences, seen_earlier, select_inputs
+from claimscale.tokens.sequences import Sequences, seen_earlier, select_inputs
+from claimscale.tokens.special_tokens import CLS, FIRST_CODE
 
 VOCABULARY = 14
 NOTHING = np.zeros(0, np.int64)

@@ -16,7 +16,8 @@ from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.events.table import read_events
 from claimscale.tokens import vocabulary
-from claimscale.tokens.vocabulary import SPECIAL_CODES, Vocabulary
+from claimscale.tokens.special_tokens import SPECIAL_CODES
+from claimscale.tokens.vocabulary import Vocabulary
 
 IDS = range(1, 41)
 SPLIT = {subject: ("train", "tuning", "held_out")[subject % 3] for subject in IDS}
@@ -29,7 +30,7 @@ def build(engine: Engine, study: Study, claims, write_events):
         table = read_events(engine, write_events(rows, name))
         changed = study.model_copy(update={"tokens": Tokens.model_validate({"min_patients": 2, **settings})})
         mapping = vocabulary.code_map(table, engine, changed.tokens.rollup)
-        return vocabulary.build(table, PATIENTS, mapping, claims.landmark_day, changed, engine)
+        return vocabulary.build_vocabulary(table, PATIENTS, mapping, claims.landmark_day, changed, engine)
 
     return build_vocabulary
 
@@ -119,7 +120,7 @@ def test_it_is_read_back_as_it_was_saved(claims, build, tmp_path: Path) -> None:
 
 def test_no_common_code_and_impossible_roll_up_are_bad_input(claims, build) -> None:
     rows = claims.random(40, seed=5)
-    with pytest.raises(BadInput, match=r"tokens\.min_patients: no code is had by 99 of"):
+    with pytest.raises(BadInput, match=r"tokens\.min_patients: no code occurs in 99 of"):
         build(rows, "rare", min_patients=99)
     with pytest.raises(BadInput, match=r"tokens\.rollup\.ATC"):
         build(rows, "level", rollup={"ATC": 6})

@@ -21,14 +21,14 @@ import numpy.typing as npt
 import scipy.sparse as sparse
 from numba import njit
 
+from claimscale.constants import DAYS_PER_YEAR
 from claimscale.tokens.code_groups import CodeGroups
+from claimscale.tokens.special_tokens import FIRST_SEX
 from claimscale.tokens.store import TokenStore
-from claimscale.tokens.vocabulary import FIRST_SEX
 
 WINDOWS_DAYS = (30, 180, 365, None)
 """Days before the index date, ascending; None is the whole history."""
 
-DAYS_PER_YEAR = 365.25
 PERSON = ("age", "female", "male", "history")
 """Age in years, indicators of sex (both 0 if unknown), and years since the first event."""
 SERVICES = ("events", "visits", "distinct codes")

@@ -16,9 +16,9 @@ import pyarrow as pa
 from ibis import _
 
 from claimscale.codes.systems import TYPES, type_of
+from claimscale.constants import DAYS_PER_YEAR, SEXES
 from claimscale.engine import Engine
 
-DAYS_PER_YEAR = 365.25
 AGE_BAND_YEARS = 5
 BINS = 24
 MONTHS_OF = {"month": 1, "quarter": 3, "year": 12}
@@ -101,7 +101,7 @@ def histogram(values: npt.NDArray[np.number], whole: bool = False) -> dict[str, 
 
     `whole` keeps the edges whole numbers.
     """
-    width = max(float(np.quantile(values, 0.99)) / BINS, 1 / 365.25)
+    width = max(float(np.quantile(values, 0.99)) / BINS, 1 / DAYS_PER_YEAR)
     edges = np.arange(BINS + 1) * (np.ceil(width) if whole else width)
     counts = np.histogram(np.minimum(values, edges[-1]), edges)[0]
     return {"edges": edges.tolist(), "counts": counts.tolist()}
@@ -112,7 +112,7 @@ def _group(people: pa.Table, kinds: Sequence[str]) -> dict[str, Any]:
     return {
         "patients": len(people),
         "hospitals": len(people["hospital_id"].drop_null().unique()),
-        "sex": {name: sex.count(name) for name in ("F", "M", "U")},
+        "sex": {name: sex.count(name) for name in SEXES},
         **{name: _spread(people[name].to_numpy()) for name in COUNTED},
         "codes": {kind: _spread(people[kind].to_numpy()) for kind in kinds},
     }

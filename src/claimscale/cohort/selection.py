@@ -85,7 +85,7 @@ def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
     write_json(target / "description.json", description.describe(people))
 
 
-def read(cohort: Path) -> pa.Table:
+def read_patients(cohort: Path) -> pa.Table:
     """The patients: subject_id, split, hospital_id, sex, birth_day, first_day, last_day, by subject id."""
     return pq.read_table(cohort / "patients.parquet")
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from claimscale.constants import DAYS_PER_YEAR
 from claimscale.evaluation.intervals import Estimate, interval
 from claimscale.evaluation.metrics import SMALLEST_RISK, CurvePoint, Floats
 from claimscale.evaluation.predictions import SplitPredictions
@@ -28,7 +29,6 @@ THRESHOLDS = np.geomspace(0.25, 8, 12)
 RISK_BINS = 16
 AGE_BANDS = ((0, 40), (40, 65), (65, 75), (75, 85), (85, 200))
 MAX_HOSPITALS = 12
-DAYS_PER_YEAR = 365.25
 
 Flags = NDArray[np.bool_]
 

@@ -10,7 +10,8 @@ import torch
 from claimscale.config.study import Study, parameter_count
 from claimscale.model import shapes
 from claimscale.tokens.pretraining_inputs import static
-from claimscale.tokens.sequences import FIRST_CODE, Sequences
+from claimscale.tokens.sequences import Sequences
+from claimscale.tokens.special_tokens import FIRST_CODE
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.pretraining_run import PretrainingRun
 

@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from claimscale.constants import DAYS_PER_YEAR
 from claimscale.model import completep
 from claimscale.model.attention import BatchLayout, QueryPositions
 from claimscale.model.block import Block, RmsNorm
 from claimscale.model.cross_entropy import summed_cross_entropy
 from claimscale.model.shapes import COUNT_FEATURES, HEAD_WIDTH, TIME_FEATURES, TYPE_COUNT, Shape
-from claimscale.tokens.sequences import FIRST_CODE
+from claimscale.tokens.special_tokens import FIRST_CODE
 from claimscale.tokens.token_metadata import TokenMetadata
 
-DAYS_PER_YEAR = 365.25
 ROTARY_DAYS = (14.0, 40 * DAYS_PER_YEAR)
 """Shortest and longest wavelength of the rotary angles."""
 AGE_DAYS = (DAYS_PER_YEAR, 200 * DAYS_PER_YEAR)

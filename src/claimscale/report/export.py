@@ -17,6 +17,7 @@ import altair as alt
 import vl_convert
 
 from claimscale import artifacts
+from claimscale.constants import SEXES
 from claimscale.report import charts as plots
 from claimscale.report.chart_theme import FAINT, FONT_SIZE, translated
 from claimscale.report.i18n import Texts
@@ -140,7 +141,7 @@ def _cohort(groups: Mapping[str, Summary]) -> Iterator[Row]:
     yield ("fact", *groups)
     yield ("patients", *(group["patients"] for group in groups.values()))
     yield ("hospitals", *(group["hospitals"] for group in groups.values()))
-    for sex in ("F", "M", "U"):
+    for sex in SEXES:
         yield (f"sex {sex}", *(group["sex"].get(sex) for group in groups.values()))
     for field in ("age", "visits", "sequence_length", "observation_days"):
         for name in ("mean", "sd", "median", "q1", "q3", "min", "max"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from claimscale.constants import DAYS_PER_YEAR
 from claimscale.report.i18n import Texts
 from claimscale.summary.formatting import duration, figure, percent
 
@@ -94,7 +95,7 @@ def count(value: int | float | str | None) -> str:
 
 def years(value: float | None) -> str:
     """Days in years."""
-    return "–" if value is None else compact_number(value / 365.25)
+    return "–" if value is None else compact_number(value / DAYS_PER_YEAR)
 
 
 def plain_number(value: float | None) -> str:

@@ -53,7 +53,7 @@ def read(task: Task, study: Study, events: Path, cohort: Path) -> tuple[pa.Table
 
     observed = pq.read_table(events / "observation.parquet")
     start, end, is_seen = _look_up(subject, observed, ["start", "end"])
-    patients = cohorts.read(cohort)
+    patients = cohorts.read_patients(cohort)
     place, is_patient = _places(subject, patients["subject_id"].to_numpy())
     split = np.asarray(patients["split"].to_pylist(), dtype="U16")[place]
     landmark, later = study.cohort.landmark, study.cohort.splits.temporal_date

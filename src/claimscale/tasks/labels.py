@@ -50,7 +50,7 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
     A task with too few cases has a `shortage` in the account, and the others go on. Raises BadInput when no
     task can be asked of anybody in the train, tuning or held-out split, or a label file is unusable.
     """
-    patients = ibis.memtable(cohorts.read(cohort).select(["subject_id", "split"]))
+    patients = ibis.memtable(cohorts.read_patients(cohort).select(["subject_id", "split"]))
     table = read_events(engine, events).inner_join(patients, "subject_id")
 
     @functools.cache

@@ -1,1 +1,1 @@
-"""Tokens: vocabulary, store, sequences and batches."""
+"""Tokens: the vocabulary, the token store, sequences and batches."""

@@ -1,8 +1,8 @@
-"""Sequences to batches: which ones, in what order and with what masked is a pure function of seed and step.
+"""Batches: the sequences of a step, their order and their masks are functions of the seed and the step.
 
-A step's sequences are a random draw of all lengths. They are sorted by length and laid flat without padding,
-so that those of one length lie side by side; a step too large for the cache or the memory comes in several
-parts. Neither the parts nor the ranks that share a step change what is in it or masked.
+A step's sequences are a random sample of all lengths. They are sorted by length and laid flat without
+padding, so that sequences of one length are neighbours. A step that exceeds the cache or the memory is split
+into microbatches. Neither microbatches nor ranks change which sequences a step has, or what is masked.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -13,27 +13,32 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from claimscale.seeded_random import uniform
-from claimscale.tokens.sequences import FIRST_CODE, MASK, Sequences
+from claimscale.tokens.sequences import Sequences
+from claimscale.tokens.special_tokens import FIRST_CODE, MASK
 
 MaskUnit = Literal["token", "code"]
 
 MICROBATCH_TOKENS = 4608
-"""The most positions of a part on a CPU: enough to hide calls, few enough for activations to stay cached."""
+"""Most tokens of a microbatch on a CPU: enough to amortise calls, few enough for activations to stay
+cached."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences laid flat over T positions, one after the other, shortest first.
+    """B sequences, shortest first, as T positions without padding.
 
-    `token`, `age_days` and `count` int32 [T], `days` int32 [T] after the sequence's [CLS] (0 or less),
-    `lengths` int64 [B], `index` int64 [B] which sequences these are, `source` int64 [T] each position's place
-    in the flat arrays of the sequences.
+    Attributes:
+        token, age_days, count: int32 [T].
+        days: int32 [T], days after the sequence's [CLS] (0 or less).
+        lengths: int64 [B].
+        index: int64 [B], the number of each sequence.
+        source: int64 [T], each position's place in the flat arrays of the sequences.
     """
 
     token: np.ndarray
@@ -47,7 +52,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Masked:
-    """A batch's tokens, some codes hidden: `token` int32 [T], `position` int64 [M], `target` int64 [M]."""
+    """A batch's tokens with some codes masked: `token` int32 [T], `position` int64 [M], `target` int64
+    [M]."""
 
     token: np.ndarray
     position: np.ndarray
@@ -55,48 +61,51 @@ class Masked:
 
 
 class Batches:
-    """All steps of training on some sequences, each about `batch_tokens` tokens.
+    """All steps of training on some sequences, each of about `batch_tokens` tokens.
 
-    `index` restricts to some of the sequences. Every epoch is a new order of all of them; where the
-    patients' sequences differ from epoch to epoch, `in_epoch` gives those of each. Of each step the process
-    `rank` of `ranks` gets its share; all shares together are the step that one process would get.
+    Every epoch is a new order of all sequences. Of each step the process `rank` of `ranks` gets a shard; the
+    shards together are the step of a single process.
+
+    Args:
+        sequences: the sequences, or a function that returns those of an epoch.
+        index: the sequences to use; all by default.
     """
 
     def __init__(
         self,
-        sequences: Sequences,
+        sequences: Sequences | Callable[[int], Sequences],
         batch_tokens: int,
         seed: int,
         index: np.ndarray | None = None,
         microbatch_tokens: int = MICROBATCH_TOKENS,
         rank: int = 0,
         ranks: int = 1,
-        in_epoch: Callable[[int], Sequences] | None = None,
     ) -> None:
-        self.in_epoch = in_epoch or (lambda epoch: sequences)
+        self.in_epoch = (lambda epoch: sequences) if isinstance(sequences, Sequences) else sequences
+        first = self.in_epoch(0)
         self.seed = seed
         self.rank, self.ranks = rank, ranks
         self.microbatch_tokens = microbatch_tokens
-        self.index = np.arange(len(sequences)) if index is None else index
-        self.tokens_per_epoch = int(sequences.lengths[self.index].sum())
-        longest = int(sequences.lengths[self.index].max(initial=1))
-        # A step is no smaller than the longest of these sequences, so that none is empty. Where sequences
-        # differ by epoch, a longer one of another epoch may still span steps, which then have nothing to do.
+        self.index = np.arange(len(first)) if index is None else index
+        self.tokens_per_epoch = int(first.lengths[self.index].sum())
+        longest = int(first.lengths[self.index].max(initial=1))
+        # A step is no smaller than the longest sequence, so that none is empty. Where sequences differ by
+        # epoch, a longer one of another epoch may span several steps, of which all but one are then empty.
         wanted = round(self.tokens_per_epoch / batch_tokens)
         self.steps_per_epoch = max(1, min(wanted, self.tokens_per_epoch // longest))
         self._epoch = lru_cache(maxsize=1)(self._make_epoch)
 
     def microbatches(self, step: int) -> list[Batch]:
-        """This rank's share of a step, counted from 0 over all epochs, as parts to be added up."""
+        """This rank's shard of a step (counted from 0 over all epochs), as microbatches to be summed."""
         sequences = self.in_epoch(step // self.steps_per_epoch)
         return list(microbatches(sequences, self.shard(step), self.microbatch_tokens))
 
     def shard(self, step: int) -> np.ndarray:
-        """Which sequences of a step are this rank's: int64 [n], empty if others have them all."""
+        """The sequences of a step that this rank gets: int64 [n], possibly empty."""
         epoch, within = divmod(step, self.steps_per_epoch)
         order, bounds = self._epoch(epoch)
-        drawn = order[bounds[within] : bounds[within + 1]]
-        return drawn[assigned_to_ranks(self.in_epoch(epoch).lengths[drawn], self.ranks) == self.rank]
+        chosen = order[bounds[within] : bounds[within + 1]]
+        return chosen[assigned_to_ranks(self.in_epoch(epoch).lengths[chosen], self.ranks) == self.rank]
 
     def _make_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.random.default_rng([self.seed, epoch]).permutation(self.index)
@@ -109,7 +118,7 @@ class Batches:
 def microbatches(sequences: Sequences, index: np.ndarray, microbatch_tokens: int) -> Iterator[Batch]:
     """The sequences `index`, shortest first, in batches of at most `microbatch_tokens` (or one sequence).
 
-    As few as that allows, and about equal, so that threads which take one each are done together.
+    The number of batches is minimal and their sizes are about equal, so that parallel threads end together.
     """
     index = index[np.argsort(sequences.lengths[index], kind="stable")]
     ends = np.cumsum(sequences.lengths[index])
@@ -125,58 +134,74 @@ def microbatches(sequences: Sequences, index: np.ndarray, microbatch_tokens: int
 
 
 def assigned_to_ranks(lengths: np.ndarray, ranks: int) -> np.ndarray:
-    """The rank that each sequence is given to, [n]: in turn from the longest, back and forth.
+    """The rank of each sequence, [n]: in turn from the longest, back and forth.
 
-    So every rank has the same number of sequences of each length, give or take one.
+    Every rank gets the same number of sequences of each length, give or take one.
     """
     if ranks == 1:
         return np.zeros(len(lengths), np.int64)
     turn = np.empty(len(lengths), np.int64)
     turn[np.argsort(-lengths, kind="stable")] = np.arange(len(lengths))
-    there, place = turn // ranks % 2 == 0, turn % ranks
-    return np.where(there, place, ranks - 1 - place)
+    forth, place = turn // ranks % 2 == 0, turn % ranks
+    return np.where(forth, place, ranks - 1 - place)
 
 
 def mask_batch(batch: Batch, fraction: float, seed: int, step: int, unit: MaskUnit = "token") -> Masked:
-    """Hide about this share of the codes behind [MASK]; never [CLS] or sex, possibly nothing.
+    """Replace about this share of the codes by [MASK]; never [CLS] or sex, possibly nothing.
 
-    By `position` each code is hidden or not by itself. By `code` all occurrences of a code in a sequence are
-    hidden or none, codes being chosen at random until the share is reached, so that a repeat gives nothing
-    away. The expected share of each sequence is exact either way.
+    With unit `token`, each token is masked or not by itself. With `code`, all occurrences of a code in a
+    sequence are masked or none, so that a repeat cannot be copied; codes are chosen at random until the
+    share is reached. The expected share of each sequence is exact in both cases.
 
-    Whether a position is hidden depends on the seed, the step and the sequence it is in, never on what else
-    is in the batch.
+    Whether a position is masked depends on the seed, the step and its sequence, and not on the rest of the
+    batch.
     """
-    hidden = np.zeros(len(batch.token), np.bool_)
+    is_masked = np.zeros(len(batch.token), np.bool_)
+    key = _Key(seed, step)
     if unit == "token":
-        _hide_positions(batch.token, batch.source, fraction, seed, step, hidden)
+        _mask_tokens(batch.token, batch.source, fraction, key, is_masked)
     else:
         ends = np.cumsum(batch.lengths)
-        _hide_codes(batch.token, ends - batch.lengths, ends, batch.index, fraction, seed, step, hidden)
-    position = np.flatnonzero(hidden)
+        spans = _Spans(ends - batch.lengths, ends, batch.index)
+        _mask_codes(batch.token, spans, fraction, key, is_masked)
+    position = np.flatnonzero(is_masked)
     token = batch.token.copy()
     token[position] = MASK
     return Masked(token, position, batch.token[position].astype(np.int64))
 
 
+class _Key(NamedTuple):
+    seed: int
+    step: int
+
+
+class _Spans(NamedTuple):
+    """Start, end and number of each sequence."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    numbers: np.ndarray
+
+
 @njit(cache=True)
-def _hide_positions(token, source, fraction, seed, step, hidden):
+def _mask_tokens(token, source, fraction, key, is_masked):
     for at in range(token.size):
         if token[at] >= FIRST_CODE:
-            hidden[at] = uniform(seed, step, source[at]) < fraction
+            is_masked[at] = uniform(key.seed, key.step, source[at]) < fraction
 
 
 @njit(cache=True)
-def _hide_codes(token, firsts, ends, index, fraction, seed, step, hidden):
-    for n in range(firsts.size):
-        places = firsts[n] + np.flatnonzero(token[firsts[n] : ends[n]] >= FIRST_CODE)
-        # Equal codes have equal draws, so sorting brings their occurrences together in a random order.
-        key = np.empty(places.size)
+def _mask_codes(token, spans, fraction, key, is_masked):
+    for n in range(spans.starts.size):
+        first, number = spans.starts[n], spans.numbers[n]
+        places = first + np.flatnonzero(token[first : spans.ends[n]] >= FIRST_CODE)
+        # Equal codes have equal numbers, so sorting joins their occurrences in a random order of codes.
+        order = np.empty(places.size)
         for i in range(places.size):
-            key[i] = uniform(seed, step, index[n] * np.int64(1 << 31) + token[places[i]])
-        places = places[np.argsort(key, kind="mergesort")]
-        # The last code is hidden with the probability that makes the expected share exact.
-        part, wanted = uniform(seed, step, -1 - index[n]), fraction * places.size
+            order[i] = uniform(key.seed, key.step, number * np.int64(1 << 31) + token[places[i]])
+        places = places[np.argsort(order, kind="mergesort")]
+        # The last code is masked with the probability that makes the expected share exact.
+        part, wanted = uniform(key.seed, key.step, -1 - number), fraction * places.size
         start = 0
         while start < places.size:
             stop = start + 1
@@ -184,7 +209,7 @@ def _hide_codes(token, firsts, ends, index, fraction, seed, step, hidden):
                 stop += 1
             if start + part * (stop - start) >= wanted:
                 break
-            hidden[places[start:stop]] = True
+            is_masked[places[start:stop]] = True
             start = stop
 
 

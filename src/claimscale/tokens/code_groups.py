@@ -1,4 +1,4 @@
-"""Columns that codes count towards: each code itself, and the coarser groups it belongs to."""
+"""Groups of codes: chapters and categories of diagnoses, classes of drugs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from claimscale.codes import systems as codes
+from claimscale.codes.systems import SEPARATOR, roll_up, split
 from claimscale.tokens.vocabulary import Vocabulary
 
 CHAPTER = "chapter"
@@ -20,33 +20,33 @@ LEVELS: dict[str, tuple[Level, ...]] = {
     "ATC": (5, 4, 3),
     "YJ": (7, 4, 3),
 }
-"""Groups beside the full code, from fine to coarse: characters for diagnoses and YJ, levels for ATC."""
+"""Groups of each system, from fine to coarse: characters for diagnoses and YJ, levels for ATC."""
 
 ICD10_CHAPTERS = (
     "A00", "C00", "D50", "E00", "F00", "G00", "H00", "H60", "I00", "J00", "K00", "L00", "M00", "N00", "O00",
     "P00", "Q00", "R00", "S00", "U00", "V00", "Z00",
 )  # fmt: skip
-"""Where each chapter of the WHO's ICD-10 (2019) begins, in the order of its codes."""
+"""The first code of each chapter of ICD-10 (WHO 2019)."""
 
 ICD9_CHAPTERS = (
     "001", "140", "240", "280", "290", "320", "390", "460", "520", "580", "630", "680", "710", "740", "760",
     "780", "800", "E", "V",
 )  # fmt: skip
-"""The same of ICD-9-CM (2009), with its supplementary E and V codes."""
+"""The first code of each chapter of ICD-9-CM (2009), with the supplementary E and V codes."""
 
 
 def chapter(code: str) -> str:
-    """The first code of a diagnosis' chapter, with a tilde so that it is not taken for a code.
+    """The chapter of a diagnosis: its first code with a tilde, which no code has.
 
-    A code before every chapter stands for itself.
+    A code before the first chapter is returned unchanged.
 
     >>> chapter("ICD10//N189"), chapter("ICD10//D649"), chapter("ICD9CM//25000"), chapter("ICD9CM//V4511")
     ('ICD10//N00~', 'ICD10//D50~', 'ICD9CM//240~', 'ICD9CM//V~')
     """
-    system, value = codes.split(code)
+    system, value = split(code)
     starts = ICD10_CHAPTERS if system == "ICD10" else ICD9_CHAPTERS
     place = bisect.bisect_right(starts, value[:3])
-    return f"{system}{codes.SEPARATOR}{starts[place - 1]}~" if place else code
+    return f"{system}{SEPARATOR}{starts[place - 1]}~" if place else code
 
 
 def group_of(code: str, level: Level) -> str:
@@ -55,19 +55,18 @@ def group_of(code: str, level: Level) -> str:
     >>> group_of("ATC//N02BF02", 4), group_of("ICD10//N189", 3), group_of("ICD10//N189", "chapter")
     ('ATC//N02BF', 'ICD10//N18', 'ICD10//N00~')
     """
-    return chapter(code) if level == CHAPTER else codes.roll_up(code, {codes.split(code)[0]: level})
+    return chapter(code) if level == CHAPTER else roll_up(code, {split(code)[0]: level})
 
 
 @dataclass(frozen=True)
 class CodeGroups:
-    """Columns that tokens count towards: each token itself, then its groups.
+    """The columns of each token in a count matrix: the token itself, then its groups.
 
-    A group that holds just the tokens of a finer one would be the same column again, so there is none.
-    Suspected diagnoses have groups of their own.
+    A group with the same tokens as a finer group has no column. Suspected diagnoses have groups of their own.
 
     Attributes:
-        columns: int32 [tokens, 1 + levels], the columns of each token, -1 where it has no more.
-        names: the code or group that each column counts.
+        columns: int32 [tokens, 1 + levels], the columns of each token, -1 for none.
+        names: the code or group of each column.
     """
 
     columns: npt.NDArray[np.int32]
@@ -87,7 +86,7 @@ class CodeGroups:
         for place in range(depth):
             members: dict[tuple[str, int], list[int]] = {}
             for token, (code, kind) in enumerate(zip(vocabulary.codes, vocabulary.types, strict=True)):
-                levels = LEVELS.get(codes.split(code)[0], ())
+                levels = LEVELS.get(split(code)[0], ())
                 if place < len(levels):
                     members.setdefault((group_of(code, levels[place]), int(kind)), []).append(token)
             for (name, _), tokens in members.items():

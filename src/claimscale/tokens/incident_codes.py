@@ -1,8 +1,8 @@
-"""Incident codes: those that become known within a horizon after a date and were not in as long before it.
+"""Incident codes: codes that become known within a horizon after a date, and were not known as long before
+it.
 
-What a model is to learn of claims is what comes next. So pretraining looks at each patient on one of the days
-on which something became known, another one in each epoch, and at which codes were new within a year of it.
-The time before is a washout, as in studies of new users: a drug of long ago may be begun again.
+Pretraining predicts them. For each patient and epoch it samples a date on which something became known. The
+time before the date is a washout, as in new-user studies: a drug taken long ago may be started again.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -10,13 +10,13 @@ The time before is a washout, as in studies of new users: a drug of long ago may
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from claimscale.seeded_random import uniform
-from claimscale.tokens.sequences import FIRST_CODE
+from claimscale.tokens.special_tokens import FIRST_CODE
 
 if TYPE_CHECKING:
     from claimscale.tokens.store import TokenStore
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CodeLists:
-    """A list of different tokens for each of n patients: `token` int32 [N], `offsets` int64 [n + 1]."""
+    """A list of distinct tokens for each of n patients: `token` int32 [N], `offsets` int64 [n + 1]."""
 
     token: np.ndarray
     offsets: np.ndarray
 
     def pairs(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(row, token), int64 [P] each, of the lists `index`, rows counted in the order of `index`."""
+        """(row, token), int64 [P] each, of the lists `index`; rows are positions in `index`."""
         lengths = self.offsets[index + 1] - self.offsets[index]
         row = np.repeat(np.arange(len(index)), lengths)
-        place = np.arange(lengths.sum()) + np.repeat(
-            self.offsets[index] - (np.cumsum(lengths) - lengths), lengths
-        )
-        return row, self.token[place].astype(np.int64)
+        starts = self.offsets[index] - (np.cumsum(lengths) - lengths)
+        position = np.arange(lengths.sum()) + np.repeat(starts, lengths)
+        return row, self.token[position].astype(np.int64)
 
 
 @dataclass(frozen=True)
 class IncidentCodes:
-    """Of n patients after one date each.
+    """The incident codes of n patients, each after one date.
 
-    `has_full_horizon` bool [n]: whether the horizon after the date lies before the last day that may be known.
-    `new`: codes that became known within the horizon; none where not has_full_horizon.
-    `known`: codes of the washout before the date, which cannot be new.
+    Attributes:
+        has_full_horizon: bool [n], whether the horizon ends by the last day of the data.
+        new: codes that became known within the horizon; none without a full horizon.
+        known: codes of the washout before the date, which cannot be incident.
     """
 
     has_full_horizon: np.ndarray
@@ -53,57 +53,76 @@ class IncidentCodes:
     known: CodeLists
 
     def counts(self, index: np.ndarray) -> np.ndarray:
-        """Incident codes of some of the patients, int64 [n]."""
+        """Number of incident codes of some of the patients, int64 [n]."""
         return self.new.offsets[index + 1] - self.new.offsets[index]
 
     def log_odds(self, vocabulary: int) -> np.ndarray:
-        """Of each token, the log odds of being new among the patients at risk, float64 [vocabulary]."""
+        """Log odds of each token to be incident, among the patients at risk: float64 [vocabulary]."""
         new = np.bincount(self.new.token, minlength=vocabulary)
-        has_full_horizon = np.repeat(self.has_full_horizon, np.diff(self.known.offsets))
-        at_risk = self.has_full_horizon.sum() - np.bincount(
-            self.known.token[has_full_horizon], minlength=vocabulary
-        )
+        counted = np.repeat(self.has_full_horizon, np.diff(self.known.offsets))
+        known = np.bincount(self.known.token[counted], minlength=vocabulary)
+        at_risk = self.has_full_horizon.sum() - known
         return np.log((new + 0.5) / (np.maximum(at_risk - new, 0) + 0.5))
 
 
 def sample_index_dates(
     store: TokenStore, rows: np.ndarray, last_day: int, horizon_days: int, seed: int, epoch: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A date for each patient: one of the days on which something became known, drawn evenly.
+    """A date for each patient, sampled uniformly from the days on which something became known.
 
-    Only days at least the horizon before `last_day` count. Patients who have none get `last_day` itself, and
-    are not has_full_horizon. Returns days since 1970-01-01, int64 [n], and who is has_full_horizon, bool [n]. What a patient
-    gets depends on nothing but the patient, seed and epoch.
+    Only days at least the horizon before `last_day` count. Patients without such a day get `last_day`, and no
+    full horizon. The date depends on the patient, the seed and the epoch alone.
+
+    Returns:
+        The dates, days since 1970-01-01, int64 [n]; and who has a full horizon, bool [n].
     """
     days, has_full_horizon = np.full(len(rows), last_day, np.int64), np.zeros(len(rows), np.bool_)
-    _draw_dates(
-        store.available, store.offsets, rows, last_day - horizon_days, seed, epoch, days, has_full_horizon
-    )
+    stored = _Stored(store.token, store.available, store.offsets)
+    _sample_dates(stored, rows, last_day - horizon_days, seed, epoch, _Dates(days, has_full_horizon))
     return days, has_full_horizon
 
 
 def incident_codes(
     store: TokenStore, rows: np.ndarray, days: np.ndarray, has_full_horizon: np.ndarray, horizon_days: int
 ) -> IncidentCodes:
-    """What each patient had in the washout before a day, and what was new within the horizon after it."""
-    room = int((store.offsets[rows + 1] - store.offsets[rows]).sum())
-    new, known = np.empty(room, np.int32), np.empty(room, np.int32)
-    new_offsets, known_offsets = np.zeros((2, len(rows) + 1), np.int64)
-    _split_by_date(
-        store.token, store.available, store.offsets, rows, days, has_full_horizon, horizon_days, store.vocabulary.size,
-        new, new_offsets, known, known_offsets,
-    )  # fmt: skip
+    """The codes of each patient in the washout before a date, and the new ones within the horizon after
+    it."""
+    size = int((store.offsets[rows + 1] - store.offsets[rows]).sum())
+    new, known = (_Lists(np.empty(size, np.int32), np.zeros(len(rows) + 1, np.int64)) for _ in range(2))
+    stored = _Stored(store.token, store.available, store.offsets)
+    dates = _Dates(days, has_full_horizon)
+    _split_by_date(stored, rows, dates, horizon_days, store.vocabulary.size, new, known)
     return IncidentCodes(
         has_full_horizon,
-        CodeLists(new[: new_offsets[-1]].copy(), new_offsets),
-        CodeLists(known[: known_offsets[-1]].copy(), known_offsets),
+        *(CodeLists(lists.token[: lists.offsets[-1]].copy(), lists.offsets) for lists in (new, known)),
     )
 
 
+class _Stored(NamedTuple):
+    """Arrays of the token store."""
+
+    token: np.ndarray
+    available: np.ndarray
+    offsets: np.ndarray
+
+
+class _Dates(NamedTuple):
+    days: np.ndarray
+    has_full_horizon: np.ndarray
+
+
+class _Lists(NamedTuple):
+    """The arrays of `CodeLists`."""
+
+    token: np.ndarray
+    offsets: np.ndarray
+
+
 @njit(cache=True)
-def _draw_dates(available, offsets, rows, last_day, seed, epoch, days, has_full_horizon):
+def _sample_dates(stored, rows, last_day, seed, epoch, dates):
+    available = stored.available
     for n in range(rows.size):
-        first, stop = offsets[rows[n]], offsets[rows[n] + 1]
+        first, stop = stored.offsets[rows[n]], stored.offsets[rows[n] + 1]
         contacts = 0
         for at in range(first, stop):  # stored by available day
             if available[at] > last_day:
@@ -112,36 +131,34 @@ def _draw_dates(available, offsets, rows, last_day, seed, epoch, days, has_full_
         if not contacts:
             continue
         chosen = int(uniform(seed, epoch, rows[n]) * contacts)
-        has_full_horizon[n] = True
+        dates.has_full_horizon[n] = True
         for at in range(first, stop):
             if at == first or available[at] != available[at - 1]:
                 chosen -= 1
                 if chosen < 0:
-                    days[n] = available[at]
+                    dates.days[n] = available[at]
                     break
 
 
 @njit(cache=True)
-def _split_by_date(
-    token, available, offsets, rows, days, has_full_horizon, horizon, vocabulary,
-    new, new_offsets, known, known_offsets,
-):  # fmt: skip
-    listed = np.full(vocabulary, -1, np.int64)  # per token: the patient in whose lists it was put last
+def _split_by_date(stored, rows, dates, horizon, vocabulary, new, known):
+    listed = np.full(vocabulary, -1, np.int64)  # per token: the last patient in whose lists it is
     news, knowns = 0, 0
     for n in range(rows.size):
-        for at in range(offsets[rows[n]], offsets[rows[n] + 1]):
-            if available[at] > days[n] + horizon or (available[at] > days[n] and not has_full_horizon[n]):
+        day, last = dates.days[n], dates.days[n]
+        if dates.has_full_horizon[n]:
+            last += horizon
+        for at in range(stored.offsets[rows[n]], stored.offsets[rows[n] + 1]):
+            code, available = stored.token[at], stored.available[at]
+            if available > last:
                 break
-            code = token[at]
-            if available[at] <= days[n] - horizon:
-                continue
-            if listed[code] == n or code < FIRST_CODE:
+            if available <= day - horizon or listed[code] == n or code < FIRST_CODE:
                 continue
             listed[code] = n
-            if available[at] <= days[n]:
-                known[knowns] = code
+            if available <= day:
+                known.token[knowns] = code
                 knowns += 1
             else:
-                new[news] = code
+                new.token[news] = code
                 news += 1
-        new_offsets[n + 1], known_offsets[n + 1] = news, knowns
+        new.offsets[n + 1], known.offsets[n + 1] = news, knowns

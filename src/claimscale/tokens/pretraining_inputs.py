@@ -1,4 +1,5 @@
-"""What pretraining sees of its patients: all that was known before the landmark, or on a day long before."""
+"""The inputs of pretraining: what was known of each patient before the landmark, or on a sampled earlier
+date."""
 
 from __future__ import annotations
 
@@ -16,14 +17,14 @@ from claimscale.tokens.store import TokenStore
 
 @dataclass(frozen=True)
 class PretrainingSample:
-    """Sequences of n patients and, where there is something to foretell, their incident codes."""
+    """Sequences of n patients and, if they are predicted, their incident codes."""
 
     sequences: Sequences
     incident: IncidentCodes | None = None
 
 
 EpochSamples = Callable[[int], PretrainingSample]
-"""The sample of the same patients, in the same order, in an epoch counted from 0."""
+"""The sample of the same patients, in the same order, of an epoch (counted from 0)."""
 
 
 def static(sequences: Sequences) -> EpochSamples:
@@ -34,7 +35,7 @@ def static(sequences: Sequences) -> EpochSamples:
 
 @dataclass(frozen=True)
 class PatientHistories:
-    """The records of some patients: their `rows` [n] in the store, and the last day that may be known.
+    """The histories of some patients: their `rows` [n] in the store, and the last day of the data.
 
     `last_day` counts from 1970-01-01.
     """
@@ -51,16 +52,15 @@ class PatientHistories:
         return select_inputs(self.store, self.rows, days, tokens.max_length, tokens.deduplicate, nothing)
 
     def on_last_day(self) -> Sequences:
+        """What was known of each patient on the last day."""
         return self.on(np.full(len(self.rows), self.last_day, np.int64))
 
     def dated(self, horizon_days: int, seed: int) -> EpochSamples:
-        """Another date for each patient in each epoch, with the codes that are incident after it."""
+        """Samples on another date per patient and epoch, with the codes that are incident after it."""
 
         def sample(epoch: int) -> PretrainingSample:
-            days, has_full_horizon = sample_index_dates(
-                self.store, self.rows, self.last_day, horizon_days, seed, epoch
-            )
-            incident = incident_codes(self.store, self.rows, days, has_full_horizon, horizon_days)
+            days, full = sample_index_dates(self.store, self.rows, self.last_day, horizon_days, seed, epoch)
+            incident = incident_codes(self.store, self.rows, days, full, horizon_days)
             return PretrainingSample(self.on(days), incident)
 
         return lru_cache(maxsize=1)(sample)

@@ -1,33 +1,34 @@
-"""What a model sees of each patient: codes known by a cutoff day, newest kept, as flat arrays."""
+"""Model inputs: the codes of each patient known by a cutoff day, the newest kept, as flat arrays."""
 
 # pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numba import njit
 
+from claimscale.tokens.special_tokens import CLS, LEADING
+
 if TYPE_CHECKING:
     from claimscale.tokens.store import TokenStore
 
-PAD, CLS, MASK = 0, 1, 2
-FIRST_CODE = 6
-"""Lower tokens are [PAD], [CLS], [MASK] and the three of sex."""
-LEADING = 2
-"""Every sequence starts with [CLS] and sex."""
 Deduplicate = Literal["none", "month", "quarter", "year", "history"]
+MONTHS = {"month": 1, "quarter": 3, "year": 12}
+"""Months in a period of deduplication."""
 
 
 @dataclass(frozen=True)
 class Sequences:
     """Model inputs of n patients, one after another.
 
-    `token` int32 [T]; `age_days` int32 [T], age at each code, at [CLS] and sex the age at the cutoff;
-    `offsets` int64 [n + 1]; `count` int32 [T], how many occurrences of the code each position stands for,
-    itself included: 1 unless told.
+    Attributes:
+        token: int32 [T].
+        age_days: int32 [T], age at each code; at [CLS] and sex, age at the cutoff.
+        offsets: int64 [n + 1], start and end of each sequence.
+        count: int32 [T], number of occurrences that the token represents; 1 by default.
     """
 
     token: np.ndarray
@@ -44,7 +45,7 @@ class Sequences:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens per sequence, [CLS] and sex among them: int64 [n]."""
+        """Tokens per sequence, with [CLS] and sex: int64 [n]."""
         return np.diff(self.offsets)
 
 
@@ -58,32 +59,38 @@ def select_inputs(
 ) -> Sequences:
     """One sequence per row: [CLS], sex, then the patient's codes in stored order.
 
-    Kept are codes that were available on the cutoff day or before and are not among the tokens `hidden_tokens`; of
-    repeats of a code within a calendar month, quarter or year, or ever, the latest, because how long ago a
-    code was last seen tells most; of those the newest `max_length - 2`, each with the number of repeats.
-    `rows` are patients' positions in the store, `cutoff_days` days since 1970-01-01, each [n].
+    A sequence holds the codes that were available on the cutoff day and are not hidden. Of the occurrences
+    of a code within a calendar month, quarter or year, or the whole history, it holds the latest one,
+    because recency is the most informative; and of these the newest `max_length - 2`. `count` has the number
+    of occurrences.
+
+    Args:
+        rows: positions of the patients in the store, int [n].
+        cutoff_days: last days on which codes may be available, int [n], days since 1970-01-01.
+        hidden_tokens: tokens that are left out.
     """
     rows = np.asarray(rows, np.int64)
     cutoff_days = np.asarray(cutoff_days, np.int64)
     is_hidden = np.zeros(store.vocabulary.size, np.bool_)
     is_hidden[hidden_tokens] = True
     births = np.asarray(store.birth_day)[rows].astype(np.int64)
-    periods, first_day = _periods(births, cutoff_days, deduplicate)
     counts = np.asarray(store.offsets)[rows + 1] - np.asarray(store.offsets)[rows]
-    room = int(np.minimum(counts, max_length - LEADING).sum()) + LEADING * len(rows)
-    token, age_days, count = np.empty((3, room), np.int32)
+    size = int(np.minimum(counts, max_length - LEADING).sum()) + LEADING * len(rows)
+    token, age_days, count = np.empty((3, size), np.int32)
     offsets = np.zeros(len(rows) + 1, np.int64)
     _select(
-        store.token, store.age_days, store.available, store.offsets, rows, births, cutoff_days,
-        np.asarray(store.sex)[rows].astype(np.int32), max_length - LEADING, periods, first_day, is_hidden,
-        np.empty(int(counts.max(initial=0)), np.int64), token, age_days, count, offsets,
-    )  # fmt: skip
+        _Stored(store.token, store.age_days, store.available, store.offsets),
+        _Patients(rows, births, cutoff_days, np.asarray(store.sex)[rows].astype(np.int32)),
+        _Rules(max_length - LEADING, is_hidden, *_periods(births, cutoff_days, deduplicate)),
+        int(counts.max(initial=0)),
+        _Written(token, age_days, count, offsets),
+    )
     end = offsets[-1]
     return Sequences(token[:end].copy(), age_days[:end].copy(), offsets, count[:end].copy())
 
 
 def seen_earlier(sequences: Sequences) -> np.ndarray:
-    """Whether each position's token occurs earlier in its own sequence: bool [T]."""
+    """Whether the token at each position occurs earlier in its sequence: bool [T]."""
     out = np.empty(len(sequences.token), np.bool_)
     _seen_earlier(sequences.token, sequences.offsets, int(sequences.token.max(initial=0)) + 1, out)
     return out
@@ -92,7 +99,7 @@ def seen_earlier(sequences: Sequences) -> np.ndarray:
 def _periods(births: np.ndarray, cutoffs: np.ndarray, deduplicate: Deduplicate) -> tuple[np.ndarray, int]:
     """The period of every day from the first birth to the last cutoff, and that first day.
 
-    With `deduplicate="none"` the table is empty: nothing counts as a repeat.
+    With `deduplicate="none"` the table is empty.
     """
     if deduplicate == "none" or not len(births):
         return np.empty(0, np.int32), 0
@@ -100,59 +107,108 @@ def _periods(births: np.ndarray, cutoffs: np.ndarray, deduplicate: Deduplicate) 
     months = np.arange(first, last + 1).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
     if deduplicate == "history":
         return np.zeros(len(months), np.int32), first
-    length = {"month": 1, "quarter": 3, "year": 12}[deduplicate]
-    return (months // length).astype(np.int32), first
+    return (months // MONTHS[deduplicate]).astype(np.int32), first
+
+
+class _Stored(NamedTuple):
+    """Arrays of the token store."""
+
+    token: np.ndarray
+    age_days: np.ndarray
+    available: np.ndarray
+    offsets: np.ndarray
+
+
+class _Patients(NamedTuple):
+    """Per sequence: position in the store, birth day, cutoff day, token of the sex."""
+
+    rows: np.ndarray
+    births: np.ndarray
+    cutoffs: np.ndarray
+    sexes: np.ndarray
+
+
+class _Rules(NamedTuple):
+    """Most codes of a sequence; hidden tokens; the period of each day since `first_day`."""
+
+    room: int
+    is_hidden: np.ndarray
+    periods: np.ndarray
+    first_day: int
+
+
+class _Kept(NamedTuple):
+    """The occurrences kept of one patient, newest first."""
+
+    position: np.ndarray
+    period: np.ndarray
+    counts: np.ndarray
+    previous: np.ndarray  # the occurrence of the same token that was kept before, -1 if none
+    last: np.ndarray  # per token: the occurrence that was kept last, -1 if none
+
+
+class _Written(NamedTuple):
+    """The arrays of `Sequences`."""
+
+    token: np.ndarray
+    age_days: np.ndarray
+    counts: np.ndarray
+    offsets: np.ndarray
 
 
 @njit(cache=True)
-def _select(
-    all_token, all_age, all_available, all_offsets, rows, births, cutoffs, sexes, room, periods, first_day,
-    is_hidden, kept, token, age_days, counted, offsets,
-):  # fmt: skip
-    last_kept = np.full(is_hidden.size, -1, np.int64)  # per token: the occurrence kept last in this patient
-    kept_before = np.empty(kept.size, np.int64)  # per kept occurrence: the one of the same token kept before
-    kept_period = np.empty(kept.size, np.int32)
-    kept_count = np.empty(kept.size, np.int32)
-    last_period = periods.size - 1
+def _select(stored, patients, rules, longest, out):
+    kept = _Kept(
+        np.empty(longest, np.int64), np.empty(longest, np.int32), np.empty(longest, np.int32),
+        np.empty(longest, np.int64), np.full(rules.is_hidden.size, -1, np.int64),
+    )  # fmt: skip
     end = 0
-    for n in range(rows.size):
-        first, stop = all_offsets[rows[n]], all_offsets[rows[n] + 1]
-        while stop > first and all_available[stop - 1] > cutoffs[n]:
-            stop -= 1  # stored by available day
-        count = 0
-        for at in range(stop - 1, first - 1, -1):
-            if count == room and not periods.size:
-                break
-            code = all_token[at]
-            if is_hidden[code]:
-                continue
-            if periods.size:
-                # A late claim can be older than one known before it, so all kept occurrences are compared.
-                day = births[n] + all_age[at] - first_day
-                period = periods[min(max(day, 0), last_period)]
-                match = last_kept[code]
-                while match >= 0 and kept_period[match] != period:
-                    match = kept_before[match]
-                if match >= 0:
-                    kept_count[match] += 1
-                if match >= 0 or count == room:
-                    continue
-                kept_before[count] = last_kept[code]
-                last_kept[code] = count
-                kept_period[count] = period
-            kept[count], kept_count[count] = at, 1
-            count += 1
-        token[end], token[end + 1] = CLS, sexes[n]
-        age_days[end : end + 2] = cutoffs[n] - births[n]
-        counted[end : end + 2] = 1
+    for n in range(patients.rows.size):
+        count = _keep(stored, patients, n, rules, kept)
+        out.token[end], out.token[end + 1] = CLS, patients.sexes[n]
+        out.age_days[end : end + 2] = patients.cutoffs[n] - patients.births[n]
+        out.counts[end : end + 2] = 1
         end += 2
         for i in range(count - 1, -1, -1):
-            token[end] = all_token[kept[i]]
-            age_days[end] = all_age[kept[i]]
-            counted[end] = kept_count[i]
+            at = kept.position[i]
+            out.token[end] = stored.token[at]
+            out.age_days[end] = stored.age_days[at]
+            out.counts[end] = kept.counts[i]
+            kept.last[stored.token[at]] = -1
             end += 1
-            last_kept[all_token[kept[i]]] = -1
-        offsets[n + 1] = end
+        out.offsets[n + 1] = end
+
+
+@njit(cache=True)
+def _keep(stored, patients, n, rules, kept):
+    """Choose the occurrences of one patient, from the newest to the oldest; returns their number."""
+    first, stop = stored.offsets[patients.rows[n]], stored.offsets[patients.rows[n] + 1]
+    while stop > first and stored.available[stop - 1] > patients.cutoffs[n]:
+        stop -= 1  # stored by available day
+    count = 0
+    for at in range(stop - 1, first - 1, -1):
+        if count == rules.room and not rules.periods.size:
+            break
+        code = stored.token[at]
+        if rules.is_hidden[code]:
+            continue
+        if rules.periods.size:
+            # A late claim can be older than one known before it, so all kept occurrences are compared.
+            day = patients.births[n] + stored.age_days[at] - rules.first_day
+            period = rules.periods[min(max(day, 0), rules.periods.size - 1)]
+            match = kept.last[code]
+            while match >= 0 and kept.period[match] != period:
+                match = kept.previous[match]
+            if match >= 0:
+                kept.counts[match] += 1
+            if match >= 0 or count == rules.room:
+                continue
+            kept.previous[count] = kept.last[code]
+            kept.last[code] = count
+            kept.period[count] = period
+        kept.position[count], kept.counts[count] = at, 1
+        count += 1
+    return count
 
 
 @njit(cache=True)

@@ -1,7 +1,7 @@
-"""Tokens: every event of every patient of the cohort as integers, in flat memory-mapped arrays.
+"""The token store: all events of the cohort as integers, in flat memory-mapped arrays.
 
-Per patient, tokens stand in the order in which they became known: by available day, then day, then token.
-Cutting a patient's tokens at a day therefore gives exactly what was known on that day.
+The tokens of a patient are sorted by available day, then day, then token. The tokens up to an available day
+are therefore what was known on that day.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from numba import njit
 
 from claimscale.artifacts import write_json
 from claimscale.codes.systems import BIRTH, SEX_PREFIX, TYPES
-from claimscale.cohort import selection as cohorts
+from claimscale.cohort.selection import read_patients
 from claimscale.config.study import Study
+from claimscale.constants import SEXES
 from claimscale.engine import Engine
 from claimscale.events.table import EPOCH, FIRST_YEAR, day_number, read_events
-from claimscale.tokens import vocabulary as vocabularies
-from claimscale.tokens.vocabulary import FIRST_SEX, SEXES, Vocabulary
+from claimscale.tokens.special_tokens import FIRST_SEX
+from claimscale.tokens.vocabulary import Vocabulary, build_vocabulary, code_map
 
 Int64s = npt.NDArray[np.int64]
 
@@ -40,14 +41,14 @@ class TokenStore:
 
     Attributes:
         subjects: int64 [P], subject ids, ascending.
-        offsets: int64 [P + 1], where each patient's tokens begin and end.
-        token: uint16 or int32 [N], token ids; demographics are not among them.
+        offsets: int64 [P + 1], start and end of each patient's tokens.
+        token: uint16 or int32 [N], token ids, without demographics.
         age_days: int32 [N], age at the event.
-        visit: int32 [N], counts the patient's claims dates from 0 in stored order.
-        available: int32 [N], day number on which the event could be known.
+        visit: int32 [N], number of the claims date, from 0 per patient in stored order.
+        available: int32 [N], day number on which the event became known.
         birth_day: int32 [P], day number of birth.
         sex: int32 [P], token id of the sex.
-        vocabulary: what token ids mean.
+        vocabulary: the meaning of token ids.
     """
 
     subjects: Int64s
@@ -70,7 +71,7 @@ class TokenStore:
         return len(self.subjects)
 
     def rows_of(self, subject_ids: Int64s) -> Int64s:
-        """Rows (places in `subjects`) of the patients. Raises KeyError if one is not in the store."""
+        """Positions of the patients in `subjects`. Raises KeyError if one is not in the store."""
         rows = np.searchsorted(self.subjects, subject_ids)
         found = rows < len(self.subjects)
         found[found] = self.subjects[rows[found]] == np.asarray(subject_ids)[found]
@@ -80,16 +81,16 @@ class TokenStore:
 
 
 def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path) -> None:
-    """Build the vocabulary, then write the tokens of all cohort patients, one shard of events at a time.
+    """Build the vocabulary, then write the tokens of all cohort patients, shard by shard.
 
-    Also writes `tokens.json`: tokens kept, and events dropped because their code is too rare.
+    `tokens.json` has the number of tokens, and of events that are dropped because their code is too rare.
     """
     table = read_events(engine, events)
-    patients = cohorts.read(cohort)
+    patients = read_patients(cohort)
     in_cohort = table.semi_join(ibis.memtable(patients.select(["subject_id"])), "subject_id")
-    mapping = vocabularies.code_map(in_cohort, engine, study.tokens.rollup)
+    mapping = code_map(in_cohort, engine, study.tokens.rollup)
     landmark = day_number(study.cohort.landmark)
-    vocabulary = vocabularies.build(table, patients, mapping, landmark, study, engine)
+    vocabulary = build_vocabulary(table, patients, mapping, landmark, study, engine)
     vocabulary.save(target / "vocabulary.parquet")
 
     token_of = token_lookup(vocabulary, mapping)
@@ -117,8 +118,8 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
     np.save(target / "offsets.npy", np.concatenate([[0], np.cumsum(counts)]))
     np.save(target / "birth_day.npy", birth_day)
     np.save(target / "sex.npy", sex)
-    account = {"tokens": int(counts.sum()), "dropped_rare": rare, "vocabulary": vocabulary.size}
-    write_json(target / "tokens.json", account)
+    counted = {"tokens": int(counts.sum()), "dropped_rare": rare, "vocabulary": vocabulary.size}
+    write_json(target / "tokens.json", counted)
 
 
 TokenOf = dict[tuple[str, bool], int]
@@ -139,7 +140,7 @@ def token_lookup(vocabulary: Vocabulary, mapping: pa.Table) -> TokenOf:
 
 @dataclass(frozen=True)
 class EncodedShard:
-    """The n tokens of one shard, in stored order: row of the patient, token, days, visit; `rare` dropped."""
+    """The n tokens of one shard, in stored order, and the number of `rare` events that are dropped."""
 
     row: Int64s
     token: Int64s
@@ -150,7 +151,7 @@ class EncodedShard:
 
 
 def encode_shard(shard: Path, subjects: Int64s, token_of: TokenOf) -> EncodedShard:
-    """Read a shard of events, keep cohort patients and known codes, and order the tokens per patient."""
+    """The tokens of a shard of events: cohort patients and codes of the vocabulary, sorted per patient."""
     columns = ["subject_id", "time", "code", "available_at", "suspected"]
     table = pq.read_table(shard, columns=columns, read_dictionary=["code"])
     subject_id = table["subject_id"].to_numpy()
@@ -173,7 +174,7 @@ def encode_shard(shard: Path, subjects: Int64s, token_of: TokenOf) -> EncodedSha
 
 @njit(cache=True)
 def sort_within(key: Int64s, bounds: Int64s) -> None:
-    """Sort the keys in place between each two bounds."""
+    """Sort the keys in place, from each bound to the next."""
     for place in range(len(bounds) - 1):
         key[bounds[place] : bounds[place + 1]].sort()
 
@@ -181,7 +182,7 @@ def sort_within(key: Int64s, bounds: Int64s) -> None:
 def _tokens(
     code: pa.DictionaryArray, suspected: npt.NDArray[np.bool_], token_of: TokenOf
 ) -> tuple[Int64s, npt.NDArray[np.bool_]]:
-    """The token of each event (DROPPED if it has none) and whether the event is a demographic fact."""
+    """The token of each event, DROPPED if it has none, and whether the event is demographic."""
     distinct = code.dictionary.to_pylist()
     lookup = np.array(
         [[token_of.get((text, flag), DROPPED) for text in distinct] for flag in (False, True)], dtype=np.int64
@@ -207,7 +208,7 @@ def _unpack(key: Int64s) -> tuple[Int64s, Int64s, Int64s]:
 
 
 def _visits(available: Int64s, day: Int64s, starts: Int64s) -> Int64s:
-    """Counts, from 0 within each patient, the changes of (available day, day)."""
+    """The number of each claims date: changes of (available day, day), from 0 per patient."""
     changes = np.ones(len(day), dtype=bool)
     changes[1:] = (available[1:] != available[:-1]) | (day[1:] != day[:-1])
     changes[starts] = True
@@ -216,7 +217,7 @@ def _visits(available: Int64s, day: Int64s, starts: Int64s) -> Int64s:
 
 
 class NpyWriter:
-    """Writes a one-dimensional `.npy` file piece by piece, so that it need not fit in memory."""
+    """Writes a one-dimensional `.npy` file in parts, so that it need not fit in memory."""
 
     def __init__(self, file: Path, dtype: npt.DTypeLike) -> None:
         self._dtype = np.dtype(dtype)
@@ -230,7 +231,7 @@ class NpyWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # NumPy leaves room in the header for the length to grow.
+        # NumPy reserves space in the header for a longer length.
         self._stream.seek(0)
         self._write_header()
         self._stream.close()

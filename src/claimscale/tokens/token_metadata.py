@@ -1,4 +1,4 @@
-"""What an encoder is told of each token before it has seen a patient: its type and its groups."""
+"""What an encoder knows of each token before training: its type and its groups."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ NO_GROUP = -1
 
 @dataclass(frozen=True)
 class TokenMetadata:
-    """Of V tokens: `types` int8 [V], and `groups` int32 [V, levels], NO_GROUP where there is none.
+    """Types, int8 [V], and groups, int32 [V, levels], of V tokens; NO_GROUP where there is none.
 
     Groups are numbered from 0: the chapter and category of a diagnosis, the levels of a drug's class. A rare
-    code has them in common with codes that are often seen.
+    code shares them with common ones.
     """
 
     types: np.ndarray
@@ -30,7 +30,7 @@ class TokenMetadata:
 
     @classmethod
     def plain(cls, types: np.ndarray) -> TokenMetadata:
-        """Tokens that have nothing in common but their types."""
+        """Tokens with types and no groups."""
         return cls(types, np.empty((len(types), 0), np.int32))
 
     @property

@@ -1,6 +1,6 @@
-"""The vocabulary: the codes that enough training patients had before the landmark, as tokens.
+"""The vocabulary: a token for each code that enough training patients have before the landmark.
 
-A token is a (code, type) pair after roll-up, so a suspected diagnosis is a token of its own.
+A token is a pair of code and type after roll-up, so a suspected diagnosis is a token of its own.
 """
 
 from __future__ import annotations
@@ -28,12 +28,10 @@ from claimscale.codes.systems import (
 )
 from claimscale.cohort.selection import TRAIN
 from claimscale.config.study import Study
+from claimscale.constants import SEXES
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-
-SEXES = ("F", "M", "U")
-SPECIAL_CODES = ("[PAD]", "[CLS]", "[MASK]", *(f"SEX//{sex}" for sex in SEXES))
-FIRST_SEX = 3
+from claimscale.tokens.special_tokens import FIRST_SEX, SPECIAL_CODES
 
 CODE_MAP_SCHEMA = pa.schema(
     [("code", pa.string()), ("suspected", pa.bool_()), ("rolled_code", pa.string()), ("type", pa.string())]
@@ -42,14 +40,14 @@ CODE_MAP_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All tokens; a token's id is its place. Special tokens and sexes come first, then the commonest code.
+    """All tokens; a token's id is its position. Special tokens come first, then codes from the most common.
 
     Attributes:
-        codes: code of each token, `SYSTEM//CODE` or a special name.
-        types: int8 [size], index into `codes.TYPES`.
-        patients: int64 [size], training patients who had the code before the landmark; 0 for specials.
-        events: int64 [size], their events of that code.
-        merged: bool [size], whether roll-up puts longer codes into the token.
+        codes: code of each token, `SYSTEM//CODE`, or the name of a special token.
+        types: int8 [size], index into `systems.TYPES`.
+        patients: int64 [size], training patients with the code before the landmark; 0 for special tokens.
+        events: int64 [size], their events with the code.
+        merged: bool [size], whether roll-up merges longer codes into the token.
     """
 
     codes: list[str]
@@ -63,9 +61,9 @@ class Vocabulary:
         return len(self.codes)
 
     def tokens_with_prefix(self, prefixes: Mapping[str, Sequence[str]]) -> npt.NDArray[np.int32]:
-        """Ids of all tokens that can stand for a code under the prefixes per system, suspected ones too.
+        """Ids of all tokens of a code under the prefixes per system, with suspected ones.
 
-        A rolled-up token counts if any code merged into it may lie under a prefix: `Z99` for `Z992`.
+        A merged token counts if one of its codes may be under a prefix: `Z99` for `Z992`.
         """
         wanted = full_prefixes(prefixes)
         ids = [
@@ -101,9 +99,9 @@ class Vocabulary:
 
 
 def code_map(events: ir.Table, engine: Engine, rollup: Mapping[str, Depth]) -> pa.Table:
-    """What each (code, suspected) of the events becomes: the columns of CODE_MAP_SCHEMA, no demographics.
+    """The rolled-up code and type of each (code, suspected) of the events, with CODE_MAP_SCHEMA.
 
-    Raises BadInput for a roll-up that no code system has.
+    Demographics are left out. Raises BadInput for a roll-up that no code system has.
     """
     check_depths(rollup)
     distinct = events.filter(~_.demographic).select("code", "suspected").distinct()
@@ -115,13 +113,13 @@ def code_map(events: ir.Table, engine: Engine, rollup: Mapping[str, Depth]) -> p
     return pa.table([pairs["code"], pairs["suspected"], rolled, kinds], schema=CODE_MAP_SCHEMA)
 
 
-def build(
+def build_vocabulary(
     events: ir.Table, cohort: pa.Table, mapping: pa.Table, landmark: int, study: Study, engine: Engine
 ) -> Vocabulary:
-    """Count codes over training patients and events known before the landmark (day number), nothing else.
+    """The vocabulary of training patients and of events known before the landmark (day number).
 
-    `cohort` has subject_id, split and sex; `mapping` comes from `code_map`. Raises BadInput when no code is
-    common enough.
+    `cohort` has subject_id, split and sex; `mapping` is the result of `code_map`. Raises BadInput if no code
+    is common enough.
     """
     training = cohort.filter(pa.array(split == TRAIN for split in cohort["split"].to_pylist()))
     known = events.filter(_.available_day < landmark, ~_.demographic)
@@ -135,7 +133,7 @@ def build(
     common = common.order_by(ibis.desc("patients"), "rolled_code", "type")
     table = engine.to_arrow(common)
     if len(table) == 0:
-        raise BadInput(f"tokens.min_patients: no code is had by {min_patients} of {len(training):,} patients")
+        raise BadInput(f"tokens.min_patients: no code occurs in {min_patients} of {len(training):,} patients")
     codes = [*SPECIAL_CODES, *table["rolled_code"].to_pylist()]
     kinds = ["special"] * FIRST_SEX + ["sex"] * len(SEXES) + table["type"].to_pylist()
     sexes = training["sex"].to_pylist()

@@ -11,7 +11,8 @@ from torch import Tensor
 from claimscale.model.attention import BatchLayout
 from claimscale.model.encoder import Inputs
 from claimscale.tokens.batches import Batch, Masked
-from claimscale.tokens.sequences import MASK, Sequences
+from claimscale.tokens.sequences import Sequences
+from claimscale.tokens.special_tokens import MASK
 from claimscale.training import loop
 
 CORPUS_SHARE = 0.25

@@ -19,7 +19,7 @@ from claimscale.model.encoder import Encoder, IncidentTargets, Inputs
 from claimscale.tokens.batches import Batch, Batches, Masked, mask_batch
 from claimscale.tokens.incident_codes import IncidentCodes
 from claimscale.tokens.pretraining_inputs import EpochSamples, PretrainingSample
-from claimscale.tokens.sequences import LEADING
+from claimscale.tokens.special_tokens import LEADING
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import async_step, loop, memory
 from claimscale.training.distributed import SINGLE, ProcessGroup
@@ -74,14 +74,13 @@ class PretrainingRun:
             raise BadInput("pretrain: no training patient has a code before the landmark")
         self.settings, self.seed, self.device, self.ranks = settings, seed, device, ranks
         self.batches = Batches(
-            first.sequences,
+            lambda epoch: train(epoch).sequences,
             settings.batch_tokens,
             seed,
             with_codes,
             loop.microbatch_tokens(device, settings.batch_tokens),
             ranks.rank,
             ranks.count,
-            lambda epoch: train(epoch).sequences,
         )
         self._count_work(first, with_codes)
         self.schedule = Schedule.of(max(1, round(share * settings.epochs * self.batches.steps_per_epoch)))

@@ -12,7 +12,8 @@ from claimscale.model.attention import QueryPositions
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.batches import mask_batch, microbatches
 from claimscale.tokens.pretraining_inputs import PretrainingSample
-from claimscale.tokens.sequences import LEADING, Sequences, seen_earlier
+from claimscale.tokens.sequences import Sequences, seen_earlier
+from claimscale.tokens.special_tokens import LEADING
 from claimscale.training import loop
 from claimscale.training.distributed import SINGLE, ProcessGroup
 from claimscale.training.pretraining_run import masked_inputs, outcomes_of

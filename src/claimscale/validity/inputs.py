@@ -143,7 +143,7 @@ def read_candidates(
         update={"splits": study.cohort.splits.model_copy(update={"temporal_date": None})}
     )
     first_only = study.model_copy(update={"cohort": at_landmark})
-    splits = ibis.memtable(cohorts.read(run / "cohort").select(["subject_id", "split"]))
+    splits = ibis.memtable(cohorts.read_patients(run / "cohort").select(["subject_id", "split"]))
     table = read_events(engine, run / "events").inner_join(splits, "subject_id")
     past = table.filter(_.available_day < day_number(study.cohort.landmark))
     events = run / "events"
@@ -167,7 +167,7 @@ def read_candidates(
 
 def read_hospitals(run: Path, engine: Engine) -> Ints:
     """Number of hospitals of each patient of the cohort; 0 where none is named."""
-    cohort = cohorts.read(run / "cohort").select(["subject_id"])
+    cohort = cohorts.read_patients(run / "cohort").select(["subject_id"])
     events = read_events(engine, run / "events").semi_join(ibis.memtable(cohort), "subject_id")
     seen = events.group_by("subject_id").aggregate(hospitals=_.hospital_id.nunique())
     return engine.to_arrow(seen)["hospitals"].to_numpy()
@@ -186,7 +186,10 @@ def read_learning_subjects(study: Study, run: Path) -> tuple[Ints, Ints]:
 
 def _tables(study: Study, run: Path) -> list[pa.Table]:
     """The cohort, then the labels of each task, with subject_id and split."""
-    return [cohorts.read(run / "cohort"), *(tasks.read(run / "labels", task.name) for task in study.tasks)]
+    return [
+        cohorts.read_patients(run / "cohort"),
+        *(tasks.read(run / "labels", task.name) for task in study.tasks),
+    ]
 
 
 def _subjects(table: pa.Table, learn: bool) -> Ints:
@@ -201,7 +204,7 @@ def read_periods(study: Study, run: Path, store: TokenStore) -> tuple[Ints, int,
     years before the landmark are compared, of training patients.
     """
     landmark = day_number(study.cohort.landmark)
-    cohort = cohorts.read(run / "cohort")
+    cohort = cohorts.read_patients(run / "cohort")
     split = np.array(cohort["split"].to_pylist())
     rows = store.rows_of(cohort["subject_id"].to_numpy()[split == TRAIN])
     later = study.cohort.splits.temporal_date
