@@ -1,4 +1,4 @@
-"""Models of known worth on simulated patients: the truth every interval and verdict is held to."""
+"""Models of known quality on simulated patients: the truth for every interval and verdict."""
 
 from collections.abc import Callable, Mapping
 

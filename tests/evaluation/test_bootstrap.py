@@ -22,7 +22,7 @@ def all_weights(resamples: Resamples) -> np.ndarray:
     seed=st.integers(0, 10_000),
 )
 def test_replicates_equal_scikit_learn(patients: int, score_levels: int, share: float, seed: int) -> None:
-    """With ties within and across classes, rare and common outcomes, patients drawn zero times."""
+    """With ties within and across classes, rare and common outcomes, patients sampled zero times."""
     generator = np.random.default_rng(seed)
     labels = generator.random(patients) < share
     scores = generator.integers(score_levels, size=patients) / score_levels
@@ -38,7 +38,7 @@ def test_replicates_equal_scikit_learn(patients: int, score_levels: int, share: 
         assert auroc[0, replicate] == pytest.approx(expected, abs=1e-12)
 
 
-def test_each_replicate_draws_every_patient_once_on_average() -> None:
+def test_each_patient_is_sampled_once_on_average() -> None:
     resamples = Resamples(300, 600, seed=5)
     weights = all_weights(resamples)
     assert weights.shape == (300, 600)
@@ -65,7 +65,7 @@ def test_means_are_weighted_means_of_the_chosen_rows() -> None:
         assert means[:, replicate] == pytest.approx(expected, abs=1e-12)
 
 
-def test_no_patient_drawn_gives_nan_without_warning() -> None:
+def test_no_patient_sampled_gives_nan_without_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         means = replicate_means(Resamples(3, 200, seed=1), np.ones((1, 1)), np.array([0]))
@@ -73,7 +73,7 @@ def test_no_patient_drawn_gives_nan_without_warning() -> None:
     assert set(means[np.isfinite(means)]) == {1.0}
 
 
-def test_two_tasks_share_the_draw_of_a_patient() -> None:
+def test_tasks_share_the_weights_of_a_patient() -> None:
     """A task on a subset of patients sees the weights those patients have in the whole population."""
     labels = np.arange(30) % 3 == 0
     scores = np.random.default_rng(2).random(30)
@@ -85,7 +85,7 @@ def test_two_tasks_share_the_draw_of_a_patient() -> None:
     assert auprc[0, 7] == pytest.approx(expected, abs=1e-12)
 
 
-def test_areas_as_they_are_equal_scikit_learn() -> None:
+def test_areas_without_resampling_equal_scikit_learn() -> None:
     generator = np.random.default_rng(4)
     labels, scores = generator.random(500) < 0.1, generator.integers(40, size=500) / 40
     found = areas(Ranking.of(labels, scores, np.arange(500)))
@@ -93,7 +93,7 @@ def test_areas_as_they_are_equal_scikit_learn() -> None:
     assert found == pytest.approx(expected, abs=1e-12)
 
 
-def test_patients_of_a_unit_are_drawn_together() -> None:
+def test_patients_of_a_unit_are_sampled_together() -> None:
     unit = np.array([0, 0, 1, 2, 2, 2])
     weights = all_weights(Resamples(6, 400, seed=1, unit=unit))
     assert (weights[0] == weights[1]).all() and (weights[3] == weights[5]).all()

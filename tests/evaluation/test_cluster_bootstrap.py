@@ -1,4 +1,4 @@
-"""Verdicts with whole hospitals resampled: of sizes whose worth varies from hospital to hospital."""
+"""Verdicts with whole hospitals resampled: of sizes whose quality varies between hospitals."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,7 +74,7 @@ def resampled(
     return cluster_verdicts({"ckd": ComparedTask(curve, rows, MODELS)}, hospitals, COMPARE, 0)
 
 
-def test_where_hospitals_do_not_matter_the_verdict_stays() -> None:
+def test_equal_hospitals_leave_the_verdict_unchanged() -> None:
     errors, called = [], []
     for seed in range(5):
         rows, hospitals, curve = study(40, 0.0, seed)
@@ -88,8 +88,8 @@ def test_where_hospitals_do_not_matter_the_verdict_stays() -> None:
     assert whole == pytest.approx(patients, rel=0.2)
 
 
-def test_where_hospitals_differ_more_hospitals_are_asked_for() -> None:
-    """Sizes equal on average, but now one and now the other is better: ten hospitals cannot tell."""
+def test_ten_differing_hospitals_do_not_show_saturation() -> None:
+    """Sizes equal on average, but which one is better varies: ten hospitals cannot show it."""
     verdicts = []
     for seed in range(8):
         rows, hospitals, curve = study(10, 0.3, seed)
@@ -123,14 +123,14 @@ def test_few_hospitals_or_unknown_ones_give_no_verdict() -> None:
     assert resampled(rows, nowhere, curve) == {}
 
 
-def test_patients_of_no_known_hospital_stand_for_themselves() -> None:
+def test_patients_without_hospital_are_single_clusters() -> None:
     rows, hospitals, curve = study(10, 0.0, 2)
     some = np.where(hospitals.subject % 2 == 0, -1, hospitals.hospital)
     found = resampled(rows, PatientHospitals(hospitals.subject, some), curve)["ckd"]
     assert found.hospitals == 10 and found.verdict.verdict == "saturated"
 
 
-def test_a_task_that_cannot_be_judged_keeps_its_share_of_the_error_rate() -> None:
+def test_an_undecidable_task_keeps_its_share_of_alpha() -> None:
     """Holm's correction is over both tasks, as it is for the verdicts by patients."""
     rows, hospitals, curve = study(40, 0.0, 3)
     few = SplitPredictions(
@@ -145,7 +145,7 @@ def test_a_task_that_cannot_be_judged_keeps_its_share_of_the_error_rate() -> Non
 
 
 def test_few_hospitals_widen_the_interval() -> None:
-    """The same replicates, taken as drawn from few units, are worth less."""
+    """The same replicates carry less information if they come from few units."""
     replicates = np.random.default_rng(0).normal(0.4, 0.01, size=(2, 400))
     widths: list[float] = []
     for units in (None, 50.0, 6.0):
@@ -163,9 +163,9 @@ def test_hospitals_are_read_by_patient(tmp_path: Path, names: Sequence[str | Non
     pq.write_table(pa.table(people), file)
     found = read_hospitals(file)
     assert found is not None and found.subject.tolist() == [1, 3, 5, 7]
-    told = dict(zip(people["subject_id"], names, strict=True))
+    expected = dict(zip(people["subject_id"], names, strict=True))
     for one, place in zip(found.subject.tolist(), found.hospital.tolist(), strict=True):
-        assert (place == -1) == (told[one] is None)
+        assert (place == -1) == (expected[one] is None)
         for other, elsewhere in zip(found.subject.tolist(), found.hospital.tolist(), strict=True):
-            assert (place == elsewhere) == (told[one] == told[other])
+            assert (place == elsewhere) == (expected[one] == expected[other])
     assert read_hospitals(tmp_path / "none.parquet") is None

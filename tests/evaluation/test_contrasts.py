@@ -1,4 +1,4 @@
-"""Contrasts between arms and kinds of task, on models of known worth."""
+"""Contrasts between arms and kinds of task, on models of known quality."""
 
 from collections.abc import Callable
 
@@ -18,9 +18,9 @@ from claimscale.evaluation.size_decision import SizeCurve
 SimulatedModels = Callable[..., dict[str, Scores]]
 
 
-def made(value: float, spread: float = 1e-3, seeds: tuple[int, ...] = (1, 2, 3), draw: int = 0) -> Scores:
+def made(value: float, spread: float = 1e-3, seeds: tuple[int, ...] = (1, 2, 3), sample: int = 0) -> Scores:
     """Runs that agree; resampled patients move all of them alike."""
-    patients = np.random.default_rng(draw).normal(value, spread, size=300)
+    patients = np.random.default_rng(sample).normal(value, spread, size=300)
     replicates = np.tile(patients, (len(seeds), 1))
     return Scores(seeds, np.full(len(seeds), value), replicates, 500)
 
@@ -47,25 +47,27 @@ def test_only_pairs_are_compared() -> None:
 
 
 def test_beating_all_takes_beating_each() -> None:
-    ahead, close, behind = made(0.5, draw=1), made(0.4998, draw=2), made(0.4, draw=3)
+    ahead, close, behind = made(0.5, sample=1), made(0.4998, sample=2), made(0.4, sample=3)
     assert superior_to_all(ahead, [behind])
     assert not superior_to_all(ahead, [behind, close])
     assert not superior_to_all(ahead, [])
     assert best_model({"a": behind, "b": ahead, "c": close}) == "b"
 
 
-def curve(smallest: float, largest: float, draw: int) -> SizeCurve:
-    return SizeCurve({"1M": made(smallest, draw=draw), "3M": made(largest, draw=draw + 1)}, 0.1, 500)
+def curve(smallest: float, largest: float, sample: int) -> SizeCurve:
+    return SizeCurve({"1M": made(smallest, sample=sample), "3M": made(largest, sample=sample + 1)}, 0.1, 500)
 
 
 def several(*gains: float, largest: float = 0.4) -> list[SizeCurve]:
-    draws = range(int(1000 * largest), 10_000, 2)
-    return [curve(largest * (1 - gain), largest, draw) for gain, draw in zip(gains, draws, strict=False)]
+    samples = range(int(1000 * largest), 10_000, 2)
+    return [
+        curve(largest * (1 - gain), largest, sample) for gain, sample in zip(gains, samples, strict=False)
+    ]
 
 
 def three_sizes(*values: float) -> SizeCurve:
     named = zip(("1M", "3M", "9M"), values, strict=True)
-    return SizeCurve({name: made(value, draw=n) for n, (name, value) in enumerate(named)}, 0.1, 500)
+    return SizeCurve({name: made(value, sample=n) for n, (name, value) in enumerate(named)}, 0.1, 500)
 
 
 def test_interaction_is_the_difference_of_relative_gains() -> None:
@@ -115,7 +117,7 @@ def test_a_curve_that_falls_is_not_described_by_its_ends(middle: float, reason: 
 def test_interaction_compares_sizes_that_all_tasks_have() -> None:
     """The same curve, stopped early in some tasks: no interaction, though their largest size gains less."""
     whole = SizeCurve(
-        {name: made(value, draw=1) for name, value in (("1M", 0.2), ("3M", 0.3), ("9M", 0.4))}, 0.1, 500
+        {name: made(value, sample=1) for name, value in (("1M", 0.2), ("3M", 0.3), ("9M", 0.4))}, 0.1, 500
     )
     stopped = SizeCurve(dict(list(whole.scores.items())[:2]), 0.1, 500)
     found = task_size_interaction([whole] * 3, [stopped] * 3)

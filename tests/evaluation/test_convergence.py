@@ -55,11 +55,11 @@ def test_one_failure_is_under_training(sizes: list[PretrainedSize], failed: tupl
     assert found.status == "under_trained" and found.failed == failed
 
 
-def test_only_the_largest_size_must_have_had_tokens_enough() -> None:
+def test_only_the_largest_size_needs_enough_tokens() -> None:
     assert convergence([size("1M", half=2.2), size("3M")]).status == "converged"
 
 
-def test_what_was_not_measured_is_unknown_not_passed() -> None:
+def test_a_guard_not_measured_is_unknown_not_passed() -> None:
     bare = PretrainedSize("1M", 1, validation_loss=2.0, cooldowns_by_seed=(None,))
     found = convergence([bare])
     assert found.status == "unknown"
@@ -72,7 +72,7 @@ def test_the_worst_seed_counts() -> None:
     assert convergence([replace(size("3M"), cooldowns_by_seed=ends)]).failed == ("tokens",)
 
 
-def test_ends_that_are_not_twice_apart_say_nothing() -> None:
+def test_without_a_doubling_of_tokens_the_drop_is_unknown() -> None:
     assert last_doubling_drop(cooldowns({3000: 2.1, 4000: 2.0})) is None
     assert last_doubling_drop(None) is None
 

@@ -12,7 +12,7 @@ TESTED = (300, 1000, 3000, 10_000)
 
 
 def made(values: dict[int, float], seed: int, spread: float = 1e-3, seeds: int = 3) -> dict[int, Scores]:
-    """A model's scores by labelled patients, with chance of patients and of training around its values."""
+    """A model's scores by labelled patients: its values with variance over patients and over runs."""
     generator = np.random.default_rng(seed)
     patients = generator.normal(0, spread, size=300)
     return {
@@ -35,19 +35,19 @@ def straight(slope: float, at: float) -> dict[int, float]:
 def test_the_crossing_is_found_and_its_interval_covers_it(truth: float) -> None:
     covered = 0
     for seed in range(40):
-        model, rival = made(straight(0.01, truth), seed), made(dict.fromkeys(TESTED, 0.0), 1000 + seed)
-        found = find_crossover(model, rival, seed)
+        model, other = made(straight(0.01, truth), seed), made(dict.fromkeys(TESTED, 0.0), 1000 + seed)
+        found = find_crossover(model, other, seed)
         assert found is not None and found.outcome == "at" and found.n_labelled is not None
         assert found.n_labelled == pytest.approx(truth, rel=0.6)
         low, high = found.low, np.inf if found.high is None else found.high
         assert low is not None
         assert low <= found.n_labelled <= high
         covered += low <= truth <= high
-    # 95 % of 40 is 38; below 34 has a chance of about 1 in 100.
+    # 95 % of 40 is 38; below 34 has a probability of about 1 in 100.
     assert covered >= 34
 
 
-def test_ahead_from_the_smallest_and_never() -> None:
+def test_above_from_the_smallest_and_never() -> None:
     flat = made(dict.fromkeys(TESTED, 0.0), 1)
     ahead = find_crossover(made(dict.fromkeys(TESTED, 0.05), 2), flat)
     behind = find_crossover(made(dict.fromkeys(TESTED, -0.05), 3), flat)
@@ -60,8 +60,8 @@ def test_ahead_from_the_smallest_and_never() -> None:
     )  # fmt: skip
 
 
-def test_an_end_outside_the_numbers_tested_lies_on_its_own_side() -> None:
-    """Where hardly a draw crosses, the interval has no lower end among the numbers tested."""
+def test_ends_beyond_the_tested_numbers_are_zero_or_none() -> None:
+    """If hardly a simulation crosses, the interval has no lower end among the numbers tested."""
     flat, hardly = made(dict.fromkeys(TESTED, 0.0), 1), 0
     for lag in np.linspace(-0.012, 0, 25):
         found = find_crossover(made(dict.fromkeys(TESTED, lag), 2), flat)
@@ -74,7 +74,7 @@ def test_an_end_outside_the_numbers_tested_lies_on_its_own_side() -> None:
     assert found.low == 0
 
 
-def test_what_is_lost_again_does_not_count() -> None:
+def test_an_advantage_that_is_lost_again_does_not_count() -> None:
     tested = np.array([100.0, 1000.0, 10_000.0, 100_000.0])
     gains = np.array([[1.0, -1.0, 1.0, 1.0], [1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, -1.0, 0.5]])
     first, second, third = crossing_points(tested, gains)
@@ -95,13 +95,13 @@ def test_more_noise_widens_the_interval() -> None:
     assert widths[1] > 2 * widths[0]
 
 
-def test_one_number_of_patients_or_one_seed_say_nothing() -> None:
+def test_one_number_of_patients_or_one_seed_gives_none() -> None:
     flat = dict.fromkeys(TESTED, 0.0)
     assert find_crossover(made({300: 0.1}, 1), made(flat, 2)) is None
     assert find_crossover(made(flat, 1, seeds=1), made(flat, 2)) is None
 
 
-def test_replicates_without_the_outcome_say_nothing() -> None:
+def test_replicates_without_the_outcome_give_none() -> None:
     flat = made(dict.fromkeys(TESTED, 0.0), 1)
     empty = {
         number: Scores(one.seeds, one.values, np.full_like(one.replicates, np.nan), 2)

@@ -55,8 +55,8 @@ def test_means_of_placements_are_the_area_in_both_classes() -> None:
 
 
 def test_agrees_with_the_bootstrap_of_a_paired_difference() -> None:
-    """As closely as 2,000 replicates can tell. The part that seeds share is a small rest of two larger ones,
-    and so less certain."""
+    """Within the error of 2,000 replicates. The patient part is a small difference of two larger variances,
+    and less certain."""
     labels, risks = study(patients=4000, seed=2)
     areas = roc_areas(labels, risks)
     _, auroc = replicate_rankings(
@@ -92,7 +92,7 @@ def test_intervals_cover_the_true_difference() -> None:
 
 
 def test_rows_of_one_patient_count_as_one() -> None:
-    """Every patient asked twice with the same answer: no more certain than once."""
+    """Every patient twice with the same row: no more certain than once."""
     labels, risks = study(patients=500, seed=3)
     areas, once = covariance(labels, risks)
     twice_areas, twice = covariance(np.tile(labels, 2), np.tile(risks, 2), np.tile(np.arange(500), 2))

@@ -22,14 +22,14 @@ def curve(
     return found
 
 
-def test_a_straight_line_goes_on() -> None:
+def test_a_straight_line_is_extrapolated() -> None:
     made = forecast_gain(curve([0.30, 0.31, 0.32]), PARAMETERS, "27M", 0.02)
     assert made is not None and (made.last_trained_size, made.target) == ("9M", "27M")
     assert made.gain.estimate == pytest.approx(0.01, abs=3e-4)
     assert made.margin == pytest.approx(0.0064, rel=0.01) and not made.futile()
 
 
-def test_a_flat_curve_is_not_worth_another_size() -> None:
+def test_a_flat_curve_is_futile() -> None:
     made = forecast_gain(curve([0.32, 0.32, 0.32]), PARAMETERS, "27M", 0.02)
     assert made is not None and made.futile()
 
@@ -41,12 +41,12 @@ def test_a_flat_curve_is_not_worth_another_size() -> None:
         pytest.param([0.310, 0.320, 0.322], id="flattening, but steep before"),
     ],
 )
-def test_a_rise_goes_on_being_looked_at(values: list[float]) -> None:
+def test_a_curve_that_may_rise_is_not_futile(values: list[float]) -> None:
     made = forecast_gain(curve(values), PARAMETERS, "27M", 0.02)
     assert made is not None and not made.futile()
 
 
-def test_want_of_data_is_no_reason_to_stop() -> None:
+def test_an_uncertain_forecast_does_not_stop() -> None:
     noisy = forecast_gain(curve([0.32, 0.32, 0.32], noise=0.02), PARAMETERS, "27M", 0.02)
     assert noisy is not None and not noisy.futile()
     assert forecast_gain(curve([0.32, 0.32]), PARAMETERS, "27M", 0.02) is None
@@ -55,7 +55,7 @@ def test_want_of_data_is_no_reason_to_stop() -> None:
 
 
 @pytest.mark.parametrize(("last", "held"), [(0.33, True), (0.36, False)])
-def test_a_forecast_is_scored_by_what_came(last: float, held: bool) -> None:
+def test_residual_interval_contains_zero_if_the_forecast_held(last: float, held: bool) -> None:
     sizes = curve([0.30, 0.31, 0.32, last])
     seen = dict(list(sizes.items())[:3])
     made = forecast_gain(seen, PARAMETERS, "27M", 0.02)

@@ -85,8 +85,8 @@ def test_average_of_equal_scores_is_the_score() -> None:
     assert squared is not None and squared.values == pytest.approx(one.values**2)
 
 
-def test_spread_between_seeds_that_patients_cause_does_not_last(simulated_models: SimulatedModels) -> None:
-    """Runs of equal worth differ only through this sample; runs of unequal worth differ for good."""
+def test_seed_variance_due_to_patients_is_reducible(simulated_models: SimulatedModels) -> None:
+    """Runs of equal quality differ only in this sample; runs of unequal quality differ in any."""
     alike = [simulated_models({"1M": 1.0}, seed=seed, patients=400)["1M"] for seed in range(60)]
     found = [interval(one) for one in alike]
     lasting = np.median([one.irreducible_seed_variance for one in found])

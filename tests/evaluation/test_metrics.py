@@ -10,8 +10,8 @@ from claimscale.evaluation import metrics
 
 
 @pytest.fixture(scope="module")
-def drawn() -> tuple[np.ndarray, np.ndarray]:
-    """Outcomes (n) drawn from known logits (n)."""
+def simulated() -> tuple[np.ndarray, np.ndarray]:
+    """Outcomes (n) sampled from known logits (n)."""
     generator = np.random.default_rng(3)
     logits = generator.normal(-1.5, 1.2, size=20_000)
     return generator.random(len(logits)) < sigmoid(logits), logits
@@ -21,16 +21,16 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-logits))
 
 
-def test_true_risks_are_calibrated(drawn: tuple[np.ndarray, np.ndarray]) -> None:
-    labels, logits = drawn
+def test_true_risks_are_calibrated(simulated: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, logits = simulated
     found = metrics.calibration(labels, sigmoid(logits))
     assert found.slope == pytest.approx(1, abs=0.05)
     assert found.intercept == pytest.approx(0, abs=0.05)
     assert metrics.expected_calibration_error(metrics.calibration_curve(labels, sigmoid(logits))) < 0.01
 
 
-def test_distorted_risks_show_their_slope_and_intercept(drawn: tuple[np.ndarray, np.ndarray]) -> None:
-    labels, logits = drawn
+def test_distorted_risks_show_their_slope_and_intercept(simulated: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, logits = simulated
     assert metrics.calibration(labels, sigmoid(2 * logits)).slope == pytest.approx(0.5, abs=0.03)
     assert metrics.calibration(labels, sigmoid(logits + 0.7)).intercept == pytest.approx(-0.7, abs=0.05)
     curve = metrics.calibration_curve(labels, sigmoid(logits + 0.7))
@@ -38,17 +38,17 @@ def test_distorted_risks_show_their_slope_and_intercept(drawn: tuple[np.ndarray,
     assert all(point.observed < point.predicted for point in curve)
 
 
-def test_slope_is_the_unpenalised_logistic_regression(drawn: tuple[np.ndarray, np.ndarray]) -> None:
-    labels, logits = drawn[0][:500], 1.7 * drawn[1][:500]
+def test_slope_is_the_unpenalised_logistic_regression(simulated: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, logits = simulated[0][:500], 1.7 * simulated[1][:500]
     reference = LogisticRegression(C=np.inf, tol=1e-10).fit(logits[:, None], labels)
     assert metrics.calibration(labels, sigmoid(logits)).slope == pytest.approx(
         reference.coef_[0, 0], abs=1e-4
     )
 
 
-def test_pseudo_values_give_estimate_and_standard_error(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+def test_pseudo_values_give_estimate_and_standard_error(simulated: tuple[np.ndarray, np.ndarray]) -> None:
     """Their mean is the slope; their spread is that of slopes over fresh samples."""
-    labels, logits = drawn
+    labels, logits = simulated
     pieces = np.split(np.arange(len(labels)), 40)
     found = [metrics.calibration(labels[piece], sigmoid(logits[piece])) for piece in pieces]
     assert found[0].slope_values.mean() == pytest.approx(found[0].slope, abs=1e-8)
@@ -73,7 +73,7 @@ def test_one_class_has_no_ranking_and_no_calibration(labels: np.ndarray) -> None
     assert np.isfinite(metrics.log_losses(labels, risks)).all()
 
 
-def test_what_has_no_slope_is_nan() -> None:
+def test_constant_risks_have_no_slope() -> None:
     labels = np.arange(40) >= 20
     constant = metrics.calibration(labels, np.full(40, 0.3))
     assert math.isnan(constant.slope) and math.isfinite(constant.intercept)

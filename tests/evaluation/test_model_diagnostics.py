@@ -15,7 +15,7 @@ DAY = np.datetime64("2020-01-01", "D").astype(int)
 
 
 def people(folder: Path, hospitals: list[str | None]) -> tuple[Any, Path]:
-    """Patients of which some have no sex and some no birth, and the rows that ask about them, last first."""
+    """Patients, some without sex or birth date, and their rows in reverse order."""
     count = len(hospitals)
     born = [None if person % 5 == 4 else int(DAY - 366 * 20 * (person % 5)) for person in range(count)]
     table = {
@@ -30,7 +30,7 @@ def people(folder: Path, hospitals: list[str | None]) -> tuple[Any, Path]:
     return SimpleNamespace(subject=subject, day=day), folder / "patients.parquet"
 
 
-def test_each_way_of_dividing_counts_everybody_once(tmp_path: Path) -> None:
+def test_subgroups_of_a_variable_partition_patients(tmp_path: Path) -> None:
     hospitals = [*(f"hospital {person % 30}" for person in range(90)), *[None] * 10]
     rows, file = people(tmp_path, hospitals)
     members: dict[str, list[np.ndarray]] = {}
@@ -43,7 +43,7 @@ def test_each_way_of_dividing_counts_everybody_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hospitals", [[None] * 10, [""] * 10])
-def test_where_no_hospital_is_named_nobody_is_in_other_hospitals(
+def test_without_hospital_names_there_is_no_other_hospital(
     tmp_path: Path, hospitals: list[str | None]
 ) -> None:
     rows, file = people(tmp_path, hospitals)

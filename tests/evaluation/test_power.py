@@ -1,4 +1,4 @@
-"""What plan promises: its parts against closed forms, and against studies that are then drawn."""
+"""The power analysis against closed forms and against simulated studies."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,7 +32,7 @@ def test_influence_is_the_derivative_of_average_precision() -> None:
 
 
 @pytest.mark.parametrize("prevalence", [0.01, 0.2])
-def test_separation_gives_the_auprc_asked_for(prevalence: float) -> None:
+def test_separation_gives_the_requested_auprc(prevalence: float) -> None:
     generator = np.random.default_rng(1)
     separation = power.separation_for(0.4, prevalence)
     labels = generator.random(200_000) < prevalence
@@ -41,8 +41,8 @@ def test_separation_gives_the_auprc_asked_for(prevalence: float) -> None:
     assert power.expected_auprc(0.0, prevalence) == pytest.approx(prevalence, rel=1e-3)
 
 
-def test_with_few_positives_gains_vary_as_in_studies_of_that_size() -> None:
-    """Of the AUPRC that such studies measure, which lies above that of many."""
+def test_few_positives_vary_as_in_studies_of_that_size() -> None:
+    """Relative to the AUPRC that such studies measure, which is higher than with many positives."""
     assumed = Assumptions(0.5, 0.2)
     parts, generator = power.components(assumed), np.random.default_rng(2)
     labels, separation = np.arange(250) < 50, power.separation_for(0.5, 0.2)
@@ -69,7 +69,7 @@ def test_power_grows_with_patients_seeds_and_margin() -> None:
     assert power.power(parts, 10**6, 1, 0.5) == 0
 
 
-def test_fewer_positives_than_a_verdict_takes_promise_nothing() -> None:
+def test_too_few_positives_have_no_power() -> None:
     parts = power.components(USUAL)
     promised = [power.power(parts, positives, 3, 0.2) for positives in (1, 10, MIN_POSITIVES - 1)]
     assert promised == [0, 0, 0] and power.power(parts, MIN_POSITIVES, 3, 0.5) > 0
@@ -79,7 +79,7 @@ def test_fewer_positives_than_a_verdict_takes_promise_nothing() -> None:
     assert power.interaction_power([(parts, 0)], [(parts, 400)], 3, 0.5) == 0
 
 
-def test_what_is_resolvable_is_resolved_in_four_of_five_studies() -> None:
+def test_resolvable_margins_are_met_in_80_percent() -> None:
     parts = power.components(USUAL)
     margin = power.resolvable(parts, 1500, 3)
     assert power.power(parts, 1500, 3, margin) == pytest.approx(0.8, abs=0.01)
@@ -87,13 +87,13 @@ def test_what_is_resolvable_is_resolved_in_four_of_five_studies() -> None:
     assert needed is not None and needed == pytest.approx(1500, rel=0.05)
 
 
-def test_runs_that_differ_for_good_need_seeds_not_patients() -> None:
+def test_irreducible_variance_needs_seeds_not_patients() -> None:
     parts = power.components(Assumptions(0.35, 0.05, seed_spread=0.02))
     assert power.positives_for(parts, 3, 0.02) is None
 
 
 def test_promised_power_is_reached(simulated_models: Callable[..., dict[str, Scores]]) -> None:
-    """Normal draws with the assumed variances, judged by the real rule."""
+    """Normal data with the assumed variances, decided by the rule of the report."""
     parts, positives, seeds = power.components(USUAL), 1200, 3
     margin = power.resolvable(parts, positives, seeds)
     generator = np.random.default_rng(3)
@@ -105,8 +105,8 @@ def test_promised_power_is_reached(simulated_models: Callable[..., dict[str, Sco
             shared, within = (np.sqrt(part / positives / 2) for part in (parts.shared, parts.within))
             value = 0.35 * (1 + shared * generator.normal() + within * generator.normal(size=seeds))
             value = value + 0.35 * np.sqrt(parts.lasting) * generator.normal(size=seeds)
-            drawn = shared * generator.normal(size=(1, 200)) + within * generator.normal(size=(seeds, 200))
-            sizes[name] = Scores((1, 2, 3), value, value[:, None] + 0.35 * drawn, positives)
+            noise = shared * generator.normal(size=(1, 200)) + within * generator.normal(size=(seeds, 200))
+            sizes[name] = Scores((1, 2, 3), value, value[:, None] + 0.35 * noise, positives)
         called.append(
             decide({"ckd": SizeCurve(sizes, 0.05, positives)}, margin)["ckd"].verdict == "saturated"
         )
@@ -122,7 +122,7 @@ def test_interaction_is_seldom_shown_where_there_is_none() -> None:
 NOTHING = Components(shared=0.0, within=0.0, common=0.0, lasting=0.0, weight=0.01)
 
 
-def test_runs_that_agree_by_chance_promise_nothing() -> None:
+def test_runs_that_happen_to_agree_do_not_raise_power() -> None:
     """Two runs that each err on other patients may come out alike; the bound still knows the bootstrap."""
     met = power.margins_met(replace(NOTHING, within=1.0), 10_000, 2, 0.05)
     assert met.min() > 1.6 * np.sqrt(1.0 / 2 / 10_000) * 0.95
@@ -134,7 +134,7 @@ def test_the_margin_itself_varies_with_the_largest_model() -> None:
 
 
 def test_a_large_relative_gain_varies_less() -> None:
-    """Drawn: 1 - s / t, whose smaller model reaches 70 %; promised against what such draws show."""
+    """Simulated 1 - s / t, whose smaller model reaches 70 %, against the promised power."""
     effect, positives, spread = 0.3, 400, 0.2
     generator = np.random.default_rng(4)
     ratio = (1 - effect) * (1 + spread * generator.normal(size=200_000))

@@ -71,7 +71,7 @@ def test_a_cell_without_the_split_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("risk", [np.nan, -0.1, 1.5])
-def test_what_is_no_probability_is_refused(tmp_path: Path, risk: float) -> None:
+def test_risks_outside_zero_to_one_are_refused(tmp_path: Path, risk: float) -> None:
     broken = table()
     broken["predicted_boolean_probability"][3] = risk
     with pytest.raises(BadInput, match="not between 0 and 1"):

@@ -18,7 +18,7 @@ def summary(
     seeds: int = 3,
     **changed: Any,
 ) -> dict[str, Any]:
-    """A run that asked one question; the gains of the largest over smaller sizes, as shares."""
+    """A run with one task, and the gains of the largest over smaller sizes, as shares."""
     evidence = [
         {
             "smaller": size,
@@ -46,7 +46,7 @@ def test_a_run_does_not_differ_from_itself() -> None:
     assert "not evidence of equality" in text(("A", "B"), [found])
 
 
-def test_a_size_that_suffices_here_and_not_there() -> None:
+def test_a_size_that_suffices_in_one_run_only_is_found() -> None:
     (found,) = compare(summary({"3M": 0.001}, sufficient="3M"), summary({"3M": 0.08}))
     assert found.differ and found.pairs[0].p < 0.001
     assert found.pairs[0].low < -0.079 < found.pairs[0].high
@@ -63,7 +63,7 @@ def test_a_size_that_only_one_run_has_shows_no_difference() -> None:
     assert not found.differ and [(pair.smaller, pair.larger) for pair in found.pairs] == [("1M", "3M")]
 
 
-def test_a_single_seed_or_a_plateau_without_convergence_shows_no_difference() -> None:
+def test_one_seed_or_no_convergence_shows_no_difference() -> None:
     flat, rising = summary({"3M": 0.001}, sufficient="3M"), summary({"3M": 0.08}, seeds=1)
     (found,) = compare(flat, rising)
     assert not found.differ and not found.pairs
@@ -80,9 +80,9 @@ def test_many_questions_at_the_margin_seldom_differ() -> None:
     for _ in range(400):
         runs: list[dict[str, Any]] = [{"name": name, "tasks": []} for name in ("a", "b")]
         for task in range(10):
-            drawn = 0.02 + 0.004 * float(generator.standard_t(30))
+            gain = 0.02 + 0.004 * float(generator.standard_t(30))
             for run, one in zip(
-                runs, (summary({"3M": 0.0}, sufficient="3M"), summary({"3M": drawn})), strict=True
+                runs, (summary({"3M": 0.0}, sufficient="3M"), summary({"3M": gain})), strict=True
             ):
                 run["tasks"].append(one["tasks"][0] | {"name": f"task{task}"})
         alarms.append(any(found.differ for found in compare(*runs)))
@@ -128,7 +128,7 @@ def test_only_sizes_that_both_have_are_compared() -> None:
         ({"name": "else", "tasks": []}, "no task in common"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(other: dict[str, Any], words: str) -> None:
+def test_runs_without_common_settings_are_refused(other: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words):
         compare(summary({"3M": 0.0}), other)
 

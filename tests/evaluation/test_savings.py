@@ -21,7 +21,7 @@ def not_trained(parameters: int) -> PretrainedSize:
     return PretrainedSize(str(parameters), parameters)
 
 
-def test_a_size_left_out_costs_what_it_would_have_at_the_same_rate() -> None:
+def test_cost_of_an_untrained_size_at_the_same_rate_is_exact() -> None:
     """Were it trained at the rate of the largest one that was, the estimate is exact."""
     found = pretraining_costs(
         [trained(100_000, RATE / 3), trained(200_000), not_trained(800_000)], VOCABULARY, MASK
@@ -32,7 +32,7 @@ def test_a_size_left_out_costs_what_it_would_have_at_the_same_rate() -> None:
     assert found["800000"].flops == pytest.approx(truth.train_flops)
 
 
-def test_what_was_measured_stays_and_nothing_is_made_up() -> None:
+def test_measured_costs_stay_and_unknown_ones_are_none() -> None:
     found = pretraining_costs([trained(100_000), trained(200_000)], VOCABULARY, MASK)
     assert found["200000"] == PretrainingCost(trained(200_000).hours, trained(200_000).train_flops)
     assert pretraining_costs([trained(100_000), not_trained(200_000)], None, MASK)[
@@ -43,7 +43,7 @@ def test_what_was_measured_stays_and_nothing_is_made_up() -> None:
     )
 
 
-def test_saving_is_the_difference_and_says_whether_it_is_an_estimate() -> None:
+def test_saving_is_the_difference_and_marks_estimates() -> None:
     cost = {
         "a": PretrainingCost(1.0, 10.0),
         "b": PretrainingCost(4.0, 40.0),

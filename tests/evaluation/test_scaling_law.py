@@ -21,7 +21,7 @@ def points(noise: float, seed: int = 0, epoch: float = 1e9) -> list[LossPoint]:
     ]
 
 
-def test_the_law_is_found_and_foretells_a_larger_size() -> None:
+def test_the_law_is_found_and_predicts_a_larger_size() -> None:
     found = fit_scaling_law(points(noise=1e-5))
     assert found is not None
     assert found.values["a"] == pytest.approx(0.3, abs=0.03) and found.values["b"] == pytest.approx(
@@ -48,7 +48,7 @@ def test_one_budget_of_tokens_leaves_the_term_in_tokens_out() -> None:
     assert fit_scaling_law(single[:3]) is None
 
 
-def test_tokens_seen_again_are_worth_less() -> None:
+def test_repeated_tokens_count_less() -> None:
     assert effective_tokens(50, 100) == 50
     gained = np.diff([effective_tokens(epochs * 100, 100) for epochs in range(1, 40)])
     assert (gained < 100).all() and (np.diff(gained) < 0).all() and (gained > 0).all()

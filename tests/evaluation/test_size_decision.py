@@ -49,7 +49,7 @@ def test_flat_curve_with_much_data_saturates_at_the_smallest(simulated_models: S
     assert sum(found.smallest_sufficient == "1M" for found in verdicts) >= 4
 
 
-def test_a_larger_model_better_by_three_margins_is_never_called_saturated(
+def test_a_gain_of_three_margins_is_never_saturated(
     simulated_models: SimulatedModels,
 ) -> None:
     """At any sample size: want of data must not look like equality."""
@@ -90,15 +90,15 @@ def test_small_sample_is_inconclusive_and_says_how_many_positives(simulated_mode
     assert found.positives_needed is not None and found.positives_needed > 400
 
 
-def test_the_number_of_positives_asked_for_decides(simulated_models: SimulatedModels) -> None:
+def test_the_needed_number_of_positives_decides(simulated_models: SimulatedModels) -> None:
     """Two sizes, truly equal: with that many positives about 80 % of studies say saturated."""
     noise = {"1M": 0.5, "10M": 0.5}
-    asked, positives = [], []
+    estimates, positives = [], []
     for seed in range(40):
         one = curve(simulated_models(noise, seed=seed, patients=600))
-        asked.append(positives_needed(verdict(one).comparisons[0], one.positives, alpha=0.05) or np.inf)
+        estimates.append(positives_needed(verdict(one).comparisons[0], one.positives, alpha=0.05) or np.inf)
         positives.append(one.positives)
-    needed = float(np.median(asked))
+    needed = float(np.median(estimates))
     assert needed > 2 * np.mean(positives)
     patients = int(600 * needed / np.mean(positives))
     called = [
@@ -126,7 +126,7 @@ def test_small_steps_do_not_add_up_unnoticed() -> None:
     assert (found.verdict, found.smallest_sufficient) == ("saturated", "2M")
 
 
-def test_evidence_holds_every_pair_with_the_margin() -> None:
+def test_comparisons_hold_every_pair_with_the_margin() -> None:
     found = verdict(exact_curve([0.39, 0.40, 0.40]))
     assert [(item.smaller, item.larger) for item in found.comparisons] == [
         ("2M", "3M"), ("1M", "3M"), ("1M", "2M"),
@@ -136,7 +136,7 @@ def test_evidence_holds_every_pair_with_the_margin() -> None:
     assert found.comparisons[1].gain.estimate == pytest.approx(0.01)
 
 
-def test_the_largest_is_not_advised_where_a_smaller_one_is_better() -> None:
+def test_the_largest_is_not_advised_if_a_smaller_is_better() -> None:
     """3M gains over 2M, but 1M is best: size does not pay, and is not enough either."""
     found = verdict(exact_curve([0.50, 0.30, 0.40]))
     assert (found.verdict, found.reason) == ("inconclusive", "non_monotone")
@@ -152,26 +152,26 @@ def test_the_largest_is_not_advised_where_a_smaller_one_is_better() -> None:
         (exact_curve([0.1, 0.1]), "not_above_chance"),
     ],
 )
-def test_equal_for_want_of_data_is_never_saturated(unfit: SizeCurve, reason: str) -> None:
+def test_equality_in_a_small_sample_is_never_saturated(unfit: SizeCurve, reason: str) -> None:
     """No differences at all, yet nothing that a verdict could rest on."""
     found = verdict(unfit)
     assert found.verdict == "inconclusive" and found.reason == reason
 
 
-def test_models_that_all_say_the_same_nothing_are_not_saturated() -> None:
+def test_equally_uninformative_models_are_not_saturated() -> None:
     constant = Scores((1, 2), np.full(2, 0.1), np.random.default_rng(0).normal(0.1, 0.01, (1, 300)), 100)
     same = Scores((1, 2), constant.values, np.repeat(constant.replicates, 2, axis=0), 100)
     assert verdict(SizeCurve({"1M": same, "3M": same}, 0.1, 100)).reason == "not_above_chance"
 
 
-def test_gain_near_the_margin_is_told_from_want_of_data() -> None:
+def test_borderline_gains_differ_from_underpowered_ones() -> None:
     """Plenty of data for equality, but the gain sits just inside the margin: only far more can decide."""
     found = verdict(exact_curve([0.3925, 0.40], spread=4e-4, positives=500))
     assert found.verdict == "inconclusive" and found.reason == "borderline"
     assert found.positives_needed is not None and found.positives_needed > 500
 
 
-def test_no_luck() -> None:
+def test_small_samples_are_not_saturated_by_luck() -> None:
     """An estimate far below zero, from a sample too small to show that zero is within the margin."""
     excess = Interval(-0.03, patient_variance=1e-4, seed_variance=0.0, degrees=100.0, seeds=3)
     comparison = Comparison("1M", "3M", excess, 0.01, excess)
@@ -193,7 +193,7 @@ def test_the_margin_moves_with_the_largest_model_itself() -> None:
 
 
 def test_signal_must_be_shown_not_estimated() -> None:
-    """Every size lies above chance, but by less than it varies."""
+    """Every size is above the chance level, but by less than its standard error."""
     assert verdict(exact_curve([0.13, 0.13], spread=0.03)).reason == "not_above_chance"
     assert verdict(exact_curve([0.13, 0.13], spread=0.01)).reason != "not_above_chance"
 
@@ -216,7 +216,7 @@ def test_holm_alphas() -> None:
     assert sorted(levels.values()) == pytest.approx([0.02, 0.03, 0.06])
 
 
-def test_more_tasks_ask_for_stronger_evidence() -> None:
+def test_more_tasks_lower_the_alpha_of_each() -> None:
     """One task passes at 5 %; beside nine hopeless ones it must pass at 0.5 %."""
     borderline = exact_curve([0.3955, 0.40], spread=1e-3)
     assert verdict(borderline).verdict == "saturated"
