@@ -70,5 +70,5 @@ def test_the_example_of_a_page(
         f"{ids[row['subject_id']]} {row['time']:%Y-%m-%d} {row['code']}{' suspected' * row['suspected']}"
         for row in rows
     ]
-    shown += [f"set aside: {count} {fault}" for fault, count in quality["quarantined"].items()]
+    shown += [f"quarantined: {count} {issue}" for issue, count in quality["quarantined"].items()]
     assert sorted(shown) == sorted(found["events", ""].splitlines())
