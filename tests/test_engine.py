@@ -48,7 +48,7 @@ def test_missing_and_broken_files_are_bad_input(engine: Engine, tmp_path: Path) 
         engine.read_csv([tmp_path / "absent.csv"])
 
 
-def test_a_fault_in_a_row_is_named_without_showing_the_row(engine: Engine, tmp_path: Path) -> None:
+def test_an_error_in_a_row_does_not_show_the_row(engine: Engine, tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("id,code\n" + "1,a\n" * 30_000 + "SECRET,b,c,d\n", "utf-8")
     with pytest.raises(BadInput, match="cannot be read") as raised:
@@ -64,7 +64,7 @@ def test_scratch_folder_is_gone_after_closing(tmp_path: Path) -> None:
     assert not scratch.exists()
 
 
-def test_ctrl_c_in_the_middle_of_a_query_is_a_stop_and_no_fault(engine: Engine, tmp_path: Path) -> None:
+def test_ctrl_c_during_a_query_is_an_interrupt(engine: Engine, tmp_path: Path) -> None:
     numbers = ibis.range(40_000).unnest().name("n").as_table()
     endless = numbers.cross_join(numbers.view()).aggregate(total=ibis._.n.sum())
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()

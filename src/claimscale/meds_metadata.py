@@ -1,4 +1,4 @@
-"""The tables of MEDS 0.4 beside its data: codes, the dataset's description, and splits.
+"""The metadata tables of MEDS 0.4: codes, description of the dataset, and splits.
 
 Source: Medical-Event-Data-Standard/meds 0.4, https://medical-event-data-standard.github.io.
 """
@@ -15,7 +15,7 @@ from claimscale import __version__
 
 
 def codes_table(codes: Iterable[str]) -> pa.Table:
-    """`metadata/codes.parquet`: each code once, in order; nothing is said of its meaning."""
+    """`metadata/codes.parquet`: each code once, sorted, without descriptions."""
     schema = meds.CodeMetadataSchema.schema()
     names = pa.array(sorted(set(codes)), pa.string())
     nulls = {field.name: pa.nulls(len(names), field.type) for field in schema}
@@ -23,7 +23,7 @@ def codes_table(codes: Iterable[str]) -> pa.Table:
 
 
 def description(dataset: str) -> dict[str, Any]:
-    """`metadata/dataset.json`. It names no time: the same events give the same bytes."""
+    """`metadata/dataset.json`. It has no time, so that the same events give the same bytes."""
     return {
         "dataset_name": dataset,
         "etl_name": "claimscale",

@@ -27,7 +27,7 @@ from claimscale.errors import BadInput
         ("LAB//718-7", False, "other"),
     ],
 )
-def test_kind_of_a_code(code: str, suspected: bool, kind: str) -> None:
+def test_each_code_has_the_type_of_its_system(code: str, suspected: bool, kind: str) -> None:
     assert codes.type_of(code, suspected) == kind
     assert kind in codes.TYPES
 
@@ -44,7 +44,7 @@ def test_atc_levels(level: int, characters: int) -> None:
 
 
 @given(value=st.text("ABC0123456789", min_size=1, max_size=8), depth=st.integers(1, 9))
-def test_rolling_up_twice_changes_nothing_and_yields_an_ancestor(value: str, depth: int) -> None:
+def test_roll_up_is_idempotent_and_yields_a_prefix(value: str, depth: int) -> None:
     code = f"ICD10//{value}"
     rolled = codes.roll_up(code, {"ICD10": depth})
     assert code.startswith(rolled)
@@ -52,7 +52,7 @@ def test_rolling_up_twice_changes_nothing_and_yields_an_ancestor(value: str, dep
     assert codes.merges_longer(rolled, {"ICD10": depth}) == (len(value) >= depth)
 
 
-def test_prefixes_may_be_written_with_dots_but_stay_in_their_system() -> None:
+def test_prefixes_ignore_dots_but_not_systems() -> None:
     wanted = {"ICD10": ["n18.3", "Z99"], "ATC": ["B03"]}
     assert codes.has_prefix("ICD10//N183", wanted)
     assert codes.has_prefix("ATC//B03XA01", wanted)
@@ -72,7 +72,7 @@ def test_prefixes_may_be_written_with_dots_but_stay_in_their_system() -> None:
         ("Q0XX9", "Q0XX9"),  # of no category at all: left alone
     ],
 )
-def test_national_extensions_go_back_to_the_longest_code_of_the_who(code: str, nearest: str) -> None:
+def test_national_codes_roll_up_to_who_codes(code: str, nearest: str) -> None:
     depths: dict[str, codes.Depth] = {"ICD10": "who"}
     assert codes.roll_up(f"ICD10//{code}", depths) == f"ICD10//{nearest}"
     assert codes.roll_up(f"ICD10//{nearest}", depths) == f"ICD10//{nearest}"

@@ -1,4 +1,4 @@
-"""The gate accounts for every row, and what passes it is sound."""
+"""Row reconciliation covers every row, and valid events are sound."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from claimscale.sources.raw import RawEvents
 CODE = "ICD10//N189"
 
 
-def faults(claims) -> dict[str, list]:
-    """For each reason, rows that must be set aside for it; patient 1 is sound, 2 died, 3 is unknown."""
+def rows_by_issue(claims) -> dict[str, list]:
+    """For each issue, rows that have it; patient 1 is sound, 2 died, 3 is unknown."""
     event = claims.event
     tomorrow = (dt.date.today() - EPOCH).days + 1
     return {
@@ -53,13 +53,13 @@ def faults(claims) -> dict[str, list]:
 def sound(claims) -> list:
     event = claims.event
     first = [*claims.born(1), event(1, 20, CODE), event(1, 20, CODE, suspected=True)]
-    told_twice = event(2, 4, "SEX//M")
-    return [*first, *claims.born(2, "M"), told_twice, event(2, 100, "MEDS_DEATH"), event(2, 100, CODE)]
+    repeated = event(2, 4, "SEX//M")
+    return [*first, *claims.born(2, "M"), repeated, event(2, 100, "MEDS_DEATH"), event(2, 100, CODE)]
 
 
 @pytest.fixture
 def validate_rows(claims, engine: Engine, tmp_path: Path):
-    """Pass rows through the gate; returns the account, the events and what was set aside."""
+    """Validate rows; returns the quality, the events and the quarantined rows."""
 
     def passed(rows):
         target = tmp_path / "passed"
@@ -70,8 +70,8 @@ def validate_rows(claims, engine: Engine, tmp_path: Path):
     return passed
 
 
-def test_each_fault_has_its_outcome_and_rows_add_up(claims, validate_rows) -> None:
-    planted = faults(claims)
+def test_each_issue_is_handled_and_rows_add_up(claims, validate_rows) -> None:
+    planted = rows_by_issue(claims)
     rows = sound(claims) + [row for listed in planted.values() for row in listed]
     quality, events, aside = validate_rows(rows)
     duplicates = planted.pop("exact duplicate")
@@ -83,7 +83,7 @@ def test_each_fault_has_its_outcome_and_rows_add_up(claims, validate_rows) -> No
     assert {row["source_table"] for row in aside} == {"made up"}
 
 
-def test_what_is_set_aside_stays_as_it_came(claims, validate_rows) -> None:
+def test_quarantined_rows_are_unchanged(claims, validate_rows) -> None:
     wrong = claims.event(1, -10_001, CODE, hospital_id="H1", suspected=True)
     _, _, aside = validate_rows([*sound(claims), wrong])
     (row,) = aside
@@ -97,13 +97,13 @@ def test_sound_rows_raise_no_alarm(claims, validate_rows) -> None:
     assert aside == []
 
 
-def test_nothing_is_known_before_it_happens(claims, validate_rows) -> None:
+def test_nothing_is_available_before_it_happens(claims, validate_rows) -> None:
     quality, events, _ = validate_rows([*claims.born(1), claims.event(1, 20, CODE, available_day=5)])
     assert quality["repaired"] == {"available before event": 1}
     assert all(row["available_at"] >= row["time"] for row in events)
 
 
-def test_codes_come_out_in_one_spelling(claims, validate_rows) -> None:
+def test_codes_become_canonical(claims, validate_rows) -> None:
     spelt = ["ICD10//N18.9", "ICD10//n189", " ICD10//N189".strip(), "ICD10//Ｎ１８９"]
     rows = [claims.event(1, 20 + place, code) for place, code in enumerate(spelt)]
     quality, events, _ = validate_rows([*claims.born(1), *rows])
@@ -111,7 +111,7 @@ def test_codes_come_out_in_one_spelling(claims, validate_rows) -> None:
     assert {row["code"] for row in events if row["time"].year == 1970} == {CODE}
 
 
-def test_a_patients_sex_is_what_most_rows_say(claims, validate_rows) -> None:
+def test_the_sex_of_most_rows_is_used(claims, validate_rows) -> None:
     rows = [*claims.born(1, "F"), *(claims.event(1, day, "SEX//M") for day in (1, 2))]
     rows += [*claims.born(2, "F"), *(claims.event(2, day, "SEX//U") for day in (1, 2, 3))]
     _, events, aside = validate_rows(rows)
@@ -129,7 +129,7 @@ def test_rows_are_sorted_by_subject_then_by_every_key(rows: list[list[int]]) -> 
     assert table[places].tolist() == sorted(table.tolist())
 
 
-def test_observation_is_what_the_source_says_or_first_to_last_contact(claims, engine, tmp_path) -> None:
+def test_observation_is_stated_or_first_to_last_contact(claims, engine, tmp_path) -> None:
     raw = claims.raw([*claims.born(1), claims.event(1, 20, CODE), claims.event(1, 50, CODE)])
     write_events_folder(raw, engine, tmp_path / "scratch", tmp_path / "one")
     (seen,) = pq.read_table(tmp_path / "one/observation.parquet").to_pylist()
@@ -137,8 +137,8 @@ def test_observation_is_what_the_source_says_or_first_to_last_contact(claims, en
     assert (seen["start"], seen["end"]) == (day + dt.timedelta(20), day + dt.timedelta(50))
     periods = [{"patient": 1, "start": day, "end": day + dt.timedelta(9)}]
     periods += [{"patient": 1, "start": day + dt.timedelta(5), "end": day + dt.timedelta(99)}]
-    told = dataclasses.replace(raw, observation=ibis.memtable(pa.Table.from_pylist(periods)))
-    write_events_folder(told, engine, tmp_path / "scratch2", tmp_path / "other")
+    stated = dataclasses.replace(raw, observation=ibis.memtable(pa.Table.from_pylist(periods)))
+    write_events_folder(stated, engine, tmp_path / "scratch2", tmp_path / "other")
     (seen,) = pq.read_table(tmp_path / "other/observation.parquet").to_pylist()
     assert (seen["start"], seen["end"]) == (day, day + dt.timedelta(99))
 
@@ -173,7 +173,7 @@ def test_days_before_1970_count_backwards(claims, engine: Engine, write_events) 
     assert timestamps(np.array([-1]))[0].as_py().date().isoformat() == "1969-12-31"
 
 
-def test_build_writes_events_and_their_account(
+def test_build_writes_events_and_quality(
     claims, engine: Engine, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "read", lambda *_: claims.raw(sound(claims)))
@@ -205,7 +205,7 @@ def test_text_ids_are_numbered_in_their_order_and_kept(claims, engine: Engine, t
     assert {row["unlisted_patient_id"] for row in aside} == {"Z"}
 
 
-def test_a_source_of_which_nothing_is_usable_is_bad_input(
+def test_a_source_without_usable_events_is_bad_input(
     claims, engine: Engine, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "read", lambda *_: claims.raw([claims.event(1, 5, CODE)]))

@@ -1,4 +1,4 @@
-"""Faults planted into sound claims reach their declared outcome; sound claims raise no alarm.
+"""Faults planted into sound claims reach their declared handling; sound claims raise no issue.
 
 `make test` plants each kind once, `make test-faults` five times, in different places.
 """
@@ -36,9 +36,9 @@ Change = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Planted:
-    """One kind of fault: what it does to the claims, and what must come of it.
+    """One kind of fault: what it does to the claims, and the expected handling.
 
-    `rejected` is a part of the line that refuses the source. Otherwise `faults` counts rows by fault, and
+    `rejected` is a part of the line that refuses the source. Otherwise `issues` counts rows by issue, and
     `warning` names a warning.
     """
 
@@ -46,7 +46,7 @@ class Planted:
     source: str
     plant: Callable[[Path, Random], None]
     rejected: str | None = None
-    faults: dict[str, int] | None = None
+    issues: dict[str, int] | None = None
     warning: str | None = None
 
 
@@ -213,7 +213,7 @@ def survey(kind: str, change: Change) -> Callable[[Path, Random], None]:
     def plant(folder: Path, random: Random) -> None:
         file = folder / f"{kind}_12100000{random.integers(1, 3)}_2104.txt"
         lines = file.read_bytes().decode("cp932").split("\r\n")
-        # Form 1 has two lines per patient, of which the first tells the birth.
+        # Form 1 has two lines per patient, of which the first has the birth.
         place = int(random.integers(PATIENTS // 2)) * (2 if kind == "FF1" else 1)
         changed = change(lines[place])
         assert changed != lines[place]
@@ -312,48 +312,48 @@ KINDS = [
     T("Parquet that is none", as_parquet("drugs", cut=10**9), rejected="cannot be read"),
     T("codes as numbers", as_parquet("drugs", codes_as_numbers), rejected="leading zeros are lost"),
     # Dates.
-    T("a day that is not", cell("drugs", 3, "2021-02-30"), faults=UNREADABLE),
-    T("a month that is not", cell("diagnoses", 3, "2021-13"), faults=UNREADABLE),
-    T("an era date unannounced", cell("drugs", 3, "5030309"), faults=UNREADABLE),
-    T("a serial number unannounced", cell("drugs", 3, "44264"), faults=UNREADABLE),
-    T("a zero date", cell("drugs", 3, "00000000"), faults=UNREADABLE),
-    T("day before month", cell("drugs", 3, "13/03/2021"), faults=UNREADABLE),
-    T("words for a date", cell("drugs", 3, "unknown"), faults=UNREADABLE),
-    T("swapped columns", row("drugs", lambda text: ",".join(np.array(text.split(","))[[0, 1, 3, 2]])), faults=UNREADABLE),
-    T("admission unreadable", cell("visits", 5, "2021-3-x"), faults={"unreadable date": 2}),
-    T("discharge before admission", cell("visits", 6, "2021-02-27"), faults={"end before start": 2}),
-    T("future date", cell("drugs", 3, "2098-01-01"), faults={"future date": 1}),
-    T("in 9999", cell("drugs", 3, "9999-12-31"), faults={"placeholder date": 1}),
-    T("in 1900", cell("drugs", 3, "1900-01-01"), faults={"placeholder date": 1}),
-    T("before birth", cell("drugs", 3, "1949-12-31"), faults={"before birth": 1}),
-    T("after death", cell("drugs", 3, "2022-01-06"), faults={"after death": 1}),
-    T("birth unreadable", cell("patients", 1, "19500230"), faults={"unreadable date": 2, "unknown patient": 6}),
-    T("death unreadable", cell("patients", 3, "2022-02-30"), faults=UNREADABLE),
-    T("no date anywhere", row("drugs", lambda text: ",".join(["VX", *text.split(",")[1:3], ""])), faults={"missing time": 1}),
+    T("a day that is not", cell("drugs", 3, "2021-02-30"), issues=UNREADABLE),
+    T("a month that is not", cell("diagnoses", 3, "2021-13"), issues=UNREADABLE),
+    T("an era date unannounced", cell("drugs", 3, "5030309"), issues=UNREADABLE),
+    T("a serial number unannounced", cell("drugs", 3, "44264"), issues=UNREADABLE),
+    T("a zero date", cell("drugs", 3, "00000000"), issues=UNREADABLE),
+    T("day before month", cell("drugs", 3, "13/03/2021"), issues=UNREADABLE),
+    T("words for a date", cell("drugs", 3, "unknown"), issues=UNREADABLE),
+    T("swapped columns", row("drugs", lambda text: ",".join(np.array(text.split(","))[[0, 1, 3, 2]])), issues=UNREADABLE),
+    T("admission unreadable", cell("visits", 5, "2021-3-x"), issues={"unreadable date": 2}),
+    T("discharge before admission", cell("visits", 6, "2021-02-27"), issues={"end before start": 2}),
+    T("future date", cell("drugs", 3, "2098-01-01"), issues={"future date": 1}),
+    T("in 9999", cell("drugs", 3, "9999-12-31"), issues={"placeholder date": 1}),
+    T("in 1900", cell("drugs", 3, "1900-01-01"), issues={"placeholder date": 1}),
+    T("before birth", cell("drugs", 3, "1949-12-31"), issues={"before birth": 1}),
+    T("after death", cell("drugs", 3, "2022-01-06"), issues={"after death": 1}),
+    T("birth unreadable", cell("patients", 1, "19500230"), issues={"unreadable date": 2, "unknown patient": 6}),
+    T("death unreadable", cell("patients", 3, "2022-02-30"), issues=UNREADABLE),
+    T("no date anywhere", row("drugs", lambda text: ",".join(["VX", *text.split(",")[1:3], ""])), issues={"missing time": 1}),
     # Patients.
-    T("two birth dates", also("patients", lambda text: text.replace("1950", "1951")), faults={"conflicting birth date": 1, "exact duplicate": 1}),
-    T("two death dates", also("patients", lambda text: text.replace("2022-01-05", "2022-02-05")), faults={"conflicting death date": 1, "exact duplicate": 2}),
-    T("another sex", also("patients", lambda text: text.replace(",F,", ",X,").replace(",M,", ",X,")), faults={"conflicting sex": 1, "exact duplicate": 2}),
-    T("a patient not listed", cell("drugs", 1, "P999"), faults={"unknown patient": 1}),
-    T("a patient's id in other letters", row("drugs", lambda text: text.replace("P0", "p0")), faults={"unknown patient": 1}),
-    T("no patient", cell("drugs", 1, ""), faults={"missing patient": 1}),
-    T("a blank patient", cell("drugs", 1, "  "), faults={"missing patient": 1}),
-    T("one id in two hospitals", also("patients", lambda text: text.replace("1950", "1971").replace(",H", ",H1")), faults={"conflicting birth date": 1, "exact duplicate": 1}),
+    T("two birth dates", also("patients", lambda text: text.replace("1950", "1951")), issues={"conflicting birth date": 1, "exact duplicate": 1}),
+    T("two death dates", also("patients", lambda text: text.replace("2022-01-05", "2022-02-05")), issues={"conflicting death date": 1, "exact duplicate": 2}),
+    T("another sex", also("patients", lambda text: text.replace(",F,", ",X,").replace(",M,", ",X,")), issues={"conflicting sex": 1, "exact duplicate": 2}),
+    T("a patient not listed", cell("drugs", 1, "P999"), issues={"unknown patient": 1}),
+    T("a patient's id in other letters", row("drugs", lambda text: text.replace("P0", "p0")), issues={"unknown patient": 1}),
+    T("no patient", cell("drugs", 1, ""), issues={"missing patient": 1}),
+    T("a blank patient", cell("drugs", 1, "  "), issues={"missing patient": 1}),
+    T("one id in two hospitals", also("patients", lambda text: text.replace("1950", "1971").replace(",H", ",H1")), issues={"conflicting birth date": 1, "exact duplicate": 1}),
     T("claims of one hospital", only_one_hospital, warning="single hospital"),
     # Codes.
-    T("no code", cell("drugs", 2, ""), faults={"missing code": 1}),
-    T("a blank code", cell("drugs", 2, "   "), faults={"missing code": 1}),
-    T("a code of another system", cell("drugs", 2, "N189"), faults={"malformed code": 1}),
-    T("a code cut short", cell("diagnoses", 2, "N"), faults={"malformed code": 1}),
-    T("a code that lost its zero", cell("procedures", 2, "7"), faults={"malformed code": 1}),
-    T("words for a code", cell("diagnoses", 2, "kidney disease"), faults={"malformed code": 1}),
-    T("full-width letters", cell("diagnoses", 2, "Ｎ１８９"), faults=SPELT),
-    T("small letters", cell("diagnoses", 2, "n189"), faults=SPELT),
-    T("a dot", cell("diagnoses", 2, "N18.9"), faults=SPELT),
-    T("a hyphen for nothing", cell("diagnoses", 2, "N18-"), faults=SPELT),
+    T("no code", cell("drugs", 2, ""), issues={"missing code": 1}),
+    T("a blank code", cell("drugs", 2, "   "), issues={"missing code": 1}),
+    T("a code of another system", cell("drugs", 2, "N189"), issues={"malformed code": 1}),
+    T("a code cut short", cell("diagnoses", 2, "N"), issues={"malformed code": 1}),
+    T("a code that lost its zero", cell("procedures", 2, "7"), issues={"malformed code": 1}),
+    T("words for a code", cell("diagnoses", 2, "kidney disease"), issues={"malformed code": 1}),
+    T("full-width letters", cell("diagnoses", 2, "Ｎ１８９"), issues=SPELT),
+    T("small letters", cell("diagnoses", 2, "n189"), issues=SPELT),
+    T("a dot", cell("diagnoses", 2, "N18.9"), issues=SPELT),
+    T("a hyphen for nothing", cell("diagnoses", 2, "N18-"), issues=SPELT),
     # Rows.
-    T("a row twice", also("drugs", lambda text: text), faults={"exact duplicate": 1}),
-    T("a visit twice", also("visits", lambda text: text), faults={"exact duplicate": 2}),
+    T("a row twice", also("drugs", lambda text: text), issues={"exact duplicate": 1}),
+    T("a visit twice", also("visits", lambda text: text), issues={"exact duplicate": 2}),
     # Receipts.
     R("a UTF-8 mark", line(lambda lines, at: put(lines, 0, "\ufeff" + lines[0])), rejected="UTF-8 mark"),
     R("a NUL byte in a receipt", line(lambda lines, at: put(lines, at + 1, "SY,\0")), rejected="NUL"),
@@ -364,34 +364,34 @@ KINDS = [
     R("a receipt lost", line(lambda lines, at: lines.__delitem__(slice(at, at + 3))), warning="totals differ"),
     R("no totals", line(lambda lines, at: lines.__delitem__(-2)), rejected="ends before GO"),
     R("an unknown disease", line(lambda lines, at: put(lines, at + 1, "SY,1234567,,1")), warning="code not in masters"),
-    R("a disease without a code", line(lambda lines, at: put(lines, at + 1, "SY,,,1")), faults={"missing code": 1}),
-    R("a code of five digits", line(lambda lines, at: put(lines, at + 1, "SY,12345,,1")), faults={"missing code": 1}, warning="unreadable code"),
-    R("no chart number", line(lambda lines, at: put(lines, at, lines[at].rpartition(",")[0])), faults={"missing patient": 4}),
-    R("an impossible month", line(lambda lines, at: put(lines, at, lines[at].replace("202103", "202113"))), faults={"unreadable date": 2}),
-    R("an impossible birth", line(lambda lines, at: put(lines, at, lines[at].replace("195001", "195013"))), faults={"unreadable date": 2, "unknown patient": 2}),
-    R("words for a number of times", line(lambda lines, at: put(lines, at + 2, f"SI,12,1,{ACT},,73,1,,,,,,,once")), faults={"unreadable value": 1}),
-    R("the thirty-first of a short month", line(lambda lines, at: (put(lines, at, lines[at].replace("202103", "202102")), put(lines, at + 2, f"SI,12,1,{ACT},,73,1,,,,,," + "," * 31 + "1"))), faults={"unreadable date": 1}),
+    R("a disease without a code", line(lambda lines, at: put(lines, at + 1, "SY,,,1")), issues={"missing code": 1}),
+    R("a code of five digits", line(lambda lines, at: put(lines, at + 1, "SY,12345,,1")), issues={"missing code": 1}, warning="unreadable code"),
+    R("no chart number", line(lambda lines, at: put(lines, at, lines[at].rpartition(",")[0])), issues={"missing patient": 4}),
+    R("an impossible month", line(lambda lines, at: put(lines, at, lines[at].replace("202103", "202113"))), issues={"unreadable date": 2}),
+    R("an impossible birth", line(lambda lines, at: put(lines, at, lines[at].replace("195001", "195013"))), issues={"unreadable date": 2, "unknown patient": 2}),
+    R("words for a number of times", line(lambda lines, at: put(lines, at + 2, f"SI,12,1,{ACT},,73,1,,,,,,,once")), issues={"unreadable value": 1}),
+    R("the thirty-first of a short month", line(lambda lines, at: (put(lines, at, lines[at].replace("202103", "202102")), put(lines, at + 2, f"SI,12,1,{ACT},,73,1,,,,,," + "," * 31 + "1"))), issues={"unreadable date": 1}),
     R("a retired disease", retired, warning="abolished code"),
     # Survey files.
     D("a NUL byte in a survey file", survey("EFn", field(8, "\0")), rejected="NUL"),
     D("a line without tabs", survey("EFn", lambda text: text.replace("\t", " ")), rejected="no fields between tabs"),
-    D("an act on no day", survey("EFn", field(24, "20210431")), faults=UNREADABLE),
-    D("an act without a day", survey("EFn", field(24, "")), faults=UNREADABLE),
-    D("an act without a code", survey("EFn", field(9, "")), faults={"missing code": 1}),
-    D("a survey's impossible birth", survey("FF1", field(9, "19501301")), faults={"unreadable date": 2, "unknown patient": 4}),
+    D("an act on no day", survey("EFn", field(24, "20210431")), issues=UNREADABLE),
+    D("an act without a day", survey("EFn", field(24, "")), issues=UNREADABLE),
+    D("an act without a code", survey("EFn", field(9, "")), issues={"missing code": 1}),
+    D("a survey's impossible birth", survey("FF1", field(9, "19501301")), issues={"unreadable date": 2, "unknown patient": 4}),
     # OMOP.
-    M("a person not listed", cell("condition_occurrence", 1, "77"), faults={"unknown patient": 1}),
-    M("an id that is no number", cell("condition_occurrence", 1, "x7"), faults={"unreadable id": 1}),
-    M("a condition on no day", cell("condition_occurrence", 3, "2021-02-29"), faults=UNREADABLE),
-    M("a condition without a code", row("condition_occurrence", lambda text: text.replace("N18.9,7", ",0")), faults={"missing code": 1}),
-    M("a visit that ends before it begins", cell("visit_occurrence", 4, "2021-02-28"), faults={"end before start": 2}),
-    M("a birth without a year", cell("person", 2, ""), faults={"unreadable date": 2, "unknown patient": 3}),
+    M("a person not listed", cell("condition_occurrence", 1, "77"), issues={"unknown patient": 1}),
+    M("an id that is no number", cell("condition_occurrence", 1, "x7"), issues={"unreadable id": 1}),
+    M("a condition on no day", cell("condition_occurrence", 3, "2021-02-29"), issues=UNREADABLE),
+    M("a condition without a code", row("condition_occurrence", lambda text: text.replace("N18.9,7", ",0")), issues={"missing code": 1}),
+    M("a visit that ends before it begins", cell("visit_occurrence", 4, "2021-02-28"), issues={"end before start": 2}),
+    M("a birth without a year", cell("person", 2, ""), issues={"unreadable date": 2, "unknown patient": 3}),
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def ingest(tmp_path_factory: pytest.TempPathFactory):
-    """Bring a folder's claims in; returns the account."""
+    """Ingest the claims of a folder; returns the quality."""
     with Engine(EngineSettings(), tmp_path_factory.mktemp("engine")) as engine:
 
         def run(kind: str, folder: Path, target: Path) -> dict:
@@ -403,7 +403,7 @@ def ingest(tmp_path_factory: pytest.TempPathFactory):
             shutil.rmtree(target, ignore_errors=True)
             (target / "scratch").mkdir(parents=True)
             raw = sources.read(study, engine, target / "scratch")
-            quality = write_events_folder(raw, engine, target / "gate", target / "events")
+            quality = write_events_folder(raw, engine, target / "shards", target / "events")
             if quality["used"] == 0:
                 raise BadInput(f"none of its {quality['rows_in']} events is usable")
             return quality
@@ -419,7 +419,7 @@ def test_sound_claims_raise_no_alarm(kind: str, ingest, tmp_path: Path) -> None:
     assert quality["used"] == SOUND_EVENTS[kind]
 
 
-def test_a_mark_at_the_beginning_of_a_table_is_no_fault(ingest, tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(ingest, tmp_path: Path) -> None:
     sound_tables(tmp_path / "claims")
     file = tmp_path / "claims/drugs.csv"
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
@@ -429,7 +429,7 @@ def test_a_mark_at_the_beginning_of_a_table_is_no_fault(ingest, tmp_path: Path) 
 
 @pytest.mark.parametrize("place", range(PLACES))
 @pytest.mark.parametrize("planted", KINDS, ids=[planted.name for planted in KINDS])
-def test_a_fault_reaches_its_declared_outcome(planted: Planted, place: int, ingest, tmp_path: Path) -> None:
+def test_each_planted_fault_has_its_handling(planted: Planted, place: int, ingest, tmp_path: Path) -> None:
     folder = tmp_path / "claims"
     SOUND[planted.source](folder)
     planted.plant(folder, np.random.default_rng(place))
@@ -442,7 +442,7 @@ def test_a_fault_reaches_its_declared_outcome(planted: Planted, place: int, inge
     quality = ingest(planted.source, folder, tmp_path / "target")
     kinds = {Handling.QUARANTINE: "quarantined", Handling.DROP: "dropped", Handling.REPAIR: "repaired"}
     expected: dict[str, dict[str, int]] = {name: {} for name in kinds.values()}
-    for name, rows in (planted.faults or {}).items():
+    for name, rows in (planted.issues or {}).items():
         expected[kinds[ISSUES[name]]][name] = rows
     assert {name: quality[name] for name in expected} == expected
     assert quality["warnings"] == ({planted.warning: 1} if planted.warning else quality["warnings"])
@@ -450,5 +450,5 @@ def test_a_fault_reaches_its_declared_outcome(planted: Planted, place: int, inge
     assert quality["rows_in"] == quality["used"] + aside
 
 
-def test_there_are_sixty_kinds_with_names_of_their_own() -> None:
+def test_there_are_sixty_kinds_with_distinct_names() -> None:
     assert len({planted.name for planted in KINDS}) == len(KINDS) >= 60

@@ -1,6 +1,6 @@
 """Fuzz target of the reader of UKE files: `python tests/fuzz/fuzz_receipt.py -max_total_time=600`.
 
-Needs atheris (`pip install atheris`). Any exception but BadInput, and any line not accounted for,
+Needs atheris (`pip install atheris`). Any exception but BadInput, and any line that is not counted,
 stops it with the input that did it. The first byte chooses the key of a person and the size of blocks.
 """
 

@@ -1,4 +1,4 @@
-"""Made-up claims, checked by the gate and written as the stages expect them."""
+"""Made-up claims, validated and written as the stages expect them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LANDMARK_DAY = day_number(LANDMARK)
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """One event by day numbers; it is available on its own day unless told."""
+    """One event by day numbers; it is available on its own day unless `available_day` is given."""
 
     subject_id: int | None
     day: int | None
@@ -69,7 +69,7 @@ def raw_events(rows: Iterable[Event]) -> RawEvents:
 
 
 def random_events(patients: int, seed: int, since: int = LANDMARK_DAY - 900, until: int = LANDMARK_DAY + 500):
-    """Patients of three hospitals with some 60 events of 40 codes each, some known only a month later."""
+    """Patients of three hospitals with some 60 events of 40 codes each, some available only a month later."""
     random = np.random.default_rng(seed)
     codes = [f"ICD10//A{number:03d}" for number in range(25)]
     codes += [f"ATC//B{number:02d}AA01" for number in range(10)] + ["KUBUN//J038", "LAB//X", "ICD10//N18"]
@@ -85,7 +85,7 @@ def random_events(patients: int, seed: int, since: int = LANDMARK_DAY - 900, unt
 
 
 def other_futures(rows: list[Event]) -> dict[str, list[Event]]:
-    """The same events as far as they were known before the landmark, with what became known later changed."""
+    """The same events until the landmark, with changed events after it."""
     past = [row for row in rows if row.known_day < LANDMARK_DAY]
     future = [row for row in rows if row.known_day >= LANDMARK_DAY]
     moved = [dataclasses.replace(row, day=LANDMARK_DAY + 3, available_day=None) for row in future]
@@ -140,7 +140,7 @@ def study() -> Study:
 
 @pytest.fixture
 def write_events(engine: Engine, tmp_path: Path):
-    """Pass events through the gate and write them as an events folder."""
+    """Validate events and write them as an events folder."""
 
     def write(rows: Iterable[Event], name: str = "events", shard_rows: int = 1000) -> Path:
         folder = tmp_path / name

@@ -48,11 +48,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture
 def validated(engine: Engine, tmp_path: Path):
-    """Pass raw events through the gate; returns the events, with the source's own ids, and the account."""
+    """Validate raw events; returns the events, with the source's own ids, and the quality."""
 
     def passed(raw: RawEvents) -> tuple[pa.Table, dict]:
         target = tmp_path / "events"
-        quality = write_events_folder(raw, engine, tmp_path / "gate", target)
+        quality = write_events_folder(raw, engine, tmp_path / "shards", target)
         events = engine.read_parquet(target / "data" / "*.parquet")
         if (target / "subjects.parquet").exists():
             ids = engine.read_parquet(target / "subjects.parquet")

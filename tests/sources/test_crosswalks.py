@@ -23,7 +23,7 @@ def crosswalk(file: Path, text: str) -> CodeCrosswalk:
     return CodeCrosswalk(source="YJ", target="ATC", file=str(file), columns=["price_code", "atc"])
 
 
-def test_listed_codes_are_mapped_however_they_are_spelt(validated, engine, tmp_path: Path) -> None:
+def test_listed_codes_are_mapped_in_any_spelling(validated, engine, tmp_path: Path) -> None:
     listed = crosswalk(tmp_path / "atc.csv", "price_code,atc\n0123,C08CA01\n0123,A01AA01\n0456,\n")
     first = crosswalks.load(listed).targets
     assert first == {"YJ//0123": "ATC//A01AA01"}
@@ -69,6 +69,6 @@ def test_icd_9_and_10_need_no_file() -> None:
         ('price_code,atc\n"1,A\n', "is not CSV"),
     ],
 )
-def test_a_map_that_is_none_is_bad_input(text: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_crosswalk_file_is_bad_input(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=rf"source\.crosswalks: .*{message}"):
         crosswalks.load(crosswalk(tmp_path / "atc.csv", text))

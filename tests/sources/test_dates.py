@@ -67,7 +67,7 @@ def test_dates_of_each_style(style, text, day, engine) -> None:
         ("excel", "5030403"),
     ],
 )
-def test_what_is_no_such_date_is_null(style, text, engine) -> None:
+def test_text_that_is_no_date_is_null(style, text, engine) -> None:
     assert read(engine, text, style) is None
 
 

@@ -1,4 +1,4 @@
-"""MEDS datasets come back as they were; sex without a time is known from birth."""
+"""MEDS datasets are read without loss; sex without a time is dated to the birth."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def test_facts_without_a_time(dataset, validated, engine, tmp_path) -> None:
         (7, BIRTH, "SEX//F", None),
         (7, DAY, "LAB//718-7", 13.5),
     }
-    account = quality["source_rows"]["data"]
-    assert account["rows"] == 5 and account["without_event"] == {"fact without a time": 1}
+    counts = quality["source_rows"]["data"]
+    assert counts["rows"] == 5 and counts["without_event"] == {"fact without a time": 1}
     assert quality["quarantined"] == {"missing time": 1}
 
 
-def test_what_is_no_meds_dataset_is_refused(dataset, engine, tmp_path) -> None:
+def test_a_folder_without_meds_data_is_refused(dataset, engine, tmp_path) -> None:
     with pytest.raises(BadInput, match="absent is not a folder"):
         meds_dataset.files_of(source(tmp_path / "absent"))
     with pytest.raises(BadInput, match="holds no MEDS data"):

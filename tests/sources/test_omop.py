@@ -20,7 +20,7 @@ def source(folder: Path | str, **settings) -> OmopSource:
 
 
 def compared(rows: list[dict]) -> Counter:
-    """What OMOP carries: the month's end stands for when a claim was known; visits name the hospital."""
+    """The columns that OMOP keeps of events with a visit, and of persons."""
     return Counter(
         (row["subject_id"], row["time"], row["code"], row["suspected"], row["visit_id"])
         for row in rows
@@ -46,14 +46,14 @@ def test_round_trip_of_simulated_patients(
     assert all(row["available_at"] == known[row["visit_id"]] for row in events.to_pylist() if row["visit_id"])
 
 
-def test_every_row_is_accounted_for(written, validated, engine, tmp_path) -> None:
+def test_row_counts_equal_those_of_the_files(written, validated, engine, tmp_path) -> None:
     folder = written("omop")
     _, quality = validated(omop.read(source(folder), engine, tmp_path))
-    for name, account in quality["source_rows"].items():
+    for name, counts in quality["source_rows"].items():
         rows = sum(pq.read_metadata(file).num_rows for file in (folder / name).glob("*.parquet"))
-        assert account["rows"] == rows
+        assert counts["rows"] == rows
         if name.endswith(("_occurrence", "_exposure")) and name != "visit_occurrence":
-            assert account["events"] == rows
+            assert counts["events"] == rows
 
 
 PERSON = (
@@ -93,7 +93,7 @@ def small(tmp_path: Path) -> Path:
     return folder
 
 
-def test_codes_of_the_source_or_of_the_standard(small: Path, validated, engine, tmp_path) -> None:
+def test_source_codes_become_events(small: Path, validated, engine, tmp_path) -> None:
     events, quality = validated(omop.read(source(small), engine, tmp_path / "a"))
     rows = events.to_pylist()
     found = {(row["subject_id"], row["code"], f"{row['time']:%Y-%m-%d}") for row in rows}
@@ -119,12 +119,12 @@ def test_codes_of_the_source_or_of_the_standard(small: Path, validated, engine, 
         ("32817", "2020-01-09", "2020-01-09"),  # a health record
         ("32810", "2020-01-09", "2020-01-31"),  # a claim
         ("44818517", "2020-01-09", "2020-01-31"),  # a claim by an older name
-        ("", "2020-01-09", "2020-01-31"),  # nobody knows: too late is safe
+        ("", "2020-01-09", "2020-01-31"),  # unknown: a late availability is safe
         ("32810", "", "2020-01-31"),  # a claim without an end
         ("32810", "2020-02-03", "2020-02-29"),
     ],
 )
-def test_claims_are_known_when_their_month_is_over(kind, end, known, small, engine, tmp_path) -> None:
+def test_claims_are_available_when_their_month_ends(kind, end, known, small, engine, tmp_path) -> None:
     changed = VISITS.replace("2020-01-09,3,32817", f"{end},3,{kind}")
     (small / "visit_occurrence.csv").write_text(changed, "utf-8")
     table = omop.read(source(small), engine, tmp_path / "raw").table
@@ -133,7 +133,7 @@ def test_claims_are_known_when_their_month_is_over(kind, end, known, small, engi
     assert f"{row['available_at']:%Y-%m-%d}" == known
 
 
-def test_numbers_written_with_a_point_are_the_same_ids(small: Path, validated, engine, tmp_path) -> None:
+def test_ids_with_a_decimal_point_equal_integers(small: Path, validated, engine, tmp_path) -> None:
     file = small / "condition_occurrence.csv"
     text = file.read_text("utf-8")
     file.write_text(
@@ -144,13 +144,13 @@ def test_numbers_written_with_a_point_are_the_same_ids(small: Path, validated, e
     assert (row["subject_id"], row["visit_id"]) == (1, "10")
 
 
-def test_a_code_table_without_its_columns_is_refused(small: Path, engine, tmp_path) -> None:
+def test_a_concept_table_without_columns_is_refused(small: Path, engine, tmp_path) -> None:
     (small / "concept.csv").write_text("concept_id\tvocabulary_id\n1\tx\n", "utf-8")
     with pytest.raises(BadInput, match="table concept has no column"):
         omop.read(source(small), engine, tmp_path / "raw")
 
 
-def test_standard_codes(small: Path, engine, tmp_path) -> None:
+def test_standard_codes_become_events(small: Path, engine, tmp_path) -> None:
     table = omop.read(source(small, codes="standard"), engine, tmp_path).table
     codes = {
         row["code"] for row in engine.to_arrow(table).to_pylist() if row["source_table"].startswith("cond")
@@ -180,13 +180,13 @@ def test_missing_tables_and_columns_are_named(table, old, new, message, small, e
         omop.read(source(small), engine, tmp_path / "raw")
 
 
-def test_what_is_no_parquet_is_refused(small: Path, engine, tmp_path) -> None:
+def test_invalid_parquet_is_refused(small: Path, engine, tmp_path) -> None:
     (small / "death.parquet").write_bytes(b"PAR1 not so")
     with pytest.raises(BadInput, match=r"death\.parquet: cannot be read"):
         omop.read(source(small), engine, tmp_path / "raw")
 
 
-def test_a_database_that_is_none_is_bad_input(engine, tmp_path: Path) -> None:
+def test_an_unreachable_database_is_bad_input(engine, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"source\.path: the database"):
         omop.read(source("nosuch://host/cdm"), engine, tmp_path)
 
@@ -199,8 +199,8 @@ def real_folder() -> Path:
 @pytest.mark.skipif(not real_folder().is_dir(), reason="no OMOP folder: set CLAIMSCALE_OMOP to one")
 def test_a_public_database_is_read_whole(validated, engine, tmp_path: Path) -> None:
     _, quality = validated(omop.read(source(real_folder()), engine, tmp_path))
-    for name, account in quality["source_rows"].items():
-        assert account["rows"] == pq.read_metadata(real_folder() / f"{name}.parquet").num_rows
+    for name, counts in quality["source_rows"].items():
+        assert counts["rows"] == pq.read_metadata(real_folder() / f"{name}.parquet").num_rows
         if any(domain.table == name for domain in omop.DOMAINS):
-            assert account["events"] == account["rows"]
+            assert counts["events"] == counts["rows"]
     assert quality["used"] > 0.99 * quality["rows_in"]

@@ -9,7 +9,7 @@ from claimscale.sources import simulated
 from claimscale.sources.raw import EVENT_SCHEMA
 
 
-def test_simulated_patients_arrive_as_events_whatever_an_earlier_run_left(tmp_path):
+def test_shards_of_an_earlier_run_are_removed(tmp_path):
     population.simulate(tmp_path / "simulated", population.Population(40, 2, 1), shard_patients=5)
     source = source_settings.SimulatedSource(kind="simulated", patients=10, hospitals=3, min_age=40)
     with Engine(EngineSettings(), tmp_path / "scratch") as engine:

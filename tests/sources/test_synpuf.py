@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def read(tmp_path: Path):
-    """Read a folder; returns the events as rows and the account."""
+    """Read a folder; returns the events as rows and the quality."""
     with Engine(EngineSettings(), tmp_path / "engine") as engine:
 
         def reader(folder: Path):
@@ -82,7 +82,7 @@ def test_every_filled_cell_becomes_an_event(folder: Path, read) -> None:
     }  # fmt: skip
 
 
-def test_claims_are_known_when_they_end(folder: Path, read) -> None:
+def test_claims_are_available_when_they_end(folder: Path, read) -> None:
     events, _ = read(folder)
     by_code = {row["code"]: row for row in events}
     stay = by_code["ICD9CM//4280"]
@@ -92,19 +92,19 @@ def test_claims_are_known_when_they_end(folder: Path, read) -> None:
     assert by_code["HCPCS//99213"]["hospital_id"] is None
     # Known to the month only, so that the month's own claims are not after death.
     assert by_code["MEDS_DEATH"]["time"] == dt.datetime(2009, 2, 28)
-    # No such date: the gate drops it, the reader does not guess.
+    # No such date: it is dropped, never guessed.
     assert by_code["ICD9CM//4019"]["time"] is None
 
 
-def test_every_row_is_accounted_for(folder: Path, read) -> None:
+def test_row_counts_equal_those_of_the_files(folder: Path, read) -> None:
     events, rows = read(folder)
     lines = {"beneficiary": 4, "inpatient": 1, "outpatient": 2, "carrier": 1, "drug": 2}
-    assert {kind: account["rows"] for kind, account in rows.items()} == lines
+    assert {kind: counts["rows"] for kind, counts in rows.items()} == lines
     made = Counter(row["source_table"] for row in events)
-    assert all(made[kind] >= account["rows"] for kind, account in rows.items())
+    assert all(made[kind] >= counts["rows"] for kind, counts in rows.items())
 
 
-def test_insured_years_are_when_somebody_could_be_seen(folder: Path, tmp_path: Path) -> None:
+def test_observation_periods_are_insured_years(folder: Path, tmp_path: Path) -> None:
     columns = BENEFICIARY.partition("\n")[0] + ",BENE_HI_CVRAGE_TOT_MONS,BENE_SMI_CVRAGE_TOT_MONS"
     rows = {
         2008: ["B1,19300101,,1,12,12", "B2,19400501,,2,12,0"],

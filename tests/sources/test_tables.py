@@ -26,7 +26,7 @@ def source(folder: Path, **settings) -> TablesSource:
 
 def comparable(events: pa.Table, ids: str) -> list[tuple]:
     columns = [events[ids].cast(pa.int64())] + [events[name] for name in COMPARED[1:]]
-    # Of birth, sex and death the tables do not say which hospital told of them.
+    # The tables have no hospital for birth, sex and death.
     return sorted(
         (*row[:3], None, None, None, row[6]) if row[2].startswith(("MEDS_", "SEX//")) else row
         for row in zip(*(column.to_pylist() for column in columns), strict=True)
@@ -42,12 +42,12 @@ def test_round_trip_of_simulated_patients(csv, simulated, written, validated, en
     assert comparable(events, "source_id") == comparable(simulated, "subject_id")
 
 
-def test_every_row_is_accounted_for(written, validated, engine, tmp_path) -> None:
+def test_row_counts_equal_those_of_the_files(written, validated, engine, tmp_path) -> None:
     folder = written("tables")
     _, quality = validated(tables.read(source(folder), engine, tmp_path))
-    for name, account in quality["source_rows"].items():
+    for name, counts in quality["source_rows"].items():
         files = (folder / name).glob("*.parquet")
-        assert account["rows"] == sum(pq.read_metadata(file).num_rows for file in files)
+        assert counts["rows"] == sum(pq.read_metadata(file).num_rows for file in files)
     diagnoses, visits = quality["source_rows"]["diagnoses"], quality["source_rows"]["visits"]
     assert diagnoses["events"] == diagnoses["rows"]
     assert visits["events"] == 2 * (visits["rows"] - sum(visits["without_event"].values()))
@@ -92,7 +92,7 @@ def jmdc(tmp_path: Path) -> Path:
     return folder
 
 
-def test_jmdc_tables(jmdc: Path, validated, engine, tmp_path) -> None:
+def test_jmdc_tables_become_events(jmdc: Path, validated, engine, tmp_path) -> None:
     events, quality = validated(tables.read(source(jmdc, mapping="jmdc"), engine, tmp_path / "raw"))
     found = {
         (row["source_id"], row["code"], f"{row['time']:%Y-%m-%d}", f"{row['available_at']:%Y-%m-%d}",
@@ -121,7 +121,7 @@ def test_jmdc_tables(jmdc: Path, validated, engine, tmp_path) -> None:
     ]
 
 
-def test_a_mapping_of_ones_own(tmp_path: Path, validated, engine) -> None:
+def test_a_user_mapping_is_applied(tmp_path: Path, validated, engine) -> None:
     folder = tmp_path / "claims"
     folder.mkdir()
     (folder / "people.csv").write_bytes("番号,生年月日,性別\n007,3250401,男\n".encode("cp932"))
@@ -143,7 +143,7 @@ def test_a_mapping_of_ones_own(tmp_path: Path, validated, engine) -> None:
     }
 
 
-def test_codes_as_numbers_are_refused_unless_their_width_is_known(tmp_path, written, engine) -> None:
+def test_numeric_codes_are_refused_without_a_width(tmp_path, written, engine) -> None:
     folder = tmp_path / "claims"
     folder.mkdir()
     for table in ("patients", "visits", "diagnoses", "drugs"):
@@ -169,7 +169,7 @@ def test_codes_as_numbers_are_refused_unless_their_width_is_known(tmp_path, writ
         ("drug.csv: C1=\"C1", r"drug\.csv: cannot be read"),
     ],
 )  # fmt: skip
-def test_faults_of_whole_files_are_named(change: str, message: str, jmdc: Path, engine, tmp_path) -> None:
+def test_errors_of_whole_files_name_the_file(change: str, message: str, jmdc: Path, engine, tmp_path) -> None:
     file = jmdc / "drug.csv"
     action = change.partition(": ")[2]
     if change.endswith("missing"):
@@ -196,7 +196,7 @@ def test_a_wrong_mapping_is_named(mapping: str, message: str, jmdc: Path, engine
         tables.read(source(jmdc, mapping=mapping), engine, tmp_path / "raw")
 
 
-def test_ids_that_are_a_hospitals_own(validated, engine, tmp_path) -> None:
+def test_ids_unique_within_a_hospital_stay_apart(validated, engine, tmp_path) -> None:
     tables_of_two = {
         "people": "id,place,born,sex\n7,H1,19500401,1\n7,H2,19710501,2\n",
         "claims": "claim,id,place,from,to,in\nA,7,H1,20210301,20210302,1\nB,7,H2,20210303,20210304,0\n",
@@ -233,7 +233,7 @@ codes: [{table: drugs, patient: id, visit: claim, date: day, system: ATC, code: 
         tables.read(source(folder, mapping=str(mapping)), engine, tmp_path / "again")
 
 
-def test_codes_of_several_systems_in_one_table(validated, engine, tmp_path) -> None:
+def test_one_table_may_have_several_code_systems(validated, engine, tmp_path) -> None:
     folder = tmp_path / "mixed"
     folder.mkdir()
     (folder / "people.csv").write_text("id,born,sex\n7,19500401,1\n", "utf-8")
@@ -253,8 +253,8 @@ codes:
     events, quality = validated(tables.read(source(folder, mapping=str(mapping)), engine, tmp_path / "raw"))
     codes = [code for code in events["code"].to_pylist() if code.startswith("ICD")]
     assert sorted(codes) == ["ICD10//N189", "ICD9CM//5859"]
-    account = quality["source_rows"]["dx"]
-    assert account == {"rows": 3, "events": 2, "without_event": {"not selected by `only`": 1}}
+    counts = quality["source_rows"]["dx"]
+    assert counts == {"rows": 3, "events": 2, "without_event": {"not selected by `only`": 1}}
 
 
 PEOPLE = "id,born,sex\n7,19500401,1\n8,19600401,2\n"
@@ -266,7 +266,7 @@ codes: [{table: drugs, patient: id, date: day, system: LAB, code: code, value: a
 
 @pytest.fixture
 def read_mine(tmp_path: Path, engine, validated):
-    """Read files given by name, through a mapping; returns the events and the account."""
+    """Read files given by name, through a mapping; returns the events and the quality."""
 
     def read(files: dict[str, str | pa.Table], mapping: str = MINE) -> tuple[list[dict], dict]:
         folder = tmp_path / "mine"
@@ -284,7 +284,7 @@ def read_mine(tmp_path: Path, engine, validated):
     return read
 
 
-def test_no_line_is_taken_for_a_comment(read_mine) -> None:
+def test_lines_with_a_hash_are_data(read_mine) -> None:
     lines = [f"7,202103{day:02d},x,\n" for day in range(1, 11)]
     drugs = "id,day,code,amount\n" + "".join(lines) + "#7,20210311,x,\n#N/A,20210312,y,\n"
     _, quality = read_mine({"people": PEOPLE, "drugs": drugs})
@@ -292,7 +292,7 @@ def test_no_line_is_taken_for_a_comment(read_mine) -> None:
     assert quality["quarantined"] == {"unknown patient": 2}
 
 
-def test_what_is_no_number_is_set_aside(read_mine) -> None:
+def test_text_that_is_no_number_is_quarantined(read_mine) -> None:
     amounts = ["5", "5.5", "1_0", "5f", "NaN", "", "1e2", "x"]
     drugs = "id,day,code,amount\n" + "".join(
         f"7,202103{day:02d},x,{amount}\n" for day, amount in enumerate(amounts, 1)
@@ -303,7 +303,7 @@ def test_what_is_no_number_is_set_aside(read_mine) -> None:
     assert quality["quarantined"] == {"unreadable value": 4}
 
 
-def test_numbers_with_a_point_are_whole_numbers_again(read_mine) -> None:
+def test_whole_floats_become_integers(read_mine) -> None:
     drugs = pa.table(
         {
             "id": pa.array([7.0, None, 8.5], pa.float64()),
@@ -319,14 +319,14 @@ def test_numbers_with_a_point_are_whole_numbers_again(read_mine) -> None:
     assert quality["quarantined"] == {"missing patient": 1, "unreadable id": 1}
 
 
-def test_a_column_of_dates_with_nan_sets_rows_aside(read_mine) -> None:
+def test_nan_dates_are_quarantined(read_mine) -> None:
     days = pa.array([20210301.0, float("nan")])
     drugs = pa.table({"id": ["7", "7"], "day": days, "code": ["x", "x"], "amount": [1.0, 1.0]})
     _, quality = read_mine({"people": PEOPLE, "drugs": drugs})
     assert quality["quarantined"] == {"unreadable date": 1}
 
 
-def test_the_same_visit_id_of_two_patients_and_hospitals(read_mine) -> None:
+def test_visits_are_joined_by_visit_and_patient(read_mine) -> None:
     mapping = """
 patients: {table: people, patient: id, hospital: place, birth: born,
            sex: {column: sex, male: ["1"], female: ["2"]}}
@@ -343,11 +343,11 @@ codes: [{table: drugs, patient: id, visit: visit, date: day, system: ATC, code: 
     events, quality = read_mine(files, mapping)
     found = {(row["source_id"], row["code"], row["available_at"].month) for row in events if row["visit_id"]}
     assert found == {("A/7", "ATC//C08CA01", 3), ("B/8", "ATC//A10BA02", 9)}
-    # Of visit 2 nobody can tell whose it is.
+    # The hospital of visit 2 is ambiguous.
     assert quality["quarantined"] == {"missing patient": 1}
 
 
-def test_a_stay_that_monthly_claims_tell_again_is_one(read_mine) -> None:
+def test_a_stay_repeated_by_monthly_claims_is_one_stay(read_mine) -> None:
     mapping = """
 patients: {table: people, patient: id, birth: born, sex: {column: sex, male: ["1"], female: ["2"]}}
 visits: {table: visits, patient: id, visit: visit, hospital: place, month: month, start: from, end: to,
@@ -374,7 +374,7 @@ def test_targets_of_a_code_table_must_be_text(read_mine) -> None:
         read_mine({"people": PEOPLE, "drugs": drugs, "names": names}, mapping)
 
 
-def test_events_depend_on_what_the_mapping_says(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_mapping(tmp_path: Path) -> None:
     for name, text in {"people": PEOPLE, "drugs": "id,day,code,amount,other\n"}.items():
         (tmp_path / f"{name}.csv").write_text(text, "utf-8")
     mapping = tmp_path / "mine.yaml"

@@ -1,7 +1,7 @@
-"""Code systems: what kind of thing a code names, how it is spelt, and how it is shortened.
+"""Code systems: the type of a code, its canonical form, and its roll-up.
 
 A code is a string `SYSTEM//CODE` (`ICD10//N189`, `ATC//N02BF02`). Codes are never numbers: a leading zero
-is part of the code. Systems that are not listed here are kept as they come, under the type "other".
+is part of the code. Codes of systems that are not listed here are unchanged and have the type "other".
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ SEX_PREFIX = "SEX//"
 ADMISSION, DISCHARGE = "VISIT//ADMISSION", "VISIT//DISCHARGE"
 
 TYPES = ("special", "sex", "diagnosis", "suspected", "drug", "procedure", "visit", "other")
-"""What a token can be; its place here is its type id."""
+"""The types of tokens; the place in this tuple is the type id."""
 
 Depth = int | Literal["who"]
-"""How far a system's codes are rolled up: characters or levels; `who` is for ICD10 alone."""
+"""How far the codes of a system are rolled up: characters or levels; `who` is for ICD10 only."""
 
 
 @dataclass(frozen=True)
 class CodeSystem:
     """One code system.
 
-    `level_lengths` gives the characters of each level of a hierarchy by prefix; where it is empty, a
-    depth is a number of characters. `dotted` systems are written with dots that carry no meaning.
+    `level_lengths` gives the characters of each level of a hierarchy by prefix; if it is empty, a
+    depth is a number of characters. In `dotted` systems, dots in codes have no meaning.
     """
 
     name: str
@@ -44,9 +44,9 @@ class CodeSystem:
     """A regular expression that every code of the system matches as a whole."""
 
     def canonicalize(self, text: str) -> str:
-        """The one spelling of a code: half-width, upper case, no blanks around it, no dots that mean nothing.
+        """The canonical form of a code: half-width, upper case, without blanks around it or meaningless dots.
 
-        A hyphen in the end stands for digits that are not there.
+        A hyphen at the end, which marks missing digits, is removed.
 
         >>> SYSTEMS["ICD10"].canonicalize(" n18.9 "), SYSTEMS["NDC"].canonicalize("00093075601")
         ('N189', '00093075601')
@@ -57,10 +57,10 @@ class CodeSystem:
         return code.replace(".", "").rstrip("-") if self.dotted else code
 
     def roll_up(self, code: str, depth: Depth) -> str:
-        """The code's ancestor at a depth; a code that is already shorter stays as it is.
+        """The ancestor of the code at a depth; a shorter code is unchanged.
 
-        The depth `who` means the longest prefix that the WHO's ICD-10 has: national extensions are cut off.
-        Raises BadInput where the system has no such level.
+        The depth `who` means the longest prefix that the WHO's ICD-10 has, without national extensions.
+        Raises BadInput if the system has no such level.
 
         >>> SYSTEMS["ATC"].roll_up("N02BF02", 4), SYSTEMS["ICD9CM"].roll_up("0389", 3)
         ('N02BF', '038')
@@ -96,7 +96,7 @@ SYSTEMS = {
 
 
 def split(code: str) -> tuple[str, str]:
-    """System and code; a code that stands alone, such as MEDS_DEATH, has the system "".
+    """System and code; a code without a system, such as MEDS_DEATH, has the system "".
 
     >>> split("ICD10//N189"), split("MEDS_DEATH")
     (('ICD10', 'N189'), ('', 'MEDS_DEATH'))
@@ -106,7 +106,7 @@ def split(code: str) -> tuple[str, str]:
 
 
 def canonicalize(code: str) -> str:
-    """A whole code in the one spelling of its system.
+    """A whole code in the canonical form of its system.
 
     >>> canonicalize("ICD10//n18.9"), canonicalize("LOINC//718-7 "), canonicalize("MEDS_DEATH")
     ('ICD10//N189', 'LOINC//718-7', 'MEDS_DEATH')
@@ -118,8 +118,7 @@ def canonicalize(code: str) -> str:
 
 
 def is_well_formed(code: str) -> bool:
-    """Whether a code in its one spelling has the shape of its system; any text that names something will do
-    where there is no system, or an unknown one.
+    """Whether a canonical code has the form of its system. Without a known system, any text has.
 
     >>> is_well_formed("ICD10//N189"), is_well_formed("ICD10//189"), is_well_formed("LOINC//")
     (True, False, False)
@@ -131,7 +130,7 @@ def is_well_formed(code: str) -> bool:
 
 
 def type_of(code: str, suspected: bool = False) -> str:
-    """One of TYPES. Only a diagnosis can be suspected: a drug given on suspicion was given.
+    """One of TYPES. Only a diagnosis can be suspected.
 
     >>> type_of("ICD10//N189"), type_of("ICD10//N189", suspected=True), type_of("LAB//718-7")
     ('diagnosis', 'suspected', 'other')
@@ -162,7 +161,7 @@ def merges_longer(code: str, depths: Mapping[str, Depth]) -> bool:
     >>> merges_longer("ICD10//N18", {"ICD10": 4}), merges_longer("ICD10//N18", {})
     (False, False)
     """
-    # Whatever the WHO has, a nation may have extended.
+    # A national version may extend any code of the WHO.
     return depths.get(split(code)[0]) == "who" or roll_up(code + "0", depths) == code
 
 
@@ -175,7 +174,7 @@ def check_depths(depths: Mapping[str, Depth]) -> None:
 
 
 def full_prefixes(prefixes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Prefixes per system as prefixes of whole codes, in the one spelling.
+    """Prefixes per system as prefixes of whole codes, in canonical form.
 
     >>> full_prefixes({"ICD10": ["N18", "z99.2"], "ATC": ["B05Z"]})
     ('ICD10//N18', 'ICD10//Z992', 'ATC//B05Z')
@@ -188,7 +187,7 @@ def full_prefixes(prefixes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 
 
 def has_prefix(code: str, prefixes: Mapping[str, Sequence[str]]) -> bool:
-    """Whether the code lies under any of the prefixes given per system.
+    """Whether the code begins with any of the prefixes given per system.
 
     >>> has_prefix("ICD10//N189", {"ICD10": ["N18"]}), has_prefix("ICD9CM//N18", {"ICD10": ["N18"]})
     (True, False)

@@ -1,7 +1,7 @@
-"""Where tables are worked on: Ibis expressions on DuckDB, or on Spark.
+"""The engine that evaluates Ibis expressions: DuckDB or Spark.
 
-Only this package knows the engines. Everyone else writes Ibis expressions that mean the same on both: flat
-rows, no asof joins, no `.hash()` or `.sample()`, no first or collect that relies on an order.
+Only this package knows the engines. Other modules write expressions with the same meaning on both: flat rows,
+no asof joins, no `.hash()` or `.sample()`, no `first` or `collect` that relies on an order.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from claimscale.engine.backend import Backend
 class Engine:
     """A connection that works within `settings.memory` and spills to disk beyond it.
 
-    It connects when first used. `scratch` is a folder of its own, for what is spilled and for tables that a
-    stage keeps while it works; it lies in `within` (the system's temporary folder unless told) and is removed
-    when the engine is closed, or at the latest when Python ends.
+    It connects at first use. `scratch` is a folder for spilled data and for temporary tables of a stage. It
+    is made in `within` (by default the temporary folder of the system), and removed when the engine is closed
+    or Python ends.
     """
 
     def __init__(self, settings: EngineSettings, within: Path | None = None) -> None:
@@ -53,7 +53,7 @@ class Engine:
     @functools.cached_property
     def _backend(self) -> Backend:
         if self._settings.kind == "spark":
-            from claimscale.engine.spark import SparkBackend  # an extra: most do without Java
+            from claimscale.engine.spark import SparkBackend  # an optional dependency
 
             return SparkBackend(self._settings, self.scratch)
         from claimscale.engine.duck import DuckBackend
@@ -72,8 +72,8 @@ class Engine:
     def read_csv(self, files: Sequence[Path]) -> ir.Table:
         """The rows of comma-separated files with one header line, every column a string, empty cells null.
 
-        Columns are matched by name; a column that a file lacks is null there. Nothing is coerced: a code
-        "0123" stays "0123". Raises BadInput if a file cannot be read.
+        Columns are matched by name; a column that a file lacks is null there. Texts are unchanged: "0123"
+        stays "0123". Raises BadInput if a file cannot be read.
         """
         return self._backend.read_csv([str(file) for file in files])
 
@@ -82,7 +82,7 @@ class Engine:
         self._backend.write_parquet(table, file)
 
     def write_partitions(self, table: ir.Table, folder: Path, by: str, values: int) -> None:
-        """Evaluate the table into files `<by>=<value>/*.parquet`, which do not have the column `by`.
+        """Evaluate the table into files `<by>=<value>/*.parquet`, without the column `by`.
 
         `values`: about how many values the column has.
         """

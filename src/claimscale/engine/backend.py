@@ -1,4 +1,4 @@
-"""What every engine does; the methods of `Engine` say what each means."""
+"""The interface of an engine; the methods of `Engine` document it."""
 
 from __future__ import annotations
 

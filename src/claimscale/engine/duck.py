@@ -14,11 +14,11 @@ import pyarrow as pa
 from claimscale.config.execution import EngineSettings
 from claimscale.errors import BadInput
 
-# Rows that a thread holds before it writes them to the files of their partitions. Few spare the memory that
-# joins need at the same time (with 2 GB, 100,000 are a third faster than the default of 524,288 on 30M rows);
-# too few to a file make files of tiny pieces.
-LEAST_ROWS_HELD, MOST_ROWS_HELD = 100_000, 524_288
-ROWS_HELD_PER_VALUE = 2_000
+# Rows that a thread buffers before it writes them to the files of their partitions. A small buffer leaves
+# memory to joins (with 2 GB, 100,000 rows are a third faster than the default of 524,288 on 30M rows). A very
+# small one makes many tiny row groups.
+MIN_BUFFERED_ROWS, MAX_BUFFERED_ROWS = 100_000, 524_288
+BUFFERED_ROWS_PER_VALUE = 2_000
 
 
 class DuckBackend:
@@ -29,7 +29,7 @@ class DuckBackend:
             ":memory:",
             memory_limit=settings.memory,
             temp_directory=str(scratch / "spill"),
-            # Row order is only ever what `order_by` asks for, so the engine need not buffer to keep it.
+            # Only `order_by` defines an order of rows, so the engine need not keep any other.
             preserve_insertion_order=False,
         )
 
@@ -37,11 +37,11 @@ class DuckBackend:
         self._connection.disconnect()
 
     def read_parquet(self, files: list[str]) -> ir.Table:
-        with _in_our_terms(files[0], duckdb.IOException):
+        with _errors_as_bad_input(files[0], duckdb.IOException):
             return self._connection.read_parquet(files, union_by_name=len(files) > 1)
 
     def read_csv(self, files: list[str]) -> ir.Table:
-        with _in_our_terms(files[0], duckdb.IOException):
+        with _errors_as_bad_input(files[0], duckdb.IOException):
             return self._connection.read_csv(
                 files,
                 all_varchar=True,
@@ -49,7 +49,7 @@ class DuckBackend:
                 delim=",",
                 quote='"',
                 escape='"',
-                # Without these DuckDB guesses, and passes over lines that it takes for comments or titles.
+                # By default DuckDB detects these, and skips lines that look like comments or titles.
                 comment="",
                 skip=0,
                 strict_mode=True,
@@ -57,31 +57,31 @@ class DuckBackend:
             )
 
     def write_parquet(self, table: ir.Table, file: Path) -> None:
-        with _in_our_terms("source"):
+        with _errors_as_bad_input("source"):
             self._connection.to_parquet(table, file, compression="zstd")
 
     def write_partitions(self, table: ir.Table, folder: Path, by: str, values: int) -> None:
-        held = min(max(LEAST_ROWS_HELD, ROWS_HELD_PER_VALUE * values), MOST_ROWS_HELD)
-        self._connection.raw_sql(f"SET partitioned_write_flush_threshold = {held}")
-        with _in_our_terms("source"):
+        rows = min(max(MIN_BUFFERED_ROWS, BUFFERED_ROWS_PER_VALUE * values), MAX_BUFFERED_ROWS)
+        self._connection.raw_sql(f"SET partitioned_write_flush_threshold = {rows}")
+        with _errors_as_bad_input("source"):
             self._connection.to_parquet(table, folder, partition_by=by, compression="lz4")
 
     def to_arrow(self, table: ir.Table) -> pa.Table:
-        with _in_our_terms("source"):
+        with _errors_as_bad_input("source"):
             return self._connection.to_pyarrow(table)
 
 
 @contextlib.contextmanager
-def _in_our_terms(place: object, *more: type[duckdb.Error]) -> Iterator[None]:
-    """Faults of the data as BadInput, Ctrl-C as what it is everywhere else.
+def _errors_as_bad_input(place: object, *more: type[duckdb.Error]) -> Iterator[None]:
+    """Errors of the data as BadInput, and Ctrl-C as KeyboardInterrupt.
 
-    Only the first line of an error is quoted: the next may hold a patient's row. Of a value that cannot be
-    converted not even that, for it names the value.
+    Only the first line of an error is quoted, because the next may hold a row of a patient. Conversion errors
+    are not quoted, because they name the value.
     """
     try:
         yield
     except RuntimeError as error:
-        if str(error) != "Query interrupted":  # all that DuckDB says of it
+        if str(error) != "Query interrupted":  # the message of Ctrl-C in DuckDB
             raise
         raise KeyboardInterrupt from None
     except duckdb.ConversionException:

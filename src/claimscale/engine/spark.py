@@ -1,6 +1,6 @@
 """The same tables on Spark: `claimscale[spark]` and Java 17. A session starts once per process.
 
-The memory limit is that of the driver, and holds for the first session of a process.
+The memory limit is that of the driver, and applies to the first session of a process.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from claimscale.errors import BadInput
 SETTINGS = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    "spark.log.level": "OFF",  # what Spark logs may quote a patient's row
+    "spark.log.level": "OFF",  # Spark's log may quote a row of a patient
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.timestampType": "TIMESTAMP_NTZ",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # A cast that fails is null, as everywhere in claimscale; the gate counts it.
+    # A cast that fails gives null, as on DuckDB.
     "spark.sql.ansi.enabled": "false",
     "spark.sql.shuffle.partitions": "8",
 }
@@ -47,17 +47,17 @@ class SparkBackend:
             self._connection: Any = ibis.pyspark.connect(self._session)
 
     def close(self) -> None:
-        """Nothing: the session serves the next engine of this process."""
+        """Keeps the session, which the next engine of this process uses."""
 
     def read_parquet(self, files: list[str]) -> ir.Table:
-        with _in_our_terms(files[0]):
+        with _errors_as_bad_input(files[0]):
             merged = str(len(files) > 1).lower()
             return self._table(
                 self._session.read.option("mergeSchema", merged).parquet(*map(_absolute, files))
             )
 
     def read_csv(self, files: list[str]) -> ir.Table:
-        with _in_our_terms(files[0]):
+        with _errors_as_bad_input(files[0]):
             reader = self._session.read.options(header=True, quote='"', escape='"', multiLine=True)
             frames = [reader.option("mode", "FAILFAST").csv(_absolute(file)) for file in files]
             whole = frames[0]
@@ -71,9 +71,9 @@ class SparkBackend:
         return self._connection.table(name)
 
     def write_parquet(self, table: ir.Table, file: Path) -> None:
-        """Spark writes a folder: its parts are put into one file, a row group at a time."""
+        """Spark writes a folder; its parts are joined into one file, row group by row group."""
         folder = self._scratch / f"parts_{next(self._numbers)}"
-        with _in_our_terms("source"):
+        with _errors_as_bad_input("source"):
             self._frame(table).write.parquet(str(folder))
         schema = table.schema().to_pyarrow()
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
@@ -84,11 +84,11 @@ class SparkBackend:
         shutil.rmtree(folder)
 
     def write_partitions(self, table: ir.Table, folder: Path, by: str, values: int) -> None:
-        with _in_our_terms("source"):
+        with _errors_as_bad_input("source"):
             self._frame(table).write.partitionBy(by).parquet(str(folder))
 
     def to_arrow(self, table: ir.Table) -> pa.Table:
-        with _in_our_terms("source"):
+        with _errors_as_bad_input("source"):
             return self._connection.to_pyarrow(table).cast(table.schema().to_pyarrow())
 
     def _frame(self, table: ir.Table) -> Any:
@@ -98,12 +98,12 @@ class SparkBackend:
 
 
 def _absolute(file: str) -> str:
-    """The JVM stays in the folder in which it was started; this process may have moved on."""
+    """The JVM keeps the working folder of its start; this process may have changed its own."""
     return str(Path(file).absolute())
 
 
 def _session(master: str, memory: str, within: Path) -> Any:
-    """Raises BadInput where Spark or Java is missing."""
+    """Raises BadInput if Spark or Java is missing."""
     needs = "engine.kind: spark needs claimscale[spark] and Java 17"
     if shutil.which("java") is None:
         raise BadInput(f"{needs} (there is no java)")
@@ -114,7 +114,7 @@ def _session(master: str, memory: str, within: Path) -> Any:
     if (running := SparkSession.getActiveSession()) is not None:
         return running
     builder: Any = SparkSession.builder
-    # The session outlives this engine, and so must the folder that it spills to.
+    # The session outlives this engine, so its spill folder must too.
     spill = tempfile.mkdtemp(prefix="claimscale-spark-", dir=within)
     atexit.register(shutil.rmtree, spill, ignore_errors=True)
     given = SETTINGS | {"spark.driver.memory": memory.removesuffix("B").lower(), "spark.local.dir": spill}
@@ -123,21 +123,21 @@ def _session(master: str, memory: str, within: Path) -> Any:
     try:
         with _quiet():
             return builder.master(master).appName("claimscale").getOrCreate()
-    except Exception as error:  # whatever the JVM says when it does not start
+    except Exception as error:  # errors of the JVM at its start
         raise BadInput(f"{needs} ({type(error).__name__} at engine.master: {master})") from None
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """PySpark warns of pandas 3, which we do not use."""
+    """PySpark warns about pandas 3, which is not used here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 @contextlib.contextmanager
-def _in_our_terms(place: object) -> Iterator[None]:
-    """Faults of the data as BadInput. Spark's messages are not quoted: they may hold a patient's row."""
+def _errors_as_bad_input(place: object) -> Iterator[None]:
+    """Errors of the data as BadInput, without Spark's messages, which may hold a row of a patient."""
     from py4j.protocol import Py4JJavaError
     from pyspark.errors import PySparkException
 

@@ -1,4 +1,4 @@
-"""Survey files become the simulator's own events again; what is none is told, never guessed."""
+"""Survey files become the events of the simulator again; invalid files are refused."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def form(item: str, *values: str, admitted: str = "20210402") -> str:
 
 @pytest.fixture
 def events(engine, tmp_path: Path):
-    """Read one file's bytes; returns its events and the account."""
+    """Read one file's bytes; returns its events and the writer."""
 
     def read(name: str, content: bytes, masters: MasterCodes = NO_MASTERS) -> tuple[list[dict], RowWriter]:
         (tmp_path / name).write_bytes(content)
@@ -74,7 +74,7 @@ def test_round_trip_of_simulated_patients(written, simulated, validated, engine,
     expected = Counter(
         (row["subject_id"], row["time"], row["code"], row["suspected"])
         for row in rows
-        # Sex is in Form 1 only; deaths are told by stays that end with them.
+        # Sex is in Form 1 only; deaths are in stays that end with them.
         if row["subject_id"] in (with_stay if row["code"].startswith("SEX//") else claimed)
         and row["code"] != "MEDS_DEATH"
     )
@@ -85,17 +85,17 @@ def test_round_trip_of_simulated_patients(written, simulated, validated, engine,
         if row["code"] != "MEDS_DEATH"
     )
     died = {row["subject_id"] for row in rows if row["code"] == "MEDS_DEATH"}
-    told = {int(row["source_id"].rpartition("/")[2]) for row in found if row["code"] == "MEDS_DEATH"}
-    assert told and told <= died
+    found_dead = {int(row["source_id"].rpartition("/")[2]) for row in found if row["code"] == "MEDS_DEATH"}
+    assert found_dead and found_dead <= died
 
 
-def test_every_line_is_accounted_for(written, validated, engine, tmp_path) -> None:
+def test_line_counts_equal_those_of_the_files(written, validated, engine, tmp_path) -> None:
     folder = written("dpc") / "dpc"
     _, quality = validated(dpc.read(source(folder), engine, tmp_path))
     rows = Counter()
     for file in folder.iterdir():
         rows[file.name[:3].upper()] += len(file.read_bytes().decode("cp932").splitlines())
-    assert {kind: account["rows"] for kind, account in quality["source_rows"].items()} == rows
+    assert {kind: counts["rows"] for kind, counts in quality["source_rows"].items()} == rows
 
 
 def test_the_line_that_opens_an_act_does_not_count_twice(events) -> None:
@@ -111,24 +111,24 @@ def test_the_line_that_opens_an_act_does_not_count_twice(events) -> None:
 
 
 @pytest.mark.parametrize("header", [[], ["施設コード\tデータ識別番号"]])
-def test_a_line_of_column_names_is_passed_over(header: list[str], events) -> None:
+def test_a_line_of_column_names_makes_no_event(header: list[str], events) -> None:
     rows, writer = events("EFn_011234567_2104.txt", lines(*header, act("620098801", "20210405")))
     assert len(rows) == 3
     assert writer.counts.without_event == ({"EFN": {"column names": 1}} if header else {})
 
 
-def test_a_stay_that_goes_on_has_no_discharge(events) -> None:
+def test_a_stay_without_an_end_has_no_discharge(events) -> None:
     rows, _ = events("EFn_011234567_2104.txt", lines(act("620098801", "20210405", _3="00000000")))
     assert "VISIT//DISCHARGE" not in {row["code"] for row in rows}
 
 
-def test_rows_of_d_files(events) -> None:
+def test_rows_of_d_files_become_events(events) -> None:
     line = {1: "011234567", 2: "0000000001", 3: "00000000", 4: "20210402", 5: "92", 8: "190077410"}
     rows, _ = events("Dn_011234567_2104.txt", lines(row(30, line | {7: "000", 18: "20210403"})))
     assert summary(rows) == {("VISIT//ADMISSION", "2021-04-02"), ("RECEIPT//190077410", "2021-04-03")}
 
 
-def test_form_1(events) -> None:
+def test_items_of_form_1_become_events(events) -> None:
     content = lines(
         form("A000010", "19501121", "2", "0000000"),
         form("A000020", "20210402"),
@@ -154,16 +154,16 @@ def test_form_1(events) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "fault"),
+    ("line", "issue"),
     [
         (act("620098801", "20210431"), "unreadable date"),
         (act("620098801", ""), "unreadable date"),
         (act("620098801", "20210405", _4="2021040X"), "unreadable date"),
     ],
 )
-def test_faults_of_lines_are_told(line: str, fault: str, events) -> None:
+def test_issues_of_lines_are_named(line: str, issue: str, events) -> None:
     rows, _ = events("EFn_011234567_2104.txt", lines(line))
-    assert fault in {row["issue"] for row in rows}
+    assert issue in {row["issue"] for row in rows}
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_faults_of_lines_are_told(line: str, fault: str, events) -> None:
         (lines(act("1", "20210405"), "1,2,3"), "line 2: has no fields between tabs"),
     ],
 )
-def test_what_is_no_survey_file_is_refused(content: bytes, message: str, events) -> None:
+def test_invalid_survey_files_are_refused(content: bytes, message: str, events) -> None:
     with pytest.raises(BadInput, match=message) as caught:
         events("EFn_011234567_2104.txt", content)
     assert "0000000001" not in str(caught.value)
@@ -229,16 +229,16 @@ def test_a_stay_of_several_months_begins_once(tmp_path: Path, engine) -> None:
     assert [f"{row['available_at']:%Y-%m-%d}" for row in admissions] == ["2021-04-30"]
 
 
-def test_one_mistyped_sex_is_outvoted(tmp_path: Path, engine) -> None:
-    told = ["2", "2", "1", "2"]
+def test_the_sex_of_most_records_is_used(tmp_path: Path, engine) -> None:
+    sexes = ["2", "2", "1", "2"]
     files = {
         f"FF1_011234567_21{month:02d}.txt": lines(form("A000010", "19501121", sex))
-        for month, sex in enumerate(told, 1)
+        for month, sex in enumerate(sexes, 1)
     }
-    rows, accounts = read_all(files, tmp_path, engine)
+    rows, counts = read_all(files, tmp_path, engine)
     sexes = {row["code"]: row["issue"] for row in rows if row["code"].startswith("SEX//")}
     assert sexes == {"SEX//F": None, "SEX//M": "conflicting sex"}
-    assert accounts["FF1"] == {"rows": 4, "without_event": {"repeated": 3}}
+    assert counts["FF1"] == {"rows": 4, "without_event": {"repeated": 3}}
 
 
 def test_outpatients_of_dpc_hospitals_have_no_admission_date(events) -> None:
@@ -251,7 +251,7 @@ def test_outpatients_of_dpc_hospitals_have_no_admission_date(events) -> None:
     assert len({row["visit_id"] for row in rows}) == 2
 
 
-def test_what_has_no_code_of_its_own_makes_no_event(events) -> None:
+def test_free_text_and_comments_make_no_event(events) -> None:
     disease = {"_5": "SY", "_10": ""}
     content = lines(
         act("0000999", "20210405", **disease),
@@ -272,7 +272,7 @@ def test_a_name_without_a_month_is_refused(name: str, tmp_path: Path, engine) ->
         dpc.read(source(tmp_path), engine, tmp_path / "scratch")
 
 
-def test_form_1_accounts_for_stays_that_go_on_and_deaths_without_a_day(events) -> None:
+def test_form_1_counts_stays_without_an_end(events) -> None:
     content = lines(form("A000030", "00000000", "", "1"), form("A000030", "", "", "6"))
     rows, writer = events("FF1_011234567_2104.txt", content)
     assert writer.counts.without_event["FF1"] == {"stay not ended": 1}

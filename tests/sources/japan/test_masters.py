@@ -1,4 +1,4 @@
-"""Master files say what receipt codes stand for, whatever they lie in; what is no master is refused."""
+"""Master files give the meaning of receipt codes; invalid files are refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write(folder: Path, **replaced: str | bytes) -> Path:
     return folder
 
 
-def test_simulated_masters_lead_back_to_every_code(tmp_path) -> None:
+def test_simulated_masters_map_back_to_every_code(tmp_path) -> None:
     country = SimulatedMasters.of(build_country(5, 11).codes)
     country.write(tmp_path / "masters")
     known = masters.load(str(tmp_path / "masters"))
@@ -70,12 +70,12 @@ def test_simulated_masters_lead_back_to_every_code(tmp_path) -> None:
         (("G", "010", "10", "000"), "G010-10"),
     ],
 )
-def test_acts_are_spelt_as_in_the_fee_schedule(place, kubun, tmp_path) -> None:
+def test_act_codes_have_the_form_of_the_fee_schedule(place, kubun, tmp_path) -> None:
     write(tmp_path, **{"s_ALL20240601.csv": act("100000001", *place)})
     assert masters.load(str(tmp_path)).codes["RECEIPT//100000001"] == f"KUBUN//{kubun}"
 
 
-def test_what_a_master_gives_no_target_is_told_from_what_none_lists(tmp_path, engine) -> None:
+def test_codes_without_target_and_unlisted_codes_differ(tmp_path, engine) -> None:
     known = masters.load(str(write(tmp_path / "masters")))
     codes = [
         "DISEASE//0000001",
@@ -102,7 +102,7 @@ def test_what_a_master_gives_no_target_is_told_from_what_none_lists(tmp_path, en
     assert warnings == {masters.NOT_IN_MASTERS: 1, masters.WITHOUT_TARGET: 2}
 
 
-def test_the_newest_file_that_lists_a_code_counts(tmp_path) -> None:
+def test_the_newest_file_that_lists_a_code_is_used(tmp_path) -> None:
     # The name says how new a file is, not its place in the alphabet: b_ALL... comes after b_2....
     older = disease("0000001", "N18") + disease("0000009", "E119")
     newer = disease("0000001", "N189") + disease("0000002", "I10", "20230331")
@@ -126,7 +126,7 @@ def test_zipped_masters_are_the_same(tmp_path) -> None:
     assert masters.load(str(zipped)) == masters.load(str(plain))
 
 
-def test_suspected_modifiers_are_read_by_fours() -> None:
+def test_modifiers_have_four_digits() -> None:
     assert masters.is_suspected("20498002")
     assert not masters.is_suspected("18002000")
     assert not masters.is_suspected("")
@@ -146,7 +146,7 @@ def test_suspected_modifiers_are_read_by_fours() -> None:
         ("s_20240601.zip", b"PK no zip", r"s_20240601\.zip: is no zip file"),
     ],
 )
-def test_what_is_no_master_is_refused(name, content, message, tmp_path) -> None:
+def test_invalid_master_files_are_refused(name, content, message, tmp_path) -> None:
     write(tmp_path, **{name: content})
     with pytest.raises(BadInput, match=message):
         masters.load(str(tmp_path))

@@ -27,7 +27,7 @@ HOSPITALS, SEED = 5, 11  # those of the fixtures
 PAGE = Path(__file__).parents[3] / "docs" / "sources" / "receipt.md"
 HEAD = "IR,1,13,1,1234567,,見本病院,202106,00,"
 PATIENT = "1311234567-0042"
-TOLD_AT_BIRTH = ("MEDS_BIRTH", "SEX//F", "SEX//M")
+PERSON_CODES = ("MEDS_BIRTH", "SEX//F", "SEX//M")
 
 
 def reading(engine, scratch: Path, folder: Path, **source: Any) -> receipt.RawEvents:
@@ -37,7 +37,7 @@ def reading(engine, scratch: Path, folder: Path, **source: Any) -> receipt.RawEv
 
 @pytest.fixture
 def lines(engine, tmp_path: Path):
-    """Read one file of the lines; returns the events as rows, and all that was handed over."""
+    """Read one file of the lines; returns the events as rows, and the raw events."""
 
     def read(*records: str, end: str = "\r\n", **source: Any) -> tuple[list[dict], receipt.RawEvents]:
         folder = tmp_path / "claims"
@@ -70,9 +70,9 @@ def day(text: str) -> dt.datetime:
 
 
 def coded(rows: list[dict], *names: str) -> list[tuple]:
-    """Of all events but birth and sex, the code and the columns named, in order."""
+    """Code and the named columns of all events but birth and sex, sorted."""
     return sorted(
-        (tuple(row[name] for name in ("code", *names)) for row in rows if row["code"] not in TOLD_AT_BIRTH),
+        (tuple(row[name] for name in ("code", *names)) for row in rows if row["code"] not in PERSON_CODES),
         key=repr,
     )
 
@@ -88,7 +88,7 @@ def price_codes() -> dict[str, str]:
 
 
 def facts(table: pa.Table, patient: str, codes: dict[str, str]) -> set[tuple]:
-    """Patient, day, code, suspected, hospital and what it was known on, of all events but deaths."""
+    """Patient, day, code, suspected, hospital and availability, of all events but deaths."""
     return {
         (
             row[patient],
@@ -103,7 +103,7 @@ def facts(table: pa.Table, patient: str, codes: dict[str, str]) -> set[tuple]:
 
 
 def patients_by_hospital(table: pa.Table) -> dict[int, str]:
-    """Of simulated patients who came: hospital and chart number as the reader puts them together."""
+    """The reader's patient ids of simulated patients with claims: hospital and chart number."""
     hospitals = {row["subject_id"]: row["hospital_id"] for row in table.to_pylist() if row["visit_id"]}
     return {
         subject: f"{int(hospital[1:]) % 47 + 1:02d}1{int(hospital[1:]):07d}-{subject}"
@@ -125,7 +125,7 @@ def test_round_trip_of_simulated_patients(wareki, simulated, written, engine, tm
     assert len(facts(table, "patient", {})) > 20_000
 
 
-def test_deaths_come_back_where_a_claim_of_the_month_tells(simulated, written, engine, tmp_path) -> None:
+def test_deaths_return_with_a_claim_of_the_month(simulated, written, engine, tmp_path) -> None:
     folder = written("uke")
     raw = reading(engine, tmp_path / "scratch", folder / "uke", masters=str(folder / "masters"))
     found = {
@@ -144,32 +144,32 @@ def test_deaths_come_back_where_a_claim_of_the_month_tells(simulated, written, e
     }
     assert found
     assert all((found[who].year, found[who].month) == (died[who].year, died[who].month) for who in found)
-    # A claim with diseases tells, if it is the month's last; a claim without any cannot.
+    # Only a claim with diseases can have an outcome, if it is the last of the month.
     assert set(found) <= set(died)
     assert len(diagnosed - set(found)) <= 0.1 * len(diagnosed)
 
 
-def test_every_line_of_simulated_files_is_accounted_for(written, engine, tmp_path) -> None:
+def test_line_counts_equal_those_of_the_files(written, engine, tmp_path) -> None:
     folder = written("uke")
     raw = reading(engine, tmp_path / "scratch", folder / "uke")
-    assert accounted(raw) == lines_of_files(sorted((folder / "uke").rglob("*.UKE")))
+    assert line_counts(raw) == lines_of_files(sorted((folder / "uke").rglob("*.UKE")))
     table = engine.to_arrow(raw.table)
     made = Counter(table["source_table"].to_pylist())
-    for origin, account in raw.rows.items():
-        silent = sum(account["without_event"].values())
+    for table_name, counts in raw.rows.items():
+        silent = sum(counts["without_event"].values())
         # A simulated SI, IY, CD, SY or SB makes one event; a BU one or two.
-        if origin in ("SI", "IY", "CD", "SB"):
-            assert made[origin] + silent == account["rows"]
-        assert bool(made[origin]) == (silent < account["rows"])
+        if table_name in ("SI", "IY", "CD", "SB"):
+            assert made[table_name] + silent == counts["rows"]
+        assert bool(made[table_name]) == (silent < counts["rows"])
     deaths = sum(code == "MEDS_DEATH" for code in table["code"].to_pylist())
     assert made["SY"] + made["BU"] == raw.rows["SY"]["rows"] + raw.rows["BU"]["rows"] + deaths
     assert raw.warnings == {
-        "code not in masters": sum(made[origin] for origin in ("SI", "IY", "CD")) + raw.rows["SY"]["rows"]
+        "code not in masters": sum(made[table_name] for table_name in ("SI", "IY", "CD")) + raw.rows["SY"]["rows"]
     }
 
 
-def accounted(raw: receipt.RawEvents) -> dict[str, int]:
-    return {origin: account["rows"] for origin, account in raw.rows.items()}
+def line_counts(raw: receipt.RawEvents) -> dict[str, int]:
+    return {table_name: counts["rows"] for table_name, counts in raw.rows.items()}
 
 
 def lines_of_files(files: list[Path]) -> dict[str, int]:
@@ -207,7 +207,7 @@ def test_the_example_of_the_page(engine, tmp_path) -> None:
         for row in rows
     ]
     assert sorted(found) == [tuple(line.split()) for line in fences["events"].splitlines()[1:]]
-    known = {row["available_at"] for row in rows if row["code"] not in TOLD_AT_BIRTH}
+    known = {row["available_at"] for row in rows if row["code"] not in PERSON_CODES}
     assert known == {day("2021-05-31")}
     assert raw.rows["SY"]["without_event"] == {"free text": 1}
     assert raw.rows["CO"]["without_event"] == {"comment": 1}
@@ -217,7 +217,7 @@ def test_the_example_of_the_page(engine, tmp_path) -> None:
 # What single records mean.
 
 
-def test_diseases_are_dated_to_the_month_and_suspected_by_modifiers_in_fours(lines) -> None:
+def test_diseases_are_dated_to_the_month(lines) -> None:
     rows, _ = lines(
         head(),
         "SY,8833421,19980401,1,,,01,",
@@ -236,7 +236,7 @@ def test_a_newborns_first_month_begins_with_the_birth(lines) -> None:
     assert {row["time"] for row in rows} == {day("2021-05-18")}
 
 
-def test_each_day_with_a_number_is_an_event(lines) -> None:
+def test_each_day_with_a_count_is_an_event(lines) -> None:
     rows, raw = lines(
         head(),
         service("620098801", 3, 31, record="IY", quantity="1.5"),
@@ -296,7 +296,7 @@ def test_a_stay_over_two_months_has_one_admission(lines) -> None:
     assert raw.rows["BU"]["without_event"] == {"stay not ended": 1}
 
 
-def test_the_discharge_tells_of_a_death_before_a_disease_does(lines) -> None:
+def test_a_death_takes_the_day_of_the_discharge(lines) -> None:
     stay = head(f3="4112", f9="20210501"), "BU,0,20210501,20210511,7,", "SY,8833421,,3,,,,"
     rows, _ = lines(*stay)
     assert [row["time"] for row in rows if row["code"] == "MEDS_DEATH"] == [day("2021-05-11")]
@@ -304,9 +304,7 @@ def test_the_discharge_tells_of_a_death_before_a_disease_does(lines) -> None:
     assert [row["time"] for row in rows if row["code"] == "MEDS_DEATH"] == [day("2021-05-31")]
 
 
-def test_a_death_told_by_a_discharge_and_on_another_receipt_is_that_of_the_discharge(
-    lines, validated
-) -> None:
+def test_a_discharge_dates_deaths_of_other_receipts(lines, validated) -> None:
     stay = head(f3="4112", f9="20210502")
     records = (stay, "BU,010060x2990401,20210502,20210510,6", head(), "SY,8833421,20200101,3,,,")
     events, quality = validated(lines(*records)[1])
@@ -316,14 +314,14 @@ def test_a_death_told_by_a_discharge_and_on_another_receipt_is_that_of_the_disch
     assert quality["quarantined"] == {"conflicting death date": 1}
 
 
-def test_one_mistyped_sex_is_outvoted(lines, validated) -> None:
+def test_the_sex_of_most_records_is_used(lines, validated) -> None:
     records = [head(f4=f"2021{month:02d}", f6="1" if month == 3 else "2") for month in range(1, 7)]
     events, quality = validated(lines(*records)[1])
     assert [row["code"] for row in events.to_pylist()] == ["MEDS_BIRTH", "SEX//F"]
     assert quality["quarantined"] == {"conflicting sex": 1}
 
 
-def test_a_draw_of_sexes_decides_for_none(lines, validated) -> None:
+def test_a_tie_of_sexes_is_undecided(lines, validated) -> None:
     tie = [head(f4="202101"), head(f4="202102", f6="1"), head(f4="202103", f6="9")]
     events, quality = validated(lines(*tie)[1])
     assert [row["code"] for row in events.to_pylist()] == ["MEDS_BIRTH"]
@@ -372,10 +370,10 @@ def test_by_insurance_a_person_is_the_same_in_every_hospital(lines) -> None:
     births = [(row["patient"], row["issue"]) for row in rows if row["code"] == "MEDS_BIRTH"]
     people = {patient for patient, _ in births}
     assert len(people) == 3 and None in people
-    assert sorted(fault or "" for _, fault in births) == ["", "", "missing patient"]
+    assert sorted(issue or "" for _, issue in births) == ["", "", "missing patient"]
 
 
-def test_masters_explain_codes_and_what_they_lack_is_counted(lines, tmp_path) -> None:
+def test_codes_that_masters_lack_are_counted(lines, tmp_path) -> None:
     country = SimulatedMasters.of(["ICD10//N189", "ATC//A10BA02", "KUBUN//K695-23"])
     country.write(tmp_path / "masters")
     disease, drug, act = country.disease("N189"), country.drug("A10BA02"), country.act("K695-23")
@@ -399,7 +397,7 @@ def test_masters_explain_codes_and_what_they_lack_is_counted(lines, tmp_path) ->
 
 
 @pytest.mark.parametrize(
-    ("records", "code", "fault"),
+    ("records", "code", "issue"),
     [
         ((head(f4="202113"), service("112007410", 1)), "RECEIPT//112007410", "unreadable date"),
         ((head(f4="202113"), "CD,20210501,60,1,1,160000410,,,,1,"), "RECEIPT//160000410", "unreadable date"),
@@ -416,14 +414,14 @@ def test_masters_explain_codes_and_what_they_lack_is_counted(lines, tmp_path) ->
         ((head(f14=" "), "SY,8833421,,1,,,,"), "DISEASE//8833421", "missing patient"),
     ],
 )  # fmt: skip
-def test_faults_of_rows_are_named(records, code, fault, lines) -> None:
+def test_issues_of_rows_are_named(records, code, issue, lines) -> None:
     rows, _ = lines(*records)
-    assert [row["issue"] for row in rows if row["code"] == code] == [fault]
-    if fault == "unreadable date":
+    assert [row["issue"] for row in rows if row["code"] == code] == [issue]
+    if issue == "unreadable date":
         assert all(row["time"] is None or row["available_at"] is None for row in rows if row["issue"])
 
 
-def test_a_code_that_is_none_is_missing(lines) -> None:
+def test_malformed_receipt_codes_are_missing(lines) -> None:
     rows, raw = lines(head(), "SY,患者太郎,,1,,,,", service("16000", 3))
     assert [code for (code,) in coded(rows)] == [None, None]
     assert raw.warnings["unreadable code"] == 2
@@ -448,7 +446,7 @@ def test_a_code_that_is_none_is_missing(lines) -> None:
         (b"x" * (3 << 20), r"line 1: is longer than any record"),
     ],
 )  # fmt: skip
-def test_files_that_are_no_receipts_are_refused_with_their_line(content, message, engine, tmp_path) -> None:
+def test_invalid_files_are_refused_with_their_line(content, message, engine, tmp_path) -> None:
     folder = tmp_path / "claims" / "deep"
     folder.mkdir(parents=True)
     (folder / "RECEIPTC.uke").write_bytes(content)
@@ -466,7 +464,7 @@ def test_missing_folder_and_files_are_named(engine, tmp_path) -> None:
         reading(engine, tmp_path / "scratch", tmp_path)
 
 
-def test_line_ends_ends_of_file_and_unknown_records_do_no_harm(lines, tmp_path) -> None:
+def test_line_ends_and_unknown_records_are_accepted(lines, tmp_path) -> None:
     records = head(), "SY,8833421,,1,,,,", "MN,1,2,3", "", "山田,太郎"
     rows, raw = lines(*records)
     assert raw.rows["other"] == {"rows": 3, "without_event": {"unknown record": 2, "blank line": 1}}
@@ -478,7 +476,7 @@ def test_line_ends_ends_of_file_and_unknown_records_do_no_harm(lines, tmp_path) 
     assert parsed.counts.rows["other"] == 3
 
 
-def test_claims_of_other_kinds_are_counted_and_left(lines) -> None:
+def test_claims_of_other_kinds_are_counted_only(lines) -> None:
     pharmacy = "IR,1,13,4,7654321,,薬局,202106,00,", "RE,1,4112", "SH,1", "IY,1,620098801", "GO,1,0,99"
     rows, raw = lines(head(), "GO,1,0,99", *pharmacy)
     assert {row["source_table"] for row in rows} == {"RE"}
@@ -504,8 +502,8 @@ def test_parts_do_not_depend_on_processes(written, engine, tmp_path, monkeypatch
         monkeypatch.setattr(receipt_parsing.os, "cpu_count", lambda count=processes: count)
         parts = tmp_path / str(processes)
         parts.mkdir()
-        account = receipt_parsing.parse_files(files, False, frozenset({"8002"}), parts)
-        parsed[processes] = account, {file.name: file.read_bytes() for file in parts.iterdir()}
+        counts = receipt_parsing.parse_files(files, False, frozenset({"8002"}), parts)
+        parsed[processes] = counts, {file.name: file.read_bytes() for file in parts.iterdir()}
     assert parsed[1] == parsed[2]
     assert len(parsed[1][1]) == 6
 
@@ -539,7 +537,7 @@ SPLICES += [
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A valid file of which pieces were taken, doubled or replaced."""
+    """A valid file with pieces removed, doubled or replaced."""
     content = VALID
     for _ in range(draw(st.integers(1, 6))):
         start = draw(st.integers(0, len(content)))
@@ -551,7 +549,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 def check(content: bytes, by_insurance: bool) -> None:
-    """The file is refused with its line, or every line is accounted for and every row can be kept."""
+    """The file is refused with its line, or every line is counted and every row can be stored."""
     parsed = ParsedReceipts()
     reader = ReceiptReader(by_insurance, frozenset({"8002"}), parsed)
     blocks = [content[start : start + 97] for start in range(0, len(content), 97)]
@@ -562,13 +560,13 @@ def check(content: bytes, by_insurance: bool) -> None:
         return
     stripped = content.rstrip(b"\x1a")
     assert parsed.counts.rows.total() == stripped.count(b"\n") + (not stripped.endswith(b"\n"))
-    made = Counter(origin for _, origin, *_ in parsed.events)
-    for origin in set(made) | set(parsed.counts.without_event):
-        silent = parsed.counts.without_event[origin].total()
-        assert silent <= parsed.counts.rows[origin]
-        assert (made[origin] > 0) == (silent < parsed.counts.rows[origin])
-    assert {fault for *_, fault in parsed.events} <= {None, *ISSUES}
-    assert all((at is None) <= (fault == "unreadable date") for *_, at, _, _, fault in parsed.events)
+    made = Counter(table_name for _, table_name, *_ in parsed.events)
+    for table_name in set(made) | set(parsed.counts.without_event):
+        silent = parsed.counts.without_event[table_name].total()
+        assert silent <= parsed.counts.rows[table_name]
+        assert (made[table_name] > 0) == (silent < parsed.counts.rows[table_name])
+    assert {issue for *_, issue in parsed.events} <= {None, *ISSUES}
+    assert all((at is None) <= (issue == "unreadable date") for *_, at, _, _, issue in parsed.events)
     events = receipt_parsing.as_table(parsed.events, receipt_parsing.EVENTS) if parsed.events else None
     assert events is None or events.num_rows == len(parsed.events)
     receipts = (
@@ -609,7 +607,7 @@ def test_sample_receipts_are_read_whole(engine, tmp_path) -> None:
     raw = reading(engine, tmp_path / "scratch", real_folder("uke"), masters=str(real_folder("jp-masters")))
     table = engine.to_arrow(raw.table)
     files = [file for file in real_folder("uke").rglob("*") if file.suffix.lower() == ".uke"]
-    assert accounted(raw) == lines_of_files(files)
+    assert line_counts(raw) == lines_of_files(files)
     assert set(table["issue"].to_pylist()) == {None}
     codes = table["code"].to_pylist()
     systems = Counter(code.partition("//")[0] for code in codes)
