@@ -164,7 +164,7 @@ def test_line_counts_equal_those_of_the_files(written, engine, tmp_path) -> None
     deaths = sum(code == "MEDS_DEATH" for code in table["code"].to_pylist())
     assert made["SY"] + made["BU"] == raw.rows["SY"]["rows"] + raw.rows["BU"]["rows"] + deaths
     assert raw.warnings == {
-        "code not in masters": sum(made[table_name] for table_name in ("SI", "IY", "CD")) + raw.rows["SY"]["rows"]
+        "code not in masters": sum(made[name] for name in ("SI", "IY", "CD")) + raw.rows["SY"]["rows"]
     }
 
 
