@@ -11,7 +11,7 @@ from claimscale.errors import BadInput
 def test_a_folder_is_current_only_for_its_own_inputs(tmp_path: Path) -> None:
     folder = tmp_path / "events"
     assert not artifacts.is_current(folder, "a")
-    with artifacts.building(folder, "a") as partial:
+    with artifacts.sealed_folder(folder, "a") as partial:
         (partial / "data.txt").write_text("x")
     assert artifacts.is_current(folder, "a")
     assert not artifacts.is_current(folder, "b")
@@ -19,7 +19,7 @@ def test_a_folder_is_current_only_for_its_own_inputs(tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone_or_cut_short_makes_its_folder_stale(tmp_path: Path) -> None:
     folder = tmp_path / "events"
-    with artifacts.building(folder, "a") as partial:
+    with artifacts.sealed_folder(folder, "a") as partial:
         (partial / "data.txt").write_text("whole")
     (folder / "data.txt").write_text("who")
     assert not artifacts.is_current(folder, "a")
@@ -29,9 +29,9 @@ def test_a_file_that_is_gone_or_cut_short_makes_its_folder_stale(tmp_path: Path)
 
 def test_an_error_leaves_neither_a_new_folder_nor_a_part_and_keeps_the_old_one(tmp_path: Path) -> None:
     folder = tmp_path / "events"
-    with artifacts.building(folder, "a") as partial:
+    with artifacts.sealed_folder(folder, "a") as partial:
         (partial / "data.txt").write_text("old")
-    with pytest.raises(RuntimeError), artifacts.building(folder, "b") as partial:
+    with pytest.raises(RuntimeError), artifacts.sealed_folder(folder, "b") as partial:
         (partial / "data.txt").write_text("new")
         raise RuntimeError
     assert (folder / "data.txt").read_text() == "old"
@@ -41,7 +41,7 @@ def test_an_error_leaves_neither_a_new_folder_nor_a_part_and_keeps_the_old_one(t
 def test_the_manifest_digest_follows_content(tmp_path: Path) -> None:
     digests = []
     for name, text in [("one", "x"), ("two", "x"), ("three", "y")]:
-        with artifacts.building(tmp_path / name, "inputs") as partial:
+        with artifacts.sealed_folder(tmp_path / name, "inputs") as partial:
             (partial / "data.txt").write_text(text)
         digests.append(artifacts.manifest_digest(tmp_path / name))
     assert digests[0] == digests[1] != digests[2]

@@ -1,7 +1,7 @@
-"""The run directory: folders that are complete or absent, checksums, and what made them.
+"""The run directory: atomic folders with manifests and checksums, its lock, and its audit log.
 
-Every stage writes one folder. A folder is *current* when its manifest names the same inputs as now
-(settings, upstream manifests, version); a current folder is never made again.
+Every data stage and every cell writes one folder. A folder is current when its manifest records the
+fingerprint of now; a current folder is never made again.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ DONE = "DONE"
 
 
 def fingerprint(**inputs: Any) -> str:
-    """SHA-256 of the inputs as canonical JSON: equal inputs, equal text."""
+    """SHA-256 of the inputs as canonical JSON."""
     text = json.dumps(inputs, sort_keys=True, default=str, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def locked(run_directory: Path) -> Iterator[None]:
-    """Keep other processes out of a run directory while this one works in it."""
+    """Lock the run directory; raises BadInput if another process holds it."""
     make_folder(run_directory)
     try:
         stream = (run_directory / ".lock").open("w")
@@ -47,7 +47,7 @@ def locked(run_directory: Path) -> Iterator[None]:
 
 
 def is_current(folder: Path, inputs: str) -> bool:
-    """Whether the folder is complete and was made from these inputs, with every file at its size."""
+    """Whether the folder is complete, every file has its size, and the manifest records these inputs."""
     try:
         manifest = read_json(folder / MANIFEST)
         sizes_match = all(
@@ -59,25 +59,25 @@ def is_current(folder: Path, inputs: str) -> bool:
 
 
 def manifest_digest(folder: Path) -> str:
-    """What downstream stages put among their inputs: changes when any file of the folder changes."""
+    """Digest of all files of the folder; part of the fingerprint of every stage that reads it."""
     manifest = read_json(folder / MANIFEST)
     return fingerprint(files={name: entry["sha256"] for name, entry in manifest["files"].items()})
 
 
 @contextlib.contextmanager
-def building(folder: Path, inputs: str) -> Iterator[Path]:
-    """A temporary folder to fill, sealed and put in the folder's place when the block ends without error."""
-    with appearing(folder) as partial:
+def sealed_folder(folder: Path, inputs: str) -> Iterator[Path]:
+    """A temporary folder to fill; it is sealed and replaces `folder` when the block ends without error."""
+    with atomic_folder(folder) as partial:
         yield partial
         seal(partial, inputs)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
-    """A temporary folder to fill, which becomes `folder` as a whole when the block ends without error.
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder to fill; it is renamed to `folder` when the block ends without error.
 
-    What lies in `folder` by then is never overwritten: the error is that of renaming onto it.
+    An existing folder with content is never overwritten: the rename raises OSError.
     """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -92,9 +92,9 @@ def appearing(folder: Path) -> Iterator[Path]:
 
 
 def open_cell(folder: Path, inputs: str, description: dict[str, Any]) -> None:
-    """Make a cell's folder ready to work in: what a stopped run left stays if it came from the same inputs.
+    """Open a cell's folder; the checkpoints of an interrupted run stay if its inputs were the same.
 
-    Unlike the folders of `building`, a cell's folder is worked in place, so that its checkpoints survive.
+    Unlike a sealed folder, it is written in place, so that checkpoints survive a kill.
     """
     try:
         stale = read_json(folder / CELL)["inputs"] != inputs
@@ -108,7 +108,7 @@ def open_cell(folder: Path, inputs: str, description: dict[str, Any]) -> None:
 
 
 def seal(folder: Path, inputs: str) -> None:
-    """Write the manifest of all files in the folder, then the DONE mark, each flushed to disk."""
+    """Write the manifest of all files in the folder, then the DONE mark; each is flushed to disk."""
     files = {}
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
@@ -135,7 +135,7 @@ def write_text(file: Path, text: str) -> None:
 
 
 def write_bytes(file: Path, content: bytes) -> None:
-    """Write a file atomically, flushed to disk: a reader sees the old content or the new, never a part."""
+    """Write a file atomically and flush it to disk."""
     partial = file.with_name(file.name + ".partial")
     with partial.open("wb") as stream:
         stream.write(content)
@@ -154,7 +154,7 @@ def read_json(file: Path) -> Any:
 
 
 def append_audit(run_directory: Path, action: str, **details: Any) -> None:
-    """One line in `audit.jsonl`: when, what. Never put a patient's data here."""
+    """Append a line to `audit.jsonl`: time and action. It must hold no patient's data."""
     line = {"time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "action": action, **details}
     with (run_directory / "audit.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -115,7 +115,7 @@ def _data_stage(name: str, inputs: tuple[str, ...], build: Callable[..., None], 
     def make(run: StudyRun) -> None:
         with (
             Engine(run.study.engine, run.folder) as engine,
-            artifacts.building(run.folder / name, fingerprint(run)) as target,
+            artifacts.sealed_folder(run.folder / name, fingerprint(run)) as target,
         ):
             build(run.study, engine, *(run.folder / stage for stage in inputs), target)
 

@@ -1,8 +1,8 @@
 """The version of each stage and each kind of cell.
 
-A result is stale when its version, settings or inputs have changed. Source bytes decide nothing: a docstring,
-a refactoring or an upgrade that changes no output recomputes nothing. Whoever changes an output raises its
-number here; golden outputs (`tests/golden`) fail when that is forgotten.
+A stage or cell is stale when its version, settings or inputs have changed. Source code is not compared: a new
+docstring, a refactoring or an upgrade that changes no output recomputes nothing. A change of an output raises
+its number here; golden outputs (`tests/golden`) fail when that is forgotten.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VERSIONS: dict[str, int] = {
     "lightgbm_embeddings": 1,
     "lightgbm_counts_and_embeddings": 1,
     "ensemble": 1,
-    # What is concluded from them.
+    # Results.
     "validity": 1,
     "summary": 1,
     "report": 1,

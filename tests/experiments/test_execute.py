@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,8 +42,8 @@ def worked(monkeypatch) -> list[int]:
     return times
 
 
-def run(workspace: Workspace) -> dict[str, int]:
-    return execute.run_cell(workspace, CELL, 1, lambda share: None)
+def run(workspace: Workspace) -> dict[str, Any]:
+    return dict(execute.run_cell(workspace, CELL, 1, lambda fraction: None))
 
 
 @pytest.mark.parametrize("place", ["remove", "seal"])

@@ -36,7 +36,7 @@ def study(write_study, tmp_path: Path) -> Study:
         )
     )
     for stage in pipeline.data_stages(settings):
-        with artifacts.building(settings.run_directory / stage.name, "inputs") as folder:
+        with artifacts.sealed_folder(settings.run_directory / stage.name, "inputs") as folder:
             if stage.name == "labels":
                 (folder / "index").mkdir()
                 for file in ("ckd.parquet", "index/ckd.parquet"):
@@ -92,7 +92,7 @@ def test_a_stages_version_makes_that_stage_stale(study: Study, monkeypatch, name
 @pytest.mark.parametrize("stage", pipeline.STAGES[:5], ids=lambda stage: stage.name)
 def test_a_changed_output_makes_its_readers_stale(study: Study, stage: pipeline.Stage) -> None:
     before = cell_fingerprints(study), stage_fingerprints(study)
-    with artifacts.building(study.run_directory / stage.name, "inputs") as folder:
+    with artifacts.sealed_folder(study.run_directory / stage.name, "inputs") as folder:
         (folder / "index").mkdir()
         for file in ("ckd.parquet", "index/ckd.parquet"):
             (folder / file).write_text("other output")
@@ -111,7 +111,7 @@ def test_data_stages_of_other_inputs_are_not_current(study: Study) -> None:
     assert not any(stage.is_current(run) for stage in pipeline.data_stages(study))
     stage = pipeline.STAGES[0]
     inputs = fingerprints.stage_fingerprint(study, study.run_directory, stage.name, stage.inputs)
-    with artifacts.building(study.run_directory / stage.name, inputs):
+    with artifacts.sealed_folder(study.run_directory / stage.name, inputs):
         pass
     assert stage.is_current(run)
 
@@ -130,5 +130,6 @@ def test_fingerprints_read_no_source_code(study: Study, monkeypatch) -> None:
 
     monkeypatch.setattr(Path, "read_text", note(read_text))
     monkeypatch.setattr(Path, "read_bytes", note(read_bytes))
-    cell_fingerprints(study), stage_fingerprints(study)
+    cell_fingerprints(study)
+    stage_fingerprints(study)
     assert opened and not [file for file in opened if file.suffix == ".py" and file.is_relative_to(package)]

@@ -22,8 +22,8 @@ REMEMBERED: dict[str, dict[str, Any]] = json.loads(tiny_study.GOLDEN.read_text("
 
 def advice(name: str) -> str:
     return (
-        f"the output of {name!r} has changed: raise VERSIONS[{name!r}] in src/claimscale/versions.py, so that "
-        f"earlier runs are recomputed, then run: python tests/golden/tiny_study.py"
+        f"the output of {name!r} has changed: raise VERSIONS[{name!r}] in src/claimscale/versions.py, so "
+        "that earlier runs are recomputed; then write the golden file: python tests/golden/tiny_study.py"
     )
 
 
@@ -54,7 +54,7 @@ def test_every_versioned_output_but_summary_and_report_is_covered() -> None:
 
 
 def test_a_changed_output_fails_with_the_entry_to_raise(study: Study, monkeypatch) -> None:
-    changed = {"stages": {name: "" for name in REMEMBERED["stages"]}, "cells": REMEMBERED["cells"]}
+    changed = {"stages": dict.fromkeys(REMEMBERED["stages"], ""), "cells": REMEMBERED["cells"]}
     monkeypatch.setitem(globals(), "REMEMBERED", changed)
     with pytest.raises(AssertionError, match=r"raise VERSIONS\['events'\]"):
         test_stages_write_what_they_wrote(study)

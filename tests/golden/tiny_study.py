@@ -35,7 +35,8 @@ sizes: [67k]
 tasks: [{name: analgesics, kind: medication, outcome: {ATC: [M01]}, washout_days: 365}]
 pretrain: {seeds: [1], epochs: 1, batch_tokens: 2048, lr_sweep: [0.001, 0.004, 0.016], lr_sweep_fraction: 0.5}
 finetune: {labelled_patients: [all], seeds: [1], epochs: 1, learning_rates: [0.001]}
-baselines: [lightgbm, logistic, outcome_history, lightgbm_embeddings, lightgbm_counts_and_embeddings, ensemble]
+baselines: [lightgbm, logistic, outcome_history, lightgbm_embeddings, lightgbm_counts_and_embeddings,
+            ensemble]
 search: {n_trials: 1}
 compute: {device: cpu, workers: 1, peak_tflops: 1}
 """

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 from claimscale.config.comparison import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline
 from claimscale.config.study import Study
+
+if TYPE_CHECKING:
+    from claimscale.evaluation.pretrained_sizes import LearningRateTrial
 
 Patients = int | Literal["all"]
 
@@ -35,8 +38,8 @@ class CellRecord(TypedDict):
     patients: int
     """Labelled training patients; of fine-tunings and baselines only, as `positives`."""
     positives: int
-    lr_sweep: list[dict[str, Any]]
-    """Of learning-rate sweeps only: `learning_rate` and `validation_loss` of each run."""
+    lr_sweep: list[LearningRateTrial]
+    """Of learning-rate sweeps only."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
-"""What a study will be able to decide, in words: the part of the plan that concerns its verdicts."""
+"""The expected power of a study, as text for the plan."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from claimscale import artifacts
 from claimscale.config.study import Study
@@ -16,12 +15,12 @@ from claimscale.evaluation.size_decision import MIN_POSITIVES
 
 ASSUMED_PREVALENCE = 0.03
 INTERACTION = 0.05
-"""Gain of diseases over that of medications for which the power of the interaction test is told."""
+"""Difference of the gains of diseases and medications for which the interaction test's power is given."""
 
 
 @dataclass(frozen=True)
-class Tested:
-    """Who a task is tested on: `known` says what the numbers come from."""
+class HeldOut:
+    """The held-out patients of a task; `known` says where the numbers come from."""
 
     positives: int
     prevalence: float
@@ -30,30 +29,31 @@ class Tested:
 
 
 def power_lines(study: Study, patients: int) -> list[str]:
-    """Per task what its test patients can resolve, then the power of the interaction test.
+    """Per task the smallest difference that its held-out patients resolve; then the interaction test's power.
 
-    `patients` is how many a task is thought to be tested on, where labels do not say yet.
+    `patients` is the assumed number of held-out patients of a task that has no labels yet.
     """
     seeds, margin = len(study.finetune.seeds), study.compare.margin
     if seeds < 2:
-        return ["With one seed no verdict on size is given: the chance of training is then unknown."]
-    # Holm shares the error rate among tasks; the first verdict must pass at its share.
+        return [
+            "With one seed no verdict on size is given: the variance between training runs is then unknown."
+        ]
+    # Holm's correction: the first verdict must pass at this level.
     level = (1 - CONFIDENCE) / len(study.tasks)
-    alike: dict[str, list[str]] = {}
-    parts = {}
+    by_line: dict[str, list[str]] = {}
+    by_kind: dict[str, list[tuple[Components, int]]] = {"disease": [], "medication": []}
     for task in study.tasks:
-        tested = tested_of(study, task.name, patients)
-        parts[task.name] = components_of(tested), tested.positives
-        alike.setdefault(task_line(tested, parts[task.name][0], seeds, margin, level), []).append(task.name)
-    lines = [f"{', '.join(names)}: {line}" for line, names in alike.items()]
-    kinds = [
-        [parts[task.name] for task in study.tasks if task.kind == kind] for kind in ("disease", "medication")
-    ]
-    if min(map(len, kinds)) >= MIN_OUTCOMES and seeds >= MIN_SEEDS and len(study.sizes) > 1:
-        shown = power.interaction_power(kinds[0], kinds[1], seeds, INTERACTION)
+        tested = _held_out(study, task.name, patients)
+        parts = power.components(Assumptions(tested.auprc, tested.prevalence))
+        by_kind[task.kind].append((parts, tested.positives))
+        by_line.setdefault(_task_line(tested, parts, seeds, margin, level), []).append(task.name)
+    lines = [f"{', '.join(names)}: {line}" for line, names in by_line.items()]
+    enough = seeds >= MIN_SEEDS and min(map(len, by_kind.values())) >= MIN_OUTCOMES
+    if enough and len(study.sizes) > 1:
+        shown = power.interaction_power(by_kind["disease"], by_kind["medication"], seeds, INTERACTION)
         lines.append(
-            f"Were size to raise the metric of diseases by {_percent(INTERACTION)} more than that of "
-            f"medications, {_percent(shown)} of such studies would show it."
+            f"If size raises the metric of diseases by {_percent(INTERACTION)} more than that of "
+            f"medications, {_percent(shown)} of such studies show it."
         )
     standard = Assumptions(0.5, 0.5)
     lines.append(
@@ -64,9 +64,8 @@ def power_lines(study: Study, patients: int) -> list[str]:
     return lines
 
 
-def task_line(tested: Tested, parts: Components, seeds: int, margin: float, level: float) -> str:
-    least = power.resolvable(parts, tested.positives, seeds, level)
-    chance = power.power(parts, tested.positives, seeds, margin, level)
+def _task_line(tested: HeldOut, parts: Components, seeds: int, margin: float, level: float) -> str:
+    """The power of one task in one line; tasks with equal lines are listed together."""
     needed = power.positives_for(parts, seeds, margin, level)
     enough = (
         "more seeds are needed, whatever the number of patients"
@@ -78,10 +77,12 @@ def task_line(tested: Tested, parts: Components, seeds: int, margin: float, leve
             f"with {tested.positives:,} test positives ({tested.known}) no verdict is given; it takes "
             f"{MIN_POSITIVES} at least, and {enough}"
         )
+    resolvable = power.resolvable(parts, tested.positives, seeds, level)
+    saturated = power.power(parts, tested.positives, seeds, margin, level)
     return (
         f"with {tested.positives:,} test positives ({tested.known}) and {seeds} seeds you can resolve "
-        f"{_percent(least)}; a truly flat curve is called saturated at the margin of {_percent(margin)} in "
-        f"{_percent(chance)} of studies, {enough}"
+        f"{_percent(resolvable)}; a truly flat curve is called saturated at the margin of {_percent(margin)} "
+        f"in {_percent(saturated)} of studies, {enough}"
     )
 
 
@@ -89,37 +90,30 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share < 0.995 else "100 %"
 
 
-def components_of(tested: Tested) -> Components:
-    return power.components(Assumptions(tested.auprc, tested.prevalence))
-
-
-def tested_of(study: Study, task: str, patients: int) -> Tested:
-    """From the run directory as far as there is one; an AUPRC not yet known is the root of the prevalence."""
+def _held_out(study: Study, task: str, patients: int) -> HeldOut:
+    """From the run directory if it has labels; an unknown AUPRC is assumed as the root of the prevalence."""
     run = study.run_directory
     positives, prevalence, known = round(ASSUMED_PREVALENCE * patients), ASSUMED_PREVALENCE, "assumed"
     if (run / "labels" / artifacts.DONE).exists():
-        found = (
-            artifacts.read_json(run / "labels" / "labels.json")
-            .get(task, {})
-            .get("splits", {})
-            .get("held_out")
-        )
-        if found and found["positives"]:
-            positives, known = found["positives"], "as labelled"
-            prevalence = found["positives"] / max(found["n"], 1)
-    auprc = _auprc_so_far(study, task) or math.sqrt(prevalence)
-    return Tested(positives, min(prevalence, 0.9), min(max(auprc, 1.05 * prevalence), 0.98), known)
+        labels = artifacts.read_json(run / "labels" / "labels.json")
+        counts = labels.get(task, {}).get("splits", {}).get("held_out")
+        if counts and counts["positives"]:
+            positives, known = counts["positives"], "as labelled"
+            prevalence = counts["positives"] / max(counts["n"], 1)
+    auprc = _best_auprc(study, task) or math.sqrt(prevalence)
+    return HeldOut(positives, min(prevalence, 0.9), min(max(auprc, 1.05 * prevalence), 0.98), known)
 
 
-def _auprc_so_far(study: Study, task: str) -> float | None:
-    summary = study.run_directory / "summary.json"
-    if not summary.exists():
+def _best_auprc(study: Study, task: str) -> float | None:
+    """The best AUPRC of an earlier run of the study on held-out patients."""
+    file = study.run_directory / "summary.json"
+    if not file.exists():
         return None
-    entries: list[dict[str, Any]] = [
-        one for one in artifacts.read_json(summary)["tasks"] if one["name"] == task
-    ]
-    results = entries[0]["results"] if entries else []
     reached = [
-        one["auprc"]["estimate"] for one in results if one["split"] == "held_out" and one["auprc"]["estimate"]
+        result["auprc"]["estimate"]
+        for entry in artifacts.read_json(file)["tasks"]
+        if entry["name"] == task
+        for result in entry["results"]
+        if result["split"] == "held_out" and result["auprc"]["estimate"]
     ]
     return max(reached, default=None)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from claimscale.artifacts import appearing
+from claimscale.artifacts import atomic_folder
 from claimscale.codes.systems import BIRTH, DEATH, SEX_PREFIX
 from claimscale.errors import BadInput
 from claimscale.simulator import months
@@ -88,7 +88,7 @@ def simulate(
         raise BadInput(f"{folder}: exists already and is not an empty folder")
     country, patients = population.country(), population.patients
     try:
-        with appearing(folder) as partial:
+        with atomic_folder(folder) as partial:
             writer = WRITERS[format](partial, country.codes, options or WriterOptions())
 
             def write_shard(shard: int) -> None:
