@@ -61,7 +61,7 @@ def test_a_study_without_cases_ends_with_an_answer_that_says_what_it_lacks(
         ("cohort.min_events=100000", "no patient is left"),
         (
             "tasks=[{name: nobody, kind: disease, outcome: {ICD10: [N18]}, min_history_days: 9999}]",
-            "task nobody: no training patient can be asked",
+            "task nobody: no training patient is eligible",
         ),
         ("tasks=[{name: made, kind: disease, labels: /no/such/file}]", "task made: labels: /no/such/file"),
         ("cohort.landmark=1999-01-01", "no patient is left"),

@@ -18,7 +18,7 @@ from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.events.build import build
 from claimscale.simulator import population
-from claimscale.tasks import labels as tasks
+from claimscale.tasks.labels import build_labels
 from claimscale.tokens import store as tokens
 from claimscale.validity import checks
 
@@ -107,7 +107,7 @@ def made(study: Study, kind: str, target: Path) -> Path:
         build(study, engine, target / "events")
         cohort.build(study, engine, target / "events", target / "cohort")
         tokens.build(study, engine, target / "events", target / "cohort", target / "tokens")
-        tasks.build(study, engine, target / "events", target / "cohort", target / "labels")
+        build_labels(study, engine, target / "events", target / "cohort", target / "labels")
     on_engine = study.model_copy(update={"engine": EngineSettings(kind=kind, memory="1GB")})
     write_json(target / "validity.json", [one.plain() for one in checks.check(on_engine, target, print)])
     return target

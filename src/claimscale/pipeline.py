@@ -187,7 +187,7 @@ STAGES: tuple[Stage, ...] = (
     _data_stage("events", (), events.build, 4),
     _data_stage("cohort", ("events",), selection.build, 1),
     _data_stage("tokens", ("events", "cohort"), store.build, 2),
-    _data_stage("labels", ("events", "cohort"), labels.build, 2),
+    _data_stage("labels", ("events", "cohort"), labels.build_labels, 2),
     _data_stage("oracle", ("labels",), lambda study, _, read, folder: oracle.build(study, read, folder), 6),
     Stage("cells", ("cohort", "tokens", "labels"), ("cells/", "forecasts.json"), _run_cells),
     Stage("validity", VALIDITY_INPUTS, (checks.FILE,), _check, lambda run: _findings(run) is not None),

@@ -10,7 +10,7 @@ from __future__ import annotations
 VERSIONS: dict[str, int] = {
     # Data stages, in order.
     "events": 1,
-    "cohort": 1,
+    "cohort": 2,
     "tokens": 1,
     "labels": 1,
     "oracle": 1,

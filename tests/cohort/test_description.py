@@ -63,25 +63,28 @@ def test_one_patient_by_hand(claims, engine: Engine, write_events) -> None:
     )
     known = read_events(engine, write_events(rows))
 
-    def counted(repeats: str) -> dict:
-        return description.per_patient(known, patients, claims.landmark_day, repeats, engine).to_pylist()[0]
+    def counted(deduplicate: str) -> dict:
+        return description.per_patient(known, patients, claims.landmark_day, deduplicate, engine).to_pylist()[
+            0
+        ]
 
     found = counted("month")
     assert found["age"] == pytest.approx(20_000 / 365.25)
     assert (found["visits"], found["observation_days"]) == (3, 21)
     assert (found["diagnosis"], found["suspected"], found["drug"]) == (3, 1, 1)
     # A000 in two months, once more as a suspicion, and the drug.
-    assert [counted(repeats)["sequence_length"] for repeats in ("none", "month", "year")] == [5, 4, 3]
+    assert [counted(one)["sequence_length"] for one in ("none", "month", "year")] == [5, 4, 3]
+    assert counted("history")["sequence_length"] == 3, "one of each code"
 
 
-def test_what_became_known_later_changes_nothing(claims, describe) -> None:
+def test_later_knowledge_changes_nothing(claims, describe) -> None:
     rows = claims.random(40, seed=5)
     one = describe(rows, "whole")
     for name, changed in claims.other_futures(rows).items():
         assert describe(changed, name) == one, name
 
 
-def test_spread_is_that_of_the_textbook() -> None:
+def test_spreads_are_those_of_the_textbook() -> None:
     people = pa.table(
         {
             "split": ["train"] * 4,

@@ -136,7 +136,7 @@ def test_empty_cohort_says_which_rule_removed_how_many(claims, build) -> None:
 def test_empty_split_is_bad_input(claims, build) -> None:
     day = claims.landmark_day
     rows = claims.born(1) + [claims.event(1, day - step, "ICD10//A000") for step in (1, 2, 3)]
-    with pytest.raises(BadInput, match="none of 1 patients fell into the"):
+    with pytest.raises(BadInput, match="none of 1 patients are in the"):
         build(rows)
 
 
@@ -181,7 +181,7 @@ def test_hospitals_then_their_patients_are_drawn_and_counted(claims, build, stud
 
 @pytest.mark.parametrize(
     ("wanted", "message"),
-    [({"hospitals": 4}, "cannot draw 4 of 3 hospitals"), ({"patients": 900}, "cannot draw 900 of 60")],
+    [({"hospitals": 4}, "cannot sample 4 of 3 hospitals"), ({"patients": 900}, "cannot sample 900 of 60")],
 )
 def test_a_sample_larger_than_what_there_is_is_bad_input(wanted, message, claims, build, study) -> None:
     changed = study.cohort.model_copy(update={"sample": CohortSample(**wanted)})

@@ -19,7 +19,8 @@ from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.events.table import EPOCH, with_days
-from claimscale.tasks import index_dates, labels as tasks
+from claimscale.tasks import index_dates
+from claimscale.tasks.labels import label_index_dates
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+) (\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -62,7 +63,7 @@ def test_the_worked_example(tmp_path: Path) -> None:
     table = with_days(ibis.memtable(events.append_column("split", split)))
     with Engine(EngineSettings(), tmp_path) as engine:
         dates = engine.to_arrow(index_dates.landmark_dates(table, study))
-        answers = engine.to_arrow(tasks.label_index_dates(study.tasks[0], dates, table)).to_pylist()
+        answers = engine.to_arrow(label_index_dates(study.tasks[0], dates, table)).to_pylist()
     shown = []
     for row in answers:
         day = EPOCH + dt.timedelta(days=row["index_day"])

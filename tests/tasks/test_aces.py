@@ -25,7 +25,8 @@ from claimscale.config.tasks import Task, catalogue
 from claimscale.engine import Engine
 from claimscale.events.table import day_number, timestamps, with_days
 from claimscale.sources.raw import EVENT_SCHEMA
-from claimscale.tasks import aces as exported, index_dates, labels as tasks
+from claimscale.tasks import aces as exported, index_dates
+from claimscale.tasks.labels import label_index_dates
 
 COHORTS = int(os.environ.get("CLAIMSCALE_ACES_COHORTS", "40"))
 PATIENTS_AT_MOST = 8
@@ -140,7 +141,7 @@ def our_labels(task: Task, events: pa.Table, engine: Engine, study: Study) -> pa
     table = with_days(ibis.memtable(events)).inner_join(split, "subject_id")
     made = study.model_copy(update={"cohort": CohortSettings(landmark=LANDMARK, min_events=1)})
     dates = engine.to_arrow(index_dates.visit_dates(table, made, FIRST))
-    return engine.to_arrow(tasks.label_index_dates(task, dates, table))
+    return engine.to_arrow(label_index_dates(task, dates, table))
 
 
 def with_index_dates(events: pa.Table, asked: pa.Table) -> pa.Table:

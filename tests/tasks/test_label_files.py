@@ -18,7 +18,8 @@ from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.tasks import label_files, labels as tasks
+from claimscale.tasks import label_files
+from claimscale.tasks.labels import build_labels, read_labels
 
 LATER = dt.date(2010, 5, 1)
 
@@ -43,10 +44,10 @@ def given(engine: Engine, study: Study, write_events, claims, tmp_path: Path):
     def build(table: pa.Table) -> tuple[list[dict], dict]:
         pq.write_table(table, file)
         (tmp_path / "labels").mkdir(exist_ok=True)
-        tasks.build(study, engine, events, tmp_path / "cohort", tmp_path / "labels")
+        build_labels(study, engine, events, tmp_path / "cohort", tmp_path / "labels")
         meds.LabelSchema.validate(pq.read_table(tmp_path / "labels" / "made.parquet"))
         account = read_json(tmp_path / "labels" / "labels.json")["made"]
-        return tasks.read(tmp_path / "labels", "made").to_pylist(), account
+        return read_labels(tmp_path / "labels", "made").to_pylist(), account
 
     patients = cohort.read_patients(tmp_path / "cohort")
     build.split = dict(zip(patients["subject_id"].to_pylist(), patients["split"].to_pylist(), strict=True))
@@ -123,7 +124,7 @@ def test_ids_of_the_source_are_looked_up(given) -> None:
         ),
         (
             lambda table: table.set_column(1, "prediction_time", table["subject_id"]),
-            "prediction_time is no time",
+            "prediction_time is not a time",
         ),
         (
             lambda table: pa.concat_tables([table, label_table([3], [None], [True])]),
@@ -131,7 +132,7 @@ def test_ids_of_the_source_are_looked_up(given) -> None:
         ),
         (
             lambda table: pa.concat_tables([table, label_table([3], [dt.datetime(2009, 6, 1)], [False])]),
-            "a patient has both answers on one day",
+            "a patient is positive and negative on one day",
         ),
     ],
 )
@@ -143,7 +144,7 @@ def test_what_is_no_label_file_is_refused(given, change, cause: str) -> None:
 
 
 def test_a_missing_file_is_refused_and_a_changed_one_is_noticed(given, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="there is no such file"):
+    with pytest.raises(BadInput, match="no such file"):
         label_files.identity(given.study)
     rows = good_rows(given.split, [dt.datetime(2009, 6, 1)])
     given(label_table(*map(list, zip(*rows, strict=True))))

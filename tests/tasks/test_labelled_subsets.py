@@ -47,6 +47,6 @@ def test_where_only_all_patients_are_enough_no_smaller_subset_is() -> None:
 
 def test_a_subset_tuned_on_so_many_is_no_larger_than_it_must_be() -> None:
     for patients in range(1, 50):
-        needed = subsets._patients_tuned_on(patients)
+        needed = subsets._subset_with_tuning(patients)
         assert subsets.tuning_patients(needed) >= patients
         assert needed == 1 or subsets.tuning_patients(needed - 1) < patients

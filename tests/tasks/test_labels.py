@@ -24,7 +24,9 @@ from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.events import observation
 from claimscale.events.table import EPOCH, day_number, timestamps, with_days
-from claimscale.tasks import index_dates, labels as tasks
+from claimscale.tasks import index_dates
+from claimscale.tasks.label_counts import InsufficientData, count_labels
+from claimscale.tasks.labels import EXCLUSIONS, build_labels, label_index_dates, read_labels
 
 OUTCOME, CONFIRMING, OTHER = "ICD10//N189", "ATC//B03XA01", "ICD10//A00"
 FIRST, SECOND = dt.date(1970, 7, 20), dt.date(1970, 9, 8)
@@ -128,7 +130,7 @@ def ask(task: Task, rows: list, engine: Engine, study: Study, claims) -> dict[tu
     """The labels of the module under test, by patient and split."""
     table = table_of(rows, claims)
     index = engine.to_arrow(index_dates.landmark_dates(table, study))
-    asked = engine.to_arrow(tasks.label_index_dates(task, index, table)).to_pylist()
+    asked = engine.to_arrow(label_index_dates(task, index, table)).to_pylist()
     return {(row["subject_id"], row["split"]): row for row in asked}
 
 
@@ -197,7 +199,7 @@ def test_every_visit_is_asked_about_once_a_month_by_the_same_rule(
     first = dt.date(1970, 3, 5)
     table = table_of(rows, claims)
     dates = engine.to_arrow(index_dates.visit_dates(table, made_study(task, study, min_events), first))
-    found = engine.to_arrow(tasks.label_index_dates(task, dates, table)).to_pylist()
+    found = engine.to_arrow(label_index_dates(task, dates, table)).to_pylist()
     expected = {}
     for subject in {row.subject_id for row in rows}:
         own = [row for row in rows if row.subject_id == subject]
@@ -298,7 +300,7 @@ def test_the_future_decides_nobodys_eligibility(engine: Engine, study: Study, cl
         return {key: (label["index_day"], label["excluded"]) for key, label in found.items()}
 
     one = eligibility(rows)
-    assert {excluded for _, excluded in one.values()} == {None, *tasks.EXCLUSIONS} - {"dead"}
+    assert {excluded for _, excluded in one.values()} == {None, *EXCLUSIONS} - {"dead"}
     for name, changed in claims.other_futures(rows).items():
         assert eligibility(changed) == one, name
 
@@ -315,18 +317,18 @@ def test_no_day_of_the_index_dates_month_counts_as_later(engine: Engine, study: 
 
 @pytest.fixture
 def build(engine: Engine, study: Study, write_events, tmp_path: Path):
-    def build_labels(rows: list, study: Study = study) -> Path:
+    def built(rows: list, study: Study = study) -> Path:
         events = write_events(rows)
         for name in ("cohort", "labels"):
             (tmp_path / name).mkdir()
         cohort.build(study, engine, events, tmp_path / "cohort")
-        tasks.build(study, engine, events, tmp_path / "cohort", tmp_path / "labels")
+        build_labels(study, engine, events, tmp_path / "cohort", tmp_path / "labels")
         return tmp_path / "labels"
 
-    return build_labels
+    return built
 
 
-def test_labels_and_their_account(claims, build, study: Study) -> None:
+def test_labels_agree_with_their_counts(claims, build, study: Study) -> None:
     splits = Splits(fractions=(0.5, 0.2, 0.3), temporal_date=dt.date(2010, 5, 1), held_out_hospitals=1)
     study = study.model_copy(
         update={"cohort": CohortSettings(landmark=claims.landmark, min_events=3, splits=splits)}
@@ -334,7 +336,7 @@ def test_labels_and_their_account(claims, build, study: Study) -> None:
     task = made_task(outcome={"ICD10": ["A005"]}, min_history_days=100, washout_days=200)
     folder = build(claims.random(120, seed=2), study.model_copy(update={"tasks": [task]}))
     meds.LabelSchema.validate(pq.read_table(folder / "ckd.parquet"))  # raises where they are no MEDS labels
-    rows = tasks.read(folder, "ckd").to_pylist()
+    rows = read_labels(folder, "ckd").to_pylist()
     keys = [(row["subject_id"], row["prediction_time"]) for row in rows]
     assert keys == sorted(set(keys))
     landmark = dt.datetime(2010, 1, 1)
@@ -349,7 +351,7 @@ def test_labels_and_their_account(claims, build, study: Study) -> None:
         assert 0 <= counts["censored_share"] <= 1 - counts["prevalence"]
 
 
-def test_a_task_without_cases_is_a_shortage_and_the_others_go_on(claims, build, study: Study) -> None:
+def test_insufficient_data_of_one_task_does_not_stop_others(claims, build, study: Study) -> None:
     none = made_task(name="none", outcome={"ICD10": ["Z999"]}, min_history_days=100)
     common = made_task(name="common", outcome={"ICD10": ["A018"]}, min_history_days=100, washout_days=90)
     impossible = made_task(name="impossible", min_history_days=9000)
@@ -363,29 +365,31 @@ def test_a_task_without_cases_is_a_shortage_and_the_others_go_on(claims, build, 
     assert account["common"]["insufficient_data"] is None
     assert account["impossible"]["insufficient_data"]["observed"] == {"train": 0, "held_out": 0}
     assert account["impossible"]["excluded"]["history_too_short"] > 0
-    assert len(tasks.read(folder, "impossible")) == 0
+    assert len(read_labels(folder, "impossible")) == 0
 
 
-@pytest.mark.parametrize(("label", "told"), [("positive", False), ("negative", True)])
-def test_a_task_with_nobody_to_choose_models_by_is_a_shortage_of_tuning(label: str, told: bool) -> None:
+@pytest.mark.parametrize(("label", "only"), [("positive", False), ("negative", True)])
+def test_tuning_needs_both_outcomes(label: str, only: bool) -> None:
     random = np.random.default_rng(5)
     split = np.repeat(["train", "tuning", "held_out"], [400, 60, 200])
     outcome = random.random(len(split)) < 0.3
 
-    def shortage() -> dict | None:
+    def insufficient_data() -> InsufficientData | None:
         columns = {"subject_id": np.arange(len(split)), "split": split, "boolean_value": outcome}
-        return tasks._account(pa.table(columns), {}, made_task(), seed=42)["insufficient_data"]
+        return count_labels(pa.table(columns), {}, made_task(), seed=42)["insufficient_data"]
 
-    assert shortage() is None
-    outcome[split == "tuning"] = told
-    assert shortage() == {"label": label, "observed": {"tuning": 0}, "required": 1}
-    outcome[np.flatnonzero(split == "tuning")[7]] = not told
-    assert shortage() is None
+    assert insufficient_data() is None
+    outcome[split == "tuning"] = only
+    assert insufficient_data() == {"label": label, "observed": {"tuning": 0}, "required": 1}
+    outcome[np.flatnonzero(split == "tuning")[7]] = not only
+    assert insufficient_data() is None
 
 
 def test_tasks_none_of_which_can_be_asked_are_bad_input(claims, build, study: Study) -> None:
     asked = [made_task(min_history_days=9000), made_task(name="other", min_history_days=9000)]
-    message = r"task ckd: no training patient can be asked \(40 history_too_short\), and none of the 2 tasks"
+    message = (
+        r"task ckd: no training patient is eligible \(40 history_too_short\); nor has any of the 2 tasks"
+    )
     with pytest.raises(BadInput, match=message):
         build(claims.random(40, seed=4), study.model_copy(update={"tasks": asked}))
 
@@ -417,9 +421,7 @@ def test_observation_is_what_the_source_states_of_it(
     changed = study.model_copy(update={"cohort": CohortSettings(landmark=dt.date(1970, 4, 12), min_events=1)})
     index = engine.to_arrow(index_dates.landmark_dates(table, changed))
     index = observation.with_stated(index, tmp_path)
-    (label,) = engine.to_arrow(
-        tasks.label_index_dates(made_task(min_history_days=60), index, table)
-    ).to_pylist()
+    (label,) = engine.to_arrow(label_index_dates(made_task(min_history_days=60), index, table)).to_pylist()
     assert (label["excluded"], label["censored"]) == (excluded, censored)
 
 

@@ -11,7 +11,8 @@ from claimscale.cohort import selection as cohort
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.events.build import build
-from claimscale.tasks import labels as tasks, oracle
+from claimscale.tasks import oracle
+from claimscale.tasks.labels import build_labels, read_labels
 
 
 def test_risks_add_up_to_the_labels_without_a_gap_and_with_one(engine: Engine, tmp_path: Path) -> None:
@@ -34,13 +35,13 @@ def test_risks_add_up_to_the_labels_without_a_gap_and_with_one(engine: Engine, t
         (tmp_path / name).mkdir()
     build(study, engine, tmp_path / "events")
     cohort.build(study, engine, tmp_path / "events", tmp_path / "cohort")
-    tasks.build(study, engine, tmp_path / "events", tmp_path / "cohort", tmp_path / "labels")
+    build_labels(study, engine, tmp_path / "events", tmp_path / "cohort", tmp_path / "labels")
     oracle.build(study, tmp_path / "labels", tmp_path / "oracle")
     assert {file.stem for file in (tmp_path / "oracle").iterdir()} == {"no_gap", "gap"}
     for name in ("no_gap", "gap"):
         labels = {
             (row["subject_id"], row["prediction_time"]): row["boolean_value"]
-            for row in tasks.read(tmp_path / "labels", name).to_pylist()
+            for row in read_labels(tmp_path / "labels", name).to_pylist()
             if row["split"] == "held_out"
         }
         risks = pq.read_table(tmp_path / "oracle" / f"{name}.parquet").to_pylist()

@@ -14,7 +14,7 @@ import pytest
 from claimscale import cli, pipeline
 from claimscale.config import loading
 from claimscale.config.study import Study
-from claimscale.tasks import labels as tasks
+from claimscale.tasks.labels import read_labels
 from claimscale.validity import checks
 from claimscale.validity.check_result import CheckResult
 
@@ -54,7 +54,7 @@ def warned(study: Study, run: Path) -> set[str]:
 
 def relabel(run: Path, change) -> None:
     """Write the labels again, with the split, after `change` has worked on their rows."""
-    rows = [change(dict(row)) for row in tasks.read(run / "labels", "ckd").to_pylist()]
+    rows = [change(dict(row)) for row in read_labels(run / "labels", "ckd").to_pylist()]
     labels = pq.read_schema(run / "labels" / "ckd.parquet")
     asked = pq.read_schema(run / "labels" / "index" / "ckd.parquet")
     pq.write_table(pa.Table.from_pylist(rows, labels), run / "labels" / "ckd.parquet")
@@ -66,7 +66,7 @@ def test_nothing_else_than_what_is_true_of_simulated_claims_warns(prepared: Stud
 
 
 def test_a_test_patient_among_the_training_labels_is_seen(prepared: Study, run: Path) -> None:
-    subjects = tasks.read(run / "labels", "ckd")
+    subjects = read_labels(run / "labels", "ckd")
     held_out = [row["subject_id"] for row in subjects.to_pylist() if row["split"] == "held_out"]
     moved = set(held_out[:20])
     relabel(run, lambda row: row | ({"split": "train"} if row["subject_id"] in moved else {}))
@@ -92,7 +92,7 @@ def test_labels_without_outcome_codes_and_late_index_dates_are_seen(prepared: St
 
 
 def test_only_those_followed_up_is_seen(prepared: Study, run: Path) -> None:
-    labels = tasks.read(run / "labels", "ckd").to_pylist()
+    labels = read_labels(run / "labels", "ckd").to_pylist()
     kept = {
         (row["subject_id"], row["prediction_time"])
         for row in labels

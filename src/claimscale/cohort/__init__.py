@@ -1,1 +1,1 @@
-"""Who is studied: selection, splits, description."""
+"""The cohort: selection, splits, description."""

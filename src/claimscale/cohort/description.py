@@ -1,6 +1,6 @@
-"""Who is in the cohort, as a paper's Table S1 says it: counts, means, quartiles and distributions.
+"""The description of a cohort, as in Table 1 of a paper: counts, means, quartiles and distributions.
 
-Everything is counted on what was known before the landmark: the data that pretraining learns from.
+It is computed from the events known before the landmark, which are the data of pretraining.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AGE_BAND_YEARS = 5
 BINS = 24
 MONTHS_OF = {"month": 1, "quarter": 3, "year": 12}
 COUNTED = ("age", "visits", "sequence_length", "observation_days")
-"""Numbers per patient that every group is described by, beside codes of each type."""
+"""Numbers per patient that describe every group, beside the codes of each type."""
 
 
 def per_patient(
@@ -32,9 +32,9 @@ def per_patient(
     """One row per patient of the cohort, by subject id.
 
     `known` are the events known before the landmark (a day number), `patients` the rows of
-    `patients.parquet`. Columns beside those: `age` in years at the landmark; `visits`, days with a contact;
-    `observation_days`, first to last of them, both included; `sequence_length`, codes left when `deduplicate`
-    (all, month, quarter or year) keeps one of each per period; and one count of codes per type that occurs.
+    `patients.parquet`. Further columns: `age` in years at the landmark; `visits`, days with a contact;
+    `observation_days` from the first to the last contact, both included; `sequence_length`, codes after
+    deduplication; and the number of codes of each type that occurs.
     """
     contacts = known.filter(~_.demographic).semi_join(
         ibis.memtable(patients.select(["subject_id"])), "subject_id"
@@ -45,14 +45,14 @@ def per_patient(
         ibis.memtable(distinct.append_column("type", pa.array(kinds, pa.string()))), ["code", "suspected"]
     )
     months = _.time.year() * 12 + _.time.month() - 1
-    period = months // MONTHS_OF[deduplicate] if deduplicate in MONTHS_OF else ibis.literal(0)
+    period = months // MONTHS_OF[deduplicate] if deduplicate in MONTHS_OF else ibis.literal(0, "int64")
     present = [kind for kind in TYPES if kind in kinds]
     counts = typed.group_by("subject_id").aggregate(
         visits=_.day.nunique(),
         sequence_length=_.count(),
         **{kind: (_.type == kind).sum().cast("int64") for kind in present},
     )
-    if deduplicate in MONTHS_OF:
+    if deduplicate != "none":
         kept = typed.mutate(period=period).select("subject_id", "code", "suspected", "period").distinct()
         lengths = kept.group_by("subject_id").aggregate(sequence_length=_.count())
         counts = counts.drop("sequence_length").inner_join(lengths, "subject_id")
@@ -68,11 +68,12 @@ def per_patient(
 
 
 def describe(people: pa.Table) -> dict[str, Any]:
-    """The description of the patients that `per_patient` returned: `groups` and `histograms`.
+    """The description of the patients of `per_patient`: `groups` and `histograms`.
 
-    `groups` holds `all` and each split: patients, hospitals, sexes, and of each number mean, sd, median,
-    quartiles and range (`codes` per type). `histograms`: `age_by_sex`, `sequence_length`,
-    `observation_years` as bin edges and counts, the last bin open above; `patients_per_hospital`, most first.
+    `groups` holds `all` and each split: patients, hospitals, sexes, and the mean, standard deviation,
+    median, quartiles and range of each number (`codes` per type). `histograms` holds `age_by_sex`,
+    `sequence_length` and `observation_years` as bin edges and counts (the last bin is open), and
+    `patients_per_hospital`, descending.
     """
     kinds = [kind for kind in TYPES if kind in people.column_names and kind != "sex"]
     split = np.array(people["split"].to_pylist())
@@ -97,9 +98,9 @@ def describe(people: pa.Table) -> dict[str, Any]:
 
 
 def histogram(values: npt.NDArray[np.number], whole: bool = False) -> dict[str, list]:
-    """Counts between equidistant edges from 0 to the 99th percentile; what is above is in the last bin.
+    """Counts in equal bins from 0 to the 99th percentile; the last bin includes all larger values.
 
-    `whole` keeps the edges whole numbers.
+    With `whole` the edges are whole numbers.
     """
     width = max(float(np.quantile(values, 0.99)) / BINS, 1 / DAYS_PER_YEAR)
     edges = np.arange(BINS + 1) * (np.ceil(width) if whole else width)
@@ -119,7 +120,7 @@ def _group(people: pa.Table, kinds: Sequence[str]) -> dict[str, Any]:
 
 
 def _spread(values: npt.NDArray[np.number]) -> dict[str, float | None]:
-    """Mean, sample standard deviation, median, quartiles and range; null where there are too few values."""
+    """Mean, sample standard deviation, median, quartiles and range; None for too few values."""
     values = values[np.isfinite(values)].astype(np.float64)
     if not len(values):
         return dict.fromkeys(("mean", "sd", "median", "q1", "q3", "min", "max"))

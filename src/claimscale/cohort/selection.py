@@ -1,8 +1,8 @@
-"""Who is studied, and which patients train, tune and test.
+"""Selection of the cohort and its splits.
 
-`cohort/` holds `patients.parquet` (one row per patient, by subject id), `subject_splits.parquet` (their
-splits as MEDS writes them), `cohort.json` (how many were left at each step) and `description.json` (who they
-are). Only what was known before the landmark decides anything here.
+`cohort/` holds `patients.parquet` (one row per patient, by subject id), `subject_splits.parquet` (the splits
+as MEDS), `cohort.json` (the number of patients after each step) and `description.json`. Selection and splits
+depend only on what was known before the landmark.
 """
 
 from __future__ import annotations
@@ -31,53 +31,55 @@ from claimscale.seeded_random import hashed_order, hashed_uniform
 
 TRAIN, TUNING, HELD_OUT, HOSPITAL, TEMPORAL = "train", "tuning", "held_out", "hospital", "temporal"
 PATIENT_SPLITS = (TRAIN, TUNING, HELD_OUT)
-"""Splits by patient, in MEDS words. HOSPITAL: hospitals held out whole. TEMPORAL: in labels only."""
+"""Splits by patient, with the names of MEDS. HOSPITAL: held-out hospitals. TEMPORAL: in labels only."""
 
 
 def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
-    """Choose the patients and their splits.
+    """Select the patients and their splits.
 
-    Raises BadInput when nobody is left, a split is empty, or there are fewer hospitals or patients than the
-    study wants to draw or to hold out.
+    Raises BadInput if no patient is left, a split is empty, or there are fewer hospitals or patients than
+    the study samples or holds out.
     """
     table = read_events(engine, events)
     landmark = day_number(study.cohort.landmark)
     known = table.filter(_.available_day < landmark)
     everyone = engine.to_arrow(table.aggregate(patients=table.subject_id.nunique()))["patients"][0].as_py()
-    seen = engine.to_arrow(_patients(known))
-    hospitals = {name for name in seen["hospital_id"].unique().to_pylist() if name is not None}
-    drawn = sample_hospitals(hospitals, study.cohort.sample.hospitals, study.seed)
-    inside = seen
+    before_landmark = engine.to_arrow(_patients(known))
+    hospitals = {name for name in before_landmark["hospital_id"].unique().to_pylist() if name is not None}
+    sampled = sample_hospitals(hospitals, study.cohort.sample.hospitals, study.seed)
+    inside = before_landmark
     if study.cohort.sample.hospitals is not None:
-        inside = seen.filter(
-            pa.array([name in drawn for name in seen["hospital_id"].to_pylist()], pa.bool_())
+        inside = before_landmark.filter(
+            pa.array([name in sampled for name in before_landmark["hospital_id"].to_pylist()], pa.bool_())
         )
     enough = inside.filter(inside["contacts"].to_numpy() >= study.cohort.min_events)
     if len(enough) == 0:
         raise BadInput(
-            f"cohort: no patient is left: of {everyone:,}, {everyone - len(seen):,} have no event before "
-            f"{study.cohort.landmark} and {len(inside):,} have fewer than {study.cohort.min_events}"
+            f"cohort: no patient is left: of {everyone:,}, {everyone - len(before_landmark):,} have no event "
+            f"before {study.cohort.landmark} and {len(inside):,} have fewer than {study.cohort.min_events}"
         )
-    studied = enough.take(
-        sample_patients(enough["subject_id"].to_numpy(), study.cohort.sample.patients, study.seed)
-    )
+    sample = sample_patients(enough["subject_id"].to_numpy(), study.cohort.sample.patients, study.seed)
+    included = enough.take(sample)
 
     split = assign_splits(
-        studied["subject_id"].to_numpy(), studied["hospital_id"].to_pylist(), study.cohort.splits, study.seed
+        included["subject_id"].to_numpy(),
+        included["hospital_id"].to_pylist(),
+        study.cohort.splits,
+        study.seed,
     )
-    patients = studied.drop_columns("contacts").add_column(1, "split", pa.array(split, pa.string()))
+    patients = included.drop_columns("contacts").add_column(1, "split", pa.array(split, pa.string()))
     pq.write_table(patients, target / "patients.parquet", write_page_checksum=True)
     splits = meds_metadata.splits_table(patients["subject_id"], split)
     pq.write_table(splits, target / "subject_splits.parquet", write_page_checksum=True)
     names, counts = np.unique(split, return_counts=True)
     flow = {
         "patients": everyone,
-        "seen_before_landmark": len(seen),
+        "seen_before_landmark": len(before_landmark),
         "hospitals": len(hospitals),
-        "sampled_hospitals": len(drawn),
+        "sampled_hospitals": len(sampled),
         "in_sampled_hospitals": len(inside),
         "with_enough_events": len(enough),
-        "included": len(studied),
+        "included": len(included),
         "splits": dict(zip(names.tolist(), counts.tolist(), strict=True)),
     }
     write_json(target / "cohort.json", flow)
@@ -91,7 +93,7 @@ def read_patients(cohort: Path) -> pa.Table:
 
 
 def sample_hospitals(hospitals: Collection[str], wanted: int | None, seed: int) -> set[str]:
-    """The hospitals of the sample: those whose salted md5 comes first. All of them if `wanted` is None.
+    """The sampled hospitals: those with the smallest salted md5; all if `wanted` is None.
 
     The order of any two hospitals depends on their names and the seed alone. Raises BadInput if there are
     fewer than wanted.
@@ -99,7 +101,7 @@ def sample_hospitals(hospitals: Collection[str], wanted: int | None, seed: int) 
     if wanted is None:
         return set(hospitals)
     if wanted > len(hospitals):
-        raise BadInput(f"cohort.sample.hospitals: cannot draw {wanted:,} of {len(hospitals):,} hospitals")
+        raise BadInput(f"cohort.sample.hospitals: cannot sample {wanted:,} of {len(hospitals):,} hospitals")
     known = sorted(hospitals)
     return {known[place] for place in hashed_order(known, f"sample/hospital/{seed}")[:wanted]}
 
@@ -107,14 +109,15 @@ def sample_hospitals(hospitals: Collection[str], wanted: int | None, seed: int) 
 def sample_patients(
     subject_ids: npt.NDArray[np.int64], wanted: int | None, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Places of the sampled patients, ascending: those whose salted md5 comes first; all if `wanted` is None.
+    """Positions of the sampled patients, ascending: those with the smallest salted md5; all if `wanted` is
+    None.
 
     Raises BadInput if there are fewer than wanted.
     """
     if wanted is None:
         return np.arange(len(subject_ids))
     if wanted > len(subject_ids):
-        raise BadInput(f"cohort.sample.patients: cannot draw {wanted:,} of {len(subject_ids):,} patients")
+        raise BadInput(f"cohort.sample.patients: cannot sample {wanted:,} of {len(subject_ids):,} patients")
     return np.sort(hashed_order(subject_ids.tolist(), f"sample/patient/{seed}")[:wanted])
 
 
@@ -123,8 +126,8 @@ def assign_splits(
 ) -> list[str]:
     """The split of each patient, given the patient's hospital.
 
-    The hospitals held out are chosen by hash, and so is each patient's split: neither depends on who else is
-    in the cohort. Raises BadInput when a split would be empty or no hospital would be left to train on.
+    Held-out hospitals and the patients' splits are chosen by hash, so they do not depend on the rest of the
+    cohort. Raises BadInput if a split is empty or no hospital is left for training.
     """
     held_out = held_out_hospitals(hospitals, splits.held_out_hospitals, seed)
     bounds = np.cumsum(splits.fractions)[:-1]
@@ -135,7 +138,7 @@ def assign_splits(
     ]
     for name in PATIENT_SPLITS:
         if name not in assigned:
-            raise BadInput(f"cohort.splits: none of {len(assigned):,} patients fell into the {name} split")
+            raise BadInput(f"cohort.splits: none of {len(assigned):,} patients are in the {name} split")
     return assigned
 
 
@@ -150,7 +153,7 @@ def held_out_hospitals(hospitals: Sequence[str | None], wanted: int, seed: int) 
 
 
 def _patients(known: ir.Table) -> ir.Table:
-    """One row per patient with a contact: demographics, first and last day, hospital of most contacts."""
+    """One row per patient with a contact: demographics, first and last day, hospital with most contacts."""
     contacts = known.filter(~_.demographic)
     spans = contacts.group_by("subject_id").aggregate(
         first_day=_.day.min(), last_day=_.day.max(), contacts=_.count()
@@ -160,7 +163,7 @@ def _patients(known: ir.Table) -> ir.Table:
     people = known.group_by("subject_id").aggregate(
         birth_day=_.day.min(where=_.code == BIRTH), low=value.min(where=sex), high=value.max(where=sex)
     )
-    # Somebody recorded with two sexes, or none that we know, is "U".
+    # A patient with two recorded sexes, or an unknown one, is "U".
     clear = (_.low == _.high) & _.low.isin(["F", "M"])
     people = people.mutate(sex=clear.fill_null(False).ifelse(_.low, "U"))
     at_hospital = contacts.filter(_.hospital_id.notnull()).group_by("subject_id", "hospital_id")

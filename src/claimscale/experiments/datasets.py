@@ -94,7 +94,7 @@ class StudyData:
 
     def samples(self, task: str) -> dict[str, LabelledSample]:
         """The labelled patients of a task by split."""
-        table = labels.read(self.run / "labels", task)
+        table = labels.read_labels(self.run / "labels", task)
         subjects = table["subject_id"].to_numpy()
         index_days = table["prediction_time"].to_numpy().astype("datetime64[D]").astype(np.int32)
         outcome = table["boolean_value"].to_numpy(zero_copy_only=False)

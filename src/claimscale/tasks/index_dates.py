@@ -1,4 +1,4 @@
-"""Index dates: on which days a question may be asked of a patient, found without a look at what follows."""
+"""Index dates: the days on which a patient is assessed. They do not depend on what follows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def landmark_dates(table: ir.Table, study: Study) -> ir.Table:
     """The last contact of each patient before the landmark, and of held-out patients before the later one.
 
     Returns COLUMNS, one row per patient and landmark. `first_day` (of the patient's claims) and `dead` are
-    what was known on the index date; `observed_until`, for the account only, is the last contact of all.
+    what was known on the index date; `observed_until` is the last contact, used for counts of censoring
+    only.
     """
     landmark = day_number(study.cohort.landmark)
     index = _last_contacts(table, landmark, study.cohort.min_events)
@@ -32,7 +33,7 @@ def landmark_dates(table: ir.Table, study: Study) -> ir.Table:
     later = day_number(study.cohort.splits.temporal_date)
     test_patients = table.filter(_.split == HELD_OUT)
     again = _last_contacts(test_patients, later, study.cohort.min_events)
-    # Without a contact since the first landmark it would be the same question a second time.
+    # Without a contact since the first landmark the index date would be the same again.
     again = again.filter(_.index_day >= landmark).mutate(split=ibis.literal(TEMPORAL))
     return index.union(again)
 
@@ -52,8 +53,8 @@ def _last_contacts(table: ir.Table, landmark: int, min_events: int) -> ir.Table:
 def visit_dates(table: ir.Table, study: Study, first: dt.date) -> ir.Table:
     """The first date of each month on which something became known, from `first` to the landmark.
 
-    The first, because whether a day is the last of its month is known only when the month is over. Held-out
-    patients have further ones from the landmark to the later one. Returns COLUMNS.
+    The last date of a month would be known only after the month. Held-out patients have further index dates
+    from the landmark to the later landmark. Returns COLUMNS.
     """
     contacts = table.filter(~_.demographic)
     daily = contacts.group_by("subject_id", "split", "available_day").aggregate(
@@ -87,11 +88,11 @@ def _first_of_month(dates: ir.Table, first: int, end: int) -> ir.Table:
 
 
 def sample_one_per_patient(index: pa.Table, study: Study, first: dt.date) -> np.ndarray:
-    """Which of the index dates are asked at: all in training, elsewhere at most one per patient. Bool [n].
+    """The index dates to use: all in training, and at most one per patient elsewhere. Bool [n].
 
-    Per patient a day of the period is drawn by salted md5; asked is at the first index date from it on.
-    Nothing that happens after an index date can therefore change whether it is the one, which a choice among
-    all of a patient's dates could not promise: there are fewer of them where the outcome came early.
+    For each patient a day of the period is sampled by salted md5, and the first index date from it on is
+    used. Nothing after an index date can change whether it is used. A sample among all dates of a patient
+    would depend on the future, because a patient with an early outcome has fewer dates.
 
     `index` has subject_id, split and index_day, sorted by subject and day.
     """

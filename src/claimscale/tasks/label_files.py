@@ -1,4 +1,4 @@
-"""Labels made elsewhere, by ACES or by hand: read, checked against the cohort, and accounted for."""
+"""Label files made by another program: reading, checks against the cohort, and counts of exclusions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from claimscale.cohort import selection as cohorts
-from claimscale.cohort.selection import HELD_OUT, TEMPORAL, TRAIN
+from claimscale.cohort.selection import HELD_OUT, TEMPORAL, TRAIN, read_patients
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.errors import BadInput
@@ -24,7 +23,7 @@ OUTSIDE, AFTER, REPEATED, NOT_SAMPLED = "outside_observation", "after_landmark",
 
 
 def identity(study: Study) -> dict[str, str]:
-    """What labels made elsewhere depend on: the content of every label file, by name."""
+    """Digests of all label files, by name."""
     files = [(task.labels, file) for task in study.tasks if task.labels for file in _files(task)]
     return {f"{place}/{file.name}": _digest(file) for place, file in files}
 
@@ -35,13 +34,13 @@ def _digest(file: Path) -> str:
 
 
 def read(task: Task, study: Study, events: Path, cohort: Path) -> tuple[pa.Table, dict[str, int]]:
-    """The labels of a task's file that can be used, and how many were left out for which reason.
+    """The usable labels of a task's file, and the number of excluded rows by reason.
 
     Returns subject_id, split, index_day, boolean_value, observed_until (day numbers), by patient and day. A
-    time of day counts as the day before it: what became known that day might have come later. Patients keep
-    the cohort's splits. Outside training each is asked once, at a date chosen by salted md5.
+    time of day becomes the day before, because what became known on that day may be later. Patients keep the
+    cohort's splits. Outside training each patient has one index date, chosen by salted md5.
 
-    Raises BadInput for a file that holds no MEDS labels, or two answers to one question.
+    Raises BadInput for a file without MEDS labels, or with two labels of one patient and day.
     """
     given = _read(task)
     excluded: dict[str, int] = dict.fromkeys(
@@ -53,7 +52,7 @@ def read(task: Task, study: Study, events: Path, cohort: Path) -> tuple[pa.Table
 
     observed = pq.read_table(events / "observation.parquet")
     start, end, is_seen = _look_up(subject, observed, ["start", "end"])
-    patients = cohorts.read_patients(cohort)
+    patients = read_patients(cohort)
     place, is_patient = _places(subject, patients["subject_id"].to_numpy())
     split = np.asarray(patients["split"].to_pylist(), dtype="U16")[place]
     landmark, later = study.cohort.landmark, study.cohort.splits.temporal_date
@@ -88,7 +87,7 @@ def _files(task: Task) -> list[Path]:
     if not files:
         raise BadInput(f"task {task.name}: labels: {place}: holds no Parquet file")
     if not place.exists():
-        raise BadInput(f"task {task.name}: labels: {place}: there is no such file")
+        raise BadInput(f"task {task.name}: labels: {place}: no such file")
     return files
 
 
@@ -108,7 +107,7 @@ def _read(task: Task) -> pa.Table:
         elif not pa.types.is_boolean(table.schema.field("boolean_value").type):
             cause = "boolean_value is not true or false"
         elif not pa.types.is_timestamp(table.schema.field("prediction_time").type):
-            cause = "prediction_time is no time"
+            cause = "prediction_time is not a time"
         elif any(table[name].null_count for name in COLUMNS):
             cause = f"{next(name for name in COLUMNS if table[name].null_count)} is empty in some rows"
         if cause:
@@ -118,7 +117,7 @@ def _read(task: Task) -> pa.Table:
 
 
 def _subject_ids(given: pa.ChunkedArray, task: Task, events: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Subject ids as the events have them, and which are known. Text is looked up among the source's."""
+    """Subject ids of the events, and which are known. Text ids are looked up among those of the source."""
     if pa.types.is_integer(given.type):
         return given.to_numpy().astype(np.int64), np.ones(len(given), bool)
     mapping = events / "subjects.parquet"
@@ -135,14 +134,14 @@ def _subject_ids(given: pa.ChunkedArray, task: Task, events: Path) -> tuple[np.n
 
 
 def _days(times: pa.ChunkedArray) -> np.ndarray:
-    """The last day that was over, or began, at each time: int32 day numbers."""
+    """The day of each time at midnight, else the day before: int32 day numbers."""
     exact = times.cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]")
     day = exact.astype("datetime64[D]")
     return (day.astype(np.int64) - (exact != day)).astype(np.int32)
 
 
 def _places(subject: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each subject stands among the sorted `known` (anywhere if it does not), and whether it does."""
+    """The position of each subject in `known` (any position if it is missing), and whether it is there."""
     order = np.argsort(known, kind="stable")
     place = np.minimum(np.searchsorted(known, subject, sorter=order), len(known) - 1)
     return order[place], known[order[place]] == subject
@@ -159,21 +158,21 @@ def _look_up(
 def _mark_repeated(
     left: np.ndarray, subject: np.ndarray, day: np.ndarray, value: np.ndarray, task: Task
 ) -> None:
-    """Keep one of equal rows. Raises BadInput where a patient has two answers on one day."""
+    """Keep one of equal rows. Raises BadInput if a patient has two labels on one day."""
     kept = np.flatnonzero(left == "")
     order = kept[np.lexsort((day[kept], subject[kept]))]
     same = (np.diff(subject[order]) == 0) & (np.diff(day[order]) == 0)
     if np.any(same & (value[order][1:] != value[order][:-1])):
-        raise BadInput(f"task {task.name}: labels: a patient has both answers on one day")
+        raise BadInput(f"task {task.name}: labels: a patient is positive and negative on one day")
     left[order[1:][same]] = REPEATED
 
 
 def _one_each(subject: np.ndarray, day: np.ndarray, split: np.ndarray, study: Study) -> np.ndarray:
-    """All rows of training patients, and one, by salted md5, of each other patient and split. Bool [n]."""
+    """All rows of training patients, and one row, by salted md5, per other patient and split. Bool [n]."""
     chosen = split == TRAIN
     others = np.flatnonzero(~chosen)
-    questions = [f"{subject[row]}/{day[row]}" for row in others]
-    order = others[hashed_order(questions, f"index/{study.seed}")]
+    dates = [f"{subject[row]}/{day[row]}" for row in others]
+    order = others[hashed_order(dates, f"index/{study.seed}")]
     keys = np.rec.fromarrays([subject[order], split[order]])
     _values, firsts = np.unique(keys, return_index=True)
     chosen[order[firsts]] = True

@@ -1,4 +1,4 @@
-"""Nested subsets of labelled patients: who is in one, and how large one must be to be learnt from."""
+"""Nested subsets of labelled patients, and the smallest size that can be trained on."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from claimscale.cohort.selection import TRAIN, TUNING
 from claimscale.seeded_random import nested_order
 
 MIN_TO_TRAIN = 3
-"""Patients with the outcome, and without it, that a subset needs to be trained on. From one or two a model
-learns who they are, and its results say who came first in the order, not what few labels are worth."""
+"""Fewest patients with the outcome, and without it, in a training subset. One or two patients would be
+memorised, and the result would depend on which patients they are."""
 MIN_TO_TUNE = 1
-"""The same of the patients it is tuned on. With none, the lowest loss is that of the model which is surest
-that all are alike."""
+"""The same for the tuning patients. Without both outcomes, the lowest loss selects the most extreme model."""
 
 
 def tuning_patients(patients: int) -> int:
-    """How many patients a subset is tuned on at most: few labels means few labels."""
+    """Most tuning patients of a subset: with few labelled patients, the tuning labels are few too."""
     return max(patients // 2, 1)
 
 
 def nested(subjects: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows in the order of which every subset is the beginning, and the place of each one's patient, from 1.
+    """An order of rows of which each subset is a prefix, and the position of each row's patient, from 1.
 
     Both int64 [n]. `subjects` has a row per patient and index date.
     """
     order = nested_order(subjects, seed)
-    # all dates of a patient are neighbours in the order
+    # All dates of a patient are neighbours in the order.
     ordered = subjects[order]
     return order, np.cumsum(np.append(1, ordered[1:] != ordered[:-1]))[: len(ordered)]
 
@@ -34,27 +33,27 @@ def nested(subjects: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def min_labelled_patients(
     subjects: np.ndarray, split: np.ndarray, positive: np.ndarray, seed: int
 ) -> dict[str, int]:
-    """From how many training patients on a subset, and what it is tuned on, has enough of each outcome.
+    """The smallest training subset that has, with its tuning patients, enough of each outcome.
 
-    `subjects` int64 [n], `split` [n] and `positive` bool [n] have a row per patient and index date; `seed` is
-    the study's. Returns a number by label, `positive` and `negative`: all training patients where no smaller
-    subset is enough.
+    `subjects` int64 [n], `split` [n] and `positive` bool [n] have a row per patient and index date; `seed`
+    is that of the study. Returns a number of patients by label, `positive` and `negative`: all training
+    patients if no smaller subset is enough.
     """
     everyone = len(np.unique(subjects[split == TRAIN]))
     found = {"positive": 1, "negative": 1}
-    for name, fewest in ((TRAIN, MIN_TO_TRAIN), (TUNING, MIN_TO_TUNE)):
+    for name, required in ((TRAIN, MIN_TO_TRAIN), (TUNING, MIN_TO_TUNE)):
         rows = np.flatnonzero(split == name)
         order, place = nested(subjects[rows], seed)
         outcome = positive[rows[order]]
         for label, having in (("positive", outcome), ("negative", ~outcome)):
             places = np.unique(place[having])
-            enough = int(places[fewest - 1]) if len(places) >= fewest else everyone
+            enough = int(places[required - 1]) if len(places) >= required else everyone
             if name == TUNING:
-                enough = _patients_tuned_on(enough)
+                enough = _subset_with_tuning(enough)
             found[label] = max(found[label], min(enough, everyone))
     return found
 
 
-def _patients_tuned_on(patients: int) -> int:
-    """The smallest subset that is tuned on so many: the inverse of `tuning_patients`."""
+def _subset_with_tuning(patients: int) -> int:
+    """The smallest subset with so many tuning patients: the inverse of `tuning_patients`."""
     return 2 * patients if patients > 1 else 1

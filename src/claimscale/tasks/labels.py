@@ -1,16 +1,16 @@
-"""Labels: for each clinical question, who may be asked, when, and what happened.
+"""Labels: eligibility, index dates and outcomes of each task.
 
-`labels/` holds `<task>.parquet` (MEDS labels, and nothing else), `asked/<task>.parquet` (for the same index
-dates `split` and `observed_until`) and `labels.json` (counts per task and split). All rules count in whole
-days. Whatever decides that a patient may be asked was known on the index date.
+`labels/` holds `<task>.parquet` (MEDS labels), `index/<task>.parquet` (`split` and `observed_until` of the
+same rows) and `labels.json` (counts per task and split). All rules count in whole days. Eligibility depends
+only on what was known on the index date.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import operator
 from pathlib import Path
-from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -21,78 +21,58 @@ from ibis import Deferred, _
 
 from claimscale.artifacts import make_folder, write_json
 from claimscale.codes.systems import full_prefixes
-from claimscale.cohort import selection as cohorts
-from claimscale.cohort.selection import HELD_OUT, TRAIN, TUNING
+from claimscale.cohort.selection import read_patients
 from claimscale.config.base import Codes
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
-from claimscale.errors import BadInput
 from claimscale.events import observation
 from claimscale.events.table import read_events, timestamps
-from claimscale.tasks import index_dates, label_files, labelled_subsets as subsets
+from claimscale.tasks import index_dates, label_files
+from claimscale.tasks.label_counts import LabelCounts, count_labels, refuse_empty_splits
 
 CONFIRM_BEFORE_DAYS = 30
-"""A confirming drug or procedure counts from this long before the outcome's first code."""
-MIN_PER_CLASS = 10
-"""With fewer cases, or fewer others, in training or testing nothing is trained. A predictor needs about ten
-cases to be estimated (Peduzzi 1996, doi 10.1016/S0895-4356(96)00236-3); and of 2,000 bootstrap draws of a
-test set with 10 cases hardly one has none (e^-10 each), with 5 a dozen."""
-
+"""A confirming drug or procedure counts from so many days before the first outcome code."""
 KEYS = ["subject_id", "prediction_time"]
 DATES = ["subject_id", "split", "index_day"]
 EXCLUSIONS = ("dead", "history_too_short", "outcome_before_index", "excluded_code")
 
 
-def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path) -> None:
+def build_labels(study: Study, engine: Engine, events: Path, cohort: Path, target: Path) -> None:
     """Write the labels of every task.
 
-    A task with too few cases has a `shortage` in the account, and the others go on. Raises BadInput when no
-    task can be asked of anybody in the train, tuning or held-out split, or a label file is unusable.
+    A task with insufficient data is marked in `labels.json`. Raises BadInput if no task has an eligible
+    patient in the train, tuning and held-out split, or a label file cannot be used.
     """
-    patients = ibis.memtable(cohorts.read_patients(cohort).select(["subject_id", "split"]))
+    patients = ibis.memtable(read_patients(cohort).select(["subject_id", "split"]))
     table = read_events(engine, events).inner_join(patients, "subject_id")
 
     @functools.cache
     def at_landmark() -> pa.Table:
         return observation.with_stated(engine.to_arrow(index_dates.landmark_dates(table, study)), events)
 
-    account = {}
+    def at_visits(first: dt.date) -> pa.Table:
+        return observation.with_stated(engine.to_arrow(index_dates.visit_dates(table, study, first)), events)
+
+    counts: dict[str, LabelCounts] = {}
     for task in study.tasks:
         if task.labels is not None:
             labels, excluded = label_files.read(task, study, events, cohort)
         else:
-            dates = (
-                at_landmark()
-                if task.first_index_date is None
-                else _visits(engine, table, study, task, events)
-            )
-            asked = engine.to_arrow(label_index_dates(task, dates, table))
-            labels, excluded = _of_those_asked(asked, study, task)
-        account[task.name] = _account(labels, excluded, task, study.seed)
+            first = task.first_index_date
+            dates = at_landmark() if first is None else at_visits(first)
+            labels, excluded = _eligible(engine.to_arrow(label_index_dates(task, dates, table)), study, task)
+        counts[task.name] = count_labels(labels, excluded, task, study.seed)
         _write(labels, target, task.name)
-    if all(_nobody(found["splits"]) for found in account.values()):
-        task = study.tasks[0]
-        found = account[task.name]
-        others = f", and none of the {len(account)} tasks can be asked" if len(account) > 1 else ""
-        raise BadInput(
-            f"task {task.name}: no {_nobody(found['splits'])} patient can be asked "
-            f"({_left_out(found)}){others}"
-        )
-    write_json(target / "labels.json", account)
+    refuse_empty_splits(counts)
+    write_json(target / "labels.json", counts)
 
 
-def _visits(engine: Engine, table: ir.Table, study: Study, task: Task, events: Path) -> pa.Table:
-    assert task.first_index_date is not None
-    dates = engine.to_arrow(index_dates.visit_dates(table, study, task.first_index_date))
-    return observation.with_stated(dates, events)
-
-
-def _of_those_asked(asked: pa.Table, study: Study, task: Task) -> tuple[pa.Table, dict[str, int]]:
-    """The labels of the index dates at which somebody is asked, and how many were left out why."""
-    reasons = asked["excluded"].to_pylist()
+def _eligible(index: pa.Table, study: Study, task: Task) -> tuple[pa.Table, dict[str, int]]:
+    """The labels of eligible index dates, and the number of excluded dates by reason."""
+    reasons = index["excluded"].to_pylist()
     excluded = {reason: reasons.count(reason) for reason in EXCLUSIONS}
-    labels = asked.filter(asked["excluded"].is_null())
+    labels = index.filter(index["excluded"].is_null())
     if task.first_index_date is not None:
         chosen = index_dates.sample_one_per_patient(labels, study, task.first_index_date)
         excluded["not_sampled"] = int(np.count_nonzero(~chosen))
@@ -100,22 +80,22 @@ def _of_those_asked(asked: pa.Table, study: Study, task: Task) -> tuple[pa.Table
     return labels, excluded
 
 
-def read(labels: Path, task: str) -> pa.Table:
+def read_labels(labels: Path, task: str) -> pa.Table:
     """The labels of a task: subject_id, prediction_time, boolean_value, split, observed_until."""
-    asked = pq.read_table(labels / "index" / f"{task}.parquet")
+    index = pq.read_table(labels / "index" / f"{task}.parquet")
     table = pq.read_table(labels / f"{task}.parquet")
-    assert table.select(KEYS).equals(asked.select(KEYS)), f"{task}: labels and who was asked differ"
+    assert table.select(KEYS).equals(index.select(KEYS)), f"{task}: labels and index have different rows"
     for name in ("split", "observed_until"):
-        table = table.append_column(name, asked[name])
+        table = table.append_column(name, index[name])
     return table
 
 
 def label_index_dates(task: Task, index: pa.Table, table: ir.Table) -> ir.Table:
-    """One row per patient and index date, whether the patient may be asked and what happened.
+    """Eligibility and label of each patient and index date.
 
     Columns beside those of `index` (index_dates.COLUMNS): `excluded` (one of EXCLUSIONS, or null),
-    `boolean_value`, `outcome_in_gap` (the first code came too early to count: such a patient is a negative) and
-    `censored` (negative, but last observed before the window's end).
+    `boolean_value`, `outcome_in_gap` (the first outcome code is too early, which makes a negative) and
+    `censored` (negative, and last observed before the window's end).
     """
     dates = ibis.memtable(_with_months(index))
     joined = dates.left_join(_outcomes(task, dates, table), DATES)
@@ -126,7 +106,7 @@ def label_index_dates(task: Task, index: pa.Table, table: ir.Table) -> ir.Table:
     barred = _excluded_dates(task, dates, table)
     joined = joined.left_join(barred, DATES).drop(*(f"{name}_right" for name in DATES))
 
-    # Claims carry months: an outcome of the index date's month cannot be said to have come after it.
+    # Claims carry months: an outcome in the month of the index date may precede it.
     start = ibis.greatest(_.index_day + task.gap_days, _.month_end)
     end = _.index_day + task.gap_days + task.horizon_days
     reasons = {
@@ -157,7 +137,7 @@ def _with_months(index: pa.Table) -> pa.Table:
 
 
 def _outcomes(task: Task, dates: ir.Table, table: ir.Table) -> ir.Table:
-    """Per index date with an outcome: whether one came `before`, and the `first` and `last` day since."""
+    """Per index date with an outcome: whether one is `before` it, and the `first` and `last` day after it."""
     outcomes = _days_of(table, task.outcome).inner_join(dates, "subject_id")
     in_washout: Deferred | ir.Value = ibis.literal(True)
     if task.washout_days is not None:
@@ -169,7 +149,7 @@ def _outcomes(task: Task, dates: ir.Table, table: ir.Table) -> ir.Table:
 
 
 def _excluded_dates(task: Task, dates: ir.Table, table: ir.Table) -> ir.Table:
-    """The index dates at which a code of `exclude` was known and in its window: DATES and `barred`, true."""
+    """The index dates with a known code of `exclude` in its window: DATES, and `barred`, which is true."""
     found = dates.filter(False).select(DATES)
     for exclusion in task.exclude:
         given = _days_of(table, exclusion.codes).inner_join(dates, "subject_id")
@@ -181,7 +161,7 @@ def _excluded_dates(task: Task, dates: ir.Table, table: ir.Table) -> ir.Table:
 
 
 def _is_confirmed(task: Task) -> Deferred:
-    """Whether what came later bears the first code out; either kind of confirmation will do."""
+    """Whether the first outcome code is confirmed; either kind of confirmation is enough."""
     rules = []
     if task.confirmation_days is not None:
         rules.append(_.last >= _.first + task.confirmation_days)
@@ -193,78 +173,21 @@ def _is_confirmed(task: Task) -> Deferred:
 
 
 def _days_of(table: ir.Table, codes: Codes) -> ir.Table:
-    """When the codes were given, suspicions left out: subject_id, day, available_day."""
+    """The days of the codes, without suspected ones: subject_id, day, available_day."""
     starts = (_.code.startswith(prefix) for prefix in full_prefixes(codes))
     matches: Deferred | bool = functools.reduce(operator.or_, starts, False)
     return table.filter(matches, ~_.suspected).select("subject_id", "day", "available_day")
 
 
 def _write(labels: pa.Table, target: Path, task: str) -> None:
-    """The labels with the columns that MEDS allows, and beside them, row for row, who was asked."""
+    """Write the labels with the columns of MEDS, and the other columns of the same rows as `index`."""
 
     def at_midnight(name: str) -> pa.Array:
         return timestamps(labels[name].to_numpy())
 
     keys = {"subject_id": labels["subject_id"], "prediction_time": at_midnight("index_day")}
     table = pa.table(keys | {"boolean_value": labels["boolean_value"]})
-    asked = pa.table(keys | {"split": labels["split"], "observed_until": at_midnight("observed_until")})
+    index = pa.table(keys | {"split": labels["split"], "observed_until": at_midnight("observed_until")})
     make_folder(target / "index")
     pq.write_table(table, target / f"{task}.parquet", write_page_checksum=True)
-    pq.write_table(asked, target / "index" / f"{task}.parquet", write_page_checksum=True)
-
-
-def _account(labels: pa.Table, excluded: dict[str, int], task: Task, seed: int) -> dict[str, Any]:
-    """Counts of a task: per split the index dates asked at, how many were left out why, what is lacking."""
-    split = np.array(labels["split"].to_pylist(), dtype=str)
-    positive = labels["boolean_value"].to_numpy()
-    splits = {}
-    for name in (TRAIN, TUNING, HELD_OUT, *np.setdiff1d(split, (TRAIN, TUNING, HELD_OUT)).tolist()):
-        inside = split == name
-        n = int(inside.sum())
-        splits[name] = {
-            "n": n,
-            "patients": len(np.unique(labels["subject_id"].to_numpy()[inside])),
-            "positives": int(positive[inside].sum()),
-            "prevalence": float(positive[inside].mean()) if n else None,
-        }
-        if "censored" in labels.column_names:  # a label file does not say how long its windows are
-            splits[name]["outcome_in_gap"] = int(labels["outcome_in_gap"].to_numpy()[inside].sum())
-            censored = labels["censored"].to_numpy()[inside]
-            splits[name]["censored_share"] = float(censored.mean()) if n else None
-    return {
-        "kind": task.kind,
-        "splits": splits,
-        "excluded": excluded,
-        "insufficient_data": _shortage(splits),
-        "min_labelled_patients": subsets.min_labelled_patients(
-            labels["subject_id"].to_numpy(), split, np.asarray(positive, dtype=bool), seed
-        ),
-    }
-
-
-def _shortage(splits: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
-    """What a task lacks for anything to be trained and tested; None if it lacks nothing.
-
-    `label`: of which patients there are too few, `positive` or `negative`; `have`: how many train and test,
-    or, where only those are lacking that models are chosen by, how many tune.
-    """
-    for names, fewest in (((TRAIN, HELD_OUT), MIN_PER_CLASS), ((TUNING,), subsets.MIN_TO_TUNE)):
-        have = {
-            "positive": {name: splits[name]["positives"] for name in names},
-            "negative": {name: splits[name]["n"] - splits[name]["positives"] for name in names},
-        }
-        scarcest = min(have, key=lambda label: min(have[label].values()))
-        if min(have[scarcest].values()) < fewest:
-            return {"label": scarcest, "observed": have[scarcest], "required": fewest}
-    return None
-
-
-def _nobody(splits: dict[str, dict[str, Any]]) -> str | None:
-    """The first split in which nobody can be asked, in words."""
-    names = {TRAIN: "training", TUNING: "tuning", HELD_OUT: "held-out"}
-    return next((name for split, name in names.items() if splits[split]["n"] == 0), None)
-
-
-def _left_out(found: dict[str, Any]) -> str:
-    reasons = [f"{count:,} {reason}" for reason, count in found["excluded"].items() if count]
-    return ", ".join(reasons) or "nobody is left out, there is nobody"
+    pq.write_table(index, target / "index" / f"{task}.parquet", write_page_checksum=True)

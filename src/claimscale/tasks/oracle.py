@@ -1,4 +1,4 @@
-"""The true risks of the labelled patients of a simulated study: the best that any model could predict.
+"""The oracle: true risks of the labelled patients of a simulated study, which no model can improve on.
 
 `oracle/<task>.parquet`: subject_id, prediction_time, split, risk, standard_error (Monte Carlo), for the
 held-out patients. Only simulated claims have this stage.
@@ -22,32 +22,32 @@ from claimscale.config.tasks import Task
 from claimscale.events.table import day_number
 from claimscale.simulator.oracle import LabelRule, Oracle
 from claimscale.simulator.population import Population
-from claimscale.tasks import labels as tasks
+from claimscale.tasks.labels import read_labels
 
 
 def build(study: Study, labels: Path, target: Path) -> None:
-    """Write the true risks of every task whose label rule the simulator can follow.
+    """Write the true risks of every task whose label rule the simulator can compute.
 
-    A confirmation by drugs or procedures it cannot, nor index dates other than the last contact before the
-    landmark, nor labels made elsewhere: such a task has no file.
+    A task with confirmation by drugs or procedures, with index dates at every visit, or with a label file
+    has none.
     """
     source = study.source
     assert isinstance(source, SimulatedSource)
     oracle = Oracle(Population(source.patients, source.hospitals, study.seed, source.min_age))
-    account = artifacts.read_json(labels / "labels.json")
+    counts = artifacts.read_json(labels / "labels.json")
     for task in study.tasks:
-        is_told = task.labels is None and task.index == "landmark" and not task.confirmation_codes
-        if is_told and account[task.name]["insufficient_data"] is None:
+        is_known = task.labels is None and task.index == "landmark" and not task.confirmation_codes
+        if is_known and counts[task.name]["insufficient_data"] is None:
             pq.write_table(_risks(task, study, oracle, labels), target / f"{task.name}.parquet")
 
 
 def _risks(task: Task, study: Study, oracle: Oracle, labels: Path) -> pa.Table:
-    table = tasks.read(labels, task.name).filter(pc.field("split") == HELD_OUT)
+    table = read_labels(labels, task.name).filter(pc.field("split") == HELD_OUT)
     prefixes = full_prefixes(task.outcome)
     subject = table["subject_id"].to_numpy()
     index = table["prediction_time"].to_numpy().astype("datetime64[D]")
     month_end = (index.astype("datetime64[M]") + 1).astype("datetime64[D]") - 1
-    # The window opens after the gap, but not before the month of the index date is over.
+    # The window starts after the gap, and not before the end of the index date's month.
     gap = np.maximum(task.gap_days, (month_end - index).astype(np.int64))
     risk, standard_error = np.empty(len(table)), np.empty(len(table))
     for days in np.unique(gap).tolist():

@@ -15,8 +15,7 @@ import pyarrow as pa
 from ibis import Deferred, _
 
 from claimscale.codes.systems import DEATH, TYPES, full_prefixes
-from claimscale.cohort import selection as cohorts
-from claimscale.cohort.selection import TEMPORAL, TRAIN, TUNING
+from claimscale.cohort.selection import HELD_OUT, TEMPORAL, TRAIN, TUNING, read_patients
 from claimscale.config.base import Codes
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
@@ -24,7 +23,8 @@ from claimscale.engine import Engine
 from claimscale.events import observation
 from claimscale.events.table import day_number, read_events
 from claimscale.seeded_random import nested_order
-from claimscale.tasks import index_dates, labels as tasks
+from claimscale.tasks import index_dates
+from claimscale.tasks.labels import label_index_dates, read_labels
 from claimscale.tokens.store import TokenStore
 from claimscale.validity.check_result import Bools, Entries, Ints
 from claimscale.validity.outcome_validity import Codings
@@ -86,7 +86,7 @@ class TaskPatients:
 
 def read_task(study: Study, task: Task, run: Path, engine: Engine, store: TokenStore) -> TaskPatients:
     """The inputs of the checks of one task. Of several index dates of a patient, the first is used."""
-    labels = tasks.read(run / "labels", task.name)
+    labels = read_labels(run / "labels", task.name)
     labels = labels.filter(pa.array([split != TEMPORAL for split in labels["split"].to_pylist()], pa.bool_()))
     _values, firsts = np.unique(labels["subject_id"].to_numpy(), return_index=True)
     labels = labels.take(pa.array(firsts))
@@ -143,7 +143,7 @@ def read_candidates(
         update={"splits": study.cohort.splits.model_copy(update={"temporal_date": None})}
     )
     first_only = study.model_copy(update={"cohort": at_landmark})
-    splits = ibis.memtable(cohorts.read_patients(run / "cohort").select(["subject_id", "split"]))
+    splits = ibis.memtable(read_patients(run / "cohort").select(["subject_id", "split"]))
     table = read_events(engine, run / "events").inner_join(splits, "subject_id")
     past = table.filter(_.available_day < day_number(study.cohort.landmark))
     events = run / "events"
@@ -153,7 +153,7 @@ def read_candidates(
         ).sort_by("subject_id")
         for part in (past, table)
     )
-    labelled_again = engine.to_arrow(tasks.label_index_dates(task, known, past)).sort_by("subject_id")
+    labelled_again = engine.to_arrow(label_index_dates(task, known, past)).sort_by("subject_id")
     subjects = known["subject_id"].to_numpy()
     last_known_day = known["index_day"].to_numpy()
     index_day = last_known_day.copy()
@@ -167,7 +167,7 @@ def read_candidates(
 
 def read_hospitals(run: Path, engine: Engine) -> Ints:
     """Number of hospitals of each patient of the cohort; 0 where none is named."""
-    cohort = cohorts.read_patients(run / "cohort").select(["subject_id"])
+    cohort = read_patients(run / "cohort").select(["subject_id"])
     events = read_events(engine, run / "events").semi_join(ibis.memtable(cohort), "subject_id")
     seen = events.group_by("subject_id").aggregate(hospitals=_.hospital_id.nunique())
     return engine.to_arrow(seen)["hospitals"].to_numpy()
@@ -187,8 +187,8 @@ def read_learning_subjects(study: Study, run: Path) -> tuple[Ints, Ints]:
 def _tables(study: Study, run: Path) -> list[pa.Table]:
     """The cohort, then the labels of each task, with subject_id and split."""
     return [
-        cohorts.read_patients(run / "cohort"),
-        *(tasks.read(run / "labels", task.name) for task in study.tasks),
+        read_patients(run / "cohort"),
+        *(read_labels(run / "labels", task.name) for task in study.tasks),
     ]
 
 
@@ -204,14 +204,14 @@ def read_periods(study: Study, run: Path, store: TokenStore) -> tuple[Ints, int,
     years before the landmark are compared, of training patients.
     """
     landmark = day_number(study.cohort.landmark)
-    cohort = cohorts.read_patients(run / "cohort")
+    cohort = read_patients(run / "cohort")
     split = np.array(cohort["split"].to_pylist())
     rows = store.rows_of(cohort["subject_id"].to_numpy()[split == TRAIN])
     later = study.cohort.splits.temporal_date
     if later is None:
         periods = [(rows, landmark - PERIOD_DAYS), (rows, landmark)]
     else:
-        tested = store.rows_of(cohort["subject_id"].to_numpy()[split == cohorts.HELD_OUT])
+        tested = store.rows_of(cohort["subject_id"].to_numpy()[split == HELD_OUT])
         periods = [(rows, landmark), (tested, day_number(later))]
     counted = []
     for chosen, end in periods:
