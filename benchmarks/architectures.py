@@ -1,7 +1,7 @@
-"""Other encoders, readouts and ways of hiding than those that were built, for recipe.py.
+"""Alternative encoders, classifiers and masking for recipe.py.
 
-They have no settings, as none is part of the program: while one is in force, the program's own function is
-replaced. Each leaves the number of parameters and the draws of chance as they are.
+They are not part of the program and have no settings: each replaces one of its functions while it is active.
+The number of parameters and the random numbers do not change.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from claimscale.model import classifier as readout
+from claimscale.model import classifier
 from claimscale.model.classifier import EncoderClassifier, Pooled
 from claimscale.model.encoder import Encoder, Inputs
 from claimscale.model.shapes import TIME_FEATURES
@@ -27,12 +27,12 @@ from claimscale.training import pretraining_run
 
 Alternative = Callable[[], AbstractContextManager[object]]
 DAYS_PER_MONTH = 30
-DAYS_PER_PLACE = 30
-"""Neighbours in the sequence lie as far apart, for rotary angles over the index."""
+DAYS_PER_POSITION = 30
+"""Distance of neighbours in the sequence, for rotary angles over the index."""
 
 
 def rotary_over(position: Callable[[Inputs], Tensor]) -> Alternative:
-    """Rotary angles over another position than the day; features of time stay as they are."""
+    """Rotary angles over another position than the day; time features do not change."""
     attend = Encoder.attend
 
     def otherwise(self: Encoder, x_Td: Tensor, inputs: Inputs, read: object = None) -> Tensor:
@@ -45,14 +45,14 @@ def months(inputs: Inputs) -> Tensor:
     return -(-inputs.days // DAYS_PER_MONTH) * DAYS_PER_MONTH
 
 
-def places(inputs: Inputs) -> Tensor:
+def positions(inputs: Inputs) -> Tensor:
     bounds = inputs.layout.bounds.long()
     first = bounds[:-1].repeat_interleave(bounds.diff())
-    return DAYS_PER_PLACE * (first - torch.arange(len(inputs.days), device=bounds.device))
+    return DAYS_PER_POSITION * (first - torch.arange(len(inputs.days), device=bounds.device))
 
 
 def without_features(first: int, last: int) -> Alternative:
-    """Some of the features of time are zero, in the input and in the rule of recurrence."""
+    """Some time features are zero, in the input and in the recurrence rule."""
     features = Encoder._features
 
     def otherwise(self: Encoder, inputs: Inputs) -> Tensor:
@@ -64,8 +64,7 @@ def without_features(first: int, last: int) -> Alternative:
 
 
 def reads(chosen: Callable[[Pooled], Pooled]) -> Alternative:
-    """The readout's own weights see something else; what was foretold does not change."""
-
+    """The classifier's weights receive other pooled states; the zero-shot logit does not change."""
     read = EncoderClassifier.read
     return lambda: patch.object(EncoderClassifier, "read", lambda self, states: read(self, chosen(states)))
 
@@ -77,7 +76,7 @@ def only(name: str) -> Callable[[Pooled], Pooled]:
 
 
 def reads_maximum() -> AbstractContextManager[object]:
-    """The largest state in place of the mean."""
+    """The maximum of the states instead of the mean."""
 
     def pooled(encoder: Encoder, inputs: Inputs) -> Pooled:
         x_Td, bounds = encoder.embed(inputs), inputs.layout.bounds
@@ -85,16 +84,16 @@ def reads_maximum() -> AbstractContextManager[object]:
         largest_Bd = torch.segment_reduce(hidden_Td, "max", offsets=bounds.long())
         return Pooled(hidden_Td[bounds[:-1]], largest_Bd, encoder.sum_pooling(x_Td, inputs.layout))
 
-    return patch.object(readout, "pooled", pooled)
+    return patch.object(classifier, "pooled", pooled)
 
 
-def hides_whole_days() -> AbstractContextManager[object]:
-    """In pretraining all codes of a day are hidden or none."""
+def masks_whole_days() -> AbstractContextManager[object]:
+    """In pretraining, all codes of a day are masked or none."""
 
     def mask(batch: Batch, fraction: float, seed: int, step: int, unit: object = None) -> Masked:
         hidden = np.zeros(len(batch.token), np.bool_)
         row = np.repeat(batch.index, batch.lengths)
-        _hide_days(batch.token, row, batch.days, fraction, seed, step, hidden)
+        _mask_days(batch.token, row, batch.days, fraction, seed, step, hidden)
         position = np.flatnonzero(hidden)
         token = batch.token.copy()
         token[position] = MASK
@@ -104,7 +103,7 @@ def hides_whole_days() -> AbstractContextManager[object]:
 
 
 @njit(cache=True)
-def _hide_days(token, row, days, fraction, seed, step, hidden):
+def _mask_days(token, row, days, fraction, seed, step, hidden):
     for at in range(token.size):
         if token[at] >= FIRST_CODE:
             hidden[at] = uniform(seed, step, row[at] * np.int64(1 << 31) - days[at]) < fraction
@@ -112,12 +111,12 @@ def _hide_days(token, row, days, fraction, seed, step, hidden):
 
 ALTERNATIVES: dict[str, Alternative] = {
     "time: rotary over months": rotary_over(months),
-    "time: rotary over places": rotary_over(places),
+    "time: rotary over positions": rotary_over(positions),
     "time: no rotary": rotary_over(lambda inputs: torch.zeros_like(inputs.days)),
     "time: no age": without_features(0, TIME_FEATURES // 2),
-    "masking: whole days": hides_whole_days,
-    "tuning: reads [CLS] alone": reads(only("first")),
-    "tuning: reads the mean alone": reads(only("mean")),
-    "tuning: reads the sum alone": reads(only("summed")),
-    "tuning: reads the maximum": reads_maximum,
+    "masking: whole days": masks_whole_days,
+    "tuning: [CLS] alone": reads(only("first")),
+    "tuning: mean alone": reads(only("mean")),
+    "tuning: sum alone": reads(only("summed")),
+    "tuning: maximum": reads_maximum,
 }

@@ -1,4 +1,4 @@
-"""The simulated country beside published figures of Japan: age, disease, drugs, kidneys, vocabulary.
+"""The simulated country against published figures of Japan: age, disease, drugs, kidneys, vocabulary.
 
 Simulates claims (or reads event shards made before), compares them with `published.yaml`, prints the tables,
 writes them between the markers of `docs/simulator.md`, and `benchmarks/results/calibration.json`.
@@ -22,7 +22,8 @@ import pyarrow as pa
 import yaml
 
 from claimscale.errors import BadInput
-from claimscale.simulator import oracle as truth, population
+from claimscale.simulator.oracle import prevalent
+from claimscale.simulator.population import Population, simulate
 from published import (
     Figure,
     Outcome,
@@ -223,17 +224,17 @@ def coded_kidneys(connection: duckdb.DuckDBPyConnection, published: Published) -
 
 
 def reduced_kidneys(
-    connection: duckdb.DuckDBPyConnection, reduced: np.ndarray, in_sight: np.ndarray, published: Published
+    connection: duckdb.DuckDBPyConnection, reduced: np.ndarray, observed: np.ndarray, published: Published
 ) -> Outcome:
-    """Kidney function by the truth, and how much of it is coded.
+    """Latent reduced kidney function, and the share that is coded.
 
-    `reduced` and `in_sight` are bool, one for each subject id from 1: with the latent condition; alive and
-    not lost in the month.
+    `reduced` and `observed` are bool, by subject id from 1: with the latent condition; alive and not lost in
+    the month.
     """
-    ids = np.flatnonzero(in_sight) + 1
-    connection.register("in_sight", pa.table({"subject_id": ids, "is_reduced": reduced[in_sight]}))
-    everybody = "SELECT subject_id, 1 AS amount FROM in_sight"
-    latent = "SELECT subject_id, 1 AS amount FROM (FROM in_sight WHERE is_reduced)"
+    ids = np.flatnonzero(observed) + 1
+    connection.register("observed", pa.table({"subject_id": ids, "is_reduced": reduced[observed]}))
+    everybody = "SELECT subject_id, 1 AS amount FROM observed"
+    latent = "SELECT subject_id, 1 AS amount FROM (FROM observed WHERE is_reduced)"
     coded = with_codes(published.figures["coded_share"].codes)
     _, present = count_by_age(connection, everybody)
     _, affected = count_by_age(connection, latent)
@@ -308,10 +309,10 @@ def measure(events: Path, scratch: Path, arguments: argparse.Namespace, publishe
         most, people = connection.execute("SELECT max(subject_id), count(*) FROM patients").fetchall()[0]
         if (most, people) != (arguments.patients, arguments.patients):
             raise BadInput(f"--patients: the events are of {people} patients, not {arguments.patients}")
-        country = (arguments.patients, arguments.hospitals, arguments.seed)
+        population = population_of(arguments)
         conditions = published.reduced_kidney_function.conditions
-        reduced, in_sight = zip(
-            *(truth.prevalent(*country, condition, MID_YEAR_MONTH) for condition in conditions), strict=True
+        reduced, observed = zip(
+            *(prevalent(population, condition, MID_YEAR_MONTH) for condition in conditions), strict=True
         )
         parts = [
             age_and_sex(connection, published),
@@ -319,15 +320,20 @@ def measure(events: Path, scratch: Path, arguments: argparse.Namespace, publishe
             drugs_per_month(connection),
             pregabalin(connection, published),
             coded_kidneys(connection, published),
-            reduced_kidneys(connection, np.logical_or.reduce(reduced), in_sight[0], published),
+            reduced_kidneys(connection, np.logical_or.reduce(reduced), observed[0], published),
             vocabulary(connection, arguments.patients),
         ]
-    found = Outcome({}, {"patients": country[0], "hospitals": country[1], "seed": country[2]}, {})
+    size = {"patients": population.patients, "hospitals": population.hospitals, "seed": population.seed}
+    found = Outcome({}, size, {})
     for part in parts:
         found.compared.update(part.compared)
         found.record.update(part.record)
         found.sections.update(part.sections)
     return found
+
+
+def population_of(arguments: argparse.Namespace) -> Population:
+    return Population(arguments.patients, arguments.hospitals, arguments.seed)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -336,12 +342,11 @@ def run(arguments: argparse.Namespace) -> None:
         page = arguments.page.read_text("utf-8")
     except OSError as error:
         raise BadInput(f"--page: {arguments.page} cannot be read ({error.strerror})") from None
-    with_generated(page, "")  # a page without markers is told before the work, not after it
+    with_generated(page, "")  # a page without markers fails before the simulation
     with tempfile.TemporaryDirectory() as folder:
         events = arguments.events
         if events is None:
-            country = (arguments.patients, arguments.hospitals, arguments.seed)
-            population.simulate(Path(folder) / "country", *country)
+            simulate(Path(folder) / "country", population_of(arguments))
             events = Path(folder) / "country" / "events"
         found = measure(events, Path(folder) / "spill", arguments, published)
     figures = dict(found.record)

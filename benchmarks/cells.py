@@ -1,6 +1,6 @@
-"""A benchmark's study: its data, its cells side by side on one core each, and their scores.
+"""A benchmark's study: its data, its cells in parallel on one core each, and their scores.
 
-What is done already is not done again.
+Finished cells are not run again.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def held_out(workspace: Workspace, cell: Cell) -> pd.DataFrame:
 def auprc(workspace: Workspace, cell: Cell, replicates: int) -> tuple[float, np.ndarray, int]:
     """AUPRC of a finished cell on the test patients, on resampled ones [replicates], and their positives.
 
-    Patients are resampled alike for every cell of a question.
+    Patients are resampled alike for every cell of a task.
     """
     table = held_out(workspace, cell)
     outcome, risk = (table[key].to_numpy() for key in ("boolean_value", "predicted_boolean_probability"))

@@ -1,4 +1,4 @@
-"""Does one learning rate suit every size? The coordinate check of CompleteP, and of doing without it.
+"""Coordinate check of CompleteP: whether one learning rate suits every size.
 
 Trains encoders of width 64 to 512 and of depth 2 to 32 for ten steps on one batch at the same base learning
 rate, and measures how far each step has moved the activations: the residual stream before the final norm and

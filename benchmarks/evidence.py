@@ -1,16 +1,15 @@
-"""Whether a pretrained encoder is worth its parameters, on the simulated country whose true risks are known.
+"""The pretrained encoder against baselines, on simulated patients whose true risks are known.
 
-28,000 unlabelled patients of 75 years and over, two simple and two compound questions, three seeds, several
-hundred test patients with each outcome: `recipe.yaml` with another seed, so that nothing was chosen on them.
-Fine-tuned on 1,000, 3,000 and all labelled patients: the pretrained encoder, beside the same from scratch
-(1,000 and 3,000: where unlabelled histories have to stand in for labels), the tuned LightGBM, LightGBM on
-counts and frozen embeddings, and encoder and LightGBM averaged. Differences are paired, with 95 % intervals
-over patients and seeds; AUPRC is also given as the share of the oracle's gain over the prevalence. The oracle
-knows the latent state; beside it stands what the claims allow: see `attainable`. And the masked-code loss, on
-first-ever codes too, of five sizes.
+28,000 unlabelled patients of 75 years and over, two simple and two compound tasks, three seeds, several
+hundred test patients with each outcome: `recipe.yaml` with another seed, so that no choice was made on these
+patients. With 1,000, 3,000 and all labelled patients: the pretrained encoder, the same encoder from scratch
+(1,000 and 3,000 only), the tuned LightGBM, LightGBM on counts and frozen embeddings, and the ensemble of
+encoder and LightGBM. Differences are paired, with 95 % intervals over patients and seeds. AUPRC is also given
+as the share of the oracle's gain over the prevalence. The oracle knows the latent state; `attainable`
+estimates what the claims allow. Also the masked-code loss of five sizes, with that of new codes.
 
 Prints tables and writes `benchmarks/results/evidence.json`. Run with `make bench NAME=evidence` (two hours on
-two cores; a stopped run goes on), or `evidence.py [--runs FOLDER] [--arms ARM ...] [--size SIZE]
+two cores; a stopped run resumes), or `evidence.py [--runs FOLDER] [--arms ARM ...] [--size SIZE]
 [--labelled N ...] [--tasks TASK ...] [--no-sizes]`. Another size has a run folder and a record of its own.
 """
 
@@ -59,7 +58,8 @@ def labelled_of(arm: str, labelled: Sequence[Patients]) -> tuple[Patients, ...]:
 def cell_of(arm: str, task: str, labelled: Patients, seed: int, size: str) -> Cell:
     if arm in ("pretrained", "scratch"):
         return Cell("finetune", seed, size, task, arm, labelled)  # pyright: ignore[reportArgumentType]
-    return Cell(arm, seed, size if arm in NEEDS_LARGEST_ENCODER else None, task, None, labelled)  # pyright: ignore[reportArgumentType]
+    return Cell(arm, seed, size if arm in NEEDS_LARGEST_ENCODER else None, task, None, labelled)  # pyright:
+    ignore[reportArgumentType]
 
 
 def scores_of(workspace: Workspace, arm: str, task: str, labelled: Patients) -> Scores:
@@ -85,11 +85,11 @@ def oracle(workspace: Workspace, task: str) -> tuple[float, float, float]:
 def attainable(
     workspace: Workspace, task: str, rows: np.ndarray, index_days: np.ndarray, risk: np.ndarray
 ) -> np.ndarray:
-    """The best risk that the observed claims allow, or at least something below it.
+    """A lower estimate of the best risk that the observed claims allow.
 
-    The mean of the true risk among patients with the same claims is the best that can be predicted from them.
-    It is estimated by regressing the true risk, which carries no chance of its own, on counted codes: in
-    two folds of the test patients, each predicted by the trees of the other.
+    The best prediction is the mean of the true risk among patients with the same claims. It is estimated by
+    regressing the true risk, which has no sampling error, on counted codes, in two folds of the test
+    patients: each is predicted by the trees of the other.
     """
     store = workspace.store
     hidden_tokens = store.vocabulary.tokens_with_prefix(workspace.task(task).hidden_codes)
@@ -106,7 +106,7 @@ def attainable(
 def compare(
     workspace: Workspace, task: str, arms: Sequence[str], labelled: Sequence[Patients]
 ) -> dict[str, float]:
-    """Arms on one question: AUPRC, shares of the oracle's gain, and paired differences."""
+    """Arms on one task: AUPRC, shares of the oracle's gain, and paired differences."""
     best, possible, prevalence = oracle(workspace, task)
     family = "simple" if task in SIMPLE else "compound"
     scores = {
@@ -136,9 +136,9 @@ def compare(
 
 
 def losses(workspace: Workspace, seed: int) -> dict[str, float]:
-    """Losses on tuning patients by size: masked codes, first-ever ones among them, incident codes."""
+    """Losses on tuning patients by size: masked codes, new ones among them, incident codes."""
     figures = {}
-    print(f"\n{'size':>8} {'masked':>8} {'first-ever':>10} {'incident':>9}")
+    print(f"\n{'size':>8} {'masked':>8} {'new':>10} {'incident':>9}")
     for size in SIZES:
         cell = artifacts.read_json(workspace.folder(Cell("pretrain", seed, size).id) / artifacts.CELL)[
             "result"

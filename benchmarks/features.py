@@ -1,4 +1,4 @@
-"""Counted codes for the baselines: `baselines.features` against pandas group-bys of the same features.
+"""Feature counting of the baselines: `baselines.features` against pandas group-bys of the same features.
 
 Both count the same made-up patients, each in a process of its own that also reports its peak memory and the
 processor's seconds (a busy machine stretches the others), alternating three times; the two matrices are
@@ -80,7 +80,7 @@ def ours(store: TokenStore, groups: CodeGroups) -> sparse.csr_matrix:
 
 def grouped(store: TokenStore, groups: CodeGroups) -> sparse.csr_matrix:
     """The same matrix by pandas: one row per event and column, then a group-by for each block."""
-    layout, patients = FeatureColumns(groups.count), len(store)
+    block, patients = FeatureColumns(groups.count), len(store)
     events = pd.DataFrame({"row": np.repeat(np.arange(patients), np.diff(store.offsets))})
     events["token"], events["visit"] = store.token, store.visit
     events["day"] = store.age_days + store.birth_day[events["row"]]
@@ -102,7 +102,7 @@ def grouped(store: TokenStore, groups: CodeGroups) -> sparse.csr_matrix:
         entries.append((row, np.broadcast_to(columns, row.shape), found.to_numpy()))
 
     for place, window in enumerate(WINDOWS_DAYS):
-        start = layout.window(place).start
+        start = block.window(place).start
         seen = long if window is None else long[long["ago"] < window]
         found = seen.groupby(["row", "column"]).size()
         add(found, start + found.index.get_level_values(1).to_numpy())
@@ -112,7 +112,7 @@ def grouped(store: TokenStore, groups: CodeGroups) -> sparse.csr_matrix:
         for k, values in enumerate(services):
             add(values, start + groups.count + k)
     last = long.groupby(["row", "column"])["ago"].min()
-    recency = layout.recency.start + last.index.get_level_values(1).to_numpy()
+    recency = block.recency.start + last.index.get_level_values(1).to_numpy()
     add(1 / (1 + last / DAYS_PER_YEAR), recency)
     everyone = pd.RangeIndex(patients)
     add(pd.Series((INDEX_DAY - store.birth_day) / DAYS_PER_YEAR, everyone), 0)
@@ -120,7 +120,7 @@ def grouped(store: TokenStore, groups: CodeGroups) -> sparse.csr_matrix:
         add(pd.Series(1.0, everyone[store.sex == FIRST_SEX + sex]), 1 + sex)
     add((INDEX_DAY - events.groupby("row")["day"].min()) / DAYS_PER_YEAR, len(PERSON) - 1)
     row, column, value = (np.concatenate([entry[k] for entry in entries]) for k in range(3))
-    shape = (patients, layout.width)
+    shape = (patients, block.width)
     return sparse.csr_matrix(sparse.coo_matrix((value.astype(np.float32), (row, column)), shape=shape))
 
 

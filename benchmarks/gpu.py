@@ -1,4 +1,4 @@
-"""How fast pretraining runs on one GPU at the paper's five sizes: beside a matrix product and ModernBERT.
+"""Pretraining speed on one GPU at the paper's five sizes, against a matrix product and ModernBERT.
 
 Sequences have lengths as claims do (log-normal, median 120, at most 512), random codes out of 10,000, batches
 of 131,072 tokens; whole steps with AdamW in bfloat16. MFU counts floating-point operations without padding
@@ -27,7 +27,7 @@ from record import write_record
 
 SIZES = {"2.2M": 2_200_000, "4.7M": 4_700_000, "11M": 11_000_000, "32M": 32_000_000, "101M": 101_000_000}
 GOALS = {"2.2M": 18e6, "4.7M": 9e6, "11M": 5e6, "32M": 2e6, "101M": 0.7e6}
-"""Tokens per second hoped for on an H200."""
+"""Target tokens per second on an H200."""
 BATCH_TOKENS, MATRIX = 131_072, 8_192
 WARM_UP, STEPS, ROUNDS = 8, 20, 3
 

@@ -1,4 +1,4 @@
-"""Bringing claims in: tables to events, events to tokens, beside the plainest read and write of the rows.
+"""Ingestion: tables to events, events to tokens, against a plain read and write of the rows.
 
 Simulates patients as Parquet tables, then, alternating three times: reads every file with pyarrow and writes
 it again (plain); tables -> events; events -> tokens. Prints medians and ratios and writes

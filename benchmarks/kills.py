@@ -1,4 +1,4 @@
-"""How many killed trainings end with the bits of one that was left in peace.
+"""How many killed trainings end with the bits of an uninterrupted one.
 
 Kills pretraining (on masked codes, and as by default on incident ones too) and fine-tuning of tiny encoders
 60 times each, a third of the times inside a save, and resumes them. Prints a table and writes
@@ -30,7 +30,7 @@ def main() -> None:
         figures |= {
             f"{kind}_kills": len(found),
             f"{kind}_inside_a_save": sum(kill["inside_a_save"] for kill in found),
-            f"{kind}_with_a_checkpoint_to_go_on_from": sum(kill["resumed_at"] > 0 for kill in found),
+            f"{kind}_with_a_checkpoint_to_resume_from": sum(kill["resumed_at"] > 0 for kill in found),
             f"{kind}_equal_sha256": sum(kill["equal"] for kill in found),
         }
     for key, value in figures.items():

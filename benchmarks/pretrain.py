@@ -1,4 +1,4 @@
-"""How fast pretraining runs on a CPU: beside the machine's own matrix product and two Hugging Face models.
+"""Pretraining speed on a CPU, against a matrix product and two Hugging Face models.
 
 Sequences have lengths as claims do (log-normal, median 120, at most 512) and random codes out of 10,000. All
 contenders have the same width, depth, heads and, within a few per cent, parameters; all train on whole steps

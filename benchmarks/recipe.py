@@ -1,15 +1,15 @@
-"""Which recipe makes a small encoder worth its parameters: one choice changed at a time, on simulated claims.
+"""Ablations of the recipe of a small encoder, on simulated claims: each variant changes one choice.
 
-Choices that are settings stand below, those of the architecture in `architectures.py`.
+Variants that are settings are listed here, variants of the architecture in `architectures.py`.
 
 28,000 unlabelled patients of 75 years and over (`recipe.yaml`), whose true risks are known. Every variant is
 pretrained for five epochs, fine-tuned on 1,000 and 3,000 labelled patients, and scored on the 24,000 to
-28,000 held-out patients of this country. Recipes are chosen here; what the chosen one is worth is measured on
-another country, whose patients no choice has seen (`evidence.py`). The difference to the base recipe is the
-mean over tasks and label counts, with a 95 % interval from resampling patients within each task.
-`recipe.py reduced` takes two of four tasks and fewer variants; the whole goes on from there.
+28,000 held-out patients of this country. Recipes are selected here; the selected one is evaluated on other
+patients (`evidence.py`). The difference to the base recipe is the mean over tasks and label counts, with a
+95 % interval from resampling patients within each task. `recipe.py reduced` has two of four tasks and fewer
+variants; the whole benchmark continues from its cells.
 
-Prints a table and writes `benchmarks/results/recipe.json` (`recipe_reduced.json`). A stopped run goes on.
+Prints a table and writes `benchmarks/results/recipe.json` (`recipe_reduced.json`). A stopped run resumes.
 `recipe.py [reduced] [--runs FOLDER] [--size 300k] [--only NAME ...]`, or `make bench NAME=recipe`. With
 `--only` the record keeps the figures of the other variants.
 """
@@ -52,7 +52,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "sequence: once a year, 512 positions": {"tokens.deduplicate": "year", "tokens.max_length": "512"},
     "sequence: once ever, 512 positions": {"tokens.max_length": "512"},
     "sequence: 64 positions": {"tokens.max_length": "64"},
-    "codes: groups share vectors": {"tokens.hierarchical_embeddings": "true"},
+    "codes: hierarchical embeddings": {"tokens.hierarchical_embeddings": "true"},
     "objective: masked codes alone": {"pretrain.incident_weight": "0"},
     "objective: incident x 1": {"pretrain.incident_weight": "1"},
     "objective: incident x 30": {"pretrain.incident_weight": "30"},
@@ -64,31 +64,31 @@ VARIANTS: dict[str, dict[str, str]] = {
     "pretraining: twice the epochs": {"pretrain.epochs": "double"},
     "pretraining: rate 2e-3": {"pretrain.learning_rate": "0.002"},
     "pretraining: rate 8e-3": {"pretrain.learning_rate": "0.008"},
-    "tuning: nothing foretold": {"finetune.zero_shot_init": "false"},
+    "tuning: no zero-shot initialization": {"finetune.zero_shot_init": "false"},
     "tuning: last weights": {"finetune.weight_averaging": "false"},
     "tuning: rate 5e-4 alone": {"finetune.learning_rates": "[0.0005]"},
     "tuning: rate 2e-3 alone": {"finetune.learning_rates": "[0.002]"},
-    "tuning: 15 % hidden": {"finetune.token_dropout": "0.15"},
-    "tuning: 30 % hidden": {"finetune.token_dropout": "0.3"},
+    "tuning: token dropout 15 %": {"finetune.token_dropout": "0.15"},
+    "tuning: token dropout 30 %": {"finetune.token_dropout": "0.3"},
     "tuning: layer decay 0.7": {"finetune.layerwise_lr_decay": "0.7"},
     "tuning: LoRA": {"finetune.method": "lora", "finetune.initialization": "[pretrained]"},
-    "tuning: probe": {"finetune.method": "linear_probe", "finetune.initialization": "[pretrained]"},
+    "tuning: linear probe": {"finetune.method": "linear_probe", "finetune.initialization": "[pretrained]"},
 }
 NAMES = (*VARIANTS, *ALTERNATIVES)
 OF_TUNING = "tuning"
-"""Variants that begin with this word are fine-tuned from the base's pretraining."""
+"""Variants with this prefix are fine-tuned from the base's pretraining."""
 REDUCED = (
-    "base", "sequence: once a year", "codes: groups share vectors", "objective: masked codes alone",
+    "base", "sequence: once a year", "codes: hierarchical embeddings", "objective: masked codes alone",
     "objective: incident x 1", "objective: incident x 30", "masking: 15 %", "masking: 45 %",
-    "tuning: nothing foretold", "tuning: last weights", "tuning: 30 % hidden", "tuning: layer decay 0.7",
-    "tuning: probe",
+    "tuning: no zero-shot initialization", "tuning: last weights", "tuning: token dropout 30 %",
+    "tuning: layer decay 0.7", "tuning: linear probe",
 )  # fmt: skip
 EPOCHS = 5
 LABELLED = (1000, 3000)
 
 
 class Variant(Workspace):
-    """The base's data under other settings; its cells lie in a folder of their own."""
+    """The base's data under other settings; its cells have a separate folder."""
 
     def __init__(self, name: str, run: Path, overrides: list[str]) -> None:
         base = loading.load(STUDY, overrides)
@@ -124,7 +124,7 @@ def cells(study: Study) -> list[Cell]:
 
 
 def run_variant(name: str, run: Path, overrides: list[str]) -> dict[str, Any]:
-    """Run all cells of a variant; returns its losses and where its predictions are."""
+    """Run all cells of a variant; returns its losses and seconds."""
     torch.set_num_threads(1)
     workspace = Variant(name, run, overrides)
     pretraining, *tuned = cells(workspace.study)
@@ -136,15 +136,15 @@ def run_variant(name: str, run: Path, overrides: list[str]) -> dict[str, Any]:
     return {"losses": losses, "seconds": found["seconds"]}
 
 
-def drawn(name: str, run: Path, overrides: list[str]) -> tuple[float, np.ndarray]:
+def mean_auprc(name: str, run: Path, overrides: list[str]) -> tuple[float, np.ndarray]:
     """Mean AUPRC of the held-out patients over tasks and label counts, and its replicates."""
     workspace = Variant(name, run, overrides)
     scores = [auprc(workspace, cell, REPLICATES) for cell in cells(workspace.study)[1:]]
-    return float(np.mean([value for value, *_ in scores])), np.mean([drawn for _, drawn, _ in scores], axis=0)
+    return float(np.mean([value for value, *_ in scores])), np.mean([found for _, found, _ in scores], axis=0)
 
 
 def run_all(names: Sequence[str], run: Path, overrides: list[str]) -> dict[str, dict[str, Any]]:
-    """Run variants two at a time, one core each; those of tuning wait for the base's weights."""
+    """Run two variants in parallel, one core each; variants of tuning wait for the base's weights."""
     results = {}
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         pretrained = [name for name in names if not name.startswith(OF_TUNING) and name != "base"]
@@ -163,11 +163,11 @@ def table(run: Path, overrides: list[str], results: dict[str, dict[str, Any]]) -
     workspace = Variant("base", run, overrides)
     labelled = {task.name: workspace.samples(task.name)["held_out"].outcome for task in workspace.study.tasks}
     print("held-out positives: " + ", ".join(f"{task} {o.sum():,}" for task, o in labelled.items()))
-    print(f"{'':<38} {'AUPRC':>7} {'difference':>11}   95 % interval      masked first-ever incident seconds")
-    expected, base = drawn("base", run, overrides)
+    print(f"{'':<38} {'AUPRC':>7} {'difference':>11}   95 % interval      masked       new  incident seconds")
+    expected, base = mean_auprc("base", run, overrides)
     figures = {}
     for name, found in results.items():
-        mean, replicates = drawn(name, run, overrides)
+        mean, replicates = mean_auprc(name, run, overrides)
         low, high = np.quantile(replicates - base, [0.025, 0.975])
         score = {"auprc": mean, "difference": mean - expected, "low": float(low), "high": float(high)}
         losses = found["losses"]

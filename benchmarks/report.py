@@ -1,4 +1,4 @@
-"""The report: how large and how fast for 20 questions by 5 sizes, and whether its hidden counts stay hidden.
+"""The report: how large and how fast for 20 tasks by 5 sizes, and whether its hidden counts stay hidden.
 
 The page is opened in headless Chromium from a file, five times; an attacker with integer programming tries
 1,000 random tables under each privacy profile (`CLAIMSCALE_PRIVACY_TABLES` for fewer).
@@ -16,7 +16,8 @@ from pathlib import Path
 
 from record import write_record
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "report"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "privacy"))
 
 import synthetic
 from test_suppression import RULES, attack, random_table
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def opened(file: Path) -> dict[str, float]:
-    """Seconds until the page is loaded and drawn; requests and console lines, of all loads."""
+    """Seconds until the page is loaded and rendered; requests and console lines of all loads."""
     from playwright.sync_api import sync_playwright
 
     seconds, noise = [], 0

@@ -1,4 +1,4 @@
-"""How fast patients are simulated and written, and in how much memory, at growing numbers of patients.
+"""Speed and memory of the simulator at growing numbers of patients.
 
 Prints a table and writes `benchmarks/results/simulate.json`. Run with `make bench NAME=simulate`; numbers of
 patients other than 20,000, 200,000 and 1,000,000 by `.venv/bin/python benchmarks/simulate.py 20000 50000`.

@@ -1,4 +1,4 @@
-"""What the demonstration study takes and finds: time, memory, a second run, and what pretraining gained.
+"""The demonstration study: time, memory, a second run, and the gain of pretraining.
 
 Runs `examples/demo.yaml` twice, from nothing, in a temporary folder. Prints a table and writes
 `benchmarks/results/study.json`. Run with `make bench NAME=study`; other study files by their path:
@@ -57,7 +57,7 @@ def run(arguments: list[str]) -> tuple[float, int]:
 
 
 def figures_of(summary: dict[str, Any]) -> dict[str, float]:
-    """What the summary says of sizes, test patients and pretraining, as flat figures."""
+    """Sizes, test patients and pretraining gains of the summary as flat figures."""
     off = [abs(size["parameters"] / parameter_count(size["name"]) - 1) for size in summary["sizes"]]
     found: dict[str, float] = {"largest_deviation_from_size": max(off)}
     for size in summary["sizes"]:

@@ -1,8 +1,8 @@
-"""Do the validity checks find what is planted, and leave alone what is clean?
+"""Sensitivity and false alarms of the validity checks.
 
-Every trap of tests/validity is planted into ten simulated sets; 200 clean sets tell how often a check cries
-wolf. Three countries of the simulator go through the whole pipeline: there, what warns is true (patients
-seen in one hospital only, and lost from view after their last contact). Times are of one check of a run.
+Every planted fault of tests/helpers/traps.py is put into ten simulated sets; 200 clean sets give the rate of
+false alarms. Three simulated countries run through the whole pipeline; their warnings are true (patients are
+visible in one hospital only, and are lost after their last contact). Times are of one check of a run.
 
     python benchmarks/validity.py
 """
@@ -23,7 +23,7 @@ from claimscale.config.study import Study
 from claimscale.validity import checks
 from record import write_record
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "validity"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 import made_up
 import traps
 from traps import TRAPS
@@ -61,8 +61,8 @@ def main() -> None:
     for check in planted:
         figures[f"{check}_sensitivity"] = found[check] / planted[check]
         figures[f"{check}_false_alarms"] = alarms[check] / CLEAN_SETS
-        told = f"sensitivity {found[check]} of {planted[check]}, alarms {alarms[check]} of {CLEAN_SETS}"
-        print(f"{check:<20} {told}")
+        text = f"sensitivity {found[check]} of {planted[check]}, alarms {alarms[check]} of {CLEAN_SETS}"
+        print(f"{check:<20} {text}")
     figures["sensitivity"] = sum(found.values()) / sum(planted.values())
     figures["highest_false_alarm_rate"] = max(alarms.values(), default=0) / CLEAN_SETS
     figures |= _weaker()
@@ -87,8 +87,8 @@ def _weaker() -> dict[str, float]:
 
 
 def _countries() -> dict[str, float]:
-    """How often each check warns of claims that the simulator made, per task, and how long checking takes."""
-    warned, asked, seconds = Counter[str](), Counter[str](), []
+    """How often each check warns on simulated claims, per task, and the seconds of a check."""
+    warned, checked, seconds = Counter[str](), Counter[str](), []
     for seed in range(COUNTRIES):
         with tempfile.TemporaryDirectory() as folder:
             study = Study.model_validate(
@@ -105,12 +105,12 @@ def _countries() -> dict[str, float]:
             started = time.monotonic()
             findings = checks.check(study, study.run_directory, lambda what: None)
             seconds.append(time.monotonic() - started)
-        asked.update(one.check for one in findings)
+        checked.update(one.check for one in findings)
         warned.update(one.check for one in findings if one.warned)
         for one in findings:
             if one.warned:
                 print(f"country {seed}: {checks.line(one)}")
-    shares = {f"simulator_{check}_warned": warned[check] / count for check, count in asked.items()}
+    shares = {f"simulator_{check}_warned": warned[check] / count for check, count in checked.items()}
     return shares | {"check_seconds_6000_patients_3_tasks": float(np.median(seconds))}
 
 
