@@ -25,7 +25,7 @@ compare: {{bootstrap_replicates: 100}}
 compute: {{device: cpu, workers: 1}}
 runs_dir: {runs}
 """
-LEFT_OUT = "pregabalin: subsets of 10 labelled patients were left out for every model"
+LEFT_OUT = "pregabalin: Subsets of 10 labelled patients were skipped for every model"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_the_study_ends_with_a_report_that_names_the_subset(ended: tuple[Path, i
         "label": "positive",
         "labelled_patients": [10],
     }
-    (warning,) = (told for told in summary["warnings"] if "left out" in told)
+    (warning,) = (one["text"] for one in summary["warnings"] if "skipped" in one["text"])
     assert warning.startswith(LEFT_OUT) and warning.endswith("have the outcome.")
     assert LEFT_OUT in (run / "report.html").read_text("utf-8")
 
@@ -77,7 +77,7 @@ def test_where_no_subset_is_large_enough_nothing_is_trained(
     file, _ = ended
     only = ["--set", "finetune.labelled_patients=[10]"]
     assert cli.call(["study", str(file), *only]) == 0
-    told = "in every subset asked for too few patients have the outcome; more labelled patients are needed."
-    assert f"pregabalin: Undecided, nothing was trained: {told}" in capsys.readouterr().out
+    told = "In every requested subset, too few patients have the outcome. More labelled patients are needed."
+    assert f"pregabalin: Inconclusive: no model was trained. {told}" in capsys.readouterr().out
     assert cli.call(["run", str(file), "outcome_history-pregabalin-n10-s1", *only]) == 2
     assert "for anything to be trained" in capsys.readouterr().err

@@ -44,7 +44,8 @@ def study(file: File, *, set: Set = ()) -> None:
         run = pipeline.run_study(resolved, display)
     print()
     for answer in run.summary["answers"]:
-        print(f"{answer['task']}: {' '.join(filter(None, (answer['text'], answer['ensemble_text'])))}")
+        texts = (answer[name]["text"] for name in ("text", "ensemble_text") if answer[name])
+        print(f"{answer['task']}: {' '.join(texts)}")
     fresh = f"{run.cells_run} cells run" if run.cells_run else "nothing had to be recomputed"
     print(f"\nReport: {run.folder / pipeline.REPORT}  ({fresh})")
 

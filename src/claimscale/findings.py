@@ -54,12 +54,12 @@ class Finding(BaseModel):
         """The message in `language`. Raises KeyError for a code or a parameter that is missing."""
         return _Renderer(language).format(catalogue(language)[self.code], **self.parameters)
 
-    def with_counts(self, change: Callable[[int | float], int | float | str]) -> Finding:
+    def with_counts(self, change: Callable[[int], int | str]) -> Finding:
         """The finding with each number of patients (placeholder type `count`) replaced by `change` of it."""
         counted = {name for name, kind in placeholders(catalogue("en")[self.code]) if kind == "count"}
         parameters = {
             name: change(value)
-            if name in counted and isinstance(value, int | float)
+            if name in counted and isinstance(value, int)
             else _each(value, lambda one: one.with_counts(change))
             for name, value in self.parameters.items()
         }
@@ -126,6 +126,7 @@ TYPES: Mapping[str, Callable[[Any], str]] = {
     "count": formatting.count,
     "number": formatting.count,
     "figure": formatting.figure,
+    "two_decimals": lambda value: formatting.figure(value, 2),
     "percent": formatting.percent,
     "rough_percent": formatting.rough_percent,
     "points": formatting.points,

@@ -12,6 +12,7 @@ import pytest
 
 from claimscale.config.study import Study
 from claimscale.evaluation.forecast import ForecastRecord
+from claimscale.findings import Finding, finding
 from claimscale.summary.build import CellResult, summarise
 
 PARAMETERS = {"100k": 100_412, "200k": 199_310, "400k": 401_020, "800k": 797_555, "1.6M": 1_602_004}
@@ -66,9 +67,11 @@ DATASET = {
         "warnings": {"code not in masters": 5},
     },
 }
+STABLE = finding("validity.codes_stable", index=0.02)
+CENSORED = finding("validity.censored", share=0.33, naive=0.02, corrected=0.03)
 CHECKS = [
-    {"task": None, "title": "Code drift", "status": "passed", "text": "Codes are used alike."},
-    {"task": "ckd", "title": "Censoring", "status": "warned", "text": "A third leave early."},
+    {"task": None, "title": "Code drift", "status": "passed", "text": STABLE.model_dump()},
+    {"task": "ckd", "title": "Censoring", "status": "warned", "text": CENSORED.model_dump()},
 ]
 Noise = Callable[[str, str, str | None, int], float]
 
@@ -97,7 +100,7 @@ class FakeRun:
     left_out: dict[str, dict[str, Any]] = field(default_factory=dict)
     checks: list[dict[str, Any]] = field(default_factory=lambda: CHECKS)
     lr_sweeps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
     forecasts: list[ForecastRecord] = field(default_factory=list)
 
     def summarise(self) -> dict[str, Any]:

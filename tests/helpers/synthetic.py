@@ -9,21 +9,31 @@ import math
 from typing import Any
 
 import numpy as np
+import yaml
+
+from claimscale.config.study import Study
+from claimscale.findings import finding, sentences
 
 SIZES = {"2.2M": 2_200_413, "4.7M": 4_690_112, "11M": 11_040_903, "32M": 31_880_004, "101M": 100_790_512}
 ARMS = ("pretrained", "scratch")
 BASELINES = ("lightgbm", "logistic", "outcome_history", "ensemble")
 SPLITS = ("held_out", "hospital", "temporal")
 SEEDS_OFF = (-0.006, 0.001, 0.005)
-STUDY = """name: synthetic
-source: {kind: tables}
+STUDY = Study.model_validate(
+    yaml.safe_load("""
+name: synthetic
+source: {kind: tables, path: claims}
 cohort: {landmark: 2021-04-01, splits: {fractions: [0.7, 0.1, 0.2], held_out_hospitals: 2}}
+sizes: [2.2M, 4.7M, 11M, 32M, 101M]
 pretrain: {seeds: [42, 123, 456], mask_probability: 0.3, epochs: 8}
+tasks: [ckd, pregabalin]
 finetune: {labelled_patients: [1000, 10000, all]}
 baselines: [lightgbm, logistic, outcome_history, ensemble]
 compare: {metric: auprc, margin: 0.02, bootstrap_replicates: 2000}
-"""
-DEATHS = "7 die before the outcome could come: 1 - Kaplan-Meier says 2.1 %, with death as a competing end it is 1.9 %."
+""")
+)
+STABLE = finding("validity.codes_stable", index=0.02)
+DEATHS = finding("validity.competing_death", n=7, kaplan_meier=0.021, incidence=0.019)
 HOSTILE = (
     "<script>window.hit=1</script>", "<img src=x onerror='window.hit=1'>", "\"><svg onload=window.hit=1>",
     "</script><script>window.hit=1</script>", "</style><script>window.hit=1</script>", "javascript:window.hit=1",
@@ -39,13 +49,13 @@ HOSTILE = (
 REASONS = {
     ("one_size", None): "only one size",
     ("one_seed", None): "fewer than two seeds",
-    ("not_above_chance", None): "better than chance",
+    ("not_above_chance", None): "exceed chance level",
     ("few_positives", None): "too few to compare",
     ("few_positives", 4321): "about 4,300 test patients",
     ("underpowered", 987_654): "about 990,000 test patients",
-    ("underpowered", None): "more seeds",
-    ("borderline", 5000): "near the margin",
-    ("borderline", None): "unlikely to decide",
+    ("underpowered", None): "More seeds",
+    ("borderline", 5000): "close to the margin",
+    ("borderline", None): "unlikely to give a verdict",
     ("non_monotone", None): "does not rise with size",
 }
 """Why a question may be undecided, with the positives it would take; and words of the answer."""
@@ -118,11 +128,14 @@ def summary(
         ],
         "loss_fit": loss_fit(),
         "checks": [
-            {"task": None, "title": "Code drift", "status": "passed", "text": "Codes are used alike (stability index 0.02)."},
-            {"task": entries[0]["name"], "title": "Censoring", "status": "warned", "text": DEATHS},
+            {"task": None, "title": "Code drift", "status": "passed", "text": STABLE.model_dump()},
+            {"task": entries[0]["name"], "title": "Censoring", "status": "warned", "text": DEATHS.model_dump()},
         ],
-        "warnings": [f"{entry['name']}: no verdict on size. That is want of evidence, not evidence that sizes are equal."
-                     for entry in entries if entry["saturation"]["verdict"] == "inconclusive"],
+        "warnings": [
+            finding("limitation.of_task", task=entry["name"], finding=finding("limitation.inconclusive")).model_dump()
+            for entry in entries
+            if entry["saturation"]["verdict"] == "inconclusive"
+        ],
         "provenance": {"versions": {"python": "3.11.0", "torch": "2.13.0"}, "manifests": {"events": "0123456789abcdef"}},
     }  # fmt: skip
 
@@ -262,10 +275,10 @@ def forecast(entries: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-TOGETHER = (
-    "The mean of 101M and LightGBM is better than each alone: AUPRC 0.371, 0.018 (95 % interval 0.007 to 0.029) above "
-    "101M pretrained."
-)
+ENSEMBLE = finding(
+    "answer.ensemble", size="101M", metric="AUPRC", value=0.371, gain={"estimate": 0.018, "low": 0.007, "high": 0.029},
+    best=finding("model.pretrained", size="101M"),
+)  # fmt: skip
 
 
 def models() -> list[tuple[str, str | None]]:
@@ -400,16 +413,27 @@ def dataset(
 
 def answer(entry: dict[str, Any]) -> dict[str, Any]:
     saturation = entry["saturation"]
-    sentence = {
-        "saturated": "The 11M model is good enough: the largest trained, 101M, changes AUPRC by 0.004 (95 % interval −0.002 to "
-        "0.010), and no larger one that was trained gains 2 % or more; it saves 178 hours of pretraining.",
-        "not_saturated": "Use 101M, the largest model: it adds 0.021 (95 % interval 0.012 to 0.030) AUPRC to 32M, more "
-        "than the margin of 2 %; larger ones may add still more.",
-        "inconclusive": "Undecided which size is good enough: what 101M adds to 32M, 0.004 (95 % interval −0.020 to "
-        "0.030) AUPRC, is too uncertain for the margin of 0.010; about 1,400 test patients with the outcome would "
-        "decide, there are 512.",
-    }[saturation["verdict"]]
+    gain = {"estimate": 0.004, "low": -0.002, "high": 0.01}
+    compared = {"larger": "101M", "smaller": "32M", "gain": gain, "metric": "AUPRC"}
+    text = {
+        "saturated": sentences(
+            [
+                finding(
+                    "answer.sufficient", size="11M", largest="101M", metric="AUPRC", gain=gain, margin=0.02
+                ),
+                finding("answer.hours_saved", hours=178.2),
+            ]
+        ),
+        "not_saturated": finding("answer.not_saturated", **compared, margin=0.02),
+        "inconclusive": sentences(
+            [
+                finding("answer.underpowered", **compared, margin=0.01),
+                finding("answer.positives_needed", needed=1400, positives=512),
+            ]
+        ),
+    }[saturation["verdict"]].model_dump()
     return {
-        "task": entry["name"], "verdict": saturation["verdict"], "text": sentence, "size_text": sentence,
-        "ensemble_text": None if saturation["verdict"] == "inconclusive" else TOGETHER, "recommendation": saturation["smallest_sufficient"],
+        "task": entry["name"], "verdict": saturation["verdict"], "text": text, "size_text": text,
+        "ensemble_text": None if saturation["verdict"] == "inconclusive" else ENSEMBLE.model_dump(),
+        "recommendation": saturation["smallest_sufficient"],
     }  # fmt: skip

@@ -15,6 +15,14 @@ from claimscale.findings import LANGUAGES, Finding, catalogue, finding, placehol
 PACKAGE = Path(claimscale.__file__).parent
 
 
+def codes_in_source() -> Iterator[str]:
+    """Every string of the package: codes are written out, never put together."""
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_languages_have_the_same_codes_and_placeholders(language: str) -> None:
     english, other = catalogue("en"), catalogue(language)
@@ -40,6 +48,11 @@ def test_every_code_in_the_source_has_a_message() -> None:
         assert code in catalogue("en"), code
         if "**" not in names:
             assert names == {name for name, _ in placeholders(catalogue("en")[code])}, code
+
+
+def test_every_message_is_used() -> None:
+    used = set(codes_in_source())
+    assert [code for code in catalogue("en") if code not in used] == []
 
 
 def test_findings_survive_json() -> None:

@@ -193,7 +193,7 @@ def test_the_gate_leaves_its_input_alone_and_names_its_profile() -> None:
 
 def test_sentences_of_checks_hide_small_numbers() -> None:
     shown = gate.suppress(synthetic.summary(tasks=1), "ndb")
-    assert shown["checks"][1]["text"].startswith("<10 die before the outcome could come: 1 -")
+    assert shown["checks"][1]["text"]["text"].startswith("<10 patients die before the outcome: ")
     kept = "ICD10//N18 with 95 % of 1,204 and 0.51"
     assert gate.suppress_numbers(kept, RULES["ndb"]) == kept
 

@@ -71,13 +71,14 @@ def test_page_tables_and_answer_do_without_them(fake_run: Callable[..., Any], tm
     task, answer = summary["tasks"][0], summary["answers"][0]
     assert task["saturation"]["reason"] == "suppressed"
     assert answer["recommendation"] is answer["ensemble_text"] is None and answer["verdict"] == "inconclusive"
-    assert answer["text"] == answer["size_text"] and answer["text"].startswith("Not shown: too few")
-    assert not NUMBER.search(answer["text"])
-    assert any(warning.startswith("ckd: results on held-out") for warning in summary["warnings"])
-    assert not any("no verdict on size" in warning for warning in summary["warnings"] if "ckd" in warning)
+    assert answer["text"] == answer["size_text"] and answer["text"]["text"].startswith("Not shown: too few")
+    assert not NUMBER.search(answer["text"]["text"])
+    found = [one["text"] for one in summary["warnings"]]
+    assert any(text.startswith("ckd: Results on held-out") for text in found)
+    assert not any("No verdict on size" in text for text in found if "ckd" in text)
     for language in ("en", "ja"):
         section = re.findall(
-            r'<section class="task".*?</section>', page.html(summary, "name: demo", language), re.S
+            r'<section class="task".*?</section>', page.html(summary, run.study, language), re.S
         )
         assert "<table" not in section[0] and not NUMBER.search(section[0])
     for name, rows in export.tables(summary).items():

@@ -18,9 +18,10 @@ import english
 import pytest
 import synthetic
 
+from claimscale import formatting
+from claimscale.findings import duration, finding
 from claimscale.privacy import gate
-from claimscale.report import page, page_data as view, page_numbers as numbers
-from claimscale.summary.formatting import duration
+from claimscale.report import page, page_data
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
@@ -60,9 +61,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """Eight questions: enough to choose among. What a study can hold besides makes a wide table."""
+    """Eight tasks: enough to choose among."""
     summary = gate.suppress(synthetic.summary(tasks=8), "none")
-    summary["later"] = {"tasks": [{f"quantity {number}": number / 7 for number in range(20)}] * 2}
     file = tmp_path_factory.mktemp("few") / "report.html"
     page.render(summary, synthetic.STUDY, file)
     return file, summary
@@ -114,7 +114,7 @@ def test_every_control_changes_what_is_drawn(browser: Any, few: tuple[Path, dict
         for place, task in enumerate(summary["tasks"]):
             visit.page.select_option("select[name=task]", str(place))
             assert visit.page.locator("section.task:visible h2").all_inner_texts() == [task["name"]]
-        for metric, name in view.METRIC_NAMES.items():
+        for metric, name in page_data.ALL_METRICS.items():
             visit.page.select_option("select[name=metric]", metric)
             told = visit.points()
             assert len(told) == 10 and all(f"\n{name} " in one for one in told)
@@ -202,7 +202,10 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quality["source_rows"] = {
         "long_name_of_a_table" * 3: {"rows": 5_002_468, "events": 5_000_000, "without_event": reasons}
     }
-    summary["warnings"] = ["A_file_with_a_long_name" * 6]
+    limited = finding(
+        "limitation.of_cell", cell="A_file_with_a_long_name" * 6, finding=finding("verdict.inconclusive")
+    )
+    summary["warnings"] = [limited.model_dump()]
     file = tmp_path_factory.mktemp("long") / "report.html"
     page.render(gate.suppress(summary, "none"), synthetic.STUDY, file)
     return file
@@ -313,7 +316,7 @@ def test_the_mean_of_two_models_costs_what_both_cost(browser: Any, few: tuple[Pa
     hours = largest["hours"] + (parts + seconds["ensemble", None]) / 3600
     with Visit(browser, file) as visit:
         told = visit.page.get_attribute("#front [aria-label^='Encoder and LightGBM']", "aria-label")
-    assert told.endswith(f"{duration(hours)} of computing")
+    assert told.endswith(f"computing time {duration(hours).text}")
 
 
 def test_the_script_tells_durations_and_tokens_as_the_tables_do(browser: Any, tmp_path: Path) -> None:
@@ -335,9 +338,9 @@ def test_the_script_tells_durations_and_tokens_as_the_tables_do(browser: Any, tm
             "all => all.map(one => one.getAttribute('aria-label'))",
         )
     for took in hours:
-        assert any(one.endswith(f"\n{duration(took)} of computing") for one in told), took
+        assert any(one.endswith(f"\ncomputing time {duration(took).text}") for one in told), took
     for last in tokens:
-        assert any(one.endswith(f" after {numbers.compact(last)} tokens") for one in told), last
+        assert any(one.endswith(f" after {formatting.compact(last)} tokens") for one in told), last
 
 
 def test_what_is_drawn_is_said_in_the_language_of_the_page(browser: Any, tmp_path: Path) -> None:
@@ -358,14 +361,17 @@ def test_hostile_labels_run_nothing(browser: Any, tmp_path: Path, language: str)
     labels = synthetic.hostile_labels(50)
     summary = synthetic.summary(tasks=3, hospitals=labels, codes=labels, names=labels[:3])
     summary["name"] = labels[3]
-    summary["warnings"] = labels[:20]
-    summary["checks"][0]["text"] = labels[4]
+    simulated = finding("limitation.simulated")
+    summary["warnings"] = [
+        finding("limitation.of_cell", cell=label, finding=simulated).model_dump() for label in labels[:20]
+    ]
+    summary["checks"][0]["title"] = labels[4]
     summary["dataset"]["quality"]["quarantined"] = dict.fromkeys(labels[:10], 100)
-    summary["later"] = [{labels[5]: labels[6]}]
+    summary["provenance"]["versions"][labels[5]] = labels[6]
     file = tmp_path / "report.html"
     page.render(
         gate.suppress(summary, "none"),
-        f"name: '{labels[0]}'\n# </pre><script>window.hit=1</script>",
+        synthetic.STUDY.model_copy(update={"runs_dir": "</pre><script>window.hit=1</script>"}),
         file,
         language,
     )

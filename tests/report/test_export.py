@@ -8,8 +8,7 @@ from pathlib import Path
 import synthetic
 
 from claimscale.privacy import gate
-from claimscale.report import charts as plots, export
-from claimscale.report.html_dump import listing
+from claimscale.report import export, figures
 from claimscale.report.i18n import Texts
 from claimscale.summary.provenance import provenance
 from claimscale.summary.results import training_losses
@@ -22,7 +21,7 @@ def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:
     stale.write_text("old")
     export.write(summary, tmp_path)
     drawn = sorted((tmp_path / "figures").glob("*.svg"))
-    assert len(drawn) == len(plots.charts(summary)) and not stale.exists()
+    assert len(drawn) == len(figures.charts(summary)) and not stale.exists()
     assert {"pretraining", "pretraining-tokens"} <= {file.stem.split("-", 1)[1] for file in drawn}
     for file in drawn:
         text = file.read_text("utf-8")
@@ -50,7 +49,7 @@ def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:
 
 def test_no_cell_of_a_table_is_a_formula() -> None:
     summary = gate.suppress(synthetic.summary(tasks=1, names=["=HYPERLINK(1)"]), "none")
-    for rows in export.tables(summary).values():
+    for rows in export.tables(summary, Texts("en")).values():
         assert "\n=" not in "\n" + export.as_csv(rows) and ",=" not in export.as_csv(rows)
 
 
@@ -70,8 +69,8 @@ def test_figures_with_hidden_counts_say_so(tmp_path: Path) -> None:
 
 
 def test_figures_speak_the_language_of_the_report() -> None:
-    chart = plots.charts(gate.suppress(synthetic.summary(tasks=1), "none"))["pretraining"]
-    drawn = export.plain_svg(chart, Texts("ja"), export.light_colours())
+    chart = figures.charts(gate.suppress(synthetic.summary(tasks=1), "none"))["pretraining"]
+    drawn = figures.plain_svg(chart, Texts("ja"), export.light_colours())
     assert "モデルサイズ（パラメータ数）" in drawn and "Model size" not in drawn
 
 
@@ -89,12 +88,3 @@ def test_provenance_names_versions_and_no_place(tmp_path: Path) -> None:
     found = provenance(tmp_path)
     assert found["versions"]["torch"] and found["manifests"] == {}
     assert str(tmp_path) not in str(found)
-
-
-def test_intervals_are_listed_in_one_line() -> None:
-    content = {"gain": {"difference": 0.5, "low": 0.25, "high": 0.75}, "held": True, "none": None}
-    told = listing(content, Texts("en"), str)
-    assert "0.5 (0.25 to 0.75)" in told and "yes" in told and "–" in told
-    assert "&lt;b&gt;" in listing({"<b>": "<b>"}, Texts("en"), str) and "<b>" not in listing(
-        ["<b>"], Texts("en"), str
-    )

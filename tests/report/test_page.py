@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Callable
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
@@ -10,9 +11,8 @@ from typing import Any, get_args
 import pytest
 import vl_convert
 
-from claimscale.config import loading
 from claimscale.config.comparison import Baseline
-from claimscale.report import charts as plots, cohort_charts as cohort_plots, page
+from claimscale.report import cohort_charts, figures, page, page_data, tables
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
@@ -42,7 +42,7 @@ class Checker(HTMLParser):
 @pytest.fixture(scope="module")
 def html(demo: Any) -> str:
     run, summary = demo
-    return page.html(summary, loading.dump(run.study))
+    return page.html(summary, run.study)
 
 
 def test_is_well_formed_and_self_contained(html: str) -> None:
@@ -63,22 +63,18 @@ def test_answers_come_first_and_warnings_are_there(html: str, demo: Any) -> None
     _, summary = demo
     first_figure = html.index("<figure")
     for answer in summary["answers"]:
-        assert html.index(answer["text"]) < first_figure
-    for warning in summary["warnings"]:  # told once for all questions that share it
-        told = re.sub(r"^(ckd|pregabalin): ", "", warning)
-        assert html.index(told) < first_figure
+        assert html.index(answer["text"]["text"]) < first_figure
+    for limitation in summary["warnings"]:  # once for all tasks that share it
+        text = limitation["parameters"].get("finding", limitation)["text"]
+        assert html.index(escape(text)) < first_figure
 
 
 def test_every_chart_is_drawn(html: str, demo: Any) -> None:
     _, summary = demo
-    names = set(plots.charts(summary))
-    assert names == {
-        "ckd/size", "ckd/patients", "ckd/calibration",
-        "pregabalin/size", "pregabalin/patients", "pregabalin/calibration", "pretraining", "cost",
-        "cohort/age", "cohort/sequence_length", "cohort/observation", "cohort/hospitals",
-    }  # fmt: skip
-    drawn_here = {name for name in names if "/" not in name or name.startswith("cohort/")}
-    assert html.count("<figure>") == html.count("<svg") == len(drawn_here) == 6
+    cohort = ("age", "sequence_length", "observation", "hospitals")
+    names = {"pretraining", "cost", *(f"cohort/{name}" for name in cohort)}
+    assert set(figures.charts(summary)) == names
+    assert html.count("<figure>") == html.count("<svg") == len(names)
 
 
 def test_colours_are_left_to_the_page(html: str) -> None:
@@ -92,15 +88,16 @@ def test_colours_are_left_to_the_page(html: str) -> None:
 
 
 def test_numbers_come_from_the_summary(demo: Any) -> None:
-    _, summary = demo
+    run, summary = demo
     changed = {**summary, "dataset": {**summary["dataset"], "patients": 98_765_432}}
-    assert "98,765,432" in page.html(changed, "")
-    assert "98,765,432" not in page.html(summary, "")
+    assert "98,765,432" in page.html(changed, run.study)
+    assert "98,765,432" not in page.html(summary, run.study)
 
 
 def test_what_users_write_is_escaped(demo: Any) -> None:
-    _, summary = demo
-    shown = page.html({**summary, "name": "<b>me</b>"}, "<script>alert(1)</script>")
+    run, summary = demo
+    study = run.study.model_copy(update={"runs_dir": "<script>alert(1)</script>"})
+    shown = page.html({**summary, "name": "<b>me</b>"}, study)
     assert "<b>me</b>" not in shown and shown.count("<script") == 2
     assert "&lt;script&gt;" in shown
 
@@ -113,7 +110,7 @@ def test_a_bare_summary_renders(fake_run: Callable[..., Any], tmp_path: Path) ->
     )  # fmt: skip
     run.pretraining, run.dataset = [], {"patients": 8, "hospitals": None, "span": None}
     target = tmp_path / "report.html"
-    page.render(run.summarise(), "name: demo", target)
+    page.render(run.summarise(), run.study, target)
     shown = target.read_text("utf-8")
     Checker().feed(shown)
     assert "only one size was trained" in shown
@@ -139,18 +136,19 @@ def test_a_task_of_which_nothing_was_trained_says_what_it_lacks(
 ) -> None:
     sizes = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",)}
     alone = fake_run(tmp_path, **sizes).summarise()
-    summary = without(fake_run(tmp_path, **sizes), "ckd").summarise()
+    run = without(fake_run(tmp_path, **sizes), "ckd")
+    summary = run.summarise()
     ckd, pregabalin = summary["tasks"]
     assert ckd["saturation"]["additional_needed"] == {"train": 8, "held_out": 28}
     assert pregabalin["results"] == alone["tasks"][1]["results"], "the other task is as it would be"
     words = (
-        "Undecided, nothing was trained: too few to learn from or to test on, as the outcome came to "
-        "2 of 900 in training and 2 of 900 in testing; "
-        "at least 36 more positives needed (8 to train, 28 to test)."
+        "Inconclusive: no model was trained. The outcome was found in 2 of 900 training patients and "
+        "2 of 900 test patients. At least 36 more patients with the outcome are needed (8 for training, "
+        "28 for testing)."
     )
-    assert summary["answers"][0]["text"] == words
-    assert any(warning.startswith("ckd: nothing was trained") for warning in summary["warnings"])
-    shown = page.html(summary, "name: demo")
+    assert summary["answers"][0]["text"]["text"] == words
+    assert any(one["text"].startswith("ckd: No model was trained") for one in summary["warnings"])
+    shown = page.html(summary, run.study)
     Checker().feed(shown)
     assert words in shown and "None" not in shown
 
@@ -159,8 +157,11 @@ def test_a_task_of_which_nothing_was_trained_says_what_it_lacks(
 @pytest.mark.parametrize(
     ("have", "words"),
     [
-        ({"tuning": 0}, "too few tuning patients have the outcome to choose models by; more positives"),
-        ({}, "in every subset asked for too few patients have the outcome; more labelled patients"),
+        (
+            {"tuning": 0},
+            "Too few tuning patients have the outcome to select models. More patients with the outcome",
+        ),
+        ({}, "In every requested subset, too few patients have the outcome. More labelled patients"),
     ],
 )
 def test_a_task_without_enough_to_tune_on_or_in_any_subset_says_so_and_not_how_few(
@@ -171,11 +172,11 @@ def test_a_task_without_enough_to_tune_on_or_in_any_subset_says_so_and_not_how_f
     run.insufficient_data["ckd"] = {"label": "positive", "observed": have, "required": 1}
     run.dataset = {name: told for name, told in run.dataset.items() if name != "description"}
     summary = run.summarise()
-    sentence = f"Undecided, nothing was trained: {words} are needed."
-    assert summary["answers"][0]["text"] == sentence
+    sentence = f"Inconclusive: no model was trained. {words} are needed."
+    assert summary["answers"][0]["text"]["text"] == sentence
     assert summary["tasks"][0]["saturation"]["additional_needed"] is None
-    assert sentence in page.html(summary, "name: demo")
-    assert "学習なし" in page.html(summary, "name: demo", "ja")
+    assert sentence in page.html(summary, run.study)
+    assert "学習を行っていない" in page.html(summary, run.study, "ja")
 
 
 def test_a_subset_that_was_left_out_is_warned_of_once_per_task(
@@ -186,15 +187,15 @@ def test_a_subset_that_was_left_out_is_warned_of_once_per_task(
     run.dataset = {name: told for name, told in run.dataset.items() if name != "description"}
     run.left_out = {"ckd": {"label": "positive", "patients": [600, 2000]}}
     summary = run.summarise()
-    said = "subsets of 600, 2,000 labelled patients were left out for every model: too few of them"
-    (warning,) = (told for told in summary["warnings"] if "left out" in told)
+    said = "Subsets of 600, 2,000 labelled patients were skipped for every model: too few of these patients"
+    (warning,) = (one["text"] for one in summary["warnings"] if "skipped" in one["text"])
     assert warning.startswith(f"ckd: {said}")
     assert [task["skipped_labelled_patients"] for task in summary["tasks"]] == [
         {"label": "positive", "labelled_patients": [600, 2000]},
         None,
     ]
-    assert said in page.html(summary, "name: demo")
-    assert "ckd：ラベル付き患者 600, 2,000 人の部分集合は" in page.html(summary, "name: demo", "ja")
+    assert said in page.html(summary, run.study)
+    assert "ckd：ラベル付き患者 600、2,000 人の部分集合は" in page.html(summary, run.study, "ja")
 
 
 def test_a_study_of_which_nothing_was_trained_has_a_report(
@@ -204,35 +205,24 @@ def test_a_study_of_which_nothing_was_trained_has_a_report(
     run.pretraining = []
     summary = run.summarise()
     assert [answer["verdict"] for answer in summary["answers"]] == ["inconclusive", "inconclusive"]
-    Checker().feed(page.html(summary, "name: demo"))
+    Checker().feed(page.html(summary, run.study))
 
 
 def test_intervals_in_tables_stay_on_their_scale(demo: Any) -> None:
     _, summary = demo
-    rows = page.forest(summary["tasks"][0])
-    assert [row["result"]["arm"] for row in rows].count("oracle") == 1
-    places = [place for row in rows for place in row["places"].values()]
+    rows = tables.forest(summary["tasks"][0])
+    assert [row.result["arm"] for row in rows].count("oracle") == 1
+    places = [place for row in rows for place in row.places.values()]
     assert min(places) == 0 and max(places) == 100
-
-
-def test_rules_far_below_do_not_squash_the_chart(demo: Any) -> None:
-    """The prevalence lies far below every model: the scale stays with the models."""
-    _, summary = demo
-    task = summary["tasks"][0]
-    chart = plots.metric_by_size(task)
-    assert chart is not None
-    domains = re.findall(r"'domain': \[([0-9.]+), ([0-9.]+)\]", str(chart.to_dict()))
-    assert min(float(low) for low, high in domains if float(high) <= 1) > task["prevalence"]
-    words = re.findall(r"'text': '([^']+)'", str(chart.to_dict()))
-    assert words[words.index("prevalence") - 1] == "↓"
 
 
 def test_checks_are_listed_and_those_that_warn_come_first(html: str, demo: Any) -> None:
     _, summary = demo
-    assert "ckd: A third leave early." in summary["warnings"]
-    assert not any("used alike" in warning for warning in summary["warnings"])
-    assert html.index("ckd: A third leave early.") < html.index("<figure")
-    assert "1 of 2 passed" in html and "Codes are used alike." in html
+    warned = "ckd: 33 % of patients leave before the window ends"
+    found = [one["text"] for one in summary["warnings"]]
+    assert any(text.startswith(warned) for text in found) and not any("stable" in text for text in found)
+    assert html.index(warned) < html.index("<figure")
+    assert "1 of 2 passed" in html and "The distribution of codes is stable" in html
 
 
 def test_the_cohort_is_described_and_small_cells_stay_hidden(
@@ -244,8 +234,8 @@ def test_the_cohort_is_described_and_small_cells_stay_hidden(
         run = fake_run(
             tmp_path, privacy={"profile": profile}, sizes=("100k",), labelled=("all",), patients=300
         )
-        text = page.html(run.summarise(), loading.dump(run.study))
-        table = text[text.index("The cohort, as known at the landmark") :]
+        text = page.html(run.summarise(), run.study)
+        table = text[text.index("Cohort at the landmark") :]
         table = table[table.index("<table>") : table.index("</table>")]
         rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in table.split("<tr>")]
         tables[profile] = {
@@ -267,20 +257,20 @@ def test_the_cohort_is_described_and_small_cells_stay_hidden(
 
 def test_what_is_hidden_is_no_zero(demo: Any) -> None:
     """A hidden count leaves a grey place and a word of it; a chart of which nothing is known is left out."""
-    _, summary = demo
+    run, summary = demo
     hidden = copy.deepcopy(summary)
     histograms = hidden["dataset"]["description"]["histograms"]
     histograms["age_by_sex"]["counts"] = {"F": [None] * 3, "M": [None, "<10", None]}
     histograms["patients_per_hospital"] = [4000, 1200, 754, None, "<10"]
-    drawn = plots.page_charts(hidden)
-    assert "cohort/age" in plots.page_charts(summary) and "cohort/age" not in drawn
+    drawn = figures.charts(hidden)
+    assert "cohort/age" in figures.charts(summary) and "cohort/age" not in drawn
     grey, bars = (layer["data"]["values"] for layer in drawn["cohort/hospitals"].to_dict()["layer"])
     assert [row["patients"] for row in bars] == [4000, 1200, 754]
     assert [(row["from"] + row["to"]) / 2 for row in grey] == [4, 5]
-    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.html(hidden, "name: demo"))
-    told = [caption for caption in captions if "Some counts are hidden" in caption]
-    assert len(told) == 1 and told[0].startswith("Patients of each hospital")
-    assert "Some counts are hidden" not in page.html(summary, "name: demo")
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.html(hidden, run.study))
+    told = [caption for caption in captions if "Some counts are suppressed" in caption]
+    assert len(told) == 1 and told[0].startswith("Patients per hospital")
+    assert "Some counts are suppressed" not in page.html(summary, run.study)
 
 
 def test_lines_break_at_hidden_counts() -> None:
@@ -295,7 +285,7 @@ def test_lines_break_at_hidden_counts() -> None:
             "patients_per_hospital": [100],
         }
     }
-    chart = cohort_plots.cohort_charts(description)["cohort/age"]
+    chart = cohort_charts.cohort_charts(description)["cohort/age"]
     assert chart is not None
     drawn = vl_convert.vegalite_to_svg(chart.to_dict())
     assert "Women" in drawn and "Men" in drawn and "Sex unknown" not in drawn
@@ -307,17 +297,18 @@ def test_lines_break_at_hidden_counts() -> None:
     heights = [sorted(re.findall(r"[ML][\d.]+,([\d.]+)", path), key=float) for path in paths]
     assert [path.count("M") for path in paths] == [2, 1], "women in two pieces, men in one"
     assert [len(set(found)) for found in heights] == [3, 1], "to zero only where nobody is older"
-    assert cohort_plots.hidden_notes(description) == {"cohort/age": cohort_plots.BROKEN_LINE}
+    assert cohort_charts.hidden_notes(description) == {"cohort/age": cohort_charts.BROKEN_LINE}
 
 
 def test_every_baseline_has_a_name_a_colour_and_a_row(fake_run: Callable[..., Any], tmp_path: Path) -> None:
     names = get_args(Baseline)
     run = fake_run(tmp_path, baselines=names, sizes=("100k", "400k"), labelled=(300, "all"), oracle=False)
-    text = page.html(run.summarise(), loading.dump(run.study))
+    text = page.html(run.summarise(), run.study)
     css = text[text.index("<style") : text.index("</style>")]
     for name in names:
-        shown, colour, _ = plots.ARMS[name]
+        shown, _ = page_data.ARMS[name]
         assert f'<tr class="{name}">' in text
         assert text.count(shown) >= 4, "in table and legend of both tasks"
-        assert css.count(colour[4:-1] + ":") == 3, "for light, dark and print"
+        (colour,) = re.findall(rf"\.c-{name} {{ --c: var\((--[a-z-]+)\)", css)
+        assert css.count(f"{colour}:") == 3, "for light, dark and print"
     assert "Embeddings are those of the largest" in text and "the mean log odds of the largest" in text

@@ -12,7 +12,7 @@ import pytest
 
 from claimscale.errors import BadInput
 from claimscale.evaluation.forecast import ForecastRecord
-from claimscale.report.i18n import Texts
+from claimscale.findings import Finding, finding
 
 KEYS = [
     "name", "version", "answers", "dataset", "sizes", "tasks", "task_size_interaction", "convergence",
@@ -171,9 +171,9 @@ def test_hours_reference_size_a_size_left_out_are_estimated(fake_run: Any, tmp_p
     assert other["hours_saved"] < stopped["hours_saved"] < 2 * full["hours_saved"]
     assert stopped["flops_saved"] > other["flops_saved"] > 0
     (told,) = [answer["text"] for answer in summary["answers"] if answer["task"] == "pregabalin"]
-    assert "of pretraining against 1.6M, which was left out (estimated); " in told
-    assert "the largest trained, 800k," in told
-    assert "学習しなかった 1.6M" in Texts("ja").sentence(told)
+    assert "of pretraining compared with 1.6M, which was not trained (estimated). " in told["text"]
+    assert "the largest trained model, 800k," in told["text"]
+    assert "学習しなかった 1.6M" in Finding.model_validate(told).render("ja")
 
 
 def test_results_table_holds_every_metric(demo: Any) -> None:
@@ -219,14 +219,15 @@ def test_one_seed_one_class_and_no_pretraining_are_survived(
     assert all(task["saturation"]["verdict"] == "inconclusive" for task in summary["tasks"])
     assert summary["sizes"][0]["hours"] is None
     assert all(task["oracle"] is None for task in summary["tasks"])
-    assert any("One seed only" in warning for warning in summary["warnings"])
+    assert any(one["code"] == "limitation.one_seed" for one in summary["warnings"])
 
 
 def test_what_cells_say_of_themselves_is_a_warning(fake_run: Callable[..., Any], tmp_path: Path) -> None:
     run = fake_run(tmp_path, sizes=("100k", "400k"), labelled=("all",), patients=100, oracle=False)
     without = run.summarise()["warnings"]
-    run.notes = ["pretrain-100k-s1: A checkpoint was damaged."]
-    assert run.summarise()["warnings"] == [*without, *run.notes]
+    damage = finding("training.tensors_missing")
+    run.notes = [finding("training.checkpoint_restarted", damage=[damage])]
+    assert run.summarise()["warnings"] == [*without, *(note.model_dump() for note in run.notes)]
 
 
 def test_a_task_without_predictions_is_refused(fake_run: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A stored summary gives the stored data behind every figure, those that the page's script draws included.
 
 After a wanted change of the figures or of the summary's form,
-`CLAIMSCALE_GOLDEN=write pytest tests/report/test_golden.py` stores both files anew; the difference between
+`CLAIMSCALE_GOLDEN=write pytest tests/summary/test_golden.py` stores both files anew; the difference between
 old and new is then to be read before it is committed.
 """
 
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import synthetic
 
-from claimscale.report import charts as plots, page
+from claimscale.report import figures, page
 from claimscale.report.i18n import Texts
 from claimscale.report.page_data import view
 
@@ -60,7 +61,7 @@ def with_branches(trained: dict[str, Any]) -> dict[str, Any]:
 def behind(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The data behind each figure: rows of every layer of a chart, and what the script draws from."""
     drawn = view(summary, Texts("en"), "")
-    return {name: layers(chart.to_dict()) for name, chart in plots.charts(summary).items()} | {
+    return {name: layers(chart.to_dict()) for name, chart in figures.charts(summary).items()} | {
         "script": {name: drawn[name] for name in ("tasks", "sizes", "losses", "splits")}
     }
 
@@ -138,7 +139,7 @@ def test_the_golden_summary_gives_the_golden_figures(golden: dict[str, Any]) -> 
 def test_the_golden_summary_has_the_form_of_todays(today: dict[str, Any], golden: dict[str, Any]) -> None:
     """A stored file that no run would write any more would prove nothing."""
     assert form(today) == form(golden)
-    page.html(golden, "name: golden")
+    page.html(golden, synthetic.STUDY)
 
 
 def form(content: Any) -> Any:
@@ -149,9 +150,10 @@ def form(content: Any) -> Any:
 
 
 def test_a_changed_number_would_be_seen(golden: dict[str, Any]) -> None:
-    """The comparison is not blind: one estimate moved by a thousandth shows in chart and script."""
+    """An estimate and a loss, moved by a thousandth, show in the script's data and in a chart."""
     changed = json.loads(json.dumps(golden))
     result = next(row for row in changed["tasks"][0]["results"] if row["labelled_patients"] == 1000)
     result["auprc"]["estimate"] += 0.001
+    changed["sizes"][0]["validation_loss_by_seed"][0] += 0.001
     places = differing(json.loads(json.dumps(behind(changed))), json.loads(FIGURES.read_text("utf-8")))
-    assert {place.split("/")[1] for place in places} >= {"ckd", "script"}
+    assert {place.split("/")[1] for place in places} >= {"pretraining", "script"}

@@ -1,4 +1,4 @@
-"""Sentences say what the numbers say."""
+"""Answers and limitations state what the numbers show."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +7,16 @@ from typing import Any
 import pytest
 import synthetic
 
-from claimscale.report.i18n import Texts
-from claimscale.summary import formatting as wording, limitations as cautions, verdict_text as answers
+from claimscale.findings import Finding
+from claimscale.summary.limitations import learning_rates, limitations
+from claimscale.summary.verdict_text import answer as answer_of, crossover_text
 
 SMALL = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",), "oracle": False}
+
+
+def texts(findings: list[Any]) -> list[str]:
+    """Findings, as such or as JSON holds them, in English."""
+    return [Finding.model_validate(one).text for one in findings]
 
 
 def settled(task: str, arm: str, size: str | None, labelled: int) -> float:
@@ -23,14 +29,14 @@ def settled(task: str, arm: str, size: str | None, labelled: int) -> float:
 def test_verdicts_in_words(fake_run: Callable[..., Any], tmp_path: Path) -> None:
     ckd, pregabalin = fake_run(tmp_path, noise=settled, **SMALL).summarise()["answers"]
     assert (ckd["verdict"], ckd["recommendation"]) == ("not_saturated", "400k")
-    assert "Use 400k, the largest model" in ckd["text"]
+    assert "Use 400k, the largest model" in ckd["text"]["text"]
     assert (pregabalin["verdict"], pregabalin["recommendation"]) == ("saturated", "100k")
-    assert "The 100k model is good enough" in pregabalin["text"]
-    assert "saves 2 minutes of pretraining" in pregabalin["text"]
+    assert "The 100k model is sufficient" in pregabalin["text"]["text"]
+    assert "saves 2 minutes of pretraining" in pregabalin["text"]["text"]
 
 
 @pytest.mark.parametrize(
-    ("rival", "words"), [(0.0, "is above that of every encoder"), (1.15, "no encoder is")]
+    ("rival", "words"), [(0.0, "exceeds that of every encoder"), (1.15, "no encoder is")]
 )
 def test_lightgbm_is_recommended_where_nothing_beats_it(
     fake_run: Callable[..., Any], tmp_path: Path, rival: float, words: str
@@ -40,10 +46,11 @@ def test_lightgbm_is_recommended_where_nothing_beats_it(
     )
     summary = run.summarise()
     for answer in summary["answers"]:
-        if answer["recommendation"] == "LightGBM":
-            assert words in answer["text"]
-            assert any(warning.startswith(f"{answer['task']}: LightGBM") for warning in summary["warnings"])
-    assert any(answer["recommendation"] == "LightGBM" for answer in summary["answers"])
+        if answer["recommendation"] == "lightgbm":
+            assert words in answer["text"]["text"]
+            limited = f"{answer['task']}: No encoder outperforms LightGBM."
+            assert any(text.startswith(limited) for text in texts(summary["warnings"]))
+    assert any(answer["recommendation"] == "lightgbm" for answer in summary["answers"])
 
 
 def test_the_best_baseline_is_the_rival_and_embeddings_are_none(
@@ -55,9 +62,10 @@ def test_the_best_baseline_is_the_rival_and_embeddings_are_none(
     )
     summary = run.summarise()
     for answer in summary["answers"]:
-        assert answer["recommendation"] == "Logistic regression"
-        assert answer["text"].startswith("Use logistic regression: its AUPRC")
-        assert f"{answer['task']}: Logistic regression does as well" in " ".join(summary["warnings"])
+        assert answer["recommendation"] == "logistic"
+        assert answer["text"]["text"].startswith("Use logistic regression: its AUPRC")
+        limited = f"{answer['task']}: No encoder outperforms logistic regression."
+        assert limited in " ".join(texts(summary["warnings"]))
 
 
 @pytest.mark.parametrize(("averaged", "better"), [(0.0, True), (0.9, False), (3.0, False)])
@@ -73,13 +81,12 @@ def test_ensemble_together_are_named_where_they_are_better_than_each(
         **SMALL,
     )
     for answer in run.summarise()["answers"]:
-        assert answer["recommendation"] == "LightGBM", "a mean is no model of its own"
+        assert answer["recommendation"] == "lightgbm", "a mean is no model of its own"
         assert (answer["ensemble_text"] is not None) == better
         if better:
-            assert answer["ensemble_text"].startswith(
-                "The mean of 400k and LightGBM is better than each alone: "
-            )
-            assert answer["ensemble_text"].endswith(" above LightGBM.")
+            text = answer["ensemble_text"]["text"]
+            assert text.startswith("The average of 400k and LightGBM outperforms each model alone: ")
+            assert text.endswith(" above LightGBM.")
 
 
 def test_a_mean_that_an_encoder_beats_is_not_named(fake_run: Callable[..., Any], tmp_path: Path) -> None:
@@ -98,32 +105,28 @@ def test_few_positives_are_said(fake_run: Callable[..., Any], tmp_path: Path) ->
     summary = fake_run(tmp_path, patients=120, **SMALL).summarise()
     assert all(answer["verdict"] == "inconclusive" for answer in summary["answers"])
     for task in summary["tasks"]:
-        assert any(f"{task['name']}: only {task['positives']} test" in text for text in summary["warnings"])
-        assert "too few" in next(a["size_text"] for a in summary["answers"] if a["task"] == task["name"])
+        limited = f"{task['name']}: Only {task['positives']} test"
+        assert any(limited in text for text in texts(summary["warnings"]))
+        (found,) = (a["size_text"] for a in summary["answers"] if a["task"] == task["name"])
+        assert "too few" in found["text"]
 
 
 def test_every_run_warns_of_what_it_cannot_exclude(demo: Any) -> None:
     _, summary = demo
-    assert any("simulated" in text for text in summary["warnings"])
-    assert any("under-training" in text for text in summary["warnings"])
+    found = texts(summary["warnings"])
+    assert any("simulated" in text for text in found)
+    assert any("insufficient training" in text for text in found)
     undecided = {answer["task"] for answer in summary["answers"] if answer["verdict"] == "inconclusive"}
-    assert undecided == {text.split(":")[0] for text in summary["warnings"] if "no verdict on size" in text}
+    assert undecided == {text.split(":")[0] for text in found if "No verdict on size" in text}
 
 
 @pytest.mark.parametrize(("why", "words"), synthetic.REASONS.items())
 def test_every_reason_has_its_words(demo: Any, why: tuple[str, int | None], words: str) -> None:
     _, summary = demo
     task = synthetic.undecided(summary["tasks"][0], *why)
-    sentence = answers.answer(task)["text"]
-    assert words in sentence and sentence.count(". ") == 0, "one sentence"
-
-
-def test_figures_are_readable() -> None:
-    assert wording.figure(-0.0001) == "0.000"
-    assert wording.figure(-0.0123) == "−0.012"
-    assert wording.figure(None) == wording.figure(float("nan")) == "–"
-    assert wording.duration(None) == "–"
-    assert wording.span({"estimate": 0.1, "low": None, "high": None}) == "0.100 (no interval)"
+    found = answer_of(task)["text"]
+    assert words in found.text and found.text.startswith("Inconclusive: ")
+    assert found.render("ja").startswith("判定保留：")
 
 
 @pytest.mark.parametrize(
@@ -139,16 +142,16 @@ def test_figures_are_readable() -> None:
         ),
         (
             {"outcome": "from_the_smallest", "low": 0.0, "high": 0.0},
-            "from 300 labelled patients on, the fewest tested.",
+            "from 300 labelled patients, the smallest subset tested.",
         ),
-        ({"outcome": "from_the_smallest", "low": 0.0}, "the 95 % interval reaches to more than 10,000."),
-        ({"outcome": "from_the_smallest", "low": 0.0, "high": 700.0}, "the 95 % interval reaches to 700."),
+        ({"outcome": "from_the_smallest", "low": 0.0}, "The 95 % interval reaches to more than 10,000."),
+        ({"outcome": "from_the_smallest", "low": 0.0, "high": 700.0}, "The 95 % interval reaches to 700."),
         ({"outcome": "never_in_range", "prob_superior": 0.02}, "with up to 10,000 labelled patients."),
-        ({"outcome": "never_in_range", "low": 4000.0}, "the 95 % interval begins at 4,000."),
-        ({"outcome": "never_in_range", "low": 0.0}, "the 95 % interval begins at fewer than 300."),
+        ({"outcome": "never_in_range", "low": 4000.0}, "The 95 % interval starts at 4,000."),
+        ({"outcome": "never_in_range", "low": 0.0}, "The 95 % interval starts at fewer than 300."),
     ],
 )
-def test_overtaking_in_words(found: dict[str, Any], said: str) -> None:
+def test_the_crossover_in_words(found: dict[str, Any], said: str) -> None:
     whole = {
         "size": "11M",
         "tested_n_labelled": [300, 10_000],
@@ -157,15 +160,15 @@ def test_overtaking_in_words(found: dict[str, Any], said: str) -> None:
         "high": None,
         "prob_superior": 0.5,
     }
-    assert said in answers.overtaking(whole | found)
+    assert said in crossover_text(whole | found).text
 
 
 @pytest.mark.parametrize(
     ("losses", "words"),
     [
         ((2.0, 1.5, 1.9), None),
-        ((1.4, 1.5, 1.9), "400k: of the learning rates swept the lowest, 0.001, gave"),
-        ((2.0, 1.5, 1.4), "400k: of the learning rates swept the highest, 0.016, gave"),
+        ((1.4, 1.5, 1.9), "400k: the lowest learning rate of the sweep, 0.001, gave"),
+        ((2.0, 1.5, 1.4), "400k: the highest learning rate of the sweep, 0.016, gave"),
         ((2.0, 1.5, None), None),
         ((None, None, None), "400k: training diverged at every learning rate"),
     ],
@@ -177,7 +180,7 @@ def test_a_best_learning_rate_at_an_edge_is_warned_of(
     tried = zip((0.001, 0.004, 0.016), losses, strict=True)
     run.lr_sweeps = {"400k": [{"learning_rate": rate, "validation_loss": loss} for rate, loss in tried]}
     summary = run.summarise()
-    found = [warning for warning in summary["warnings"] if warning.startswith("400k: ")]
+    found = [text for text in texts(summary["warnings"]) if text.startswith("400k: ")]
     assert (len(found) == 1 and words in found[0]) if words else not found
     assert summary["sizes"][0]["lr_sweep"] is None
     assert [one["validation_loss"] for one in summary["sizes"][1]["lr_sweep"]] == list(losses)
@@ -188,9 +191,9 @@ def test_another_rate_that_did_better_is_named() -> None:
         {"learning_rate": rate, "validation_loss": loss}
         for rate, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 3.0))
     ]
-    (better,) = cautions.learning_rate_warnings([{"name": "11M", "lr_sweep": tried}], used=3)
-    assert better == "11M: learning rate 2 did better than the 3 that was used, in short runs."
-    assert not cautions.learning_rate_warnings([{"name": "11M", "lr_sweep": None}], used=3)
+    (better,) = learning_rates([{"name": "11M", "lr_sweep": tried}], used=3)
+    assert better.text == "11M: in short runs, learning rate 2 gave a lower loss than 3, which was used."
+    assert not learning_rates([{"name": "11M", "lr_sweep": None}], used=3)
 
 
 @pytest.mark.parametrize(
@@ -212,12 +215,11 @@ def test_another_verdict_by_hospital_is_warned_of(
         "smallest_sufficient": "400k",
         "cluster_bootstrap": there and there | {"hospitals": 6},
     }
-    found = cautions.warnings(run.study, dict(summary) | {"tasks": tasks})
-    said = [warning for warning in found if "hospitals resampled" in warning]
-    assert len(said) == (told is not None) and all(told and told in warning for warning in said)
-    japanese = Texts("ja")
-    for warning in said:
-        assert "病院ごと" in japanese.sentence(warning.removeprefix(f"{tasks[0]['name']}: "))
+    found = limitations(run.study, dict(summary) | {"tasks": tasks})
+    said = [one for one in found if "hospitals resampled" in one.text]
+    assert len(said) == (told is not None)
+    for limitation in said:
+        assert told and told in limitation.text and "病院単位" in limitation.render("ja")
 
 
 def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
@@ -229,13 +231,13 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
         "convergence_status": "under_trained",
     }
     task["recommendation"] = {"verdict": "under_trained", "size": None, "baseline": None}
-    answer = answers.answer(task)
+    answer = answer_of(task)
     assert (answer["verdict"], answer["recommendation"]) == ("under_trained", None)
-    assert answer["text"].startswith("Under-trained: ") and "good enough" not in answer["text"]
+    assert answer["text"].code == "answer.under_trained"
     task["saturation"]["convergence_status"] = "unknown"
-    assert answers.answer(task)["text"].endswith("had converged was not measured.")
+    assert answer_of(task)["text"].text.endswith("pretraining was not measured.")
     task["saturation"]["convergence_status"] = "converged"
-    assert "converged" not in answers.answer(task)["text"]
+    assert "onverge" not in answer_of(task)["text"].text
     guards = {
         "failed": ["tokens", "learning_rate", "overfitting"],
         "loss_drop_last_doubling": 0.013,
@@ -243,8 +245,8 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
         "generalization_gap": 0.08,
         "not_measured": [],
     }
-    told = " ".join(cautions.warnings(run.study, dict(summary) | {"convergence": guards}))
-    assert "1.3 % off the largest" in told and "8 % below" in told
+    told = " ".join(texts(limitations(run.study, dict(summary) | {"convergence": guards})))
+    assert "the largest size by 1.3 %" in told and "8 % lower" in told
 
 
 def test_outcome_history_without_codes_of_the_outcome_is_warned_of(demo: Any) -> None:
@@ -253,5 +255,5 @@ def test_outcome_history_without_codes_of_the_outcome_is_warned_of(demo: Any) ->
     said = []
     for baselines in (["lightgbm"], ["lightgbm", "outcome_history"]):
         study = run.study.model_copy(update={"tasks": tasks, "baselines": baselines})
-        said.append([one for one in cautions.warnings(study, summary) if "carry-forward" in one])
+        said.append([text for text in texts(limitations(study, summary)) if "outcome-history" in text])
     assert said[0] == [] and [one.split(":")[0] for one in said[1]] == [tasks[1].name]

@@ -102,7 +102,11 @@ def test_a_stopped_pretraining_with_a_damaged_checkpoint_ends_the_same_and_says_
     for key in (SCORES & expected.keys()) | {"tokens", "train_flops"}:
         assert result[key] == expected[key]
     assert result["cost"]["flops"] == expected["cost"]["flops"]
-    assert expected["notes"] == [] and len(result["notes"]) == 1 and "damaged" in result["notes"][0]
+    assert (
+        expected["notes"] == []
+        and len(result["notes"]) == 1
+        and "damaged" in result["notes"][0]["text"]["text"]
+    )
 
 
 @pytest.fixture
@@ -156,7 +160,7 @@ def test_a_fine_tuning_whose_newest_checkpoint_is_damaged_says_so(tmp_path, tune
     _damage_newest(stopped)
     result, _ = tune(stopped)
     assert _weights(stopped) == _weights(whole)
-    assert len(result["notes"]) == 1 and "damaged" in result["notes"][0]
+    assert len(result["notes"]) == 1 and "damaged" in result["notes"][0]["text"]["text"]
 
 
 def test_fine_tuning_saves_at_the_end_of_epochs(tmp_path, tune):

@@ -14,6 +14,7 @@ import pytest
 from claimscale import cli, pipeline
 from claimscale.config import loading
 from claimscale.config.study import Study
+from claimscale.findings import finding
 from claimscale.tasks.labels import read_labels
 from claimscale.validity import checks
 from claimscale.validity.check_result import CheckResult
@@ -106,15 +107,14 @@ def test_only_those_followed_up_is_seen(prepared: Study, run: Path) -> None:
 
 
 def test_findings_are_kept_until_something_changes(run: Path) -> None:
+    evidence = {"naive_risk": 0.123456789, "km": float("nan")}
     found = [
-        CheckResult(
-            "censoring", "warned", {"naive_risk": 0.123456789, "km": float("nan")}, "Many leave.", "ckd"
-        ),
-        CheckResult("single_site_visibility", "passed", {}, "Fine."),
+        CheckResult("censoring", "warned", evidence, finding("validity.informative_censoring"), "ckd"),
+        CheckResult("single_site_visibility", "passed", {}, finding("validity.several_sites")),
     ]
     checks.write(found, run, "inputs")
     kept = checks.read_current(run, "inputs")
-    assert kept is not None and [one.sentence for one in kept] == ["Many leave.", "Fine."]
+    assert kept is not None and [one.finding for one in kept] == [one.finding for one in found]
     assert kept[0].evidence == {"naive_risk": 0.123457, "km": None} and kept[0].warned
     assert checks.read_current(run, "other inputs") is None
     (run / checks.FILE).write_text("{", "utf-8")

@@ -29,7 +29,7 @@ def test_every_trap_is_found(check: str, plant) -> None:
         plant(made)
         found = made_up.run(made)[check]
         assert found.warned, (seed, found.evidence)
-        assert found.sentence.endswith(".") and found.sentence.count("\n") == 0
+        assert found.finding.text.endswith(".") and found.finding.render("ja").endswith("。")
 
 
 def test_clean_sets_are_left_alone() -> None:

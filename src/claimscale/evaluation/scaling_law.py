@@ -167,11 +167,15 @@ def loss_points(sizes: Sequence[PretrainedSize], epochs: float) -> list[LossPoin
     for size in sizes:
         if not size.tokens:
             continue
-        ends = {(size.tokens, loss) for loss in size.validation_loss_by_seed if loss}
-        for cooldowns in size.cooldowns_by_seed:
+        ends = set[tuple[float, float]]()
+        cooldowns_by_seed = size.cooldowns_by_seed or [None] * len(size.validation_loss_by_seed)
+        for loss, cooldowns in zip(size.validation_loss_by_seed, cooldowns_by_seed, strict=True):
             for end in cooldowns or ():
-                if loss := end["validation_loss"]:
-                    ends.add((end["tokens"], loss))
+                if end["validation_loss"]:
+                    ends.add((end["tokens"], end["validation_loss"]))
+            # The last cooldown is the end of the run, with the tokens of its own seed.
+            if loss and not any(end["share"] == 1 for end in cooldowns or ()):
+                ends.add((size.tokens, loss))
         epoch = size.tokens / epochs
         found += [LossPoint(size.name, size.parameters, tokens, epoch, loss) for tokens, loss in sorted(ends)]
     return found

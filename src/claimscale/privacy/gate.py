@@ -7,11 +7,11 @@ the sentences use only its result. `suppression` defines which counts are small.
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from claimscale.evaluation.predictions import HELD_OUT
+from claimscale.findings import Finding
 from claimscale.privacy.coarsening import merge_curve_bins, merge_risk_bands, spaced_thresholds
 from claimscale.privacy.counts import Table
 from claimscale.privacy.relations import (
@@ -63,7 +63,9 @@ def suppress(summary: Mapping[str, Any], profile: str) -> Entry:
         _suppress_task(task, cells, table, hidden, rule)
     _remove_suppressed_tasks(found)
     for check in found["checks"]:
-        check["text"] = suppress_numbers(check["text"], rule)
+        text = Finding.model_validate(check["text"])
+        suppressed = text.with_counts(lambda n: rule.mark if rule.is_small(n) else rule.rounded(n))
+        check["text"] = suppressed.model_dump()
     return found
 
 
@@ -206,17 +208,3 @@ def _coarsen_curves(task: Entry, held_out: tuple[int, int] | None, rule: Rule) -
             model["risk_distribution"] = merge_risk_bands(model["risk_distribution"], rule)
         if "net_benefit" in model and held_out is not None:
             model["net_benefit"] = spaced_thresholds(model["net_benefit"], held_out, seeds, rule)
-
-
-def suppress_numbers(text: str, rule: Rule) -> str:
-    """The text with small whole numbers hidden, except shares and parts of codes.
-
-    >>> suppress_numbers("3 die, of 1,204 in ICD10//N18 or 2.5 or 4 %", Rule(10))
-    '<10 die, of 1,204 in ICD10//N18 or 2.5 or 4 %'
-    """
-
-    def shown(match: re.Match[str]) -> str:
-        count = int(match[0].replace(",", ""))
-        return rule.mark if rule.is_small(count) else f"{rule.rounded(count):,}"
-
-    return re.sub(r"(?<![\w.,/])\d{1,3}(?:,\d{3})*(?![\w.,/]*\d)(?! ?%)(?! - )(?!\w)", shown, text)

@@ -16,8 +16,8 @@ from claimscale.report.chart_theme import FAINT, HEIGHT, Chart, styled
 FEMALE, MALE, ANY = "var(--scratch)", "var(--pretrained)", "var(--lightgbm)"
 SEX_NAMES = {"F": "Women", "M": "Men", "U": "Sex unknown"}
 SEX_COLOURS = {"F": FEMALE, "M": MALE, "U": FAINT}
-BROKEN_LINE = "Some counts are hidden: there the line breaks."
-GREY_PLACE = "Some counts are hidden: their places are grey."
+BROKEN_LINE = "Some counts are suppressed: the line is interrupted there."
+GREY_PLACE = "Some counts are suppressed: their bars are grey."
 Counts = Sequence[int | str | None]
 
 
@@ -26,7 +26,7 @@ def cohort_charts(description: Mapping[str, Any]) -> dict[str, Chart | None]:
     histograms = description["histograms"]
     return {
         "cohort/age": _ages(histograms["age_by_sex"]),
-        "cohort/sequence_length": _histogram(histograms["sequence_length"], "Codes in a patient's sequence"),
+        "cohort/sequence_length": _histogram(histograms["sequence_length"], "Codes per sequence"),
         "cohort/observation": _histogram(histograms["observation_years"], "Years from first to last contact"),
         "cohort/hospitals": _hospitals(histograms["patients_per_hospital"]),
     }
@@ -102,7 +102,9 @@ def _hospitals(counts: Counts) -> Chart | None:
         for place, count in enumerate(counts, start=1)
     ]
     ticks = sorted({1, (len(counts) + 1) // 2, len(counts)})
-    x = alt.X("from:Q", title="Hospitals, largest first").scale(domain=[0.5, len(counts) + 0.5], nice=False)
+    x = alt.X("from:Q", title="Hospitals, in descending order").scale(
+        domain=[0.5, len(counts) + 0.5], nice=False
+    )
     return _bars(bars, x.axis(grid=False, values=ticks, format="d"), ANY)
 
 

@@ -1,6 +1,6 @@
-"""The report's figures as SVG and PNG, and its tables as CSV, beside it: for slides and papers.
+"""The report's static figures as SVG and PNG, and its tables as CSV, for slides and papers.
 
-Figures have the light colours and a white ground. All is made from the summary, after the privacy gate.
+Figures have the light colours and a white ground. The figures of each task can be saved from the page.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import altair as alt
 import vl_convert
 
 from claimscale import artifacts
 from claimscale.constants import SEXES
-from claimscale.report import charts as plots
-from claimscale.report.chart_theme import FAINT, FONT_SIZE, translated
+from claimscale.report import figures
+from claimscale.report.documents import TEXTS
 from claimscale.report.i18n import Texts
 from claimscale.report.page_data import METRICS
 
@@ -38,13 +37,13 @@ def write(summary: Summary, run_directory: Path, language: str = "en") -> None:
         artifacts.make_folder(run_directory / folder)
         for old in (run_directory / folder).iterdir():
             old.unlink()
-    notes = plots.notes(summary)
-    for place, (name, chart) in enumerate(plots.charts(summary).items(), start=1):
-        drawn = plain_svg(chart, t, colours, notes.get(name))
+    notes = figures.notes(summary)
+    for place, (name, chart) in enumerate(figures.charts(summary).items(), start=1):
+        drawn = figures.plain_svg(chart, t, colours, notes.get(name))
         file = run_directory / FIGURES / f"{place:02d}-{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}.svg"
         file.write_text(drawn, "utf-8")
         file.with_suffix(".png").write_bytes(vl_convert.svg_to_png(drawn, scale=PNG_SCALE))
-    for name, rows in tables(summary).items():
+    for name, rows in tables(summary, t).items():
         (run_directory / TABLES / f"{name}.csv").write_text(as_csv(rows), "utf-8")
 
 
@@ -54,18 +53,7 @@ def light_colours() -> dict[str, str]:
     return dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]+)", style.split("@media", 1)[0]))
 
 
-def plain_svg(chart: plots.Chart, t: Texts, colours: Mapping[str, str], note: str | None = None) -> str:
-    """A chart as SVG that needs no page around it; what its caption would say besides stands above it."""
-    if note:
-        above = alt.TitleParams(
-            note, anchor="start", fontSize=FONT_SIZE - 1, fontWeight="normal", color=FAINT
-        )
-        chart = chart.properties(title=above)
-    drawn = vl_convert.vegalite_to_svg(translated(chart.to_dict(), t) | {"background": "#ffffff"})
-    return re.sub(r"var\((--[a-z-]+)\)", lambda match: colours[match[1]], drawn)
-
-
-def tables(summary: Summary) -> dict[str, list[Row]]:
+def tables(summary: Summary, t: Texts) -> dict[str, list[Row]]:
     """The tables by name, each with its heads first."""
     bounds = [f"{metric}_{bound}" for metric in METRICS for bound in ("estimate", "low", "high")]
     heads = ("arm", "size", "parameters", "split", "n_labelled", "n_seeds", "n_test", "positives", "seconds")
@@ -82,9 +70,16 @@ def tables(summary: Summary) -> dict[str, list[Row]]:
                 for result in task["results"]
             ),
         ],
-        "answers": _listed(
-            ("task", "verdict", "recommendation", "text", "ensemble_text"), summary["answers"]
-        ),
+        "answers": [
+            ("task", "verdict", "recommendation", *TEXTS),
+            *(
+                (
+                    *(answer[name] for name in ("task", "verdict", "recommendation")),
+                    *(answer[name] and t.say(answer[name]) for name in TEXTS),
+                )
+                for answer in summary["answers"]
+            ),
+        ],
         "comparisons": _of_tasks(
             ("smaller", "larger", "difference", "low", "high", "upper_at_alpha", "margin", "n_seeds"),
             (

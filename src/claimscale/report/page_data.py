@@ -1,4 +1,4 @@
-"""What the page's script draws from: the results of a summary as compact rows."""
+"""The data of the page's script: the results of a summary as compact rows."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from typing import Any
 
 from claimscale.config.comparison import USES_EMBEDDINGS
 from claimscale.report.i18n import Texts
+from claimscale.summary.verdict_text import METRIC_NAMES
 
 Summary = Mapping[str, Any]
 METRICS = ("auprc", "auroc", "log_loss", "calibration")
-METRIC_NAMES = {
-    "auprc": "AUPRC",
-    "auroc": "AUROC",
-    "log_loss": "Log-loss",
-    "calibration": "Calibration slope",
-}
+ALL_METRICS = {**METRIC_NAMES, "log_loss": "Log-loss", "calibration": "Calibration slope"}
 SPLITS = ("held_out", "hospital", "temporal")
 SPLIT_NAMES = {
     "held_out": "Held-out patients",
@@ -28,16 +24,16 @@ ARMS = {
     "scratch": ("From scratch", "square"),
     "lightgbm": ("LightGBM", "diamond"),
     "logistic": ("Logistic regression", "up"),
-    "outcome_history": ("Carry-forward", "cross"),
+    "outcome_history": ("Outcome history", "cross"),
     "lightgbm_embeddings": ("LightGBM on embeddings", "down"),
-    "lightgbm_counts_and_embeddings": ("LightGBM on both", "right"),
+    "lightgbm_counts_and_embeddings": ("LightGBM on counts and embeddings", "right"),
     "ensemble": ("Encoder and LightGBM", "left"),
 }
 SHORT = {
     "logistic": "Logistic",
     "lightgbm_embeddings": "on embeddings",
-    "lightgbm_counts_and_embeddings": "on both",
-    "ensemble": "averaged",
+    "lightgbm_counts_and_embeddings": "on counts + emb.",
+    "ensemble": "ensemble",
 }
 
 
@@ -60,7 +56,7 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
     return {
         "texts": {text: told for text, told in texts.table.items() if text in script or text in GROUPS},
         "metric": metric,
-        "metrics": {name: texts(METRIC_NAMES[name]) for name in METRICS},
+        "metrics": {name: texts(ALL_METRICS[name]) for name in METRICS},
         "splits": splits,
         "split_names": {split: texts(SPLIT_NAMES[split]) for split in splits},
         "arms": [

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from claimscale import artifacts
-from claimscale.config import loading
 from claimscale.config.study import Study
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.workspace import Workspace
@@ -75,6 +74,6 @@ def write_report(summary: dict[str, Any], study: Study) -> None:
     from claimscale.report import export, page  # charts are slow to import
 
     run, language = study.run_directory, study.report.language
-    page.render(summary, loading.dump(study), run / REPORT, language)
+    page.render(summary, study, run / REPORT, language)
     if "partial" not in summary:
         export.write(summary, run, language)

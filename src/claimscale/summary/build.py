@@ -20,12 +20,14 @@ from claimscale.evaluation.pretrained_sizes import LearningRateTrial, pretrained
 from claimscale.evaluation.savings import pretraining_costs
 from claimscale.evaluation.study_evaluation import evaluate_across_tasks, study_convergence
 from claimscale.evaluation.task_evaluation import EvaluationInputs, evaluate_tasks, score_study
+from claimscale.findings import Finding
 from claimscale.privacy import gate
-from claimscale.summary import limitations, verdict_text
 from claimscale.summary.curve_entries import cross_task_entries
+from claimscale.summary.limitations import limitations
 from claimscale.summary.provenance import provenance
 from claimscale.summary.results import plain, training_losses, write_results
 from claimscale.summary.task_entry import not_trained_entry, task_entry
+from claimscale.summary.verdict_text import answer
 
 __all__ = ["CellResult", "summarise"]
 
@@ -43,7 +45,7 @@ def summarise(
     left_out: Mapping[str, Mapping[str, Any]] | None = None,
     checks: Sequence[Mapping[str, Any]] = (),
     lr_sweeps: Mapping[str, Sequence[LearningRateTrial]] | None = None,
-    notes: Sequence[str] = (),
+    notes: Sequence[Finding] = (),
     forecasts: Sequence[ForecastRecord] = (),
 ) -> dict[str, Any]:
     """Score all cells, judge every task, write `results.parquet` and `summary.json`; return the summary.
@@ -116,12 +118,12 @@ def summarise(
 
 
 def _written(
-    study: Study, run_directory: Path, summary: Mapping[str, Any], notes: Sequence[str]
+    study: Study, run_directory: Path, summary: Mapping[str, Any], notes: Sequence[Finding]
 ) -> dict[str, Any]:
     """The summary after the privacy gate, with its sentences, which are made of what has passed; written."""
     shown = gate.suppress(plain(summary), study.privacy.profile)
-    shown["answers"] = [verdict_text.answer(entry) for entry in shown["tasks"]]
-    shown["warnings"] = [*limitations.warnings(study, shown), *notes]
+    shown["answers"] = [answer(entry) for entry in shown["tasks"]]
+    shown["warnings"] = [*limitations(study, shown), *notes]
     shown = plain(shown)
     write_results(run_directory / "results.parquet", shown)
     artifacts.write_json(run_directory / "summary.json", shown)

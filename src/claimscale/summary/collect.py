@@ -13,6 +13,7 @@ from claimscale.config.study import Study
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.futility import read_forecasts
 from claimscale.experiments.workspace import Workspace
+from claimscale.findings import Finding, finding
 from claimscale.summary.build import summarise
 from claimscale.validity import checks
 from claimscale.validity.check_result import CheckResult
@@ -47,10 +48,19 @@ def summarise_run(
         insufficient_data=workspace.insufficient_data,
         left_out={task: skipped._asdict() for task, skipped in workspace.skipped_subsets.items()},
         checks=[
-            {"task": one.task, "title": checks.TITLES[one.check], "status": one.status, "text": one.sentence}
+            {
+                "task": one.task,
+                "title": checks.TITLES[one.check],
+                "status": one.status,
+                "text": one.finding.model_dump(),
+            }
             for one in findings
         ],
-        notes=[f"{cell.id}: {note}" for cell, record in records.items() for note in record.get("notes", ())],
+        notes=[
+            finding("limitation.of_cell", cell=cell.id, finding=Finding.model_validate(note))
+            for cell, record in records.items()
+            for note in record.get("notes", ())
+        ],
         forecasts=read_forecasts(study),
     )
 

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from claimscale.findings import Finding
+
 SCHEMA = pa.schema(
     [
         ("task", pa.string()),
@@ -40,6 +42,8 @@ def plain(content: Any) -> Any:
         return {str(key): plain(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
         return [plain(value) for value in content]
+    if isinstance(content, Finding):
+        return plain(content.model_dump())
     if isinstance(content, np.generic):
         content = content.item()
     if isinstance(content, float):

@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from claimscale import artifacts
+from claimscale.findings import Finding, finding
 
 FOLDER = "checkpoints"
 """Below a cell's folder; it goes when the cell's result is written."""
@@ -44,28 +45,33 @@ class Checkpoints:
     """The checkpoints of one piece of work.
 
     `identity` is a fingerprint of all that the work depends on: those of other work are not resumed from.
-    `notes` tells in sentences what was found damaged, over all interruptions.
+    `notes` are findings (as JSON) on what was found damaged, over all interruptions.
     """
 
     def __init__(self, folder: Path, identity: str, minutes: float) -> None:
         self.folder, self.identity, self.minutes = folder, identity, minutes
-        self.notes: list[str] = []
+        self.notes: list[dict[str, object]] = []
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
 
     def resume(self) -> Checkpoint:
         """The newest sound checkpoint. Damaged ones that are newer are noted and logged."""
-        damaged: list[str] = []
+        damaged: list[Finding] = []
         for mark in sorted(self.folder.glob("step-*.json"), reverse=True):
             try:
                 entry, tensors = self._read(mark)
             except _Damaged as error:
-                damaged.append(f"step {int(mark.stem.removeprefix('step-'))}: {error}")
+                step = int(mark.stem.removeprefix("step-"))
+                damaged.append(finding("training.damaged_step", step=step, reason=error.reason))
                 continue
             if entry["identity"] != self.identity:
                 continue
-            self._say(damaged, f"went on from step {entry['step']}", entry["notes"])
+            self.notes = entry["notes"]
+            if damaged:
+                self._note(finding("training.checkpoint_resumed", damage=damaged, step=entry["step"]))
             return Checkpoint(entry["step"], tensors, entry["state"])
-        self._say(damaged, "started again from the beginning", [])
+        self.notes = []
+        if damaged:
+            self._note(finding("training.checkpoint_restarted", damage=damaged))
         return Checkpoint()
 
     def due(self, natural: bool = False) -> bool:
@@ -100,21 +106,19 @@ class Checkpoints:
             entry = artifacts.read_json(mark)
             vouched = entry.pop("seal")
             if vouched != artifacts.fingerprint(**entry):
-                raise _Damaged("its JSON file was changed")
+                raise _Damaged(finding("training.json_changed"))
             content = mark.with_suffix(".safetensors").read_bytes()
             if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-                raise _Damaged("its tensors do not have their checksum")
+                raise _Damaged(finding("training.wrong_checksum"))
             return entry, load(content)
         except FileNotFoundError:
-            raise _Damaged("its tensors are missing") from None
+            raise _Damaged(finding("training.tensors_missing")) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
-            raise _Damaged("it cannot be read") from None
+            raise _Damaged(finding("training.unreadable")) from None
 
-    def _say(self, damaged: list[str], consequence: str, earlier: list[str]) -> None:
-        self.notes = list(earlier)
-        if damaged:
-            self.notes.append(f"A checkpoint was damaged ({'; '.join(damaged)}): training {consequence}.")
-            log.warning("%s: %s", self.folder, self.notes[-1])
+    def _note(self, note: Finding) -> None:
+        self.notes = [*self.notes, note.model_dump()]
+        log.warning("%s: %s", self.folder, note.text)
 
     def _file(self, step: int) -> Path:
         return self.folder / f"step-{step:09d}.safetensors"
@@ -124,7 +128,11 @@ class Checkpoints:
 
 
 class _Damaged(Exception):
-    """What is wrong with a checkpoint."""
+    """A checkpoint that cannot be used, with the reason."""
+
+    def __init__(self, reason: Finding) -> None:
+        super().__init__(reason.text)
+        self.reason = reason
 
 
 def save_tensors(file: Path, tensors: dict[str, Tensor]) -> str:

@@ -9,12 +9,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from claimscale.findings import Finding, finding, sentences
+
 Ints = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
 
 MIN_SHOWN = 10
-"""Smaller counts of patients are not shown in sentences."""
+"""Smaller counts of patients are not shown in findings."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class CheckResult:
     check: str
     status: Literal["passed", "warned"]
     evidence: Mapping[str, float | None]
-    sentence: str
+    finding: Finding
     task: str | None = None
 
     @property
@@ -42,17 +44,17 @@ class CheckResult:
             "task": self.task,
             "status": self.status,
             "evidence": evidence,
-            "sentence": self.sentence,
+            "finding": self.finding.model_dump(),
         }
 
 
 def check_result(
-    check: str, problems: list[str], clean: str, evidence: Mapping[str, float | None]
+    check: str, problems: list[Finding], clean: Finding, evidence: Mapping[str, float | None]
 ) -> CheckResult:
-    """Warned, with all problems as one sentence; passed, with the sentence `clean`, if there are none."""
+    """Warned with all problems, or passed with the finding `clean` if there are none."""
     if problems:
-        return CheckResult(check, "warned", evidence, "; ".join(problems) + ".")
-    return CheckResult(check, "passed", evidence, clean + ".")
+        return CheckResult(check, "warned", evidence, sentences(problems))
+    return CheckResult(check, "passed", evidence, clean)
 
 
 @dataclass(frozen=True)
@@ -79,24 +81,15 @@ class Entries:
         )
 
 
-def part(count: float, total: float) -> str:
-    """A number of patients as a percentage; small counts are not shown.
+def part(count: float, total: float) -> Finding | float:
+    """A number of patients as a share, for a finding; small counts are not shown.
 
-    >>> part(120, 1000), part(3, 1000)
-    ('12 %', 'fewer than 10')
+    >>> part(120, 1000), part(3, 1000).text
+    (0.12, 'fewer than 10')
     """
-    return "fewer than 10" if count < MIN_SHOWN else percent(share(count, total))
+    return finding("number.fewer_than", n=MIN_SHOWN) if count < MIN_SHOWN else share(count, total)
 
 
 def share(count: float, total: float) -> float:
     """The count as a share of the total; 0 for a total of 0."""
     return count / total if total else 0.0
-
-
-def percent(value: float) -> str:
-    """A share as a percentage.
-
-    >>> percent(0.1234), percent(0.0004)
-    ('12 %', '0.04 %')
-    """
-    return f"{100 * value:.2g} %" if value < 0.995 else f"{100 * value:.0f} %"

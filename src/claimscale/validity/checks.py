@@ -13,6 +13,7 @@ from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.events.table import day_number
+from claimscale.findings import Finding
 from claimscale.tokens.store import TokenStore
 from claimscale.validity import (
     drift,
@@ -80,7 +81,10 @@ def read_current(run: Path, inputs: str) -> list[CheckResult] | None:
         content = artifacts.read_json(run / FILE)
         if content["inputs"] != inputs:
             return None
-        return [CheckResult(**one) for one in content["checks"]]
+        return [
+            CheckResult(**{**one, "finding": Finding.model_validate(one["finding"])})
+            for one in content["checks"]
+        ]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -88,8 +92,9 @@ def read_current(run: Path, inputs: str) -> list[CheckResult] | None:
 def line(one: CheckResult) -> str:
     """The result as one line.
 
-    >>> line(CheckResult("censoring", "passed", {}, "Nobody leaves.", "ckd"))
-    'passed  ckd: Censoring. Nobody leaves.'
+    >>> clean = Finding(code="validity.deaths_small")
+    >>> line(CheckResult("competing_risk", "passed", {}, clean, "ckd"))
+    'passed  ckd: Competing risk of death. Deaths change the risk little.'
     """
     return f"{one.status}  {warning(one)}"
 
@@ -97,7 +102,7 @@ def line(one: CheckResult) -> str:
 def warning(one: CheckResult) -> str:
     """The result for the report's list of limitations."""
     prefix = f"{one.task}: " if one.task else ""
-    return f"{prefix}{TITLES[one.check]}. {one.sentence}"
+    return f"{prefix}{TITLES[one.check]}. {one.finding.text}"
 
 
 def _of_study(study: Study, run: Path, engine: Engine, store: TokenStore) -> list[CheckResult]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from claimscale.validity.check_result import CheckResult, Ints, check_result
+from claimscale.findings import Finding, finding
+from claimscale.validity.check_result import Bools, CheckResult, Ints, check_result
 
 MAJOR_SHIFT = 0.25
 """Population stability index of a major shift (Siddiqi 2006)."""
@@ -36,17 +37,20 @@ def code_drift(
         "expected_index": expected,
     }
     problems = []
-    for found, counts, what in ((appear, after, "new in the later"), (vanish, before, "gone from the later")):
-        if found.any():
-            most = np.flatnonzero(found)[np.argsort(-counts[found], kind="stable")]
-            listed = ", ".join(names[place] for place in most[:MAX_NAMED])
-            more = f" and {len(most) - MAX_NAMED} more" if len(most) > MAX_NAMED else ""
-            problems.append(f"Common codes are {what} period: {listed}{more}")
+    if appear.any():
+        problems.append(finding("validity.codes_appear", codes=_most(appear, after, names)))
+    if vanish.any():
+        problems.append(finding("validity.codes_vanish", codes=_most(vanish, before, names)))
     if index - expected > MAJOR_SHIFT:
-        problems.append(f"The shares of codes have moved (population stability index {index:.2f})")
-    return check_result(
-        "code_drift", problems, f"Codes are used alike (stability index {index:.2f})", evidence
-    )
+        problems.append(finding("validity.codes_drift", index=index))
+    return check_result("code_drift", problems, finding("validity.codes_stable", index=index), evidence)
+
+
+def _most(found: Bools, counts: Ints, names: tuple[str, ...]) -> list[str | Finding]:
+    """The most frequent of the codes found, and how many more there are."""
+    most = np.flatnonzero(found)[np.argsort(-counts[found], kind="stable")].tolist()
+    listed: list[str | Finding] = [names[place] for place in most[:MAX_NAMED]]
+    return listed + [finding("number.more", n=len(most) - MAX_NAMED)] * (len(most) > MAX_NAMED)
 
 
 def _stability(before: Ints, after: Ints) -> tuple[float, float]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from claimscale.validity.check_result import CheckResult, Ints, check_result, percent
+from claimscale.findings import finding
+from claimscale.validity.check_result import CheckResult, Ints, check_result
 from claimscale.validity.survival import (
     CENSORED,
     DEATH,
@@ -47,13 +48,11 @@ def censoring(time: Ints, kind: Ints, contacts: Ints, window: int) -> CheckResul
     problems = []
     if event.sum() >= MIN_EVENTS:
         if max(km, ipcw) > naive * (1 + MAX_DIFFERENCE):
-            problems.append(
-                f"{percent(censored)} leave before the window ends: the risk of {percent(naive)} is "
-                f"{percent(max(km, ipcw))} if that is reckoned with"
-            )
+            corrected = max(km, ipcw)
+            problems.append(finding("validity.censored", share=censored, naive=naive, corrected=corrected))
         if abs(ipcw - km) > MAX_DIFFERENCE * km:
-            problems.append("Those who leave differ in risk from those who stay, by how often they were seen")
-    clean = f"Leaving early changes the risk little ({percent(naive)} naive, {percent(km)} Kaplan-Meier)"
+            problems.append(finding("validity.informative_censoring"))
+    clean = finding("validity.censoring_small", naive=naive, kaplan_meier=km)
     return check_result("censoring", problems, clean, evidence)
 
 
@@ -69,15 +68,8 @@ def competing_risk(time: Ints, kind: Ints, window: int) -> CheckResult:
     evidence = {"deaths": float(deaths), "one_minus_kaplan_meier": km, "aalen_johansen": incidence}
     problems = []
     if deaths >= MIN_EVENTS and km > incidence * (1 + MAX_DIFFERENCE):
-        problems.append(
-            f"{deaths:,} die before the outcome could come: 1 - Kaplan-Meier says {percent(km)}, with death "
-            f"as a competing end it is {percent(incidence)}"
-        )
-    clean = (
-        "No death is recorded, so none can be reckoned with"
-        if not deaths
-        else "Deaths change the risk little"
-    )
+        problems.append(finding("validity.competing_death", n=deaths, kaplan_meier=km, incidence=incidence))
+    clean = finding("validity.deaths_small") if deaths else finding("validity.no_deaths")
     return check_result("competing_risk", problems, clean, evidence)
 
 
@@ -96,9 +88,6 @@ def single_site_visibility(hospitals: Ints) -> CheckResult:
     }
     problems = []
     if named.any() and single > MAX_SINGLE_SITE:
-        problems.append(
-            f"{percent(single)} of patients are seen in one hospital only: without an event means no event "
-            "seen here"
-        )
-    clean = "Most patients are seen in several hospitals" if named.any() else "The source names no hospitals"
+        problems.append(finding("validity.single_site", share=single))
+    clean = finding("validity.several_sites") if named.any() else finding("validity.no_hospitals")
     return check_result("single_site_visibility", problems, clean, evidence)

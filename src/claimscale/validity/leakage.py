@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from claimscale.findings import finding
 from claimscale.validity.check_result import Bools, CheckResult, Entries, Floats, Ints, check_result, part
 from claimscale.validity.ranking import auroc, auroc_error, cross_fitted, presence, presence_aurocs
 
@@ -59,28 +60,15 @@ def label_leakage(entries: Entries, index_day: Ints, outcome: Bools, onset_day: 
     }
     problems = []
     if low > MAX_LATE_AUROC:
-        problems.append(
-            f"Codes dated up to the index date but known only afterwards foretell the outcome (AUROC "
-            f"{area:.2f}): a model that goes by dates of service would see the outcome itself"
-        )
+        problems.append(finding("validity.known_later_predict", auroc=area))
     elif excess > MAX_LATE_EXCESS:
-        problems.append(
-            "A code dated up to the index date but known only afterwards is far commoner in positives: a "
-            "model that goes by dates of service would see the outcome itself"
-        )
+        problems.append(finding("validity.known_later_code"))
     if same_month.any():
-        problems.append(
-            f"{part(same_month.sum(), outcome.sum())} of the positives have their outcome in the month "
-            "of the index date, so what was coded first is not known"
-        )
+        share = part(same_month.sum(), outcome.sum())
+        problems.append(finding("validity.outcome_in_index_month", share=share))
     if month_starts > ALL_MONTH_STARTS and not known_later.any():
-        problems.append(
-            "Claims carry months only and nothing is said about when they were known: codes of the index "
-            "month may have come after the outcome"
-        )
-    return check_result(
-        "label_leakage", problems, "Nothing known after the index date foretells the outcome", evidence
-    )
+        problems.append(finding("validity.months_only"))
+    return check_result("label_leakage", problems, finding("validity.no_leakage"), evidence)
 
 
 def single_feature(visible: Entries, outcome: Bools, others: Mapping[str, Floats | Ints]) -> CheckResult:
@@ -108,13 +96,12 @@ def single_feature(visible: Entries, outcome: Bools, others: Mapping[str, Floats
     evidence = {"features": float(len(areas)), "highest_auroc": found, "positives": float(positives)}
     problems = []
     if positives >= MIN_POSITIVES and found > MAX_SINGLE_AUROC:
-        problems.append(
-            f"{best} alone foretells the outcome with an AUROC of {found:.3f}: it may be the label"
-        )
-    told = "too few positives to tell" if positives < MIN_POSITIVES else f"the best reaches {found:.2f}"
-    return check_result(
-        "single_feature", problems, f"No single fact gives the outcome away ({told})", evidence
-    )
+        problems.append(finding("validity.single_feature", feature=best, auroc=found))
+    if positives < MIN_POSITIVES:
+        clean = finding("validity.single_feature_few")
+    else:
+        clean = finding("validity.no_single_feature", auroc=found)
+    return check_result("single_feature", problems, clean, evidence)
 
 
 def outcome_precursors(visible: Entries, is_precursor: Bools, outcome: Bools) -> CheckResult:
@@ -136,12 +123,11 @@ def outcome_precursors(visible: Entries, is_precursor: Bools, outcome: Bools) ->
     }
     problems = []
     if low > MAX_PRECURSOR_AUROC:
-        problems.append(
-            f"Precursors of the outcome alone reach an AUROC of {area:.2f} (all codes {everything:.2f}): in "
-            "many the outcome is under way at the index date"
-        )
-    told = f"alone reach an AUROC of {area:.2f}" if np.isfinite(area) else "are not seen"
-    return check_result("outcome_precursors", problems, f"Precursors of the outcome {told}", evidence)
+        problems.append(finding("validity.precursors_strong", auroc=area, all_codes=everything))
+    clean = (
+        finding("validity.precursors", auroc=area) if np.isfinite(area) else finding("validity.no_precursors")
+    )
+    return check_result("outcome_precursors", problems, clean, evidence)
 
 
 def _area(entries: Entries, outcome: Bools) -> tuple[float, float]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from claimscale.validity.check_result import Bools, CheckResult, Ints, check_result, part, percent, share
+from claimscale.findings import finding
+from claimscale.validity.check_result import Bools, CheckResult, Ints, check_result, part, share
 from claimscale.validity.ranking import auroc, auroc_error
 
 MAX_TREATED = 0.01
@@ -50,14 +51,10 @@ def suspected_only(outcomes: Codings, index_day: Ints, outcome: Bools, gap: int,
     }
     problems = []
     if bad.any():
-        problems.append(f"{part(bad.sum(), outcome.sum())} of the positives rest on suspected codes alone")
+        problems.append(finding("validity.suspected_only", share=part(bad.sum(), outcome.sum())))
     if none.any():
-        problems.append(
-            f"{part(none.sum(), outcome.sum())} of the positives have no outcome code in the window"
-        )
-    return check_result(
-        "suspected_only", problems, "Every positive has a code that is no suspicion", evidence
-    )
+        problems.append(finding("validity.no_outcome_code", share=part(none.sum(), outcome.sum())))
+    return check_result("suspected_only", problems, finding("validity.none_suspected_only"), evidence)
 
 
 def prevalent_cases(
@@ -91,20 +88,16 @@ def prevalent_cases(
     }
     problems = []
     if had.any():
-        problems.append(f"{part(had.sum(), n)} of those asked had the outcome before the index date")
+        problems.append(finding("validity.prevalent", share=part(had.sum(), n)))
     if share((late & outcome).sum(), outcome.sum()) >= MAX_TREATED:
-        problems.append(
-            f"{part((late & outcome).sum(), outcome.sum())} of the positives have an outcome code dated "
-            "before the index date that became known later"
-        )
+        late_share = part((late & outcome).sum(), outcome.sum())
+        problems.append(finding("validity.outcome_known_later", share=late_share))
     if evidence["treated_share_of_positives"] >= MAX_TREATED:
-        problems.append(
-            f"{part((treated & outcome).sum(), outcome.sum())} of the positives had the outcome's treatment "
-            "before the index date"
-        )
+        treated_share = part((treated & outcome).sum(), outcome.sum())
+        problems.append(finding("validity.treated_before", share=treated_share))
     if enriched >= MAX_CONFIRMING_EXCESS:
-        problems.append("Confirming drugs or procedures before the index date are far commoner in positives")
-    return check_result("prevalent_cases", problems, "Nobody who was asked had the outcome before", evidence)
+        problems.append(finding("validity.confirming_before"))
+    return check_result("prevalent_cases", problems, finding("validity.none_prevalent"), evidence)
 
 
 def immortal_time(
@@ -140,24 +133,15 @@ def immortal_time(
     }
     problems = []
     if moved > MAX_MISPLACED:
-        problems.append(
-            f"{percent(moved)} of index dates are not the last contact before the landmark: something else, "
-            "perhaps later, has set them"
-        )
+        problems.append(finding("validity.index_moved", share=moved))
     if not_labelled.any() and not lost[labelled].any() and expected >= MIN_EXPECTED_LOSSES:
-        problems.append(
-            "Nobody who was asked is lost to follow-up, while eligible others are: later contacts chose"
-        )
+        problems.append(finding("validity.none_lost"))
     elif not_labelled.any() and abs(area - 0.5) - CONFIDENCE * error > MAX_FOLLOW_UP_SHIFT:
-        problems.append("Eligible patients who were not asked differ in how long they were seen afterwards")
+        problems.append(finding("validity.follow_up_differs"))
     if share(ineligible.sum(), labelled.sum()) > MAX_MISPLACED:
-        problems.append(
-            f"{part(ineligible.sum(), labelled.sum())} of those asked could not be asked by what was "
-            "known at the index date"
-        )
-    return check_result(
-        "immortal_time", problems, "Nothing later than the index date decides who is asked", evidence
-    )
+        ineligible_share = part(ineligible.sum(), labelled.sum())
+        problems.append(finding("validity.ineligible", share=ineligible_share))
+    return check_result("immortal_time", problems, finding("validity.no_immortal_time"), evidence)
 
 
 def _has(patients: Ints, n: int) -> Bools:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from claimscale.findings import finding
 from claimscale.validity.check_result import Bools, CheckResult, Ints, check_result, part, share
 
 HASHES, BAND = 16, 2
@@ -35,15 +36,11 @@ def split_overlap(
     problems = []
     if len(both):
         shared = part(len(both), len(np.unique(subjects[tests])))
-        problems.append(f"{shared} of the test patients are also among those who train or tune")
+        problems.append(finding("validity.split_overlap", share=shared))
     if pairs:
         twins = part(pairs, len(np.unique(subjects[tests])))
-        problems.append(
-            f"{twins} of the test patients have a twin in training: same birth and sex, nearly the same codes"
-        )
-    return check_result(
-        "split_overlap", problems, "No patient, and no near-duplicate, is on both sides", evidence
-    )
+        problems.append(finding("validity.near_duplicates", share=twins))
+    return check_result("split_overlap", problems, finding("validity.no_split_overlap"), evidence)
 
 
 def near_duplicates(
@@ -90,14 +87,12 @@ def pretraining_overlap(pretrained: Ints, tests: Ints, pretrained_until: int, la
     }
     problems = []
     if len(both):
-        problems.append(f"Pretraining sees {part(len(both), len(np.unique(tests)))} of the test patients")
+        seen = part(len(both), len(np.unique(tests)))
+        problems.append(finding("validity.pretraining_overlap", share=seen))
     if pretrained_until >= landmark:
-        problems.append(
-            f"Pretraining sees events of {pretrained_until - landmark + 1:,} days after the landmark"
-        )
-    return check_result(
-        "pretraining_overlap", problems, "Pretraining sees no test patient and no later event", evidence
-    )
+        days = pretrained_until - landmark + 1
+        problems.append(finding("validity.pretraining_later", days=days))
+    return check_result("pretraining_overlap", problems, finding("validity.no_pretraining_overlap"), evidence)
 
 
 def _signatures(offsets: Ints, codes: Ints) -> Ints:

@@ -235,7 +235,7 @@
     const encoders = rows.filter((row) => row[SIZE] >= 0);
     if (!encoders.length) return null;
     const rules = rows.filter((row) => row[SIZE] < 0).map((row) => ({ y: value(row, metric)[0], name: data.arms[row[ARM]].short, kind: data.arms[row[ARM]].key }));
-    if (task.oracle?.[metric] && split === "held_out") rules.push({ y: task.oracle[metric][0], name: t("reachable"), kind: "oracle" });
+    if (task.oracle?.[metric] && split === "held_out") rules.push({ y: task.oracle[metric][0], name: t("oracle"), kind: "oracle" });
     const prevalence = task.splits[split]?.[2];
     if (metric === "auprc" && typeof prevalence === "number") rules.push({ y: prevalence, name: t("prevalence"), kind: "prevalence" });
     const inner = ends(encoders, metric);
@@ -298,15 +298,15 @@
     const series = data.arms.map((arm, index) => ({
       name: arm.name, kind: arm.key, shape: arm.shape, line: false,
       points: priced.filter(([, row]) => row[ARM] === index).map(([hours, row]) => ({ ...point(task, row, metric, hours),
-        hollow: beaten([hours, row]), tip: `${tell(task, row, metric)}\n${t("{time} of computing", { time: duration(hours) })}` })),
+        hollow: beaten([hours, row]), tip: `${tell(task, row, metric)}\n${t("computing time {time}", { time: duration(hours) })}` })),
     })).filter((one) => one.points.length);
-    const path = { name: t("cost-performance front"), kind: "front", shape: "none", step: true, points: best.map(([hours, row]) => ({ x: hours, y: value(row, metric)[0] })) };
+    const path = { name: t("Pareto front"), kind: "front", shape: "none", step: true, points: best.map(([hours, row]) => ({ x: hours, y: value(row, metric)[0] })) };
     const hours = priced.map(([one]) => one);
     const ticks = [[1, "{n} s"], [10, "{n} s"], [60, "{n} min", 1], [600, "{n} min", 10], [3600, "{n} h", 1], [21600, "{n} h", 6], [86400, "{n} d", 1], [604800, "{n} d", 7], [6048000, "{n} d", 70]]
       .map(([seconds, words, n]) => [seconds / 3600, t(words, { n: n ?? seconds })]);
     const domain = logAround(hours);
-    const drawn = chart({ height: 320, label: t("{metric} against the time of computing", { metric: data.metrics[metric] }), series: [path, ...series],
-      x: { log: true, domain, ticks: ticks.filter(([tick]) => tick >= domain[0] && tick <= domain[1]), title: t("Time of computing, pretraining included") },
+    const drawn = chart({ height: 320, label: t("{metric} against computing time", { metric: data.metrics[metric] }), series: [path, ...series],
+      x: { log: true, domain, ticks: ticks.filter(([tick]) => tick >= domain[0] && tick <= domain[1]), title: t("Computing time, pretraining included") },
       y: { domain: around(ends(priced.map(([, row]) => row), metric)), title: data.metrics[metric] } });
     return [legend([path, ...series]), drawn];
   };
@@ -325,16 +325,16 @@
     const top = Math.max(...series.flatMap((one) => one.points.flatMap((at) => [at.x, at.y]))) * 1.05;
     const ticks = niceTicks([0, top]).map(([tick]) => [tick, percent(tick)]);
     return [legend(series), chart({ label: t("Calibration"), series, marks: [{ x1: 0, y1: 0, x2: top, y2: top }],
-      x: { domain: [0, top], ticks, title: t("Predicted risk") }, y: { domain: [0, top], ticks, title: t("Observed share") } })];
+      x: { domain: [0, top], ticks, title: t("Predicted risk") }, y: { domain: [0, top], ticks, title: t("Observed proportion") } })];
   };
   const benefit = (task) => {
     const series = few(task).filter((detail) => detail.net_benefit?.length).map((detail) => ({ ...styleOf(detail),
       points: detail.net_benefit.map((at) => ({ x: at.threshold, y: at.net_benefit, tip: [detailName(detail),
         t("threshold {threshold}: net benefit {benefit}", { threshold: percent(at.threshold), benefit: figure(at.net_benefit, 4) }),
-        t("treat everybody: {benefit}", { benefit: figure(at.treat_all, 4) })].join("\n") })) }));
+        t("treat all: {benefit}", { benefit: figure(at.treat_all, 4) })].join("\n") })) }));
     if (!series.length) return null;
     const everybody = few(task).find((detail) => detail.net_benefit?.length).net_benefit.map((at) => ({ x: at.threshold, y: at.treat_all }));
-    series.push({ name: t("Treat everybody"), kind: "prevalence", shape: "none", dashed: true, points: everybody.filter((at) => at.y > -0.01) });
+    series.push({ name: t("Treat all"), kind: "prevalence", shape: "none", dashed: true, points: everybody.filter((at) => at.y > -0.01) });
     const shown = series.flatMap((one) => one.points.map((at) => at.y)).filter((y) => y > -0.02);
     const thresholds = series.flatMap((one) => one.points.map((at) => at.x));
     const domain = around(thresholds, 0.03);
@@ -356,7 +356,7 @@
     const domain = [edges[0], edges.at(-1)];
     const ticks = [0.0001, 0.001, 0.01, 0.1, 1].filter((tick) => tick >= domain[0] && tick <= domain[1]).map((tick) => [tick, percent(tick)]);
     return [element("p", { class: "panel-name" }, detailName(detail)), legend(series), chart({ label: t("Predicted risks"), series,
-      x: { log: true, domain, ticks, title: t("Predicted risk") }, y: { domain: [0, Math.max(...series.flatMap((one) => one.points.map((at) => at.y))) * 1.08], title: t("Share of patients") } })];
+      x: { log: true, domain, ticks, title: t("Predicted risk") }, y: { domain: [0, Math.max(...series.flatMap((one) => one.points.map((at) => at.y))) * 1.08], title: t("Proportion of patients") } })];
   };
   const subgroups = (task, metric) => {
     const by = metric === "auroc" ? "auroc" : "auprc";
@@ -387,7 +387,7 @@
     const domain = [Math.min(...tokens), Math.max(...tokens) * 1.05];
     const ticks = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12].flatMap((tick) => [tick, 3 * tick]).filter((tick) => tick >= domain[0] && tick <= domain[1]).map((tick) => [tick, compact(tick)]);
     return [legend(series), chart({ label: t("Training loss"), series, x: { log: true, domain, ticks, title: t("Tokens") },
-      y: { domain: around(series.flatMap((one) => one.points.map((at) => at.y))), title: t("Training loss, masked and incident codes (nats)") } })];
+      y: { domain: around(series.flatMap((one) => one.points.map((at) => at.y))), title: t("Training loss (nats)") } })];
   };
 
   const DRAW = { size: bySize, patients: byPatients, calibration, benefit, risks, subgroups };

@@ -1,0 +1,266 @@
+"""The methods section of a paper, written from the settings and from the models that have results.
+
+Every setting with an effect is stated where it is on; `EXEMPT` names the others, each with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from claimscale.config.base import Codes
+from claimscale.config.sources import DpcSource, OmopSource, ReceiptSource, SimulatedSource
+from claimscale.config.study import Study
+from claimscale.config.tasks import Exclusion, Task
+from claimscale.findings import Finding, finding, sentences
+from claimscale.report.page_data import ARMS
+from claimscale.summary.verdict_text import METRIC_NAMES
+
+Summary = Mapping[str, Any]
+
+SOURCES = {
+    "simulated": finding("source.simulated"),
+    "synpuf": finding("source.synpuf"),
+    "tables": finding("source.tables"),
+    "receipt": finding("source.receipt"),
+    "dpc": finding("source.dpc"),
+    "omop": finding("source.omop"),
+    "meds": finding("source.meds"),
+}
+DEDUPLICATION = {
+    "none": finding("methods.deduplicate_none"),
+    "month": finding("methods.deduplicate_month"),
+    "quarter": finding("methods.deduplicate_quarter"),
+    "year": finding("methods.deduplicate_year"),
+    "history": finding("methods.deduplicate_history"),
+}
+METHODS = {
+    "full": finding("methods.full"),
+    "lora": finding("methods.lora"),
+    "linear_probe": finding("methods.linear_probe"),
+}
+BASELINES = {
+    "lightgbm": finding("model.lightgbm_cited"),
+    "logistic": finding("model.logistic"),
+    "outcome_history": finding("model.outcome_history"),
+    "lightgbm_embeddings": finding("model.lightgbm_embeddings"),
+    "lightgbm_counts_and_embeddings": finding("model.lightgbm_counts_and_embeddings"),
+}
+"""Baselines that are tuned; the ensemble has nothing to tune."""
+EXEMPT = {
+    "name": "names the study",
+    "source.path": "is a place on this machine",
+    "source.crosswalks.file": "is a place on this machine",
+    "source.crosswalks.columns": "says how a file is read",
+    "source.mapping": "says how files are read",
+    "source.encoding": "says how files are read",
+    "engine.kind": "does not change results",
+    "engine.master": "does not change results",
+    "engine.memory": "does not change results",
+    "pretrain.checkpoint_minutes": "does not change results",
+    "finetune.checkpoint_minutes": "does not change results",
+    "compute.device": "does not change the method",
+    "compute.workers": "does not change results",
+    "compute.slurm": "does not change results",
+    "compute.peak_tflops": "does not change results",
+    "report.language": "does not change results",
+    "runs_dir": "is a place on this machine",
+}
+"""Settings that a methods section leaves out, with the reason."""
+
+
+def paragraphs(summary: Summary, study: Study) -> list[Finding]:
+    """The paragraphs, with numbers of references in brackets."""
+    before = (_data(summary, study), _tokens(study), models(summary, study))
+    tasks = [
+        finding("methods.of_task", task=task.name, definition=sentences(list(_definition(task))))
+        for task in study.tasks
+    ]
+    return [
+        *(sentences(list(part)) for part in before),
+        *tasks,
+        sentences(list(_evaluation(summary, study))),
+    ]
+
+
+def _data(summary: Summary, study: Study) -> Iterator[Finding]:
+    source, cohort = study.source, study.cohort
+    patients, hospitals = (summary["dataset"].get(name) for name in ("patients", "hospitals"))
+    yield finding("methods.data", patients=patients, hospitals=hospitals, source=SOURCES[source.kind])
+    if isinstance(source, SimulatedSource):
+        yield finding("methods.simulated", patients=source.patients, hospitals=source.hospitals)
+        if source.min_age:
+            yield finding("methods.min_age", age=source.min_age)
+    else:
+        for crosswalk in source.crosswalks:
+            yield finding("methods.crosswalk", source=crosswalk.source, target=crosswalk.target)
+    if isinstance(source, ReceiptSource) and source.patient == "insurance":
+        yield finding("methods.insurance_number")
+    elif isinstance(source, ReceiptSource):
+        yield finding("methods.chart_number")
+    if isinstance(source, ReceiptSource | DpcSource) and source.masters is not None:
+        yield finding("methods.masters")
+    if isinstance(source, OmopSource) and source.codes == "standard":
+        yield finding("methods.omop_standard")
+    elif isinstance(source, OmopSource):
+        yield finding("methods.omop_source")
+    if cohort.sample.hospitals is not None:
+        yield finding("methods.sampled_hospitals", n=cohort.sample.hospitals)
+    if cohort.sample.patients is not None:
+        yield finding("methods.sampled_patients", n=cohort.sample.patients)
+    yield finding("methods.cohort", events=cohort.min_events, landmark=str(cohort.landmark))
+    yield from splits(study)
+
+
+def splits(study: Study) -> Iterator[Finding]:
+    """How patients were divided, and the further test sets."""
+    chosen = study.cohort.splits
+    yield finding("methods.splits", fractions=list(chosen.fractions), seed=study.seed)
+    if chosen.held_out_hospitals:
+        yield finding("methods.held_out_hospitals", n=chosen.held_out_hospitals)
+    if chosen.temporal_date is not None:
+        yield finding("methods.temporal", date=str(chosen.temporal_date))
+    if not chosen.held_out_hospitals and chosen.temporal_date is None:
+        yield finding("methods.no_further_test_set")
+
+
+def _tokens(study: Study) -> Iterator[Finding]:
+    tokens = study.tokens
+    yield finding("methods.vocabulary", patients=tokens.min_patients, length=tokens.max_length)
+    yield DEDUPLICATION[tokens.deduplicate]
+    if tokens.rollup:
+        levels = [
+            finding("methods.rollup_who", system=system)
+            if level == "who"
+            else finding("methods.rollup_level", system=system, level=level)
+            for system, level in tokens.rollup.items()
+        ]
+        yield finding("methods.rollup", levels=levels)
+    if tokens.hierarchical_embeddings:
+        yield finding("methods.hierarchical_embeddings")
+
+
+def models(summary: Summary, study: Study) -> Iterator[Finding]:
+    """The models that have results: pretraining, fine-tuning, training from scratch, baselines."""
+    results = [result for task in summary["tasks"] for result in task["results"]]
+    arms = [arm for arm in ARMS if any(result["arm"] == arm for result in results)]
+    pretrained = [size for size in summary["sizes"] if size.get("seeds")]
+    if pretrained:
+        yield from _pretraining(study, [size["name"] for size in pretrained])
+    if {"pretrained", "scratch"} & set(arms):
+        yield from _finetuning(study, arms, results, [size["name"] for size in summary["sizes"]])
+    names = [BASELINES[arm] for arm in arms if arm in BASELINES]
+    if names:
+        yield finding("methods.baselines", baselines=names, trials=study.search.n_trials)
+    if "ensemble" in arms:
+        yield finding("methods.ensemble")
+    if study.compare.stopping == "futility":
+        yield finding("methods.futility")
+    if not results:
+        yield finding("methods.no_results")
+
+
+def _pretraining(study: Study, sizes: list[str]) -> Iterator[Finding]:
+    chosen = study.pretrain
+    yield finding(
+        "methods.pretrained", sizes=sizes, epochs=chosen.epochs, batch=chosen.batch_tokens,
+        rate=chosen.learning_rate, seeds=chosen.seeds,
+    )  # fmt: skip
+    if chosen.mask_unit == "code":
+        yield finding("methods.masked_codes", share=chosen.mask_probability)
+    else:
+        yield finding("methods.masked_tokens", share=chosen.mask_probability)
+    if chosen.incident_weight:
+        yield finding("methods.incident_codes", days=chosen.horizon_days, weight=chosen.incident_weight)
+    if len(chosen.cooldown_fractions) > 1:
+        yield finding("methods.cooldowns", fractions=chosen.cooldown_fractions)
+    if chosen.lr_sweep:
+        yield finding("methods.lr_sweep", rates=chosen.lr_sweep, fraction=chosen.lr_sweep_fraction)
+
+
+def _finetuning(study: Study, arms: list[str], results: list[Summary], sizes: list[str]) -> Iterator[Finding]:
+    chosen = study.finetune
+    requested = {result["labelled_patients"] for result in results if result["size"]}
+    labelled = [finding("methods.labelled", n=n) for n in sorted(requested - {"all"})]
+    labelled += [finding("methods.all_labelled")] * ("all" in requested)
+    if "pretrained" not in arms:
+        yield finding("methods.from_scratch", sizes=sizes, labelled=labelled)
+    elif len(requested) == 1:
+        yield finding("methods.finetuned", labelled=labelled)
+    else:
+        yield finding("methods.finetuned_subsets", labelled=labelled)
+    if {"pretrained", "scratch"} <= set(arms):
+        yield finding("methods.scratch_too")
+    yield METHODS[chosen.method]
+    yield finding(
+        "methods.early_stopping", epochs=chosen.epochs, batch=chosen.batch_tokens, seeds=chosen.seeds
+    )
+    if len(chosen.learning_rates) == 1:
+        yield finding("methods.one_rate", rate=chosen.learning_rates[0])
+    else:
+        yield finding("methods.several_rates", rates=chosen.learning_rates)
+    if chosen.layerwise_lr_decay != 1:
+        yield finding("methods.layerwise_lr_decay", factor=chosen.layerwise_lr_decay)
+    if chosen.zero_shot_init and study.pretrain.incident_weight and "pretrained" in arms:
+        yield finding("methods.zero_shot_init")
+    if chosen.weight_averaging:
+        yield finding("methods.weight_averaging")
+    if chosen.token_dropout:
+        yield finding("methods.token_dropout", share=chosen.token_dropout)
+
+
+def _definition(task: Task) -> Iterator[Finding]:
+    if task.kind == "disease":
+        yield finding("methods.disease")
+    else:
+        yield finding("methods.medication")
+    if task.labels is not None:
+        yield finding("methods.label_file")
+    else:
+        yield from _outcome(task)
+        for exclusion in task.exclude:
+            yield _exclusion(exclusion)
+    if codes := _codes(task.hidden_codes):
+        yield finding("methods.hidden_codes", codes=codes)
+    if task.source:
+        yield finding("methods.definition", source=task.source)
+
+
+def _outcome(task: Task) -> Iterator[Finding]:
+    first, last = task.gap_days + 1, task.gap_days + task.horizon_days
+    yield finding("methods.outcome", codes=_codes(task.outcome), first=first, last=last)
+    if task.confirmation_days is not None:
+        yield finding("methods.confirmation_days", days=task.confirmation_days)
+    if codes := _codes(task.confirmation_codes):
+        yield finding("methods.confirmation_codes", codes=codes)
+    if task.washout_days is None:
+        yield finding("methods.washout_history")
+    else:
+        yield finding("methods.washout", days=task.washout_days)
+    yield finding("methods.min_history", days=task.min_history_days)
+    if task.index == "every_visit":
+        yield finding("methods.index_every_visit", date=str(task.first_index_date))
+    else:
+        yield finding("methods.index_landmark")
+
+
+def _exclusion(exclusion: Exclusion) -> Finding:
+    codes, until = _codes(exclusion.codes), -exclusion.window_end_days
+    if exclusion.look_back_days is None:
+        return finding("methods.exclusion_history", codes=codes, until=until)
+    return finding("methods.exclusion", codes=codes, start=exclusion.look_back_days, until=until)
+
+
+def _evaluation(summary: Summary, study: Study) -> Iterator[Finding]:
+    metric = METRIC_NAMES[study.compare.metric]
+    yield finding("methods.metric", metric=metric, replicates=study.compare.bootstrap_replicates)
+    yield finding("methods.size_sufficiency", margin=study.compare.margin, metric=metric)
+    yield finding("methods.software", version=summary["version"])
+    if study.privacy.profile == "none":
+        yield finding("methods.counts_shown")
+    else:
+        yield finding("methods.counts_suppressed", profile=study.privacy.profile)
+
+
+def _codes(codes: Codes) -> list[str]:
+    return [f"{system} {'/'.join(prefixes)}" for system, prefixes in codes.items() if prefixes]

@@ -1,0 +1,80 @@
+"""Rows of the page's tables, selected from the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+Entry = Mapping[str, Any]
+"""An entry of the summary."""
+
+
+class ForestRow(NamedTuple):
+    """A result with the places of its estimate and bounds on a scale of 0 to 100."""
+
+    result: Entry
+    places: dict[str, float | None]
+
+
+class SweepRow(NamedTuple):
+    """The losses of one size at each learning rate; null where it was not tried or diverged."""
+
+    size: str
+    losses: list[float | None]
+    lowest: float | None
+
+
+class Sweeps(NamedTuple):
+    rates: list[float]
+    rows: list[SweepRow]
+
+
+def main_results(task: Entry) -> list[Entry]:
+    """Held-out results at the largest number of labelled patients: those of the verdict."""
+    held_out = [result for result in task["results"] if result["split"] == "held_out"]
+    encoders = [result for result in held_out if result["size"] is not None]
+    largest = max((result["n_labelled"] for result in encoders or held_out), default=0)
+    return [result for result in held_out if result["n_labelled"] == largest]
+
+
+def forest(task: Entry) -> list[ForestRow]:
+    """The main results of a task, and the oracle."""
+    metric = task["saturation"]["metric"]
+    oracle = {"arm": "oracle", "size": None, **task["oracle"]} if task["oracle"] else None
+    rows = [*main_results(task), *([oracle] if oracle else [])]
+    bounds = ("low", "high", "estimate")
+    known = [row[metric][bound] for row in rows for bound in bounds if row[metric][bound] is not None]
+    least, most = (min(known), max(known)) if known else (0.0, 1.0)
+    width = (most - least) or 1.0
+
+    def place(value: float | None) -> float | None:
+        return None if value is None else round(100 * (value - least) / width, 2)
+
+    return [ForestRow(row, {bound: place(value) for bound, value in row[metric].items()}) for row in rows]
+
+
+def other_splits(task: Entry) -> list[Entry]:
+    """The main models on the further test sets."""
+    main = {(row["arm"], row["size"], row["n_labelled"]) for row in main_results(task)}
+    return [
+        row
+        for row in task["results"]
+        if row["split"] != "held_out" and (row["arm"], row["size"], row["n_labelled"]) in main
+    ]
+
+
+def cell_names(task: Entry) -> dict[tuple[str, str | None], list[str]]:
+    """The cells behind each main result, by arm and size."""
+    return {(one["arm"], one["size"]): one["cells"] for one in task.get("per_model", [])}
+
+
+def sweeps(sizes: Sequence[Entry]) -> Sweeps:
+    """The learning-rate sweeps: rates, ascending, and the losses of each size."""
+    tried = {size["name"]: size["lr_sweep"] for size in sizes if size.get("lr_sweep")}
+    rates = sorted({run["learning_rate"] for runs in tried.values() for run in runs})
+    rows = []
+    for size, runs in tried.items():
+        losses = {run["learning_rate"]: run["validation_loss"] for run in runs}
+        lowest = min((loss for loss in losses.values() if loss is not None), default=None)
+        rows.append(SweepRow(size, [losses.get(rate) for rate in rates], lowest))
+    return Sweeps(rates, rows)
