@@ -27,7 +27,7 @@ def test_a_file_that_is_gone_or_cut_short_makes_its_folder_stale(tmp_path: Path)
     assert not artifacts.is_current(folder, "a")
 
 
-def test_an_error_leaves_neither_a_new_folder_nor_a_part_and_keeps_the_old_one(tmp_path: Path) -> None:
+def test_an_error_leaves_no_part_and_keeps_the_old_folder(tmp_path: Path) -> None:
     folder = tmp_path / "events"
     with artifacts.sealed_folder(folder, "a") as partial:
         (partial / "data.txt").write_text("old")
@@ -47,7 +47,7 @@ def test_the_manifest_digest_follows_content(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_a_cell_folder_keeps_its_checkpoint_for_the_same_inputs_and_loses_it_for_others(
+def test_a_cell_keeps_its_checkpoint_only_for_the_same_inputs(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "cell"

@@ -30,7 +30,7 @@ def is_one_clear_line(error: str) -> bool:
     return len(lines) == 1 and "Traceback" not in error
 
 
-def test_the_catalogue_is_written_for_aces_into_a_new_folder_only(run, tmp_path: Path) -> None:
+def test_aces_configurations_are_written_to_a_new_folder_only(run, tmp_path: Path) -> None:
     code, out, _ = run("tasks", "--aces", tmp_path / "aces")
     assert code == 0 and out.startswith("48 ACES configurations of 24 tasks")
     assert len(list((tmp_path / "aces").glob("*.positives.yaml"))) == 24
@@ -38,9 +38,7 @@ def test_the_catalogue_is_written_for_aces_into_a_new_folder_only(run, tmp_path:
     assert code == 2 and "aces: is there already" in error
 
 
-def test_a_study_without_cases_ends_with_an_answer_that_says_what_it_lacks(
-    run, write_study, tmp_path: Path
-) -> None:
+def test_a_study_without_cases_says_how_many_it_needs(run, write_study, tmp_path: Path) -> None:
     tasks = "tasks=[{name: nobody, kind: disease, outcome: {ICD10: [ZZZ]}}]"
     code, out, _ = run("study", write_study(), "--set", f"runs_dir={tmp_path / 'runs'}", "--set", tasks)
     assert code == 0
@@ -203,7 +201,7 @@ def test_a_stop_or_a_full_disk_can_be_resumed(run, write_study, monkeypatch, rai
         ((), "patients"),
     ],
 )
-def test_simulating_the_impossible_is_one_clear_line_and_leaves_nothing(run, tmp_path, arguments, expected):
+def test_simulating_the_impossible_leaves_nothing(run, tmp_path, arguments, expected):
     code, _, error = run("simulate", tmp_path / "out", *arguments)
     assert code == 2
     assert is_one_clear_line(error), error
@@ -211,7 +209,7 @@ def test_simulating_the_impossible_is_one_clear_line_and_leaves_nothing(run, tmp
     assert not list(tmp_path.iterdir())
 
 
-def test_simulated_claims_appear_in_the_format_asked_for(run, tmp_path) -> None:
+def test_simulated_claims_have_the_wanted_format(run, tmp_path) -> None:
     wishes = ("--patients", "20", "--hospitals", "2", "--seed", "5")
     code, said, _ = run("simulate", tmp_path / "tables", *wishes, "--csv")
     assert code == 0 and "20 simulated patients of 2 hospitals" in said
@@ -226,7 +224,7 @@ def test_simulated_claims_appear_in_the_format_asked_for(run, tmp_path) -> None:
     assert code == 2 and "tables: exists already" in error
 
 
-def test_a_reader_who_has_seen_enough_is_no_fault() -> None:
+def test_a_closed_pipe_is_no_fault() -> None:
     command = f"{sys.executable} -m claimscale.cli tasks | true"
     ended = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
@@ -234,7 +232,7 @@ def test_a_reader_who_has_seen_enough_is_no_fault() -> None:
     assert ended.returncode == 0 and ended.stderr == ""
 
 
-def test_ingest_tells_what_came_in_even_where_a_later_stage_refuses(run, tmp_path: Path) -> None:
+def test_ingest_prints_the_reconciliation_also_on_failure(run, tmp_path: Path) -> None:
     folder = tmp_path / "claims"
     folder.mkdir()
     (folder / "people.csv").write_text("id,born,sex\nSECRET,19500401,1\n", "utf-8")

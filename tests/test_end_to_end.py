@@ -107,7 +107,7 @@ def predictions(run: Path) -> dict[str, np.ndarray]:
     }
 
 
-def test_it_answers_every_question_and_says_where_the_report_lies(whole: tuple[Path, str]) -> None:
+def test_it_prints_an_answer_per_task_and_the_reports_path(whole: tuple[Path, str]) -> None:
     run, out = whole
     summary = json.loads((run / "summary.json").read_text("utf-8"))
     assert len(summary["answers"]) == 3
@@ -116,7 +116,7 @@ def test_it_answers_every_question_and_says_where_the_report_lies(whole: tuple[P
     assert f"{CELLS} cells run" in out
 
 
-def test_a_question_with_too_few_cases_ends_undecided_and_stops_no_other(whole: tuple[Path, str]) -> None:
+def test_a_task_with_too_few_cases_stops_no_other_task(whole: tuple[Path, str]) -> None:
     run, out = whole
     summary = json.loads((run / "summary.json").read_text("utf-8"))
     saturation = summary["tasks"][1]["saturation"]
@@ -143,8 +143,8 @@ def test_the_run_directory_holds_what_the_contract_says(whole: tuple[Path, str])
         assert all((cost[key] is None) == (cost["flops"] is None) for key in ("mfu", "peak_tflops"))
         trained = cell.name.startswith(("pretrain", "finetune"))
         assert (cost["tokens"] is not None) == trained
-        asked = cell.name.startswith(("lightgbm_embeddings", "lightgbm_counts_and_embeddings"))
-        assert (cost["flops"] is not None) == (trained or asked), (
+        embeds = cell.name.startswith(("lightgbm_embeddings", "lightgbm_counts_and_embeddings"))
+        assert (cost["flops"] is not None) == (trained or embeds), (
             "an encoder's pass costs, whoever asks for it"
         )
     assert not list(run.rglob("*.partial")) and not list(run.glob("scratch-*"))
@@ -163,7 +163,7 @@ def test_every_row_is_accounted_for(whole: tuple[Path, str]) -> None:
     assert quality["rows_in"] == quality["used"] + sum((quality["quarantined"] | quality["dropped"]).values())
 
 
-def test_all_arms_predict_the_same_patients_none_of_whom_was_trained_on(whole: tuple[Path, str]) -> None:
+def test_all_arms_predict_the_same_untrained_patients(whole: tuple[Path, str]) -> None:
     run, _ = whole
     patients = pq.read_table(run / "cohort" / "patients.parquet", columns=["subject_id", "split"]).to_pandas()
     training = set(patients.loc[patients["split"] == "train", "subject_id"])
@@ -254,10 +254,10 @@ def test_an_unfinished_study_has_a_partial_report(
         for mark in marks:
             mark.rename(mark.with_name("NOT_DONE"))
         assert cli.call(["report", str(file)]) == 0
-        told = f"{CELLS - len(marks)} of {CELLS}"
-        assert f"partial: {told} cells" in capsys.readouterr().out
+        done = f"{CELLS - len(marks)} of {CELLS}"
+        assert f"partial: {done} cells" in capsys.readouterr().out
         text = (run / "report.html").read_text("utf-8")
-        assert f"{told} parts of the study are done" in text and 'http-equiv="refresh"' in text
+        assert f"{done} parts of the study are done" in text and 'http-equiv="refresh"' in text
         assert (run / "summary.json").read_bytes() == summary
         for mark in run.glob("cells/*/DONE"):
             mark.rename(mark.with_name("NOT_DONE"))

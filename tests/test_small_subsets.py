@@ -55,14 +55,14 @@ def test_the_study_ends_with_a_report_that_names_the_subset(ended: tuple[Path, i
     assert LEFT_OUT in (run / "report.html").read_text("utf-8")
 
 
-def test_plan_and_run_say_what_was_left_out(
+def test_plan_and_run_name_the_skipped_subsets(
     ended: tuple[Path, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, _ = ended
     assert cli.call(["plan", str(file)]) == 0
-    told = capsys.readouterr().out
-    assert "2 cells, of which 0 pretraining, 1 fine-tuning, 1 baselines" in told
-    assert "Subsets left out, too few patients with or without the outcome: pregabalin 10\n" in told
+    text = capsys.readouterr().out
+    assert "2 cells, of which 0 pretraining, 1 fine-tuning, 1 baselines" in text
+    assert "Subsets left out, too few patients with or without the outcome: pregabalin 10\n" in text
     assert cli.call(["run", str(file), "outcome_history-pregabalin-n10-s1"]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("claimscale: ")]
     assert said == [
@@ -77,7 +77,7 @@ def test_where_no_subset_is_large_enough_nothing_is_trained(
     file, _ = ended
     only = ["--set", "finetune.labelled_patients=[10]"]
     assert cli.call(["study", str(file), *only]) == 0
-    told = "In every requested subset, too few patients have the outcome. More labelled patients are needed."
-    assert f"pregabalin: Inconclusive: no model was trained. {told}" in capsys.readouterr().out
+    text = "In every requested subset, too few patients have the outcome. More labelled patients are needed."
+    assert f"pregabalin: Inconclusive: no model was trained. {text}" in capsys.readouterr().out
     assert cli.call(["run", str(file), "outcome_history-pregabalin-n10-s1", *only]) == 2
     assert "for anything to be trained" in capsys.readouterr().err

@@ -69,20 +69,14 @@ class LiveBar:
         self._progress.update(self._task, completed=fraction, description=text, left=time_left(seconds_left))
 
 
-class Silent:
+class Silent(PlainLines):
     """Shows nothing; for all but one of several processes that do the same work."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
 
     def update(self, fraction: float, seconds_left: float | None, text: str) -> None:
         pass
 
 
-def display(quiet: bool = False) -> LiveBar | PlainLines | Silent:
+def display(quiet: bool = False) -> LiveBar | PlainLines:
     """A live bar if standard error is a terminal, else plain lines; nothing if `quiet`."""
     if quiet:
         return Silent()

@@ -24,7 +24,7 @@ def test_every_size_arm_subset_and_seed_has_a_cell_of_its_own(write_study) -> No
     assert len({cell.id for cell in cells}) == len(cells)
 
 
-def test_what_a_cell_needs_comes_before_it(write_study) -> None:
+def test_needed_cells_come_first(write_study) -> None:
     cells = cells_of(loading.load(write_study(sizes=["70k", "90k"])))
     place = {cell.id: index for index, cell in enumerate(cells)}
     needs = [(place[cell.id], place[need.id]) for cell in cells for need in cell.needs]
@@ -45,7 +45,7 @@ def test_without_the_pretrained_arm_nothing_is_pretrained(write_study) -> None:
     assert {cell.kind for cell in cells} == {"finetune", "lightgbm", "logistic", "outcome_history"}
 
 
-def test_baselines_on_embeddings_pretrain_the_largest_size_and_wait_for_it(write_study) -> None:
+def test_baselines_on_embeddings_need_the_largest_pretraining(write_study) -> None:
     settings = loading.load(
         write_study(
             sizes=["70k", "90k"],
@@ -63,7 +63,7 @@ def test_baselines_on_embeddings_pretrain_the_largest_size_and_wait_for_it(write
     }
 
 
-def test_the_average_waits_for_the_largest_ensemble_on_the_same_patients(write_study) -> None:
+def test_an_ensemble_needs_its_members_on_the_same_patients(write_study) -> None:
     settings = loading.load(
         write_study(
             sizes=["70k", "90k"],
@@ -91,19 +91,22 @@ def test_every_baseline_gets_every_subset_and_seed(write_study) -> None:
     names = list(get_args(Baseline))
     cells = cells_of(loading.load(write_study(finetune={"labelled_patients": [100, "all"]}, baselines=names)))
     for name in names:
-        asked = {(cell.patients, cell.seed) for cell in cells if cell.kind == name}
-        assert asked == {(patients, seed) for patients in (100, "all") for seed in (42, 123, 456)}
+        found = {(cell.patients, cell.seed) for cell in cells if cell.kind == name}
+        assert found == {(patients, seed) for patients in (100, "all") for seed in (42, 123, 456)}
 
 
-def test_a_task_that_cannot_be_trained_has_no_cells_and_none_at_all_no_pretraining(write_study) -> None:
+def test_tasks_that_cannot_be_trained_have_no_cells(write_study) -> None:
     settings = loading.load(write_study(tasks=["ckd", "gout"]))
     assert {cell.task for cell in cells_of(settings, {"gout": 900})} == {None, "gout"}
     assert cells_of(settings, {}) == []
 
 
-def test_a_subset_that_is_left_out_is_left_out_of_every_arm_and_baseline(write_study) -> None:
-    asked = {"finetune": {"labelled_patients": [100, 300, "all"]}, "baselines": list(get_args(Baseline))}
-    settings = loading.load(write_study(tasks=["ckd", "gout"], **asked))
+def test_a_skipped_subset_is_skipped_by_every_model(write_study) -> None:
+    settings_of = {
+        "finetune": {"labelled_patients": [100, 300, "all"]},
+        "baselines": list(get_args(Baseline)),
+    }
+    settings = loading.load(write_study(tasks=["ckd", "gout"], **settings_of))
     labelled = {"ckd": 900, "gout": 900}
     everything, left = cells_of(settings, labelled), cells_of(settings, labelled, {"ckd": [100]})
     dropped = [cell for cell in everything if cell not in left]
@@ -120,7 +123,7 @@ def test_names_are_stable() -> None:
     assert cell.id == "finetune-ckd-11M-pretrained-n10000-s42" and needed(cell) == ["pretrain-11M-s42"]
 
 
-def test_rates_are_swept_once_per_size_in_cells_that_nothing_waits_for(write_study) -> None:
+def test_rates_are_swept_once_per_size_and_nothing_needs_it(write_study) -> None:
     rates = {"lr_sweep": [1e-3, 4e-3, 1.6e-2]}
     cells = cells_of(loading.load(write_study(sizes=["70k", "90k"], pretrain=rates)))
     assert [cell.id for cell in cells if cell.kind == "sweep"] == ["sweep-70k-s42", "sweep-90k-s42"]

@@ -37,7 +37,7 @@ def test_every_learning_rate_that_is_tried_costs_a_training(settings) -> None:
     assert 2 * one < three < 3 * one
 
 
-def test_what_cells_took_corrects_the_guess_for_their_kind_only(settings) -> None:
+def test_finished_cells_correct_the_guess_of_their_kind_only(settings) -> None:
     cells = cells_of(settings)
     time_left = TimeLeft.of(settings, CORPUS, cells, threads=1)
     before = {cell.id: time_left.seconds(cell.id) for cell in cells}
@@ -49,7 +49,7 @@ def test_what_cells_took_corrects_the_guess_for_their_kind_only(settings) -> Non
     assert after["pretrain-70k-s42"] == before["pretrain-70k-s42"]
 
 
-def test_branches_and_sweeps_cost_what_they_train(write_study) -> None:
+def test_cooldowns_and_sweeps_cost_what_they_train(write_study) -> None:
     pretrain = {
         "cooldown_fractions": [0.25, 0.5, 1],
         "lr_sweep": [1e-3, 2e-3, 4e-3, 8e-3],

@@ -99,7 +99,7 @@ def test_flat_tasks_end_before_the_largest_size(settings: Study, tmp_path: Path)
     )
 
 
-def test_a_task_that_grows_goes_on_alone(settings: Study, tmp_path: Path) -> None:
+def test_a_task_that_grows_continues_alone(settings: Study, tmp_path: Path) -> None:
     noise = {"70k": 6.0, "150k": 3.5, "300k": 2.0, "600k": 0.5}
     cells, _ = carried_out(settings, tmp_path, lambda task, size: noise[size] if task == "ckd" else 0.3)
     largest = [cell for cell in cells if cell.size == "600k"]
@@ -114,7 +114,7 @@ def test_forecasts_stand_before_the_larger_size_is_run(settings: Study, tmp_path
     assert written == 2 and sizes == {"600k"}
 
 
-def test_run_again_the_forecasts_are_those_made_before(settings: Study, tmp_path: Path) -> None:
+def test_a_rerun_keeps_the_forecasts(settings: Study, tmp_path: Path) -> None:
     """One task grew and was trained to the end, one was stopped: neither changes."""
     noise, done = {"70k": 6.0, "150k": 3.5, "300k": 2.0, "600k": 0.5}, set[str]()
     for _ in range(2):
@@ -129,7 +129,7 @@ def test_run_again_the_forecasts_are_those_made_before(settings: Study, tmp_path
         ]
 
 
-def test_sizes_that_are_there_already_are_not_left_out(settings: Study, tmp_path: Path) -> None:
+def test_sizes_that_are_trained_already_are_not_left_out(settings: Study, tmp_path: Path) -> None:
     """`stop` was `never` before: a forecast now is none, and drops nothing."""
     there = {cell.id for cell in cells_of(settings)}
     cells, _ = carried_out(settings, tmp_path, lambda task, size: 0.3, there)

@@ -42,7 +42,7 @@ def chosen(workspace: Workspace, cell: Cell) -> tuple[list[int], list[int], dict
 
 
 @pytest.mark.parametrize("patients", [100, 300, "all"])
-def test_every_arm_learns_from_and_is_asked_about_the_same_patients(workspace, patients) -> None:
+def test_every_arm_trains_on_and_predicts_the_same_patients(workspace, patients) -> None:
     cells = [cell for cell in cells_of(workspace.study) if cell.patients == patients]
     assert {cell.kind for cell in cells} == {"finetune", *BASELINES}
     first = chosen(workspace, cells[0])
@@ -60,7 +60,7 @@ def test_a_smaller_subset_lies_within_each_larger_one(workspace) -> None:
             assert set(found[smaller][1]) <= set(found[larger][1])
 
 
-def test_a_subset_holds_so_many_patients_with_all_their_dates(write_study, tmp_path: Path) -> None:
+def test_a_subset_has_all_index_dates_of_its_patients(write_study, tmp_path: Path) -> None:
     workspace = Workspace(loading.load(write_study()), tmp_path)
     subjects = np.repeat(np.arange(50), np.arange(50) % 4 + 1)
     rows = np.arange(len(subjects))
@@ -76,7 +76,7 @@ def test_a_subset_holds_so_many_patients_with_all_their_dates(write_study, tmp_p
     assert len(workspace.subset(sample.take(np.zeros(0, int)), 5).rows) == 0
 
 
-def test_only_what_a_cell_rests_on_makes_it_stale(write_study, tmp_path: Path, monkeypatch) -> None:
+def test_only_settings_with_an_effect_make_a_cell_stale(write_study, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(artifacts, "manifest_digest", lambda folder: folder.name)
     labels = {"files": {name: {"sha256": ""} for name in ("ckd.parquet", "index/ckd.parquet")}}
     monkeypatch.setattr(artifacts, "read_json", lambda file: labels)
@@ -100,29 +100,31 @@ def test_only_what_a_cell_rests_on_makes_it_stale(write_study, tmp_path: Path, m
     assert stale(checkpoint_minutes=1.0) == set()
 
 
-def account(smallest: dict[str, int] | None, shortage: dict[str, object] | None = None) -> dict[str, object]:
+def counts_of(
+    smallest: dict[str, int] | None, shortage: dict[str, object] | None = None
+) -> dict[str, object]:
     found: dict[str, object] = {"splits": {"train": {"patients": 900}}, "insufficient_data": shortage}
     return found if smallest is None else {**found, "min_labelled_patients": smallest}
 
 
-def test_subsets_below_the_smallest_are_left_out_of_their_task_alone(write_study, tmp_path: Path) -> None:
+def test_subsets_that_are_too_small_are_skipped_by_task(write_study, tmp_path: Path) -> None:
     names = ["ckd", "gout", "pregabalin", "stroke"]
     tasks = [{"name": name, "kind": "disease", "outcome": {"ICD10": ["N18"]}} for name in names]
     study = loading.load(write_study(tasks=tasks, finetune={"labelled_patients": [100, 300, 1000]}))
     workspace = Workspace(study, tmp_path)
     workspace.labels = {
-        "ckd": account({"positive": 301, "negative": 7}),
-        "gout": account({"positive": 5, "negative": 100}),
-        "pregabalin": account({"positive": 900, "negative": 900}, {"label": "positive"}),
-        "stroke": account(None),  # as an earlier version made them
+        "ckd": counts_of({"positive": 301, "negative": 7}),
+        "gout": counts_of({"positive": 5, "negative": 100}),
+        "pregabalin": counts_of({"positive": 900, "negative": 900}, {"label": "positive"}),
+        "stroke": counts_of(None),  # as an earlier version made them
     }
     assert workspace.skipped_subsets == {"ckd": ("positive", [100, 300])}
     assert workspace.insufficient_data == {"pregabalin": {"label": "positive"}}
 
 
-def test_a_task_all_of_whose_subsets_are_left_out_is_not_trained(write_study, tmp_path: Path) -> None:
+def test_a_task_without_a_large_enough_subset_is_not_trained(write_study, tmp_path: Path) -> None:
     study = loading.load(write_study(finetune={"labelled_patients": [100, 300]}))
     workspace = Workspace(study, tmp_path)
-    workspace.labels = {"ckd": account({"positive": 12, "negative": 400})}
+    workspace.labels = {"ckd": counts_of({"positive": 12, "negative": 400})}
     assert workspace.skipped_subsets["ckd"].patients == [100, 300]
     assert workspace.insufficient_data == {"ckd": {"label": "negative", "observed": {}, "required": 3}}

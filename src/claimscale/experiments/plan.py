@@ -53,10 +53,8 @@ class SizePlan:
     """One size: its shape, and the cost of all its pretraining and fine-tuning cells."""
 
     name: str
+    shape: shapes.Shape
     parameters: int
-    layers: int
-    width: int
-    feed_forward: int
     pretrain_cells: int
     finetune_cells: int
     flops: float
@@ -109,10 +107,8 @@ def plan_sizes(study: Study, corpus: Corpus, cells: list[Cell]) -> list[SizePlan
         plans.append(
             SizePlan(
                 name=name,
+                shape=shape,
                 parameters=shapes.parameters(shape),
-                layers=shape.layers,
-                width=shape.width,
-                feed_forward=shape.feed_forward,
                 pretrain_cells=sum(cell.kind == "pretrain" for cell in own),
                 finetune_cells=sum(cell.kind == "finetune" for cell in own),
                 flops=sum(cell_flops(study, corpus, cell) for cell in own),
@@ -177,10 +173,11 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
         f"{'FLOPs':>9} {'GPU hours':>9} {'memory':>9}",
     ]
     for plan in plans:
+        shape, count = plan.shape, f"{plan.pretrain_cells}+{plan.finetune_cells}"
         lines.append(
-            f"{plan.name:>6} {plan.parameters:>12,} {plan.layers:>6} {plan.width:>6} {plan.feed_forward:>8} "
-            f"{f'{plan.pretrain_cells}+{plan.finetune_cells}':>9} {plan.flops:>9.1e} "
-            f"{plan.flops / rate / 3600:>9.2f} {plan.memory_bytes / 2**30:>6.1f} GiB"
+            f"{plan.name:>6} {plan.parameters:>12,} {shape.layers:>6} {shape.width:>6} "
+            f"{shape.feed_forward:>8} {count:>9} {plan.flops:>9.1e} {plan.flops / rate / 3600:>9.2f} "
+            f"{plan.memory_bytes / 2**30:>6.1f} GiB"
         )
     total = sum(plan.flops for plan in plans)
     lines += [

@@ -57,7 +57,7 @@ def test_only_training_that_is_alone_gets_every_core(monkeypatch: pytest.MonkeyP
     assert local.threads_for(queue_of(BOOSTED), BOOSTED, 8) == 8, "trees differ with the number of threads"
 
 
-def test_what_a_cell_cannot_use_is_told_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_input_of_a_cell_names_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     """One line of a study of many cells must say which: its name holds task and subset."""
     from claimscale.experiments import execute
 

@@ -1,4 +1,4 @@
-"""Cells as jobs: what is asked of Slurm, in which order, and what happens at a time limit."""
+"""Cells as jobs: what Slurm is requested, in which order, and what happens at a time limit."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_every_cell_is_run_once_and_after_what_it_needs(workspace, monkeypatch) 
         (ValueError("patient 7"), Interrupted, "fault: ValueError"),
     ],
 )
-def test_what_goes_wrong_in_a_job_ends_the_sweep_in_one_line(
+def test_an_error_in_a_job_ends_the_run_in_one_line(
     workspace, monkeypatch, raised: Exception, expected: type[Exception], text: str
 ) -> None:
     def fail(*given) -> None:
@@ -125,21 +125,19 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_slurm_is_asked_for_all_gpus_for_a_pretraining_and_one_for_other_cells(
-    workspace, cluster: Path
-) -> None:
-    asked = []
+def test_a_pretraining_gets_all_gpus_and_other_cells_one(workspace, cluster: Path) -> None:
+    scripts = []
     for cell in (Cell("pretrain", 42, "70k"), Cell("finetune", 42, "70k", "ckd", "scratch", "all")):
         slurm.JobSubmitter(workspace, Slurm(**SLURM)).start(cell)
         newest = max(cluster.glob("script.*"), key=lambda file: file.stat().st_mtime_ns)
-        asked.append(newest.read_text())
-        assert f"--job-name={cell.id}" in asked[-1]
+        scripts.append(newest.read_text())
+        assert f"--job-name={cell.id}" in scripts[-1]
         for option in ("--partition=gpu", "--time=90", "--account=x12", "--signal=USR2", "--requeue"):
-            assert option in asked[-1]
+            assert option in scripts[-1]
     for option in ("--nodes=2", "--gpus-per-node=4", "--ntasks-per-node=4"):
-        assert option in asked[0]
+        assert option in scripts[0]
     for option in ("--nodes=1", "--gpus-per-node=1", "--ntasks-per-node=1"):
-        assert option in asked[1]
+        assert option in scripts[1]
 
 
 def test_a_later_process_waits_for_the_job_of_an_earlier_one(workspace, cluster: Path, monkeypatch) -> None:
