@@ -11,7 +11,7 @@ from claimscale.evaluation.bootstrap import Ranking, Resamples, areas, replicate
 
 
 def all_weights(resamples: Resamples) -> np.ndarray:
-    return np.concatenate([weights for _, weights in resamples.blocks()], axis=1)
+    return np.concatenate([resamples.weights(place) for place in resamples.places()], axis=1)
 
 
 @settings(max_examples=60, deadline=None)

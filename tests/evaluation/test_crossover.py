@@ -8,7 +8,7 @@ import pytest
 from claimscale.evaluation.crossover import crossing_points, find_crossover
 from claimscale.evaluation.intervals import Scores
 
-TESTED = (300, 1000, 3000, 10_000)
+TESTED: tuple[int, ...] = (300, 1000, 3000, 10_000)
 
 
 def made(values: dict[int, float], seed: int, spread: float = 1e-3, seeds: int = 3) -> dict[int, Scores]:
@@ -64,14 +64,15 @@ def test_ends_beyond_the_tested_numbers_are_zero_or_none() -> None:
     """If hardly a simulation crosses, the interval has no lower end among the numbers tested."""
     flat, hardly = made(dict.fromkeys(TESTED, 0.0), 1), 0
     for lag in np.linspace(-0.012, 0, 25):
-        found = find_crossover(made(dict.fromkeys(TESTED, lag), 2), flat)
+        found = find_crossover(made(dict.fromkeys(TESTED, float(lag)), 2), flat)
         assert found is not None
         assert (found.low is None) == (found.prob_superior < 0.025), lag
         hardly += found.low is None and found.prob_superior > 0
         if found.outcome == "never_in_range":
             assert found.high is None
     assert hardly
-    assert found.low == 0
+    equal = find_crossover(made(dict.fromkeys(TESTED, 0.0), 2), flat)
+    assert equal is not None and equal.low == 0
 
 
 def test_an_advantage_that_is_lost_again_does_not_count() -> None:

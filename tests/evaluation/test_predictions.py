@@ -129,7 +129,8 @@ def test_a_patient_has_one_weight_in_all_tasks(tmp_path: Path) -> None:
     ]
     scored = score_models(load_predictions(cells), "held_out", replicates=20, seed=7)
     found = scored["pregabalin"][Model("pretrained", "1M", "all")].by_metric["auprc"].replicates[0]
-    weights = np.concatenate([block for _, block in Resamples(60, 20, 7).blocks()], axis=1)[30:]
+    resamples = Resamples(60, 20, 7)
+    weights = np.concatenate([resamples.weights(place) for place in resamples.places()], axis=1)[30:]
     labels, risks = later["boolean_value"][:30], later["predicted_boolean_probability"][:30]
     for replicate in range(20):
         expected = average_precision_score(labels, risks, sample_weight=weights[:, replicate])

@@ -8,7 +8,7 @@ so that memory does not grow with the number of replicates.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -57,11 +57,6 @@ class Resamples:
             _count(generator.integers(units, size=units, dtype=np.uint32), row)
         weights = np.ascontiguousarray(block.T)
         return weights if self.unit is None else weights[self.unit]
-
-    def blocks(self) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
-        """The range of replicates and their weights (patients, replicates of the block)."""
-        for place in self.places():
-            yield place, self.weights(place)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -60,10 +60,10 @@ def load_predictions(cells: Sequence[CellResult]) -> dict[tuple[str, str], Split
     Raises BadInput if a file is unreadable, a risk is not a probability, or two cells of a task differ in
     their patients or outcomes.
     """
-    gathered: dict[tuple[str, str], list[tuple[CellResult, _Rows]]] = {}
+    gathered: dict[tuple[str, str], list[SplitPredictions]] = {}
     for cell in cells:
-        for split, rows in _read(cell.predictions).items():
-            gathered.setdefault((cell.task, split), []).append((cell, rows))
+        for split, rows in _read(cell):
+            gathered.setdefault((cell.task, split), []).append(rows)
     return {
         (task, split): _align(split, gathered[task, split], [cell for cell in cells if cell.task == task])
         for task in dict.fromkeys(cell.task for cell in cells)
@@ -90,22 +90,9 @@ def aligned_values(predictions: SplitPredictions, file: Path, split: str, column
     return values[order][place]
 
 
-@dataclass(frozen=True)
-class _Rows:
-    subject: NDArray[np.int64]
-    day: NDArray[np.datetime64]
-    labels: NDArray[np.bool_]
-    risks: Floats
-
-    def same_patients(self, other: _Rows) -> bool:
-        return (
-            np.array_equal(self.subject, other.subject)
-            and np.array_equal(self.day, other.day)
-            and np.array_equal(self.labels, other.labels)
-        )
-
-
-def _read(file: Path) -> Mapping[str, _Rows]:
+def _read(cell: CellResult) -> Iterator[tuple[str, SplitPredictions]]:
+    """The predictions of one cell, split by split."""
+    file = cell.predictions
     columns = ["subject_id", "prediction_time", "split", "boolean_value", "predicted_boolean_probability"]
     table = _table(file, columns)
     subject, day = _keys(table)
@@ -115,34 +102,33 @@ def _read(file: Path) -> Mapping[str, _Rows]:
         raise BadInput(f"{file}: predicted_boolean_probability is not between 0 and 1 everywhere")
     order = np.lexsort((day, subject))
     split = np.asarray(table["split"].to_pylist())[order]
-    rows = {}
     for name in TEST_SPLITS:
         chosen = order[split == name]
         if len(chosen):
-            rows[name] = _Rows(subject[chosen], day[chosen], labels[chosen], risks[chosen])
-    return rows
+            rows = SplitPredictions(
+                (cell,), subject[chosen], day[chosen], labels[chosen], risks[None, chosen]
+            )
+            yield name, rows
 
 
-def _align(
-    split: str, gathered: list[tuple[CellResult, _Rows]], expected: list[CellResult]
-) -> SplitPredictions:
-    first_cell, first = gathered[0]
-    for cell, rows in gathered:
-        if not rows.same_patients(first):
+def _align(split: str, gathered: list[SplitPredictions], expected: list[CellResult]) -> SplitPredictions:
+    """The predictions of all cells of a task as one; their patients and outcomes must be the same."""
+    first = gathered[0]
+    for rows in gathered:
+        if not all(
+            np.array_equal(getattr(rows, name), getattr(first, name)) for name in ("subject", "day", "labels")
+        ):
+            cell = rows.cells[0]
             raise BadInput(
                 f"{cell.predictions}: {cell.task}, {split} split: patients or outcomes differ from those in "
-                f"{first_cell.predictions}"
+                f"{first.cells[0].predictions}"
             )
-    present = {cell.predictions for cell, _ in gathered}
-    missing = next((cell for cell in expected if cell.predictions not in present), None)
+    cells = tuple(rows.cells[0] for rows in gathered)
+    missing = next((cell for cell in expected if cell not in cells), None)
     if missing is not None:
         raise BadInput(f"{missing.predictions}: has no predictions for the {split} split")
     return SplitPredictions(
-        tuple(cell for cell, _ in gathered),
-        first.subject,
-        first.day,
-        first.labels,
-        np.stack([rows.risks for _, rows in gathered]),
+        cells, first.subject, first.day, first.labels, np.concatenate([rows.risks for rows in gathered])
     )
 
 

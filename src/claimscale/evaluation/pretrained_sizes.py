@@ -58,13 +58,9 @@ class PretrainedSize:
 
 FIXED = ("non_embedding_parameters", "layers", "width", "feed_forward", "train_flops", "tokens")
 AVERAGED = (
-    "tokens_per_second",
-    "train_loss",
-    "validation_loss",
-    "validation_loss_new",
-    "validation_loss_recurrent",
+    "tokens_per_second", "train_loss", "validation_loss", "validation_loss_new", "validation_loss_recurrent",
     "validation_loss_incident",
-)
+)  # fmt: skip
 
 
 def pretrained_sizes(
@@ -83,8 +79,8 @@ def pretrained_sizes(
         runs = sorted((run for run in pretraining if run["size"] == size), key=lambda run: run["seed"])
         first = runs[0] if runs else {}
         seconds = mean(runs, "seconds")
-        fixed: dict[str, Any] = {field: first.get(field) for field in FIXED}
-        averaged: dict[str, Any] = {field: mean(runs, field) for field in AVERAGED}
+        numbers: dict[str, Any] = {field: first.get(field) for field in FIXED}
+        numbers |= {field: mean(runs, field) for field in AVERAGED}
         sizes.append(
             PretrainedSize(
                 name=size,
@@ -94,8 +90,7 @@ def pretrained_sizes(
                 seeds=tuple(run["seed"] for run in runs),
                 lr_sweep=tuple(lr_sweeps[size]) if size in lr_sweeps else None,
                 cooldowns_by_seed=tuple(run.get("cooldowns") for run in runs),
-                **fixed,
-                **averaged,
+                **numbers,
             )
         )
     return sizes

@@ -166,16 +166,23 @@ def holm_alphas(p_values: Mapping[str, Sequence[float]], alpha: float) -> dict[s
     return alphas
 
 
-def positives_needed(comparison: Comparison, positives: int, alpha: float) -> int | None:
+def positives_needed(
+    comparison: Comparison, positives: int, alpha: float, distance: float | None = None
+) -> int | None:
     """Positives with which 80 % of studies would find the smaller size sufficient if it is truly as good.
 
     The variance of the gain has a part V_n that falls as 1 / positives and a part V_s between seeds that does
     not. The sample-size formula of a non-inferiority trial, with quantiles of Student's t,
-    (t_alpha + t_power)² (V_n · positives / needed + V_s) = margin², gives
-    needed = positives · V_n / (margin² / (t_alpha + t_power)² - V_s).
+    (t_alpha + t_power)² (V_n · positives / needed + V_s) = distance² (the margin by default), gives
+    needed = positives · V_n / (distance² / (t_alpha + t_power)² - V_s).
     None where the seeds alone differ too much: only more seeds can decide.
     """
-    return _needed(comparison.excess, comparison.margin, positives, alpha)
+    gain, distance = comparison.excess, comparison.margin if distance is None else distance
+    quantiles = float(stats.t.ppf(1 - alpha, gain.degrees) + stats.t.ppf(POWER, gain.degrees))
+    irreducible = gain.irreducible_seed_variance
+    falling = gain.patient_variance + gain.seed_variance - irreducible
+    room = (distance / quantiles) ** 2 - irreducible
+    return None if not room > 0 or math.isnan(falling) else math.ceil(positives * falling / room)
 
 
 def _comparisons(curve: SizeCurve, relative_margin: float) -> tuple[Comparison, ...]:
@@ -237,15 +244,5 @@ def _inconclusive_reason(
     if needed is not None and needed <= curve.positives:
         # The sample could show equality but did not: the gain is near the margin, and its distance decides.
         gap = abs(compared[0].margin - compared[0].gain.estimate)
-        return "borderline", _needed(compared[0].excess, gap, curve.positives, alpha)
+        return "borderline", positives_needed(compared[0], curve.positives, alpha, gap)
     return "underpowered", needed
-
-
-def _needed(gain: Interval, distance: float, positives: int, alpha: float) -> int | None:
-    quantiles = float(stats.t.ppf(1 - alpha, gain.degrees) + stats.t.ppf(POWER, gain.degrees))
-    irreducible = gain.irreducible_seed_variance
-    falling = gain.patient_variance + gain.seed_variance - irreducible
-    room = (distance / quantiles) ** 2 - irreducible
-    if not room > 0 or math.isnan(falling):
-        return None
-    return math.ceil(positives * falling / room)

@@ -141,59 +141,38 @@ def evaluate_tasks(
     verdicts = decide(scores.curves, study.compare.margin)
     hospitals = read_hospitals(inputs.patients_file)
     clustered = cluster_verdicts(scores.compared, hospitals, study.compare, study.seed)
-    return {
-        task: _evaluate_task(
-            study,
-            compared,
-            scores.by_split[HELD_OUT][task],
-            _Decision(task, verdicts[task], clustered.get(task), guards),
-            inputs,
+    metric, replicates = study.compare.metric, study.compare.bootstrap_replicates
+    evaluations = {}
+    for task, compared in scores.compared.items():
+        curve, rows, verdict = compared.curve, compared.predictions, verdicts[task]
+        of_task, aurocs = scores.by_split[HELD_OUT][task], PairedAurocs.of(rows)
+        reference = study.sizes[-1] if task in inputs.stopped else curve.largest
+        needed, oracle = verdict.positives_needed, None
+        if task in inputs.oracle:
+            risks = aligned_values(rows, inputs.oracle[task], HELD_OUT, "risk")
+            oracle = score_ranking(rows.labels, risks, replicates, study.seed)
+        evaluations[task] = TaskEvaluation(
+            verdict=verdict,
+            contrasts=_size_contrasts(verdict, clustered.get(task), compared, aurocs),
+            clustered=clustered.get(task),
+            convergence=guards,
+            saving=saving(inputs.costs, verdict.smallest_sufficient or curve.largest, reference),
+            additional_needed=None if needed is None else max(0, needed - curve.positives),
+            pretraining_gains=_pretraining_gains(of_task, metric, aurocs),
+            crossovers=crossovers(of_task, study.sizes, metric, study.seed),
+            diagnostics=tuple(diagnose_models(rows, of_task, inputs.patients_file, replicates, study.seed)),
+            oracle=oracle,
+            recommendation=recommend(verdict, guards.status, of_task, metric),
+            ensemble=ensemble_gain(of_task, metric, study.sizes[-1]),
         )
-        for task, compared in scores.compared.items()
-    }
-
-
-@dataclass(frozen=True)
-class _Decision:
-    task: str
-    verdict: Verdict
-    clustered: ClusterVerdict | None
-    guards: Convergence
-
-
-def _evaluate_task(
-    study: Study, compared: ComparedTask, scores: TaskScores, decision: _Decision, inputs: EvaluationInputs
-) -> TaskEvaluation:
-    verdict, metric = decision.verdict, study.compare.metric
-    curve, rows, replicates = compared.curve, compared.predictions, study.compare.bootstrap_replicates
-    reference = study.sizes[-1] if decision.task in inputs.stopped else curve.largest
-    needed, oracle = verdict.positives_needed, None
-    if decision.task in inputs.oracle:
-        risks = aligned_values(rows, inputs.oracle[decision.task], HELD_OUT, "risk")
-        oracle = score_ranking(rows.labels, risks, replicates, study.seed)
-    aurocs = PairedAurocs.of(rows)
-    diagnostics = diagnose_models(rows, scores, inputs.patients_file, replicates, study.seed)
-    return TaskEvaluation(
-        verdict=verdict,
-        contrasts=_size_contrasts(decision, compared, aurocs),
-        clustered=decision.clustered,
-        convergence=decision.guards,
-        saving=saving(inputs.costs, verdict.smallest_sufficient or curve.largest, reference),
-        additional_needed=None if needed is None else max(0, needed - curve.positives),
-        pretraining_gains=_pretraining_gains(scores, metric, aurocs),
-        crossovers=crossovers(scores, study.sizes, metric, study.seed),
-        diagnostics=tuple(diagnostics),
-        oracle=oracle,
-        recommendation=recommend(verdict, decision.guards.status, scores, metric),
-        ensemble=ensemble_gain(scores, metric, study.sizes[-1]),
-    )
+    return evaluations
 
 
 def _size_contrasts(
-    decision: _Decision, compared: ComparedTask, aurocs: PairedAurocs | None
+    verdict: Verdict, clustered: ClusterVerdict | None, compared: ComparedTask, aurocs: PairedAurocs | None
 ) -> tuple[SizeContrast, ...]:
     found = []
-    for place, pair in enumerate(decision.verdict.comparisons):
+    for place, pair in enumerate(verdict.comparisons):
         sizes = pair.larger, pair.smaller
         larger, smaller = (compared.curve.scores[size] for size in sizes)
         relative = combine(lambda most, least: 1 - least / most, larger, smaller)
@@ -203,7 +182,7 @@ def _size_contrasts(
                 pair,
                 relative and interval(relative).conservative(),
                 aurocs and aurocs.contrast(weights),
-                decision.clustered and decision.clustered.verdict.comparisons[place],
+                clustered and clustered.verdict.comparisons[place],
             )
         )
     return tuple(found)
