@@ -58,8 +58,8 @@ def labelled_of(arm: str, labelled: Sequence[Patients]) -> tuple[Patients, ...]:
 def cell_of(arm: str, task: str, labelled: Patients, seed: int, size: str) -> Cell:
     if arm in ("pretrained", "scratch"):
         return Cell("finetune", seed, size, task, arm, labelled)  # pyright: ignore[reportArgumentType]
-    return Cell(arm, seed, size if arm in NEEDS_LARGEST_ENCODER else None, task, None, labelled)  # pyright:
-    ignore[reportArgumentType]
+    needed = size if arm in NEEDS_LARGEST_ENCODER else None
+    return Cell(arm, seed, needed, task, None, labelled)  # pyright: ignore[reportArgumentType]
 
 
 def scores_of(workspace: Workspace, arm: str, task: str, labelled: Patients) -> Scores:

@@ -33,8 +33,8 @@ class CellRecord(TypedDict):
     seconds: float
     """Of training, over all interruptions."""
     cost: dict[str, float | None]
-    notes: NotRequired[list[str]]
-    """Sentences about what went wrong on the way; they become warnings of the summary."""
+    notes: NotRequired[list[dict[str, object]]]
+    """Findings about problems on the way, as JSON; they become warnings of the summary."""
     patients: int
     """Labelled training patients; of fine-tunings and baselines only, as `positives`."""
     positives: int
