@@ -137,7 +137,7 @@ def forecast_gain(
     return Forecast(names[-1], target, found[0], steepest, margin, weights)
 
 
-def forecast_gain(study: Study, seen: Mapping[str, Scores], target: str) -> Forecast | None:
+def study_forecast(study: Study, seen: Mapping[str, Scores], target: str) -> Forecast | None:
     """The forecast with the study's sizes and margin."""
     parameters = {size: float(parameter_count(size)) for size in study.sizes}
     return forecast_gain(seen, parameters, target, study.compare.margin)
@@ -149,7 +149,7 @@ def retrospective_forecasts(study: Study, curves: Mapping[str, SizeCurve]) -> li
         ForecastRecord.of(task, made, made_before_training=False)
         for task, curve in curves.items()
         for count in range(MIN_SIZES, len(curve.scores))
-        if (made := forecast_gain(study, dict(list(curve.scores.items())[:count]), curve.largest))
+        if (made := study_forecast(study, dict(list(curve.scores.items())[:count]), curve.largest))
     ]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from claimscale import artifacts
 from claimscale.config.study import Study
-from claimscale.evaluation.forecast import MIN_SIZES, ForecastRecord, forecast_gain
+from claimscale.evaluation.forecast import MIN_SIZES, ForecastRecord, study_forecast
 from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.predictions import load_predictions
 from claimscale.evaluation.scoring import score_models
@@ -54,7 +54,7 @@ def run_by_size(workspace: Workspace, cells: list[Cell], run: Callable[[list[Cel
             if any(record.task == task and record.stop for record in records):
                 continue
             seen = _scores(workspace, chosen, task, study.sizes[:number])
-            made = forecast_gain(study, seen, study.sizes[-1])
+            made = study_forecast(study, seen, study.sizes[-1])
             if made is not None:
                 larger = (cell for cell in cells if cell.task == task and cell.size in study.sizes[number:])
                 first = not any(map(workspace.is_done, larger))
