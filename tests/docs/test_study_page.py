@@ -1,4 +1,4 @@
-"""docs/study.md: its study file is one, and its table has every setting with its default."""
+"""docs/study.md: its study file is valid, and its table has every setting, default and description."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def settings(model: type[BaseModel], before: str = "") -> Iterator[tuple[str, Fi
             yield before + name, field
 
 
-def told() -> dict[str, str]:
+def listed() -> dict[str, str]:
     return dict(re.findall(r"^\| `([\w.]+)` \| (?:`([^`]*)`|-) \|", PAGE, re.M))
 
 
@@ -32,9 +32,9 @@ def plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def test_every_setting_is_listed_once_in_the_order_of_the_code() -> None:
-    assert list(told()) == [name for name, _ in settings(Study)]
-    assert len(re.findall(r"^\| `", PAGE, re.M)) == len(told())
+def test_every_setting_is_listed_once_in_order() -> None:
+    assert list(listed()) == [name for name, _ in settings(Study)]
+    assert len(re.findall(r"^\| `", PAGE, re.M)) == len(listed())
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,21 @@ def test_every_setting_is_listed_once_in_the_order_of_the_code() -> None:
 )
 def test_defaults_are_those_of_the_code(name: str, field: FieldInfo) -> None:
     if field.is_required():
-        assert told()[name] == "", "a dash"
+        assert listed()[name] == "", "a dash"
     else:
-        assert yaml.safe_load(told()[name]) == plain(field.get_default(call_default_factory=True))
+        assert yaml.safe_load(listed()[name]) == plain(field.get_default(call_default_factory=True))
 
 
-def test_the_study_file_of_the_page_is_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "field"), list(settings(Study)), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_meanings_are_the_descriptions_of_the_code(name: str, field: FieldInfo) -> None:
+    assert field.description is not None
+    [row] = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
+    assert f" | {' '.join(field.description.split())}" in row
+
+
+def test_the_study_file_of_the_page_is_valid(tmp_path: Path) -> None:
     [text] = re.findall(r"^```yaml study\n(.*?)^```", PAGE, re.M | re.S)
     file = tmp_path / "first.yaml"
     file.write_text(text, "utf-8")

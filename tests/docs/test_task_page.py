@@ -27,8 +27,8 @@ BLOCKS = re.findall(r"^```(\w+) (\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTA
 BY_NAME = {name: content for _, name, content in BLOCKS}
 
 
-def study_of(asked: list) -> Study:
-    settings = {"name": "page", "source": {"kind": "simulated"}, "sizes": ["60k"], "tasks": asked}
+def study_of(tasks: list) -> Study:
+    settings = {"name": "page", "source": {"kind": "simulated"}, "sizes": ["60k"], "tasks": tasks}
     settings["cohort"] = {"landmark": dt.date(2020, 1, 1), "min_events": 1}
     return loading.validated(Study, settings, "study.yaml")
 
@@ -36,11 +36,11 @@ def study_of(asked: list) -> Study:
 def test_every_example_is_a_task() -> None:
     found = [yaml.safe_load(content) for _, name, content in BLOCKS if name == "task"]
     assert len(found) == 4
-    for asked in found:
-        assert study_of(asked).tasks[0].name == asked[0]["name"]
+    for tasks in found:
+        assert study_of(tasks).tasks[0].name == tasks[0]["name"]
 
 
-def test_what_the_page_says_is_refused_is_refused_with_that_reason() -> None:
+def test_refused_tasks_are_refused_with_the_reason_given() -> None:
     cases = re.findall(r"^- (.+)\n# (.+)$", BY_NAME["refused"], re.MULTILINE)
     assert len(cases) == 6
     for line, reason in cases:
@@ -63,12 +63,13 @@ def test_the_worked_example(tmp_path: Path) -> None:
     table = with_days(ibis.memtable(events.append_column("split", split)))
     with Engine(EngineSettings(), tmp_path) as engine:
         dates = engine.to_arrow(index_dates.landmark_dates(table, study))
-        answers = engine.to_arrow(label_index_dates(study.tasks[0], dates, table)).to_pylist()
+        labels = engine.to_arrow(label_index_dates(study.tasks[0], dates, table)).to_pylist()
     shown = []
-    for row in answers:
+    for row in labels:
         day = EPOCH + dt.timedelta(days=row["index_day"])
         if row["excluded"] is None:
-            shown.append(f"{row['subject_id']} asked on {day}: {'yes' if row['boolean_value'] else 'no'}")
+            label = "positive" if row["boolean_value"] else "negative"
+            shown.append(f"{row['subject_id']} on {day}: {label}")
         else:
-            shown.append(f"{row['subject_id']} not asked on {day}: {row['excluded']}")
-    assert shown == BY_NAME["answers"].splitlines()
+            shown.append(f"{row['subject_id']} on {day}: not eligible, {row['excluded']}")
+    assert shown == BY_NAME["labels"].splitlines()

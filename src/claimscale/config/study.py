@@ -60,7 +60,8 @@ class Study(Settings):
     finetune: Finetune = Finetune()
     """Fine-tuning on labelled patients."""
     baselines: list[Baseline] = ["lightgbm", "logistic", "outcome_history"]
-    """Models that are compared with the encoders."""
+    """Models that are compared with the encoders; also `lightgbm_embeddings`,
+    `lightgbm_counts_and_embeddings` and `ensemble`."""
     search: Search = Search()
     """Hyperparameter search of the baselines."""
     compare: Compare = Compare()
