@@ -123,7 +123,7 @@ NOTHING = Components(shared=0.0, within=0.0, common=0.0, lasting=0.0, weight=0.0
 
 
 def test_runs_that_happen_to_agree_do_not_raise_power() -> None:
-    """Two runs that each err on other patients may come out alike; the bound still knows the bootstrap."""
+    """Two runs that err on different patients may happen to agree; the bound still includes the bootstrap."""
     met = power.margins_met(replace(NOTHING, within=1.0), 10_000, 2, 0.05)
     assert met.min() > 1.6 * np.sqrt(1.0 / 2 / 10_000) * 0.95
 
