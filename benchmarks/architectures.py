@@ -17,8 +17,8 @@ from numba import njit
 from torch import Tensor
 
 from claimscale.model import classifier
-from claimscale.model.classifier import EncoderClassifier, Pooled
-from claimscale.model.encoder import Encoder, Inputs
+from claimscale.model.classifier import EncoderClassifier, PooledStates
+from claimscale.model.encoder import Encoder, EncoderInputs
 from claimscale.model.shapes import TIME_FEATURES
 from claimscale.seeded_random import uniform
 from claimscale.tokens.batches import Batch, Masked
@@ -31,21 +31,21 @@ DAYS_PER_POSITION = 30
 """Distance of neighbours in the sequence, for rotary angles over the index."""
 
 
-def rotary_over(position: Callable[[Inputs], Tensor]) -> Alternative:
+def rotary_over(position: Callable[[EncoderInputs], Tensor]) -> Alternative:
     """Rotary angles over another position than the day; time features do not change."""
     attend = Encoder.attend
 
-    def otherwise(self: Encoder, x_Td: Tensor, inputs: Inputs, read: object = None) -> Tensor:
-        return attend(self, x_Td, replace(inputs, days=position(inputs)), read)  # pyright: ignore[reportArgumentType]
+    def otherwise(self: Encoder, x_Td: Tensor, inputs: EncoderInputs, queries: object = None) -> Tensor:
+        return attend(self, x_Td, replace(inputs, days=position(inputs)), queries)  # pyright: ignore[reportArgumentType]
 
     return lambda: patch.object(Encoder, "attend", otherwise)
 
 
-def months(inputs: Inputs) -> Tensor:
+def months(inputs: EncoderInputs) -> Tensor:
     return -(-inputs.days // DAYS_PER_MONTH) * DAYS_PER_MONTH
 
 
-def positions(inputs: Inputs) -> Tensor:
+def positions(inputs: EncoderInputs) -> Tensor:
     bounds = inputs.layout.bounds.long()
     first = bounds[:-1].repeat_interleave(bounds.diff())
     return DAYS_PER_POSITION * (first - torch.arange(len(inputs.days), device=bounds.device))
@@ -55,7 +55,7 @@ def without_features(first: int, last: int) -> Alternative:
     """Some time features are zero, in the input and in the recurrence rule."""
     features = Encoder._features
 
-    def otherwise(self: Encoder, inputs: Inputs) -> Tensor:
+    def otherwise(self: Encoder, inputs: EncoderInputs) -> Tensor:
         found = features(self, inputs).clone()
         found[:, first:last] = 0
         return found
@@ -63,14 +63,16 @@ def without_features(first: int, last: int) -> Alternative:
     return lambda: patch.object(Encoder, "_features", otherwise)
 
 
-def reads(chosen: Callable[[Pooled], Pooled]) -> Alternative:
+def reads(chosen: Callable[[PooledStates], PooledStates]) -> Alternative:
     """The classifier's weights receive other pooled states; the zero-shot logit does not change."""
-    read = EncoderClassifier.read
-    return lambda: patch.object(EncoderClassifier, "read", lambda self, states: read(self, chosen(states)))
+    logit = EncoderClassifier.head_logit
+    return lambda: patch.object(
+        EncoderClassifier, "head_logit", lambda self, states: logit(self, chosen(states))
+    )
 
 
-def only(name: str) -> Callable[[Pooled], Pooled]:
-    return lambda states: Pooled(
+def only(name: str) -> Callable[[PooledStates], PooledStates]:
+    return lambda states: PooledStates(
         *(value if field == name else torch.zeros_like(value) for field, value in states._asdict().items())
     )
 
@@ -78,13 +80,13 @@ def only(name: str) -> Callable[[Pooled], Pooled]:
 def reads_maximum() -> AbstractContextManager[object]:
     """The maximum of the states instead of the mean."""
 
-    def pooled(encoder: Encoder, inputs: Inputs) -> Pooled:
+    def pool(encoder: Encoder, inputs: EncoderInputs) -> PooledStates:
         x_Td, bounds = encoder.embed(inputs), inputs.layout.bounds
         hidden_Td = encoder.attend(x_Td, inputs).float()
         largest_Bd = torch.segment_reduce(hidden_Td, "max", offsets=bounds.long())
-        return Pooled(hidden_Td[bounds[:-1]], largest_Bd, encoder.sum_pooling(x_Td, inputs.layout))
+        return PooledStates(hidden_Td[bounds[:-1]], largest_Bd, encoder.sum_pooling(x_Td, inputs.layout))
 
-    return patch.object(classifier, "pooled", pooled)
+    return patch.object(classifier, "pool", pool)
 
 
 def masks_whole_days() -> AbstractContextManager[object]:
@@ -115,8 +117,8 @@ ALTERNATIVES: dict[str, Alternative] = {
     "time: no rotary": rotary_over(lambda inputs: torch.zeros_like(inputs.days)),
     "time: no age": without_features(0, TIME_FEATURES // 2),
     "masking: whole days": masks_whole_days,
-    "tuning: [CLS] alone": reads(only("first")),
+    "tuning: [CLS] alone": reads(only("cls")),
     "tuning: mean alone": reads(only("mean")),
-    "tuning: sum alone": reads(only("summed")),
+    "tuning: sum alone": reads(only("sum")),
     "tuning: maximum": reads_maximum,
 }

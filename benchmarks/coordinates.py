@@ -22,7 +22,7 @@ from claimscale.tokens.batches import mask_batch, microbatches
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.special_tokens import CLS, FIRST_CODE
 from claimscale.tokens.token_metadata import TokenMetadata
-from claimscale.training.loop import on_device
+from claimscale.training.device import encoder_inputs
 from record import write_record
 
 VOCABULARY, STEPS, LEARNING_RATE = 200, 10, 4e-3
@@ -55,7 +55,7 @@ def changes(width: int, layers: int, standard: bool, seed: int) -> tuple[float, 
     sequences = random_sequences()
     (batch,) = microbatches(sequences, np.arange(len(sequences)), 1 << 20)
     masked = mask_batch(batch, 0.3, 0, 0)
-    inputs = on_device(batch, masked.token, torch.device("cpu"))
+    inputs = encoder_inputs(batch, masked.token, torch.device("cpu"))
     read = QueryPositions.of(masked.position, batch.lengths, torch.device("cpu"))
     target = torch.from_numpy(masked.target)
     logits: list[Tensor] = []

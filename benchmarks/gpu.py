@@ -22,7 +22,7 @@ from claimscale.config.training import Pretrain
 from claimscale.experiments.throughput import random_token_metadata
 from claimscale.model import shapes
 from claimscale.tokens.pretraining_inputs import static
-from claimscale.training.pretraining_run import PretrainingRun
+from claimscale.training.pretraining_run import PretrainingRun, PretrainingSetup
 from record import write_record
 
 SIZES = {"2.2M": 2_200_000, "4.7M": 4_700_000, "11M": 11_000_000, "32M": 32_000_000, "101M": 101_000_000}
@@ -50,7 +50,9 @@ def ours(shape: shapes.Shape) -> tuple[Callable[[], int], PretrainingRun]:
     sequences = cpu.random_sequences(shape.vocabulary, cpu.MEDIAN_LENGTH, patients=40_000)
     settings = Pretrain(batch_tokens=BATCH_TOKENS, epochs=100)
     run = PretrainingRun(
-        static(sequences), random_token_metadata(shape), shape, settings, 0, torch.device("cuda")
+        PretrainingSetup(
+            static(sequences), random_token_metadata(shape), shape, settings, 0, torch.device("cuda")
+        )
     )
     steps = iter(range(run.steps))
     return lambda: run.step(next(steps))[1], run
@@ -74,7 +76,7 @@ def tokens_per_second(step: Callable[[], int]) -> float:
 
 
 def compare(name: str, target: int, best: float) -> dict[str, float]:
-    shape = shapes.solve(target, cpu.VOCABULARY)
+    shape = shapes.solve(target, cpu.VOCABULARY, 0)
     step, run = ours(shape)
     contenders = {"ours": step}
     try:

@@ -35,7 +35,7 @@ from claimscale.tokens.batches import microbatches
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.special_tokens import CLS, FIRST_CODE, MASK, PAD
-from claimscale.training.pretraining_run import PretrainingRun
+from claimscale.training.pretraining_run import PretrainingRun, PretrainingSetup
 from record import write_record
 
 VOCABULARY, PATIENTS, LONGEST = 10_000, 4_000, 512
@@ -75,7 +75,9 @@ def peak() -> float:
 def ours(shape: shapes.Shape, sequences: Sequences, threads: int) -> tuple[Step, PretrainingRun]:
     settings = Pretrain(batch_tokens=BATCH_TOKENS)
     run = PretrainingRun(
-        static(sequences), random_token_metadata(shape), shape, settings, 0, torch.device("cpu")
+        PretrainingSetup(
+            static(sequences), random_token_metadata(shape), shape, settings, 0, torch.device("cpu")
+        )
     )
     steps = iter(range(run.steps))
 
@@ -171,7 +173,7 @@ def rate(step: Step, least_tokens: int = BATCH_TOKENS // 2) -> float:
 
 def compare(name: str, target: int, vocabulary: int, median: int, peers: bool) -> dict[str, float]:
     """All contenders of one size in turns; medians of the rates, and of their ratios in each round."""
-    sequences, shape = random_sequences(vocabulary, median), shapes.solve(target, vocabulary)
+    sequences, shape = random_sequences(vocabulary, median), shapes.solve(target, vocabulary, 0)
     step, run = ours(shape, sequences, threads=1)
     contenders = {"ours": step, "two_threads": ours(shape, sequences, threads=2)[0]}
     if peers:

@@ -18,7 +18,7 @@ from claimscale.model.encoder import Encoder
 from claimscale.tokens.sequences import select_inputs
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.checkpoints import save_tensors
-from claimscale.training.cost import CostMeter, forward_flops
+from claimscale.training.cost import CostMeter
 
 TASK = "ckd"
 
@@ -72,5 +72,5 @@ def test_a_baseline_counts_its_encoder_on_the_encoders_device(
         workspace.store, embedded, np.full(150, stores.index_day), tokens.max_length, tokens.deduplicate,
         np.zeros(0, np.int32),
     )  # fmt: skip
-    assert cost["flops"] == pytest.approx(forward_flops(workspace.shape("60k"), sequences.lengths))
+    assert cost["flops"] == pytest.approx(shapes.classifier_flops(workspace.shape("60k"), sequences.lengths))
     assert cost["mfu"] > 0

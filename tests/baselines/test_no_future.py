@@ -25,7 +25,9 @@ from claimscale.tokens.store import TokenStore
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.checkpoints import save_tensors
 from claimscale.training.embeddings import FrozenEncoder
-from claimscale.training.finetune import finetune
+from claimscale.training.finetune_trainer import LabelledSequences
+from claimscale.training.finetuning import FinetuneJob, finetune
+from claimscale.training.initialization import Initialization
 
 TASK = Task(name="some", kind="disease", outcome={"ICD10": ["A003"]})
 PATIENTS, TUNING = 160, 40
@@ -145,13 +147,16 @@ def test_other_futures_leave_a_fine_tuned_encoder_as_it_was(
             shown(store, part, cutoff) for part in (rows[TUNING:], rows[:TUNING], rows)
         )
         pretrained = start == "pretrained"
-        _, probability = finetune(
-            train=train, train_outcome=outcome[TUNING:], tuning=tuning, tuning_outcome=outcome[:TUNING],
-            predict={"all": everyone}, token_metadata=codebook_of(store), shape=shape_of(store),
-            settings=Finetune(epochs=1, learning_rates=[1e-3]), seed=1, start=weights if pretrained else None,
-            folder=folder, device=CPU, progress=lambda share: None,
-            outcome=outcome_tokens(store) if pretrained else None,
-        )  # fmt: skip
+        tokens = outcome_tokens(store) if pretrained else None
+        initialization = Initialization(
+            shape_of(store), codebook_of(store), weights if pretrained else None, 1, CPU, tokens
+        )
+        labelled = (
+            LabelledSequences(train, outcome[TUNING:]),
+            LabelledSequences(tuning, outcome[:TUNING]),
+        )
+        job = FinetuneJob(*labelled, initialization, Finetune(epochs=1, learning_rates=[1e-3]), folder)
+        _, probability = finetune(job, {"all": everyone}, lambda share: None)
         return probability["all"]
 
     expected = tuned("as it was")

@@ -13,7 +13,7 @@ RATE = 5e12
 
 def trained(parameters: int, rate: float = RATE, groups: int = 0) -> PretrainedSize:
     shape = shapes.solve(parameters, VOCABULARY, groups)
-    flops = shapes.train_flops(shape, TOKENS, MASK * TOKENS)
+    flops = shapes.pretraining_flops(shape, TOKENS, MASK * TOKENS)
     return PretrainedSize(str(parameters), parameters, tokens=TOKENS, train_flops=flops, hours=flops / rate)
 
 

@@ -33,7 +33,7 @@ def test_small_encoders_are_planned_for_fewer_codes(write_study) -> None:
 
 def test_a_size_too_small_for_any_vocabulary_is_bad_input(write_study) -> None:
     settings = loading.load(write_study(sizes=["1k"]))
-    with pytest.raises(BadInput, match="nearest size that is possible"):
+    with pytest.raises(BadInput, match="nearest possible size"):
         plan_sizes(settings, assumed_corpus(settings), cells_of(settings))
 
 

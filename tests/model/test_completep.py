@@ -9,7 +9,7 @@ from claimscale.model.attention import QueryPositions
 from claimscale.tokens.batches import Batch, mask_batch, microbatches
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
-from claimscale.training.loop import on_device
+from claimscale.training.device import encoder_inputs
 
 VOCABULARY = 60
 SHAPES = [(64, 2), (256, 2), (64, 8), (256, 8)]
@@ -38,7 +38,7 @@ def _change_after_training(width: int, layers: int, standard: bool) -> float:
     model.final_norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
     batch = _batch()
     masked = mask_batch(batch, 0.3, 0, 0)
-    inputs = on_device(batch, masked.token, torch.device("cpu"))
+    inputs = encoder_inputs(batch, masked.token, torch.device("cpu"))
     read = QueryPositions.of(masked.position, batch.lengths, torch.device("cpu"))
     target = torch.from_numpy(masked.target)
     for _ in range(5):
@@ -72,7 +72,7 @@ def test_the_residual_stream_does_not_grow_with_depth():
         seen: list[torch.Tensor] = []
         model.final_norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
         batch = _batch()
-        model(on_device(batch, batch.token, torch.device("cpu")))
+        model(encoder_inputs(batch, batch.token, torch.device("cpu")))
         return float(seen[0].square().mean().sqrt())
 
     assert scale(24) < 1.1 * scale(2)

@@ -8,11 +8,11 @@ import torch
 from claimscale.model import kernels, shapes
 from claimscale.model.attention import BatchLayout, QueryPositions
 from claimscale.model.classifier import EncoderClassifier
-from claimscale.model.encoder import Encoder, IncidentTargets, Inputs
+from claimscale.model.encoder import Encoder, EncoderInputs, IncidentTargets
 from claimscale.tokens.batches import Batch, microbatches
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
-from claimscale.training.loop import on_device
+from claimscale.training.device import encoder_inputs
 
 VOCABULARY = 40
 SHAPE = shapes.Shape(VOCABULARY, 64, 2, 96, 64)
@@ -34,8 +34,8 @@ def _encoder(shape: shapes.Shape = SHAPE) -> Encoder:
     return Encoder(shape, TokenMetadata.plain(np.arange(shape.vocabulary) % 8))
 
 
-def _inputs(batch: Batch) -> Inputs:
-    return on_device(batch, batch.token, torch.device("cpu"))
+def _inputs(batch: Batch) -> EncoderInputs:
+    return encoder_inputs(batch, batch.token, torch.device("cpu"))
 
 
 def _states(encoder: Encoder, batch: Batch, read: np.ndarray | None = None) -> torch.Tensor:
@@ -79,11 +79,11 @@ def test_order_of_codes_of_one_day_does_not_matter():
 
 
 @pytest.mark.parametrize("embedding", [64, 16])
-def test_codes_are_looked_up_alike_by_position_and_from_a_table(embedding: int):
+def test_codes_are_token_states_alike_by_position_and_from_a_table(embedding: int):
     encoder = _encoder(shapes.Shape(VOCABULARY, 64, 1, 64, embedding))
     token = torch.arange(VOCABULARY).repeat(2)
     assert len(token) > VOCABULARY
-    whole, few = encoder._looked_up(token), encoder._looked_up(token[5:20])
+    whole, few = encoder._token_states(token), encoder._token_states(token[5:20])
     torch.testing.assert_close(whole[5:20], few, atol=1e-5, rtol=1e-5)
 
 
@@ -107,7 +107,7 @@ def test_neighbours_do_not_reach_a_sequence():
 
 
 @pytest.mark.parametrize("read", [[3, 0, 17, 50], [63], [40, 40, 41, 2, 63], list(range(64))[::-1]])
-def test_reading_some_positions_gives_the_same_states_and_gradients(read: list[int]):
+def test_query_positions_have_the_states_and_gradients_of_all(read: list[int]):
     """Also where sequences of one length are read at different numbers of positions, or not at all."""
     batch, weights = _whole(_sequences([12, 12, 40])), torch.randn(len(read), SHAPE.width)
     found = []
@@ -134,21 +134,21 @@ def test_half_precision_without_fused_kernels_stays_close(monkeypatch: pytest.Mo
     assert rounded.dtype == torch.float32 and loss.isfinite()
 
 
-def test_readout_starts_undecided_and_learns_from_the_first_position():
-    readout, batch = EncoderClassifier(_encoder()), _whole(_sequences([12, 20]))
-    logit = readout(_inputs(batch))
+def test_the_classifier_starts_at_zero_and_learns():
+    classifier, batch = EncoderClassifier(_encoder()), _whole(_sequences([12, 20]))
+    logit = classifier(_inputs(batch))
     assert logit.tolist() == [0.0, 0.0]
     logit.sum().backward()
-    assert readout.weight.grad is not None and readout.weight.grad.abs().sum() > 0
+    assert classifier.weight.grad is not None and classifier.weight.grad.abs().sum() > 0
 
 
-def test_a_codes_vector_is_its_own_and_those_of_its_groups() -> None:
+def test_a_code_embedding_is_the_sum_with_its_groups() -> None:
     groups = np.full((VOCABULARY, 2), -1, np.int32)
     groups[10], groups[11], groups[12] = (0, 1), (0, -1), (2, -1)
     torch.manual_seed(1)
     encoder = Encoder(replace(SHAPE, groups=3), TokenMetadata(np.zeros(VOCABULARY), groups))
     own, shared = encoder.token.weight, encoder.group.weight
-    found = encoder.code_vectors()
+    found = encoder.code_embeddings()
     assert torch.allclose(found[10], (own[10] + shared[0] + shared[1]) / 3**0.5)
     assert torch.allclose(found[11], (own[11] + shared[0]) / 2**0.5)
     assert torch.equal(found[20], own[20])
@@ -159,7 +159,7 @@ def test_a_codes_vector_is_its_own_and_those_of_its_groups() -> None:
     assert sum(weight.numel() for weight in encoder.parameters()) == shapes.parameters(encoder.shape)
 
 
-def test_the_incident_loss_asks_about_codes_at_risk_alone() -> None:
+def test_the_incident_loss_covers_codes_at_risk_only() -> None:
     encoder, hidden = _encoder(), torch.randn(3, SHAPE.width)
     inputs = _inputs(_whole(_sequences([5, 7, 9])))
     new = torch.tensor([[0, 0, 1], [10, 11, 12]])
@@ -176,7 +176,7 @@ def test_the_incident_loss_asks_about_codes_at_risk_alone() -> None:
 
 
 @pytest.mark.parametrize("rule", ["recurrence", "own_recurrence"])
-def test_what_makes_a_code_return_concerns_codes_of_the_sequence_alone(rule: str) -> None:
+def test_recurrence_changes_codes_of_the_sequence_only(rule: str) -> None:
     encoder, batch = _encoder(), _whole(_sequences([5, 7]))
     inputs, hidden, summed = _inputs(batch), torch.randn(2, SHAPE.width), torch.randn(2, SHAPE.width)
     before = encoder.incident_logits(hidden, summed, inputs)
@@ -186,7 +186,7 @@ def test_what_makes_a_code_return_concerns_codes_of_the_sequence_alone(rule: str
         assert set(np.flatnonzero(changed[row])) == set(batch.token[start:stop].tolist())
 
 
-def test_what_codes_contribute_adds_up_over_the_sequence_and_no_other() -> None:
+def test_sum_pooling_sums_over_one_sequence() -> None:
     encoder, hidden = _encoder(), torch.randn(2, SHAPE.width)
     batch = _whole(_sequences([5, 7]))
     inputs = _inputs(batch)
@@ -199,7 +199,7 @@ def test_what_codes_contribute_adds_up_over_the_sequence_and_no_other() -> None:
     assert (encoder.incident_logits(hidden, both, inputs) != before).any(1).all()
 
 
-def test_how_often_a_code_occurred_is_seen() -> None:
+def test_counts_change_the_states() -> None:
     encoder, sequences = _encoder(), _sequences([9])
     often = Sequences(
         sequences.token, sequences.age_days, sequences.offsets, np.array([1] * 8 + [5], np.int32)

@@ -37,7 +37,7 @@ def test_formula_counts_the_real_encoder(shape: shapes.Shape):
 @given(st.integers(300, 20_000), st.floats(5.4, 9.0))
 def test_any_target_is_met_within_two_percent(vocabulary: int, magnitude: float):
     target = round(10**magnitude)
-    shape = shapes.solve(target, vocabulary)
+    shape = shapes.solve(target, vocabulary, 0)
     assert abs(shapes.parameters(shape) - target) <= 0.02 * target
     assert shape.vocabulary == vocabulary and shape.width % 64 == 0
     assert shape.feed_forward % 8 == 0 and 0 < shape.embedding <= shape.width and shape.layers >= 1
@@ -45,7 +45,7 @@ def test_any_target_is_met_within_two_percent(vocabulary: int, magnitude: float)
 
 @pytest.mark.parametrize("vocabulary", LADDERS)
 def test_larger_targets_are_never_narrower_or_shallower(vocabulary: int):
-    ladder = [shapes.solve(target, vocabulary) for target in LADDERS[vocabulary]]
+    ladder = [shapes.solve(target, vocabulary, 0) for target in LADDERS[vocabulary]]
     for small, large in itertools.pairwise(ladder):
         assert small.width <= large.width and small.layers <= large.layers
         assert shapes.non_embedding_parameters(small) < shapes.non_embedding_parameters(large)
@@ -54,28 +54,47 @@ def test_larger_targets_are_never_narrower_or_shallower(vocabulary: int):
 @pytest.mark.parametrize("vocabulary", [10_000, 20_000])
 def test_embedding_is_factorised_only_where_it_would_take_most(vocabulary: int):
     for target in LADDERS[vocabulary]:
-        shape = shapes.solve(target, vocabulary)
+        shape = shapes.solve(target, vocabulary, 0)
         assert shape.embedding * vocabulary <= 0.6 * target
         assert not shape.factorised or shape.width * vocabulary > 0.5 * target
 
 
 @pytest.mark.parametrize(("target", "vocabulary"), [(100_000, 20_000), (60_000, 259), (45_000, 600)])
 def test_an_impossible_target_names_the_nearest_that_is_possible(target: int, vocabulary: int):
-    with pytest.raises(BadInput, match=r"; the nearest size that is possible has ([0-9,]+)$") as caught:
-        shapes.solve(target, vocabulary)
+    with pytest.raises(BadInput, match=r"; the nearest possible size has ([0-9,]+)$") as caught:
+        shapes.solve(target, vocabulary, 0)
     nearest = int(str(caught.value).rsplit(" ", 1)[1].replace(",", ""))
-    assert shapes.parameters(shapes.solve(nearest, vocabulary)) == pytest.approx(nearest, rel=0.02)
+    assert shapes.parameters(shapes.solve(nearest, vocabulary, 0)) == pytest.approx(nearest, rel=0.02)
     gap = abs(nearest - target)
     for nearer in np.linspace(max(target - 0.97 * gap, 1), target + 0.97 * gap, 40):
         with pytest.raises(BadInput):
-            shapes.solve(round(nearer), vocabulary)
+            shapes.solve(round(nearer), vocabulary, 0)
 
 
-def test_flops_grow_with_tokens_masked_and_length():
-    shape = shapes.solve(400_000, 500)
-    base = shapes.train_flops(shape, 1000, 300)
-    assert shapes.train_flops(shape, 2000, 600) == 2 * base
-    assert shapes.train_flops(shape, 1000, 400) > base
-    assert shapes.train_flops(shape, 1000, 300, attended_length=50) > base
-    # Everything computed everywhere would be six operations per parameter of the body, and the head.
-    assert shapes.train_flops(shape, 1000, 1000) >= 6 * 1000 * shapes.non_embedding_parameters(shape) * 0.99
+@pytest.mark.parametrize("groups", [0, 400])
+def test_groups_count_towards_the_target(groups: int) -> None:
+    shape = shapes.solve(200_000, 700, groups)
+    assert shape.groups == groups
+    assert abs(shapes.parameters(shape) - 200_000) <= 0.02 * 200_000
+    encoder = Encoder(shape, TokenMetadata.plain(np.zeros(700, np.int8)))
+    assert sum(weight.numel() for weight in encoder.parameters()) == shapes.parameters(shape)
+
+
+def test_flops_grow_with_tokens_masked_and_length() -> None:
+    shape = shapes.solve(400_000, 500, 0)
+    base = shapes.pretraining_flops(shape, 1000, 300)
+    assert shapes.pretraining_flops(shape, 2000, 600) == 2 * base
+    assert shapes.pretraining_flops(shape, 1000, 400) > base
+    assert shapes.pretraining_flops(shape, 1000, 300, mean_length=50) > base
+    assert shapes.pretraining_flops(shape, 1000, 300, incident=20) > base
+    # With all positions masked there are at least six operations per parameter of the layers.
+    assert (
+        shapes.pretraining_flops(shape, 1000, 1000)
+        >= 6 * 1000 * shapes.non_embedding_parameters(shape) * 0.99
+    )
+
+
+def test_attention_flops_grow_with_the_square_of_length() -> None:
+    shape = shapes.Shape(100, 64, 2, 64, 64)
+    one, two = (shapes.classifier_flops(shape, np.full(8 // n, 100 * n)) for n in (1, 2))
+    assert two - one == 2 * 2 * 64 * 2 * (4 * 200**2 - 8 * 100**2)

@@ -1,6 +1,6 @@
-"""A small corpus in which codes explain each other: every patient has a topic that draws its codes."""
+"""A small corpus in which codes predict each other: nine codes in ten belong to the patient's topic."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,23 +8,34 @@ import numpy as np
 import pytest
 import torch
 
-from claimscale.config.training import Pretrain
+from claimscale.config.training import Finetune, Pretrain
 from claimscale.model import shapes
 from claimscale.tokens.incident_codes import CodeLists, IncidentCodes
 from claimscale.tokens.pretraining_inputs import EpochSamples, PretrainingSample, static
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
-from claimscale.training import pretrain as pretraining
-from claimscale.training.pretraining_job import Job
+from claimscale.training.finetune_trainer import LabelledSequences
+from claimscale.training.finetuning import FinetuneJob, finetune
+from claimscale.training.initialization import Initialization
+from claimscale.training.pretraining import PretrainingJob, pretrain
+from claimscale.training.pretraining_run import PretrainingRun, PretrainingSetup
 from claimscale.training.validation import Validation
 
 TOPICS = 4
 CODES_PER_TOPIC = 10
 VOCABULARY = 6 + TOPICS * CODES_PER_TOPIC
+CPU = torch.device("cpu")
+SHAPE = shapes.Shape(VOCABULARY, 64, 1, 64, 64)
+TOKEN_METADATA = TokenMetadata.plain(np.r_[[0] * 3, [1] * 3, [2] * (VOCABULARY - 6)].astype(np.int8))
+Progress = Callable[[float], None]
+
+
+def ignore(fraction: float) -> None:
+    """Progress that nobody watches."""
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -32,38 +43,53 @@ def one_thread():
 
 
 @pytest.fixture
-def corpus():
+def corpus() -> Any:
     return make_corpus
 
 
 @pytest.fixture(name="next_codes")
-def _next_codes():
+def _next_codes() -> Any:
     return next_codes
 
 
 @pytest.fixture
-def views_of():
-    return make_views
+def samples_of() -> Any:
+    return make_samples
 
 
 @pytest.fixture
-def validation_of():
+def validation_of() -> Any:
     return make_validation
 
 
+@pytest.fixture
+def run_of() -> Any:
+    return make_run
+
+
+@pytest.fixture
+def job_of() -> Any:
+    return make_job
+
+
+@pytest.fixture
+def tune() -> Any:
+    return make_finetuning
+
+
 @pytest.fixture(name="pretrain_with_checkpoints", scope="session")
-def _pretrain_with_checkpoints():
+def _pretrain_with_checkpoints() -> Any:
     return pretrain_with_checkpoints
 
 
 @pytest.fixture
 def shape() -> shapes.Shape:
-    return shapes.Shape(VOCABULARY, 64, 1, 64, 64)
+    return SHAPE
 
 
 @pytest.fixture
 def token_metadata() -> TokenMetadata:
-    return TokenMetadata.plain(np.r_[[0] * 3, [1] * 3, [2] * (VOCABULARY - 6)].astype(np.int8))
+    return TOKEN_METADATA
 
 
 def make_corpus(patients: int, seed: int) -> tuple[Sequences, np.ndarray]:
@@ -72,10 +98,10 @@ def make_corpus(patients: int, seed: int) -> tuple[Sequences, np.ndarray]:
     topic = random.integers(0, TOPICS, patients)
     lengths = random.integers(10, 19, patients)
     offsets = np.r_[0, np.cumsum(lengths)]
-    drawn = np.where(
+    topics = np.where(
         random.random(offsets[-1]) < 0.9, np.repeat(topic, lengths), random.integers(0, TOPICS, offsets[-1])
     )
-    token = 6 + drawn * CODES_PER_TOPIC + random.integers(0, CODES_PER_TOPIC, offsets[-1])
+    token = 6 + topics * CODES_PER_TOPIC + random.integers(0, CODES_PER_TOPIC, offsets[-1])
     token[offsets[:-1]], token[offsets[:-1] + 1] = 1, 3
     age = 20_000 + random.integers(0, 1000, offsets[-1])
     return Sequences(token.astype(np.int32), age.astype(np.int32), offsets), topic
@@ -97,10 +123,10 @@ def _lists(parts: list[np.ndarray]) -> CodeLists:
     return CodeLists(np.concatenate(parts).astype(np.int32), np.r_[0, np.cumsum([len(p) for p in parts])])
 
 
-def make_views(patients: int, seed: int, incident: bool) -> EpochSamples:
-    """What a pretraining sees of the corpus: always all, or as by default.
+def make_samples(patients: int, seed: int, incident: bool) -> EpochSamples:
+    """The corpus for pretraining: complete in every epoch, or with `incident` as by default.
 
-    By default that is another part of each record in each epoch, and codes that come next.
+    By default each epoch has another part of each record, and the codes that are incident after it.
     """
     whole, topic = make_corpus(patients, seed)
     if not incident:
@@ -119,30 +145,56 @@ def make_views(patients: int, seed: int, incident: bool) -> EpochSamples:
 
 def make_validation(patients: int, seed: int, incident: bool) -> Validation:
     return Validation(
-        make_corpus(patients, seed)[0], make_views(patients, seed, True)(0) if incident else None
+        make_corpus(patients, seed)[0], make_samples(patients, seed, True)(0) if incident else None
     )
+
+
+def make_run(
+    samples: EpochSamples, settings: Pretrain, seed: int = 1, metadata: TokenMetadata = TOKEN_METADATA
+) -> PretrainingRun:
+    return PretrainingRun(PretrainingSetup(samples, metadata, SHAPE, settings, seed, CPU))
+
+
+def make_job(
+    folder: Path, samples: EpochSamples, validation: Validation, settings: Pretrain, seed: int = 1
+) -> PretrainingJob:
+    folder.mkdir(exist_ok=True)
+    setup = PretrainingSetup(samples, TOKEN_METADATA, SHAPE, settings, seed, CPU)
+    return PretrainingJob(setup, validation, folder)
+
+
+def make_finetuning(
+    folder: Path,
+    train: tuple[Sequences, np.ndarray],
+    tuning: tuple[Sequences, np.ndarray],
+    predict: dict[str, Sequences],
+    *,
+    seed: int = 1,
+    weights: Path | None = None,
+    outcome_tokens: np.ndarray | None = None,
+    progress: Progress = ignore,
+    **settings: Any,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Fine-tune on sequences and their outcomes, bool."""
+    folder.mkdir(exist_ok=True)
+    initialization = Initialization(SHAPE, TOKEN_METADATA, weights, seed, CPU, outcome_tokens)
+    chosen = Finetune(initialization=["pretrained"], **settings)
+    labelled = LabelledSequences(*train), LabelledSequences(*tuning)
+    return finetune(FinetuneJob(*labelled, initialization, chosen, folder), predict, progress)
 
 
 def pretrain_with_checkpoints(
     folder: Path,
-    progress: Callable[[float], None],
+    progress: Progress,
     seed: int = 7,
     patients: int = 120,
     incident: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
-    """A short pretraining, always the same for a seed, that saves a checkpoint after every step.
+    """A short pretraining, the same for a seed, with a checkpoint after every step.
 
-    On masked codes alone, or with `incident` as by default.
+    It predicts masked codes alone, or with `incident` incident codes too, as by default.
     """
-    job = Job(
-        make_views(patients, 0, incident),
-        make_validation(50, 1, incident),
-        TokenMetadata.plain(np.zeros(VOCABULARY, np.int8)),
-        shapes.Shape(VOCABULARY, 64, 1, 64, 64),
-        seed,
-        folder,
-        torch.device("cpu"),
-    )
     settings = {"epochs": 5, "batch_tokens": 400, "checkpoint_minutes": 1e-6, **settings}
-    return pretraining.pretrain(job, Pretrain(**settings), progress)
+    samples, validation = make_samples(patients, 0, incident), make_validation(50, 1, incident)
+    return pretrain(make_job(folder, samples, validation, Pretrain(**settings), seed), progress)

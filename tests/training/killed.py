@@ -1,4 +1,4 @@
-"""Trainings that are killed at random moments and resumed, beside one that is left in peace.
+"""Trainings that are killed at random moments and resumed, compared with an uninterrupted one.
 
 A script, for test_kills and benchmarks/kills.py: `killed.py KIND KILLS SEED` prints one line of
 JSON per kill. Every training runs in a process of its own, forked from this one. Every third kill falls
@@ -29,10 +29,7 @@ import torch
 import torch._dynamo
 
 from claimscale import artifacts
-from claimscale.config.training import Finetune
-from claimscale.model import shapes
-from claimscale.tokens.token_metadata import TokenMetadata
-from claimscale.training import checkpoints, finetune as finetuning
+from claimscale.training import checkpoints
 
 SAVING = {inspect.getfile(checkpoints), inspect.getfile(artifacts)}
 
@@ -60,13 +57,14 @@ def pretrain_incident(folder: Path) -> None:
 def finetune(folder: Path) -> None:
     """Two learning rates, so that kills fall between two trials as well."""
     (train, topic), (tuning, tuning_topic) = corpus.make_corpus(100, 0), corpus.make_corpus(50, 1)
-    _, probability = finetuning.finetune(
-        train=train, train_outcome=topic == 0, tuning=tuning, tuning_outcome=tuning_topic == 0,
-        predict={"tuning": tuning}, token_metadata=TokenMetadata.plain(np.zeros(corpus.VOCABULARY, np.int8)),
-        shape=shapes.Shape(corpus.VOCABULARY, 64, 1, 64, 64),
-        settings=Finetune(epochs=2, learning_rates=[5e-4, 4e-3], layerwise_lr_decay=0.9, checkpoint_minutes=1e-6),
-        seed=7, start=None, folder=folder, device=torch.device("cpu"), progress=lambda share: None,
-    )  # fmt: skip
+    settings = {
+        "epochs": 2,
+        "learning_rates": [5e-4, 4e-3],
+        "layerwise_lr_decay": 0.9,
+        "checkpoint_minutes": 1e-6,
+    }
+    labelled = (train, topic == 0), (tuning, tuning_topic == 0)
+    _, probability = corpus.make_finetuning(folder, *labelled, {"tuning": tuning}, seed=7, **settings)
     np.save(folder / "probability.npy", probability["tuning"])
 
 
@@ -161,7 +159,7 @@ def kill_and_resume(kind: str, kills: int, seed: int, place: Path) -> None:
     in_child(lambda: counted(counting))
     lines, expected = int((place / "lines").read_text()), outcome(whole)
     if outcome(counting) != expected:
-        sys.exit("two runs left in peace differ")
+        sys.exit("two uninterrupted runs differ")
 
     done = 0
     while done < kills:

@@ -9,13 +9,14 @@ from claimscale.model.encoder import Encoder
 from claimscale.tokens.batches import microbatches
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
-from claimscale.training import adapters, loop
+from claimscale.training import adapters
+from claimscale.training.device import encoder_inputs
 
 CPU = torch.device("cpu")
 SHAPE = shapes.Shape(46, 128, 2, 176, 64)
 
 
-def _model(trained: adapters.Trained) -> EncoderClassifier:
+def _model(trained: adapters.FinetuneMethod) -> EncoderClassifier:
     torch.manual_seed(0)
     model = EncoderClassifier(Encoder(SHAPE, TokenMetadata.plain(np.zeros(46))))
     adapters.set_trainable(model, trained)
@@ -24,7 +25,7 @@ def _model(trained: adapters.Trained) -> EncoderClassifier:
 
 def _logits(model: EncoderClassifier, sequences: Sequences) -> Tensor:
     (batch,) = microbatches(sequences, np.arange(len(sequences)), 1 << 20)
-    return model(loop.on_device(batch, batch.token, CPU))
+    return model(encoder_inputs(batch, batch.token, CPU))
 
 
 def _take_a_step(model: EncoderClassifier, sequences: Sequences) -> None:
@@ -36,7 +37,7 @@ def _take_a_step(model: EncoderClassifier, sequences: Sequences) -> None:
 
 
 @pytest.mark.parametrize("trained", ["lora", "linear_probe"])
-def test_the_pretrained_weights_stay_and_the_readout_learns(corpus, trained: adapters.Trained):
+def test_the_pretrained_weights_stay_and_the_readout_learns(corpus, trained: adapters.FinetuneMethod):
     sequences, _ = corpus(20, 0)
     before, model = Encoder(SHAPE, TokenMetadata.plain(np.zeros(46))), _model(trained)
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""One stable trunk, decayed at several budgets."""
+"""One stable run with cooldowns at several budgets."""
 
 import json
 import signal
@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
@@ -14,13 +13,10 @@ from safetensors.torch import load_file
 
 from claimscale.config.training import Pretrain
 from claimscale.tokens.pretraining_inputs import static
-from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.checkpoints import training_tensors
-from claimscale.training.lr_schedule import Cooldown, Schedule, cooldowns_of
-from claimscale.training.pretraining_job import Job
-from claimscale.training.pretraining_run import PretrainingRun
+from claimscale.training.lr_schedule import Cooldown, LrSchedule, cooldowns_of
+from claimscale.training.pretraining import PretrainingJob
 
-CPU = torch.device("cpu")
 SHARES = [0.25, 0.5, 1.0]
 SETTINGS = {"cooldown_fractions": SHARES, "batch_tokens": 200, "epochs": 3}
 
@@ -32,14 +28,16 @@ def _assert_same(one: Path, other: Path) -> None:
 
 
 @given(st.integers(1, 3000), st.floats(0.01, 0.99))
-def test_a_branch_leaves_the_trunk_where_its_rate_first_differs(steps: int, share: float) -> None:
-    trunk = Schedule.of(steps)
-    (cooldown,) = cooldowns_of([share, 1.0], trunk)
+def test_a_cooldown_forks_where_its_rate_first_differs(steps: int, share: float) -> None:
+    stable = LrSchedule.of(steps)
+    (cooldown,) = cooldowns_of([share, 1.0], stable)
     assert 1 <= cooldown.fork <= cooldown.schedule.steps <= steps and cooldown.own_steps >= 0
     before = range(cooldown.fork)
-    assert [cooldown.schedule.rate(step) for step in before] == [trunk.rate(step) for step in before]
+    assert [cooldown.schedule.multiplier(step) for step in before] == [
+        stable.multiplier(step) for step in before
+    ]
     if cooldown.own_steps and cooldown.schedule.steps < steps:
-        assert cooldown.schedule.rate(cooldown.fork) < trunk.rate(cooldown.fork)
+        assert cooldown.schedule.multiplier(cooldown.fork) < stable.multiplier(cooldown.fork)
     assert cooldown.own_steps <= 0.2 * cooldown.schedule.steps
 
 
@@ -61,7 +59,7 @@ def cooled(
     return folder, result
 
 
-def test_the_trunk_is_what_it_is_without_branches(
+def test_the_stable_run_is_the_same_without_cooldowns(
     cooled, tmp_path: Path, pretrain_with_checkpoints, incident: bool
 ) -> None:
     folder, result = cooled
@@ -72,19 +70,19 @@ def test_the_trunk_is_what_it_is_without_branches(
     for key in ("tokens", "train_flops", "validation_loss"):
         assert result[key] == expected[key]
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(len(steps))), "the stable trunk is trained once"
+    assert steps == list(range(len(steps))), "the stable run is trained once"
 
 
-def test_a_branch_is_a_shorter_run_decayed_to_its_own_end(cooled, views_of, shape, incident) -> None:
+def test_a_cooldown_equals_a_shorter_run(cooled, samples_of, run_of, incident) -> None:
     folder, result = cooled
     assert [entry["share"] for entry in result["cooldowns"]] == SHARES
     tokens = [entry["tokens"] for entry in result["cooldowns"]]
     assert tokens == sorted(tokens) and tokens[-1] == result["tokens"]
     assert result["cooldowns"][-1]["validation_loss"] == result["validation_loss"]
     settings = Pretrain(epochs=3, batch_tokens=200)
-    views = views_of(120, 0, incident)
-    run = PretrainingRun(views, TokenMetadata.plain(np.zeros(46, np.int8)), shape, settings, 7, CPU)
-    run.schedule = Cooldown(0.5, Schedule(round(0.5 * run.steps), run.schedule.warmup)).schedule
+    samples = samples_of(120, 0, incident)
+    run = run_of(samples, settings, 7)
+    run.schedule = Cooldown(0.5, LrSchedule(round(0.5 * run.steps), run.schedule.warmup)).schedule
     tokens = sum(run.step(step)[1] for step in range(run.steps))
     weights = load_file(folder / "cooldown-0.5.safetensors")
     assert all(torch.equal(weights[name], weight) for name, weight in run.model.state_dict().items())
@@ -96,7 +94,7 @@ def test_a_branch_is_a_shorter_run_decayed_to_its_own_end(cooled, views_of, shap
 
 
 @pytest.mark.parametrize("share", [0.46, 0.6])
-def test_killed_in_trunk_or_branch_it_ends_with_the_same_weights(
+def test_a_killed_run_or_cooldown_resumes_to_the_same_weights(
     cooled, tmp_path: Path, pretrain_with_checkpoints, incident: bool, share: float
 ) -> None:
     folder, expected = cooled
@@ -107,7 +105,7 @@ def test_killed_in_trunk_or_branch_it_ends_with_the_same_weights(
     assert in_branch == (share == 0.46)
     shares: list[float] = []
     result = pretrain_with_checkpoints(tmp_path, shares.append, **settings)
-    assert shares[0] >= share, "it did not start again"
+    assert shares[0] >= share, "it does not restart"
     for name in ("model", "cooldown-0.25", "cooldown-0.5"):
         _assert_same(tmp_path / f"{name}.safetensors", folder / f"{name}.safetensors")
     assert result["cooldowns"] == expected["cooldowns"]
@@ -127,11 +125,14 @@ class Stopped(Exception):
 
 @pytest.mark.parametrize("minutes", [1e-6, 1e6])
 @pytest.mark.parametrize("kept", ["record", "nothing"])
-def test_a_branch_that_was_finished_before_the_trunk_was_saved_again_counts(
+def test_a_finished_cooldown_is_not_repeated(
     cooled, tmp_path: Path, pretrain_with_checkpoints, monkeypatch, incident, minutes: float, kept: str
 ) -> None:
     """Stopped just after, or just before, the second cooldown is on record."""
-    record, settings = Job.record, {**SETTINGS, "incident": incident, "checkpoint_minutes": minutes}
+    record, settings = (
+        PretrainingJob.finish_part,
+        {**SETTINGS, "incident": incident, "checkpoint_minutes": minutes},
+    )
 
     def stop(self, name: str, identity: str, entry: dict) -> None:
         if name == "cooldown-0.25" or kept == "record":
@@ -140,7 +141,7 @@ def test_a_branch_that_was_finished_before_the_trunk_was_saved_again_counts(
             raise Stopped
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(Job, "record", stop)
+        patch.setattr(PretrainingJob, "finish_part", stop)
         pretrain_with_checkpoints(tmp_path, lambda share: None, **settings)
     result = pretrain_with_checkpoints(tmp_path, lambda share: None, **settings)
     folder, expected = cooled
@@ -151,7 +152,7 @@ def test_a_branch_that_was_finished_before_the_trunk_was_saved_again_counts(
         assert result["cost"][key] == expected["cost"][key]
 
 
-def test_branches_are_scored_and_trained_at_a_cost(cooled, validation_of, incident: bool) -> None:
+def test_the_cost_includes_cooldowns_and_validation(cooled, validation_of, incident: bool) -> None:
     _, result = cooled
     validation = validation_of(50, 1, incident)
     own = sum(entry["tokens"] for entry in result["cooldowns"]) - result["tokens"]
@@ -163,8 +164,8 @@ def test_branches_are_scored_and_trained_at_a_cost(cooled, validation_of, incide
     assert result["cost"]["flops"] == pytest.approx(per_token * (result["cost"]["tokens"] + scored), rel=0.02)
 
 
-def test_a_copy_of_the_state_is_put_back_exactly(corpus, shape, token_metadata) -> None:
-    run = PretrainingRun(static(corpus(60, 0)[0]), token_metadata, shape, Pretrain(batch_tokens=300), 1, CPU)
+def test_a_restored_state_is_exact(corpus, run_of) -> None:
+    run = run_of(static(corpus(60, 0)[0]), Pretrain(batch_tokens=300))
     for step in range(3):
         run.step(step)
     state = run.state()

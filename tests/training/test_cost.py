@@ -7,12 +7,8 @@ import pytest
 import torch
 import torch.utils.flop_counter
 
-from claimscale.model import shapes
-from claimscale.model.encoder import Encoder
-from claimscale.tokens.batches import microbatches
-from claimscale.tokens.token_metadata import TokenMetadata
-from claimscale.training import cost, energy, loop
-from claimscale.training.cost import CostMeter, forward_flops
+from claimscale.training import cost, energy
+from claimscale.training.cost import CostMeter
 
 CPU = torch.device("cpu")
 MIB = 1 << 20
@@ -87,26 +83,6 @@ def test_the_peak_is_measured_once_and_leaves_random_numbers_alone():
     peak = cost.measured_peak(CPU, 1)
     assert torch.equal(torch.rand(1), expected)
     assert 1e8 < peak < 1e13 and cost.measured_peak(CPU, 1) == peak
-
-
-@pytest.mark.parametrize("factorised", [False, True])
-def test_forward_operations_are_those_that_torch_counts(corpus, factorised: bool):
-    sequences, _ = corpus(30, 0)
-    lengths = np.diff(sequences.offsets)
-    shape = shapes.Shape(46, 128, 3, 96, 32 if factorised else 128)
-    model = Encoder(shape, TokenMetadata.plain(np.zeros(46)))
-    (batch,) = microbatches(sequences, np.arange(30), 1 << 20)
-    inputs = loop.on_device(batch, batch.token, CPU)
-    with torch.no_grad(), torch.utils.flop_counter.FlopCounterMode(display=False) as counted:
-        model(inputs)
-    # the encoder widens the table rather than tokens
-    assert forward_flops(shape, lengths) == pytest.approx(counted.get_total_flops(), rel=0.12)
-
-
-def test_attention_grows_with_the_square_of_length():
-    shape = shapes.Shape(100, 64, 2, 64, 64)
-    one, two = (forward_flops(shape, np.full(8 // n, 100 * n)) for n in (1, 2))
-    assert two - one == 2 * 2 * 64 * 2 * (4 * 200**2 - 8 * 100**2)
 
 
 def _can_be_reset() -> bool:

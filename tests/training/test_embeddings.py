@@ -8,8 +8,8 @@ from claimscale.model.encoder import Encoder
 from claimscale.tokens.batches import microbatches
 from claimscale.tokens.sequences import Sequences
 from claimscale.training.checkpoints import save_tensors
+from claimscale.training.device import encoder_inputs
 from claimscale.training.embeddings import FrozenEncoder
-from claimscale.training.loop import on_device
 
 CPU = torch.device("cpu")
 
@@ -30,12 +30,12 @@ def some(sequences: Sequences, chosen: list[int]) -> Sequences:
     return Sequences(token, age_days, np.r_[0, np.cumsum(lengths)])
 
 
-def test_embeddings_are_a_cls_state_the_mean_of_positions_and_what_codes_contribute(frozen, corpus, shape):
+def test_embeddings_are_cls_mean_and_sum_pooling(frozen, corpus, shape):
     sequences, _ = corpus(30, 0)
     found = frozen.embed(sequences)
     assert found.shape == (30, 3 * shape.width) == (30, frozen.width) and found.dtype == np.float32
     (batch,) = microbatches(sequences, np.array([7]), 1)
-    inputs = on_device(batch, batch.token, CPU)
+    inputs = encoder_inputs(batch, batch.token, CPU)
     with torch.no_grad():
         hidden = frozen.encoder(inputs).numpy()
         summed = frozen.encoder.sum_pooling(frozen.encoder.embed(inputs), inputs.layout)[0].numpy()
@@ -43,14 +43,14 @@ def test_embeddings_are_a_cls_state_the_mean_of_positions_and_what_codes_contrib
     np.testing.assert_allclose(found[7], np.r_[hidden[0], hidden.mean(0), SUM_SCALE * summed], atol=1e-5)
 
 
-def test_embeddings_are_all_that_fine_tuning_reads(frozen, corpus, shape):
-    """A readout of any weights is a linear function of them."""
+def test_the_classifier_head_is_linear_in_embeddings(frozen, corpus, shape):
+    """Fine-tuning reads nothing else."""
     sequences, _ = corpus(12, 5)
     readout = EncoderClassifier(frozen.encoder)
     torch.nn.init.normal_(readout.weight)
     with torch.no_grad():
         expected = [
-            float(readout(on_device(batch, batch.token, CPU)))
+            float(readout(encoder_inputs(batch, batch.token, CPU)))
             for number in range(12)
             for batch in microbatches(sequences, np.array([number]), 1)
         ]
@@ -58,7 +58,7 @@ def test_embeddings_are_all_that_fine_tuning_reads(frozen, corpus, shape):
     np.testing.assert_allclose(frozen.embed(sequences) @ weight, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_patient_has_one_embedding_whoever_else_is_embedded(frozen, corpus):
+def test_an_embedding_does_not_depend_on_other_patients(frozen, corpus):
     sequences, _ = corpus(40, 1)
     order = [31, 2, 17]
     np.testing.assert_allclose(
@@ -67,7 +67,7 @@ def test_a_patient_has_one_embedding_whoever_else_is_embedded(frozen, corpus):
     np.testing.assert_array_equal(frozen.embed(sequences), frozen.embed(sequences))
 
 
-def test_what_is_foretold_of_an_outcome_stands_last(frozen, tmp_path, corpus, shape, token_metadata):
+def test_the_last_column_is_the_zero_shot_logit(frozen, tmp_path, corpus, shape, token_metadata):
     sequences, _ = corpus(20, 3)
     outcome = np.array([8, 9])
     asked = FrozenEncoder(tmp_path / "model.safetensors", shape, token_metadata, CPU, outcome)
@@ -75,7 +75,7 @@ def test_what_is_foretold_of_an_outcome_stands_last(frozen, tmp_path, corpus, sh
     np.testing.assert_array_equal(found[:, :-1], frozen.embed(sequences))
     (batch,) = microbatches(sequences, np.array([5]), 1)
     with torch.no_grad():
-        answer = EncoderClassifier(frozen.encoder, outcome)(on_device(batch, batch.token, CPU))
+        answer = EncoderClassifier(frozen.encoder, outcome)(encoder_inputs(batch, batch.token, CPU))
     np.testing.assert_allclose(found[5, -1], answer, atol=1e-5)
 
 

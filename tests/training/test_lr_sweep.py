@@ -8,9 +8,10 @@ import torch
 
 from claimscale.config.training import Pretrain
 from claimscale.tokens.pretraining_inputs import static
-from claimscale.training import cost, energy, loop, lr_sweep, pretraining_job as job
-from claimscale.training.lr_sweep import sweep_learning_rates
-from claimscale.training.pretraining_job import Job
+from claimscale.training import cost, energy
+from claimscale.training.optimizer_step import Diverged
+from claimscale.training.pretraining import PretrainingJob, sweep_learning_rates
+from claimscale.training.pretraining_run import PretrainingRun
 from claimscale.training.validation import Validation
 
 SETTINGS = Pretrain(
@@ -19,17 +20,15 @@ SETTINGS = Pretrain(
 
 
 @pytest.fixture
-def sweep(corpus, shape, token_metadata):
+def sweep(corpus, job_of):
     def run(folder: Path, progress=lambda share: None, settings: Pretrain = SETTINGS) -> dict:
-        folder.mkdir(exist_ok=True)
-        validation, device = Validation(corpus(60, 1)[0]), torch.device("cpu")
-        job = Job(static(corpus(200, 0)[0]), validation, token_metadata, shape, 1, folder, device)
-        return sweep_learning_rates(job, settings, progress)
+        job = job_of(folder, static(corpus(200, 0)[0]), Validation(corpus(60, 1)[0]), settings)
+        return sweep_learning_rates(job, progress)
 
     return run
 
 
-def test_the_lowest_loss_is_between_a_rate_too_low_and_one_too_high(sweep, tmp_path: Path) -> None:
+def test_the_best_rate_is_neither_too_low_nor_too_high(sweep, tmp_path: Path) -> None:
     shares: list[float] = []
     result = sweep(tmp_path, shares.append)
     assert shares == sorted(shares) and shares[-1] == 1
@@ -45,7 +44,7 @@ class Stop(Exception):
     pass
 
 
-def test_a_stopped_sweep_goes_on_where_it_was(sweep, tmp_path: Path, monkeypatch) -> None:
+def test_a_stopped_sweep_resumes(sweep, tmp_path: Path, monkeypatch) -> None:
     expected = sweep(tmp_path / "whole")["lr_sweep"]
 
     def stop(share: float) -> None:
@@ -59,23 +58,21 @@ def test_a_stopped_sweep_goes_on_where_it_was(sweep, tmp_path: Path, monkeypatch
     assert shares[0] > 0.34, "the first rate was not run again, nor the second from its start"
 
 
-def test_a_rate_at_which_training_diverges_has_no_loss_and_stops_no_other(
-    sweep, tmp_path: Path, monkeypatch
-) -> None:
-    step = job.PretrainingRun.step
+def test_a_diverging_rate_has_no_loss_and_stops_no_other(sweep, tmp_path: Path, monkeypatch) -> None:
+    step = PretrainingRun.step
 
     def diverge(run, number: int):
-        if run.settings.learning_rate > 1 and number == 4:
-            raise loop.Diverged("training diverged")
+        if run.setup.settings.learning_rate > 1 and number == 4:
+            raise Diverged("training diverged")
         return step(run, number)
 
-    monkeypatch.setattr(lr_sweep.Job, "score", lambda self, run: {"validation_loss": 1.5})
-    monkeypatch.setattr(job.PretrainingRun, "step", diverge)
+    monkeypatch.setattr(PretrainingJob, "score", lambda self, run: {"validation_loss": 1.5})
+    monkeypatch.setattr(PretrainingRun, "step", diverge)
     result = sweep(tmp_path)
     assert [tried["validation_loss"] for tried in result["lr_sweep"]] == [1.5, 1.5, None]
 
 
-def test_costs_are_those_of_all_tries_over_an_interruption(sweep, tmp_path: Path, monkeypatch) -> None:
+def test_costs_of_a_sweep_add_up_over_an_interruption(sweep, tmp_path: Path, monkeypatch) -> None:
     joules = [0.0]
     peaks = iter([900, 700, 500])
     monkeypatch.setattr(
@@ -84,7 +81,7 @@ def test_costs_are_those_of_all_tries_over_an_interruption(sweep, tmp_path: Path
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(cost, "peak_memory", lambda device: 100)
     monkeypatch.setattr(cost, "reset_peak_memory", lambda device: None)
-    score = job.Job.score
+    score = PretrainingJob.score
 
     def scored(self, run):
         joules[0] += 50.0
@@ -92,7 +89,7 @@ def test_costs_are_those_of_all_tries_over_an_interruption(sweep, tmp_path: Path
         monkeypatch.setattr(cost, "peak_memory", lambda device: peak)
         return score(self, run)
 
-    monkeypatch.setattr(lr_sweep.Job, "score", scored)
+    monkeypatch.setattr(PretrainingJob, "score", scored)
 
     def stop(share: float) -> None:
         if share > 0.5:

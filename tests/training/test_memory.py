@@ -11,7 +11,8 @@ from hypothesis import given, strategies as st
 from claimscale.config.training import Pretrain
 from claimscale.tokens.batches import mask_batch, microbatches
 from claimscale.tokens.pretraining_inputs import static
-from claimscale.training import async_step, loop, memory
+from claimscale.training import memory, trainer as trainers
+from claimscale.training.optimizer_step import Diverged, optimizer_step_async, read_losses
 from claimscale.training.pretraining_run import PretrainingRun, masked_inputs
 from claimscale.training.trainer import Trainer
 
@@ -19,10 +20,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def make_run(corpus, shape, token_metadata):
+def make_run(corpus, run_of):
     def make(**settings) -> PretrainingRun:
-        chosen = Pretrain(**{"epochs": 2, "batch_tokens": 800, **settings})
-        return PretrainingRun(static(corpus(150, 0)[0]), token_metadata, shape, chosen, 1, CPU)
+        chosen = {"epochs": 2, "batch_tokens": 800, "checkpoint_minutes": 1e9, **settings}
+        return run_of(static(corpus(150, 0)[0]), Pretrain(**chosen))
 
     return make
 
@@ -33,11 +34,11 @@ def _weights(run: PretrainingRun) -> torch.Tensor:
 
 @given(st.floats(1e6, 1e12), st.floats(1e3, 1e11), st.integers(1, 1 << 20))
 def test_a_part_fits_and_twice_as_much_would_not(free: float, peak: float, positions: int) -> None:
-    part = memory.part_for(free, peak, positions)
-    assert memory.SMALLEST_PART <= part <= memory.LARGEST_PART
-    if part > memory.SMALLEST_PART:
+    part = memory.microbatch_for(free, peak, positions)
+    assert memory.SMALLEST_MICROBATCH <= part <= memory.LARGEST_MICROBATCH
+    if part > memory.SMALLEST_MICROBATCH:
         assert part * peak / positions <= 0.8 * free
-    if part < memory.LARGEST_PART:
+    if part < memory.LARGEST_MICROBATCH:
         assert 2 * part * peak / positions > 0.8 * free
 
 
@@ -52,7 +53,7 @@ def test_where_memory_runs_out_the_step_is_done_again_in_smaller_parts(make_run,
         return loss_of(work, batch, mask)
 
     monkeypatch.setattr(tight, "_loss", scarce)
-    monkeypatch.setattr(memory, "SMALLEST_PART", 64)
+    monkeypatch.setattr(memory, "SMALLEST_MICROBATCH", 64)
     for step in range(4):
         loss, tokens, masked = tight.step(step)
         expected = usual.step(step)
@@ -72,7 +73,7 @@ def test_memory_that_runs_out_for_the_smallest_part_or_in_the_update_is_an_error
     monkeypatch.setattr(run, "_loss", fail)
     with pytest.raises(torch.OutOfMemoryError):
         run.step(0)
-    assert run.batches.microbatch_tokens <= memory.SMALLEST_PART
+    assert run.batches.microbatch_tokens <= memory.SMALLEST_MICROBATCH
     run = make_run()
     before = run.batches.microbatch_tokens
     monkeypatch.setattr(run.optimizer, "step", fail)
@@ -111,16 +112,16 @@ def test_a_resident_corpus_gives_the_same_inputs(corpus) -> None:
 
 
 def _late_update(run: PretrainingRun, work, step: int):
-    return async_step.update(run.model, run.optimizer, run._losses(work), run.schedule.rate(step))
+    return optimizer_step_async(run.model, run.optimizer, run._losses(work), run.schedule.multiplier(step))
 
 
 def test_updates_read_late_are_those_read_at_once(make_run, monkeypatch, tmp_path: Path) -> None:
     at_once, later = make_run(), make_run()
-    with Trainer(at_once, tmp_path / "a", tmp_path / "a.jsonl", "", 1e9) as trainer:
+    with Trainer(at_once, tmp_path / "a", tmp_path / "a.jsonl", "") as trainer:
         trainer.advance(at_once.steps, lambda done: None)
     monkeypatch.setattr(PretrainingRun, "_update", _late_update)
-    monkeypatch.setattr(async_step, "READ_EVERY", 3)
-    with Trainer(later, tmp_path / "b", tmp_path / "b.jsonl", "", 1e9) as trainer:
+    monkeypatch.setattr(trainers, "READ_EVERY", 3)
+    with Trainer(later, tmp_path / "b", tmp_path / "b.jsonl", "") as trainer:
         trainer.advance(later.steps, lambda done: None)
     lines = [
         [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
@@ -147,20 +148,20 @@ def test_after_a_loss_that_is_not_finite_no_weight_changes_until_it_is_read(
     readings += [run.step(step)[0] for step in (3, 4)]
     assert torch.equal(_weights(run), before)
     assert all(torch.equal(value, state[name]) for name, value in run.state().items()), "nor a moment"
-    assert len(async_step.read(readings[:2], 0, run.batch_name)) == 2
-    with pytest.raises(loop.Diverged, match=r"diverged at step 2, batch .*lower learning_rate"):
-        async_step.read(readings, 0, run.batch_name)
+    assert len(read_losses(readings[:2], 0, run.batch_name)) == 2
+    with pytest.raises(Diverged, match=r"diverged at step 2, batch .*lower learning_rate"):
+        read_losses(readings, 0, run.batch_name)
 
 
 def test_no_checkpoint_is_written_of_steps_that_diverged(make_run, monkeypatch, tmp_path: Path) -> None:
     run = make_run()
     monkeypatch.setattr(PretrainingRun, "_update", _late_update)
     whole = PretrainingRun._loss
-    with Trainer(run, tmp_path / "checkpoints", tmp_path / "metrics.jsonl", "", 1e9) as trainer:
+    with Trainer(run, tmp_path / "checkpoints", tmp_path / "metrics.jsonl", "") as trainer:
         trainer.advance(2, lambda done: None)
         trainer.save()
         monkeypatch.setattr(PretrainingRun, "_loss", lambda self, *part: float("nan") * whole(self, *part))
-        with pytest.raises(loop.Diverged, match="step 2"):
+        with pytest.raises(Diverged, match="step 2"):
             trainer.advance(4, lambda done: None)
     assert [file.name for file in sorted((tmp_path / "checkpoints").glob("*.json"))] == [
         "step-000000002.json"
@@ -184,6 +185,6 @@ def test_the_part_is_measured_on_this_gpu_with_less_where_the_first_try_is_too_m
         torch.cuda, "max_memory_allocated", lambda device: (1 << 30) + (tried[-1] - 100) * (1 << 16)
     )
     monkeypatch.setattr(memory, "free_memory", lambda device: 10 << 30)
-    part = memory.measured_part(train_part, 2 << 30, CPU)
+    part = memory.measured_microbatch(train_part, 2 << 30, CPU)
     assert tried == [16_384, 8_192]
     assert part == 65_536, "the power of two below 0.8 of 8 GiB at 64 KiB each"

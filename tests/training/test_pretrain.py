@@ -13,30 +13,31 @@ from claimscale.model import shapes
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.pretraining_inputs import static
 from claimscale.tokens.sequences import Sequences
-from claimscale.training.pretrain import pretrain
-from claimscale.training.pretraining_job import Job
+from claimscale.training.pretraining import pretrain
 from claimscale.training.validation import Validation, validate
 
 CPU = torch.device("cpu")
 
 
-def _pretrain(
-    folder: Path, train: Sequences, validation: Sequences, shape, token_metadata, seed: int = 1, **settings
-):
-    folder.mkdir(exist_ok=True)
-    job = Job(static(train), Validation(validation), token_metadata, shape, seed, folder, CPU)
-    return pretrain(job, Pretrain(**settings), lambda share: None)
+@pytest.fixture
+def pretrained(job_of):
+    def run(folder: Path, train: Sequences, validation: Sequences, **settings) -> dict:
+        return pretrain(
+            job_of(folder, static(train), Validation(validation), Pretrain(**settings)), lambda _: None
+        )
+
+    return run
 
 
 def _metrics(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_pretraining_learns_what_explains_codes_and_records_what_it_did(
-    tmp_path, corpus, shape, token_metadata
+def test_pretraining_learns_the_topic_and_records_its_work(
+    pretrained, tmp_path, corpus, shape, token_metadata
 ):
     train, validation = corpus(800, 0)[0], corpus(200, 1)[0]
-    result = _pretrain(tmp_path, train, validation, shape, token_metadata, epochs=6, batch_tokens=800)
+    result = pretrained(tmp_path, train, validation, epochs=6, batch_tokens=800)
     # Knowing the topic leaves ten codes nine times in ten; knowing nothing leaves forty.
     known, nothing = 0.9 * math.log(10 / 0.925) + 0.1 * math.log(10 / 0.025), math.log(40)
     assert known - 0.1 < result["validation_loss"] < 0.6 * known + 0.4 * nothing
@@ -56,7 +57,7 @@ def test_pretraining_learns_what_explains_codes_and_records_what_it_did(
     assert validate(model, Validation(validation), CPU)["validation_loss"] == result["validation_loss"]
 
 
-def test_first_ever_and_repeated_codes_are_scored_apart(corpus, shape, token_metadata):
+def test_new_and_recurrent_codes_have_their_own_losses(corpus, shape, token_metadata):
     (sequences, _), model = corpus(100, 0), Encoder(shape, token_metadata)
     scores = validate(model, Validation(sequences), CPU)
     low, high = sorted((scores["validation_loss_new"], scores["validation_loss_recurrent"]))
@@ -67,21 +68,21 @@ def test_first_ever_and_repeated_codes_are_scored_apart(corpus, shape, token_met
     assert scores["validation_loss_new"] == scores["validation_loss"]
 
 
-def test_training_patients_are_scored_as_others_are(corpus, shape, token_metadata):
+def test_training_patients_are_scored_as_tuning_patients(corpus, shape, token_metadata):
     (sequences, _), (known, _), model = corpus(60, 0), corpus(50, 1), Encoder(shape, token_metadata)
-    scores = validate(model, Validation(sequences, trained=known), CPU)
+    scores = validate(model, Validation(sequences, training_sample=known), CPU)
     assert scores["train_loss"] == validate(model, Validation(known), CPU)["validation_loss"]
     assert scores["validation_loss"] == validate(model, Validation(sequences), CPU)["validation_loss"]
 
 
-def test_patients_without_codes_are_left_out(tmp_path, corpus, shape, token_metadata):
+def test_patients_without_codes_are_left_out(pretrained, tmp_path, corpus):
     empty = Sequences(np.array([1, 3], np.int32), np.zeros(2, np.int32), np.array([0, 2]))
     with pytest.raises(BadInput, match="no training patient has a code"):
-        _pretrain(tmp_path / "none", empty, empty, shape, token_metadata)
+        pretrained(tmp_path / "none", empty, empty)
     full = corpus(40, 0)[0]
     mixed = Sequences(
         np.r_[empty.token, full.token], np.r_[empty.age_days, full.age_days], np.r_[0, 2 + full.offsets]
     )
-    result = _pretrain(tmp_path / "some", mixed, empty, shape, token_metadata, epochs=1, batch_tokens=64)
+    result = pretrained(tmp_path / "some", mixed, empty, epochs=1, batch_tokens=64)
     assert result["tokens"] == len(full.token)
     assert result["validation_loss"] is None

@@ -52,7 +52,7 @@ def pretraining_costs(
 
     def operations(parameters: int, tokens: float) -> float:
         shape = shapes.solve(parameters, vocabulary, groups)
-        return shapes.train_flops(shape, tokens, round(mask_probability * tokens))
+        return shapes.pretraining_flops(shape, tokens, round(mask_probability * tokens))
 
     for one in sizes:
         if one.hours is None:

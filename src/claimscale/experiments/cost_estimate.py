@@ -8,7 +8,7 @@ from claimscale.config.comparison import USES_EMBEDDINGS
 from claimscale.config.study import Study, parameter_count
 from claimscale.experiments.cells import Cell
 from claimscale.model import shapes
-from claimscale.training.lr_schedule import budgets
+from claimscale.training.lr_schedule import token_budgets
 
 CPU_FLOPS_PER_CORE = 2.0e10
 """Speed of one core on small encoders (measured); only the first guess of the time left depends on it."""
@@ -52,22 +52,21 @@ def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
         return 0.0
     shape = shapes.solve(parameter_count(cell.size), corpus.vocabulary, corpus.groups)
     if cell.kind in ("pretrain", "sweep"):
-        epochs = study.pretrain.epochs * budgets(study.pretrain, cell.kind)
+        epochs = study.pretrain.epochs * token_budgets(study.pretrain, cell.kind)
         tokens = round(corpus.pretraining_tokens * epochs)
-        foretold = tokens / corpus.tokens_per_patient if study.pretrain.incident_weight else 0
-        return shapes.train_flops(
-            shape, tokens, round(tokens * study.pretrain.mask_probability), foretold=foretold
-        )
+        dated = tokens / corpus.tokens_per_patient if study.pretrain.incident_weight else 0
+        masked = round(tokens * study.pretrain.mask_probability)
+        return shapes.pretraining_flops(shape, tokens, masked, dated)
     assert cell.task is not None and cell.patients is not None
     everyone = corpus.labelled[cell.task]
     patients = everyone if cell.patients == "all" else min(cell.patients, everyone)
-    if cell.kind in USES_EMBEDDINGS:  # one forward pass: a third of a training step
-        passes = (1.5 * patients + corpus.predicted[cell.task]) / 3
-        return shapes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)
-    # Each epoch trains on the patients, and predicts half as many for early stopping.
-    epochs = study.finetune.epochs * len(study.finetune.learning_rates)
-    passes = epochs * (patients + patients / 6) + corpus.predicted[cell.task] / 3
-    return shapes.train_flops(shape, round(passes * corpus.tokens_per_patient), 0)
+    passes = 1.5 * patients  # embeddings of training and tuning patients
+    if cell.kind not in USES_EMBEDDINGS:
+        # Each epoch trains on the patients, and predicts half as many for early stopping.
+        epochs = study.finetune.epochs * len(study.finetune.learning_rates)
+        passes = epochs * (shapes.TRAINING_PASSES + 0.5) * patients
+    tokens = round((passes + corpus.predicted[cell.task]) * corpus.tokens_per_patient)
+    return shapes.forward_flops(shape, shapes.ForwardPass(tokens, pools=True))
 
 
 def preparation_seconds(study: Study) -> float | None:

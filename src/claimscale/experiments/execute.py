@@ -25,10 +25,14 @@ from claimscale.experiments.workspace import Workspace
 from claimscale.tokens.code_groups import CodeGroups
 from claimscale.tokens.pretraining_inputs import PatientHistories, static
 from claimscale.tokens.sequences import Sequences, select_inputs
-from claimscale.training import checkpoints, distributed, finetune, lr_sweep, pretrain, validation
-from claimscale.training.cost import CostMeter, forward_flops
+from claimscale.training import checkpoints, distributed, validation
+from claimscale.training.cost import CostMeter
 from claimscale.training.embeddings import FrozenEncoder
-from claimscale.training.pretraining_job import Job
+from claimscale.training.finetune_trainer import LabelledSequences
+from claimscale.training.finetuning import FinetuneJob, finetune
+from claimscale.training.initialization import Initialization
+from claimscale.training.pretraining import PretrainingJob, pretrain, sweep_learning_rates
+from claimscale.training.pretraining_run import PretrainingSetup
 
 Progress = Callable[[float], None]
 """Called with the finished fraction of a cell, 0 to 1."""
@@ -119,18 +123,19 @@ def _pretrain(run: CellRun) -> CellRecord:
         dated = tuning.dated(settings.horizon_days, validation.SEED)(0)
     else:
         samples = static(train.on_last_day())
-    job = Job(
+    setup = PretrainingSetup(
         samples,
-        validation.Validation(tuning.on_last_day(), dated, trained.on_last_day()),
         workspace.token_metadata,
         workspace.shape(cell.size),
+        settings,
         cell.seed,
-        run.folder,
         run.device,
-        study.compute.peak_tflops,
+        distributed.current(),
     )
-    work = lr_sweep.sweep_learning_rates if cell.kind == "sweep" else pretrain.pretrain
-    return cast(CellRecord, work(job, settings, run.progress))
+    validated = validation.Validation(tuning.on_last_day(), dated, trained.on_last_day())
+    job = PretrainingJob(setup, validated, run.folder, study.compute.peak_tflops)
+    work = sweep_learning_rates if cell.kind == "sweep" else pretrain
+    return cast(CellRecord, work(job, run.progress))
 
 
 def _finetune(run: CellRun) -> CellRecord:
@@ -138,23 +143,24 @@ def _finetune(run: CellRun) -> CellRecord:
     workspace, cell = run.workspace, run.cell
     assert cell.size is not None
     train, tuning, predict = workspace.cell_samples(cell)
-    result, probability = finetune.finetune(
-        train=run.sequences(train),
-        train_outcome=train.outcome,
-        tuning=run.sequences(tuning),
-        tuning_outcome=tuning.outcome,
-        predict={split: run.sequences(sample) for split, sample in predict.items()},
-        token_metadata=workspace.token_metadata,
-        shape=workspace.shape(cell.size),
-        settings=workspace.study.finetune,
-        seed=cell.seed,
-        start=run.weights,
-        folder=run.folder,
-        device=run.device,
-        progress=run.progress,
-        peak_tflops=workspace.study.compute.peak_tflops,
-        outcome=run.outcome_tokens(),
+    initialization = Initialization(
+        workspace.shape(cell.size),
+        workspace.token_metadata,
+        run.weights,
+        cell.seed,
+        run.device,
+        run.outcome_tokens(),
     )
+    job = FinetuneJob(
+        LabelledSequences(run.sequences(train), train.outcome),
+        LabelledSequences(run.sequences(tuning), tuning.outcome),
+        initialization,
+        workspace.study.finetune,
+        run.folder,
+        workspace.study.compute.peak_tflops,
+    )
+    sequences = {split: run.sequences(sample) for split, sample in predict.items()}
+    result, probability = finetune(job, sequences, run.progress)
     write_predictions(run.folder, predict, probability)
     return cast(CellRecord, {**_counts(train), **result})
 
@@ -210,7 +216,7 @@ def _features_of(run: CellRun, meter: CostMeter) -> Callable[[LabelledSample], s
 
     def embeddings(sample: LabelledSample) -> sparse.csr_matrix:
         sequences = run.sequences(sample)
-        meter.count(0, forward_flops(encoder.shape, sequences.lengths))
+        meter.count(0, encoder.flops(sequences))
         return sparse.csr_matrix(encoder.embed(sequences))
 
     if cell.kind == "lightgbm_embeddings":

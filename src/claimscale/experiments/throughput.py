@@ -13,7 +13,7 @@ from claimscale.tokens.pretraining_inputs import static
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.special_tokens import FIRST_CODE
 from claimscale.tokens.token_metadata import TokenMetadata
-from claimscale.training.pretraining_run import PretrainingRun
+from claimscale.training.pretraining_run import PretrainingRun, PretrainingSetup
 
 SECONDS = 30.0
 PATIENTS = 2000
@@ -50,7 +50,8 @@ def _rate(
     study: Study, shape: shapes.Shape, sequences: Sequences, device: torch.device, seconds: float
 ) -> float:
     settings = study.pretrain.model_copy(update={"batch_tokens": BATCH_TOKENS, "epochs": 1})
-    run = PretrainingRun(static(sequences), random_token_metadata(shape), shape, settings, 0, device)
+    setup = PretrainingSetup(static(sequences), random_token_metadata(shape), shape, settings, 0, device)
+    run = PretrainingRun(setup)
     run.step(0)
     started, done, step = time.perf_counter(), 0.0, 0
     while step == 0 or time.perf_counter() - started < seconds:

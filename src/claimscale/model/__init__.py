@@ -1,1 +1,1 @@
-"""The encoder, its shapes and how its settings carry over from one size to another."""
+"""The encoder, its shapes, and the transfer of settings between sizes."""

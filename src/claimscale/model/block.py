@@ -1,4 +1,4 @@
-"""One layer of the encoder. Shape suffixes: T positions, M positions read, d width."""
+"""One layer of the encoder. Shape suffixes: T positions, M query positions, d width."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from claimscale.model import completep, kernels
-from claimscale.model.attention import BatchLayout, QueryPositions, fused_attention_of, rotary_attention
+from claimscale.model.attention import BatchLayout, QueryPositions, fused_attention_at, rotary_attention
 from claimscale.model.shapes import HEAD_WIDTH, Shape
 
 
 class Block(nn.Module):
-    """Attention, then GeGLU feed-forward, each after a norm and added to the residual stream."""
+    """Pre-norm attention and GeGLU feed-forward, each added to the residual stream."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -27,33 +27,39 @@ class Block(nn.Module):
         self.residual = completep.residual_multiplier(shape.layers)
 
     def forward(
-        self, x_Td: Tensor, rotation: tuple[Tensor, Tensor], layout: BatchLayout, read: QueryPositions | None
+        self,
+        x_Td: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        layout: BatchLayout,
+        positions: QueryPositions | None,
     ) -> Tensor:
-        attended = self._attended(self.attention_norm(x_Td), rotation, layout, read)
-        if read is not None:
-            x_Td = F.embedding(read.position, x_Td)
+        """States [T, d], or [M, d] at the query positions."""
+        attended = self._attention(self.attention_norm(x_Td), rotation, layout, positions)
+        if positions is not None:
+            x_Td = F.embedding(positions.position, x_Td)
         x_Td = torch.add(x_Td, self.attention_out(attended), alpha=self.residual)
         activated = kernels.geglu(self.up(self.feed_forward_norm(x_Td)))
         return torch.add(x_Td, self.down(activated), alpha=self.residual)
 
-    def _attended(
-        self, x_Td: Tensor, rotation: tuple[Tensor, Tensor], layout: BatchLayout, read: QueryPositions | None
+    def _attention(
+        self,
+        x_Td: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        layout: BatchLayout,
+        positions: QueryPositions | None,
     ) -> Tensor:
-        """[T, d], or [M, d] where some positions are read."""
-        if read is None or not kernels.is_fused(x_Td):
+        if positions is None or not kernels.is_fused(x_Td):
             projected = self.queries_keys_values(x_Td).unflatten(1, (3, self.heads, HEAD_WIDTH))
             attended_Td = rotary_attention(projected, rotation, layout)
-            return attended_Td if read is None else F.embedding(read.position, attended_Td)
+            return attended_Td if positions is None else F.embedding(positions.position, attended_Td)
         width, weight = x_Td.shape[1], self.queries_keys_values.weight
-        queries = F.linear(F.embedding(read.query, x_Td), weight[:width])
+        queries = F.linear(F.embedding(positions.query, x_Td), weight[:width])
         keys_values = F.linear(x_Td, weight[width:])
-        return fused_attention_of(
-            read,
+        projected = (
             queries.unflatten(1, (1, self.heads, HEAD_WIDTH)),
             keys_values.unflatten(1, (2, self.heads, HEAD_WIDTH)),
-            rotation,
-            layout,
         )
+        return fused_attention_at(positions, projected, rotation, layout)
 
 
 class RmsNorm(nn.Module):

@@ -1,6 +1,6 @@
-"""From an encoder's states to the answer to one question, or to an embedding of the patient.
+"""The classifier of one task on an encoder, and the pooled states that it reads.
 
-Shape suffixes: B sequences, T positions, K codes of the outcome, d width.
+Shape suffixes: B sequences, T positions, K codes of the outcome, V vocabulary, d width.
 """
 
 from __future__ import annotations
@@ -13,40 +13,38 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from claimscale.model import completep
-from claimscale.model.encoder import Encoder, Inputs
+from claimscale.model.encoder import Encoder, EncoderInputs
 
 LEAST_HAZARD = 1e-12
 SUM_SCALE = 1 / 8
-"""Sums over some 64 independent positions are about this much larger than one."""
+"""The inverse root mean square of a sum over about 64 independent positions."""
 
 
-class Pooled(NamedTuple):
-    """Read of each sequence, [B, d] each: the state at [CLS], the mean over states, summed sum_pooling."""
+class PooledStates(NamedTuple):
+    """States of each sequence, float32 [B, d]: at [CLS], their mean, and the sum pooling."""
 
-    first: Tensor
+    cls: Tensor
     mean: Tensor
-    summed: Tensor
+    sum: Tensor
 
 
 class EncoderClassifier(nn.Module):
-    """An encoder and the logit of one question.
+    """An encoder with a linear head on its pooled states: the logit of one task.
 
-    Read from each sequence's [CLS], the mean over its positions and the sum of what they contribute:
-    pretraining asks positions what they know, and [CLS] alone would hide most of it from few labels. These
-    weights are zero before training.
+    The head reads [CLS], the mean of the states and the sum pooling: pretraining teaches positions, and few
+    labels are too few to collect that at [CLS]. Its weights are zero before training.
 
-    `outcome` int64 [K] are the tokens that the question is about, if pretraining has learnt to foretell
-    incident codes. The logit then begins as the log odds that one of them is incident next, so that few
-    labels have little left to teach.
+    `outcome_tokens` int64 [K] are the outcome's own codes, where pretraining predicts incident codes. The
+    initial logit is then the zero-shot prediction, the log odds that one of them is incident.
     """
 
-    outcome: Tensor
+    outcome_tokens: Tensor
 
-    def __init__(self, encoder: Encoder, outcome: np.ndarray | None = None) -> None:
+    def __init__(self, encoder: Encoder, outcome_tokens: np.ndarray | None = None) -> None:
         super().__init__()
         self.encoder = encoder
-        tokens = torch.as_tensor(np.zeros(0) if outcome is None else outcome, dtype=torch.long)
-        self.register_buffer("outcome", tokens, persistent=False)
+        tokens = torch.as_tensor(np.zeros(0) if outcome_tokens is None else outcome_tokens, dtype=torch.long)
+        self.register_buffer("outcome_tokens", tokens, persistent=False)
         self.weight = nn.Parameter(torch.zeros(3 * encoder.shape.width))
         self.bias = nn.Parameter(torch.zeros(()))
         if self.has_zero_shot:
@@ -54,38 +52,37 @@ class EncoderClassifier(nn.Module):
 
     @property
     def has_zero_shot(self) -> bool:
-        return len(self.outcome) > 0
+        return len(self.outcome_tokens) > 0
 
-    def forward(self, inputs: Inputs) -> Tensor:
-        """Logits [B], one per sequence."""
-        states = pooled(self.encoder, inputs)
-        logit_B = self.read(states) + self.bias
-        return (
-            logit_B + self.zero_shot_scale * self.zero_shot_logit(states, inputs)
-            if self.has_zero_shot
-            else logit_B
-        )
+    def forward(self, inputs: EncoderInputs) -> Tensor:
+        """Logits [B]."""
+        states = pool(self.encoder, inputs)
+        logit_B = self.head_logit(states) + self.bias
+        if not self.has_zero_shot:
+            return logit_B
+        return logit_B + self.zero_shot_scale * self.zero_shot_logit(states, inputs)
 
-    def read(self, states: Pooled) -> Tensor:
-        """What this question's own weights make of the states, [B]."""
-        states_B3d = torch.cat((states.first, states.mean, states.summed * SUM_SCALE), 1)
+    def head_logit(self, states: PooledStates) -> Tensor:
+        """The linear head's logit [B], without bias."""
+        states_B3d = torch.cat((states.cls, states.mean, states.sum * SUM_SCALE), 1)
         return states_B3d @ self.weight * completep.output_multiplier(self.encoder.shape.width)
 
-    def zero_shot_logit(self, states: Pooled, inputs: Inputs) -> Tensor:
-        """Log odds [B] that one of the outcome's codes is incident next."""
-        logits_BV = self.encoder.incident_logits(states.first, states.summed, inputs)
-        return any_incident(logits_BV[:, self.outcome])
+    def zero_shot_logit(self, states: PooledStates, inputs: EncoderInputs) -> Tensor:
+        """Log odds [B] that one of the outcome's codes is incident within the horizon of pretraining."""
+        logits_BV = self.encoder.incident_logits(states.cls, states.sum, inputs)
+        return any_incident(logits_BV[:, self.outcome_tokens])
 
 
 def any_incident(logits_BK: Tensor) -> Tensor:
-    """Log odds [B] that at least one of K codes is incident, taken as independent, from their logits."""
-    hazard_B = F.softplus(logits_BK.float()).sum(1).clamp_min(LEAST_HAZARD)  # none is with exp(-hazard)
+    """Log odds [B] that at least one of K independent codes is incident, from their logits."""
+    # No code is incident with probability exp(-hazard).
+    hazard_B = F.softplus(logits_BK.float()).sum(1).clamp_min(LEAST_HAZARD)
     return hazard_B + torch.log(-torch.expm1(-hazard_B))
 
 
-def pooled(encoder: Encoder, inputs: Inputs) -> Pooled:
-    """What is read of each sequence of a batch, float32."""
+def pool(encoder: Encoder, inputs: EncoderInputs) -> PooledStates:
+    """The pooled states of each sequence of a batch."""
     x_Td, bounds = encoder.embed(inputs), inputs.layout.bounds
     hidden_Td = encoder.attend(x_Td, inputs).float()
     mean_Bd = torch.segment_reduce(hidden_Td, "mean", offsets=bounds.long())
-    return Pooled(hidden_Td[bounds[:-1]], mean_Bd, encoder.sum_pooling(x_Td, inputs.layout))
+    return PooledStates(hidden_Td[bounds[:-1]], mean_Bd, encoder.sum_pooling(x_Td, inputs.layout))

@@ -1,8 +1,8 @@
 """CompleteP: one learning rate for every width and depth (Dey et al. 2025, arXiv 2505.01618, alpha = 1).
 
-Weights whose fan-in grows with the size get their initial variance, learning rate and epsilon divided by
-that growth; residual cooldowns are divided by the growth in depth, the logits by the growth in width.
-Settings are stated for the base: width 64, two layers, feed-forward 8/3 of the width.
+For weights whose fan-in grows with the size, initial variance, learning rate and epsilon are divided by that
+growth. Residual branches are divided by the growth in depth, logits by the growth in width. Settings are
+given for the base: width 64, two layers, feed-forward 8/3 of the width.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class HiddenLinear(nn.Linear):
 
 
 def initialise_input(weight: Tensor) -> None:
-    """Embeddings and other matrices whose fan-in is the same at every size."""
+    """Initialise embeddings and other matrices whose fan-in is the same at every size."""
     nn.init.normal_(weight, std=EMBEDDING_STD)
 
 
 def input_multiplier() -> float:
-    """Brings embeddings to unit scale; they are stored small so that one learning rate suits all weights."""
+    """The factor that brings embeddings to unit scale; small ones suit the learning rate of all weights."""
     return 1 / EMBEDDING_STD
 
 
@@ -45,7 +45,7 @@ def residual_multiplier(layers: int) -> float:
 
 
 def output_multiplier(width: int) -> float:
-    """For logits of an output layer with this fan-in."""
+    """The factor of the logits of an output layer with this fan-in."""
     return BASE_WIDTH / width
 
 
@@ -54,7 +54,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """AdamW's parameter groups. `weight_decay` is per unit of learning rate, for matrices only.
 
-    A group's `base_rate` is what a schedule multiplies.
+    A schedule multiplies the `base_rate` of a group.
     """
     depth = layers / BASE_LAYERS
     growth = {id(m.weight): m.growth for m in model.modules() if isinstance(m, HiddenLinear)}
@@ -62,7 +62,7 @@ def parameter_groups(
     for name, weight in model.named_parameters():
         wide = growth.get(id(weight), 1.0)
         deep = depth if name.startswith(("blocks.", "encoder.blocks.")) else 1.0
-        # Decoupled decay is multiplied by the rate; times `wide` it is the same at every width.
+        # Decoupled decay is multiplied by the rate; the factor `wide` makes it equal at every width.
         decay = weight_decay * wide if weight.ndim > 1 else 0.0
         groups.setdefault((learning_rate / wide, decay, EPSILON / (wide * deep)), []).append(weight)
     return [

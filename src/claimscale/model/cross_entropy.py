@@ -1,4 +1,4 @@
-"""The loss over a vocabulary of codes without ever holding all logits, fused on a CPU. See `kernels`."""
+"""Cross-entropy over the vocabulary, fused on a CPU so that never all logits are in memory. See `kernels`."""
 
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false
 
@@ -23,7 +23,7 @@ _f32 = np.float32
 def summed_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
     """Sum of the cross-entropies of `hidden @ weight.T + bias` [M, V] against `target` [M].
 
-    On a CPU the logits exist for some rows at a time only, and the gradient is made along with the loss.
+    On a CPU the logits of a block of rows are computed and replaced by their gradient, block by block.
     """
     if kernels.is_fused(hidden) and torch.is_grad_enabled():
         return _CrossEntropy.apply(hidden, weight, bias, target)
@@ -57,7 +57,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 @njit(inline="always")
 def _add_and_find_highest(row, bias, lanes):
-    """Add the bias; the highest sum. Only side by side do maxima become vector instructions."""
+    """Add the bias and return the maximum. Separate lanes let the maxima become vector instructions."""
     width = row.size
     whole = width // LANES * LANES
     lanes[:] = row[0] + bias[0]

@@ -1,8 +1,9 @@
-"""The encoder: claims of one patient in, one vector per position out.
+"""The encoder: from the tokens of patients to one state per position.
 
-Positions of a batch lie flat, [T], one sequence after the other without padding. Only attention looks at
-where sequences end, so everything else runs over all positions at once.
-Shape suffixes: T positions, B sequences, M positions read, d width, E embedding width, V vocabulary.
+The positions of a batch are flat, [T], one sequence after the other without padding. Only attention and
+pooling depend on the bounds of sequences.
+Shape suffixes: T positions, B sequences, M query positions, d width, E embedding width, V vocabulary,
+F features.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ RECENCY_DAYS = (60.0, 20 * DAYS_PER_YEAR)
 
 
 @dataclass(frozen=True)
-class Inputs:
+class EncoderInputs:
     """A batch's tensors on one device: `token`, `age_days`, `days` and `count` int32 [T] and the layout.
 
-    `days` are days after the sequence's first position, [CLS], which is the newest: never above zero.
-    `count` is how often the code occurred.
+    `days` are days after the sequence's first position, [CLS], which is the newest: at most 0.
+    `count` is the number of occurrences of the code.
     """
 
     token: Tensor
@@ -47,10 +48,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class IncidentTargets:
-    """What B sequences have to foretell, as (row, token) pairs, int64 [2, N] each.
+    """Incident codes of B sequences, as (row, token) pairs, int64 [2, N].
 
-    `new` are codes that were incident after the sequence's date, `known` those that could not be. `has_full_horizon`
-    bool [B]: whether the horizon was seen; nothing is asked of others.
+    `new` are the codes that are incident after the sequence's date, `known` those not at risk.
+    `has_full_horizon` bool [B]: whether the horizon is observed; other sequences have no loss.
     """
 
     new: Tensor
@@ -59,15 +60,15 @@ class IncidentTargets:
 
 
 class Encoder(nn.Module):
-    """Pre-norm transformer with rotary attention on days, and two heads on one table of code vectors.
+    """Pre-norm transformer with rotary attention on days, and two heads tied to the code embeddings.
 
-    One names the codes that were masked, the other foretells which codes are incident next. A code's vector
-    is its own and those of its groups added up, so that rare codes learn from common ones.
+    One head predicts masked codes, the other incident codes. With hierarchical embeddings a code's embedding
+    is the sum of its own and those of its groups, so that rare codes share what is learnt of common ones.
     """
 
     types: Tensor
     groups: Tensor
-    vector_scale: Tensor
+    embedding_scale: Tensor
     age_rates: Tensor
     recency_rates: Tensor
     rotary_rates: Tensor
@@ -86,14 +87,14 @@ class Encoder(nn.Module):
             self.down_projection = completep.HiddenLinear(shape.width, shape.embedding)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.final_norm = RmsNorm(shape.width)
-        self.masked_head, self.incident_head = Head(shape), Head(shape)
+        self.masked_head, self.incident_head = CodeHead(shape), CodeHead(shape)
         self.sum_pooling = SumPooling(shape)
         self.recurrence = nn.Linear(TIME_FEATURES + COUNT_FEATURES, TYPE_COUNT, bias=False)
         self.own_recurrence = completep.HiddenLinear(shape.embedding, TIME_FEATURES + COUNT_FEATURES)
-        for rule in (self.recurrence, self.own_recurrence):
-            nn.init.zeros_(rule.weight)
+        for linear in (self.recurrence, self.own_recurrence):
+            nn.init.zeros_(linear.weight)
         self._register(token_metadata)
-        # A sine and a cosine of each rate; age and recency have half of the features each.
+        # Each rate has a sine and a cosine; age and recency have half of the features each.
         self.register_buffer("age_rates", _rates(AGE_DAYS, TIME_FEATURES // 4), persistent=False)
         self.register_buffer("recency_rates", _rates(RECENCY_DAYS, TIME_FEATURES // 4), persistent=False)
         self.register_buffer("rotary_rates", _rates(ROTARY_DAYS, HEAD_WIDTH // 2), persistent=False)
@@ -104,108 +105,109 @@ class Encoder(nn.Module):
         buffers = {
             "types": torch.as_tensor(token_metadata.types, dtype=torch.long),
             "groups": groups.where(groups >= 0, self.shape.groups),
-            "vector_scale": (1 + count).rsqrt(),
+            "embedding_scale": (1 + count).rsqrt(),
         }
         for name, values in buffers.items():
             self.register_buffer(name, values, persistent=False)
 
-    def forward(self, inputs: Inputs, read: QueryPositions | None = None) -> Tensor:
-        """Final hidden states [M, d] at the positions read (default: all).
+    def forward(self, inputs: EncoderInputs, positions: QueryPositions | None = None) -> Tensor:
+        """Final states [M, d] at the query positions, or [T, d] at all positions."""
+        return self.attend(self.embed(inputs), inputs, positions)
 
-        The last layer asks for these only.
-        """
-        return self.attend(self.embed(inputs), inputs, read)
-
-    def attend(self, x_Td: Tensor, inputs: Inputs, read: QueryPositions | None = None) -> Tensor:
+    def attend(self, x_Td: Tensor, inputs: EncoderInputs, positions: QueryPositions | None = None) -> Tensor:
         """`forward` from embedded positions."""
-        # Attention sees differences only; counting from the sequence keeps the angles small and exact.
+        # Only differences matter; days relative to the sequence keep the angles small and exact.
         angle = inputs.days[:, None] * self.rotary_rates
         rotation = angle.cos(), angle.sin()
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
-            x_Td = block(x_Td, rotation, inputs.layout, read if index == last else None)
+            x_Td = block(x_Td, rotation, inputs.layout, positions if index == last else None)
         return self.final_norm(x_Td)
 
     def masked_logits(self, hidden_Md: Tensor) -> Tensor:
-        """Logits [M, V] over the vocabulary of the code that stands at each position."""
+        """Logits [M, V] of the masked code at each position."""
         return self._logits(hidden_Md, self.masked_head)
 
     def masked_loss(self, hidden_Md: Tensor, target_M: Tensor) -> Tensor:
-        """Summed cross-entropy of the true tokens `target_M` at hidden states [M, d]."""
+        """Summed cross-entropy of the masked codes `target_M` at states [M, d]."""
         head = self.masked_head
-        return summed_cross_entropy(self._narrowed(hidden_Md, head), self.code_vectors(), head.bias, target_M)
+        return summed_cross_entropy(
+            self._head_states(hidden_Md, head), self.code_embeddings(), head.bias, target_M
+        )
 
-    def incident_logits(self, hidden_Bd: Tensor, summed_Bd: Tensor, inputs: Inputs) -> Tensor:
-        """Logits [B, V] of each code to be incident next, from states at [CLS] and summed sum_pooling.
+    def incident_logits(self, hidden_Bd: Tensor, summed_Bd: Tensor, inputs: EncoderInputs) -> Tensor:
+        """Logits [B, V] of each code to be incident, from states at [CLS] and the sum pooling.
 
-        A code of the sequence itself may return: how likely that is follows from how long ago and how often
-        it occurred, by a rule that all codes of its type share, and what its vector changes of that rule.
+        A code of the sequence may recur. Its logit has a recurrence term, linear in the features of time and
+        count: weights shared by all codes of a type, plus weights linear in the code's embedding.
         """
-        states_BE = self._narrowed(hidden_Bd, self.incident_head) + self.sum_pooling.outcomes(summed_Bd)
-        vectors_VE, token_T = self.code_vectors(), inputs.token.long()
-        logits_BV = F.linear(states_BE, vectors_VE, self.incident_head.bias).float()
-        rule_TF = F.embedding(self.types[token_T], self.recurrence.weight)
-        rule_TF = rule_TF + self.own_recurrence(F.embedding(token_T, vectors_VE))
-        return_T = (rule_TF * self._features(inputs)).sum(1)
+        states_BE = self._head_states(hidden_Bd, self.incident_head) + self.sum_pooling.code_states(summed_Bd)
+        embeddings_VE, token_T = self.code_embeddings(), inputs.token.long()
+        logits_BV = F.linear(states_BE, embeddings_VE, self.incident_head.bias).float()
+        weights_TF = F.embedding(self.types[token_T], self.recurrence.weight)
+        weights_TF = weights_TF + self.own_recurrence(F.embedding(token_T, embeddings_VE))
+        recurrence_T = (weights_TF * self._features(inputs)).sum(1)
         lengths_B = inputs.layout.bounds.long().diff()
         row_T = torch.arange(len(lengths_B), device=token_T.device)
         row_T = row_T.repeat_interleave(lengths_B, output_size=len(token_T))
-        return logits_BV.index_put((row_T, token_T), return_T.float(), accumulate=True)
+        return logits_BV.index_put((row_T, token_T), recurrence_T.float(), accumulate=True)
 
-    def incident_loss(self, hidden_Bd: Tensor, inputs: Inputs, outcomes: IncidentTargets) -> Tensor:
-        """Summed binary cross-entropy over the codes that each has_full_horizon sequence is at risk of."""
+    def incident_loss(self, hidden_Bd: Tensor, inputs: EncoderInputs, targets: IncidentTargets) -> Tensor:
+        """Summed binary cross-entropy over the codes that each sequence with a full horizon is at risk of."""
         summed_Bd = self.sum_pooling(self.embed(inputs), inputs.layout)
         logits_BV = self.incident_logits(hidden_Bd, summed_Bd, inputs)
         new_BV = torch.zeros_like(logits_BV)
-        at_risk_BV = outcomes.has_full_horizon[:, None].to(logits_BV).repeat(1, logits_BV.shape[1])
-        new_BV[outcomes.new[0], outcomes.new[1]] = 1
-        at_risk_BV[outcomes.known[0], outcomes.known[1]] = 0
+        at_risk_BV = targets.has_full_horizon[:, None].to(logits_BV).repeat(1, logits_BV.shape[1])
+        new_BV[targets.new[0], targets.new[1]] = 1
+        at_risk_BV[targets.known[0], targets.known[1]] = 0
         at_risk_BV[:, :FIRST_CODE] = 0
         return F.binary_cross_entropy_with_logits(logits_BV, new_BV, at_risk_BV, reduction="sum")
 
-    def code_vectors(self) -> Tensor:
-        """The vector of every token, [V, E]: its own and its groups', scaled to the variance of one."""
+    def code_embeddings(self) -> Tensor:
+        """Embeddings of all tokens, [V, E]: the sum of a token's own and its groups', at the variance of one."""
         if not self.shape.groups:
             return self.token.weight
-        # One row more, of zeros, is the group of tokens that have fewer than others.
+        # A last row of zeros stands for the missing groups of tokens with fewer than others.
         groups_GE = F.pad(self.group.weight, (0, 0, 0, 1))
-        return (self.token.weight + F.embedding_bag(self.groups, groups_GE, mode="sum")) * self.vector_scale
+        return (
+            self.token.weight + F.embedding_bag(self.groups, groups_GE, mode="sum")
+        ) * self.embedding_scale
 
-    def _logits(self, hidden_Md: Tensor, head: Head) -> Tensor:
-        return F.linear(self._narrowed(hidden_Md, head), self.code_vectors(), head.bias)
+    def _logits(self, hidden_Md: Tensor, head: CodeHead) -> Tensor:
+        return F.linear(self._head_states(hidden_Md, head), self.code_embeddings(), head.bias)
 
-    def _narrowed(self, hidden_Md: Tensor, head: Head) -> Tensor:
+    def _head_states(self, hidden_Md: Tensor, head: CodeHead) -> Tensor:
         hidden_ME = head(hidden_Md)
         if self.shape.factorised:
             hidden_ME = self.down_projection(hidden_ME)
         return hidden_ME * completep.output_multiplier(self.shape.embedding)
 
-    def _features(self, inputs: Inputs) -> Tensor:
-        """Of each position, its age, how long ago it was and how often, [T, features], each about one."""
+    def _features(self, inputs: EncoderInputs) -> Tensor:
+        """Features of age, recency and count of each position, [T, F], each of about unit size."""
         age = inputs.age_days[:, None] * self.age_rates
         recency = inputs.days[:, None] * self.recency_rates
-        often = inputs.count[:, None].float().log2()
-        repeated = often.clamp_max(1)
-        return torch.cat((age.sin(), age.cos(), recency.sin(), recency.cos(), often, repeated), 1)
+        log_count = inputs.count[:, None].float().log2()
+        recurrent = log_count.clamp_max(1)
+        return torch.cat((age.sin(), age.cos(), recency.sin(), recency.cos(), log_count, recurrent), 1)
 
-    def embed(self, inputs: Inputs) -> Tensor:
-        """What enters the first layer, [T, d]: code, type, time and count of each position."""
+    def embed(self, inputs: EncoderInputs) -> Tensor:
+        """Inputs of the first layer, [T, d]: code, type, time and count of each position."""
         time_Td = self.time(self._features(inputs) / math.sqrt(TIME_FEATURES / 2))
-        return (self._looked_up(inputs.token) + time_Td) * completep.input_multiplier()
+        return (self._token_states(inputs.token) + time_Td) * completep.input_multiplier()
 
-    def _looked_up(self, token_T: Tensor) -> Tensor:
-        """Vectors of codes and of their types, [T, d]: by position or from a table, whichever is smaller."""
-        vector_VE = self.code_vectors()
+    def _token_states(self, token_T: Tensor) -> Tensor:
+        """States of codes and their types, [T, d], projected by position or by token, whichever is fewer."""
+        embeddings_VE = self.code_embeddings()
         if len(token_T) < self.shape.vocabulary:
-            x_TE = F.embedding(token_T, vector_VE)
+            x_TE = F.embedding(token_T, embeddings_VE)
             x_Td = self.up_projection(x_TE) if self.shape.factorised else x_TE
             return x_Td + F.embedding(self.types[token_T], self.token_type.weight)
-        vector_Vd = self.up_projection(vector_VE) if self.shape.factorised else vector_VE
+        vector_Vd = self.up_projection(embeddings_VE) if self.shape.factorised else embeddings_VE
         return F.embedding(token_T, vector_Vd + F.embedding(self.types, self.token_type.weight))
 
 
-class Head(nn.Module):
-    """What is made of a hidden state before it meets the code vectors, and a bias for each of V codes."""
+class CodeHead(nn.Module):
+    """The transform of states before the product with code embeddings, and a bias for each of V codes."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -218,10 +220,10 @@ class Head(nn.Module):
 
 
 class SumPooling(nn.Module):
-    """What each position says about the codes to come, by itself, added up over the sequence.
+    """A transform of each position, summed over the sequence.
 
-    Attention takes averages: among a hundred codes, the one that decides weighs a hundredth until a head has
-    learnt to look for it, and for each of thousands of outcomes that is another one. A sum keeps it whole.
+    Attention takes averages: of a hundred codes, a decisive one has a weight of a hundredth until a head has
+    learnt to find it, and each of thousands of outcomes has other decisive codes. A sum keeps its full size.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -233,16 +235,16 @@ class SumPooling(nn.Module):
         self.multiplier = completep.output_multiplier(shape.embedding)
 
     def forward(self, x_Td: Tensor, layout: BatchLayout) -> Tensor:
-        """Summed, [B, d], from embedded positions [T, d]."""
-        each_Td = F.gelu(self.up(self.norm(x_Td)), approximate="tanh")
-        return torch.segment_reduce(each_Td.float(), "sum", offsets=layout.bounds.long())
+        """Sums [B, d] from embedded positions [T, d]."""
+        states_Td = F.gelu(self.up(self.norm(x_Td)), approximate="tanh")
+        return torch.segment_reduce(states_Td.float(), "sum", offsets=layout.bounds.long())
 
-    def outcomes(self, summed_Bd: Tensor) -> Tensor:
-        """What the sums say about codes, [B, E], to be multiplied with their vectors."""
+    def code_states(self, summed_Bd: Tensor) -> Tensor:
+        """Sums as [B, E], for the product with code embeddings."""
         return self.down(summed_Bd) * self.multiplier
 
 
 def _rates(wavelengths: tuple[float, float], count: int) -> Tensor:
-    """Radians per day of `count` wavelengths spread evenly on a log scale."""
+    """Radians per day of `count` wavelengths, evenly spaced on a log scale."""
     shortest, longest = wavelengths
     return 2 * math.pi / torch.logspace(math.log10(shortest), math.log10(longest), count)

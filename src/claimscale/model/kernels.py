@@ -1,8 +1,11 @@
-"""Fused operations on a CPU, each with its gradient, and the same in plain PyTorch elsewhere.
+"""Fused operations on a CPU, each with its gradient, and the same in plain PyTorch on a GPU.
 
-At the widths a CPU can train, PyTorch's elementwise chains cost as much time as the matrix products: every
-step reads and writes whole activations. Here each is one pass over rows that stay in cache. Rows are sliced
-before the inner loop because LLVM vectorises plain contiguous slices only.
+At the widths that a CPU can train, PyTorch's elementwise operations take as much time as the matrix products:
+every one reads and writes all activations. Here each is one pass over rows that stay in cache. Rows are
+sliced before the inner loop because LLVM vectorises contiguous slices only.
+
+The choice of arithmetic depends on the device and the number type, never on the number of threads: equal
+inputs give equal bits for any number. Several threads compute one microbatch each (`training.device`).
 """
 
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false
@@ -54,19 +57,18 @@ def rotate_queries_keys(projected: Tensor, cosine: Tensor, sine: Tensor) -> Tens
 
 
 def is_fused(x: Tensor) -> bool:
-    """Whether the fused operations take this tensor."""
-    # The kernels run on one core, so many threads are better served by PyTorch's own.
-    return x.device.type == "cpu" and x.dtype == torch.float32 and torch.get_num_threads() <= 4
+    """Whether the fused operations accept this tensor."""
+    return x.device.type == "cpu" and x.dtype == torch.float32
 
 
 def saved_tensors_once(ctx: Any) -> tuple[Tensor, ...]:
-    """What was saved for the gradient, to be overwritten: fresh memory would cost as much as the arithmetic.
+    """The tensors saved for the gradient, to be overwritten: new memory would cost as much as the arithmetic.
 
-    Raises RuntimeError the second time (`retain_graph`), when it is no longer what was saved.
+    Raises RuntimeError at a second call (`retain_graph`), when they have been overwritten.
     """
-    if getattr(ctx, "is_taken", False):
+    if getattr(ctx, "is_consumed", False):
         raise RuntimeError("this gradient can be computed only once")
-    ctx.is_taken = True
+    ctx.is_consumed = True
     return ctx.saved_tensors
 
 
@@ -140,7 +142,7 @@ def _rms_norm_backward(gradient, x, gain, scale, x_gradient, gain_gradient):
 @njit(inline="always")
 def exp(x):
     """e^x in single precision (Cephes): 2^n by exponent bits, the rest by a polynomial; vectorises."""
-    x = min(max(x, _f32(-60)), _f32(60))  # beyond, products of results could overflow
+    x = min(max(x, _f32(-60)), _f32(60))  # beyond, products could overflow
     n = np.floor(x * _f32(1.44269504) + _f32(0.5))
     r = x - n * _f32(0.693359375) + n * _f32(2.12194440e-4)
     p = _f32(1.9875691500e-4)
@@ -165,7 +167,7 @@ def _geglu(hidden, out):
 
 @njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
 def _geglu_backward(gradient, hidden):
-    """Replace what went in by its gradient. A row is finished elsewhere: only so do loops become vectors."""
+    """Replace the input by its gradient. Each row is computed in a buffer, so that the loops vectorise."""
     rows, width = gradient.shape
     found = np.empty(2 * width, np.float32)
     gate_target, up_target = found[:width], found[width:]
@@ -177,7 +179,7 @@ def _geglu_backward(gradient, hidden):
             decay = exp(-u)
             sigmoid = _f32(1) / (_f32(1) + decay)
             active = g * sigmoid
-            # decay * sigmoid is 1 - sigmoid without its rounding error, which the cube of g would blow up.
+            # decay * sigmoid is 1 - sigmoid without its rounding error, which the cube of g would amplify.
             slope = sigmoid + active * decay * sigmoid * _SLOPE * (_f32(1) + _f32(3) * _CUBIC * g * g)
             gate_target[i] = above[i] * up[i] * slope
             up_target[i] = above[i] * active
@@ -186,7 +188,7 @@ def _geglu_backward(gradient, hidden):
 
 @njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
 def rotate(projected, cosine, sine, out):
-    """Fill `out` [T, parts, heads, width] as `rotate_queries_keys` says; values are the last of several."""
+    """Fill `out` [T, parts, heads, width] as `rotate_queries_keys`; the last of several parts are values."""
     rows, parts, heads, width = projected.shape
     turned, half = max(1, parts - 1), width // 2
     for t in range(rows):
@@ -208,7 +210,7 @@ def rotate(projected, cosine, sine, out):
 
 @njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
 def rotate_backward(gradient, projected, cosine, sine):
-    """Replace the gradient of what `rotate` made by that of what it took, [T, parts, heads, width]."""
+    """Replace the gradient of the output of `rotate` by that of its input, [T, parts, heads, width]."""
     rows, parts, heads, width = projected.shape
     turned, half = max(1, parts - 1), width // 2
     for t in range(rows):

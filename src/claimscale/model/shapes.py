@@ -1,13 +1,12 @@
-"""Which shape has how many parameters, and which shape to build for a target.
+"""Dimensions of an encoder: parameters, floating-point operations, and the shape for a target size.
 
-For a vocabulary V in G groups, width d, layers L, feed-forward f and embedding width E an encoder has
+For a vocabulary V in G code groups, width d, layers L, feed-forward f and embedding width E an encoder has
 
     N = (V + G)·E + 2V + 3d² + dE + 94d + 82E + 656 + L(4d² + 3df + 2d) + 2Ed·[E < d]
 
-parameters: vectors of tokens and groups (also the output of both heads), the heads' biases and transforms
-(2d²), what positions contribute to incident codes (d² + dE), the 94d of features of age and time (80d), of
-counts (2d), types (8d) and four norms (4d), a rule of recurrence for each type and what vectors change of
-it (82E), the layers, and the two projections of a factorised embedding.
+parameters: embeddings of tokens and groups (tied to both heads), biases and transforms of the heads (2d²),
+sum pooling (d² + dE), features of age and time (80d), counts (2d), types (8d) and four norms (4d), the
+recurrence weights by type and by embedding (82E), the layers, and the projections of a factorised embedding.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from claimscale.errors import BadInput
 
@@ -26,19 +27,21 @@ HEADS = 2
 """One for masked codes, one for incident codes."""
 TOLERANCE = 0.02
 IDEAL_ASPECT = 8 / 3
-"""Feed-forward over width: GeGLU's three matrices then hold as much as a plain layer's two at 4d."""
+"""Feed-forward over width: the three matrices of GeGLU then have as many weights as two at 4d."""
 SMALLEST_ASPECT = 0.75
 WIDEST = 64 * HEAD_WIDTH
 STEP, STEPS = 1.04, 120
-"""How far apart sizes are tried beside an impossible one, to a hundredth and a hundredfold of it. A shape
-reaches 2 % to both sides, so that no possible size is passed over."""
+"""Ratio and number of the targets tried around an impossible one. A shape reaches 2 % to both sides, so that
+no possible target is missed."""
 EMBEDDING_SHARES = (0.6, 0.45, 0.3, 0.15)
-"""Share of the target the token embedding may take; a later one is tried where the first leaves no room."""
+"""Share of the parameters in the token embedding; a later one is tried where the first fits no layers."""
+TRAINING_PASSES = 3
+"""Operations of forward and backward in forward passes: the backward pass costs two."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """An encoder's dimensions. `width` is a multiple of 64; `embedding` is at most `width`."""
+    """Dimensions of an encoder. `width` is a multiple of 64; `embedding` is at most `width`."""
 
     vocabulary: int
     width: int
@@ -57,63 +60,109 @@ class Shape:
 
 
 def parameters(shape: Shape) -> int:
-    """Trained numbers of the encoder with its two heads."""
+    """Trainable parameters of the encoder with both heads."""
     projections = 2 * shape.embedding * shape.width if shape.factorised else 0
-    vectors = (shape.vocabulary + shape.groups) * shape.embedding
+    embeddings = (shape.vocabulary + shape.groups) * shape.embedding
     heads = HEADS * (shape.width**2 + shape.width + shape.vocabulary)
     inputs = (TIME_FEATURES + COUNT_FEATURES + TYPE_COUNT + 1) * shape.width
     recurrence = (TIME_FEATURES + COUNT_FEATURES) * (TYPE_COUNT + shape.embedding)
     sum_pooling = shape.width * (shape.width + shape.embedding + 1)
-    return vectors + heads + inputs + projections + recurrence + sum_pooling + non_embedding_parameters(shape)
+    return (
+        embeddings + heads + inputs + projections + recurrence + sum_pooling + non_embedding_parameters(shape)
+    )
 
 
 def non_embedding_parameters(shape: Shape) -> int:
-    """Trained numbers of the layers alone, without embeddings and head."""
+    """Trainable parameters of the layers, without embeddings and heads."""
     d, f = shape.width, shape.feed_forward
     return shape.layers * (4 * d * d + 3 * d * f + 2 * d)
 
 
-def train_flops(
-    shape: Shape, tokens: float, masked_tokens: float, attended_length: float = 0.0, foretold: float = 0.0
-) -> float:
-    """Floating-point operations of pretraining: forward once, backward twice, two per multiply-add.
+@dataclass(frozen=True)
+class ForwardPass:
+    """What one forward pass computes: numbers of positions and sequences, without padding.
 
-    Tokens are counted without padding. Of the last layer only keys and values are made of all; its queries
-    and what follows them, and the head, run at masked positions only, and at the [CLS] of sequences whose
-    incident codes are `foretold`.
-    `attended_length` adds the attention scores: how many tokens a token looks at, which is the mean length of
-    sequences weighted by their tokens.
+    `mean_length` is how many positions a position attends to: the mean length weighted by length. The last
+    layer runs at `queries` positions (None: all). Masked codes are predicted at `masked` positions, incident
+    codes of `incident` sequences. `embedded` counts how often positions are embedded; `pools` says whether
+    they are summed.
     """
-    d, f = shape.width, shape.feed_forward
-    projection = shape.embedding * d if shape.factorised else 0
-    keys_values, queries_on = 2 * d * d, 2 * d * d + 2 * attended_length * d + 3 * d * f
-    per_token = (TIME_FEATURES + COUNT_FEATURES) * d + projection
-    per_token += keys_values * shape.layers + queries_on * (shape.layers - 1)
-    if foretold:
-        per_token += d * d + projection + (TIME_FEATURES + COUNT_FEATURES) * shape.embedding
-    per_masked = queries_on + d * d + projection + shape.vocabulary * shape.embedding
-    return 6.0 * (per_token * tokens + per_masked * (masked_tokens + foretold))
+
+    tokens: float
+    mean_length: float = 0.0
+    queries: float | None = None
+    masked: float = 0.0
+    incident: float = 0.0
+    embedded: int = 1
+    pools: bool = False
 
 
-def solve(target: int, vocabulary: int, groups: int = 0) -> Shape:
-    """The shape whose parameters are within 2 % of the target, for so many tokens in so many groups.
+def forward_flops(shape: Shape, work: ForwardPass) -> float:
+    """Floating-point operations of a forward pass: two per multiply-add of every matrix product.
 
-    Along a ladder on which width and depth only grow, the rung is taken whose feed-forward comes closest to
-    8/3 of the width. A larger target therefore never gets a narrower or shallower encoder.
+    Elementwise operations are not counted. Embeddings are projected once per position, although the encoder
+    projects the whole table where that is smaller.
+    """
+    d, embedding, features = shape.width, shape.embedding, TIME_FEATURES + COUNT_FEATURES
+    projection = embedding * d if shape.factorised else 0
+    per_key = 2 * d * d
+    per_query = 2 * d * d + 2 * work.mean_length * d + 3 * d * shape.feed_forward
+    queries = work.tokens if work.queries is None else work.queries
+    total = work.tokens * work.embedded * (features * d + projection)
+    total += work.tokens * (shape.layers * per_key + (shape.layers - 1) * per_query) + queries * per_query
+    total += (work.masked + work.incident) * (d * d + projection + shape.vocabulary * embedding)
+    total += work.incident * d * embedding
+    if work.pools:
+        total += work.tokens * d * d
+    if work.incident:
+        total += work.tokens * features * embedding
+    return 2.0 * total
 
-    Raises BadInput, with the nearest target that has one, if no shape comes within 2 %.
+
+def pretraining_flops(
+    shape: Shape, tokens: float, masked: float, incident: float = 0.0, mean_length: float = 0.0
+) -> float:
+    """Operations of pretraining on so many tokens, with `masked` codes and `incident` dated sequences.
+
+    The last layer runs at masked positions and at the [CLS] of dated sequences only. Dated sequences are
+    embedded a second time, without masks.
+    """
+    queries, dated = masked + incident, incident > 0
+    work = ForwardPass(tokens, mean_length, queries, masked, incident, 1 + dated, dated)
+    return TRAINING_PASSES * forward_flops(shape, work)
+
+
+def classifier_flops(shape: Shape, lengths: np.ndarray, zero_shot: bool = False) -> float:
+    """Operations of one forward pass of a classifier, or of embedding, on sequences of these lengths [n].
+
+    `zero_shot` says whether incident codes are predicted as well.
+    """
+    tokens = float(lengths.sum())
+    mean_length = float(np.square(lengths, dtype=np.float64).sum()) / max(tokens, 1.0)
+    work = ForwardPass(tokens, mean_length, incident=len(lengths) if zero_shot else 0, pools=True)
+    return forward_flops(shape, work)
+
+
+def solve(target: int, vocabulary: int, groups: int) -> Shape:
+    """The shape whose parameters are within 2 % of the target, for a vocabulary and its code groups.
+
+    Candidates have widths and depths that only grow; the one whose feed-forward is closest to 8/3 of the
+    width is chosen. A larger target therefore never has a narrower or shallower encoder. `groups` is 0
+    without hierarchical embeddings.
+
+    Raises BadInput, with the nearest possible target, if no shape is within 2 %.
     """
     if shape := _closest(target, vocabulary, groups):
         return shape
     near = _nearest(target, vocabulary, groups)
     raise BadInput(
         f"sizes: {target:,} parameters are impossible for a vocabulary of {vocabulary:,} codes"
-        + (f"; the nearest size that is possible has {parameters(near):,}" if near else "")
+        + (f"; the nearest possible size has {parameters(near):,}" if near else "")
     )
 
 
 def _nearest(target: int, vocabulary: int, groups: int) -> Shape | None:
-    """The shape nearest to a target that has none, on either side of it."""
+    """The possible shape nearest to an impossible target."""
     found = []
     for step in (STEP, 1 / STEP):
         impossible = possible = target
@@ -149,10 +198,10 @@ def _closest(target: int, vocabulary: int, groups: int) -> Shape | None:
 
 
 def _ladder() -> Iterator[tuple[int, int]]:
-    """(width, layers), both never falling."""
+    """Pairs of width and layers, neither ever falling."""
     layers = 1
     for width in range(HEAD_WIDTH, WIDEST + 1, HEAD_WIDTH):
-        # Width 64 stays shallow: doubling the width buys more than a third layer, and runs faster.
+        # Width 64 stays shallow: twice the width lowers the loss more than a third layer, and runs faster.
         deepest = 2 if width == HEAD_WIDTH else round(3 + width / 80)
         for depth in range(layers, deepest + 1):
             yield width, depth
@@ -160,7 +209,7 @@ def _ladder() -> Iterator[tuple[int, int]]:
 
 
 def _fill(target: int, shape: Shape) -> Shape | None:
-    """The shape with the feed-forward that meets the target, if one does."""
+    """The shape with the feed-forward that meets the target, if there is one."""
     room = (target - parameters(shape)) / (3 * shape.width * shape.layers)
     if room < SMALLEST_ASPECT * shape.width:
         return None

@@ -1,4 +1,4 @@
-"""What fine-tuning trains of an encoder, and how fast: all weights, adapters, or the readout alone."""
+"""Trainable weights of a fine-tuning and their learning rates: all, low-rank adapters, or a linear probe."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from claimscale.model.classifier import EncoderClassifier
 
 RANK = 8
 SCALE = 2.0
-"""Of the low-rank update; twice, as is usual (alpha = 16 at rank 8)."""
+"""Factor of the low-rank update: alpha = 16 at rank 8, as is usual."""
 
-Trained = Literal["full", "lora", "linear_probe"]
+FinetuneMethod = Literal["full", "lora", "linear_probe"]
 
-PASSES: dict[Trained, float] = {"full": 3.0, "lora": 2.0, "linear_probe": 1.0}
-"""Cost of a training step in forward passes: adapters spare the gradients of the weights, a probe all."""
+PASSES: dict[FinetuneMethod, float] = {"full": 3.0, "lora": 2.0, "linear_probe": 1.0}
+"""Operations of a training step in forward passes: adapters need no weight gradients, a probe none."""
 
 
 class LowRank(nn.Module):
-    """The matrix W [out, in] becomes W + 2 · up · down; nothing at first (Hu et al. 2021, arXiv 2106.09685).
+    """The matrix W [out, in] becomes W + 2 · up · down (LoRA, Hu et al. 2021, arXiv 2106.09685).
 
-    `down` [rank, in] is a matrix whose fan-in grows with the size, which sets its variance and rate; `up`
-    [out, rank] begins at zero.
+    The fan-in of `down` [rank, in] grows with the size, which sets its variance and learning rate; `up`
+    [out, rank] starts at zero.
     """
 
     def __init__(self, matrix: completep.HiddenLinear) -> None:
@@ -40,18 +40,18 @@ class LowRank(nn.Module):
         return weight + SCALE * (self.up @ self.down.weight)
 
 
-def set_trainable(model: EncoderClassifier, trained: Trained) -> None:
-    """Freeze what is not to be trained; `lora` puts adapters on every matrix of the layers."""
-    if trained == "full":
+def set_trainable(model: EncoderClassifier, method: FinetuneMethod) -> None:
+    """Freeze the weights that the method does not train; `lora` adds adapters to all layer matrices."""
+    if method == "full":
         return
     model.encoder.requires_grad_(False)
-    if trained == "lora":
+    if method == "lora":
         for matrix in _matrices(model):
             parametrize.register_parametrization(matrix, "weight", LowRank(matrix))
 
 
 def merge(model: EncoderClassifier) -> None:
-    """Make adapters part of the weights, which then have the names and shapes of an encoder without them."""
+    """Merge adapters into the weights; names and shapes are then those of an encoder without adapters."""
     for matrix in _matrices(model):
         if parametrize.is_parametrized(matrix):
             parametrize.remove_parametrizations(matrix, "weight", leave_parametrized=True)
@@ -60,10 +60,10 @@ def merge(model: EncoderClassifier) -> None:
 def make_optimizer(
     model: EncoderClassifier, learning_rate: float, weight_decay: float, layer_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW on what is trained; the rate falls by `layer_decay` per layer, from the readout down."""
+    """AdamW on the trainable weights; the rate falls by `layer_decay` per layer, from the head down."""
     layers = model.encoder.shape.layers
     optimizer = completep.make_optimizer(model, layers, learning_rate, weight_decay)
-    below = {id(weight): _layers_below_readout(name, layers) for name, weight in model.named_parameters()}
+    below = {id(weight): _layers_below_head(name, layers) for name, weight in model.named_parameters()}
     groups = []
     for group in optimizer.param_groups:
         weights = [weight for weight in group["params"] if weight.requires_grad]
@@ -77,16 +77,18 @@ def make_optimizer(
     return optimizer
 
 
-def _layers_below_readout(name: str, layers: int) -> int:
-    """0 for the readout and the final norm, 1 for the last layer, `layers` + 1 for the embeddings."""
+def _layers_below_head(name: str, layers: int) -> int:
+    """0 for the head and the final norm, 1 for the last layer, `layers` + 1 for the embeddings."""
     if block := re.match(r"encoder\.blocks\.(\d+)\.", name):
         return layers - int(block[1])
-    embeds = name.startswith(tuple(f"encoder.{one}" for one in ("token", "group", "time", "up_projection")))
-    return layers + 1 if embeds else 0
+    is_embedding = name.startswith(
+        tuple(f"encoder.{one}" for one in ("token", "group", "time", "up_projection"))
+    )
+    return layers + 1 if is_embedding else 0
 
 
 def _matrices(model: EncoderClassifier) -> list[completep.HiddenLinear]:
-    # adapters hold matrices of this class themselves
+    # Adapters contain matrices of this class themselves.
     return [
         module
         for name, module in model.encoder.blocks.named_modules()

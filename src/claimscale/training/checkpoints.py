@@ -1,7 +1,7 @@
-"""Checkpoints, whole or not there: a file of tensors, then a JSON file that vouches for it.
+"""Checkpoints, complete or absent: a file of tensors, then a JSON file with its checksum.
 
-Each file is written beside its place, flushed to disk and renamed. A kill therefore leaves the checkpoint
-before, or a new one; a disk that loses bytes afterwards is found out by checksum, and the one before counts.
+Files are written atomically: temporary file, fsync, rename. An interruption leaves the previous checkpoint or
+the new one. A checkpoint whose bytes have changed fails its checksum, and the previous one is used.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from claimscale import artifacts
 from claimscale.findings import Finding, finding
 
 FOLDER = "checkpoints"
-"""Below a cell's folder; it goes when the cell's result is written."""
+"""In a cell's folder; removed when the cell's result is written."""
 KEPT = 2
 MOMENTS = ("exp_avg", "exp_avg_sq")
 LONGEST_SHARE = 0.1
-"""Saving at every opportunity (the ends of short epochs) must not take more of the time than this."""
+"""The maximum fraction of the time that saving at the ends of epochs takes."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after `step` steps; `state` is JSON. Step 0 with nothing in it: start from the beginning."""
+    """The state after `step` steps; `state` is JSON. Step 0 without tensors: the beginning."""
 
     step: int = 0
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -42,10 +42,10 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one piece of work.
+    """The checkpoints of one training.
 
-    `identity` is a fingerprint of all that the work depends on: those of other work are not resumed from.
-    `notes` are findings (as JSON) on what was found damaged, over all interruptions.
+    `identity` is a fingerprint of all inputs of the training; checkpoints with another one are ignored.
+    `notes` are findings (as JSON) on damaged checkpoints, over all interruptions.
     """
 
     def __init__(self, folder: Path, identity: str, minutes: float) -> None:
@@ -54,7 +54,7 @@ class Checkpoints:
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
 
     def resume(self) -> Checkpoint:
-        """The newest sound checkpoint. Damaged ones that are newer are noted and logged."""
+        """The newest valid checkpoint. Newer damaged ones are noted and logged."""
         damaged: list[Finding] = []
         for mark in sorted(self.folder.glob("step-*.json"), reverse=True):
             try:
@@ -75,26 +75,26 @@ class Checkpoints:
         return Checkpoint()
 
     def due(self, natural: bool = False) -> bool:
-        """Whether to save now; at a `natural` moment (the end of an epoch) if saving is cheap enough."""
+        """Whether to save now; at a `natural` point (the end of an epoch) if saving is cheap enough."""
         waited = time.monotonic() - self._saved_at
         return waited >= 60 * self.minutes or (natural and waited * LONGEST_SHARE >= self._save_seconds)
 
     def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Save what `resume` is to give back."""
+        """Write a checkpoint."""
         started = time.monotonic()
         artifacts.make_folder(self.folder)
         digest = save_tensors(self._file(step), tensors)
         entry = {
             "step": step, "identity": self.identity, "sha256": digest, "state": state, "notes": self.notes
         }  # fmt: skip
-        # The JSON comes last: without it, or with another digest, the tensors count for nothing.
+        # The JSON file is written last: tensors without it, or with another digest, are ignored.
         artifacts.write_json(self._mark(step), {**entry, "seal": artifacts.fingerprint(**entry)})
         self._drop_old(step)
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - started
 
     def _drop_old(self, step: int) -> None:
-        """Keep the newest two up to this step: later ones are damaged, files without a mark unfinished."""
+        """Keep the newest two up to this step; later ones are damaged, files without JSON incomplete."""
         marks = sorted(self.folder.glob("step-*.json"))
         kept = [mark for mark in marks if mark <= self._mark(step)][-KEPT:]
         for file in sorted(self.folder.glob("step-*"), key=lambda file: file.suffix != ".json"):
@@ -104,8 +104,8 @@ class Checkpoints:
     def _read(self, mark: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         try:
             entry = artifacts.read_json(mark)
-            vouched = entry.pop("seal")
-            if vouched != artifacts.fingerprint(**entry):
+            seal = entry.pop("seal")
+            if seal != artifacts.fingerprint(**entry):
                 raise _Damaged(finding("training.json_changed"))
             content = mark.with_suffix(".safetensors").read_bytes()
             if hashlib.sha256(content).hexdigest() != entry["sha256"]:
@@ -143,11 +143,11 @@ def save_tensors(file: Path, tensors: dict[str, Tensor]) -> str:
 
 
 def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The weights being trained and the optimizer's moments of them, as `restore` takes them."""
+    """The trainable weights and their moments in the optimizer, as `restore` takes them."""
     tensors = {}
     for name, weight in trainable_weights(model).items():
         tensors[f"model.{name}"] = weight
-        moments = optimizer.state.get(weight, {})  # none for weights that no loss has reached
+        moments = optimizer.state.get(weight, {})  # empty for weights without a gradient so far
         tensors |= {f"{moment}.{name}": moments[moment] for moment in MOMENTS if moment in moments}
     return tensors
 
@@ -155,7 +155,7 @@ def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
 def restore(
     tensors: dict[str, Tensor], step: int, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Put model and optimizer into the state they had after `step` optimizer steps."""
+    """Set model and optimizer to their state after `step` optimizer steps."""
     with torch.no_grad():
         for name, weight in trainable_weights(model).items():
             weight.copy_(tensors[f"model.{name}"])
@@ -172,5 +172,5 @@ def trainable_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def remove(folder: Path) -> None:
-    """Once a cell's result is written its checkpoints only cost disk."""
+    """Delete the checkpoints of a cell whose result is written."""
     shutil.rmtree(folder, ignore_errors=True)

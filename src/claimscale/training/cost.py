@@ -1,4 +1,4 @@
-"""What a cell costs, over all its interruptions: tokens, operations, hours, memory, energy."""
+"""The cost of a cell over all its interruptions: tokens, operations, hours, memory, energy."""
 
 from __future__ import annotations
 
@@ -10,52 +10,50 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from claimscale.model.shapes import TIME_FEATURES, Shape
 from claimscale.training.energy import meter_for
 
 JOULES_PER_KWH = 3.6e6
 PEAK_SIDE = {"cpu": 1024, "cuda": 8192}
 PEAK_REPEATS = 5
-ADDED = ("tokens", "flops", "seconds", "device_seconds")
-"""Of a meter's state, what adds up over parts of the work."""
+SUMMED = ("tokens", "flops", "seconds", "device_seconds")
+"""The fields of a meter's state that are summed over several meters."""
 
 
 class CostMeter:
-    """The account of one cell.
+    """Measures one cell.
 
-    `earlier` is the `state` of the checkpoint that the cell goes on from; `spent` what had been spent when it
-    was stopped, which is more. Time lost that way counts as spent; work that is done again counts once.
-    `devices` are GPUs, or threads on a CPU.
+    `earlier` is the `state` of the checkpoint that the cell resumes from, `usage` the last line of its
+    metrics before the interruption. Time after the checkpoint counts, although its work is repeated; work counts
+    once. `devices` are GPUs, or threads on a CPU.
     """
 
     def __init__(
         self,
         device: torch.device,
         earlier: Mapping[str, Any] | None = None,
-        spent: Mapping[str, Any] | None = None,
+        usage: Mapping[str, Any] | None = None,
         devices: int | None = None,
     ) -> None:
         self.device = device
         self.devices = devices or (torch.get_num_threads() if device.type == "cpu" else 1)
-        earlier, spent = earlier or {}, spent or {}
+        earlier, usage = earlier or {}, usage or {}
         self.tokens: int = earlier.get("tokens", 0)
         self.flops: float = earlier.get("flops", 0.0)
-        self._seconds = max(earlier.get("seconds", 0.0), spent.get("seconds", 0.0))
+        self._seconds = max(earlier.get("seconds", 0.0), usage.get("seconds", 0.0))
         lost = self._seconds - earlier.get("seconds", 0.0)
         self._device_seconds = earlier.get("device_seconds", 0.0) + self.devices * lost
         self._peak_memory: int = earlier.get("peak_memory", 0)
         self._meter = meter_for(device)
-        self._joules: float | None = max(earlier.get("joules") or 0.0, spent.get("joules") or 0.0)
-        if self._seconds > 0 and earlier.get("joules", spent.get("joules")) is None:
-            self._joules = None  # a part of the work was not metered, so the sum is not known
+        self._joules: float | None = max(earlier.get("joules") or 0.0, usage.get("joules") or 0.0)
+        if self._seconds > 0 and earlier.get("joules", usage.get("joules")) is None:
+            self._joules = None  # a part of the work was not metered
         reset_peak_memory(device)
         self._started = time.monotonic()
 
     def count(self, tokens: int, flops: float) -> None:
-        """Enter work: tokens trained on (0 where nothing is trained), floating-point operations."""
+        """Add tokens trained on (0 for prediction) and floating-point operations."""
         self.tokens += tokens
         self.flops += flops
 
@@ -64,13 +62,13 @@ class CostMeter:
         return self._seconds + time.monotonic() - self._started
 
     def usage(self) -> dict[str, float]:
-        """What a line of `metrics.jsonl` holds, so that a kill does not wipe it out."""
+        """The fields of a line of `metrics.jsonl`, which survive an interruption."""
         joules = self._total_joules()
         line = {"tokens": self.tokens, "seconds": round(self.seconds, 3)}
         return line if joules is None else {**line, "joules": round(joules, 1)}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """The fields of a checkpoint."""
         return {
             "tokens": self.tokens,
             "flops": self.flops,
@@ -81,9 +79,9 @@ class CostMeter:
         }
 
     def entry(self, peak_tflops: float | None = None) -> dict[str, Any]:
-        """What `cell.json` holds. `peak_tflops` of one GPU or core as declared; measured where it is not.
+        """The fields of `cell.json`. `peak_tflops` of one GPU or core is measured if it is not declared.
 
-        Utilisation is null for a cell that counted no operations.
+        `mfu`, the model FLOPs utilisation, is null for a cell without counted operations.
         """
         state, utilisation = self.state(), None
         if self.flops:
@@ -109,9 +107,9 @@ class CostMeter:
         return self._joules + self._meter.joules(**poll)
 
 
-def added_up(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The `state` of all the work of several ledgers, one after the other; joules are null if any are."""
-    total = {key: sum(state[key] for state in states) for key in ADDED}
+def sum_of_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The `state` of several meters together, one after the other; joules are None if any are."""
+    total = {key: sum(state[key] for state in states) for key in SUMMED}
     joules = [state["joules"] for state in states]
     return {
         **total,
@@ -120,28 +118,15 @@ def added_up(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def forward_flops(shape: Shape, lengths: np.ndarray) -> float:
-    """Floating-point operations of the encoder on sequences of these lengths, without padding.
-
-    Every layer runs at every position; two operations per multiply-add. Training all weights takes three
-    times as many: forward once, backward twice.
-    """
-    d, tokens = shape.width, float(lengths.sum())
-    projection = shape.embedding * d if shape.factorised else 0
-    per_token = TIME_FEATURES * d + projection + shape.layers * (4 * d * d + 3 * d * shape.feed_forward)
-    attention = 2.0 * d * shape.layers * float(np.square(lengths, dtype=np.float64).sum())
-    return 2.0 * (per_token * tokens + attention)
-
-
 @lru_cache
 def measured_peak(device: torch.device, threads: int) -> float:
     """Operations per second of one GPU (bfloat16) or core (float32) in the best of a few matrix products.
 
-    Measured once per process with its current threads; `threads` is what makes another count a new case.
+    Measured once per process and number of threads, which is the current number.
     """
     side = PEAK_SIDE.get(device.type, PEAK_SIDE["cpu"])
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    generator = torch.Generator(device).manual_seed(0)  # training's own random numbers stay as they are
+    generator = torch.Generator(device).manual_seed(0)  # leaves the random numbers of training as they are
     matrix = torch.rand(side, side, device=device, dtype=dtype, generator=generator)
     best = float("inf")
     for _ in range(PEAK_REPEATS):
@@ -153,7 +138,7 @@ def measured_peak(device: torch.device, threads: int) -> float:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes at the highest since the last reset: of the GPU's memory, or of this process on a CPU."""
+    """Peak bytes since the last reset: of the GPU's memory, or of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
@@ -165,7 +150,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Forget the peak of cells that this process ran before; where that cannot be done it stays in."""
+    """Reset the peak of earlier cells of this process, where the system allows it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return

@@ -1,8 +1,8 @@
-"""Data parallelism: processes that share every step, as `torchrun` starts them on one or many nodes.
+"""Data parallelism: ranks that share every step, as `torchrun` starts them on one or many nodes.
 
-Each rank adds up the gradients of its own sequences; one all-reduce in buckets then gives every rank the sum
-over the whole step, so that all take the same update. Sums rather than `DistributedDataParallel`: ranks may
-have unequal numbers of parts, even none, and the loss is divided by all masked codes of the step.
+Each rank accumulates the gradients of its own sequences. An all-reduce in buckets then gives every rank the
+sum over the whole step, so that all ranks take the same update. `DistributedDataParallel` is not used: ranks
+may have unequal numbers of microbatches, even none, and the loss is divided by all masked codes of the step.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from torch import Tensor
 from claimscale.errors import BadInput
 
 BUCKET_NUMBERS = 1 << 23
-"""Gradients sent at a time, 32 MB: large enough for the network's speed, small beside the activations."""
+"""Gradients in one message, 32 MB: large enough for the network's speed, small compared to activations."""
 PATIENCE = dt.timedelta(days=7)
-"""ProcessGroup wait while the first prepares the claims; a rank that died is torchrun's to notice."""
+"""Ranks wait while the main rank prepares the claims; torchrun itself notices a rank that died."""
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among those that share the work. Alone, every method does nothing."""
+    """This process among the ranks that share the work. For a single rank every method returns at once."""
 
     rank: int = 0
     count: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the rank that writes files and tells how far the work is."""
+        """Whether this rank writes files and reports progress."""
         return self.rank == 0
 
     def barrier(self) -> None:
-        """Until every rank is here."""
+        """Wait for all ranks."""
         self.sum(0.0)
 
     def sum(self, *numbers: float) -> list[float]:
-        """The sum over the ranks of each number, exact for integers up to 2^53; never waits for a GPU."""
+        """The sum of each number over the ranks, exact for integers up to 2^53, computed on the CPU."""
         if self.count == 1:
             return list(numbers)
         summed = torch.tensor(numbers, dtype=torch.float64)
@@ -52,16 +52,16 @@ class ProcessGroup:
         return summed.tolist()
 
     def broadcast(self, number: float) -> float:
-        """The first rank's number."""
+        """The number of the main rank."""
         return self.sum(number if self.is_main else 0.0)[0]
 
     def all_reduce_sum(self, tensor: Tensor) -> None:
-        """Replace a tensor, on whichever device, by its sum over the ranks."""
+        """Replace a tensor on any device by its sum over the ranks."""
         if self.count > 1:
             dist.all_reduce(tensor)
 
     def all_reduce_gradients(self, weights: Iterable[Tensor]) -> None:
-        """Replace every gradient by its sum over the ranks; a weight without one counts as zero."""
+        """Replace every gradient by its sum over the ranks; a missing gradient counts as zero."""
         if self.count == 1:
             return
         sent = []
@@ -83,7 +83,7 @@ SINGLE = ProcessGroup()
 
 
 def current() -> ProcessGroup:
-    """The ranks that this process has joined."""
+    """The process group that this process has joined."""
     if dist.is_available() and dist.is_initialized():
         return ProcessGroup(dist.get_rank(), dist.get_world_size())
     return SINGLE
@@ -91,13 +91,13 @@ def current() -> ProcessGroup:
 
 @contextlib.contextmanager
 def joined(device: Literal["auto", "cpu", "cuda"]) -> Iterator[ProcessGroup]:
-    """Join the processes that `torchrun` (or Slurm) started with this one; each takes a GPU of its own.
+    """Join the ranks that `torchrun` or Slurm started with this process; each takes a GPU of its own.
 
-    Gradients are added up by NCCL on GPUs and by gloo on a CPU. Raises
-    BadInput if there are more ranks on this machine than GPUs.
+    Gradients are summed by NCCL on GPUs and by gloo on a CPU. Raises BadInput if there are more ranks on this
+    machine than GPUs.
     """
-    # Optimizers import this; if they did so later, its default arguments would keep the process group alive,
-    # whose threads then abort the process at its end, one time in ten.
+    # Optimizers import this module. Imported later, its default arguments would keep the process group alive,
+    # whose threads then abort the process at its end in one of ten runs.
     importlib.import_module("torch._dynamo")
     local = int(os.environ.get("LOCAL_RANK", "0"))
     on_gpu = device != "cpu" and torch.cuda.is_available()

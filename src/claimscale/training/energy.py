@@ -1,4 +1,4 @@
-"""Energy that the machine's own counters report: NVML for a GPU, RAPL for processors; none elsewhere."""
+"""Energy by the machine's own counters: NVML for a GPU, RAPL for processors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 
 POWERCAP = Path("/sys/class/powercap")
 POLL_SECONDS = 1.0
-"""Counters of processors start again from nothing within minutes, so they are read all along."""
+"""Counters of processors wrap around within minutes, so they are read throughout."""
 
 
 class EnergyMeter:
-    """Joules since it was made. `read` gives all counters, `ranges` where each starts again (inf: never)."""
+    """Joules since its creation. `read` returns all counters, `ranges` where each wraps (inf: never)."""
 
     def __init__(self, read: Callable[[], Sequence[float]], ranges: Sequence[float]) -> None:
         self._read, self._ranges = read, ranges
@@ -24,7 +24,7 @@ class EnergyMeter:
         self._polled = time.monotonic()
 
     def joules(self, poll_seconds: float = POLL_SECONDS) -> float:
-        """The total as last read; counters are read again if that was `poll_seconds` ago."""
+        """The total; counters are read again if the last reading is `poll_seconds` old."""
         if time.monotonic() - self._polled >= poll_seconds:
             now = self._read()
             for before, after, size in zip(self._last, now, self._ranges, strict=True):
@@ -34,12 +34,12 @@ class EnergyMeter:
 
 
 def meter_for(device: torch.device) -> EnergyMeter | None:
-    """A meter of this GPU, or of all processors of the machine; null where nothing can be read."""
+    """A meter of this GPU, or of all processors of the machine; None without readable counters."""
     return _gpu_meter(device) if device.type == "cuda" else processor_meter(POWERCAP)
 
 
 def processor_meter(powercap: Path) -> EnergyMeter | None:
-    """Intel's RAPL, which Linux offers for AMD as well; on most systems only root may read it."""
+    """A meter by RAPL, which Linux has for Intel and AMD; on most systems only root may read it."""
     zones = [zone for zone in sorted(powercap.glob("intel-rapl:*")) if zone.name.count(":") == 1]
     packages = []
     try:

@@ -1,7 +1,7 @@
-"""Warm-up, stable, decay: how long a training and its cooldowns are, and the rate of each step.
+"""Warm-up, stable, decay: the learning rate of each step, and the cooldowns of one run.
 
-Until the decay begins a shorter run does what a longer one does. So one stable trunk serves several budgets:
-at each it forks into a cooldown that decays to its own end, and goes on itself (Hägele et al. 2024).
+Until its decay begins a shorter run takes the same steps as a longer one. One stable run therefore serves
+several budgets: a cooldown is forked from it and decays to the end of its own budget (Hägele et al. 2024).
 """
 
 from __future__ import annotations
@@ -12,79 +12,78 @@ from typing import Literal
 
 from claimscale.config.training import Pretrain
 
-DECAY_SHARE = 0.2
-"""Of a training's steps, those at its end in which the learning rate decays."""
-WARMUP_SHARE, LONGEST_WARMUP = 0.15, 500
+DECAY_FRACTION = 0.2
+"""Fraction of the steps, at the end, in which the learning rate decays."""
+WARMUP_FRACTION, LONGEST_WARMUP = 0.15, 500
 """Short runs need a long warm-up: at 2 % of 220 steps the best learning rate fell as the encoder grew."""
 
 
-def rate_multiplier(step: int, steps: int, warmup: int) -> float:
-    """Warm-up, stable, decay: the share of the learning rate that step `step` of `steps` uses.
+def lr_multiplier(step: int, steps: int, warmup: int) -> float:
+    """The factor of the learning rate at a step: warm-up, stable, decay.
 
-    Linear up over `warmup` steps, then 1, then 1 - sqrt over the last 20 % of the steps.
+    It rises linearly over `warmup` steps, is 1, and falls as 1 - sqrt over the last 20 % of the steps.
     """
-    decay_steps = DECAY_SHARE * steps
+    decay_steps = DECAY_FRACTION * steps
     rising = min(1.0, (step + 1) / (warmup + 1))
     into_decay = max(0.0, step - (steps - decay_steps))
     return rising * (1 - math.sqrt(min(1.0, into_decay / decay_steps)))
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """`steps` in all, the first `warmup` rising."""
+class LrSchedule:
+    """The schedule of a run of `steps` steps, the first `warmup` of them rising."""
 
     steps: int
     warmup: int
 
     @classmethod
-    def of(cls, steps: int) -> Schedule:
-        return cls(steps, min(math.ceil(WARMUP_SHARE * steps), LONGEST_WARMUP))
+    def of(cls, steps: int) -> LrSchedule:
+        return cls(steps, min(math.ceil(WARMUP_FRACTION * steps), LONGEST_WARMUP))
 
-    def rate(self, step: int) -> float:
-        """The share of the learning rate that a step uses."""
-        return rate_multiplier(step, self.steps, self.warmup)
+    def multiplier(self, step: int) -> float:
+        return lr_multiplier(step, self.steps, self.warmup)
 
     @property
-    def decay_from(self) -> int:
-        """The first step whose rate is lower than in a longer run; before it both are equal."""
-        return min(math.floor(self.steps - DECAY_SHARE * self.steps) + 1, self.steps)
+    def decay_start(self) -> int:
+        """The first step whose rate is lower than in a longer run."""
+        return min(math.floor(self.steps - DECAY_FRACTION * self.steps) + 1, self.steps)
 
 
 @dataclass(frozen=True)
 class Cooldown:
-    """A decay to a share of the budget: it leaves the trunk before step `fork` and ends after `steps`."""
+    """A decay to a fraction of the budget: forked before step `fork`, it ends after `schedule.steps`."""
 
-    share: float
-    schedule: Schedule
+    fraction: float
+    schedule: LrSchedule
 
     @property
     def fork(self) -> int:
-        return self.schedule.decay_from
+        return self.schedule.decay_start
 
     @property
     def own_steps(self) -> int:
-        """Steps that the trunk does not do for it."""
+        """Steps that the stable run does not take for it."""
         return self.schedule.steps - self.fork
 
     @property
     def name(self) -> str:
-        return f"cooldown-{self.share:g}"
+        return f"cooldown-{self.fraction:g}"
 
 
-def cooldowns_of(shares: list[float], trunk: Schedule) -> list[Cooldown]:
-    """The cooldowns for these shares of the trunk's steps, in the order of their forks; share 1 is the trunk.
+def cooldowns_of(fractions: list[float], stable: LrSchedule) -> list[Cooldown]:
+    """The cooldowns at these fractions of the stable run's steps, in order; 1 is the run itself.
 
-    A cooldown warms up as its trunk does, and has at least one step.
+    A cooldown has the warm-up of the stable run, and at least one step.
     """
     return [
-        Cooldown(share, Schedule(max(1, round(share * trunk.steps)), trunk.warmup))
-        for share in sorted(shares)
-        if share < 1
+        Cooldown(fraction, LrSchedule(max(1, round(fraction * stable.steps)), stable.warmup))
+        for fraction in sorted(fractions)
+        if fraction < 1
     ]
 
 
-def budgets(settings: Pretrain, kind: Literal["pretrain", "sweep"]) -> float:
-    """Whole budgets of tokens that a pretraining with its cooldowns trains on, or a sweep of rates."""
+def token_budgets(settings: Pretrain, kind: Literal["pretrain", "sweep"]) -> float:
+    """Whole budgets of tokens that a pretraining with its cooldowns, or a learning-rate sweep, trains on."""
     if kind == "sweep":
         return settings.lr_sweep_fraction * len(settings.lr_sweep)
-    return 1 + DECAY_SHARE * sum(share for share in settings.cooldown_fractions if share < 1)
+    return 1 + DECAY_FRACTION * sum(fraction for fraction in settings.cooldown_fractions if fraction < 1)

@@ -1,4 +1,4 @@
-"""What fits into a GPU's memory: the corpus, and how much of a step at a time."""
+"""GPU memory: the size of a microbatch that fits, and the corpus kept on the device."""
 
 from __future__ import annotations
 
@@ -9,61 +9,61 @@ import torch
 from torch import Tensor
 
 from claimscale.model.attention import BatchLayout
-from claimscale.model.encoder import Inputs
+from claimscale.model.encoder import EncoderInputs
 from claimscale.tokens.batches import Batch, Masked
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.special_tokens import MASK
-from claimscale.training import loop
+from claimscale.training.device import to_device
 
 CORPUS_SHARE = 0.25
-"""Of the free memory, what the token arrays may take."""
+"""The part of the free memory that the token arrays may take."""
 USED_SHARE = 0.8
-"""Of the memory left, what a part may take by measurement: parts of equal size differ in shape."""
-PROBE_POSITIONS = 1 << 14
-LARGEST_PART = 1 << 20
-SMALLEST_PART = 1 << 10
+"""The part of the remaining memory for a microbatch, as measured: equal sizes differ in shape."""
+PROBE_TOKENS = 1 << 14
+LARGEST_MICROBATCH = 1 << 20
+SMALLEST_MICROBATCH = 1 << 10
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of a GPU's memory that this process could still use."""
+    """Bytes of a GPU's memory that this process can still use."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
-def part_for(free: float, peak: float, positions: int) -> int:
-    """The largest part, a power of two of positions, that fits where one of `positions` took `peak` bytes.
+def microbatch_for(free: float, peak: float, tokens: int) -> int:
+    """The largest microbatch, a power of two tokens, that fits if one of `tokens` took `peak` bytes.
 
-    >>> part_for(free=64e9, peak=3.1e9, positions=16_384)
+    >>> microbatch_for(free=64e9, peak=3.1e9, tokens=16_384)
     262144
     """
-    fitting = USED_SHARE * free / max(peak, 1) * positions
-    part = SMALLEST_PART
-    while 2 * part <= min(fitting, LARGEST_PART):
-        part *= 2
-    return part
+    fitting = USED_SHARE * free / max(peak, 1) * tokens
+    size = SMALLEST_MICROBATCH
+    while 2 * size <= min(fitting, LARGEST_MICROBATCH):
+        size *= 2
+    return size
 
 
-def measured_part(train_part: Callable[[int], int], held: int, device: torch.device) -> int:
-    """The part for this GPU: `train_part` runs one of about so many positions and returns how many it had.
+def measured_microbatch(train: Callable[[int], int], held: int, device: torch.device) -> int:
+    """The microbatch for this GPU: `train` runs one of about so many tokens and returns its actual size.
 
-    `held` is what training will take besides parts.
+    `held` are the bytes that training takes besides microbatches.
     """
     torch.cuda.reset_peak_memory_stats(device)
-    before, positions, tried = torch.cuda.memory_allocated(device), 0, PROBE_POSITIONS
-    while not positions:
+    before, tokens, tried = torch.cuda.memory_allocated(device), 0, PROBE_TOKENS
+    while not tokens:
         try:
-            positions = train_part(tried)
+            tokens = train(tried)
         except torch.OutOfMemoryError:
-            if tried <= SMALLEST_PART:
+            if tried <= SMALLEST_MICROBATCH:
                 raise
         torch.cuda.empty_cache()
         tried //= 2
     peak = torch.cuda.max_memory_allocated(device) - before
-    return part_for(free_memory(device) - held, peak, positions)
+    return microbatch_for(free_memory(device) - held, peak, tokens)
 
 
 class ResidentCorpus:
-    """Token arrays kept on the device, so that a step sends only where its positions lie in them."""
+    """Token arrays kept on the device: a step sends only the indices of its positions."""
 
     def __init__(self, sequences: Sequences, device: torch.device) -> None:
         self.device = device
@@ -78,15 +78,15 @@ class ResidentCorpus:
             return None
         return cls(sequences, device)
 
-    def masked(self, batch: Batch, masked: Masked) -> tuple[Inputs, Tensor, Tensor]:
-        """What `loop.on_device` makes of the masked batch, the positions hidden and their codes."""
-        source = loop.tensor(batch.source.astype(np.int32), self.device)
-        position = loop.tensor(masked.position, self.device)
+    def masked(self, batch: Batch, masked: Masked) -> tuple[EncoderInputs, Tensor, Tensor]:
+        """As `pretraining_run.masked_inputs`: the masked batch, the masked positions and their codes."""
+        source = to_device(batch.source.astype(np.int32), self.device)
+        position = to_device(masked.position, self.device)
         layout = BatchLayout.of(batch.lengths, self.device)
         token, age_days = self.token[source], self.age_days[source]
         newest = age_days[layout.bounds[:-1]]
-        # Told how many there are, the device need not be waited for.
+        # A known output size spares a wait for the device.
         newest = newest.repeat_interleave(layout.bounds.diff(), output_size=len(source))
-        hidden = token.index_fill(0, position, MASK)
-        inputs = Inputs(hidden, age_days, age_days - newest, self.count[source], layout)
+        masked_token = token.index_fill(0, position, MASK)
+        inputs = EncoderInputs(masked_token, age_days, age_days - newest, self.count[source], layout)
         return inputs, position, token[position].long()

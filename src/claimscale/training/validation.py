@@ -1,4 +1,4 @@
-"""The scores of a pretraining on patients it was not trained on."""
+"""Validation losses of a pretrained encoder: masked codes, incident codes, overfitting."""
 
 from __future__ import annotations
 
@@ -8,101 +8,122 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from claimscale.model import shapes
 from claimscale.model.attention import QueryPositions
 from claimscale.model.encoder import Encoder
-from claimscale.tokens.batches import mask_batch, microbatches
+from claimscale.model.shapes import Shape
+from claimscale.tokens.batches import Batch, mask_batch
 from claimscale.tokens.pretraining_inputs import PretrainingSample
 from claimscale.tokens.sequences import Sequences, seen_earlier
 from claimscale.tokens.special_tokens import LEADING
-from claimscale.training import loop
+from claimscale.training.device import cls_positions, encoder_inputs, evaluate, mixed_precision
 from claimscale.training.distributed import SINGLE, ProcessGroup
-from claimscale.training.pretraining_run import masked_inputs, outcomes_of
+from claimscale.training.pretraining_run import incident_targets, masked_inputs
 
 SEED = 20220401
-MASK = 0.3
-"""Fixed, so that every size, seed and way of masking is asked about the same masked codes."""
+MASK_PROBABILITY = 0.3
+"""Fixed, so that every size, seed and masking is validated on the same masked codes."""
+ROWS_AT_ONCE = 1024
 
 Scores = dict[str, float | None]
-"""Mean losses in nats per code; null where there was none to name."""
+"""Mean losses in nats per code; null without any code to predict."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Patients to score on: all that was known of them, and what they were known for on earlier days."""
+    """Tuning patients at their last day (`latest`) and at earlier dates (`dated`).
+
+    `training_sample` are some training patients: a lower loss on them shows overfitting.
+    """
 
     latest: Sequences
     dated: PretrainingSample | None = None
-    trained: Sequences | None = None
-    """Some of the training patients: a lower loss on them tells of overfitting."""
+    training_sample: Sequences | None = None
 
 
 def validate(
-    model: Encoder, validation: Validation, device: torch.device, ranks: ProcessGroup = SINGLE
+    model: Encoder, validation: Validation, device: torch.device, group: ProcessGroup = SINGLE
 ) -> Scores:
-    """Loss on masked codes, overall and apart for first-ever and repeated ones, and on incident codes.
+    """Losses of masked codes, overall and for new and recurrent codes, and of incident codes.
 
-    `train_loss` is that on masked codes of training patients.
-
-    A code is repeated if the sequence holds it earlier or its position stands for several. What is asked does
-    not depend on how the model was trained.
+    A code is recurrent if the sequence has it earlier or if its position stands for several occurrences.
+    `train_loss` is the loss of masked codes on the training sample.
     """
     model.eval()
-    scores = masked_scores(model, validation.latest, device, ranks)
+    scores = masked_losses(model, validation.latest, device, group)
     if validation.dated is not None:
-        scores["validation_loss_incident"] = incident_score(model, validation.dated, device, ranks)
-    if validation.trained is not None:
-        scores["train_loss"] = masked_scores(model, validation.trained, device, ranks)["validation_loss"]
+        scores["validation_loss_incident"] = incident_loss(model, validation.dated, device, group)
+    if validation.training_sample is not None:
+        trained = masked_losses(model, validation.training_sample, device, group)
+        scores["train_loss"] = trained["validation_loss"]
     model.train()
     return scores
 
 
-@torch.no_grad()
-def masked_scores(
-    model: Encoder, sequences: Sequences, device: torch.device, ranks: ProcessGroup = SINGLE
+def validation_flops(shape: Shape, validation: Validation) -> float:
+    """Floating-point operations of `validate`: one forward pass over each set of patients."""
+    sets = [validation.latest, validation.training_sample]
+    tokens = sum(float(one.lengths.sum()) for one in sets if one is not None)
+    total = shapes.pretraining_flops(shape, tokens, MASK_PROBABILITY * tokens)
+    if validation.dated is not None and validation.dated.incident is not None:
+        lengths = validation.dated.sequences.lengths[validation.dated.incident.has_full_horizon]
+        total += shapes.pretraining_flops(shape, float(lengths.sum()), 0.0, len(lengths))
+    return total / shapes.TRAINING_PASSES
+
+
+def masked_losses(
+    model: Encoder, sequences: Sequences, device: torch.device, group: ProcessGroup = SINGLE
 ) -> Scores:
-    repeated = seen_earlier(sequences) | (sequences.count > 1)
-    losses, is_repeat = [np.zeros(0, np.float32)], [np.zeros(0, np.bool_)]
-    for batch in microbatches(sequences, _share(sequences, ranks), loop.microbatch_tokens(device)):
-        masked = mask_batch(batch, MASK, SEED, 0)
+    recurrent = seen_earlier(sequences) | (sequences.count > 1)
+
+    def losses_of(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        masked = mask_batch(batch, MASK_PROBABILITY, SEED, 0)
         inputs, _, targets = masked_inputs(batch, masked, device)
-        with loop.mixed_precision(device):
+        losses = [np.zeros(0, np.float32)]
+        with mixed_precision(device):
             hidden = model(inputs, QueryPositions.of(masked.position, batch.lengths, device))
-            for rows, target in zip(hidden.split(1024), targets.split(1024), strict=True):
+            for rows, target in zip(hidden.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True):
                 logits = model.masked_logits(rows).float()
                 losses.append(F.cross_entropy(logits, target, reduction="none").cpu().numpy())
-        is_repeat.append(repeated[batch.source[masked.position]])
-    loss, repeat = np.concatenate(losses).astype(np.float64), np.concatenate(is_repeat)
-    first, again, firsts, repeats = ranks.sum(
-        float(loss[~repeat].sum()), float(loss[repeat].sum()), int((~repeat).sum()), int(repeat.sum())
+        return np.concatenate(losses), recurrent[batch.source[masked.position]]
+
+    found = list(evaluate(losses_of, sequences, _shard(sequences, group), device))
+    loss = np.concatenate([np.zeros(0), *(losses for losses, _ in found)])
+    again = np.concatenate([np.zeros(0, np.bool_), *(flags for _, flags in found)])
+    new, repeated, new_codes, repeated_codes = group.sum(
+        float(loss[~again].sum()), float(loss[again].sum()), int((~again).sum()), int(again.sum())
     )
     return {
-        "validation_loss": _mean(first + again, firsts + repeats),
-        "validation_loss_new": _mean(first, firsts),
-        "validation_loss_recurrent": _mean(again, repeats),
+        "validation_loss": _mean(new + repeated, new_codes + repeated_codes),
+        "validation_loss_new": _mean(new, new_codes),
+        "validation_loss_recurrent": _mean(repeated, repeated_codes),
     }
 
 
-@torch.no_grad()
-def incident_score(
-    model: Encoder, view: PretrainingSample, device: torch.device, ranks: ProcessGroup = SINGLE
+def incident_loss(
+    model: Encoder, sample: PretrainingSample, device: torch.device, group: ProcessGroup = SINGLE
 ) -> float | None:
-    """Binary cross-entropy over the codes that patients are at risk of, per code that was incident."""
-    codes = view.incident
+    """Binary cross-entropy over the codes that patients are at risk of, per incident code."""
+    codes = sample.incident
     assert codes is not None
-    share = _share(view.sequences, ranks)
-    share = share[codes.has_full_horizon[share]]
+    shard = _shard(sample.sequences, group)
+    shard = shard[codes.has_full_horizon[shard]]
+
+    def loss_of(batch: Batch) -> float:
+        inputs = encoder_inputs(batch, batch.token, device)
+        with mixed_precision(device):
+            hidden = model(inputs, QueryPositions.of(cls_positions(batch), batch.lengths, device))
+            return float(model.incident_loss(hidden, inputs, incident_targets(codes, batch.index, device)))
+
     loss = 0.0
-    for batch in microbatches(view.sequences, share, loop.microbatch_tokens(device)):
-        inputs = loop.on_device(batch, batch.token, device)
-        with loop.mixed_precision(device):
-            hidden = model(inputs, QueryPositions.of(loop.firsts(batch), batch.lengths, device))
-            loss += float(model.incident_loss(hidden, inputs, outcomes_of(codes, batch.index, device)))
-    total, incident = ranks.sum(loss, int(codes.counts(share).sum()))
+    for part in evaluate(loss_of, sample.sequences, shard, device):
+        loss += part
+    total, incident = group.sum(loss, int(codes.counts(shard).sum()))
     return _mean(total, incident)
 
 
-def _share(sequences: Sequences, ranks: ProcessGroup) -> np.ndarray:
-    return np.flatnonzero(sequences.lengths > LEADING)[ranks.rank :: ranks.count]
+def _shard(sequences: Sequences, group: ProcessGroup) -> np.ndarray:
+    return np.flatnonzero(sequences.lengths > LEADING)[group.rank :: group.count]
 
 
 def _mean(total: float, count: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Weights averaged over about the last epoch: few labels push the average about less than the weights."""
+"""Weight averaging over about the last epoch: with few labels the average varies less than the weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PREFIX = "average."
 
 
 class WeightAverage:
-    """The exponential average of the weights that a model trains, with a memory of `steps` steps.
+    """The exponential average of a model's trainable weights over about `steps` steps.
 
-    It begins with the weights as they are. Source: Polyak and Juditsky 1992; Izmailov et al. 2018,
+    It starts with the current weights. Source: Polyak and Juditsky 1992; Izmailov et al. 2018,
     arXiv 1803.05407.
     """
 
@@ -26,31 +26,31 @@ class WeightAverage:
         self._means = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     @torch.no_grad()
-    def follow(self) -> None:
-        """Take in the weights after a step."""
+    def update(self) -> None:
+        """Include the weights after a step."""
         for name, weight in self._weights.items():
             self._means[name].lerp_(weight, self._share)
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Within the block the model has the averages for weights."""
-        self._exchange()
+    def swapped_in(self) -> Iterator[None]:
+        """Within the block the model has the averages as its weights."""
+        self._swap()
         try:
             yield
         finally:
-            self._exchange()
+            self._swap()
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint holds of it."""
+        """The averages, as a checkpoint stores them."""
         return {f"{PREFIX}{name}": mean for name, mean in self._means.items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from `tensors`, which may hold other things as well."""
+        """Resume from the tensors of a checkpoint, which may hold others as well."""
         for name, mean in self._means.items():
             mean.copy_(tensors[f"{PREFIX}{name}"])
 
     @torch.no_grad()
-    def _exchange(self) -> None:
+    def _swap(self) -> None:
         for name, weight in self._weights.items():
             kept = weight.clone()
             weight.copy_(self._means[name])

@@ -1,5 +1,4 @@
 import itertools
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +8,8 @@ import torch
 from claimscale.errors import BadInput
 from claimscale.tokens.batches import Batch, microbatches
 from claimscale.tokens.sequences import Sequences
-from claimscale.training import loop
-from claimscale.training.lr_schedule import rate_multiplier
+from claimscale.training.lr_schedule import lr_multiplier
+from claimscale.training.optimizer_step import Diverged, Losses, batch_hash, finite_loss, optimizer_step
 
 
 @pytest.fixture
@@ -18,12 +17,16 @@ def sequences(corpus) -> Sequences:
     return corpus(30, 0)[0]
 
 
+def _update(model: torch.nn.Module, optimizer: torch.optim.Optimizer, losses: Losses, step: int = 0) -> float:
+    return finite_loss(*optimizer_step(model, optimizer, losses, 1.0), step, lambda step: f"hash{step}")
+
+
 def _parts(sequences: Sequences, positions: int = 1 << 20, patients: int = 20) -> list[Batch]:
     return list(microbatches(sequences, np.arange(patients), positions))
 
 
 def test_schedule_rises_holds_and_decays_to_nothing():
-    rates = [rate_multiplier(step, 100, 5) for step in range(100)]
+    rates = [lr_multiplier(step, 100, 5) for step in range(100)]
     assert rates[0] == pytest.approx(1 / 6)
     assert all(a < b for a, b in itertools.pairwise(rates[:6]))
     assert set(rates[5:81]) == {1.0}
@@ -33,15 +36,14 @@ def test_schedule_rises_holds_and_decays_to_nothing():
 
 
 def test_schedule_of_a_single_step_trains():
-    assert rate_multiplier(0, 1, 1) > 0
+    assert lr_multiplier(0, 1, 1) > 0
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_divergence_stops_before_anything_changes_and_names_the_batch(bad: float, sequences):
     model = torch.nn.Linear(3, 1)
     optimizer = torch.optim.AdamW([{"params": list(model.parameters()), "base_rate": 0.1}])
-    parts = _parts(sequences)
-    loop.update(model, optimizer, [lambda: model(torch.ones(1, 3)).sum()], 1.0, 16, parts)
+    _update(model, optimizer, [lambda: model(torch.ones(1, 3)).sum()])
 
     def state() -> list[torch.Tensor]:
         moments = [tensor for entry in optimizer.state.values() for tensor in entry.values()]
@@ -51,10 +53,10 @@ def test_divergence_stops_before_anything_changes_and_names_the_batch(bad: float
         return model(torch.ones(1, 3)).sum()
 
     before = state()
-    with pytest.raises(loop.Diverged, match="step 17") as caught:
-        loop.update(model, optimizer, [good, lambda: good() * bad], 1.0, 17, parts)
+    with pytest.raises(Diverged, match="step 17") as caught:
+        _update(model, optimizer, [good, lambda: good() * bad], 17)
     assert isinstance(caught.value, BadInput) and "\n" not in str(caught.value)
-    assert f"batch {loop.batch_hash(parts)}:" in str(caught.value)
+    assert "batch hash17:" in str(caught.value)
     assert all(torch.equal(old, new) for old, new in zip(before, state(), strict=True))
     assert all(weight.grad is None for weight in model.parameters())
 
@@ -63,20 +65,20 @@ def test_a_gradient_that_is_not_finite_stops_as_well(sequences):
     model = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(model.weight)
     optimizer = torch.optim.AdamW([{"params": list(model.parameters()), "base_rate": 0.1}])
-    with pytest.raises(loop.Diverged, match=r"loss 0\.0, gradient norm (inf|nan)"):
-        loop.update(model, optimizer, [lambda: model(torch.ones(1)).sqrt().sum()], 1.0, 0, _parts(sequences))
+    with pytest.raises(Diverged, match=r"loss 0\.0, gradient norm (inf|nan)"):
+        _update(model, optimizer, [lambda: model(torch.ones(1)).sqrt().sum()])
     assert model.weight.item() == 0.0
 
 
 def test_a_batch_is_named_by_its_patients_and_tokens_however_it_is_divided(sequences):
-    name = loop.batch_hash(_parts(sequences))
+    name = batch_hash(_parts(sequences))
     assert len(name) == 12 and int(name, 16) >= 0
-    assert len(_parts(sequences, 100)) > 2 and loop.batch_hash(_parts(sequences, 100)) == name
-    assert loop.batch_hash(_parts(sequences, patients=19)) != name
+    assert len(_parts(sequences, 100)) > 2 and batch_hash(_parts(sequences, 100)) == name
+    assert batch_hash(_parts(sequences, patients=19)) != name
     (batch,) = _parts(sequences)
     token = batch.token.copy()
     token[5] += 1
-    assert loop.batch_hash([replace(batch, token=token)]) != name
+    assert batch_hash([replace(batch, token=token)]) != name
 
 
 def test_parts_of_a_batch_add_up(sequences):
@@ -86,36 +88,7 @@ def test_parts_of_a_batch_add_up(sequences):
         optimizer = torch.optim.AdamW([{"params": list(model.parameters()), "base_rate": 0.1}])
         rows = torch.arange(32.0).view(8, 4) / 32
         losses = (lambda c=chunk: model(c).square().sum() / 8 for chunk in rows.chunk(parts))
-        assert loop.update(model, optimizer, losses, 1.0, 0, _parts(sequences)) > 0
+        assert _update(model, optimizer, losses) > 0
         return model.weight.detach()
 
     torch.testing.assert_close(trained(1), trained(4))
-
-
-def test_metrics_file_drops_what_a_killed_run_left_after_the_checkpoint(tmp_path):
-    file = tmp_path / "metrics.jsonl"
-    lines = "".join(json.dumps({"step": step, "seconds": 2 * step}) + "\n" for step in range(5))
-    file.write_text(lines + '{"step": 5, "lo')
-    metrics = loop.MetricsFile(file, 3)
-    assert metrics.last == {"step": 2, "seconds": 4} and metrics.spent == {"step": 4, "seconds": 8}
-    metrics.write(step=3, loss=1.5)
-    metrics.close()
-    assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [0, 1, 2, 3]
-
-
-def test_metrics_that_nobody_keeps_go_nowhere(tmp_path):
-    nowhere = tmp_path / "null"
-    nowhere.symlink_to("/dev/null")
-    metrics = loop.MetricsFile(nowhere)
-    metrics.write(step=0)
-    metrics.close()
-    assert nowhere.is_symlink() and list(tmp_path.iterdir()) == [nowhere]
-
-
-@pytest.mark.parametrize("rest", [b"{}\n", b"\xff\xfe\n", b"[1]\n", b"nul\n", b"\x00\x00"])
-def test_metrics_file_ends_at_the_first_line_that_makes_no_sense(tmp_path, rest: bytes):
-    file = tmp_path / "metrics.jsonl"
-    file.write_bytes(b'{"step": 0}\n' + rest + b'{"step": 1}\n')
-    metrics = loop.MetricsFile(file, 9)
-    metrics.close()
-    assert file.read_text() == '{"step": 0}\n' and metrics.last == metrics.spent == {"step": 0}

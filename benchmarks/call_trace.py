@@ -1,0 +1,115 @@
+"""The functions that a study's settings pass through, from the file to the first training step.
+
+It runs `claimscale pretrain` on a small simulated study in this process, stops at the first optimizer step,
+and lists the functions of the package on the call stack that hold settings: as an argument, or as an
+attribute of one. Prints them and writes `benchmarks/results/call_trace.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from unittest.mock import patch
+
+import claimscale
+from claimscale import cli
+from claimscale.config import loading
+from claimscale.config.base import Settings
+from claimscale.experiments.runners import local
+from claimscale.training import pretraining_run
+
+LIMIT = 15
+DEPTH = 3
+"""How deep settings may be inside an argument: a worker's workspace, a job's setup."""
+PACKAGE = Path(claimscale.__file__).parent
+STUDY = """
+name: trace
+source: {kind: simulated, patients: 3000, hospitals: 4, min_age: 75}
+cohort: {landmark: 2020-10-01, splits: {fractions: [0.5, 0.15, 0.35]}}
+tokens: {max_length: 96, min_patients: 50}
+sizes: [70k]
+pretrain: {seeds: [1], epochs: 1, batch_tokens: 4096}
+tasks: [ckd]
+finetune: {labelled_patients: [400], seeds: [1]}
+baselines: []
+"""
+
+
+class Reached(BaseException):
+    """The first optimizer step."""
+
+
+class InProcess:
+    """In place of the pool of worker processes: the same functions, in this process."""
+
+    def __init__(
+        self, workers: int, context: object, start: Callable[..., None], arguments: tuple[Any, ...]
+    ) -> None:
+        start(*arguments)
+
+    def submit(self, work: Callable[..., float], *arguments: Any) -> Future[float]:
+        done: Future[float] = Future()
+        done.set_result(work(*arguments))
+        return done
+
+    def shutdown(self, **options: bool) -> None:
+        pass
+
+
+def trace() -> list[str]:
+    """The functions on the stack at the first optimizer step that hold settings, outermost first."""
+    found: list[str] = []
+    validate = loading.validated
+
+    def read(*arguments: Any) -> Any:
+        settings = validate(*arguments)
+        found.extend(["config.loading.load", "config.loading.validated"])
+        return settings
+
+    def stop(*arguments: object) -> None:
+        found.extend(reversed(list(holders(sys._getframe(1)))))
+        raise Reached
+
+    with tempfile.TemporaryDirectory() as place, patch.object(local, "ProcessPoolExecutor", InProcess):
+        file = Path(place) / "study.yaml"
+        file.write_text(f"{STUDY}runs_dir: {place}/runs\n")
+        with patch.object(pretraining_run, "optimizer_step", stop), patch.object(loading, "validated", read):
+            try:
+                cli.app(["pretrain", str(file)], exit_on_error=False, result_action="return_value")
+            except Reached:
+                return found
+    raise RuntimeError("no training step was reached")
+
+
+def holders(frame: FrameType | None) -> Iterator[str]:
+    """Functions of the package, from this frame outwards, with settings among their arguments or results."""
+    while frame is not None:
+        code = frame.f_code
+        if Path(code.co_filename).is_relative_to(PACKAGE) and any(map(holds, frame.f_locals.values())):
+            module = Path(code.co_filename).relative_to(PACKAGE).with_suffix("")
+            yield f"{'.'.join(module.parts)}.{code.co_qualname}"
+        frame = frame.f_back
+
+
+def holds(value: object, depth: int = DEPTH) -> bool:
+    if isinstance(value, Settings):
+        return True
+    inside = getattr(value, "__dict__", None)
+    own = type(value).__module__.startswith("claimscale")
+    return bool(depth and own and inside and any(holds(one, depth - 1) for one in inside.values()))
+
+
+if __name__ == "__main__":
+    functions = trace()
+    for number, name in enumerate(functions, 1):
+        print(f"{number:>3}  {name}")
+    record = {"functions": functions, "count": len(functions), "limit": LIMIT}
+    results = Path(__file__).parent / "results" / "call_trace.json"
+    results.write_text(json.dumps(record, indent=1) + "\n")
+    sys.exit(len(functions) > LIMIT)

@@ -1,0 +1,203 @@
+"""Pretraining of one encoder: a run and its cooldowns, or a learning-rate sweep; resumable at any step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from claimscale import artifacts
+from claimscale.config.training import NON_TRAINING_FIELDS
+from claimscale.model import shapes
+from claimscale.training import checkpoints
+from claimscale.training.cost import CostMeter, sum_of_states
+from claimscale.training.lr_schedule import Cooldown, cooldowns_of
+from claimscale.training.optimizer_step import Diverged
+from claimscale.training.pretraining_run import PretrainingRun, PretrainingSetup
+from claimscale.training.trainer import Trainer
+from claimscale.training.validation import Scores, Validation, validate, validation_flops
+from claimscale.versions import VERSIONS
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class PretrainingJob:
+    """A pretraining, the patients it is validated on, and the folder it writes to.
+
+    `peak_tflops`: see `CostMeter.entry`.
+    """
+
+    setup: PretrainingSetup
+    validation: Validation
+    folder: Path
+    peak_tflops: float | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / checkpoints.FOLDER
+
+    def score(self, run: PretrainingRun) -> Scores:
+        return validate(run.model, self.validation, self.setup.device, self.setup.group)
+
+    def save(self, run: PretrainingRun, name: str) -> None:
+        if self.setup.group.is_main:
+            checkpoints.save_tensors(self.folder / name, run.model.state_dict())
+
+    def finished_part(self, name: str, identity: str) -> dict[str, Any] | None:
+        """The result of a cooldown or a sweep's run that an earlier process finished."""
+        try:
+            record = artifacts.read_json(self.checkpoints / f"{name}.json")
+            return record["entry"] if record["identity"] == identity else None
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def finish_part(self, name: str, identity: str, entry: dict[str, Any]) -> None:
+        if self.setup.group.is_main:
+            artifacts.make_folder(self.checkpoints)
+            artifacts.write_json(self.checkpoints / f"{name}.json", {"identity": identity, "entry": entry})
+            checkpoints.remove(self.checkpoints / name)
+
+    def identity(self) -> str:
+        """The fingerprint that a checkpoint must have to be resumed here, by any number of ranks."""
+        setup, first = self.setup, self.setup.train(0)
+        sequences, incident = first.sequences, first.incident
+        return artifacts.fingerprint(
+            shape=asdict(setup.shape),
+            settings=setup.settings.model_dump(exclude=NON_TRAINING_FIELDS),
+            seed=setup.seed,
+            patients=_digest(sequences.token, sequences.age_days, sequences.offsets),
+            incident=None if incident is None else _digest(incident.new.token),
+            token_metadata=_digest(setup.token_metadata.types, setup.token_metadata.groups),
+            version=VERSIONS["pretrain"],
+        )
+
+
+def pretrain(job: PretrainingJob, progress: Progress) -> dict[str, Any]:
+    """Pretrain and validate; returns the result in `cell.json`.
+
+    Writes `model.safetensors` and `metrics.jsonl` to the job's folder, `cooldown-<fraction>.*` for each
+    smaller fraction of the budget in `cooldown_fractions`, and checkpoints while it runs. Called again after
+    an interruption it resumes from the newest checkpoint and ends with the same weights; the caller removes
+    the checkpoints once the result is on disk. `progress` receives the fraction done. Losses are in nats per
+    code. All ranks of the process group share every step; the main rank writes.
+    """
+    run, identity = PretrainingRun(job.setup), job.identity()
+    cooldowns, finished = cooldowns_of(job.setup.settings.cooldown_fractions, run.schedule), 0
+    total = run.steps + sum(cooldown.own_steps for cooldown in cooldowns)
+    entries = []
+
+    def report(steps: int) -> None:
+        progress((steps + finished) / total)
+
+    with Trainer(run, job.checkpoints, job.folder / "metrics.jsonl", identity) as stable:
+        for cooldown in cooldowns:
+            stable.advance(cooldown.fork, report)
+            entry = job.finished_part(cooldown.name, identity) or _cool_down(job, cooldown, stable, report)
+            stable.add_usage(entry.pop("usage"))
+            entries.append(entry)
+            finished += cooldown.own_steps
+        stable.advance(run.steps, report)
+    job.save(run, "model.safetensors")
+    scores, meter = job.score(run), stable.meter
+    meter.count(0, validation_flops(job.setup.shape, job.validation))
+    entries.append({"share": 1.0, "tokens": stable.tokens, "steps": run.steps, **scores})
+    return {
+        **scores,
+        "parameters": shapes.parameters(job.setup.shape),
+        "non_embedding_parameters": shapes.non_embedding_parameters(job.setup.shape),
+        "tokens": stable.tokens,
+        "seconds": meter.seconds,
+        "tokens_per_second": meter.tokens / max(meter.seconds, 1e-9),
+        "train_flops": run.flops(stable.tokens, stable.masked),
+        "ranks": job.setup.group.count,
+        "cooldowns": entries,
+        "cost": meter.entry(job.peak_tflops),
+        "notes": stable.saver.notes,
+    }
+
+
+def _cool_down(
+    job: PretrainingJob, cooldown: Cooldown, stable: Trainer, report: Callable[[int], None]
+) -> dict[str, Any]:
+    """Decay the weights of the stable run, save and validate them, and restore the stable run."""
+    run = stable.run
+    stable.save()  # after an interruption the stable run is at the fork
+    state, schedule = run.state(), run.schedule
+    run.schedule = cooldown.schedule
+    folder, metrics = job.checkpoints / cooldown.name, job.folder / f"{cooldown.name}.jsonl"
+    with Trainer(run, folder, metrics, stable.identity, parent=stable) as decay:
+        decay.advance(run.steps, report)
+        job.save(run, f"{cooldown.name}.safetensors")
+        entry = {"share": cooldown.fraction, "tokens": decay.tokens, "steps": run.steps, **job.score(run)}
+        decay.meter.count(0, validation_flops(job.setup.shape, job.validation))
+    # The checkpoint of the stable run does not contain this cost, and a resumed process skips the cooldown.
+    entry["usage"] = stable.meter.state()
+    job.finish_part(cooldown.name, stable.identity, entry)
+    run.schedule = schedule
+    run.restore(state)
+    return entry
+
+
+def sweep_learning_rates(job: PretrainingJob, progress: Progress) -> dict[str, Any]:
+    """Pretrain for `lr_sweep_fraction` of the budget, decay included, at each rate of `lr_sweep`.
+
+    Returns the result in `cell.json`: `lr_sweep` has the validation loss of each rate, null where training
+    diverged. Writes `rate-<rate>.jsonl` and no weights. Resumable as `pretrain`.
+    """
+    settings = job.setup.settings
+    entries: list[dict[str, Any]] = []
+    for rate in settings.lr_sweep:
+        changed = settings.model_copy(update={"learning_rate": rate, "cooldown_fractions": [1.0]})
+        part = replace(job, setup=replace(job.setup, settings=changed))
+        name = f"rate-{rate:g}"
+        identity = artifacts.fingerprint(of=part.identity(), share=settings.lr_sweep_fraction)
+        done = len(entries)
+
+        def report(fraction: float, done: int = done) -> None:
+            progress((done + fraction) / len(settings.lr_sweep))
+
+        entries.append(job.finished_part(name, identity) or _run_rate(part, name, identity, report))
+    meter = CostMeter(job.setup.device, sum_of_states([entry["usage"] for entry in entries]))
+    return {
+        "parameters": shapes.parameters(job.setup.shape),
+        "tokens": sum(entry["tokens"] for entry in entries),
+        "seconds": meter.seconds,
+        "train_flops": sum(entry["train_flops"] for entry in entries),
+        "lr_sweep": [{key: entry[key] for key in ("learning_rate", "validation_loss")} for entry in entries],
+        "cost": meter.entry(job.peak_tflops),
+        "notes": [note for entry in entries for note in entry["notes"]],
+    }
+
+
+def _run_rate(job: PretrainingJob, name: str, identity: str, progress: Progress) -> dict[str, Any]:
+    settings = job.setup.settings
+    run = PretrainingRun(job.setup, settings.lr_sweep_fraction)
+    with Trainer(run, job.checkpoints / name, job.folder / f"{name}.jsonl", identity) as trainer:
+        try:
+            trainer.advance(run.steps, lambda steps: progress(steps / run.steps))
+            loss = job.score(run)["validation_loss"]
+            trainer.meter.count(0, validation_flops(job.setup.shape, job.validation))
+        except Diverged:
+            loss = None
+    entry = {
+        "learning_rate": settings.learning_rate,
+        "validation_loss": loss,
+        "tokens": trainer.tokens,
+        "usage": trainer.meter.state(),
+        "notes": trainer.saver.notes,
+        "train_flops": run.flops(trainer.tokens, trainer.masked),
+    }
+    job.finish_part(name, identity, entry)
+    return entry
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
