@@ -30,13 +30,13 @@ DEPTH = 3
 PACKAGE = Path(claimscale.__file__).parent
 STUDY = """
 name: trace
-source: {kind: simulated, patients: 3000, hospitals: 4, min_age: 75}
-cohort: {landmark: 2020-10-01, splits: {fractions: [0.5, 0.15, 0.35]}}
-tokens: {max_length: 96, min_patients: 50}
-sizes: [70k]
-pretrain: {seeds: [1], epochs: 1, batch_tokens: 4096}
-tasks: [ckd]
-finetune: {labelled_patients: [400], seeds: [1]}
+source: {kind: simulated, patients: 2500, hospitals: 2, min_age: 75}
+cohort: {landmark: 2020-10-01, splits: {fractions: [0.6, 0.2, 0.2]}}
+tokens: {max_length: 32, min_patients: 20}
+sizes: [67k]
+tasks: [{name: analgesics, kind: medication, outcome: {ATC: [M01]}, washout_days: 365}]
+pretrain: {seeds: [1], epochs: 1, batch_tokens: 2048}
+finetune: {seeds: [1]}
 baselines: []
 """
 

@@ -29,7 +29,8 @@ class BatchLayout:
     """How T positions form sequences, in flat order.
 
     `runs` are (sequences, length) of consecutive sequences of equal length, for a CPU. `bounds` int32
-    [B + 1], on the device, are the first positions of the sequences, and T; `longest` is at least the longest length.
+    [B + 1], on the device, are the first positions of the sequences, and T. `longest` is at least the
+    longest length.
     """
 
     runs: tuple[tuple[int, int], ...]

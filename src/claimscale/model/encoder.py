@@ -164,7 +164,7 @@ class Encoder(nn.Module):
         return F.binary_cross_entropy_with_logits(logits_BV, new_BV, at_risk_BV, reduction="sum")
 
     def code_embeddings(self) -> Tensor:
-        """Embeddings of all tokens, [V, E]: the sum of a token's own and its groups', at the variance of one."""
+        """Embeddings of all tokens, [V, E]: sums of a token's own and its groups', at the variance of one."""
         if not self.shape.groups:
             return self.token.weight
         # A last row of zeros stands for the missing groups of tokens with fewer than others.

@@ -25,8 +25,8 @@ class CostMeter:
     """Measures one cell.
 
     `earlier` is the `state` of the checkpoint that the cell resumes from, `usage` the last line of its
-    metrics before the interruption. Time after the checkpoint counts, although its work is repeated; work counts
-    once. `devices` are GPUs, or threads on a CPU.
+    metrics before the interruption. Time after the checkpoint counts, although its work is repeated; work
+    counts once. `devices` are GPUs, or threads on a CPU.
     """
 
     def __init__(
