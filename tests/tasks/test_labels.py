@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from claimscale.artifacts import read_json
-from claimscale.codes.systems import has_prefix
+from claimscale.codes.systems import full_prefixes
 from claimscale.cohort import selection as cohort
 from claimscale.config.cohort import CohortSettings, Splits
 from claimscale.config.study import Study
@@ -64,20 +64,24 @@ def label_at(task: Task, rows: list, index: int) -> dict:
     date = EPOCH + dt.timedelta(days=index)
     month_start = index - date.day + 1
     month_end = month_start + calendar.monthrange(date.year, date.month)[1] - 1
-    outcomes = [row for row in contacts if has_prefix(row.code, task.outcome) and not row.suspected]
+    outcomes = [
+        row for row in contacts if row.code.startswith(full_prefixes(task.outcome)) and not row.suspected
+    ]
     washout_start = index - task.washout_days if task.washout_days else -1_000_000
     earlier = [
         row for row in outcomes if row.known_day <= index and row.day > min(washout_start, month_start - 1)
     ]
     later = sorted(row.day for row in outcomes if row.known_day > index)
     confirming = [
-        row.day for row in contacts if has_prefix(row.code, task.confirmation_codes) and not row.suspected
+        row.day
+        for row in contacts
+        if row.code.startswith(full_prefixes(task.confirmation_codes)) and not row.suspected
     ]
     excluded = None
     for rule in task.exclude:
         since = index - rule.look_back_days if rule.look_back_days else -1_000_000
         if any(
-            has_prefix(row.code, rule.codes)
+            row.code.startswith(full_prefixes(rule.codes))
             and not row.suspected
             and since < row.day <= index + rule.window_end_days
             for row in known

@@ -184,12 +184,3 @@ def full_prefixes(prefixes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         for name, listed in prefixes.items()
         for prefix in listed
     )
-
-
-def has_prefix(code: str, prefixes: Mapping[str, Sequence[str]]) -> bool:
-    """Whether the code begins with any of the prefixes given per system.
-
-    >>> has_prefix("ICD10//N189", {"ICD10": ["N18"]}), has_prefix("ICD9CM//N18", {"ICD10": ["N18"]})
-    (True, False)
-    """
-    return code.startswith(full_prefixes(prefixes))

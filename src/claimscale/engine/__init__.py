@@ -13,13 +13,17 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
 import pyarrow as pa
 
 from claimscale.artifacts import make_folder
 from claimscale.config.execution import EngineSettings
-from claimscale.engine.backend import Backend
+
+if TYPE_CHECKING:
+    from claimscale.engine.duck import DuckBackend
+    from claimscale.engine.spark import SparkBackend
 
 
 class Engine:
@@ -51,7 +55,7 @@ class Engine:
         self._remove_scratch()
 
     @functools.cached_property
-    def _backend(self) -> Backend:
+    def _backend(self) -> DuckBackend | SparkBackend:
         if self._settings.kind == "spark":
             from claimscale.engine.spark import SparkBackend  # an optional dependency
 

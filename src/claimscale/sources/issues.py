@@ -18,25 +18,16 @@ class Handling(StrEnum):
     WARN = "warn"
 
 
+BY_READERS = ("unreadable id", "unreadable date", "unreadable value", "end before start")
+BY_VALIDATION = (
+    *("missing patient", "missing code", "missing time", "placeholder date", "future date", "malformed code"),
+    *("unknown patient", "conflicting birth date", "conflicting death date", "conflicting sex"),
+    *("before birth", "after death"),
+)
+"""In the order in which validation tests them."""
+
 ISSUES: dict[str, Handling] = {
-    # Found by readers, row by row.
-    "unreadable id": Handling.QUARANTINE,
-    "unreadable date": Handling.QUARANTINE,
-    "unreadable value": Handling.QUARANTINE,
-    "end before start": Handling.QUARANTINE,
-    # Found by validation, in this order.
-    "missing patient": Handling.QUARANTINE,
-    "missing code": Handling.QUARANTINE,
-    "missing time": Handling.QUARANTINE,
-    "placeholder date": Handling.QUARANTINE,
-    "future date": Handling.QUARANTINE,
-    "malformed code": Handling.QUARANTINE,
-    "unknown patient": Handling.QUARANTINE,
-    "conflicting birth date": Handling.QUARANTINE,
-    "conflicting death date": Handling.QUARANTINE,
-    "conflicting sex": Handling.QUARANTINE,
-    "before birth": Handling.QUARANTINE,
-    "after death": Handling.QUARANTINE,
+    **dict.fromkeys((*BY_READERS, *BY_VALIDATION), Handling.QUARANTINE),
     "exact duplicate": Handling.DROP,
     "available before event": Handling.REPAIR,
     "non-canonical code": Handling.REPAIR,

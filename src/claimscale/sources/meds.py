@@ -19,6 +19,7 @@ from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.sources.casting import NO_TEXT, Expression, integer_of, is_unreadable
 from claimscale.sources.raw import EVENT_SCHEMA, RawEvents, raw_events
+from claimscale.sources.table_files import folder_of
 
 NEEDED = ("subject_id", "time", "code")
 TABLE = "data"
@@ -28,9 +29,7 @@ SEXES = {"M": ("m", "male", "man", "8507"), "F": ("f", "female", "woman", "8532"
 
 def files_of(source: MedsSource) -> dict[str, list[Path]]:
     """The shards. Raises BadInput when the folder is missing or holds none."""
-    folder = Path(source.path)
-    if not folder.is_dir():
-        raise BadInput(f"source.path: {folder} is not a folder")
+    folder = folder_of(source.path)
     shards = sorted((folder / "data").rglob("*.parquet"))
     if not shards:
         raise BadInput(f"source.path: {folder} holds no MEDS data (data/*.parquet)")

@@ -31,14 +31,8 @@ PRELIMINARY = 32899
 """Condition status: preliminary diagnosis."""
 STAYS = (9201, 262, 8971, 8920, 32037)
 """Visit concepts: inpatient, emergency and inpatient, psychiatric, rehabilitation, intensive care."""
-SYSTEM_OF_VOCABULARY = {
-    "ICD10": "ICD10",
-    "ICD10CM": "ICD10",
-    "ICD10GM": "ICD10",
-    "KCD7": "ICD10",
-    "ICD9CM": "ICD9CM",
-    "ICD9Proc": "ICD9PROC",
-}
+SYSTEM_OF_VOCABULARY = dict.fromkeys(("ICD10", "ICD10CM", "ICD10GM", "KCD7"), "ICD10")
+SYSTEM_OF_VOCABULARY |= {"ICD9CM": "ICD9CM", "ICD9Proc": "ICD9PROC"}
 
 
 def read(source: OmopSource, engine: Engine, scratch: Path) -> RawEvents:

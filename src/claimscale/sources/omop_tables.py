@@ -18,9 +18,9 @@ from claimscale.config.secrets import HIDDEN, redact
 from claimscale.config.sources import OmopSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources import csv_checks
 from claimscale.sources.casting import NO_TEXT, Expression, integer_of, is_unreadable, text_of
 from claimscale.sources.dates import timestamp_of
+from claimscale.sources.table_files import files_of_table, folder_of, no_table, open_table
 
 STARTED = dt.datetime.now().isoformat()
 
@@ -58,24 +58,10 @@ def files_of(source: OmopSource) -> dict[str, list[Path]]:
     """The files of each table; none for a database. Raises BadInput for a missing folder or table."""
     if is_database(source):
         return {}
-    folder = Path(source.path)
-    if not folder.is_dir():
-        raise BadInput(f"source.path: {folder} is not a folder")
-    found: dict[str, list[Path]] = {}
-    for name in NAMES:
-        files = [
-            file
-            for place in sorted(folder.iterdir())
-            if (place.stem if place.is_file() else place.name).lower() == name
-            for file in (sorted(place.iterdir()) if place.is_dir() else [place])
-            if file.suffix.lower() in (".parquet", ".csv")
-        ]
-        if len({file.suffix.lower() for file in files}) > 1:
-            raise BadInput(f"source.path: {folder} holds table {name} as CSV and as Parquet")
-        if files:
-            found[name] = files
+    folder = folder_of(source.path)
+    found = {name: files for name in NAMES if (files := files_of_table(folder, name))}
     if NEEDED not in found:
-        raise BadInput(f"source.path: {folder} holds no table {NEEDED} (.parquet or .csv)")
+        raise no_table(folder, NEEDED)
     return found
 
 
@@ -151,10 +137,7 @@ VISIT = "visit_occurrence_id"
 
 
 def _open(files: list[Path], engine: Engine, scratch: Path) -> ir.Table:
-    is_csv = files[0].suffix.lower() == ".csv"
-    table = (
-        engine.read_csv(csv_checks.checked(files, "utf-8", scratch)) if is_csv else engine.read_parquet(files)
-    )
+    table = open_table(files, engine, scratch)
     return table.rename({name.lower(): name for name in table.columns})
 
 

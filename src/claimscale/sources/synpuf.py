@@ -23,6 +23,7 @@ from claimscale.errors import BadInput
 from claimscale.sources import csv_checks
 from claimscale.sources.casting import NO_TEXT, Expression
 from claimscale.sources.raw import RawEvents, TableRows, raw_events
+from claimscale.sources.table_files import folder_of
 
 FILES = {
     "beneficiary": "*Beneficiary_Summary*.csv",
@@ -64,9 +65,7 @@ CLAIMS = {
 
 def files_of(source: SynpufSource) -> dict[str, list[Path]]:
     """The folder's files by kind. Raises BadInput when the folder, or every file of a kind, is missing."""
-    folder = Path(source.path)
-    if not folder.is_dir():
-        raise BadInput(f"source.path: {folder} is not a folder")
+    folder = folder_of(source.path)
     files = {kind: sorted(folder.glob(pattern)) for kind, pattern in FILES.items()}
     for kind, found in files.items():
         if not found:

@@ -14,12 +14,11 @@ from claimscale.artifacts import make_folder
 from claimscale.config.sources import TablesSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources import csv_checks, tables_events, tables_mapping
+from claimscale.sources import tables_events, tables_mapping
 from claimscale.sources.raw import RawEvents, RowCounts
+from claimscale.sources.table_files import files_of_table, folder_of, no_table, open_table
 from claimscale.sources.tables_events import MappedTables, is_selected
 from claimscale.sources.tables_mapping import RowFilter, TableMapping
-
-ENDINGS = (".parquet", ".csv")
 
 
 def files_of(source: TablesSource) -> dict[str, list[Path]]:
@@ -27,32 +26,17 @@ def files_of(source: TablesSource) -> dict[str, list[Path]]:
 
     Raises BadInput if the folder or a table is missing, or a table exists as both CSV and Parquet.
     """
-    folder = Path(source.path)
-    if not folder.is_dir():
-        raise BadInput(f"source.path: {folder} is not a folder")
-    return {
-        table: _files_of_table(folder, table) for table in columns_used(tables_mapping.load(source.mapping))
-    }
+    folder = folder_of(source.path)
+    found = {name: files_of_table(folder, name) for name in columns_used(tables_mapping.load(source.mapping))}
+    for name, files in found.items():
+        if not files:
+            raise no_table(folder, name)
+    return found
 
 
 def other_inputs(source: TablesSource) -> dict[str, Any]:
     """The mapping: the content of the user's file may change."""
     return tables_mapping.load(source.mapping).model_dump(mode="json")
-
-
-def _files_of_table(folder: Path, table: str) -> list[Path]:
-    found = [
-        file
-        for place in (folder, folder / table)
-        if place.is_dir()
-        for file in sorted(place.iterdir())
-        if file.suffix.lower() in ENDINGS and (place != folder or file.stem.lower() == table.lower())
-    ]
-    if not found:
-        raise BadInput(f"source.path: {folder} holds no table {table} (.csv or .parquet)")
-    if len({file.suffix.lower() for file in found}) > 1:
-        raise BadInput(f"source.path: {folder} holds table {table} as CSV and as Parquet")
-    return found
 
 
 def columns_used(mapping: TableMapping) -> dict[str, list[str]]:
@@ -90,10 +74,7 @@ def read(source: TablesSource, engine: Engine, scratch: Path) -> RawEvents:
     make_folder(scratch)
     tables = {}
     for name, files in files_of(source).items():
-        if files[0].suffix.lower() == ".csv":
-            table = engine.read_csv(csv_checks.checked(files, source.encoding, scratch / "utf8" / name))
-        else:
-            table = engine.read_parquet(files)
+        table = open_table(files, engine, scratch / "utf8" / name, source.encoding)
         missing = [column for column in used[name] if column not in table.columns]
         if missing:
             raise BadInput(

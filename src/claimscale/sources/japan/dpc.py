@@ -24,6 +24,7 @@ from claimscale.sources.japan.receipt_fields import SEXES, code_of
 from claimscale.sources.japan.text_files import blocks_of, lines_of
 from claimscale.sources.raw import RawEvents
 from claimscale.sources.row_writer import RawRow, RowWriter
+from claimscale.sources.table_files import folder_of
 
 KIND = re.compile(r"(EFn|EFg|Dn|FF1|FF4|Hn)_", re.IGNORECASE)
 NAME = re.compile(KIND.pattern + r"\d+_(\d{4})(\D.*)?", re.IGNORECASE)
@@ -50,9 +51,7 @@ LAYOUTS = {"EFN": ActLayout(8, 23), "EFG": ActLayout(8, 23), "DN": ActLayout(7, 
 
 def files_of(source: DpcSource) -> dict[str, list[Path]]:
     """All survey files below the folder, and the masters. Raises BadInput if there are none."""
-    folder = Path(source.path)
-    if not folder.is_dir():
-        raise BadInput(f"source.path: {folder} is not a folder")
+    folder = folder_of(source.path)
     files = sorted(file for file in folder.rglob("*") if file.is_file() and KIND.match(file.name))
     if not files:
         raise BadInput(f"source.path: {folder} holds no DPC files (EFn_*, EFg_*, Dn_*, FF1_*)")

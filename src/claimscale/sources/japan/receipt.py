@@ -23,13 +23,12 @@ from claimscale.sources.japan import masters as master_files
 from claimscale.sources.japan.receipt_parsing import parse_files
 from claimscale.sources.japan.receipt_records import NOT_MEDICAL
 from claimscale.sources.raw import RawEvents, raw_events
+from claimscale.sources.table_files import folder_of
 
 
 def files_of(source: ReceiptSource) -> dict[str, list[Path]]:
     """All UKE files below the folder, and the masters. Raises BadInput if there are none."""
-    folder = Path(source.path)
-    if not folder.is_dir():
-        raise BadInput(f"source.path: {folder} is not a folder")
+    folder = folder_of(source.path)
     receipts = sorted(file for file in folder.rglob("*") if file.suffix.lower() == ".uke" and file.is_file())
     if not receipts:
         raise BadInput(f"source.path: {folder} holds no receipts (*.UKE)")

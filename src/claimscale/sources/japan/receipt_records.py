@@ -29,18 +29,9 @@ OTHER = "other"
 """The source table of unknown records, whose names may be anything."""
 NOT_MEDICAL, UNKNOWN_RECORD = "not a medical receipt", "unknown record"
 
-WITHOUT_EVENT = {
-    "HO": "insurance",
-    "KO": "insurance",
-    "SN": "insurance",
-    "CO": "comment",
-    "SJ": "free text",
-    "KK": "grouping",
-    "SK": "grouping",
-    "GA": "leave",
-    "HH": "rates",
-    "GT": "rates",
-}
+WITHOUT_EVENT: dict[str, str] = dict.fromkeys(("HO", "KO", "SN"), "insurance")
+WITHOUT_EVENT |= dict.fromkeys(("KK", "SK"), "grouping")
+WITHOUT_EVENT |= {"CO": "comment", "SJ": "free text", "GA": "leave", "HH": "rates", "GT": "rates"}
 """Records of a receipt that make no event. The services of SK are also billed, in SI or CD."""
 
 
