@@ -121,7 +121,7 @@ def test_every_control_changes_what_is_drawn(browser: Any, few: tuple[Path, dict
         for split in ("hospital", "temporal", "held_out"):
             visit.page.select_option("select[name=split]", split)
             counts = summary["tasks"][-1]["splits"][split]
-            assert f"{counts['positives']:,} of {counts['dates']:,} test patients" in visit.points()[0]
+            assert f"{counts['positives']:,} of {counts['index_dates']:,} test patients" in visit.points()[0]
         assert visit.said == [] and visit.network == []
 
 
@@ -140,7 +140,7 @@ def test_points_tell_the_summarys_numbers(browser: Any, few: tuple[Path, dict[st
             expected = (
                 f"{result['size']} {names[result['arm']]}\n"
                 f"AUPRC {entry['estimate']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})\n"
-                f"{result['patients']:,} labelled patients, {result['seeds']} seeds\n"
+                f"{result['n_labelled']:,} labelled patients, {result['n_seeds']} seeds\n"
             )
             assert sum(one.startswith(expected) for one in told) == 1, expected
         drawn = [
@@ -149,7 +149,7 @@ def test_points_tell_the_summarys_numbers(browser: Any, few: tuple[Path, dict[st
         assert all(drawn)
         group = summary["tasks"][0]["per_model"][4]["subgroups"][0]
         assert any(
-            f"{group['positives']:,} of {group['patients']:,} test patients" in one for one in drawn[-1]
+            f"{group['positives']:,} of {group['n_test']:,} test patients" in one for one in drawn[-1]
         )
 
 
@@ -226,11 +226,28 @@ def test_long_names_stay_in_their_place(browser: Any, long: Path) -> None:
         assert visit.page.evaluate(PAST_THE_EDGE) == []
 
 
+def test_a_figure_is_saved_as_it_is_drawn(browser: Any, few: tuple[Path, dict[str, Any]]) -> None:
+    """The file needs no page: names of axes and series, and no colour left to a style sheet."""
+    file, _ = few
+    with Visit(browser, file) as visit:
+        visit.page.select_option("select[name=metric]", "auroc")
+        figure = visit.page.locator(
+            "section.task:not(.aside) figure", has=visit.page.locator("[data-chart=size]")
+        )
+        with visit.page.expect_download() as saved:
+            figure.locator("button.save").click()
+        assert saved.value.suggested_filename == "synthetic-task-1-size.svg"
+        drawn = Path(saved.value.path()).read_text("utf-8")
+        assert drawn.startswith("<svg") and "AUROC" in drawn and "From scratch" in drawn
+        assert "var(" not in drawn and visit.said == [] and visit.network == []
+
+
 PAST_THE_EDGE = """() => [...document.querySelectorAll('.drawn svg')].flatMap((figure) => {
   const edge = figure.getBoundingClientRect();
   return [...figure.querySelectorAll('text')].filter((one) => {
     const box = one.getBoundingClientRect();
-    return box.width && (box.left < edge.left - 1 || box.right > edge.right + 1);
+    const wide = box.left < edge.left - 1 || box.right > edge.right + 1;
+    return box.width && (wide || box.top < edge.top - 1 || box.bottom > edge.bottom + 1);
   }).map((one) => one.textContent);
 })"""
 
@@ -281,7 +298,7 @@ CONTRAST = """() => {
   const found = {};
   for (const ground of ['--paper', '--card', '--notice']) {
     for (const name of ['--ink', '--faint', '--good', '--more', '--open', '--pretrained', '--scratch',
-                        '--lightgbm', '--logistic', '--carry-forward', '--embeddings', '--both']) {
+                        '--lightgbm', '--logistic', '--outcome-history', '--embeddings', '--both']) {
       const [low, high] = [of(ground), of(name)].sort((one, other) => one - other);
       found[`${name} on ${ground}`] = (high + 0.05) / (low + 0.05);
     }

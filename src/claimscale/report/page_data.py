@@ -30,6 +30,7 @@ ARMS = {
     "ensemble": ("Encoder and LightGBM", "left"),
 }
 SHORT = {
+    "outcome_history": "History",
     "logistic": "Logistic",
     "lightgbm_embeddings": "on embeddings",
     "lightgbm_counts_and_embeddings": "on counts + emb.",

@@ -19,6 +19,7 @@ SIZE_STYLES = (
 )
 """Colour and shape of each size in turn; the page's script gives sizes the same colours."""
 BAND_OPACITY = 0.16
+NEAR = 0.1
 LOSS = "Validation loss (nats)"
 Summary = Mapping[str, Any]
 
@@ -65,12 +66,12 @@ def loss_by_size(sizes: Sequence[Summary], fit: Summary | None) -> Chart | None:
 
 
 def loss_by_tokens(fit: Summary | None) -> Chart | None:
-    """Validation loss against the tokens trained on: a point for each end, and each size's fitted curve.
+    """Validation loss against training tokens: a point per seed and budget, and the fitted curve of each size.
 
-    Nothing where pretraining was scored after one number of tokens only.
+    None where pretraining has one token budget only.
     """
     ends = fit["points"] if fit else []
-    scored = sorted({end["tokens"] for end in ends if end["size"] == ends[-1]["size"]})
+    scored = distinct([end["tokens"] for end in ends if end["size"] == ends[-1]["size"]])
     if fit is None or len(scored) < 2:
         return None
     points = [{name: end[name] for name in ("size", "tokens", "loss")} for end in ends]
@@ -97,6 +98,18 @@ def loss_by_tokens(fit: Summary | None) -> Chart | None:
         )
         drawn = [band, base.mark_line(strokeWidth=1.8).encode(x=x, y=y, color=colour), *drawn]
     return styled(drawn)
+
+
+def distinct(tokens: Sequence[float]) -> list[float]:
+    """Numbers of tokens, ascending, without those that differ from the one before by less than a tenth.
+
+    Seeds sample other histories, so that the same budget is a slightly different number of tokens.
+    """
+    found = list[float]()
+    for number in sorted(tokens):
+        if not found or number >= (1 + NEAR) * found[-1]:
+            found.append(number)
+    return found
 
 
 def cost_by_size(sizes: Sequence[Summary]) -> Chart | None:

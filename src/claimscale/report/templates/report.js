@@ -191,6 +191,41 @@
     }
     return list;
   };
+  // ---- A figure as a file: its drawings below one another, with the colours of the page ----
+  const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "font-size", "font-family", "text-anchor", "display"];
+  const standalone = (svg, x, y) => {
+    const copy = svg.cloneNode(true);
+    const copies = [copy, ...copy.querySelectorAll("*")];
+    [svg, ...svg.querySelectorAll("*")].forEach((node, place) => {
+      const style = getComputedStyle(node);
+      copies[place].setAttribute("style", STYLES.map((name) => `${name}:${style.getPropertyValue(name)}`).join(";"));
+    });
+    const { width, height } = svg.getBoundingClientRect();
+    for (const [name, value] of Object.entries({ x, y, width, height })) copy.setAttribute(name, value);
+    return copy;
+  };
+  const save = (holder) => {
+    const origin = holder.getBoundingClientRect();
+    const ink = getComputedStyle(holder).color;
+    const parts = [...holder.querySelectorAll("svg")].filter((svg) => !svg.parentElement.closest("svg"))
+      .map((svg) => standalone(svg, svg.getBoundingClientRect().x - origin.x, svg.getBoundingClientRect().y - origin.y));
+    const words = [...holder.querySelectorAll(".legend li, .panel-name")].map((node) => {
+      const range = document.createRange();
+      range.selectNodeContents(node.lastChild ?? node);
+      const box = range.getBoundingClientRect();
+      return element("text", { x: box.x - origin.x, y: box.y - origin.y + 0.78 * box.height, fill: ink, "font-size": 13, "font-family": "sans-serif" }, node.textContent);
+    });
+    const whole = element("svg", { xmlns: SVG, width: origin.width, height: origin.height },
+      element("rect", { width: "100%", height: "100%", fill: getComputedStyle(holder.closest("figure")).backgroundColor }), ...parts, ...words);
+    const file = new XMLSerializer().serializeToString(whole);
+    element("a", { download: `${document.title.split(" ")[0]}-${holder.closest("[id]")?.id ?? "figure"}-${holder.dataset.chart ?? "figure"}.svg`,
+      href: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(file)}` }).click();
+  };
+  for (const holder of document.querySelectorAll(".drawn > div")) {
+    const button = element("button", { type: "button", class: "save" }, t("Save as SVG"));
+    button.addEventListener("click", () => save(holder));
+    holder.closest("figure").querySelector("figcaption").append(" ", button);
+  }
   const put = (holder, make) => {
     const figure = holder.closest("figure");
     figure.hidden = false;
