@@ -1,4 +1,4 @@
-"""What a baseline costs includes the encoder whose embeddings it reads."""
+"""The cost of a baseline includes the encoder of its embeddings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def workspace(claims, stores, tmp_path: Path) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("kind", ["lightgbm", "lightgbm_embeddings", "lightgbm_counts_and_embeddings"])
-def test_a_baseline_counts_its_encoder_on_the_encoders_device(
+def test_cost_includes_the_encoder_on_its_device(
     workspace, stores, tmp_path: Path, monkeypatch, kind: str
 ) -> None:
     on_encoder = kind != "lightgbm"

@@ -9,7 +9,7 @@ from claimscale.baselines.elastic_net import ElasticNet
 
 
 def data(patients: int = 500, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Counts, an age far from zero, and a constant column; the first three decide the risk."""
+    """Counts, an age far from zero, and a constant column; the first three determine the risk."""
     random = np.random.default_rng(seed)
     x = random.poisson(0.4, size=(patients, 12)).astype(np.float64)
     x[:, 0], x[:, 11] = random.normal(80, 5, size=patients), 3.0
@@ -37,7 +37,7 @@ def test_a_constant_column_has_no_coefficient() -> None:
         assert ElasticNet(sparse.csr_matrix(x), outcome).fit(1e-3, mix).coefficient[11] == 0
 
 
-def test_at_the_largest_penalty_nothing_is_left_and_just_below_something_is() -> None:
+def test_all_coefficients_vanish_at_the_largest_penalty_only() -> None:
     x, outcome = data()
     net = ElasticNet(sparse.csr_matrix(x), outcome)
     for mix in (0.3, 1.0):
@@ -47,7 +47,7 @@ def test_at_the_largest_penalty_nothing_is_left_and_just_below_something_is() ->
         assert nothing.predict(sparse.csr_matrix(x)) == pytest.approx(outcome.mean())
 
 
-def test_mean_prediction_is_the_prevalence_and_separable_data_end() -> None:
+def test_mean_prediction_is_prevalence_and_separable_data_converge() -> None:
     x, outcome = data()
     fit = ElasticNet(sparse.csr_matrix(x), outcome).fit(0.01, 0.5)
     assert fit.predict(sparse.csr_matrix(x)).mean() == pytest.approx(outcome.mean(), abs=1e-5)

@@ -79,7 +79,7 @@ def test_the_matrix_is_canonical_and_holds_no_zeros(stores) -> None:
         assert (np.diff(columns) > 0).all()
 
 
-def test_nothing_that_became_known_later_counts(stores) -> None:
+def test_events_available_later_do_not_count(stores) -> None:
     store = stores.random(80, seed=3)
     later = store.available > stores.index_day
     assert later.any()

@@ -1,4 +1,4 @@
-"""What every baseline must do, whatever it is made of."""
+"""Properties of every baseline."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys(
 
 
 def cohort(patients: int, seed: int) -> tuple[LabelledFeatures, np.ndarray]:
-    """Counts of ten codes; the first two decide the known risk, the last is had by four patients."""
+    """Counts of ten codes: the first two determine the known risk, four patients have the last."""
     random = np.random.default_rng(seed)
     counts = random.poisson(0.7, size=(patients, 11)).astype(np.float32)
     counts[:, 10] = np.arange(patients) < 4
@@ -58,7 +58,7 @@ def fit(
 
 
 @every_model
-def test_it_comes_near_the_known_risk_and_never_beyond_chance(model) -> None:
+def test_discrimination_is_close_to_the_known_risk(model) -> None:
     probability, result, outcome, risk = fit(model)
     reached, best = roc_auc_score(outcome, probability), roc_auc_score(outcome, risk)
     assert best - 0.05 < reached < best + 0.02
@@ -79,7 +79,7 @@ def test_more_trials_never_end_worse_on_the_tuning_split(model) -> None:
     assert losses == sorted(losses, reverse=True)
 
 
-def test_what_cannot_be_learned_is_refused_in_one_line() -> None:
+def test_an_unlearnable_job_is_bad_input_in_one_line() -> None:
     (train, _), (tuning, _) = cohort(100, 1), cohort(50, 2)
     nobody = LabelledFeatures(tuning.features[:0], tuning.outcome[:0])
     same = LabelledFeatures(train.features, np.zeros(100, dtype=bool))
@@ -100,7 +100,7 @@ def test_rare_columns_are_left_out_by_their_training_patients() -> None:
     assert Screened(cohort(40, 1)[0]).supports == [1, 3], "a tenth of the patients at most"
 
 
-def test_the_columns_that_decide_the_risk_are_the_last_to_go() -> None:
+def test_the_strongest_columns_are_kept_longest() -> None:
     train, _ = cohort(1500, 1)
     assert Screened(train).columns(1, 2).tolist() == [0, 1]
     assert Screened(train).counts == [11], "there are no more columns than that"
@@ -109,14 +109,14 @@ def test_the_columns_that_decide_the_risk_are_the_last_to_go() -> None:
     assert Screened(train).columns(1, 5).tolist() == sorted(strongest)
 
 
-def test_columns_that_never_vary_are_the_first_to_go() -> None:
+def test_constant_columns_are_dropped_first() -> None:
     train, _ = cohort(1500, 1)
     constant = sparse.csr_matrix(np.full((1500, 1), 0.3, dtype=np.float32))
     wider = sparse.csr_matrix(sparse.hstack([constant, train.features], format="csr"))
     assert 0 not in Screened(LabelledFeatures(wider, train.outcome)).columns(1, 11)
 
 
-def test_the_search_starts_from_its_first_trial_and_keeps_the_best() -> None:
+def test_the_search_starts_from_first_and_keeps_the_best() -> None:
     tried: list[float] = []
 
     def attempt(trial: optuna.Trial) -> Fitted:

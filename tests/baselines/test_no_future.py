@@ -1,4 +1,4 @@
-"""What became known after the index date moves neither features nor any baseline's predictions."""
+"""Events available after the index date change neither features nor predictions of any baseline."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def inputs(store: TokenStore, kind: str, weights: Path, cutoff: int) -> sparse.c
     if kind == "lightgbm":
         return counted
     encoder = FrozenEncoder(weights, shape_of(store), codebook_of(store), CPU, outcome_tokens(store))
-    assert encoder.width == 3 * 64 + 1, "what is foretold is among the columns"
+    assert encoder.width == 3 * 64 + 1, "the zero-shot logit is a column"
     embedded = sparse.csr_matrix(encoder.embed(shown(store, rows, cutoff)))
     if kind == "lightgbm_embeddings":
         return embedded
@@ -114,7 +114,7 @@ def predictions(matrix: sparse.csr_matrix, kind: str, outcome: np.ndarray) -> np
     "kind",
     ["lightgbm", "logistic", "outcome_history", "lightgbm_embeddings", "lightgbm_counts_and_embeddings"],
 )
-def test_other_futures_leave_every_bit_as_it_was(claims, stores_by_future, weights, kind: str) -> None:
+def test_later_events_change_no_bit_of_a_baseline(claims, stores_by_future, weights, kind: str) -> None:
     one = stores_by_future["as it was"]
     cutoff = claims.landmark_day - 1
     expected = inputs(one, kind, weights, cutoff)
@@ -135,7 +135,7 @@ def test_other_futures_leave_every_bit_as_it_was(claims, stores_by_future, weigh
 
 
 @pytest.mark.parametrize("start", ["pretrained", "scratch"])
-def test_other_futures_leave_a_fine_tuned_encoder_as_it_was(
+def test_later_events_change_no_bit_of_a_fine_tuned_encoder(
     claims, stores_by_future, weights, tmp_path: Path, start: str
 ) -> None:
     rows, cutoff, outcome = np.arange(PATIENTS), claims.landmark_day - 1, np.arange(PATIENTS) % 3 == 0

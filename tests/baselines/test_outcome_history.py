@@ -26,7 +26,7 @@ def named(store, task: Task) -> list[set[tuple[str, int]]]:
     ]
 
 
-def test_families_are_the_outcome_its_suspicions_its_neighbours_and_what_confirms_it(stores) -> None:
+def test_families_hold_outcome_suspected_neighbour_confirmation(stores) -> None:
     store = stores.make([[]], [0], [3])
     assert named(store, CKD) == [
         {("ICD10//N181", 2), ("ICD10//N189", 2)},
@@ -38,7 +38,7 @@ def test_families_are_the_outcome_its_suspicions_its_neighbours_and_what_confirm
     assert named(store, PREGABALIN) == [{("ATC//N02BF02", 4)}, {("ATC//N02BF01", 4)}]
 
 
-def test_the_rule_sees_age_sex_and_its_families_and_nothing_else(stores) -> None:
+def test_inputs_are_age_sex_and_the_families_only(stores) -> None:
     store = stores.random(200, seed=1)
     groups = CodeGroups.of(store.vocabulary)
     rows, cutoff = np.arange(200), np.full(200, stores.index_day)

@@ -107,7 +107,7 @@ def most_usual(codes: np.ndarray, count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("task", ["ckd", "pregabalin"])
-def test_a_model_that_has_seen_the_answers_of_others_does_not_beat_the_oracle(request, oracle, claims, task):
+def test_a_trained_model_does_not_beat_the_oracle(request, oracle, claims, task):
     labelled = request.getfixturevalue(task)
     features = StandardScaler().fit_transform(recent_codes(claims, labelled))
     is_test = np.arange(labelled.labels.size) % 2 == 0
@@ -146,7 +146,7 @@ def test_a_longer_horizon_never_lowers_the_risk(oracle, pregabalin):
     assert longer.mean() > shorter.mean()
 
 
-def test_asking_for_confirmation_never_raises_the_risk(oracle, ckd):
+def test_a_required_confirmation_never_raises_the_risk(oracle, ckd):
     rows = slice(0, 200)
     single, confirmed = (risks_of(oracle, ckd, rows, confirmation_days=days)[0] for days in (None, 30))
     assert np.all(confirmed <= single)
@@ -159,7 +159,7 @@ def test_a_long_silence_lowers_the_risk(oracle, ckd):
     assert late.mean() < soon.mean()
 
 
-def test_risks_do_not_depend_on_the_company(oracle, ckd):
+def test_a_risk_does_not_depend_on_other_patients(oracle, ckd):
     rows = np.arange(50)
     assert np.array_equal(risks_of(oracle, ckd, rows[::-1])[0], risks_of(oracle, ckd, rows)[0][::-1])
 

@@ -52,14 +52,14 @@ def test_the_country_is_as_large_as_promised(country):
         source_settings.SimulatedSource(kind="simulated", patients=1000, hospitals=HOSPITALS + 1)
 
 
-def test_seasons_and_hospitals_leave_the_yearly_and_national_hazards_alone(country):
+def test_seasons_and_hospitals_average_to_one(country):
     np.testing.assert_allclose(country.parameters.season.mean(axis=0), 1)
     assert np.all(country.parameters.season >= 0)
     everywhere = sample_hospitals(HOSPITALS, 0, 5)
     np.testing.assert_allclose(everywhere.sizes @ everywhere.departments, 1)
 
 
-def test_undisturbed_is_the_sum_of_what_is_always_possible(country):
+def test_baseline_total_is_the_sum_of_baseline_hazards(country):
     arrays = country.parameters
     hospital, sex, age, of_year = 1, 1, 66, 7
     hazards = arrays.hazard[sex, age] * arrays.case_mix[hospital] * arrays.season[of_year]
@@ -87,7 +87,7 @@ def test_hospitals_differ_in_habits_size_and_departments():
     assert np.quantile(sizes, 0.9) > 5 * np.quantile(sizes, 0.1)
 
 
-def test_a_hospital_is_the_same_whichever_others_are_drawn():
+def test_a_hospital_is_the_same_in_every_sample():
     few, many = (build_country(hospitals, seed) for hospitals, seed in ((20, 5), (400, 6)))
     shared, in_few, in_many = np.intersect1d(
         few.hospitals.numbers, many.hospitals.numbers, return_indices=True
@@ -98,7 +98,7 @@ def test_a_hospital_is_the_same_whichever_others_are_drawn():
         assert np.array_equal(first, second), name
 
 
-def test_the_draw_of_hospitals_follows_from_the_seed():
+def test_the_sample_of_hospitals_depends_on_the_seed():
     first, same, other = (sample_hospitals(30, seed, 3).numbers for seed in (5, 5, 6))
     assert np.array_equal(first, same)
     assert not np.array_equal(first, other)
@@ -111,7 +111,7 @@ def test_impossible_numbers_of_hospitals_are_bad_input(hospitals):
         build_country(hospitals, 1)
 
 
-def test_codes_that_were_replaced_are_written_anew_from_their_month_on(country):
+def test_revised_codes_are_valid_from_their_month_on(country):
     arrays, index = country.parameters, {code: number for number, code in enumerate(country.codes)}
     for year_month, replaced in description.read().practice.revisions.items():
         month = month_number(year_month)

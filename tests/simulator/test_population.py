@@ -63,25 +63,25 @@ def test_negative_seeds_work():
         (3, 2, "fhir", "'fhir' is none of events, tables, uke"),
     ],
 )
-def test_impossible_wishes_are_bad_input_and_leave_nothing(tmp_path, patients, hospitals, kind, message):
+def test_impossible_arguments_are_bad_input_and_write_nothing(tmp_path, patients, hospitals, kind, message):
     with pytest.raises(BadInput, match=message):
         simulate(tmp_path / "out", Population(patients, hospitals, 1), kind)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("min_age", [-5, 63, 95])
-def test_impossible_ages_are_bad_input(tmp_path, min_age):
+def test_impossible_minimum_ages_are_bad_input(tmp_path, min_age):
     with pytest.raises(BadInput, match=f"min_age: {min_age}"):
         simulate(tmp_path / "out", Population(5, 1, 1, min_age))
 
 
 @pytest.mark.parametrize("workers", [-1, 0])
-def test_nobody_to_work_is_bad_input(tmp_path, workers):
+def test_too_few_workers_are_bad_input(tmp_path, workers):
     with pytest.raises(BadInput, match=f"workers: {workers}"):
         simulate(tmp_path / "out", Population(5, 1, 1), workers=workers)
 
 
-def test_what_lies_in_the_folder_is_never_overwritten(tmp_path):
+def test_existing_files_are_never_overwritten(tmp_path):
     (tmp_path / "file").write_text("mine")
     for folder in (tmp_path, tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(BadInput, match=str(folder)):
@@ -91,7 +91,7 @@ def test_what_lies_in_the_folder_is_never_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_a_full_disk_or_a_stop_leaves_nothing(tmp_path, monkeypatch, failure):
+def test_a_full_disk_or_a_stop_writes_nothing(tmp_path, monkeypatch, failure):
     class Failing:
         def __init__(self, folder, codes, options):
             self.folder = folder
@@ -111,7 +111,7 @@ def test_a_full_disk_or_a_stop_leaves_nothing(tmp_path, monkeypatch, failure):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rows_are_sorted_and_nobody_is_missing(table, events, country):
+def test_rows_are_sorted_and_complete(table, events, country):
     assert table.schema == population.SCHEMA
     order = np.lexsort((events.suspected, events.code, events.day, events.subject))
     assert np.array_equal(order, np.arange(order.size))
@@ -119,7 +119,7 @@ def test_rows_are_sorted_and_nobody_is_missing(table, events, country):
     assert set(events.code) <= {*country.codes, "MEDS_BIRTH", "MEDS_DEATH", "SEX//F", "SEX//M"}
 
 
-def test_everybody_is_born_once_with_one_sex(events):
+def test_every_patient_has_one_birth_and_one_sex(events):
     people = np.unique(events.subject).size
     for prefix in ("MEDS_BIRTH", "SEX//"):
         rows = events.where(events.coded(prefix))
@@ -143,7 +143,7 @@ def test_nothing_happens_before_birth(everybody):
     assert np.all(first_claim.day >= births.day[first_claim.subject - 1])
 
 
-def test_a_patient_who_moved_to_another_hospital_is_not_seen_again(claims, country):
+def test_a_transferred_patient_has_no_later_events(claims, country):
     moved = claims.where(claims.code == country.codes[country.parameters.referral])
     assert 0.005 < np.unique(moved.subject).size / np.unique(claims.subject).size < 0.2
     last_known = dict(zip(claims.subject, claims.available, strict=True))
@@ -151,7 +151,7 @@ def test_a_patient_who_moved_to_another_hospital_is_not_seen_again(claims, count
     assert all(last_known[s] == a for s, a in zip(moved.subject, moved.available, strict=True))
 
 
-def test_events_lie_in_the_calendar_and_become_known_at_month_end(claims):
+def test_events_are_in_the_period_and_available_at_month_end(claims):
     first_days = months.first_days()
     assert claims.day.min() >= first_days[0]
     month = np.searchsorted(first_days, claims.day, side="right") - 1
@@ -164,7 +164,7 @@ def day_of_month(claims) -> np.ndarray:
     return (days - days.astype("datetime64[M]")).astype(int)
 
 
-def test_diagnoses_are_monthly_and_outpatient_services_have_one_visit_day(claims):
+def test_diagnoses_are_monthly_and_a_visit_has_one_day(claims):
     is_diagnosis = claims.coded("ICD10//")
     assert np.all(day_of_month(claims)[is_diagnosis] == 0)
     services = claims.where(claims.coded("ATC//", "KUBUN//") & ~claims.of_stays())
@@ -174,7 +174,7 @@ def test_diagnoses_are_monthly_and_outpatient_services_have_one_visit_day(claims
     assert pairs.shape[1] == np.unique(services.visit).size
 
 
-def test_stays_begin_with_an_admission_and_end_with_a_discharge(claims):
+def test_stays_start_with_admission_and_end_with_discharge(claims):
     stays = claims.where(claims.of_stays() & ~claims.coded("ICD10//"))
     _, stay = np.unique(stays.visit, return_inverse=True)
     ends = {}
@@ -243,7 +243,7 @@ def rows_of_condition(claims, country, name: str):
     return claims.where(np.isin(claims.code, [country.codes[code] for code in alone]) & ~claims.suspected)
 
 
-def test_a_patient_keeps_to_one_synonym_and_repeats_it_every_month_or_so(claims, country):
+def test_a_patient_repeats_one_usual_synonym(claims, country):
     rows = rows_of_condition(claims, country, "osteoporosis")
     assert np.unique(rows.code).size >= 3
     shares, repeated = [], []
@@ -255,8 +255,8 @@ def test_a_patient_keeps_to_one_synonym_and_repeats_it_every_month_or_so(claims,
     assert np.median(repeated) >= 5
 
 
-def test_a_drug_once_begun_is_refilled_by_some_more_than_by_others(claims):
-    """Patients differ by more than chance: their refills spread twice as wide as equal coins would."""
+def test_patients_differ_in_adherence(claims):
+    """The variance of refill shares is more than twice the binomial variance."""
     outpatient = claims.where(~claims.of_stays() & (claims.visit != ""))
     refilled, by_chance = [], []
     fills = outpatient.where(outpatient.code == "ATC//A10BA02")
@@ -273,7 +273,7 @@ def test_a_drug_once_begun_is_refilled_by_some_more_than_by_others(claims):
     assert np.var(refilled) > 2 * np.mean(by_chance)
 
 
-def test_drugs_are_never_prescribed_before_they_came_to_market(claims, country):
+def test_no_drug_is_prescribed_before_its_launch(claims, country):
     launched = description.read().practice.launched
     everyday = {country.codes[code] for code in country.parameters.everyday_codes}
     first = {drug: np.datetime64(month, "D").astype(int) for drug, month in launched.items()}
@@ -285,8 +285,8 @@ def test_drugs_are_never_prescribed_before_they_came_to_market(claims, country):
         assert claims.day[claims.code == f"ATC//{drug}"].min() >= first[drug]
 
 
-def test_contraindicated_drugs_stop_when_the_disease_is_there(claims, country):
-    """Dialysis is done in kidney failure only, and metformin is forbidden then."""
+def test_contraindicated_drugs_stop_at_onset(claims, country):
+    """Dialysis implies kidney failure, which contraindicates metformin."""
     dialysis = claims.where(claims.coded("KUBUN//J0381"))
     metformin = claims.where(claims.code == "ATC//A10BA02")
     first = {}

@@ -1,4 +1,4 @@
-"""Events built by hand as the simulator's contract has them, and random ones of the same kind."""
+"""Handmade and random events with the simulator's columns."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def six_patients() -> pa.Table:
     1: chronic, a code both confirmed and suspected, across the change of era, alive
     2: dies in a stay (its discharge day), with an outpatient claim earlier in that month
     3: dies after an outpatient claim of that month
-    4: dies long after the last claim: no claim tells
-    5: never came
+    4: dies long after the last claim: no claim records it
+    5: has no claim
     6: a claim of diagnoses only, a stay of one day, born before 1926
     """
     country = Country()
@@ -151,7 +151,7 @@ def six_patients() -> pa.Table:
 
 
 def random_events(seed: int, patients: int, first_subject: int = 1, hospitals: int = 5) -> pa.Table:
-    """Valid events by chance: months with a visit, a stay, or both."""
+    """Random valid events: months with a visit, a stay, or both."""
     generator = np.random.default_rng(seed)
     by_system = {
         system: [code for code in COUNTRY_CODES if code.startswith(system)]
@@ -209,7 +209,7 @@ def written(tmp_path: Path) -> Callable[..., Path]:
 
 
 class Known(NamedTuple):
-    """A shard and what any faithful copy of it tells."""
+    """A shard and the facts that every format must preserve."""
 
     events: pa.Table
     facts: Counter[Fact]

@@ -77,7 +77,7 @@ def test_a_death_in_a_stay_is_its_outcome(by_hand, written):
     assert {row[1]: row[10] for row in rows} == {"0000000002": "6", "0000000006": "2"}
 
 
-def test_stays_name_their_ends_and_outpatients_birth_and_visit(by_hand, written):
+def test_stays_have_both_ends_and_outpatients_birth_and_visit(by_hand, written):
     folder = written("dpc", by_hand.events)
     stay = {tuple(row[2:4]) for _, row in rows_of(folder, "EFn") if row[1] == "0000000002"}
     visits = {tuple(row[2:4]) for _, row in rows_of(folder, "EFg") if row[1] == "0000000001"}

@@ -55,13 +55,15 @@ def test_catalogue_drugs_have_real_ingredients_and_others_none():
     assert len(set(price.values())) == len(price)
 
 
-def test_tasks_ask_the_same_of_price_codes_as_of_atc():
+def test_price_codes_and_atc_select_the_same_drugs():
     """A drug is under an outcome's YJ prefixes exactly if it is under its ATC prefixes."""
-    asked = [task.outcome for task in catalogue().values() if task.kind == "medication"]
-    atc = sorted({f"{prefix}{'A10AB05X'[len(prefix) : 7]}" for outcome in asked for prefix in outcome["ATC"]})
+    outcomes = [task.outcome for task in catalogue().values() if task.kind == "medication"]
+    atc = sorted(
+        {f"{prefix}{'A10AB05X'[len(prefix) : 7]}" for outcome in outcomes for prefix in outcome["ATC"]}
+    )
     atc += ["A10BH" + f"{number:02d}" for number in range(20)] + ["C08CA01", "N06AX11", "B01AC06"]
     drugs = SimulatedMasters.of([f"ATC//{code}" for code in sorted(set(atc))]).drugs
-    for outcome in asked:
+    for outcome in outcomes:
         by_atc = {code for code in drugs if code.startswith(tuple(outcome["ATC"]))}
         by_price = {code for code, drug in drugs.items() if drug.price_code.startswith(tuple(outcome["YJ"]))}
         assert by_atc == by_price != set()
@@ -78,13 +80,13 @@ def test_tasks_ask_the_same_of_price_codes_as_of_atc():
         ("G010-10", "010", 10, 0),
     ],
 )
-def test_procedures_are_spelt_back_from_the_fee_schedule(code, section, branch, item):
+def test_procedure_codes_survive_a_round_trip(code, section, branch, item):
     act = SimulatedMasters.of([f"KUBUN//{code}"]).act(code)
     assert (act.section, act.branch, act.item, act.kubun) == (section, branch, item, code)
 
 
 @pytest.mark.parametrize("code", ["D00", "D00701", "X001", "d0071", "K920-", "D0071234"])
-def test_procedures_that_could_not_be_spelt_back_are_bad_input(code):
+def test_procedures_outside_the_fee_schedule_are_bad_input(code):
     with pytest.raises(BadInput, match="KUBUN//"):
         SimulatedMasters.of([f"KUBUN//{code}"])
 

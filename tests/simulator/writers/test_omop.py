@@ -103,7 +103,7 @@ def test_ids_are_unique_across_shards_and_point_to_rows(make_events, written):
     assert {row["visit_source_value"]: sites[row["care_site_id"]] for row in visits.values()} == hospital_of
 
 
-def test_everything_lies_in_its_patients_observation_period(known, written):
+def test_events_are_in_the_observation_period(known, written):
     folder = written("omop", known.events)
     periods = {row["person_id"]: row for row in rows_of(folder, "observation_period")}
     for person, day, _, _ in known.facts:

@@ -13,7 +13,7 @@ ERA_BASE = {"1": 1867, "2": 1911, "3": 1925, "4": 1988, "5": 2018}
 
 
 def day_of(text: str) -> dt.date:
-    """A western or Japanese date, told by its length."""
+    """A western or Japanese date, distinguished by its length."""
     year = int(text[:4]) if len(text) == 8 else ERA_BASE[text[0]] + int(text[1:3])
     return dt.date(year, int(text[-4:-2]), int(text[-2:]))
 
@@ -105,7 +105,7 @@ def test_receipts_and_masters_hold_every_claimed_event(known, written, wareki):
 
 
 @pytest.mark.parametrize("wareki", [False, True])
-def test_receipts_tell_sex_and_birth_of_all_who_came(known, written, wareki):
+def test_receipts_have_sex_and_birth_of_patients_with_claims(known, written, wareki):
     folder = written("uke", known.events, wareki=wareki)
     heads = [records[0] for _, parts in receipts(folder) for records in parts]
     people = {int(head[13]): (day_of(head[6]), {"1": "M", "2": "F"}[head[5]]) for head in heads}
@@ -126,7 +126,7 @@ def test_records_have_their_width_and_order(known, written):
             assert ranks == sorted(ranks)
 
 
-def test_files_are_told_apart_by_hospital_month_and_setting(known, written):
+def test_a_file_has_one_hospital_month_and_setting(known, written):
     folder = written("uke", known.events)
     hospital_of = {
         row["subject_id"]: row["hospital_id"] for row in known.events.to_pylist() if row["visit_id"]
@@ -150,7 +150,7 @@ def test_totals_add_up(known, written):
         assert lines[-1] == ["GO", str(sum(record[0] == "RE" for record in lines)), str(billed), "99"]
 
 
-def test_identification_stands_on_the_first_record_of_a_block_only(known, written):
+def test_only_the_first_record_of_a_block_has_an_identification(known, written):
     several = 0
     for _, parts in receipts(written("uke", known.events)):
         for records in parts:
@@ -173,7 +173,7 @@ def test_each_claim_with_diseases_has_one_main_disease(known, written):
                 assert not roles or [roles.count(role) for role in ("01", "11", "21")] == [1, 1, 1]
 
 
-def test_treatment_begins_when_the_disease_was_first_seen_and_not_after(by_hand, written):
+def test_treatment_starts_on_the_first_day_of_the_disease(by_hand, written):
     begins = {}
     for _, parts in receipts(written("uke", by_hand.events)):
         for records in parts:
@@ -187,14 +187,14 @@ def test_treatment_begins_when_the_disease_was_first_seen_and_not_after(by_hand,
     assert begins["201905", disease["N189"], ""] == "20190531"
 
 
-def test_a_death_is_told_by_the_last_claim_of_its_month_only(by_hand, written):
+def test_only_the_last_claim_of_its_month_records_a_death(by_hand, written):
     died = []
     for file, parts in receipts(written("uke", by_hand.events)):
         for records in parts:
             for record in records:
                 if (record[0] == "SY" and record[3] == "3") or (record[0] == "BU" and record[4] in "67"):
                     died.append((records[0][13], records[0][3], file.name[7], record[0]))
-    # Patient 2 dies in the stay, patient 3 after the visit; of patient 4 no claim tells.
+    # Patient 2 dies in the stay, patient 3 after the visit; no claim records the death of patient 4.
     assert sorted(died) == [("2", "202002", "D", "BU"), ("3", "202112", "C", "SY")]
 
 
@@ -214,7 +214,7 @@ def test_names_are_japanese_in_cp932(by_hand, written):
     assert first.startswith("IR,1,43,1,0000042,,模擬病院H042,202201,00,".encode("cp932"))
 
 
-def test_a_stay_bills_operations_anaesthesia_and_ward_and_bundles_the_rest(by_hand, written):
+def test_a_stay_bills_only_operations_anaesthesia_and_ward(by_hand, written):
     folder = written("uke", by_hand.events)
     masters = Masters(folder / "masters")
     found: dict[str, set[str]] = {"SI": set(), "IY": set(), "CD": set()}

@@ -1,4 +1,4 @@
-"""What holds for every format."""
+"""Properties of every format."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_code_that_the_country_does_not_list_is_bad_input(name, by_hand, count
 
 
 @pytest.mark.parametrize("name", ["tables", "uke", "dpc", "omop"])
-def test_a_system_that_claims_have_no_place_for_is_bad_input(name, by_hand, country_codes, tmp_path):
+def test_other_code_systems_are_bad_input(name, by_hand, country_codes, tmp_path):
     codes = pa.array(
         ["LAB//718-7" if code == "ICD10//I10" else code for code in by_hand.events["code"].to_pylist()]
     )
