@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "privacy"))
 import synthetic
 from test_suppression import RULES, attack, random_table
 
-from claimscale.privacy import gate
 from claimscale.privacy.suppression import suppress_cells
 from claimscale.report import export, page
 
@@ -35,11 +34,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.html"
         started = time.perf_counter()
-        summary = gate.suppress(synthetic.summary(), "ndb")
+        summary = synthetic.shown(synthetic.summary(), "ndb")
         gated = time.perf_counter()
-        page.render(summary, synthetic.STUDY, file)
+        page.render(synthetic.typed(summary), synthetic.STUDY, file)
         rendered = time.perf_counter()
-        export.write(summary, Path(folder))
+        export.write(synthetic.typed(summary), Path(folder))
         exported = time.perf_counter()
         figures |= {
             "gate_seconds": gated - started,

@@ -50,7 +50,7 @@ def test_the_study_ends_with_a_report_that_names_the_subset(ended: tuple[Path, i
         "label": "positive",
         "labelled_patients": [10],
     }
-    (warning,) = (one["text"] for one in summary["warnings"] if "skipped" in one["text"])
+    (warning,) = (one["text"] for one in summary["limitations"] if "skipped" in one["text"])
     assert warning.startswith(LEFT_OUT) and warning.endswith("have the outcome.")
     assert LEFT_OUT in (run / "report.html").read_text("utf-8")
 

@@ -43,9 +43,8 @@ def study(file: File, *, set: Set = ()) -> None:
     with progress.display() as display:
         run = pipeline.run_study(resolved, display)
     print()
-    for answer in run.summary["answers"]:
-        texts = (answer[name]["text"] for name in ("text", "ensemble_text") if answer[name])
-        print(f"{answer['task']}: {' '.join(texts)}")
+    for answer in run.summary.answers:
+        print(f"{answer.task}: {' '.join(one.text for one in (answer.text, answer.ensemble_text) if one)}")
     fresh = f"{run.cells_run} cells run" if run.cells_run else "nothing had to be recomputed"
     print(f"\nReport: {run.folder / pipeline.REPORT}  ({fresh})")
 
@@ -158,9 +157,9 @@ def compare(run_a: Path, run_b: Path) -> None:
     """
     from claimscale.evaluation import run_comparison
 
-    summaries = [run_comparison.read_summary(run) for run in (run_a, run_b)]
-    names = (f"A: {summaries[0]['name']}", f"B: {summaries[1]['name']}")
-    print(run_comparison.text(names, run_comparison.compare(*summaries)))
+    first, second = run_comparison.read_run(run_a), run_comparison.read_run(run_b)
+    names = (f"A: {first.name}", f"B: {second.name}")
+    print(run_comparison.text(names, run_comparison.compare(first, second)))
 
 
 @app.command(name="simulate")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from claimscale import artifacts
 from claimscale.cohort import selection
@@ -35,6 +35,9 @@ from claimscale.tokens import store
 from claimscale.validity import checks
 from claimscale.validity.check_result import CheckResult
 from claimscale.versions import VERSIONS
+
+if TYPE_CHECKING:
+    from claimscale.summary.schema import Summary
 
 VALIDITY_INPUTS = ("events", "cohort", "tokens", "labels")
 SUMMARY = "summary.json"
@@ -68,8 +71,10 @@ class StudyRun:
         return without_futile(self.study, self.workspace.cells, read_forecasts(self.study))
 
     @property
-    def summary(self) -> dict[str, Any]:
-        return artifacts.read_json(self.folder / SUMMARY)
+    def summary(self) -> Summary:
+        from claimscale.summary.schema import read_summary
+
+        return read_summary(self.folder / SUMMARY)
 
     @property
     def report_manifest(self) -> dict[str, str]:
@@ -157,11 +162,15 @@ def _summary_fingerprint(run: StudyRun) -> str:
 
 
 def _summarise(run: StudyRun) -> None:
-    from claimscale.summary.collect import summarise_run  # statistics are slow to import
+    from claimscale.privacy.release import release  # statistics are slow to import
+    from claimscale.summary.build import build_summary
+    from claimscale.summary.collect import collect_results
 
     run.display.update(0.97, SECONDS["summary"], "comparing sizes")
     (run.folder / REPORT_MANIFEST).unlink(missing_ok=True)
-    summarise_run(run.workspace, run.study, run.folder, run.cells, _findings(run) or [])
+    results = collect_results(run.workspace, run.study, run.cells, _findings(run) or [])
+    summary = build_summary(run.study, run.folder, results)
+    release(summary, run.study.privacy.profile, run.folder)
     artifacts.write_json(run.folder / REPORT_MANIFEST, {"summary": _summary_fingerprint(run)})
 
 

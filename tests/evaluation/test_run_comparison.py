@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from claimscale.errors import BadInput
-from claimscale.evaluation.run_comparison import compare, holm, text
+from claimscale.evaluation.run_comparison import RunDecisions, compare, holm, text
+from claimscale.summary.decision_schema import SaturationEntry
 
 
 def summary(
@@ -17,26 +18,27 @@ def summary(
     larger: str = "9M",
     seeds: int = 3,
     **changed: Any,
-) -> dict[str, Any]:
-    """A run with one task, and the gains of the largest over smaller sizes, as shares."""
-    evidence = [
-        {
-            "smaller": size,
-            "larger": larger,
-            "n_seeds": seeds,
-            "relative": {"gain": gain, "standard_error": error, "degrees_of_freedom": 30.0},
-        }
-        for size, gain in gains.items()
-    ]
-    saturation = {
+) -> RunDecisions:
+    """A run with one task; the gains of the largest over smaller sizes, as shares."""
+    decision = {
         "verdict": "saturated" if sufficient else "inconclusive",
         "smallest_sufficient": sufficient,
         "metric": "auprc",
         "relative_margin": margin,
         "convergence_status": "converged",
-        "comparisons": evidence,
+        "reason": None,
+        "comparisons": [
+            {
+                "smaller": size,
+                "larger": larger,
+                **dict.fromkeys(("difference", "low", "high", "upper_95", "upper_at_alpha", "margin")),
+                "n_seeds": seeds,
+                "relative": {"gain": gain, "standard_error": error, "degrees_of_freedom": 30.0},
+            }
+            for size, gain in gains.items()
+        ],
     }
-    return {"name": "run", "tasks": [{"name": "ckd", "saturation": saturation | changed}]}
+    return RunDecisions("run", {"ckd": SaturationEntry.model_validate(decision | changed)})
 
 
 def test_a_run_does_not_differ_from_itself() -> None:
@@ -55,10 +57,9 @@ def test_a_size_that_suffices_in_one_run_only_is_found() -> None:
 
 def test_a_size_that_only_one_run_has_shows_no_difference() -> None:
     """B gains nothing up to 3M either, and much from 9M, which A never trained."""
-    second = summary({"1M": 0.001}, larger="3M")
-    second["tasks"][0]["saturation"]["comparisons"] += summary({"1M": 0.2})["tasks"][0]["saturation"][
-        "comparisons"
-    ]
+    decision = summary({"1M": 0.001}, larger="3M").tasks["ckd"]
+    comparisons = decision.comparisons + summary({"1M": 0.2}).tasks["ckd"].comparisons
+    second = RunDecisions("run", {"ckd": decision.model_copy(update={"comparisons": comparisons})})
     (found,) = compare(summary({"1M": 0.001}, larger="3M", sufficient="1M"), second)
     assert not found.differ and [(pair.smaller, pair.larger) for pair in found.pairs] == [("1M", "3M")]
 
@@ -78,14 +79,13 @@ def test_many_questions_at_the_margin_seldom_differ() -> None:
     """Ten questions, all saturated in A, B exactly at the margin in each: any difference in about 5 %."""
     generator, alarms = np.random.default_rng(1), []
     for _ in range(400):
-        runs: list[dict[str, Any]] = [{"name": name, "tasks": []} for name in ("a", "b")]
-        for task in range(10):
-            gain = 0.02 + 0.004 * float(generator.standard_t(30))
-            for run, one in zip(
-                runs, (summary({"3M": 0.0}, sufficient="3M"), summary({"3M": gain})), strict=True
-            ):
-                run["tasks"].append(one["tasks"][0] | {"name": f"task{task}"})
-        alarms.append(any(found.differ for found in compare(*runs)))
+        gains = 0.02 + 0.004 * generator.standard_t(30, size=10)
+        flat = summary({"3M": 0.0}, sufficient="3M").tasks["ckd"]
+        first = RunDecisions("a", {f"task{task}": flat for task in range(10)})
+        second = RunDecisions(
+            "b", {f"task{task}": summary({"3M": gain}).tasks["ckd"] for task, gain in enumerate(gains)}
+        )
+        alarms.append(any(found.differ for found in compare(first, second)))
     assert np.mean(alarms) <= 0.08
     assert np.mean(alarms) > 0.01
 
@@ -125,10 +125,10 @@ def test_only_sizes_that_both_have_are_compared() -> None:
     [
         (summary({"3M": 0.0}, margin=0.05), "relative_margin is 0.02"),
         (summary({"3M": 0.0}, metric="auroc"), "metric is auprc"),
-        ({"name": "else", "tasks": []}, "no task in common"),
+        (RunDecisions("else", {}), "no task in common"),
     ],
 )
-def test_runs_without_common_settings_are_refused(other: dict[str, Any], words: str) -> None:
+def test_runs_without_common_settings_are_refused(other: RunDecisions, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         compare(summary({"3M": 0.0}), other)
 

@@ -12,8 +12,15 @@ import pytest
 
 from claimscale.config.study import Study
 from claimscale.evaluation.forecast import ForecastRecord
+from claimscale.evaluation.predictions import CellResult
 from claimscale.findings import Finding, finding
-from claimscale.summary.build import CellResult, summarise
+from claimscale.privacy.release import release
+from claimscale.summary.build import StudyResults, build_summary
+from claimscale.summary.dataset_schema import DatasetEntry
+from claimscale.summary.result_schema import SkippedSubsetsEntry
+from claimscale.summary.schema import Summary
+from claimscale.summary.statistics_schema import CheckEntry
+from claimscale.summary.task_entries import InsufficientData, split_counts
 
 PARAMETERS = {"100k": 100_412, "200k": 199_310, "400k": 401_020, "800k": 797_555, "1.6M": 1_602_004}
 SIZES = list(PARAMETERS)
@@ -51,6 +58,7 @@ DESCRIPTION = {
 }
 """Counts as they are: small ones are for the privacy gate to hide."""
 DATASET = {
+    "source": "simulated",
     "description": DESCRIPTION,
     "patients": 5991,
     "hospitals": 8,
@@ -70,8 +78,8 @@ DATASET = {
 STABLE = finding("validity.codes_stable", index=0.02)
 CENSORED = finding("validity.censored", share=0.33, naive=0.02, corrected=0.03)
 CHECKS = [
-    {"task": None, "title": "Code drift", "status": "passed", "text": STABLE.model_dump()},
-    {"task": "ckd", "title": "Censoring", "status": "warned", "text": CENSORED.model_dump()},
+    CheckEntry(task=None, title="Code drift", status="passed", text=STABLE),
+    CheckEntry(task="ckd", title="Censoring", status="warned", text=CENSORED),
 ]
 Noise = Callable[[str, str, str | None, int], float]
 
@@ -87,7 +95,7 @@ def growing_and_flat(task: str, arm: str, size: str | None, labelled: int) -> fl
 
 @dataclass
 class FakeRun:
-    """What `summarise` is given."""
+    """What a summary is built from; tests change it before they build."""
 
     study: Study
     folder: Path
@@ -96,29 +104,42 @@ class FakeRun:
     label_counts: dict[str, dict[str, dict[str, int]]]
     dataset: Mapping[str, Any] = field(default_factory=lambda: DATASET)
     oracle: dict[str, Path] = field(default_factory=dict)
-    insufficient_data: dict[str, dict[str, Any]] = field(default_factory=dict)
-    left_out: dict[str, dict[str, Any]] = field(default_factory=dict)
-    checks: list[dict[str, Any]] = field(default_factory=lambda: CHECKS)
+    insufficient_data: dict[str, InsufficientData] = field(default_factory=dict)
+    skipped_subsets: dict[str, SkippedSubsetsEntry] = field(default_factory=dict)
+    checks: list[CheckEntry] = field(default_factory=lambda: CHECKS)
     lr_sweeps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     notes: list[Finding] = field(default_factory=list)
     forecasts: list[ForecastRecord] = field(default_factory=list)
 
-    def summarise(self) -> dict[str, Any]:
-        return summarise(
-            self.study,
-            self.folder,
+    def summary(self) -> Summary:
+        """The summary after the privacy step; it is written to the folder."""
+        results = StudyResults(
             cells=self.cells,
             pretraining=self.pretraining,
             lr_sweeps=self.lr_sweeps,
-            dataset=self.dataset,
-            label_counts=self.label_counts,
+            dataset=DatasetEntry.model_validate(self.dataset),
+            label_counts={
+                task: {
+                    split: split_counts(
+                        counts["patients"], counts.get("index_dates", counts["patients"]), counts["positives"]
+                    )
+                    for split, counts in splits.items()
+                }
+                for task, splits in self.label_counts.items()
+            },
             oracle=self.oracle,
             insufficient_data=self.insufficient_data,
-            left_out=self.left_out,
+            skipped_subsets=self.skipped_subsets,
             checks=self.checks,
             notes=self.notes,
             forecasts=self.forecasts,
         )
+        built = build_summary(self.study, self.folder, results)
+        return release(built, self.study.privacy.profile, self.folder)
+
+    def summarise(self) -> dict[str, Any]:
+        """The same, as `summary.json` holds it."""
+        return self.summary().model_dump(mode="json")
 
 
 def make_run(

@@ -1,18 +1,23 @@
-"""Summaries out of thin air, in the shape that `summarise` gives them, before the privacy gate.
+"""Synthetic summaries, as `summary.json` holds them, before the privacy step.
 
-Counts add up as real ones do, small ones among them: what a reader could work out is known here.
+Counts add up as real ones do, small ones among them: what a reader could derive is known here.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import yaml
 
 from claimscale.config.study import Study
-from claimscale.findings import finding, sentences
+from claimscale.findings import finding
+from claimscale.privacy.gate import suppress
+from claimscale.summary.schema import Summary
+from claimscale.summary.statistics_schema import Profile
+from claimscale.summary.task_schema import TaskEntry
 
 SIZES = {"2.2M": 2_200_413, "4.7M": 4_690_112, "11M": 11_040_903, "32M": 31_880_004, "101M": 100_790_512}
 ARMS = ("pretrained", "scratch")
@@ -96,7 +101,6 @@ def summary(
     return {
         "name": "synthetic",
         "version": "0.0",
-        "answers": [answer(entry) for entry in entries],
         "dataset": dataset(drawn, splits, hospitals, codes or [f"ICD10//N{number:03d}" for number in range(30)]),
         "sizes": [
             {
@@ -131,13 +135,25 @@ def summary(
             {"task": None, "title": "Code drift", "status": "passed", "text": STABLE.model_dump()},
             {"task": entries[0]["name"], "title": "Censoring", "status": "warned", "text": DEATHS.model_dump()},
         ],
-        "warnings": [
-            finding("limitation.of_task", task=entry["name"], finding=finding("limitation.inconclusive")).model_dump()
-            for entry in entries
-            if entry["saturation"]["verdict"] == "inconclusive"
-        ],
+        "learning_rate": 0.004,
+        "finetune_seeds": [42, 123, 456],
         "provenance": {"versions": {"python": "3.11.0", "torch": "2.13.0"}, "manifests": {"events": "0123456789abcdef"}},
     }  # fmt: skip
+
+
+def typed(found: Mapping[str, Any]) -> Summary:
+    """The summary that a `summary.json` of this content holds."""
+    return Summary.model_validate(found)
+
+
+def task(found: Mapping[str, Any]) -> TaskEntry:
+    """One entry of `tasks`."""
+    return TaskEntry.model_validate(found)
+
+
+def shown(found: Mapping[str, Any], profile: Profile = "none") -> dict[str, Any]:
+    """The content of `summary.json` after the privacy step."""
+    return suppress(typed(found), profile).model_dump(mode="json")
 
 
 def real(value: float) -> float:
@@ -179,6 +195,7 @@ def task_entry(
         "name": name,
         "kind": "disease" if number % 2 == 0 else "medication",
         "source": "a guideline",
+        "has_outcome_codes": True,
         "n_train": asked["train"],
         "n_test": asked["held_out"],
         "positives": cases["held_out"],
@@ -195,7 +212,7 @@ def task_entry(
         "oracle": {"auprc": interval(top + 0.08, 0.01), "auroc": interval(0.9, 0.01)},
         "saturation": {
             "verdict": verdict, "smallest_sufficient": sufficient, "metric": "auprc", "margin": real(0.02 * top),
-            "relative_margin": 0.02, "alpha": 0.0025, "reason": None, "positives_needed": cases["held_out"] + 1400,
+            "relative_margin": 0.02, "alpha": 0.0025, "reason": "underpowered" if verdict == "inconclusive" else None, "positives_needed": cases["held_out"] + 1400,
             "additional_needed": {"train": 0, "held_out": 1400} if verdict == "inconclusive" else None,
             "hours_saved": 178.2 if sufficient else 0.0, "hours_saved_estimated": False, "flops_saved": 4e18, "reference_size": "101M",
             "cluster_bootstrap": {"verdict": "inconclusive", "smallest_sufficient": None, "hospitals": 30},
@@ -205,6 +222,10 @@ def task_entry(
                 for smaller in list(SIZES)[:-1]
             ],
         },
+        "recommendation": {
+            "verdict": verdict, "size": {"saturated": "11M", "not_saturated": "101M"}.get(verdict), "baseline": None,
+        },
+        "ensemble": None if verdict == "inconclusive" else ENSEMBLE,
         "per_model": details(drawn, cases["held_out"], asked["held_out"], hospitals, top),
     }  # fmt: skip
 
@@ -275,10 +296,10 @@ def forecast(entries: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-ENSEMBLE = finding(
-    "answer.ensemble", size="101M", metric="AUPRC", value=0.371, gain={"estimate": 0.018, "low": 0.007, "high": 0.029},
-    best=finding("model.pretrained", size="101M"),
-)  # fmt: skip
+ENSEMBLE = {
+    "encoder_size": "101M", "estimate": 0.371, "difference": 0.018, "low": 0.007, "high": 0.029,
+    "over_arm": "pretrained", "over_size": "101M",
+}  # fmt: skip
 
 
 def models() -> list[tuple[str, str | None]]:
@@ -391,7 +412,10 @@ def dataset(
     return {
         "source": "tables", "patients": patients, "hospitals": len(hospitals), "events": 9_000_000, "tokens": 7_000_000,
         "vocabulary": 9_712, "span": ["2014-04-01", "2022-03-31"],
-        "cohort": {**dict(zip(names, steps, strict=True)), "splits": dict(splits)},
+        "cohort": {
+            **dict(zip(names, steps, strict=True)), "hospitals": len(hospitals), "sampled_hospitals": len(hospitals),
+            "splits": dict(splits),
+        },
         "description": {
             "groups": {name: group(name) for name in ("all", *splits)},
             "histograms": {
@@ -408,32 +432,4 @@ def dataset(
             "dropped": {"exact duplicate": dropped}, "repaired": {"non-canonical code": 77}, "warnings": {"code not in masters": 5},
             "source_rows": {"drugs": {"rows": 5_000_000, "events": 4_999_996, "without_event": {"comment": 4}}},
         },
-    }  # fmt: skip
-
-
-def answer(entry: dict[str, Any]) -> dict[str, Any]:
-    saturation = entry["saturation"]
-    gain = {"estimate": 0.004, "low": -0.002, "high": 0.01}
-    compared = {"larger": "101M", "smaller": "32M", "gain": gain, "metric": "AUPRC"}
-    text = {
-        "saturated": sentences(
-            [
-                finding(
-                    "answer.sufficient", size="11M", largest="101M", metric="AUPRC", gain=gain, margin=0.02
-                ),
-                finding("answer.hours_saved", hours=178.2),
-            ]
-        ),
-        "not_saturated": finding("answer.not_saturated", **compared, margin=0.02),
-        "inconclusive": sentences(
-            [
-                finding("answer.underpowered", **compared, margin=0.01),
-                finding("answer.positives_needed", needed=1400, positives=512),
-            ]
-        ),
-    }[saturation["verdict"]].model_dump()
-    return {
-        "task": entry["name"], "verdict": saturation["verdict"], "text": text, "size_text": text,
-        "ensemble_text": None if saturation["verdict"] == "inconclusive" else ENSEMBLE.model_dump(),
-        "recommendation": saturation["smallest_sufficient"],
     }  # fmt: skip

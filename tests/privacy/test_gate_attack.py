@@ -16,7 +16,6 @@ import pytest
 import synthetic
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from claimscale.privacy import gate
 from claimscale.privacy.suppression import PROFILES, Rule
 
 RULES = {name: rule for name, rule in PROFILES.items() if rule is not None}
@@ -76,7 +75,7 @@ def _describe(
         groups[name] |= {"patients": counts.get(name, whole), "sex": dict(sexes.get(name, together))}
     steps = [whole + more for more in (900, 600, 300, 5 if planted == "lost at a step" else 100, 0)]
     keys = ("patients", "seen_before_landmark", "in_sampled_hospitals", "with_enough_events", "included")
-    dataset["cohort"] = {**dict(zip(keys, steps, strict=True)), "splits": dict(counts)}
+    dataset["cohort"] |= {**dict(zip(keys, steps, strict=True)), "splits": dict(counts)}
     dataset["patients"] = whole
     many, bands = planted == "many small", 6
     histograms = dataset["description"]["histograms"]
@@ -312,7 +311,7 @@ def _question(
         one.adds_up(splits[split], [asked[split]], f"{split} not asked")
         one.adds_up(asked[split], [cases[split]], f"{split} without the outcome")
     groups = next(detail["subgroups"] for detail in task["per_model"] if "subgroups" in detail)
-    lists = [detail["subgroups"] for detail in here["per_model"] if "subgroups" in detail]
+    lists = [detail["subgroups"] for detail in here["per_model"] if detail["subgroups"]]
     if not lists:
         return
     by_sex = []
@@ -336,7 +335,7 @@ def test_nothing_small_follows_from_all_that_is_shown(planted: str, profile: str
     for seed in range(4 if planted == "many small" else 1):
         found = raw(planted, seed)
         before = copy.deepcopy(found)
-        attack = attacker(before, gate.suppress(found, profile), rule)
+        attack = attacker(before, synthetic.shown(found, profile), rule)
         tried += len(attack.targets)
         assert attack.recovered() == []
     if rule.base == 1 and not rule.zeros:
@@ -348,7 +347,7 @@ def test_the_attacker_finds_what_only_hiding_small_counts_leaves_open() -> None:
     rule = RULES["ndb"]
     for planted in set(PLANTED) - {"nothing", "small hospital", "small split of one hospital"}:
         found = raw(planted)
-        shown = gate.suppress(found, "none")
+        shown = synthetic.shown(found, "none")
         hide(shown, rule)
         assert attacker(found, shown, rule).recovered(), planted
 

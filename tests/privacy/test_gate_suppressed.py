@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import synthetic
 
-from claimscale.privacy import gate
 from claimscale.privacy.suppression import PROFILES
 from claimscale.report import export, page
+from claimscale.report.i18n import Texts
 
 NUMBER = re.compile(r"\d\.\d{3,}")
 
@@ -47,7 +46,7 @@ def figures(node: Any) -> list[float]:
 @pytest.mark.parametrize("profile", [name for name, rule in PROFILES.items() if rule])
 @pytest.mark.parametrize("cases", [True, False])
 def test_nothing_rests_on_withheld_results(profile: str, cases: bool) -> None:
-    shown = gate.suppress(with_few(cases), profile)
+    shown = synthetic.shown(with_few(cases), profile)
     task, other = shown["tasks"][:2]
     assert task["results"] == task["per_model"] == task["pretraining_gain"] == task["crossover"] == []
     saturation = task["saturation"]
@@ -67,24 +66,25 @@ def test_page_tables_and_answer_do_without_them(fake_run: Callable[..., Any], tm
     run = fake_run(tmp_path, patients=400, splits=("held_out", "hospital"), privacy={"profile": "cms"})
     leave_few_positives(run)
     run.dataset = {name: told for name, told in run.dataset.items() if name != "description"}
-    summary = json.loads(json.dumps(run.summarise()))
+    built = run.summary()
+    summary = built.model_dump(mode="json")
     task, answer = summary["tasks"][0], summary["answers"][0]
     assert task["saturation"]["reason"] == "suppressed"
     assert answer["recommendation"] is answer["ensemble_text"] is None and answer["verdict"] == "inconclusive"
     assert answer["text"] == answer["size_text"] and answer["text"]["text"].startswith("Not shown: too few")
     assert not NUMBER.search(answer["text"]["text"])
-    found = [one["text"] for one in summary["warnings"]]
+    found = [one["text"] for one in summary["limitations"]]
     assert any(text.startswith("ckd: Results on held-out") for text in found)
     assert not any("No verdict on size" in text for text in found if "ckd" in text)
     for language in ("en", "ja"):
         section = re.findall(
-            r'<section class="task".*?</section>', page.html(summary, run.study, language), re.S
+            r'<section class="task".*?</section>', page.html(built, run.study, language), re.S
         )
         assert "<table" not in section[0] and not NUMBER.search(section[0])
-    for name, rows in export.tables(summary).items():
+    for name, rows in export.tables(built, Texts("en")).items():
         if name not in ("answers", "sizes", "cohort"):
             assert not any("ckd" in row for row in rows), name
-    export.write(summary, tmp_path)
+    export.write(built, tmp_path)
 
 
 def leave_few_positives(run: Any) -> None:

@@ -20,7 +20,6 @@ import synthetic
 
 from claimscale import formatting
 from claimscale.findings import duration, finding
-from claimscale.privacy import gate
 from claimscale.report import page, page_data
 
 CHROMIUM = next(
@@ -53,18 +52,18 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """Twenty questions by five sizes."""
-    summary = gate.suppress(synthetic.summary(), "none")
+    summary = synthetic.shown(synthetic.summary())
     file = tmp_path_factory.mktemp("page") / "report.html"
-    page.render(summary, synthetic.STUDY, file)
+    page.render(synthetic.typed(summary), synthetic.STUDY, file)
     return file, summary
 
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """Eight tasks: enough to choose among."""
-    summary = gate.suppress(synthetic.summary(tasks=8), "none")
+    summary = synthetic.shown(synthetic.summary(tasks=8))
     file = tmp_path_factory.mktemp("few") / "report.html"
-    page.render(summary, synthetic.STUDY, file)
+    page.render(synthetic.typed(summary), synthetic.STUDY, file)
     return file, summary
 
 
@@ -205,9 +204,9 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     limited = finding(
         "limitation.of_cell", cell="A_file_with_a_long_name" * 6, finding=finding("verdict.inconclusive")
     )
-    summary["warnings"] = [limited.model_dump()]
+    summary["notes"] = [limited.model_dump()]
     file = tmp_path_factory.mktemp("long") / "report.html"
-    page.render(gate.suppress(summary, "none"), synthetic.STUDY, file)
+    page.render(synthetic.typed(synthetic.shown(summary)), synthetic.STUDY, file)
     return file
 
 
@@ -338,7 +337,7 @@ def test_the_mean_of_two_models_costs_what_both_cost(browser: Any, few: tuple[Pa
 
 def test_the_script_tells_durations_and_tokens_as_the_tables_do(browser: Any, tmp_path: Path) -> None:
     """The rule stands twice, in Python and in the script: ends of its ranges are where they would part."""
-    summary = gate.suppress(synthetic.summary(tasks=1), "none")
+    summary = synthetic.shown(synthetic.summary(tasks=1))
     hours = (0.0123, 0.25, 999.4, 999.6, 123_456.7)
     tokens = (640, 999_400, 999_600, 2_410_000_000_000, 3_000_000_000_000_000)
     for size, took in zip(summary["sizes"], hours, strict=True):
@@ -348,7 +347,7 @@ def test_the_script_tells_durations_and_tokens_as_the_tables_do(browser: Any, tm
     for result in summary["tasks"][0]["results"]:
         result["seconds"] = 0
     file = tmp_path / "report.html"
-    page.render(summary, synthetic.STUDY, file)
+    page.render(synthetic.typed(summary), synthetic.STUDY, file)
     with Visit(browser, file) as visit:
         told = visit.page.eval_on_selector_all(
             "#front .point, [data-chart-losses] .point",
@@ -362,7 +361,9 @@ def test_the_script_tells_durations_and_tokens_as_the_tables_do(browser: Any, tm
 
 def test_what_is_drawn_is_said_in_the_language_of_the_page(browser: Any, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
-    page.render(gate.suppress(synthetic.summary(tasks=1), "ndb"), synthetic.STUDY, file, "ja")
+    page.render(
+        synthetic.typed(synthetic.shown(synthetic.summary(tasks=1), "ndb")), synthetic.STUDY, file, "ja"
+    )
     with Visit(browser, file) as visit:
         visit.page.select_option("select[name=metric]", "calibration")
         said = visit.page.evaluate(
@@ -379,7 +380,7 @@ def test_hostile_labels_run_nothing(browser: Any, tmp_path: Path, language: str)
     summary = synthetic.summary(tasks=3, hospitals=labels, codes=labels, names=labels[:3])
     summary["name"] = labels[3]
     simulated = finding("limitation.simulated")
-    summary["warnings"] = [
+    summary["notes"] = [
         finding("limitation.of_cell", cell=label, finding=simulated).model_dump() for label in labels[:20]
     ]
     summary["checks"][0]["title"] = labels[4]
@@ -387,7 +388,7 @@ def test_hostile_labels_run_nothing(browser: Any, tmp_path: Path, language: str)
     summary["provenance"]["versions"][labels[5]] = labels[6]
     file = tmp_path / "report.html"
     page.render(
-        gate.suppress(summary, "none"),
+        synthetic.typed(synthetic.shown(summary)),
         synthetic.STUDY.model_copy(update={"runs_dir": "</pre><script>window.hit=1</script>"}),
         file,
         language,
@@ -411,7 +412,7 @@ def test_hostile_labels_run_nothing(browser: Any, tmp_path: Path, language: str)
 
 def test_a_script_that_slipped_in_would_not_run(browser: Any, tmp_path: Path) -> None:
     """The content security policy is the second lock: it holds though the first is picked."""
-    text = page.html(gate.suppress(synthetic.summary(tasks=1), "none"), synthetic.STUDY)
+    text = page.html(synthetic.typed(synthetic.shown(synthetic.summary(tasks=1))), synthetic.STUDY)
     text = text.replace("</main>", "<script>window.hit=1</script><img src=x onerror='window.hit=2'>"
                         "<img src='https://example.org/x.png'></main>")  # fmt: skip
     file = tmp_path / "report.html"
@@ -441,9 +442,9 @@ def test_it_prints_every_question(browser: Any, few: tuple[Path, dict[str, Any]]
 
 
 def test_a_partial_report_says_so(browser: Any, tmp_path: Path) -> None:
-    summary = gate.suppress(synthetic.summary(tasks=1), "none") | {"partial": {"done": 4, "total": 32}}
+    summary = synthetic.shown(synthetic.summary(tasks=1)) | {"partial": {"done": 4, "total": 32}}
     file = tmp_path / "report.html"
-    page.render(summary, synthetic.STUDY, file)
+    page.render(synthetic.typed(summary), synthetic.STUDY, file)
     with Visit(browser, file) as visit:
         assert "4 of 32" in visit.page.inner_text("[role=status]")
 
@@ -471,7 +472,7 @@ def test_axe_finds_no_serious_violation(
     browser: Any, tmp_path: Path, axe: str, width: int, scheme: str
 ) -> None:
     file = tmp_path / "report.html"
-    page.render(gate.suppress(synthetic.summary(tasks=2), "ndb"), synthetic.STUDY, file)
+    page.render(synthetic.typed(synthetic.shown(synthetic.summary(tasks=2), "ndb")), synthetic.STUDY, file)
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
     )

@@ -8,7 +8,6 @@ import pytest
 import synthetic
 
 from claimscale.findings import finding
-from claimscale.privacy import gate
 from claimscale.report import documents, methods
 from claimscale.report.i18n import Texts
 
@@ -20,7 +19,7 @@ IDENTIFIERS = (
 
 def summary_of(*arms: str, labelled: tuple[int | str, ...] = (1000, 10_000, "all")) -> dict[str, Any]:
     """A summary with results of these arms and numbers of labelled patients only."""
-    summary = gate.suppress(synthetic.summary(tasks=2), "none")
+    summary = synthetic.shown(synthetic.summary(tasks=2))
     for task in summary["tasks"]:
         task["results"] = [
             result
@@ -36,10 +35,10 @@ def summary_of(*arms: str, labelled: tuple[int | str, ...] = (1000, 10_000, "all
 def texts_of(summary: dict[str, Any], language: str = "en") -> list[str]:
     """The paragraph on models, the same in the model card, and in the checklist."""
     t = Texts(language)
-    card = documents.model_card(summary, synthetic.STUDY, t)[0].text
-    items = documents.tripod(summary, synthetic.STUDY, t)
+    card = documents.model_card(synthetic.typed(summary), synthetic.STUDY, t)[0].text
+    items = documents.tripod(synthetic.typed(summary), synthetic.STUDY, t)
     (item,) = (item.text for item in items if item.number == "12c")
-    return [t.say(methods.paragraphs(summary, synthetic.STUDY)[2]), card, item]
+    return [t.say(methods.paragraphs(synthetic.typed(summary), synthetic.STUDY)[2]), card, item]
 
 
 def test_only_what_was_trained_is_stated() -> None:
@@ -70,8 +69,8 @@ def test_the_ensemble_is_not_called_tuned() -> None:
 def test_no_identifier_of_the_code_is_left(language: str) -> None:
     summary = summary_of("pretrained", "scratch", *synthetic.BASELINES)
     t = Texts(language)
-    texts = [t.say(one) for one in methods.paragraphs(summary, synthetic.STUDY)]
-    texts += [item.text for item in documents.model_card(summary, synthetic.STUDY, t)]
+    texts = [t.say(one) for one in methods.paragraphs(synthetic.typed(summary), synthetic.STUDY)]
+    texts += [item.text for item in documents.model_card(synthetic.typed(summary), synthetic.STUDY, t)]
     found = [(identifier, text) for text in texts for identifier in IDENTIFIERS if identifier in text]
     assert found == []
     if language == "ja":
@@ -79,10 +78,11 @@ def test_no_identifier_of_the_code_is_left(language: str) -> None:
 
 
 def test_a_limitation_of_several_tasks_is_shown_once() -> None:
-    summary = summary_of("pretrained")
+    content = summary_of("pretrained")
     shared = finding("limitation.inconclusive")
     found = [finding("limitation.of_task", task=task, finding=shared) for task in ("ckd", "stroke")]
-    summary["warnings"] = [one.model_dump() for one in [*found, finding("limitation.simulated")]]
-    first, second = documents.limitations(summary, Texts("en"))
+    content["notes"] = [one.model_dump() for one in [*found, finding("limitation.simulated")]]
+    summary = synthetic.typed(content)
+    first, second = documents.limitations(summary, Texts("en"))[-2:]
     assert first == f"ckd, stroke: {shared.text}" and second.startswith("The patients are simulated")
-    assert documents.limitations(summary, Texts("ja"))[0].startswith("ckd、stroke：サイズの判定なし")
+    assert documents.limitations(summary, Texts("ja"))[-2].startswith("ckd、stroke：サイズの判定なし")

@@ -7,21 +7,20 @@ from pathlib import Path
 
 import synthetic
 
-from claimscale.privacy import gate
 from claimscale.report import export, figures
 from claimscale.report.i18n import Texts
+from claimscale.summary.pretraining_entries import training_losses
 from claimscale.summary.provenance import provenance
-from claimscale.summary.results import training_losses
 
 
 def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:
-    summary = gate.suppress(synthetic.summary(tasks=1), "ndb")
+    summary = synthetic.shown(synthetic.summary(tasks=1), "ndb")
     stale = tmp_path / "figures" / "old.svg"
     stale.parent.mkdir()
     stale.write_text("old")
-    export.write(summary, tmp_path)
+    export.write(synthetic.typed(summary), tmp_path)
     drawn = sorted((tmp_path / "figures").glob("*.svg"))
-    assert len(drawn) == len(figures.charts(summary)) and not stale.exists()
+    assert len(drawn) == len(figures.charts(synthetic.typed(summary))) and not stale.exists()
     assert {"pretraining", "pretraining-tokens"} <= {file.stem.split("-", 1)[1] for file in drawn}
     for file in drawn:
         text = file.read_text("utf-8")
@@ -48,15 +47,15 @@ def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:
 
 
 def test_no_cell_of_a_table_is_a_formula() -> None:
-    summary = gate.suppress(synthetic.summary(tasks=1, names=["=HYPERLINK(1)"]), "none")
-    for rows in export.tables(summary, Texts("en")).values():
+    summary = synthetic.shown(synthetic.summary(tasks=1, names=["=HYPERLINK(1)"]))
+    for rows in export.tables(synthetic.typed(summary), Texts("en")).values():
         assert "\n=" not in "\n" + export.as_csv(rows) and ",=" not in export.as_csv(rows)
 
 
 def test_figures_with_hidden_counts_say_so(tmp_path: Path) -> None:
-    summary = gate.suppress(synthetic.summary(tasks=1), "ndb")
+    summary = synthetic.shown(synthetic.summary(tasks=1), "ndb")
     histograms = summary["dataset"]["description"]["histograms"]
-    export.write(summary, tmp_path, "ja")
+    export.write(synthetic.typed(summary), tmp_path, "ja")
     for name, counts in (("hospitals", "patients_per_hospital"), ("observation", "observation_years")):
         found = histograms[counts]
         known = [isinstance(count, int) for count in (found if isinstance(found, list) else found["counts"])]
@@ -69,7 +68,7 @@ def test_figures_with_hidden_counts_say_so(tmp_path: Path) -> None:
 
 
 def test_figures_speak_the_language_of_the_report() -> None:
-    chart = figures.charts(gate.suppress(synthetic.summary(tasks=1), "none"))["pretraining"]
+    chart = figures.charts(synthetic.typed(synthetic.shown(synthetic.summary(tasks=1))))["pretraining"]
     drawn = figures.plain_svg(chart, Texts("ja"), export.light_colours())
     assert "モデルサイズ（パラメータ数）" in drawn and "Model size" not in drawn
 
@@ -80,11 +79,11 @@ def test_training_losses_are_thinned_and_of_the_first_seed(tmp_path: Path) -> No
     other = tmp_path / "none.jsonl"
     runs = [{"size": "1M", "seed": 123, "metrics": other}, {"size": "1M", "seed": 42, "metrics": file}]
     (found,) = training_losses(runs)
-    assert (found["seed"], len(found["tokens"]), found["tokens"][-1]) == (42, 40, 4000)
-    assert found["loss"] == sorted(found["loss"], reverse=True)
+    assert (found.seed, len(found.tokens), found.tokens[-1]) == (42, 40, 4000)
+    assert list(found.loss) == sorted(found.loss, key=float, reverse=True)
 
 
 def test_provenance_names_versions_and_no_place(tmp_path: Path) -> None:
     found = provenance(tmp_path)
-    assert found["versions"]["torch"] and found["manifests"] == {}
+    assert found.versions["torch"] and found.manifests == {}
     assert str(tmp_path) not in str(found)

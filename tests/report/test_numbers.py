@@ -15,7 +15,6 @@ import synthetic
 
 from claimscale import formatting
 from claimscale.findings import duration
-from claimscale.privacy import gate
 from claimscale.report import page, page_data
 from claimscale.report.i18n import Texts
 
@@ -65,12 +64,12 @@ def shown_as(value: float) -> set[str]:
 
 @pytest.fixture(scope="module")
 def summary() -> dict[str, Any]:
-    return gate.suppress(synthetic.summary(tasks=2, seed=4), "none")
+    return synthetic.shown(synthetic.summary(tasks=2, seed=4))
 
 
 def test_every_number_in_a_table_is_of_the_summary(summary: dict[str, Any]) -> None:
     """Every number in a numeric cell is a formatted value of the summary, or a share of two."""
-    text = page.html(summary, synthetic.STUDY)
+    text = page.html(synthetic.typed(summary), synthetic.STUDY)
     known = {number for _, value in leaves(summary) for number in shown_as(value)}
     for group in summary["dataset"]["description"]["groups"].values():
         known |= {number for n in group["sex"].values() for number in shown_as(n / group["patients"])}
@@ -86,7 +85,7 @@ def test_changed_numbers_change_the_page_and_nothing_else(
 ) -> None:
     """Of each kind of number one is changed: the page loses old ones and gains new ones, no others."""
     monkeypatch.setattr(page.figures, "charts", lambda summary: {})  # they are slow, and no text
-    before = numbers(page.html(summary, synthetic.STUDY, language))
+    before = numbers(page.html(synthetic.typed(summary), synthetic.STUDY, language))
     random = np.random.default_rng(3)
     paths = kinds(summary)
     for group in range(GROUPS):
@@ -96,7 +95,7 @@ def test_changed_numbers_change_the_page_and_nothing_else(
             new = old + 7 + int(random.integers(90)) if isinstance(old, int) else old * 1.25 + 0.0137
             place[path[-1]] = new
             allowed |= shown_as(new) | shown_as(old) | derived(summary, path, old, new)
-        after = numbers(page.html(changed, synthetic.STUDY, language))
+        after = numbers(page.html(synthetic.typed(changed), synthetic.STUDY, language))
         gained, lost = after - before, before - after
         assert set(gained) | set(lost) <= allowed
         assert gained.total() >= len(paths) / GROUPS / 3, "many of these numbers are on the page"
@@ -127,8 +126,8 @@ def kinds(summary: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 def test_figures_are_drawn_from_the_numbers_of_the_summary() -> None:
     """Each row for the script is a result, number by number; and there is one for each."""
-    summary = gate.suppress(synthetic.summary(tasks=2), "ndb")
-    shown = page_data.view(summary, Texts("en"), "")
+    summary = synthetic.shown(synthetic.summary(tasks=2), "ndb")
+    shown = page_data.view(synthetic.typed(summary), Texts("en"), "")
     names = [arm["key"] for arm in shown["arms"]]
     for task, drawn in zip(summary["tasks"], shown["tasks"], strict=True):
         assert len(drawn["rows"]) == len(task["results"])
@@ -157,7 +156,7 @@ def test_figures_are_drawn_from_the_numbers_of_the_summary() -> None:
 def test_no_p_value_is_shown_as_zero(summary: dict[str, Any], p: float, text: str, language: str) -> None:
     changed = copy.deepcopy(summary)
     changed["task_size_interaction"]["p"] = p
-    shown = page.html(changed, synthetic.STUDY, language)
+    shown = page.html(synthetic.typed(changed), synthetic.STUDY, language)
     assert re.findall(r"p (?:=|&lt;) [^)]*", shown[shown.index("<body") :]) == [text]
 
 

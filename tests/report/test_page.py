@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import synthetic
 import vl_convert
 
 from claimscale.config.comparison import Baseline
 from claimscale.report import cohort_charts, figures, page, page_data, tables
+from claimscale.summary.dataset_schema import DescriptionEntry
+from claimscale.summary.result_schema import SkippedSubsetsEntry
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
@@ -42,7 +45,7 @@ class Checker(HTMLParser):
 @pytest.fixture(scope="module")
 def html(demo: Any) -> str:
     run, summary = demo
-    return page.html(summary, run.study)
+    return page.html(synthetic.typed(summary), run.study)
 
 
 def test_is_well_formed_and_self_contained(html: str) -> None:
@@ -64,7 +67,7 @@ def test_answers_come_first_and_warnings_are_there(html: str, demo: Any) -> None
     first_figure = html.index("<figure")
     for answer in summary["answers"]:
         assert html.index(answer["text"]["text"]) < first_figure
-    for limitation in summary["warnings"]:  # once for all tasks that share it
+    for limitation in summary["limitations"]:  # once for all tasks that share it
         text = limitation["parameters"].get("finding", limitation)["text"]
         assert html.index(escape(text)) < first_figure
 
@@ -73,7 +76,7 @@ def test_every_chart_is_drawn(html: str, demo: Any) -> None:
     _, summary = demo
     cohort = ("age", "sequence_length", "observation", "hospitals")
     names = {"pretraining", "cost", *(f"cohort/{name}" for name in cohort)}
-    assert set(figures.charts(summary)) == names
+    assert set(figures.charts(synthetic.typed(summary))) == names
     assert html.count("<figure>") == html.count("<svg") == len(names)
 
 
@@ -90,14 +93,14 @@ def test_colours_are_left_to_the_page(html: str) -> None:
 def test_numbers_come_from_the_summary(demo: Any) -> None:
     run, summary = demo
     changed = {**summary, "dataset": {**summary["dataset"], "patients": 98_765_432}}
-    assert "98,765,432" in page.html(changed, run.study)
-    assert "98,765,432" not in page.html(summary, run.study)
+    assert "98,765,432" in page.html(synthetic.typed(changed), run.study)
+    assert "98,765,432" not in page.html(synthetic.typed(summary), run.study)
 
 
 def test_what_users_write_is_escaped(demo: Any) -> None:
     run, summary = demo
     study = run.study.model_copy(update={"runs_dir": "<script>alert(1)</script>"})
-    shown = page.html({**summary, "name": "<b>me</b>"}, study)
+    shown = page.html(synthetic.typed({**summary, "name": "<b>me</b>"}), study)
     assert "<b>me</b>" not in shown and shown.count("<script") == 2
     assert "&lt;script&gt;" in shown
 
@@ -110,7 +113,7 @@ def test_a_bare_summary_renders(fake_run: Callable[..., Any], tmp_path: Path) ->
     )  # fmt: skip
     run.pretraining, run.dataset = [], {"patients": 8, "hospitals": None, "span": None}
     target = tmp_path / "report.html"
-    page.render(run.summarise(), run.study, target)
+    page.render(synthetic.typed(run.summarise()), run.study, target)
     shown = target.read_text("utf-8")
     Checker().feed(shown)
     assert "only one size was trained" in shown
@@ -147,8 +150,8 @@ def test_a_task_of_which_nothing_was_trained_says_what_it_lacks(
         "28 for testing)."
     )
     assert summary["answers"][0]["text"]["text"] == words
-    assert any(one["text"].startswith("ckd: No model was trained") for one in summary["warnings"])
-    shown = page.html(summary, run.study)
+    assert any(one["text"].startswith("ckd: No model was trained") for one in summary["limitations"])
+    shown = page.html(synthetic.typed(summary), run.study)
     Checker().feed(shown)
     assert words in shown and "None" not in shown
 
@@ -175,8 +178,8 @@ def test_a_task_without_enough_to_tune_on_or_in_any_subset_says_so_and_not_how_f
     sentence = f"Inconclusive: no model was trained. {words} are needed."
     assert summary["answers"][0]["text"]["text"] == sentence
     assert summary["tasks"][0]["saturation"]["additional_needed"] is None
-    assert sentence in page.html(summary, run.study)
-    assert "学習を行っていない" in page.html(summary, run.study, "ja")
+    assert sentence in page.html(synthetic.typed(summary), run.study)
+    assert "学習を行っていない" in page.html(synthetic.typed(summary), run.study, "ja")
 
 
 def test_a_subset_that_was_left_out_is_warned_of_once_per_task(
@@ -185,17 +188,19 @@ def test_a_subset_that_was_left_out_is_warned_of_once_per_task(
     sizes = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",)}
     run = fake_run(tmp_path, **sizes, privacy={"profile": "ndb"})
     run.dataset = {name: told for name, told in run.dataset.items() if name != "description"}
-    run.left_out = {"ckd": {"label": "positive", "patients": [600, 2000]}}
+    run.skipped_subsets = {"ckd": SkippedSubsetsEntry(label="positive", labelled_patients=(600, 2000))}
     summary = run.summarise()
     said = "Subsets of 600, 2,000 labelled patients were skipped for every model: too few of these patients"
-    (warning,) = (one["text"] for one in summary["warnings"] if "skipped" in one["text"])
+    (warning,) = (one["text"] for one in summary["limitations"] if "skipped" in one["text"])
     assert warning.startswith(f"ckd: {said}")
     assert [task["skipped_labelled_patients"] for task in summary["tasks"]] == [
         {"label": "positive", "labelled_patients": [600, 2000]},
         None,
     ]
-    assert said in page.html(summary, run.study)
-    assert "ckd：ラベル付き患者 600、2,000 人の部分集合は" in page.html(summary, run.study, "ja")
+    assert said in page.html(synthetic.typed(summary), run.study)
+    assert "ckd：ラベル付き患者 600、2,000 人の部分集合は" in page.html(
+        synthetic.typed(summary), run.study, "ja"
+    )
 
 
 def test_a_study_of_which_nothing_was_trained_has_a_report(
@@ -205,13 +210,13 @@ def test_a_study_of_which_nothing_was_trained_has_a_report(
     run.pretraining = []
     summary = run.summarise()
     assert [answer["verdict"] for answer in summary["answers"]] == ["inconclusive", "inconclusive"]
-    Checker().feed(page.html(summary, run.study))
+    Checker().feed(page.html(synthetic.typed(summary), run.study))
 
 
 def test_intervals_in_tables_stay_on_their_scale(demo: Any) -> None:
     _, summary = demo
-    rows = tables.forest(summary["tasks"][0])
-    assert [row.result["arm"] for row in rows].count("oracle") == 1
+    rows = tables.forest(synthetic.task(summary["tasks"][0]))
+    assert [row.result.arm for row in rows].count("oracle") == 1
     places = [place for row in rows for place in row.places.values()]
     assert min(places) == 0 and max(places) == 100
 
@@ -219,7 +224,7 @@ def test_intervals_in_tables_stay_on_their_scale(demo: Any) -> None:
 def test_checks_are_listed_and_those_that_warn_come_first(html: str, demo: Any) -> None:
     _, summary = demo
     warned = "ckd: 33 % of patients leave before the window ends"
-    found = [one["text"] for one in summary["warnings"]]
+    found = [one["text"] for one in summary["limitations"]]
     assert any(text.startswith(warned) for text in found) and not any("stable" in text for text in found)
     assert html.index(warned) < html.index("<figure")
     assert "1 of 2 passed" in html and "The distribution of codes is stable" in html
@@ -234,7 +239,7 @@ def test_the_cohort_is_described_and_small_cells_stay_hidden(
         run = fake_run(
             tmp_path, privacy={"profile": profile}, sizes=("100k",), labelled=("all",), patients=300
         )
-        text = page.html(run.summarise(), run.study)
+        text = page.html(synthetic.typed(run.summarise()), run.study)
         table = text[text.index("Cohort at the landmark") :]
         table = table[table.index("<table>") : table.index("</table>")]
         rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in table.split("<tr>")]
@@ -262,29 +267,28 @@ def test_what_is_hidden_is_no_zero(demo: Any) -> None:
     histograms = hidden["dataset"]["description"]["histograms"]
     histograms["age_by_sex"]["counts"] = {"F": [None] * 3, "M": [None, "<10", None]}
     histograms["patients_per_hospital"] = [4000, 1200, 754, None, "<10"]
-    drawn = figures.charts(hidden)
-    assert "cohort/age" in figures.charts(summary) and "cohort/age" not in drawn
+    drawn = figures.charts(synthetic.typed(hidden))
+    assert "cohort/age" in figures.charts(synthetic.typed(summary)) and "cohort/age" not in drawn
     grey, bars = (layer["data"]["values"] for layer in drawn["cohort/hospitals"].to_dict()["layer"])
     assert [row["patients"] for row in bars] == [4000, 1200, 754]
     assert [(row["from"] + row["to"]) / 2 for row in grey] == [4, 5]
-    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.html(hidden, run.study))
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.html(synthetic.typed(hidden), run.study))
     told = [caption for caption in captions if "Some counts are suppressed" in caption]
     assert len(told) == 1 and told[0].startswith("Patients per hospital")
-    assert "Some counts are suppressed" not in page.html(summary, run.study)
+    assert "Some counts are suppressed" not in page.html(synthetic.typed(summary), run.study)
 
 
 def test_lines_break_at_hidden_counts() -> None:
     """A band beside a gap is drawn to both its ends, and no line leads through the gap or down to it."""
     alone = {"edges": [0, 1], "counts": [100]}
     counts = {"F": [20, "<10", 30], "M": [None, 15, None], "U": [None] * 3}
-    description = {
-        "histograms": {
-            "age_by_sex": {"edges": [30, 35, 40, 45], "counts": counts},
-            "sequence_length": alone,
-            "observation_years": alone,
-            "patients_per_hospital": [100],
-        }
+    histograms = {
+        "age_by_sex": {"edges": [30, 35, 40, 45], "counts": counts},
+        "sequence_length": alone,
+        "observation_years": alone,
+        "patients_per_hospital": [100],
     }
+    description = DescriptionEntry.model_validate({"groups": {}, "histograms": histograms})
     chart = cohort_charts.cohort_charts(description)["cohort/age"]
     assert chart is not None
     drawn = vl_convert.vegalite_to_svg(chart.to_dict())
@@ -303,7 +307,7 @@ def test_lines_break_at_hidden_counts() -> None:
 def test_every_baseline_has_a_name_a_colour_and_a_row(fake_run: Callable[..., Any], tmp_path: Path) -> None:
     names = get_args(Baseline)
     run = fake_run(tmp_path, baselines=names, sizes=("100k", "400k"), labelled=(300, "all"), oracle=False)
-    text = page.html(run.summarise(), run.study)
+    text = page.html(synthetic.typed(run.summarise()), run.study)
     css = text[text.index("<style") : text.index("</style>")]
     for name in names:
         shown, _ = page_data.ARMS[name]

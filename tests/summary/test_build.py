@@ -15,9 +15,9 @@ from claimscale.evaluation.forecast import ForecastRecord
 from claimscale.findings import Finding, finding
 
 KEYS = [
-    "name", "version", "answers", "dataset", "sizes", "tasks", "task_size_interaction", "convergence",
-    "forecast",
-    "loss_fit", "checks", "warnings", "training_losses", "provenance", "privacy",
+    "name", "version", "schema_version", "partial", "privacy", "dataset", "sizes", "tasks",
+    "task_size_interaction", "convergence", "forecast", "loss_fit", "training_losses", "checks", "notes",
+    "learning_rate", "finetune_seeds", "provenance", "answers", "limitations",
 ]  # fmt: skip
 
 
@@ -198,7 +198,7 @@ def test_two_seeds_and_two_tasks_give_a_reason_and_no_p(demo: Any) -> None:
     found = summary["task_size_interaction"]
     assert found["reason"] == "few_outcomes"
     assert {value for key, value in found.items() if key != "reason"} == {None}
-    assert sum("was not tested: it takes three outcomes" in text for text in summary["warnings"]) == 1
+    assert sum("was not tested: it takes three outcomes" in text for text in summary["limitations"]) == 1
 
 
 def test_same_inputs_same_summary(fake_run: Callable[..., Any], tmp_path: Path) -> None:
@@ -219,15 +219,15 @@ def test_one_seed_one_class_and_no_pretraining_are_survived(
     assert all(task["saturation"]["verdict"] == "inconclusive" for task in summary["tasks"])
     assert summary["sizes"][0]["hours"] is None
     assert all(task["oracle"] is None for task in summary["tasks"])
-    assert any(one["code"] == "limitation.one_seed" for one in summary["warnings"])
+    assert any(one["code"] == "limitation.one_seed" for one in summary["limitations"])
 
 
 def test_what_cells_say_of_themselves_is_a_warning(fake_run: Callable[..., Any], tmp_path: Path) -> None:
     run = fake_run(tmp_path, sizes=("100k", "400k"), labelled=("all",), patients=100, oracle=False)
-    without = run.summarise()["warnings"]
+    without = run.summarise()["limitations"]
     damage = finding("training.tensors_missing")
     run.notes = [finding("training.checkpoint_restarted", damage=[damage])]
-    assert run.summarise()["warnings"] == [*without, *(note.model_dump() for note in run.notes)]
+    assert run.summarise()["limitations"] == [*without, *(note.model_dump() for note in run.notes)]
 
 
 def test_a_task_without_predictions_is_refused(fake_run: Callable[..., Any], tmp_path: Path) -> None:

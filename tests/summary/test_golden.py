@@ -35,7 +35,7 @@ def golden_run(fake_run: Callable[..., Any], folder: Path) -> Any:
         labelled=(300, 1000),
         compare={"bootstrap_replicates": 100},
     )
-    run.pretraining = [with_branches(trained) for trained in run.pretraining]
+    run.pretraining = [with_cooldowns(trained) for trained in run.pretraining]
     for trained in run.pretraining:
         trained["metrics"] = folder / f"{trained['size']}.jsonl"
         steps = [{"tokens": 10**6 * step, "loss": 2 + 1 / step} for step in range(1, 5)]
@@ -43,7 +43,7 @@ def golden_run(fake_run: Callable[..., Any], folder: Path) -> Any:
     return run
 
 
-def with_branches(trained: dict[str, Any]) -> dict[str, Any]:
+def with_cooldowns(trained: dict[str, Any]) -> dict[str, Any]:
     """The loss after a quarter and a half of the tokens, higher by a law that is known."""
     rank = SIZES.index(trained["size"])
     ends = [
@@ -60,8 +60,9 @@ def with_branches(trained: dict[str, Any]) -> dict[str, Any]:
 
 def behind(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The data behind each figure: rows of every layer of a chart, and what the script draws from."""
-    drawn = view(summary, Texts("en"), "")
-    return {name: layers(chart.to_dict()) for name, chart in figures.charts(summary).items()} | {
+    typed = synthetic.typed(summary)
+    drawn = view(typed, Texts("en"), "")
+    return {name: layers(chart.to_dict()) for name, chart in figures.charts(typed).items()} | {
         "script": {name: drawn[name] for name in ("tasks", "sizes", "losses", "splits")}
     }
 
@@ -139,7 +140,7 @@ def test_the_golden_summary_gives_the_golden_figures(golden: dict[str, Any]) -> 
 def test_the_golden_summary_has_the_form_of_todays(today: dict[str, Any], golden: dict[str, Any]) -> None:
     """A stored file that no run would write any more would prove nothing."""
     assert form(today) == form(golden)
-    page.html(golden, synthetic.STUDY)
+    page.html(synthetic.typed(golden), synthetic.STUDY)
 
 
 def form(content: Any) -> Any:

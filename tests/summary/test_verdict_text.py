@@ -8,7 +8,9 @@ import pytest
 import synthetic
 
 from claimscale.findings import Finding
-from claimscale.summary.limitations import learning_rates, limitations
+from claimscale.summary.limitations import learning_rates
+from claimscale.summary.pretraining_schema import SizeEntry
+from claimscale.summary.result_schema import CrossoverEntry
 from claimscale.summary.verdict_text import answer as answer_of, crossover_text
 
 SMALL = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",), "oracle": False}
@@ -49,7 +51,7 @@ def test_lightgbm_is_recommended_where_nothing_beats_it(
         if answer["recommendation"] == "lightgbm":
             assert words in answer["text"]["text"]
             limited = f"{answer['task']}: No encoder outperforms LightGBM."
-            assert any(text.startswith(limited) for text in texts(summary["warnings"]))
+            assert any(text.startswith(limited) for text in texts(summary["limitations"]))
     assert any(answer["recommendation"] == "lightgbm" for answer in summary["answers"])
 
 
@@ -65,7 +67,7 @@ def test_the_best_baseline_is_the_rival_and_embeddings_are_none(
         assert answer["recommendation"] == "logistic"
         assert answer["text"]["text"].startswith("Use logistic regression: its AUPRC")
         limited = f"{answer['task']}: No encoder outperforms logistic regression."
-        assert limited in " ".join(texts(summary["warnings"]))
+        assert limited in " ".join(texts(summary["limitations"]))
 
 
 @pytest.mark.parametrize(("averaged", "better"), [(0.0, True), (0.9, False), (3.0, False)])
@@ -106,14 +108,14 @@ def test_few_positives_are_said(fake_run: Callable[..., Any], tmp_path: Path) ->
     assert all(answer["verdict"] == "inconclusive" for answer in summary["answers"])
     for task in summary["tasks"]:
         limited = f"{task['name']}: Only {task['positives']} test"
-        assert any(limited in text for text in texts(summary["warnings"]))
+        assert any(limited in text for text in texts(summary["limitations"]))
         (found,) = (a["size_text"] for a in summary["answers"] if a["task"] == task["name"])
         assert "too few" in found["text"]
 
 
 def test_every_run_warns_of_what_it_cannot_exclude(demo: Any) -> None:
     _, summary = demo
-    found = texts(summary["warnings"])
+    found = texts(summary["limitations"])
     assert any("simulated" in text for text in found)
     assert any("insufficient training" in text for text in found)
     undecided = {answer["task"] for answer in summary["answers"] if answer["verdict"] == "inconclusive"}
@@ -124,7 +126,7 @@ def test_every_run_warns_of_what_it_cannot_exclude(demo: Any) -> None:
 def test_every_reason_has_its_words(demo: Any, why: tuple[str, int | None], words: str) -> None:
     _, summary = demo
     task = synthetic.undecided(summary["tasks"][0], *why)
-    found = answer_of(task)["text"]
+    found = answer_of(synthetic.task(task)).text
     assert words in found.text and found.text.startswith("Inconclusive: ")
     assert found.render("ja").startswith("判定保留：")
 
@@ -154,13 +156,15 @@ def test_every_reason_has_its_words(demo: Any, why: tuple[str, int | None], word
 def test_the_crossover_in_words(found: dict[str, Any], said: str) -> None:
     whole = {
         "size": "11M",
+        "comparator": "lightgbm",
+        "metric": "auprc",
         "tested_n_labelled": [300, 10_000],
         "n_labelled": None,
         "low": None,
         "high": None,
         "prob_superior": 0.5,
     }
-    assert said in crossover_text(whole | found).text
+    assert said in crossover_text(CrossoverEntry.model_validate(whole | found)).text
 
 
 @pytest.mark.parametrize(
@@ -180,7 +184,7 @@ def test_a_best_learning_rate_at_an_edge_is_warned_of(
     tried = zip((0.001, 0.004, 0.016), losses, strict=True)
     run.lr_sweeps = {"400k": [{"learning_rate": rate, "validation_loss": loss} for rate, loss in tried]}
     summary = run.summarise()
-    found = [text for text in texts(summary["warnings"]) if text.startswith("400k: ")]
+    found = [text for text in texts(summary["limitations"]) if text.startswith("400k: ")]
     assert (len(found) == 1 and words in found[0]) if words else not found
     assert summary["sizes"][0]["lr_sweep"] is None
     assert [one["validation_loss"] for one in summary["sizes"][1]["lr_sweep"]] == list(losses)
@@ -191,9 +195,10 @@ def test_another_rate_that_did_better_is_named() -> None:
         {"learning_rate": rate, "validation_loss": loss}
         for rate, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 3.0))
     ]
-    (better,) = learning_rates([{"name": "11M", "lr_sweep": tried}], used=3)
+    size = {"name": "11M", "parameters": 11_000_000}
+    (better,) = learning_rates([SizeEntry.model_validate({**size, "lr_sweep": tried})], used=3)
     assert better.text == "11M: in short runs, learning rate 2 gave a lower loss than 3, which was used."
-    assert not learning_rates([{"name": "11M", "lr_sweep": None}], used=3)
+    assert not learning_rates([SizeEntry.model_validate(size)], used=3)
 
 
 @pytest.mark.parametrize(
@@ -208,14 +213,14 @@ def test_another_rate_that_did_better_is_named() -> None:
 def test_another_verdict_by_hospital_is_warned_of(
     demo: Any, there: dict[str, Any] | None, told: str | None
 ) -> None:
-    run, summary = demo
+    _, summary = demo
     tasks = [dict(task) for task in summary["tasks"]]
     tasks[0]["saturation"] = tasks[0]["saturation"] | {
         "verdict": "saturated",
         "smallest_sufficient": "400k",
         "cluster_bootstrap": there and there | {"hospitals": 6},
     }
-    found = limitations(run.study, dict(summary) | {"tasks": tasks})
+    found = synthetic.typed(summary | {"tasks": tasks}).limitations
     said = [one for one in found if "hospitals resampled" in one.text]
     assert len(said) == (told is not None)
     for limitation in said:
@@ -223,7 +228,7 @@ def test_another_verdict_by_hospital_is_warned_of(
 
 
 def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
-    run, summary = demo
+    _, summary = demo
     task = dict(summary["tasks"][0])
     task["saturation"] = task["saturation"] | {
         "verdict": "saturated",
@@ -231,13 +236,13 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
         "convergence_status": "under_trained",
     }
     task["recommendation"] = {"verdict": "under_trained", "size": None, "baseline": None}
-    answer = answer_of(task)
-    assert (answer["verdict"], answer["recommendation"]) == ("under_trained", None)
-    assert answer["text"].code == "answer.under_trained"
+    answer = answer_of(synthetic.task(task))
+    assert (answer.verdict, answer.recommendation) == ("under_trained", None)
+    assert answer.text.code == "answer.under_trained"
     task["saturation"]["convergence_status"] = "unknown"
-    assert answer_of(task)["text"].text.endswith("pretraining was not measured.")
+    assert answer_of(synthetic.task(task)).text.text.endswith("pretraining was not measured.")
     task["saturation"]["convergence_status"] = "converged"
-    assert "onverge" not in answer_of(task)["text"].text
+    assert "onverge" not in answer_of(synthetic.task(task)).text.text
     guards = {
         "failed": ["tokens", "learning_rate", "overfitting"],
         "loss_drop_last_doubling": 0.013,
@@ -245,15 +250,17 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
         "generalization_gap": 0.08,
         "not_measured": [],
     }
-    told = " ".join(texts(limitations(run.study, dict(summary) | {"convergence": guards})))
+    told = " ".join(one.text for one in synthetic.typed(summary | {"convergence": guards}).limitations)
     assert "the largest size by 1.3 %" in told and "8 % lower" in told
 
 
-def test_outcome_history_without_codes_of_the_outcome_is_warned_of(demo: Any) -> None:
-    run, summary = demo
-    tasks = [run.study.tasks[0], run.study.tasks[1].model_copy(update={"labels": "labels", "outcome": {}})]
-    said = []
-    for baselines in (["lightgbm"], ["lightgbm", "outcome_history"]):
-        study = run.study.model_copy(update={"tasks": tasks, "baselines": baselines})
-        said.append([text for text in texts(limitations(study, summary)) if "outcome-history" in text])
-    assert said[0] == [] and [one.split(":")[0] for one in said[1]] == [tasks[1].name]
+def test_outcome_history_without_codes_is_a_limitation(demo: Any) -> None:
+    _, summary = demo
+    first, second = summary["tasks"]
+    history = [result | {"arm": "outcome_history"} for result in second["results"]]
+    found = []
+    for results in (second["results"], history):
+        tasks = [first, second | {"has_outcome_codes": False, "results": results}]
+        limited = synthetic.typed(summary | {"tasks": tasks}).limitations
+        found.append([one.text for one in limited if "outcome-history" in one.text])
+    assert found[0] == [] and [text.split(":")[0] for text in found[1]] == [second["name"]]

@@ -13,19 +13,27 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from scipy import stats
 
-from claimscale import artifacts
 from claimscale.errors import BadInput
 from claimscale.evaluation.intervals import CONFIDENCE
+from claimscale.summary.decision_schema import RelativeGainEntry, SaturationEntry
+from claimscale.summary.schema import read_summary
 
 CONVERGENCE = {
     "converged": "",
     "unknown": ", whether pretraining had converged was not measured",
     "under_trained": ", but under-trained",
 }
+
+
+class RunDecisions(NamedTuple):
+    """The name of a run, and the decision on size of each task."""
+
+    name: str
+    tasks: Mapping[str, SaturationEntry]
 
 
 @dataclass(frozen=True)
@@ -57,22 +65,19 @@ class TaskComparison:
     differ: bool
 
 
-def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[TaskComparison]:
+def compare(first: RunDecisions, second: RunDecisions) -> list[TaskComparison]:
     """Tasks that both summaries have, in the order of the first.
 
     Raises BadInput if they share no task, or judged one by another metric or margin.
     """
-    tasks = [{task["name"]: task for task in summary["tasks"]} for summary in (first, second)]
-    common = [name for name in tasks[0] if name in tasks[1]]
-    if not common:
-        raise BadInput(f"{first['name']} and {second['name']} have no task in common")
-    entries = {name: (tasks[0][name]["saturation"], tasks[1][name]["saturation"]) for name in common}
+    entries = {name: (ours, second.tasks[name]) for name, ours in first.tasks.items() if name in second.tasks}
+    if not entries:
+        raise BadInput(f"{first.name} and {second.name} have no task in common")
     for name, both in entries.items():
         for key in ("metric", "relative_margin"):
-            if both[0][key] != both[1][key]:
-                raise BadInput(
-                    f"{name}: {key} is {both[0][key]} in {first['name']}, {both[1][key]} in {second['name']}"
-                )
+            ours, theirs = (getattr(one, key) for one in both)
+            if ours != theirs:
+                raise BadInput(f"{name}: {key} is {ours} in {first.name}, {theirs} in {second.name}")
     pairs = {name: _pairs(*both) for name, both in entries.items()}
     corrected = iter(holm([pair.p for found in pairs.values() for pair in found]))
     apart = {name: p for name, both in entries.items() if (p := _p_apart(*both)) is not None}
@@ -80,9 +85,9 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[TaskCom
     return [
         TaskComparison(
             task=name,
-            verdicts=(both[0]["verdict"], both[1]["verdict"]),
-            converged=(_convergence(both[0]), _convergence(both[1])),
-            sufficient=(both[0]["smallest_sufficient"], both[1]["smallest_sufficient"]),
+            verdicts=(both[0].verdict, both[1].verdict),
+            converged=(both[0].convergence_status, both[1].convergence_status),
+            sufficient=(both[0].smallest_sufficient, both[1].smallest_sufficient),
             pairs=tuple(replace(pair, p_holm=next(corrected)) for pair in pairs[name]),
             differ=shown.get(name, 1.0) < 1 - CONFIDENCE,
         )
@@ -104,16 +109,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def read_summary(run: Path) -> Mapping[str, Any]:
-    """The summary of a run directory, or of a `summary.json`; raises BadInput for anything else."""
-    file = run / "summary.json" if run.is_dir() else run
-    try:
-        summary = artifacts.read_json(file)
-    except (OSError, ValueError):
-        summary = None
-    if not isinstance(summary, dict) or not {"name", "tasks"} <= summary.keys():
-        raise BadInput(f"{file}: is not the summary of a run")
-    return summary
+def read_run(run: Path) -> RunDecisions:
+    """The decisions of a run directory, or of a `summary.json`; raises BadInput for anything else."""
+    summary = read_summary(run / "summary.json" if run.is_dir() else run)
+    return RunDecisions(summary.name, {task.name: task.saturation for task in summary.tasks})
 
 
 def text(names: tuple[str, str], compared: Sequence[TaskComparison]) -> str:
@@ -145,44 +144,52 @@ def _conclusion(task: TaskComparison) -> str:
     return "No difference is shown; that is not evidence of equality."
 
 
-def _relative(entry: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, float]]:
-    """Relative gains by smaller and larger size, as far as they are known with the chance of training."""
+class _Gain(NamedTuple):
+    """A gain as a share of the larger size's metric."""
+
+    gain: float
+    standard_error: float
+    degrees: float
+
+
+def _known(found: RelativeGainEntry | None) -> _Gain | None:
+    if found is None or found.gain is None or not found.standard_error or not found.degrees_of_freedom:
+        return None
+    return _Gain(found.gain, found.standard_error, found.degrees_of_freedom)
+
+
+def _relative(entry: SaturationEntry) -> dict[tuple[str, str], _Gain]:
+    """Relative gains by smaller and larger size, where the variance between training runs is known."""
     return {
-        (one["smaller"], one["larger"]): one["relative"]
-        for one in entry["comparisons"]
-        if one.get("relative") and one["n_seeds"] > 1 and one["relative"]["standard_error"]
+        (one.smaller, one.larger): gain
+        for one in entry.comparisons
+        if one.n_seeds > 1 and (gain := _known(one.relative))
     }
 
 
-def _convergence(entry: Mapping[str, Any]) -> str:
-    return entry.get("convergence_status", "unknown")
-
-
-def _pairs(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[GainPair]:
+def _pairs(first: SaturationEntry, second: SaturationEntry) -> list[GainPair]:
     """Every size below the largest that both runs trained, against it."""
     ours, theirs = _relative(first), _relative(second)
     both = [pair for pair in ours if pair in theirs]
-    # the size that most others are compared with, and that is compared with none: the largest in common
+    # The largest common size is compared with others, and is the smaller one in no pair.
     smaller = {pair[0] for pair in both}
     largest = next((pair[1] for pair in both if pair[1] not in smaller), None)
     return [_gain_pair(pair, ours[pair], theirs[pair]) for pair in both if pair[1] == largest]
 
 
-def _gain_pair(sizes: tuple[str, str], ours: Mapping[str, float], theirs: Mapping[str, float]) -> GainPair:
+def _gain_pair(sizes: tuple[str, str], ours: _Gain, theirs: _Gain) -> GainPair:
     """Two gains by Welch's test."""
-    variances = ours["standard_error"] ** 2, theirs["standard_error"] ** 2
+    variances = ours.standard_error**2, theirs.standard_error**2
     error = math.sqrt(sum(variances))
-    degrees = error**4 / (
-        variances[0] ** 2 / ours["degrees_of_freedom"] + variances[1] ** 2 / theirs["degrees_of_freedom"]
-    )
+    degrees = error**4 / (variances[0] ** 2 / ours.degrees + variances[1] ** 2 / theirs.degrees)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
-    gains = ours["gain"], theirs["gain"]
-    difference = gains[0] - gains[1]
+    difference = ours.gain - theirs.gain
     p_value = 2 * float(stats.t.sf(abs(difference) / error, degrees))
+    gains = ours.gain, theirs.gain
     return GainPair(*sizes, gains, difference, difference - half, difference + half, p_value)
 
 
-def _p_apart(first: Mapping[str, Any], second: Mapping[str, Any]) -> float | None:
+def _p_apart(first: SaturationEntry, second: SaturationEntry) -> float | None:
     """One-sided p-value against 'what suffices in one run suffices in the other'; None if none suffices.
 
     A plateau without convergence is none.
@@ -190,21 +197,17 @@ def _p_apart(first: Mapping[str, Any], second: Mapping[str, Any]) -> float | Non
     found = [
         p
         for saturated, other in ((first, second), (second, first))
-        if saturated["smallest_sufficient"] and _convergence(saturated) != "under_trained"
+        if saturated.smallest_sufficient and saturated.convergence_status != "under_trained"
         if (p := _p_insufficient(saturated, other)) is not None
     ]
     return min(1.0, len(found) * min(found)) if found else None
 
 
-def _p_insufficient(saturated: Mapping[str, Any], other: Mapping[str, Any]) -> float | None:
+def _p_insufficient(saturated: SaturationEntry, other: SaturationEntry) -> float | None:
     """Against 'the size that suffices in one run misses the margin against no larger one in the other'."""
-    size, margin, tested = (
-        saturated["smallest_sufficient"],
-        saturated["relative_margin"],
-        _relative(saturated),
-    )
+    size, margin, tested = saturated.smallest_sufficient, saturated.relative_margin, _relative(saturated)
     p_values = [
-        float(stats.t.sf((found["gain"] - margin) / found["standard_error"], found["degrees_of_freedom"]))
+        float(stats.t.sf((found.gain - (margin or 0.0)) / found.standard_error, found.degrees))
         for pair, found in _relative(other).items()
         if pair[0] == size and pair in tested
     ]

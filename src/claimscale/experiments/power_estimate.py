@@ -12,6 +12,7 @@ from claimscale.evaluation.contrasts import MIN_OUTCOMES, MIN_SEEDS
 from claimscale.evaluation.intervals import CONFIDENCE
 from claimscale.evaluation.power import Assumptions, Components
 from claimscale.evaluation.size_decision import MIN_POSITIVES
+from claimscale.summary.schema import read_summary
 
 ASSUMED_PREVALENCE = 0.03
 INTERACTION = 0.05
@@ -110,10 +111,9 @@ def _best_auprc(study: Study, task: str) -> float | None:
     if not file.exists():
         return None
     reached = [
-        result["auprc"]["estimate"]
-        for entry in artifacts.read_json(file)["tasks"]
-        if entry["name"] == task
-        for result in entry["results"]
-        if result["split"] == "held_out" and result["auprc"]["estimate"]
+        result.auprc.estimate
+        for one in read_summary(file).tasks
+        for result in one.results
+        if one.name == task and result.split == "held_out" and result.auprc.estimate
     ]
     return max(reached, default=None)

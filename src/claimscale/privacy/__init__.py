@@ -1,1 +1,1 @@
-"""Small counts: what may leave the machine."""
+"""Privacy: which counts the summary may show."""

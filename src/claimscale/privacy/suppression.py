@@ -39,8 +39,6 @@ class Rule:
         return step * math.floor(count / step + 0.5)
 
 
-SUPPRESSED = "suppressed"
-"""The reason of a task without a verdict because its results would disclose a hidden count."""
 PROFILES: dict[str, Rule | None] = {
     "none": None,
     "ndb": Rule(10),

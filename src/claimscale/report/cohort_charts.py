@@ -12,6 +12,7 @@ from typing import Any
 import altair as alt
 
 from claimscale.report.chart_theme import FAINT, HEIGHT, Chart, styled
+from claimscale.summary.dataset_schema import DescriptionEntry, HistogramEntry, SexHistogramEntry
 
 FEMALE, MALE, ANY = "var(--scratch)", "var(--pretrained)", "var(--lightgbm)"
 SEX_NAMES = {"F": "Women", "M": "Men", "U": "Sex unknown"}
@@ -21,26 +22,26 @@ GREY_PLACE = "Some counts are suppressed: their bars are grey."
 Counts = Sequence[int | str | None]
 
 
-def cohort_charts(description: Mapping[str, Any]) -> dict[str, Chart | None]:
+def cohort_charts(description: DescriptionEntry) -> dict[str, Chart | None]:
     """Charts of a description as `summary.json` holds it, by name; null where no count is known."""
-    histograms = description["histograms"]
+    histograms = description.histograms
     return {
-        "cohort/age": _ages(histograms["age_by_sex"]),
-        "cohort/sequence_length": _histogram(histograms["sequence_length"], "Codes per sequence"),
-        "cohort/observation": _histogram(histograms["observation_years"], "Years from first to last contact"),
-        "cohort/hospitals": _hospitals(histograms["patients_per_hospital"]),
+        "cohort/age": _ages(histograms.age_by_sex),
+        "cohort/sequence_length": _histogram(histograms.sequence_length, "Codes per sequence"),
+        "cohort/observation": _histogram(histograms.observation_years, "Years from first to last contact"),
+        "cohort/hospitals": _hospitals(histograms.patients_per_hospital),
     }
 
 
-def hidden_notes(description: Mapping[str, Any]) -> dict[str, str]:
+def hidden_notes(description: DescriptionEntry) -> dict[str, str]:
     """What the captions of the charts that do not show every count must say, by the chart's name."""
-    histograms = description["histograms"]
-    ages = [count for counts in histograms["age_by_sex"]["counts"].values() for count in counts]
+    histograms = description.histograms
+    ages = [count for counts in histograms.age_by_sex.counts.values() for count in counts]
     found = {
         "cohort/age": (BROKEN_LINE, ages),
-        "cohort/sequence_length": (GREY_PLACE, histograms["sequence_length"]["counts"]),
-        "cohort/observation": (GREY_PLACE, histograms["observation_years"]["counts"]),
-        "cohort/hospitals": (GREY_PLACE, histograms["patients_per_hospital"]),
+        "cohort/sequence_length": (GREY_PLACE, histograms.sequence_length.counts),
+        "cohort/observation": (GREY_PLACE, histograms.observation_years.counts),
+        "cohort/hospitals": (GREY_PLACE, histograms.patients_per_hospital),
     }
     return {
         name: note
@@ -49,13 +50,11 @@ def hidden_notes(description: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _ages(ages: Mapping[str, Any]) -> Chart | None:
+def _ages(ages: SexHistogramEntry) -> Chart | None:
     """Patients per band of age, a step line for each sex that breaks where a count is hidden."""
-    edges = ages["edges"]
+    edges = ages.edges
     known = {
-        sex: counts
-        for sex, counts in ages["counts"].items()
-        if any(isinstance(count, int) for count in counts)
+        sex: counts for sex, counts in ages.counts.items() if any(isinstance(count, int) for count in counts)
     }
     rows = [
         {**point, "sex": SEX_NAMES[sex]} for sex, counts in known.items() for point in _steps(edges, counts)
@@ -76,7 +75,7 @@ def _ages(ages: Mapping[str, Any]) -> Chart | None:
     return styled([base.mark_line(strokeWidth=2)])
 
 
-def _steps(edges: Sequence[float], counts: Counts) -> list[dict[str, Any]]:
+def _steps(edges: Sequence[float | None], counts: Counts) -> list[dict[str, Any]]:
     """Both ends of every band, so that a band is seen beside a gap too."""
     points: list[dict[str, Any]] = []
     for low, high, count in zip(edges, edges[1:], counts, strict=False):
@@ -86,11 +85,11 @@ def _steps(edges: Sequence[float], counts: Counts) -> list[dict[str, Any]]:
     return [*points, {"from": edges[-1], "patients": 0}] if isinstance(counts[-1], int) else points
 
 
-def _histogram(found: Mapping[str, Any], title: str) -> Chart | None:
-    edges = found["edges"]
+def _histogram(found: HistogramEntry, title: str) -> Chart | None:
+    edges = found.edges
     bars = [
         {"from": low, "to": high, "patients": count if isinstance(count, int) else None}
-        for low, high, count in zip(edges, edges[1:], found["counts"], strict=False)
+        for low, high, count in zip(edges, edges[1:], found.counts, strict=False)
     ]
     x = alt.X("from:Q", title=title).scale(domain=[edges[0], edges[-1]], nice=False)
     return _bars(bars, x.axis(grid=False, tickCount=6), MALE)

@@ -6,8 +6,7 @@ The methods section is in `methods`. What a run cannot know is marked for a huma
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
@@ -16,9 +15,8 @@ from claimscale.config.study import Study
 from claimscale.findings import Finding, sentences
 from claimscale.report import methods
 from claimscale.report.i18n import Texts
+from claimscale.summary.schema import Summary
 from claimscale.summary.verdict_text import METRIC_NAMES
-
-Summary = Mapping[str, Any]
 
 
 class Item(NamedTuple):
@@ -47,40 +45,37 @@ REFERENCES, CARD, TRIPOD = _read()
 
 def facts(summary: Summary, study: Study, t: Texts) -> dict[str, str]:
     """Short texts on the run, for the sentences of the documents."""
-    dataset = summary["dataset"]
+    dataset = summary.dataset
     tasks = [
-        f"{task['name']} ({t('with the outcome:')} {formatting.count(task['positives'])} / "
-        f"{formatting.count(task['n_test'])})"
-        for task in summary["tasks"]
+        f"{task.name} ({t('with the outcome:')} {formatting.count(task.positives)} / "
+        f"{formatting.count(task.n_test)})"
+        for task in summary.tasks
     ]
     answers = [
-        f"{answer['task']}{t(': ')}" + t(" ").join(t.say(answer[name]) for name in TEXTS if answer[name])
-        for answer in summary["answers"]
+        f"{answer.task}{t(': ')}"
+        + t(" ").join(t.say(found) for found in (answer.text, answer.ensemble_text) if found)
+        for answer in summary.answers
     ]
     return {
-        "patients": formatting.count(dataset.get("patients")),
-        "hospitals": formatting.count(dataset.get("hospitals")),
+        "patients": formatting.count(dataset.patients),
+        "hospitals": formatting.count(dataset.hospitals),
         "source": t.say(methods.SOURCES[study.source.kind]),
         "landmark": str(study.cohort.landmark),
         "models": t.say(sentences(list(methods.models(summary, study)))),
         "tasks": t.several(tasks),
         "metric": METRIC_NAMES[study.compare.metric],
-        "version": summary["version"],
-        "outcomes": t.several(task["source"] or task["name"] for task in summary["tasks"]),
+        "version": summary.version,
+        "outcomes": t.several(task.source or task.name for task in summary.tasks),
         "limitations": t(" ").join(limitations(summary, t)) or "–",
         "answers": t(" ").join(answers),
         "splits": t.say(sentences(list(methods.splits(study)))),
     }
 
 
-TEXTS = ("text", "ensemble_text")
-"""Keys of the findings that make up an answer."""
-
-
 def limitations(summary: Summary, t: Texts) -> list[str]:
     """The limitations; one that several tasks share is shown once, after the names of these tasks."""
     grouped: dict[str, list[str]] = {}
-    for entry in map(Finding.model_validate, summary["warnings"]):
+    for entry in summary.limitations:
         inner = entry.parameters.get("finding")
         if entry.code == "limitation.of_task" and isinstance(inner, Finding):
             grouped.setdefault(t.say(inner), []).append(str(entry.parameters["task"]))

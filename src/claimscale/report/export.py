@@ -11,23 +11,27 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import vl_convert
 
 from claimscale import artifacts
 from claimscale.constants import SEXES
 from claimscale.report import figures
-from claimscale.report.documents import TEXTS
 from claimscale.report.i18n import Texts
 from claimscale.report.page_data import METRICS
+from claimscale.summary.dataset_schema import GroupEntry
+from claimscale.summary.entries import Entry
+from claimscale.summary.schema import Summary
 
 FIGURES, TABLES = "figures", "tables"
 FACTS = ("by", "group", "n_test", "positives", "observed", "predicted")
+SIZE_COLUMNS = (
+    "name", "parameters", "layers", "width", "train_flops", "tokens", "hours", "validation_loss",
+)  # fmt: skip
 PNG_SCALE = 3.0
 """Pixels per unit: 300 per inch at the width of a journal's column."""
-Row = Sequence[Any]
-Summary = Mapping[str, Any]
+BOUNDS = ("estimate", "low", "high")
+Row = Sequence[object]
 
 
 def write(summary: Summary, run_directory: Path, language: str = "en") -> None:
@@ -55,92 +59,80 @@ def light_colours() -> dict[str, str]:
 
 def tables(summary: Summary, t: Texts) -> dict[str, list[Row]]:
     """The tables by name, each with its heads first."""
-    bounds = [f"{metric}_{bound}" for metric in METRICS for bound in ("estimate", "low", "high")]
+    bounds = [f"{metric}_{bound}" for metric in METRICS for bound in BOUNDS]
     heads = ("arm", "size", "parameters", "split", "n_labelled", "n_seeds", "n_test", "positives", "seconds")
     found: dict[str, list[Row]] = {
         "results": [
             ("task", *heads, *bounds),
             *(
                 (
-                    task["name"],
-                    *(result[name] for name in heads),
-                    *(result[metric][bound] for metric in METRICS for bound in ("estimate", "low", "high")),
+                    task.name,
+                    *_values(result, heads),
+                    *(value for metric in METRICS for value in _values(getattr(result, metric), BOUNDS)),
                 )
-                for task in summary["tasks"]
-                for result in task["results"]
+                for task in summary.tasks
+                for result in task.results
             ),
         ],
         "answers": [
-            ("task", "verdict", "recommendation", *TEXTS),
+            ("task", "verdict", "recommendation", "text", "ensemble_text"),
             *(
                 (
-                    *(answer[name] for name in ("task", "verdict", "recommendation")),
-                    *(answer[name] and t.say(answer[name]) for name in TEXTS),
+                    *_values(answer, ("task", "verdict", "recommendation")),
+                    *(found and t.say(found) for found in (answer.text, answer.ensemble_text)),
                 )
-                for answer in summary["answers"]
+                for answer in summary.answers
             ),
         ],
         "comparisons": _of_tasks(
             ("smaller", "larger", "difference", "low", "high", "upper_at_alpha", "margin", "n_seeds"),
-            (
-                (task["name"], entry)
-                for task in summary["tasks"]
-                for entry in task["saturation"]["comparisons"]
-            ),
+            ((task.name, entry) for task in summary.tasks for entry in task.saturation.comparisons),
         ),
         "pretraining_gain": _of_tasks(
             ("size", "n_labelled", "metric", "difference", "low", "high", "p", "n_seeds"),
-            ((task["name"], gain) for task in summary["tasks"] for gain in task["pretraining_gain"]),
+            ((task.name, gain) for task in summary.tasks for gain in task.pretraining_gain),
         ),
         "crossover": _of_tasks(
             ("size", "comparator", "metric", "outcome", "n_labelled", "low", "high", "prob_superior"),
-            ((task["name"], found) for task in summary["tasks"] for found in task.get("crossover", [])),
+            ((task.name, found) for task in summary.tasks for found in task.crossover),
         ),
         "subgroups": list(_subgroups(summary)),
-        "sizes": _listed(
-            ("name", "parameters", "layers", "width", "train_flops", "tokens", "hours", "validation_loss"),
-            summary["sizes"],
-        ),
+        "sizes": [SIZE_COLUMNS, *(_values(size, SIZE_COLUMNS) for size in summary.sizes)],
     }
-    if description := summary["dataset"].get("description"):
-        found["cohort"] = list(_cohort(description["groups"]))
+    if summary.dataset.description:
+        found["cohort"] = list(_cohort(summary.dataset.description.groups))
     return {name: rows for name, rows in found.items() if len(rows) > 1}
 
 
-def _listed(names: Sequence[str], entries: Iterable[Summary]) -> list[Row]:
-    return [names, *(tuple(entry.get(name) for name in names) for entry in entries)]
+def _values(entry: Entry, names: Sequence[str]) -> tuple[object, ...]:
+    return tuple(getattr(entry, name) for name in names)
 
 
-def _of_tasks(names: Sequence[str], entries: Iterable[tuple[str, Summary]]) -> list[Row]:
-    return [("task", *names), *((task, *(entry.get(name) for name in names)) for task, entry in entries)]
+def _of_tasks(names: Sequence[str], entries: Iterable[tuple[str, Entry]]) -> list[Row]:
+    return [("task", *names), *((task, *_values(entry, names)) for task, entry in entries)]
 
 
 def _subgroups(summary: Summary) -> Iterator[Row]:
-    bounds = ("estimate", "low", "high")
-    yield (
-        "task", "arm", "size", *FACTS,
-        *(f"{metric}_{bound}" for metric in ("auprc", "auroc") for bound in bounds),
-    )  # fmt: skip
-    for task in summary["tasks"]:
-        for detail in task.get("per_model", []):
-            for group in detail.get("subgroups", []):
-                yield (
-                    task["name"], detail["arm"], detail["size"],
-                    *(group[name] for name in FACTS),
-                    *((group[metric] or {}).get(bound) for metric in ("auprc", "auroc") for bound in bounds),
-                )  # fmt: skip
+    bounds = [f"{metric}_{bound}" for metric in ("auprc", "auroc") for bound in BOUNDS]
+    yield ("task", "arm", "size", *FACTS, *bounds)
+    for task in summary.tasks:
+        for detail in task.per_model:
+            for group in detail.subgroups or ():
+                known = [one and _values(one, BOUNDS) for one in (group.auprc, group.auroc)]
+                values = (value for one in known for value in one or (None,) * len(BOUNDS))
+                yield (task.name, detail.arm, detail.size, *_values(group, FACTS), *values)
 
 
-def _cohort(groups: Mapping[str, Summary]) -> Iterator[Row]:
+def _cohort(groups: Mapping[str, GroupEntry]) -> Iterator[Row]:
     """One row per fact, one column per group, as in the page's table."""
     yield ("fact", *groups)
-    yield ("patients", *(group["patients"] for group in groups.values()))
-    yield ("hospitals", *(group["hospitals"] for group in groups.values()))
+    yield ("patients", *(group.patients for group in groups.values()))
+    yield ("hospitals", *(group.hospitals for group in groups.values()))
     for sex in SEXES:
-        yield (f"sex {sex}", *(group["sex"].get(sex) for group in groups.values()))
+        yield (f"sex {sex}", *(group.sex.get(sex) for group in groups.values()))
     for field in ("age", "visits", "sequence_length", "observation_days"):
         for name in ("mean", "sd", "median", "q1", "q3", "min", "max"):
-            yield (f"{field} {name}", *(group[field][name] for group in groups.values()))
+            yield (f"{field} {name}", *(getattr(getattr(group, field), name) for group in groups.values()))
 
 
 def as_csv(rows: Iterable[Row]) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import altair as alt
 import vl_convert
@@ -17,21 +16,20 @@ from claimscale.report.chart_theme import FAINT, FONT_SIZE, Chart, translated
 from claimscale.report.cohort_charts import cohort_charts, hidden_notes
 from claimscale.report.i18n import Texts
 from claimscale.report.pretraining_charts import pretraining_charts
-
-Summary = Mapping[str, Any]
+from claimscale.summary.schema import Summary
 
 
 def charts(summary: Summary) -> dict[str, Chart]:
     """The charts by name; one without data is left out."""
-    drawn = pretraining_charts(summary["sizes"], summary.get("loss_fit"))
-    if description := summary["dataset"].get("description"):
-        drawn |= cohort_charts(description)
+    drawn = pretraining_charts(summary.sizes, summary.loss_fit)
+    if summary.dataset.description:
+        drawn |= cohort_charts(summary.dataset.description)
     return {name: chart for name, chart in drawn.items() if chart is not None}
 
 
 def notes(summary: Summary) -> dict[str, str]:
     """What a caption must add where a chart does not show every count, by the chart's name."""
-    description = summary["dataset"].get("description")
+    description = summary.dataset.description
     return hidden_notes(description) if description else {}
 
 

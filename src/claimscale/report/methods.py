@@ -5,8 +5,7 @@ Every setting with an effect is stated where it is on; `EXEMPT` names the others
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from claimscale.config.base import Codes
 from claimscale.config.sources import DpcSource, OmopSource, ReceiptSource, SimulatedSource
@@ -14,9 +13,9 @@ from claimscale.config.study import Study
 from claimscale.config.tasks import Exclusion, Task
 from claimscale.findings import Finding, finding, sentences
 from claimscale.report.page_data import ARMS
+from claimscale.summary.result_schema import ModelResultEntry
+from claimscale.summary.schema import Summary
 from claimscale.summary.verdict_text import METRIC_NAMES
-
-Summary = Mapping[str, Any]
 
 SOURCES = {
     "simulated": finding("source.simulated"),
@@ -85,7 +84,7 @@ def paragraphs(summary: Summary, study: Study) -> list[Finding]:
 
 def _data(summary: Summary, study: Study) -> Iterator[Finding]:
     source, cohort = study.source, study.cohort
-    patients, hospitals = (summary["dataset"].get(name) for name in ("patients", "hospitals"))
+    patients, hospitals = summary.dataset.patients, summary.dataset.hospitals
     yield finding("methods.data", patients=patients, hospitals=hospitals, source=SOURCES[source.kind])
     if isinstance(source, SimulatedSource):
         yield finding("methods.simulated", patients=source.patients, hospitals=source.hospitals)
@@ -142,13 +141,13 @@ def _tokens(study: Study) -> Iterator[Finding]:
 
 def models(summary: Summary, study: Study) -> Iterator[Finding]:
     """The models that have results: pretraining, fine-tuning, training from scratch, baselines."""
-    results = [result for task in summary["tasks"] for result in task["results"]]
-    arms = [arm for arm in ARMS if any(result["arm"] == arm for result in results)]
-    pretrained = [size for size in summary["sizes"] if size.get("seeds")]
+    results = [result for task in summary.tasks for result in task.results]
+    arms = [arm for arm in ARMS if any(result.arm == arm for result in results)]
+    pretrained = [size for size in summary.sizes if size.seeds]
     if pretrained:
-        yield from _pretraining(study, [size["name"] for size in pretrained])
+        yield from _pretraining(study, [size.name for size in pretrained])
     if {"pretrained", "scratch"} & set(arms):
-        yield from _finetuning(study, arms, results, [size["name"] for size in summary["sizes"]])
+        yield from _finetuning(study, arms, results, [size.name for size in summary.sizes])
     names = [BASELINES[arm] for arm in arms if arm in BASELINES]
     if names:
         yield finding("methods.baselines", baselines=names, trials=study.search.n_trials)
@@ -178,10 +177,12 @@ def _pretraining(study: Study, sizes: list[str]) -> Iterator[Finding]:
         yield finding("methods.lr_sweep", rates=chosen.lr_sweep, fraction=chosen.lr_sweep_fraction)
 
 
-def _finetuning(study: Study, arms: list[str], results: list[Summary], sizes: list[str]) -> Iterator[Finding]:
+def _finetuning(
+    study: Study, arms: list[str], results: Sequence[ModelResultEntry], sizes: list[str]
+) -> Iterator[Finding]:
     chosen = study.finetune
-    requested = {result["labelled_patients"] for result in results if result["size"]}
-    labelled = [finding("methods.labelled", n=n) for n in sorted(requested - {"all"})]
+    requested = {result.labelled_patients for result in results if result.size}
+    labelled = [finding("methods.labelled", n=n) for n in sorted(n for n in requested if n != "all")]
     labelled += [finding("methods.all_labelled")] * ("all" in requested)
     if "pretrained" not in arms:
         yield finding("methods.from_scratch", sizes=sizes, labelled=labelled)
@@ -255,7 +256,7 @@ def _evaluation(summary: Summary, study: Study) -> Iterator[Finding]:
     metric = METRIC_NAMES[study.compare.metric]
     yield finding("methods.metric", metric=metric, replicates=study.compare.bootstrap_replicates)
     yield finding("methods.size_sufficiency", margin=study.compare.margin, metric=metric)
-    yield finding("methods.software", version=summary["version"])
+    yield finding("methods.software", version=summary.version)
     if study.privacy.profile == "none":
         yield finding("methods.counts_shown")
     else:

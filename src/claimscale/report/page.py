@@ -10,9 +10,7 @@ import base64
 import hashlib
 import importlib.resources
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -26,6 +24,7 @@ from claimscale.findings import duration
 from claimscale.report import documents, figures, methods, tables
 from claimscale.report.i18n import Texts
 from claimscale.report.page_data import ALL_METRICS, ARMS, SPLIT_NAMES, embedded, splits_of, view
+from claimscale.summary.schema import Summary
 from claimscale.summary.verdict_text import BASELINES, UNDER_TRAINED, crossover_text
 
 GROUP_NAMES = {
@@ -66,7 +65,6 @@ FILTERS = {
     "shortest": formatting.shortest,
 }
 """Filters of the templates that turn one number into text."""
-Summary = Mapping[str, Any]
 
 
 def render(summary: Summary, study: Study, target: Path, language: str = "en") -> None:
@@ -79,26 +77,26 @@ def html(summary: Summary, study: Study, language: str = "en") -> str:
     t, script = Texts(language), _template_text("report.js")
     if "</" in script:
         raise AssertionError("the script would end its element")
-    tasks = summary["tasks"]
+    tasks = summary.tasks
     return (
         _environment(t)
         .get_template("report.html.j2")
         .render(
             summary=summary,
-            partial=summary.get("partial"),
+            partial=summary.partial,
             study_yaml=loading.dump(study),
             notes=figures.notes(summary),
             figures={name: figures.inline_svg(one, t) for name, one in figures.charts(summary).items()},
-            tables={task["name"]: tables.forest(task) for task in tasks},
-            other_splits={task["name"]: tables.other_splits(task) for task in tasks},
-            cell_names={task["name"]: tables.cell_names(task) for task in tasks},
-            sweeps=tables.sweeps(summary["sizes"]),
+            tables={task.name: tables.forest(task) for task in tasks},
+            other_splits={task.name: tables.other_splits(task) for task in tasks},
+            cell_names={task.name: tables.cell_names(task) for task in tasks},
+            sweeps=tables.sweeps(summary.sizes),
             data=Markup(embedded(view(summary, t, script))),
             script=Markup(script),
             script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             splits=splits_of(summary),
             limitations=documents.limitations(summary, t),
-            verdicts=Counter(answer["verdict"] for answer in summary["answers"]),
+            verdicts=Counter(answer.verdict for answer in summary.answers),
             methods=[t.say(paragraph) for paragraph in methods.paragraphs(summary, study)],
             model_card=documents.model_card(summary, study, t),
             tripod=documents.tripod(summary, study, t),
@@ -154,7 +152,7 @@ def share(part: float | str | None, whole: float | str | None) -> str:
 
 def privacy_note(summary: Summary, t: Texts) -> str:
     """Which counts are shown."""
-    profile = summary.get("privacy", {}).get("profile", "none")
+    profile = summary.privacy.profile
     if profile == "none":
         return t("All counts are shown (privacy profile: none). Consider this before sharing the file.")
     return t(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from claimscale.config.comparison import USES_EMBEDDINGS
 from claimscale.report.i18n import Texts
+from claimscale.summary.entries import EstimateEntry
+from claimscale.summary.result_schema import ModelDiagnosticsEntry, ModelResultEntry, SplitCountsEntry
+from claimscale.summary.schema import Summary
 from claimscale.summary.verdict_text import METRIC_NAMES
 
-Summary = Mapping[str, Any]
 METRICS = ("auprc", "auroc", "log_loss", "calibration")
 ALL_METRICS = {**METRIC_NAMES, "log_loss": "Log-loss", "calibration": "Calibration slope"}
 SPLITS = ("held_out", "hospital", "temporal")
@@ -40,7 +41,7 @@ SHORT = {
 
 def splits_of(summary: Summary) -> list[str]:
     """The test sets that any task has results on, in their order."""
-    present = {result["split"] for task in summary["tasks"] for result in task["results"]}
+    present = {result.split for task in summary.tasks for result in task.results}
     return [split for split in SPLITS if split in present] or ["held_out"]
 
 
@@ -52,8 +53,8 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
     pretraining of its own size or of the largest, or on none.
     """
     splits, arms = splits_of(summary), list(ARMS)
-    sizes = [size["name"] for size in summary["sizes"]]
-    metric = next((task["saturation"]["metric"] for task in summary["tasks"]), "auprc")
+    sizes = [size.name for size in summary.sizes]
+    metric = next((task.saturation.metric for task in summary.tasks), "auprc")
     return {
         "texts": {text: told for text, told in texts.table.items() if text in script or text in GROUPS},
         "metric": metric,
@@ -67,23 +68,25 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
             }
             for arm, (name, shape) in ARMS.items()
         ],
-        "sizes": [{key: size[key] for key in ("name", "parameters", "hours")} for size in summary["sizes"]],
-        "losses": summary.get("training_losses", []),
+        "sizes": [
+            {"name": size.name, "parameters": size.parameters, "hours": size.hours} for size in summary.sizes
+        ],
+        "losses": [one.model_dump() for one in summary.training_losses],
         "tasks": [
             {
-                "name": task["name"],
+                "name": task.name,
                 "splits": {
                     split: _counts(found)
-                    for split, found in task["splits"].items()
+                    for split, found in task.splits.items()
                     if split in splits
                 },
-                "oracle": task["oracle"]
-                and {name: list(task["oracle"][name].values()) for name in ("auprc", "auroc")},
-                "crossover": task.get("crossover", []),
-                "rows": [_row(result, arms, sizes, splits) for result in task["results"]],
-                "per_model": [_drawn(one) for one in task.get("per_model", []) if one["highlighted"]],
+                "oracle": task.oracle
+                and {"auprc": _bounds(task.oracle.auprc), "auroc": _bounds(task.oracle.auroc)},
+                "crossover": [one.model_dump() for one in task.crossover],
+                "rows": [_row(result, arms, sizes, splits) for result in task.results],
+                "per_model": [_drawn(one) for one in task.per_model if one.highlighted],
             }
-            for task in summary["tasks"]
+            for task in summary.tasks
         ],
     }  # fmt: skip
 
@@ -91,25 +94,29 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
 GROUPS = ("Women", "Men", "Sex unknown", "Age unknown", "Other hospitals")
 
 
-def _counts(found: Summary) -> list[Any]:
-    return [found["index_dates"], found["positives"], found.get("prevalence")]
+def _counts(found: SplitCountsEntry) -> list[Any]:
+    return [found.index_dates, found.positives, found.prevalence]
 
 
-def _row(result: Summary, arms: list[str], sizes: list[str], splits: list[str]) -> list[Any]:
-    size = -1 if result["size"] is None else sizes.index(result["size"])
+def _bounds(found: EstimateEntry) -> list[float | None]:
+    return [found.estimate, found.low, found.high]
+
+
+def _row(result: ModelResultEntry, arms: list[str], sizes: list[str], splits: list[str]) -> list[Any]:
+    size = -1 if result.size is None else sizes.index(result.size)
     head = [
-        arms.index(result["arm"]),
+        arms.index(result.arm),
         size,
-        splits.index(result["split"]),
-        result["n_labelled"],
-        result["n_seeds"],
+        splits.index(result.split),
+        result.n_labelled,
+        result.n_seeds,
     ]
-    numbers = [result[metric][bound] for metric in METRICS for bound in ("estimate", "low", "high")]
-    return [*head, result["seconds"], *numbers]
+    numbers = [number for metric in METRICS for number in _bounds(getattr(result, metric))]
+    return [*head, result.seconds, *numbers]
 
 
-def _drawn(detail: Summary) -> dict[str, Any]:
-    return {name: value for name, value in detail.items() if name != "cells"}
+def _drawn(found: ModelDiagnosticsEntry) -> dict[str, Any]:
+    return found.model_dump(exclude={"cells"})
 
 
 def embedded(content: Any) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from claimscale import artifacts
 from claimscale.config.study import Study
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.workspace import Workspace
+
+if TYPE_CHECKING:
+    from claimscale.summary.schema import Summary
 
 REPORT = "report.html"
 FOLDER = "partial"
@@ -46,7 +49,10 @@ def write_partial_report(workspace: Workspace, cells: Sequence[Cell]) -> bool:
 
     Its summary is in `partial/`, apart from the final one, and rests on few bootstrap replicates.
     """
-    from claimscale.summary.collect import summarise_run  # statistics are slow to import
+    from claimscale.privacy.release import release
+    from claimscale.summary.build import build_summary
+    from claimscale.summary.collect import collect_results  # statistics are slow to import
+    from claimscale.summary.statistics_schema import PartialEntry
 
     study = workspace.study
     done = [cell for cell in cells if workspace.is_done(cell)]
@@ -63,17 +69,18 @@ def write_partial_report(workspace: Workspace, cells: Sequence[Cell]) -> bool:
     included = [cell for cell in done if cell.task is None or cell.task in started]
     folder = workspace.run / FOLDER
     artifacts.make_folder(folder)
-    summary = summarise_run(workspace, reduced, folder, included, findings=[])
-    summary["partial"] = {"done": len(done), "total": len(cells)}
-    write_report(summary, study)
+    progress = PartialEntry(done=len(done), total=len(cells))
+    results = collect_results(workspace, reduced, included, [], progress)
+    summary = build_summary(reduced, workspace.run, results)
+    write_report(release(summary, study.privacy.profile, folder), study)
     return True
 
 
-def write_report(summary: dict[str, Any], study: Study) -> None:
+def write_report(summary: Summary, study: Study) -> None:
     """Write the page of a summary, and unless the summary is partial its figures and tables."""
     from claimscale.report import export, page  # charts are slow to import
 
     run, language = study.run_directory, study.report.language
     page.render(summary, study, run / REPORT, language)
-    if "partial" not in summary:
+    if summary.partial is None:
         export.write(summary, run, language)

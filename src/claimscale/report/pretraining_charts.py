@@ -8,6 +8,12 @@ from typing import Any
 import altair as alt
 
 from claimscale.report.chart_theme import FONT_SIZE, INK, PRETRAINED, Chart, padded, size_axis, styled
+from claimscale.summary.pretraining_schema import (
+    LossFitEntry,
+    LossOverSizeEntry,
+    LossOverTokensEntry,
+    SizeEntry,
+)
 
 SIZE_STYLES = (
     ("var(--embeddings)", "circle"),
@@ -21,10 +27,11 @@ SIZE_STYLES = (
 BAND_OPACITY = 0.16
 NEAR = 0.1
 LOSS = "Validation loss (nats)"
-Summary = Mapping[str, Any]
+Row = Mapping[str, Any]
+"""One point of a chart."""
 
 
-def pretraining_charts(sizes: Sequence[Summary], fit: Summary | None) -> dict[str, Chart | None]:
+def pretraining_charts(sizes: Sequence[SizeEntry], fit: LossFitEntry) -> dict[str, Chart | None]:
     """`pretraining` and `pretraining_tokens` (loss over size, over tokens), and `cost`; null without data.
 
     `sizes` and `fit` are the entries `sizes` and `loss_fit` of the summary.
@@ -36,24 +43,23 @@ def pretraining_charts(sizes: Sequence[Summary], fit: Summary | None) -> dict[st
     }
 
 
-def loss_by_size(sizes: Sequence[Summary], fit: Summary | None) -> Chart | None:
+def loss_by_size(sizes: Sequence[SizeEntry], fit: LossFitEntry) -> Chart | None:
     """Validation loss against parameters: a point for each seed, and the fitted law with its band.
 
     Without a law, which takes four sizes, the line goes through the means.
     """
-    trained = [size for size in sizes if size["validation_loss"] is not None]
+    trained = [size for size in sizes if size.validation_loss is not None]
     if not trained:
         return None
     runs = [
-        {"parameters": size["parameters"], "loss": loss}
+        {"parameters": size.parameters, "loss": loss}
         for size in trained
-        for loss in size["validation_loss_by_seed"]
+        for loss in size.validation_loss_by_seed
         if loss is not None
     ]
-    curve = fit["over_size"] if fit else None
-    fitted = _rows(curve, "parameters") if curve else []
-    means = [{"parameters": size["parameters"], "loss": size["validation_loss"]} for size in trained]
-    x = size_axis({size["parameters"]: size["name"] for size in trained})
+    fitted = _rows(fit.over_size, fit.over_size.parameters, "parameters") if fit.over_size else []
+    means = [{"parameters": size.parameters, "loss": size.validation_loss} for size in trained]
+    x = size_axis({size.parameters: size.name for size in trained})
     y = _loss_axis([*runs, *means, *fitted])
     line = alt.Chart(alt.Data(values=fitted or means)).mark_line(stroke=PRETRAINED, strokeWidth=2)
     points = alt.Chart(alt.Data(values=runs)).mark_point(filled=True, size=36, fill=PRETRAINED, opacity=0.75)
@@ -65,24 +71,26 @@ def loss_by_size(sizes: Sequence[Summary], fit: Summary | None) -> Chart | None:
     return styled(drawn)
 
 
-def loss_by_tokens(fit: Summary | None) -> Chart | None:
+def loss_by_tokens(fit: LossFitEntry) -> Chart | None:
     """Validation loss against training tokens: a point per seed and budget, and the fitted curve of each size.
 
     None where pretraining has one token budget only.
     """
-    ends = fit["points"] if fit else []
-    scored = distinct([end["tokens"] for end in ends if end["size"] == ends[-1]["size"]])
-    if fit is None or len(scored) < 2:
+    ends = fit.points
+    scored = distinct([end.tokens for end in ends if end.size == ends[-1].size])
+    if len(scored) < 2:
         return None
-    points = [{name: end[name] for name in ("size", "tokens", "loss")} for end in ends]
+    points = [{"size": end.size, "tokens": end.tokens, "loss": end.loss} for end in ends]
     fitted = [
-        {"size": curve["size"], **row} for curve in fit["over_tokens"] for row in _rows(curve, "tokens")
+        {"size": curve.size, **row}
+        for curve in fit.over_tokens
+        for row in _rows(curve, curve.tokens, "tokens")
     ]
-    names = list(dict.fromkeys(end["size"] for end in ends))
+    names = list(dict.fromkeys(end.size for end in ends))
     styles = [SIZE_STYLES[place % len(SIZE_STYLES)] for place in range(len(names))]
     colour = alt.Color("size:N", title=None).scale(domain=names, range=[colour for colour, _ in styles])
     shape = alt.Shape("size:N", title=None).scale(domain=names, range=[shape for _, shape in styles])
-    places = sorted(row["tokens"] for row in points)
+    places = sorted(end.tokens for end in ends)
     x = alt.X("tokens:Q", title="Tokens").scale(type="log", nice=False, domain=padded(places))
     x = x.axis(values=scored, format=".3~s", labelOverlap="greedy", grid=False)
     y = _loss_axis([*points, *fitted])
@@ -112,18 +120,18 @@ def distinct(tokens: Sequence[float]) -> list[float]:
     return found
 
 
-def cost_by_size(sizes: Sequence[Summary]) -> Chart | None:
+def cost_by_size(sizes: Sequence[SizeEntry]) -> Chart | None:
     """Hours of pretraining per seed against parameters."""
-    rows = [size for size in sizes if size["hours"]]
-    if not rows:
+    hours = {size.parameters: size.hours for size in sizes if size.hours}
+    if not hours:
         return None
     unit, factor = next(
         (unit, factor)
         for unit, factor in (("Hours", 1), ("Minutes", 60), ("Seconds", 3600))
-        if max(size["hours"] for size in rows) * factor >= 1 or unit == "Seconds"
+        if max(hours.values()) * factor >= 1 or unit == "Seconds"
     )
-    points = [{"parameters": size["parameters"], "time": size["hours"] * factor} for size in rows]
-    x = size_axis({size["parameters"]: size["name"] for size in rows})
+    points = [{"parameters": size, "time": time * factor} for size, time in hours.items()]
+    x = size_axis({size.parameters: size.name for size in sizes if size.parameters in hours})
     y = alt.Y("time:Q", title=f"{unit} of pretraining, one seed").axis(tickCount=5)
     y = y.scale(zero=True, nice=False, domain=[0, 1.12 * max(point["time"] for point in points)])
     base = alt.Chart(alt.Data(values=points)).encode(x=x, y=y)
@@ -137,15 +145,15 @@ def cost_by_size(sizes: Sequence[Summary]) -> Chart | None:
     )
 
 
-def _rows(curve: Summary, along: str) -> list[dict[str, float]]:
+def _rows(
+    curve: LossOverSizeEntry | LossOverTokensEntry, places: Sequence[float | None], along: str
+) -> list[Row]:
     """A curve of the summary as rows."""
-    names = (along, "loss", "low", "high")
-    return [
-        dict(zip(names, values, strict=True)) for values in zip(*(curve[name] for name in names), strict=True)
-    ]
+    columns = zip(places, curve.loss, curve.low, curve.high, strict=True)
+    return [{along: at, "loss": loss, "low": low, "high": high} for at, loss, low, high in columns]
 
 
-def _loss_axis(rows: Sequence[Summary], field: str = "loss") -> alt.Y:
+def _loss_axis(rows: Sequence[Row], field: str = "loss") -> alt.Y:
     """The axis of losses, which has room for the bands too."""
     ends = [row[name] for row in rows for name in ("loss", "low", "high") if name in row]
     room = 0.06 * (max(ends) - min(ends)) or 0.05

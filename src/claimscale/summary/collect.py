@@ -1,4 +1,4 @@
-"""Reads what the stages and cells of a run left, and summarises it."""
+"""Reads what the stages and cells of a run left, for its summary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from claimscale.experiments.cells import Cell
 from claimscale.experiments.futility import read_forecasts
 from claimscale.experiments.workspace import Workspace
 from claimscale.findings import Finding, finding
-from claimscale.summary.build import summarise
+from claimscale.summary.build import StudyResults
+from claimscale.summary.dataset_schema import DatasetEntry, FrequentCodeEntry
+from claimscale.summary.result_schema import SkippedSubsetsEntry
+from claimscale.summary.statistics_schema import CheckEntry, PartialEntry
+from claimscale.summary.task_entries import split_counts
 from claimscale.validity import checks
 from claimscale.validity.check_result import CheckResult
 
@@ -23,18 +27,20 @@ FREQUENT_CODES = 30
 QUALITY_KEYS = ("source_rows", "rows_in", "used", "quarantined", "dropped", "repaired", "warnings")
 
 
-def summarise_run(
-    workspace: Workspace, study: Study, folder: Path, cells: Sequence[Cell], findings: Sequence[CheckResult]
-) -> dict[str, Any]:
-    """The summary of these finished cells; it is written to `folder` with `results.parquet`.
+def collect_results(
+    workspace: Workspace,
+    study: Study,
+    cells: Sequence[Cell],
+    results: Sequence[CheckResult],
+    partial: PartialEntry | None = None,
+) -> StudyResults:
+    """The results of these finished cells, and of the validity checks.
 
     `study` may hold fewer tasks or replicates than the study of the workspace.
     """
     records = {cell: workspace.record(cell) for cell in cells}
     oracle = {task.name: workspace.run / "oracle" / f"{task.name}.parquet" for task in study.tasks}
-    return summarise(
-        study,
-        folder,
+    return StudyResults(
         cells=[workspace.result(cell) for cell in cells if cell.task is not None],
         pretraining=[_pretraining(workspace, cell) for cell in cells if cell.kind == "pretrain"],
         lr_sweeps={
@@ -43,18 +49,22 @@ def summarise_run(
             if cell.kind == "sweep" and cell.size is not None
         },
         dataset=_dataset(workspace),
-        label_counts=_label_counts(workspace),
+        label_counts={
+            name: {
+                split: split_counts(counts["patients"], counts["n"], counts["positives"])
+                for split, counts in task["splits"].items()
+            }
+            for name, task in workspace.labels.items()
+        },
         oracle={task: file for task, file in oracle.items() if file.exists()},
         insufficient_data=workspace.insufficient_data,
-        left_out={task: skipped._asdict() for task, skipped in workspace.skipped_subsets.items()},
+        skipped_subsets={
+            task: SkippedSubsetsEntry(label=skipped.label, labelled_patients=tuple(skipped.patients))
+            for task, skipped in workspace.skipped_subsets.items()
+        },
         checks=[
-            {
-                "task": one.task,
-                "title": checks.TITLES[one.check],
-                "status": one.status,
-                "text": one.finding.model_dump(),
-            }
-            for one in findings
+            CheckEntry(task=one.task, title=checks.TITLES[one.check], status=one.status, text=one.finding)
+            for one in results
         ],
         notes=[
             finding("limitation.of_cell", cell=cell.id, finding=Finding.model_validate(note))
@@ -62,6 +72,7 @@ def summarise_run(
             for note in record.get("notes", ())
         ],
         forecasts=read_forecasts(study),
+        partial=partial,
     )
 
 
@@ -80,23 +91,8 @@ def _pretraining(workspace: Workspace, cell: Cell) -> dict[str, Any]:
     }
 
 
-def _label_counts(workspace: Workspace) -> dict[str, dict[str, dict[str, int]]]:
-    """Patients, index dates and positives by task and split."""
-    return {
-        name: {
-            split: {
-                "patients": counts["patients"],
-                "index_dates": counts["n"],
-                "positives": counts["positives"],
-            }
-            for split, counts in task["splits"].items()
-        }
-        for name, task in workspace.labels.items()
-    }
-
-
-def _dataset(workspace: Workspace) -> dict[str, Any]:
-    """The first numbers of the report: the cohort, its codes, and the row reconciliation."""
+def _dataset(workspace: Workspace) -> DatasetEntry:
+    """The cohort, its codes, and the row reconciliation."""
     quality, tokens, cohort, description = (
         artifacts.read_json(workspace.run / file)
         for file in (
@@ -106,24 +102,26 @@ def _dataset(workspace: Workspace) -> dict[str, Any]:
             "cohort/description.json",
         )
     )
-    return {
-        "source": workspace.study.source.kind,
-        "patients": cohort["included"],
-        "hospitals": cohort["sampled_hospitals"],
-        "events": quality["used"],
-        "tokens": tokens["tokens"],
-        "vocabulary": tokens["vocabulary"],
-        "code_groups": workspace.token_metadata.group_count,
-        "span": quality["span"],
-        "cohort": cohort,
-        "description": description,
-        "codes": _frequent_codes(workspace.run / "tokens" / "vocabulary.parquet"),
-        "quality": {key: quality[key] for key in QUALITY_KEYS},
-    }
+    return DatasetEntry.model_validate(
+        {
+            "source": workspace.study.source.kind,
+            "patients": cohort["included"],
+            "hospitals": cohort["sampled_hospitals"],
+            "events": quality["used"],
+            "tokens": tokens["tokens"],
+            "vocabulary": tokens["vocabulary"],
+            "code_groups": workspace.token_metadata.group_count,
+            "span": quality["span"],
+            "cohort": cohort,
+            "description": description,
+            "codes": _frequent_codes(workspace.run / "tokens" / "vocabulary.parquet"),
+            "quality": {key: quality[key] for key in QUALITY_KEYS},
+        }
+    )
 
 
-def _frequent_codes(file: Path) -> list[dict[str, Any]]:
-    """The codes that most training patients had before the landmark: `code`, `type`, `patients`."""
+def _frequent_codes(file: Path) -> list[FrequentCodeEntry]:
+    """The codes that most training patients had before the landmark."""
     rows = pq.read_table(file, columns=["code", "type", "patients"]).to_pylist()
-    codes = [row for row in rows if row["type"] not in ("special", "sex")]
-    return sorted(codes, key=lambda row: (-row["patients"], row["code"]))[:FREQUENT_CODES]
+    codes = [FrequentCodeEntry(**row) for row in rows if row["type"] not in ("special", "sex")]
+    return sorted(codes, key=lambda one: (-int(one.patients or 0), one.code))[:FREQUENT_CODES]

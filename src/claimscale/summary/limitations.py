@@ -2,123 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from claimscale.config.study import Study
 from claimscale.findings import Finding, finding
-from claimscale.privacy.suppression import SUPPRESSED
+from claimscale.summary.decision_schema import (
+    SUPPRESSED,
+    AnswerEntry,
+    ClusterVerdictEntry,
+    SaturationEntry,
+)
+from claimscale.summary.pretraining_schema import ConvergenceEntry, SizeEntry
+from claimscale.summary.result_schema import SkippedSubsetsEntry
+from claimscale.summary.statistics_schema import Statistics
+from claimscale.summary.task_schema import TaskEntry
 from claimscale.summary.verdict_text import BASELINES, NOT_TRAINED
 
 FEW_POSITIVES = 100
 
 
-def limitations(study: Study, summary: Mapping[str, Any]) -> list[Finding]:
-    """All limitations of the summary; those of one task are wrapped in `limitation.of_task`."""
-    found = _convergence(summary["convergence"])
-    if study.source.kind == "simulated":
-        found.append(finding("limitation.simulated"))
-    for check in summary["checks"]:
-        if check["status"] == "warned":
-            text = Finding.model_validate(check["text"])
-            found.append(of_task(check["task"], text) if check["task"] else text)
-    for task, answered in zip(summary["tasks"], summary["answers"], strict=True):
-        found += [of_task(task["name"], one) for one in _of_task(task, answered)]
-    if "outcome_history" in study.baselines:
-        without_codes = finding("limitation.outcome_history_without_codes")
-        found += [of_task(task.name, without_codes) for task in study.tasks if task.labels is not None]
-    if len(study.finetune.seeds) == 1:
-        found.append(finding("limitation.one_seed"))
-    found += learning_rates(summary["sizes"], study.pretrain.learning_rate)
-    if any(task["saturation"]["reason"] == SUPPRESSED for task in summary["tasks"]):
-        found.append(finding("limitation.interaction_suppressed"))
-    elif summary["task_size_interaction"]["estimate"] is None:
-        found.append(finding("limitation.interaction_not_tested"))
-    return found
+def limitations(found: Statistics, answers: Sequence[AnswerEntry]) -> tuple[Finding, ...]:
+    """All limitations; those of one task are wrapped in `limitation.of_task`."""
+    listed = _convergence(found.convergence)
+    if found.dataset.source == "simulated":
+        listed.append(finding("limitation.simulated"))
+    for check in found.checks:
+        if check.status == "warned":
+            listed.append(of_task(check.task, check.text) if check.task else check.text)
+    for task, answered in zip(found.tasks, answers, strict=True):
+        listed += [of_task(task.name, one) for one in _of_task(task, answered)]
+    if len(found.finetune_seeds) == 1:
+        listed.append(finding("limitation.one_seed"))
+    listed += learning_rates(found.sizes, found.learning_rate)
+    if any(task.saturation.reason == SUPPRESSED for task in found.tasks):
+        listed.append(finding("limitation.interaction_suppressed"))
+    elif found.task_size_interaction.estimate is None:
+        listed.append(finding("limitation.interaction_not_tested"))
+    return (*listed, *found.notes)
 
 
 def of_task(task: str, limitation: Finding) -> Finding:
     return finding("limitation.of_task", task=task, finding=limitation)
 
 
-def learning_rates(sizes: Sequence[Mapping[str, Any]], used: float) -> list[Finding]:
+def learning_rates(sizes: Sequence[SizeEntry], used: float | None) -> list[Finding]:
     """What the learning-rate sweep leaves open about each size. `used` is the rate of all sizes."""
-    found = []
-    for size in (size for size in sizes if size["lr_sweep"]):
-        tried = [one for one in size["lr_sweep"] if one["validation_loss"] is not None]
-        name = size["name"]
-        if not tried:
-            found.append(finding("limitation.lr_diverged", size=name))
+    found: list[Finding] = []
+    for size in sizes:
+        rates = [one.learning_rate for one in size.lr_sweep or ()]
+        losses = {
+            one.validation_loss: one.learning_rate
+            for one in reversed(size.lr_sweep or ())
+            if one.validation_loss is not None
+        }
+        if not rates:
             continue
-        best = min(tried, key=lambda one: one["validation_loss"])["learning_rate"]
-        rates = [one["learning_rate"] for one in size["lr_sweep"]]
+        if not losses:
+            found.append(finding("limitation.lr_diverged", size=size.name))
+            continue
+        best = losses[min(losses)]
         if best == rates[0]:
-            found.append(finding("limitation.lr_lowest", size=name, rate=best))
+            found.append(finding("limitation.lr_lowest", size=size.name, rate=best))
         elif best == rates[-1]:
-            found.append(finding("limitation.lr_highest", size=name, rate=best))
+            found.append(finding("limitation.lr_highest", size=size.name, rate=best))
         elif best != used and used in rates:
-            found.append(finding("limitation.lr_better", size=name, better=best, used=used))
+            found.append(finding("limitation.lr_better", size=size.name, better=best, used=used))
     return found
 
 
-def _convergence(guards: Mapping[str, Any]) -> list[Finding]:
-    """The convergence guards that failed or were not measured.
-
-    `learning_rates` reports on the sweep of each size.
-    """
-    found, failed = list[Finding](), guards["failed"]
-    if "tokens" in guards["not_measured"]:
+def _convergence(guards: ConvergenceEntry) -> list[Finding]:
+    """The convergence guards that failed or were not measured; `learning_rates` reports on each sweep."""
+    found: list[Finding] = []
+    if "tokens" in guards.not_measured:
         found.append(finding("limitation.tokens_not_measured"))
-    if "learning_rate" in guards["not_measured"]:
+    if "learning_rate" in guards.not_measured:
         found.append(finding("limitation.learning_rate_not_measured"))
-    drop = guards["loss_drop_last_doubling"]
-    if "tokens" in failed and drop < 0:
+    drop = guards.loss_drop_last_doubling or 0.0
+    if "tokens" in guards.failed and drop < 0:
         found.append(finding("limitation.loss_rose", share=-drop))
-    elif "tokens" in failed:
+    elif "tokens" in guards.failed:
         found.append(finding("limitation.loss_still_fell", share=drop))
-    if "overfitting" in failed:
-        found.append(finding("limitation.overfitting", gap=guards["generalization_gap"]))
+    if "overfitting" in guards.failed:
+        found.append(finding("limitation.overfitting", gap=guards.generalization_gap))
     return found
 
 
-def _of_task(task: Mapping[str, Any], answered: Mapping[str, Any]) -> list[Finding]:
-    saturation = task["saturation"]
-    if saturation["reason"] in NOT_TRAINED:
+def _of_task(task: TaskEntry, answered: AnswerEntry) -> list[Finding]:
+    saturation, positives = task.saturation, task.positives
+    if saturation.reason in NOT_TRAINED:
         return [finding("limitation.not_trained")]
-    found = list[Finding]()
-    if task["skipped_labelled_patients"] is not None:
-        found.append(skipped_subsets(task["skipped_labelled_patients"]))
-    positives = task["positives"]
+    found: list[Finding] = []
+    if task.skipped_labelled_patients is not None:
+        found.append(skipped_subsets(task.skipped_labelled_patients))
     if isinstance(positives, str) or (positives is not None and positives < FEW_POSITIVES):
         found.append(finding("limitation.few_positives", n=positives, limit=FEW_POSITIVES))
-    if not same_by_hospital(saturation):
-        other, verdict = _verdict(saturation["cluster_bootstrap"]), _verdict(saturation)
+    if not same_by_hospital(saturation) and saturation.cluster_bootstrap:
+        other, verdict = _verdict(saturation.cluster_bootstrap), _verdict(saturation)
         found.append(finding("limitation.hospital_verdict", other=other, verdict=verdict))
-    if saturation["reason"] == SUPPRESSED:
+    if saturation.reason == SUPPRESSED:
         found.append(finding("limitation.suppressed"))
-    elif answered["verdict"] == "inconclusive":
+    elif answered.verdict == "inconclusive":
         found.append(finding("limitation.inconclusive"))
-    if answered["recommendation"] in BASELINES:
-        found.append(finding("limitation.baseline", baseline=BASELINES[answered["recommendation"]]))
+    if answered.recommendation in BASELINES:
+        found.append(finding("limitation.baseline", baseline=BASELINES[answered.recommendation]))
+    if not task.has_outcome_codes and any(result.arm == "outcome_history" for result in task.results):
+        found.append(finding("limitation.outcome_history_without_codes"))
     return found
 
 
-def skipped_subsets(skipped: Mapping[str, Any]) -> Finding:
+def skipped_subsets(skipped: SkippedSubsetsEntry) -> Finding:
     """The subsets of labelled patients on which no model was trained, and why; never how few they hold."""
-    if skipped["label"] == "positive":
-        return finding("limitation.subsets_few_positives", subsets=list(skipped["labelled_patients"]))
-    return finding("limitation.subsets_few_negatives", subsets=list(skipped["labelled_patients"]))
+    return finding(f"limitation.subsets_few_{skipped.label}s", subsets=list(skipped.labelled_patients))
 
 
-def same_by_hospital(saturation: Mapping[str, Any]) -> bool:
+def same_by_hospital(saturation: SaturationEntry) -> bool:
     """Whether resampling hospitals gives the verdict of resampling patients; true where it was not done."""
-    other = saturation["cluster_bootstrap"]
-    return other is None or all(saturation[key] == other[key] for key in ("verdict", "smallest_sufficient"))
+    other = saturation.cluster_bootstrap
+    return other is None or (other.verdict, other.smallest_sufficient) == (
+        saturation.verdict,
+        saturation.smallest_sufficient,
+    )
 
 
-def _verdict(saturation: Mapping[str, Any]) -> Finding:
-    if size := saturation["smallest_sufficient"]:
+def _verdict(found: SaturationEntry | ClusterVerdictEntry) -> Finding:
+    if size := found.smallest_sufficient:
         return finding("verdict.saturated_at", size=size)
-    if saturation["verdict"] == "not_saturated":
-        return finding("verdict.not_saturated")
-    return finding("verdict.inconclusive")
+    return finding(f"verdict.{found.verdict}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from claimscale import artifacts
+from claimscale.summary.statistics_schema import ProvenanceEntry
 
 LIBRARIES = (
     "claimscale", "torch", "numpy", "scipy", "scikit-learn", "lightgbm", "duckdb", "ibis-framework",
@@ -16,8 +16,8 @@ LIBRARIES = (
 STAGES = ("events", "cohort", "tokens", "labels")
 
 
-def provenance(run_directory: Path) -> dict[str, Any]:
-    """`versions` by library, `manifests`: the first 16 digits of each stage's digest; no path, no host."""
+def provenance(run_directory: Path) -> ProvenanceEntry:
+    """Versions by library and the digests of the data stages; no path, no host."""
     versions = {"python": platform.python_version()}
     for library in LIBRARIES:
         try:
@@ -29,4 +29,4 @@ def provenance(run_directory: Path) -> dict[str, Any]:
         for stage in STAGES
         if (run_directory / stage / artifacts.MANIFEST).exists()
     }
-    return {"versions": versions, "manifests": manifests}
+    return ProvenanceEntry(versions=versions, manifests=manifests)

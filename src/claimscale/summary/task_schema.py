@@ -1,0 +1,58 @@
+"""The part of the summary that holds one task."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from claimscale.summary.decision_schema import EnsembleGainEntry, RecommendationEntry, SaturationEntry
+from claimscale.summary.entries import Count, Entry, Real
+from claimscale.summary.result_schema import (
+    CrossoverEntry,
+    ModelDiagnosticsEntry,
+    ModelResultEntry,
+    OracleEntry,
+    PretrainingGainEntry,
+    SkippedSubsetsEntry,
+    SplitCountsEntry,
+)
+
+
+class TaskEntry(Entry):
+    """One prediction task."""
+
+    name: str
+    """Name of the task."""
+    kind: Literal["disease", "medication"]
+    """Kind of the outcome."""
+    source: str | None
+    """Source of the outcome's definition."""
+    has_outcome_codes: bool
+    """Whether codes define the outcome; false where labels come from a file."""
+    n_train: Count
+    """Labelled training patients."""
+    n_test: Count
+    """Held-out labels."""
+    positives: Count
+    """Held-out labels with the outcome."""
+    prevalence: Real
+    """Share of held-out labels with the outcome."""
+    splits: dict[str, SplitCountsEntry]
+    """Labels by split."""
+    results: tuple[ModelResultEntry, ...]
+    """Results of all models on all test splits."""
+    pretraining_gain: tuple[PretrainingGainEntry, ...]
+    """Gains of pretraining over training from scratch."""
+    crossover: tuple[CrossoverEntry, ...] = ()
+    """Labelled patients from which each pretrained size exceeds LightGBM."""
+    oracle: OracleEntry | None
+    """Metrics of the true risks; null unless patients are simulated."""
+    saturation: SaturationEntry
+    """The decision on size."""
+    recommendation: RecommendationEntry | None = None
+    """The advice; null where nothing was trained or results are suppressed."""
+    ensemble: EnsembleGainEntry | None = None
+    """An ensemble that is better than each model alone; null if there is none."""
+    per_model: tuple[ModelDiagnosticsEntry, ...] = ()
+    """Diagnostics of each model with the largest number of labelled patients."""
+    skipped_labelled_patients: SkippedSubsetsEntry | None = None
+    """Subsets of labelled patients that were too small; null if none were."""
