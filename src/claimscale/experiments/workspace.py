@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple
 
 from claimscale import artifacts
 from claimscale.errors import BadInput
@@ -12,6 +12,7 @@ from claimscale.experiments.cells import Cell, CellRecord, cells_of, subsets_of
 from claimscale.experiments.cost_estimate import Corpus
 from claimscale.experiments.datasets import StudyData
 from claimscale.experiments.fingerprints import cell_fingerprint
+from claimscale.tasks.label_counts import InsufficientData, LabelCounts
 from claimscale.tasks.labelled_subsets import MIN_TO_TRAIN
 from claimscale.tokens.pretraining_inputs import PatientHistories
 
@@ -21,23 +22,14 @@ if TYPE_CHECKING:
 COUNTED_PATIENTS = 2000
 """Training patients whose tokens are counted to estimate those of an epoch."""
 
-Label = Literal["positive", "negative"]
 LACKING = {"positive": "have the outcome", "negative": "are without the outcome"}
 
 
 class SkippedSubsets(NamedTuple):
     """The subsets of a task, in labelled patients, with too few of one outcome to train on."""
 
-    label: Label
+    label: str
     patients: list[int]
-
-
-class InsufficientData(TypedDict):
-    """Why nothing is trained for a task: the patients with an outcome, by split, and how many it takes."""
-
-    label: Label
-    observed: dict[str, int]
-    required: int
 
 
 class Workspace(StudyData):
@@ -84,7 +76,7 @@ class Workspace(StudyData):
         return cells_of(self.study, self.corpus.labelled, self.corpus.skipped)
 
     @cached_property
-    def labels(self) -> dict[str, Any]:
+    def labels(self) -> dict[str, LabelCounts]:
         """`labels.json`: counts by task and split."""
         return artifacts.read_json(self.run / "labels" / "labels.json")
 
