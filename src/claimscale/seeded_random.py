@@ -1,4 +1,4 @@
-"""Random numbers and orders, each a pure function of its own key: they do not depend on other patients."""
+"""Random numbers and orders as functions of a key, so that they do not depend on other patients."""
 
 # pyright: reportArgumentType=false
 
@@ -25,9 +25,9 @@ def uniform(seed: int, step: int, item: int) -> float:
 
 
 def nested_order(subject_ids: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
-    """A permutation of the patients whose first n are the subset of size n, so that subsets are nested.
+    """A permutation of the patients; the first n are the subset of size n, so that subsets are nested.
 
-    Each patient's place depends on the patient and the seed alone, up to who else is there.
+    The order of any two patients depends on these patients and the seed alone.
     """
     return hashed_order(subject_ids.tolist(), f"subset/{seed}")
 
@@ -38,10 +38,10 @@ def hashed_order(values: Iterable[object], salt: str) -> npt.NDArray[np.int64]:
 
 
 def hashed_uniform(values: npt.NDArray[np.int64], salt: str) -> npt.NDArray[np.float64]:
-    """A number in [0, 1) per value, from the first 13 hex digits: as many as a float64 holds exactly."""
+    """A number in [0, 1) per value, from the first 13 hex digits, which a float64 holds exactly."""
     return np.array([int(digest[:13], 16) / 16**13 for digest in _digests(values.tolist(), salt)])
 
 
 def _digests(values: Iterable[object], salt: str) -> list[str]:
-    """Salted md5 as hex text: the same on every engine and machine, which no engine's own hash is."""
+    """Salted md5 as hex text, which is the same on every engine and machine."""
     return [hashlib.md5(f"{salt}/{value}".encode()).hexdigest() for value in values]

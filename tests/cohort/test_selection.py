@@ -142,11 +142,11 @@ def test_empty_split_is_bad_input(claims, build) -> None:
 
 def test_a_sample_depends_on_neither_the_order_nor_the_others() -> None:
     names = sorted(set(HOSPITALS))
-    drawn = cohort.sample_hospitals(names, 3, seed=1)
-    assert len(drawn) == 3
-    assert cohort.sample_hospitals(names[::-1], 3, seed=1) == drawn
-    # Those drawn are drawn again where some of the others are missing.
-    assert cohort.sample_hospitals([*drawn, *sorted(set(names) - drawn)[:2]], 3, seed=1) == drawn
+    sampled = cohort.sample_hospitals(names, 3, seed=1)
+    assert len(sampled) == 3
+    assert cohort.sample_hospitals(names[::-1], 3, seed=1) == sampled
+    # The same hospitals are sampled if some of the others are missing.
+    assert cohort.sample_hospitals([*sampled, *sorted(set(names) - sampled)[:2]], 3, seed=1) == sampled
     assert len({frozenset(cohort.sample_hospitals(names, 3, seed)) for seed in range(20)}) > 5
     chosen = IDS[cohort.sample_patients(IDS, 500, seed=1)]
     assert np.array_equal(np.sort(IDS[::-1][cohort.sample_patients(IDS[::-1], 500, seed=1)]), chosen)
@@ -172,7 +172,7 @@ def test_hospitals_then_their_patients_are_drawn_and_counted(claims, build, stud
     hospitals = {row["hospital_id"] for row in some}
     assert (flow["hospitals"], flow["sampled_hospitals"], len(hospitals)) == (3, 2, 2)
     assert flow["in_sampled_hospitals"] < flow["seen_before_landmark"]
-    # Being drawn changes nothing else about a patient, the split included.
+    # Sampling changes nothing else about a patient; the split stays.
     assert all(row in whole for row in some)
     # Rows in another order give the same sample.
     again = build(rows[::-1], "again", sampled(hospitals=2, patients=50))

@@ -1,4 +1,4 @@
-"""The task catalogue: enough questions, each with codes in the systems it will meet, and a source."""
+"""The task catalogue: enough tasks, each with codes in the usual systems, and a source."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_there_are_ten_diseases_and_eight_drugs_or_more() -> None:
 
 
 @pytest.mark.parametrize("task", CATALOGUE.values(), ids=CATALOGUE)
-def test_a_question_has_codes_of_its_systems_and_a_source_with_a_year(task: Task) -> None:
+def test_a_task_has_codes_of_its_systems_and_a_dated_source(task: Task) -> None:
     wanted = {"ICD10", "ICD9CM"} if task.kind == "disease" else {"ATC", "YJ"}
     assert task.outcome.keys() >= wanted
     assert re.search(r"\b(19|20)\d\d\b", task.source), "a source is of some year"

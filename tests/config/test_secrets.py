@@ -50,9 +50,10 @@ def test_a_password_is_hidden_and_nothing_else(text: str, shown: str) -> None:
     assert redact(text) == redact(redact(text)) == shown
 
 
-def test_no_file_of_a_run_holds_the_password(tmp_path: Path) -> None:
-    study = study_of(URL, tmp_path)
-    run = pipeline.open_run(study)
+def test_no_file_of_a_run_holds_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, run = study_of(URL, tmp_path), study_of(URL, tmp_path).run_directory
+    monkeypatch.setattr(pipeline, "data_stages", lambda study: [])
+    pipeline.prepare(study)
     artifacts.append_audit(run, "built", stage="events")
     assert yaml.safe_load((run / "study.yaml").read_text("utf-8"))["source"]["path"] == redact(URL)
     assert not any(SECRET in file.read_text("utf-8") for file in run.rglob("*") if file.is_file())

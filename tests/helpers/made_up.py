@@ -164,10 +164,10 @@ def _outcome_codings(
     return Codings(patient, day, day, suspected)
 
 
-def _few(random: np.random.Generator, outcome: np.ndarray, index_day: np.ndarray, anybody: int) -> Codings:
-    """Treatment after the outcome for positives; `anybody` times one for whoever before the index."""
+def _few(random: np.random.Generator, outcome: np.ndarray, index_day: np.ndarray, unselected: int) -> Codings:
+    """Treatment of positives after the outcome; `unselected` treatments of random patients before the index."""
     cases_ = np.flatnonzero(outcome)
-    some = random.choice(len(outcome), anybody)
+    some = random.choice(len(outcome), unselected)
     patient = np.concatenate([cases_, some])
     day = np.concatenate([index_day[cases_] + WINDOW + 5, index_day[some] - 50])
     return Codings(patient, day, day, np.zeros(len(patient), bool))

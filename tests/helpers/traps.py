@@ -134,13 +134,13 @@ def confirming_drug_before_the_index(made: Made, share: float = 0.4) -> None:
 
 @trap("immortal_time")
 def only_those_followed_to_the_end(made: Made) -> None:
-    """Whoever died or left in the window was not asked."""
+    """Patients who died or left in the window have no label."""
     made.labelled = made.observed_until - made.index_day >= WINDOW
 
 
 @trap("immortal_time")
 def only_those_who_come_back(made: Made) -> None:
-    """A contact half a year after the index was asked for."""
+    """A contact half a year after the index date was required."""
     made.observed_until = made.index_day + made.random.integers(0, 2 * WINDOW, PATIENTS)
     made.labelled = made.observed_until - made.index_day >= 180
 
@@ -152,8 +152,8 @@ def index_at_a_later_contact(made: Made) -> None:
 
 
 @trap("immortal_time")
-def asked_without_history(made: Made) -> None:
-    """A twentieth of those asked could not be, by what was known."""
+def labelled_without_history(made: Made) -> None:
+    """A twentieth of the labelled patients are not eligible by what was known."""
     made.eligible = made.random.random(PATIENTS) > 0.05
 
 
@@ -176,7 +176,7 @@ def nearly_the_same_person(made: Made, changed: float = 1) -> None:
 
 @trap("split_overlap")
 def labels_split_anew(made: Made) -> None:
-    """A task drew its own split: a fifth of test patients train elsewhere."""
+    """A task has its own split: a fifth of test patients train elsewhere."""
     made.learns |= made.tests & (made.random.random(PATIENTS) < 0.2)
 
 

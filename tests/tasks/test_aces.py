@@ -1,4 +1,4 @@
-"""The same questions put to ACES, an independent program, on random cohorts: the same labels must come out.
+"""ACES, an independent program, computes the same labels as claimscale on random cohorts.
 
 `CLAIMSCALE_ACES_COHORTS` is the number of random cohorts per task: a slice by default, 1,000 for the whole.
 """
@@ -14,7 +14,6 @@ from pathlib import Path
 import ibis
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -91,17 +90,17 @@ def anywhere(
     task: Task, subject: int, share: float, events: int, doubt: float, random: np.random.Generator
 ) -> Rows:
     """Events on any days, with codes inside the prefixes and just outside."""
-    beside = ["ICD10//A00", "ATC//C10AA05", "ICD10//F001", "ICD10//G309", "ICD10//N17", "ICD9CM//5851"]
+    unrelated = ["ICD10//A00", "ATC//C10AA05", "ICD10//F001", "ICD10//G309", "ICD10//N17", "ICD9CM//5851"]
     rows: Rows = []
     for day in random.integers(day_number(BEGIN), day_number(END), events).tolist():
         is_outcome = random.random() < share
-        code = outcome_code(task, random) if is_outcome else str(random.choice(beside))
+        code = outcome_code(task, random) if is_outcome else str(random.choice(unrelated))
         rows.append((subject, day, code, bool(random.random() < doubt)))
     return rows
 
 
 def at_the_edges(task: Task, subject: int, random: np.random.Generator) -> Rows:
-    """A patient of few events, each where a window of one index date begins or ends, or a day beside that."""
+    """A patient with few events, each at the start or end of a window of one index date, or a day off."""
     month = np.datetime64("2011-02") + random.integers(0, 15)
     index = int(month.astype("datetime64[D]").astype(int) + random.integers(0, 3))
 
@@ -135,7 +134,7 @@ def events_table(subject: np.ndarray, day: np.ndarray, code: np.ndarray, suspect
 
 
 def our_labels(task: Task, events: pa.Table, engine: Engine, study: Study) -> pa.Table:
-    """Everybody's labels at the first contact of every month, whether asked or not."""
+    """All labels at the first contact of every month, eligible or not."""
     subjects = np.unique(events["subject_id"].to_numpy())
     split = ibis.memtable(pa.table({"subject_id": subjects, "split": ["train"] * len(subjects)}))
     table = with_days(ibis.memtable(events)).inner_join(split, "subject_id")
@@ -144,9 +143,9 @@ def our_labels(task: Task, events: pa.Table, engine: Engine, study: Study) -> pa
     return engine.to_arrow(label_index_dates(task, dates, table))
 
 
-def with_index_dates(events: pa.Table, asked: pa.Table) -> pa.Table:
+def with_index_dates(events: pa.Table, eligible: pa.Table) -> pa.Table:
     """The events with a trigger event per index date, sorted as MEDS wants them."""
-    subject, day = asked["subject_id"].to_numpy(), asked["index_day"].to_numpy()
+    subject, day = eligible["subject_id"].to_numpy(), eligible["index_day"].to_numpy()
     code, no = np.full(len(day), exported.INDEX), np.zeros(len(day))
     marked = pa.concat_tables([events, events_table(subject, day, code, no)])
     return marked.sort_by([("subject_id", "ascending"), ("time", "ascending")])
@@ -182,33 +181,33 @@ def test_aces_finds_the_same_labels(task: Task, engine: Engine, study: Study, tm
     data = tmp_path / "events.parquet"
     pq.write_table(with_index_dates(events, ours), data)
 
-    asked = {
+    eligible = {
         (row["subject_id"], row["index_day"]): row
-        for row in ours.filter(pc.is_null(ours["excluded"])).to_pylist()
+        for row in ours.filter(ours["excluded"].is_null()).to_pylist()
     }
-    theirs = aces_labels(exported.asked(task), data)
-    assert theirs.keys() == asked.keys(), "the same index dates are asked at"
+    theirs = aces_labels(exported.eligible(task), data)
+    assert theirs.keys() == eligible.keys(), "the same index dates are eligible"
     if task.gap_days >= 30:
         # Nothing of the rule is lost: every label must be the same.
-        compared = asked
+        compared = eligible
         positives = aces_labels(exported.positives(task), data)
-        found = {key: key in positives for key in asked}
-        assert positives.keys() <= asked.keys()
+        found = {key: key in positives for key in eligible}
+        assert positives.keys() <= eligible.keys()
     else:
         # An outcome of the index date's own month counts for ACES only.
-        compared = {key: row for key, row in asked.items() if not row["outcome_in_gap"]}
+        compared = {key: row for key, row in eligible.items() if not row["outcome_in_gap"]}
         found = theirs
     expected = {key: row["boolean_value"] for key, row in compared.items()}
     agree = sum(found[key] == label for key, label in expected.items())
     assert agree == len(expected) > 0
-    assert 0 < sum(expected.values()) < len(expected), "both answers occur"
+    assert 0 < sum(expected.values()) < len(expected), "both labels occur"
     assert set(ours["excluded"].to_pylist()) >= {None, "outcome_before_index"}
     if record := os.environ.get("CLAIMSCALE_ACES_RECORD"):
         entry = {
             "task": task.name,
             "cohorts": COHORTS,
             "index_dates": len(ours),
-            "asked": len(asked),
+            "eligible": len(eligible),
             "compared": len(expected),
             "agree": agree,
             "positives": sum(expected.values()),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import meds
 import numpy as np
@@ -41,18 +43,17 @@ def given(engine: Engine, study: Study, write_events, claims, tmp_path: Path):
     study = study.model_copy(update={"cohort": settings, "tasks": [task]})
     cohort.build(study, engine, events, tmp_path / "cohort")
 
-    def build(table: pa.Table) -> tuple[list[dict], dict]:
+    def build(table: pa.Table) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         pq.write_table(table, file)
         (tmp_path / "labels").mkdir(exist_ok=True)
         build_labels(study, engine, events, tmp_path / "cohort", tmp_path / "labels")
         meds.LabelSchema.validate(pq.read_table(tmp_path / "labels" / "made.parquet"))
-        account = read_json(tmp_path / "labels" / "labels.json")["made"]
-        return read_labels(tmp_path / "labels", "made").to_pylist(), account
+        counted = read_json(tmp_path / "labels" / "labels.json")["made"]
+        return read_labels(tmp_path / "labels", "made").to_pylist(), counted
 
     patients = cohort.read_patients(tmp_path / "cohort")
-    build.split = dict(zip(patients["subject_id"].to_pylist(), patients["split"].to_pylist(), strict=True))
-    build.study, build.events = study, events
-    return build
+    split = dict(zip(patients["subject_id"].to_pylist(), patients["split"].to_pylist(), strict=True))
+    return SimpleNamespace(build=build, split=split, events=events)
 
 
 def good_rows(split: dict[int, str], dates: list[dt.datetime]) -> list[tuple]:
@@ -71,18 +72,22 @@ def test_every_row_is_used_or_counted_with_its_reason(given) -> None:
         (999_999, dates[0], True),  # unknown
         (someone["train"], dt.datetime(1980, 1, 1), False),  # before anything was seen
         (someone["train"], dt.datetime(2010, 2, 1), False),  # after the landmark
-        (someone["held_out"], dt.datetime(2010, 2, 1), True),  # ... where held-out patients are asked again
+        (
+            someone["held_out"],
+            dt.datetime(2010, 2, 1),
+            True,
+        ),  # a second index date
         rows[0],
     ]
-    found, account = given(label_table(*map(list, zip(*rows, strict=True))))
-    excluded = account["excluded"]
+    found, counted = given.build(label_table(*map(list, zip(*rows, strict=True))))
+    excluded = counted["excluded"]
     assert len(found) + sum(excluded.values()) == len(rows)
     assert (excluded["unknown_patient"], excluded["outside_observation"]) == (1, 1)
     assert (excluded["after_landmark"], excluded["repeated_row"], excluded["not_in_cohort"]) == (1, 1, 0)
     training = [s for s, split in given.split.items() if split == "train"]
-    assert account["splits"]["train"]["n"] == 2 * len(training)
-    assert account["splits"]["train"]["patients"] == len(training)
-    assert account["splits"]["temporal"]["n"] == 1
+    assert counted["splits"]["train"]["n"] == 2 * len(training)
+    assert counted["splits"]["train"]["patients"] == len(training)
+    assert counted["splits"]["temporal"]["n"] == 1
     for row in found:
         assert row["split"] == (
             "temporal" if row["prediction_time"].year == 2010 else given.split[row["subject_id"]]
@@ -90,12 +95,12 @@ def test_every_row_is_used_or_counted_with_its_reason(given) -> None:
     others = [row["subject_id"] for row in found if row["split"] not in ("train", "temporal")]
     assert sorted(others) == sorted(s for s, split in given.split.items() if split != "train"), "one each"
     chosen = [row["prediction_time"].month for row in found if row["split"] == "held_out"]
-    assert 0.3 < np.mean(np.array(chosen) == 6) < 0.7, "either date may be drawn"
+    assert 0.3 < np.mean(np.array(chosen) == 6) < 0.7, "either date may be sampled"
 
 
 def test_a_time_of_day_counts_as_the_day_before(given) -> None:
     rows = good_rows(given.split, [dt.datetime(2009, 6, 2, 13, 30)])
-    found, _ = given(label_table(*map(list, zip(*rows, strict=True))))
+    found, _ = given.build(label_table(*map(list, zip(*rows, strict=True))))
     assert {row["prediction_time"] for row in found} == {dt.datetime(2009, 6, 1)}
 
 
@@ -103,15 +108,15 @@ def test_ids_of_the_source_are_looked_up(given) -> None:
     names = {subject: f"P-{subject}" for subject in given.split}
     mapping = pa.table({"subject_id": list(names), "source_id": list(names.values())})
     rows = good_rows(given.split, [dt.datetime(2009, 6, 1)])
-    by_id, _ = given(label_table(*map(list, zip(*rows, strict=True))))
+    by_id, _ = given.build(label_table(*map(list, zip(*rows, strict=True))))
     text = [(names[subject], *rest) for subject, *rest in rows] + [("nobody", dt.datetime(2009, 6, 1), True)]
     table = label_table(*map(list, zip(*text, strict=True)))
     with pytest.raises(BadInput, match="subject_id is string, but the events' ids are integers"):
-        given(table)
+        given.build(table)
     pq.write_table(mapping, given.events / "subjects.parquet")
-    by_name, account = given(table)
+    by_name, counted = given.build(table)
     assert by_name == by_id
-    assert account["excluded"]["unknown_patient"] == 1
+    assert counted["excluded"]["unknown_patient"] == 1
 
 
 @pytest.mark.parametrize(
@@ -139,7 +144,7 @@ def test_ids_of_the_source_are_looked_up(given) -> None:
 def test_what_is_no_label_file_is_refused(given, change, cause: str) -> None:
     rows = [(subject, dt.datetime(2009, 6, 1), True) for subject in given.split]
     with pytest.raises(BadInput, match=f"task made: labels: .*{cause}") as caught:
-        given(change(label_table(*map(list, zip(*rows, strict=True)))))
+        given.build(change(label_table(*map(list, zip(*rows, strict=True)))))
     assert "\n" not in str(caught.value)
 
 
@@ -147,8 +152,8 @@ def test_a_missing_file_is_refused_and_a_changed_one_is_noticed(given, tmp_path:
     with pytest.raises(BadInput, match="no such file"):
         label_files.identity(given.study)
     rows = good_rows(given.split, [dt.datetime(2009, 6, 1)])
-    given(label_table(*map(list, zip(*rows, strict=True))))
+    given.build(label_table(*map(list, zip(*rows, strict=True))))
     before = label_files.identity(given.study)
     assert before == label_files.identity(given.study)
-    given(label_table(*map(list, zip(*[(s, d, not v) for s, d, v in rows], strict=True))))
+    given.build(label_table(*map(list, zip(*[(s, d, not v) for s, d, v in rows], strict=True))))
     assert label_files.identity(given.study) != before

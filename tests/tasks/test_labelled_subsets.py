@@ -40,8 +40,8 @@ def test_where_only_all_patients_are_enough_no_smaller_subset_is() -> None:
     split = np.where(subjects < 40, "train", "tuning")
     two_cases = np.isin(subjects, [3, 4, 50])
     assert subsets.min_labelled_patients(subjects, split, two_cases, seed=1)["positive"] == 40
-    nobody = np.zeros(0, dtype=np.int64)
-    none = subsets.min_labelled_patients(nobody, nobody.astype(str), nobody.astype(bool), seed=1)
+    empty = np.zeros(0, dtype=np.int64)
+    none = subsets.min_labelled_patients(empty, empty.astype(str), empty.astype(bool), seed=1)
     assert none == {"positive": 1, "negative": 1}, "a task of nobody has a shortage, not an error"
 
 

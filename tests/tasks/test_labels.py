@@ -1,4 +1,4 @@
-"""Labels follow the protocol's rule, patient by patient, and only the past decides who is asked."""
+"""Labels follow the protocol's rule, patient by patient, and eligibility depends on the past only."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def made_study(task: Task, study: Study, min_events: int = 1) -> Study:
 
 
 def label_by_hand(task: Task, rows: list, landmark: int, min_events: int) -> dict | None:
-    """The protocol's rule for one patient at one landmark, written as it is read; None if not asked."""
+    """The protocol's rule for one patient at one landmark, written as it is read; None if not eligible."""
     known = [row for row in contacts_of(rows) if row.known_day < landmark]
     if len(known) < min_events:
         return None
@@ -130,12 +130,12 @@ def table_of(rows: list, claims):
     return with_days(table).inner_join(ibis.memtable(split), "subject_id")
 
 
-def ask(task: Task, rows: list, engine: Engine, study: Study, claims) -> dict[tuple[int, str], dict]:
+def labelled(task: Task, rows: list, engine: Engine, study: Study, claims) -> dict[tuple[int, str], dict]:
     """The labels of the module under test, by patient and split."""
     table = table_of(rows, claims)
     index = engine.to_arrow(index_dates.landmark_dates(table, study))
-    asked = engine.to_arrow(label_index_dates(task, index, table)).to_pylist()
-    return {(row["subject_id"], row["split"]): row for row in asked}
+    found = engine.to_arrow(label_index_dates(task, index, table)).to_pylist()
+    return {(row["subject_id"], row["split"]): row for row in found}
 
 
 @st.composite
@@ -178,7 +178,7 @@ def test_labels_are_those_of_the_rule_read_aloud(
         claims.event(subject, day, code, day + late, suspected=suspected)
         for subject, day, code, late, suspected in set(events)
     ]
-    found = ask(task, rows, engine, made_study(task, study, min_events), claims)
+    found = labelled(task, rows, engine, made_study(task, study, min_events), claims)
     expected = {}
     for subject in {row.subject_id for row in rows}:
         own = [row for row in rows if row.subject_id == subject]
@@ -217,7 +217,7 @@ def test_every_visit_is_asked_about_once_a_month_by_the_same_rule(
         assert {name: keyed[key][name] for name in label} == label
 
 
-def test_of_all_visits_training_keeps_each_and_testing_one_that_the_future_does_not_choose(
+def test_training_uses_all_visits_and_testing_one_by_the_past(
     study: Study,
 ) -> None:
     first = dt.date(2008, 1, 1)
@@ -232,8 +232,8 @@ def test_of_all_visits_training_keeps_each_and_testing_one_that_the_future_does_
     tested = subjects[chosen & (split == "held_out")]
     assert len(tested) == len(set(tested)) > 180
     picked = np.tile(days, 400)[chosen & (split == "held_out")]
-    assert len(set(picked)) == len(days), "all parts of the period are asked about"
-    # Without all that follows somebody's index date it is the index date still.
+    assert len(set(picked)) == len(days), "all parts of the period occur"
+    # Without the events after an index date, it stays the index date.
     last = dict(zip(tested.tolist(), picked.tolist(), strict=True))
     until = np.array([last.get(subject, claims_end) for subject in subjects])
     kept = np.tile(days, 400) <= until
@@ -260,7 +260,7 @@ def test_edges_of_the_window(
     ]
     task = made_task()
     landmark = CohortSettings(landmark=dt.date(1970, 4, 12), min_events=1)
-    found = ask(task, rows, engine, study.model_copy(update={"cohort": landmark}), claims)
+    found = labelled(task, rows, engine, study.model_copy(update={"cohort": landmark}), claims)
     label = found[1, "held_out"]
     assert (label["index_day"], label["excluded"]) == (100, None)
     assert (label["boolean_value"], label["outcome_in_gap"]) == (positive, in_gap)
@@ -285,7 +285,7 @@ def test_edges_of_confirmation(
     rows += [claims.event(1, confirming, CONFIRMING)] if confirming else []
     task = made_task(confirmation_days=30, confirmation_codes={"ATC": ["B03X"]})
     landmark = CohortSettings(landmark=dt.date(1970, 4, 12), min_events=1)
-    found = ask(task, rows, engine, study.model_copy(update={"cohort": landmark}), claims)
+    found = labelled(task, rows, engine, study.model_copy(update={"cohort": landmark}), claims)
     assert found[1, "held_out"]["boolean_value"] is positive
 
 
@@ -300,7 +300,7 @@ def test_the_future_decides_nobodys_eligibility(engine: Engine, study: Study, cl
     )
 
     def eligibility(changed: list) -> dict:
-        found = ask(task, changed, engine, study, claims)
+        found = labelled(task, changed, engine, study, claims)
         return {key: (label["index_day"], label["excluded"]) for key, label in found.items()}
 
     one = eligibility(rows)
@@ -315,7 +315,7 @@ def test_no_day_of_the_index_dates_month_counts_as_later(engine: Engine, study: 
     for day, positive in ((119, False), (120, True)):
         rows = [claims.event(1, 100, OTHER), claims.event(1, day, OUTCOME)]
         made = study.model_copy(update={"cohort": cohort_settings})
-        found = ask(made_task(gap_days=0), rows, engine, made, claims)[1, "held_out"]
+        found = labelled(made_task(gap_days=0), rows, engine, made, claims)[1, "held_out"]
         assert (found["boolean_value"], found["outcome_in_gap"]) == (positive, not positive)
 
 
@@ -346,9 +346,9 @@ def test_labels_agree_with_their_counts(claims, build, study: Study) -> None:
     landmark = dt.datetime(2010, 1, 1)
     assert all((row["prediction_time"] >= landmark) == (row["split"] == "temporal") for row in rows)
 
-    account = read_json(folder / "labels.json")["ckd"]["splits"]
-    assert set(account) == {"train", "tuning", "held_out", "hospital", "temporal"}
-    for split, counts in account.items():
+    counted = read_json(folder / "labels.json")["ckd"]["splits"]
+    assert set(counted) == {"train", "tuning", "held_out", "hospital", "temporal"}
+    for split, counts in counted.items():
         inside = [row["boolean_value"] for row in rows if row["split"] == split]
         assert (counts["n"], counts["positives"]) == (len(inside), sum(inside))
         assert counts["prevalence"] == pytest.approx(sum(inside) / len(inside))
@@ -360,15 +360,15 @@ def test_insufficient_data_of_one_task_does_not_stop_others(claims, build, study
     common = made_task(name="common", outcome={"ICD10": ["A018"]}, min_history_days=100, washout_days=90)
     impossible = made_task(name="impossible", min_history_days=9000)
     folder = build(claims.random(500, seed=3), study.model_copy(update={"tasks": [none, common, impossible]}))
-    account = read_json(folder / "labels.json")
-    assert account["none"]["insufficient_data"] == {
+    counted = read_json(folder / "labels.json")
+    assert counted["none"]["insufficient_data"] == {
         "label": "positive",
         "observed": {"train": 0, "held_out": 0},
         "required": 10,
     }
-    assert account["common"]["insufficient_data"] is None
-    assert account["impossible"]["insufficient_data"]["observed"] == {"train": 0, "held_out": 0}
-    assert account["impossible"]["excluded"]["history_too_short"] > 0
+    assert counted["common"]["insufficient_data"] is None
+    assert counted["impossible"]["insufficient_data"]["observed"] == {"train": 0, "held_out": 0}
+    assert counted["impossible"]["excluded"]["history_too_short"] > 0
     assert len(read_labels(folder, "impossible")) == 0
 
 
@@ -389,13 +389,13 @@ def test_tuning_needs_both_outcomes(label: str, only: bool) -> None:
     assert insufficient_data() is None
 
 
-def test_tasks_none_of_which_can_be_asked_are_bad_input(claims, build, study: Study) -> None:
-    asked = [made_task(min_history_days=9000), made_task(name="other", min_history_days=9000)]
+def test_tasks_without_eligible_patients_are_bad_input(claims, build, study: Study) -> None:
+    found = [made_task(min_history_days=9000), made_task(name="other", min_history_days=9000)]
     message = (
         r"task ckd: no training patient is eligible \(40 history_too_short\); nor has any of the 2 tasks"
     )
     with pytest.raises(BadInput, match=message):
-        build(claims.random(40, seed=4), study.model_copy(update={"tasks": asked}))
+        build(claims.random(40, seed=4), study.model_copy(update={"tasks": found}))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ def _sequences(count: int = 200, longest: int = 90, seed: int = 0) -> Sequences:
 
 def _assert_faithful(batch: Batch, sequences: Sequences) -> None:
     """Whole sequences one after the other, shortest first, and nothing between them."""
-    spans = [np.arange(sequences.offsets[index], sequences.offsets[index + 1]) for index in batch.index]
+    offsets = sequences.offsets.tolist()
+    spans = [np.arange(offsets[index], offsets[index + 1]) for index in batch.index.tolist()]
     assert batch.lengths.tolist() == sorted(len(span) for span in spans)
     source = np.concatenate(spans)
     np.testing.assert_array_equal(batch.source, source)
@@ -30,19 +31,19 @@ def _assert_faithful(batch: Batch, sequences: Sequences) -> None:
     np.testing.assert_array_equal(batch.days, batch.age_days - newest)
 
 
-def test_every_epoch_holds_every_sequence_once_in_a_new_order():
+def test_every_epoch_holds_every_sequence_once_in_a_new_order() -> None:
     sequences = _sequences()
     batches = Batches(sequences, 1000, seed=3, microbatch_tokens=400)
     epochs = []
     for epoch in range(2):
         steps = range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch)
-        drawn = [list(batches.microbatches(step)) for step in steps]
-        for part in itertools.chain.from_iterable(drawn):
+        chosen_steps = [list(batches.microbatches(step)) for step in steps]
+        for part in itertools.chain.from_iterable(chosen_steps):
             _assert_faithful(part, sequences)
             assert len(part.token) <= 400
-        tokens = [sum(len(part.token) for part in parts) for parts in drawn]
+        tokens = [sum(len(part.token) for part in parts) for parts in chosen_steps]
         assert all(800 < count < 1200 for count in tokens)
-        epochs.append([index for parts in drawn for part in parts for index in part.index.tolist()])
+        epochs.append([index for parts in chosen_steps for part in parts for index in part.index.tolist()])
         assert sorted(epochs[-1]) == list(range(len(sequences)))
     assert epochs[0] != epochs[1]
 
@@ -60,7 +61,7 @@ def test_parts_are_few_and_about_equal(microbatch_tokens: int) -> None:
         assert max(lengths) - min(lengths) <= 2 * longest
 
 
-def test_any_step_can_be_rebuilt_alone():
+def test_any_step_can_be_rebuilt_alone() -> None:
     sequences = _sequences()
     batches = Batches(sequences, 1000, seed=3)
     walked = [batches.microbatches(step) for step in range(2 * batches.steps_per_epoch)]
@@ -77,27 +78,27 @@ def test_any_step_can_be_rebuilt_alone():
 
 
 @given(st.integers(1, 40), st.integers(4, 200), st.integers(64, 5000))
-def test_no_step_is_empty(count: int, longest: int, batch_tokens: int):
+def test_no_step_is_empty(count: int, longest: int, batch_tokens: int) -> None:
     batches = Batches(_sequences(count, longest), batch_tokens, seed=0)
     assert all(batches.microbatches(step) for step in range(batches.steps_per_epoch))
 
 
-def test_only_the_chosen_sequences_are_drawn():
+def test_only_the_chosen_sequences_are_used() -> None:
     sequences, chosen = _sequences(), np.array([3, 8, 100])
     batches = Batches(sequences, 64, 0, index=chosen)
-    drawn = [
+    chosen_steps = [
         i
         for step in range(batches.steps_per_epoch)
         for part in batches.microbatches(step)
         for i in part.index
     ]
-    assert sorted(drawn) == chosen.tolist()
+    assert sorted(chosen_steps) == chosen.tolist()
     assert batches.tokens_per_epoch == sequences.lengths[chosen].sum()
 
 
 @pytest.mark.parametrize("unit", ["token", "code"])
 @pytest.mark.parametrize("fraction", [0.05, 0.15, 0.3, 0.45, 0.9])
-def test_masking_hides_about_this_share_of_the_codes_and_codes_only(fraction: float, unit: MaskUnit):
+def test_masking_hides_about_this_share_of_the_codes_and_codes_only(fraction: float, unit: MaskUnit) -> None:
     (batch,) = microbatches(_sequences(2000), np.arange(2000), 1 << 20)
     masked = mask_batch(batch, fraction, 1, 2, unit)
     assert (batch.token[masked.position] >= FIRST_CODE).all()
@@ -111,7 +112,7 @@ def test_masking_hides_about_this_share_of_the_codes_and_codes_only(fraction: fl
     assert not np.array_equal(masked.position, mask_batch(batch, fraction, 2, 2, unit).position)
 
 
-def test_masking_by_code_hides_every_occurrence_or_none():
+def test_masking_by_code_hides_every_occurrence_or_none() -> None:
     sequences = _sequences(300)
     (batch,) = microbatches(sequences, np.arange(300), 1 << 20)
     masked = mask_batch(batch, 0.3, 1, 2, "code")
@@ -132,7 +133,7 @@ def test_masking_by_code_hides_every_occurrence_or_none():
 
 
 @pytest.mark.parametrize("unit", ["token", "code"])
-def test_the_share_of_a_sequence_is_exact_on_average_however_codes_repeat(unit: MaskUnit):
+def test_the_expected_share_of_a_sequence_is_exact(unit: MaskUnit) -> None:
     token = np.array([1, 3, 7, 7, 7, 7, 8, 9], np.int32)
     sequences = Sequences(token, np.zeros(8, np.int32), np.array([0, 8]))
     (batch,) = microbatches(sequences, np.array([0]), 64)
@@ -145,7 +146,7 @@ def test_the_share_of_a_sequence_is_exact_on_average_however_codes_repeat(unit: 
         assert counts[[7, 8, 9]] / 6000 == pytest.approx([1.2, 0.3, 0.3], abs=0.05)
 
 
-def test_one_code_alone_is_hidden_in_its_share_of_the_steps():
+def test_one_code_alone_is_hidden_in_its_share_of_the_steps() -> None:
     sequences = Sequences(np.array([1, 3, 9], np.int32), np.zeros(3, np.int32), np.array([0, 3]))
     (batch,) = microbatches(sequences, np.array([0]), 64)
     for unit in ("token", "code"):
@@ -170,7 +171,7 @@ def _hidden_places(
 
 
 @pytest.mark.parametrize("unit", ["token", "code"])
-def test_ranks_and_parts_change_neither_the_order_nor_what_is_masked(unit: MaskUnit):
+def test_ranks_and_parts_change_neither_the_order_nor_what_is_masked(unit: MaskUnit) -> None:
     sequences = _sequences(count=60)
     expected = _hidden_places(sequences, unit, 4096, ranks=1)
     assert all(expected)
@@ -179,7 +180,7 @@ def test_ranks_and_parts_change_neither_the_order_nor_what_is_masked(unit: MaskU
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_ranks_share_each_step_evenly(ranks: int):
+def test_ranks_share_each_step_evenly(ranks: int) -> None:
     sequences = _sequences(count=400)
     shares = [Batches(sequences, 4000, 3, rank=rank, ranks=ranks) for rank in range(ranks)]
     whole = Batches(sequences, 4000, 3)
@@ -191,7 +192,7 @@ def test_ranks_share_each_step_evenly(ranks: int):
 
 
 @given(st.lists(st.integers(1, 512), max_size=50), st.integers(1, 8))
-def test_dealing_is_even_in_number_and_length(lengths: list[int], ranks: int):
+def test_ranks_get_even_numbers_and_lengths(lengths: list[int], ranks: int) -> None:
     given_to = assigned_to_ranks(np.array(lengths, np.int64), ranks)
     counts = np.bincount(given_to, minlength=ranks)
     tokens = np.bincount(given_to, weights=lengths, minlength=ranks) if lengths else np.zeros(ranks)

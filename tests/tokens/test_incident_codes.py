@@ -1,4 +1,4 @@
-"""Codes that come next, against the same by hand."""
+"""Incident codes, compared with a direct computation."""
 
 from types import SimpleNamespace
 
@@ -37,7 +37,7 @@ def _found(lists: CodeLists, number: int) -> set[int]:
 
 
 @given(EVENTS, st.integers(0, 110))
-def test_new_is_what_comes_within_the_horizon_and_was_not_there_in_as_long_before(patients, day: int) -> None:
+def test_incident_codes_are_new_within_the_horizon(patients, day: int) -> None:
     rows, has_full_horizon = np.arange(len(patients)), np.arange(len(patients)) % 2 == 0
     codes = incident_codes(_store(patients), rows, np.full(len(rows), day), has_full_horizon, HORIZON)  # pyright: ignore[reportArgumentType]
     for number, patient in enumerate(patients):
@@ -45,7 +45,7 @@ def test_new_is_what_comes_within_the_horizon_and_was_not_there_in_as_long_befor
         after = {token for when, token in patient if day < when <= day + HORIZON}
         assert _found(codes.known, number) == before
         assert _found(codes.new, number) == (after - before if has_full_horizon[number] else set())
-    assert codes.counts(rows).tolist() == [len(_found(codes.new, number)) for number in rows]
+    assert codes.counts(rows).tolist() == [len(_found(codes.new, number)) for number in range(len(rows))]
 
 
 @given(EVENTS, st.integers(0, 1000), st.integers(0, 50))
@@ -57,13 +57,14 @@ def test_a_date_is_a_day_of_the_record_that_leaves_the_horizon(patients, seed: i
         assert has_full_horizon[number] == bool(choices)
         assert days[number] in choices if choices else days[number] == last
     alone, _ = sample_index_dates(store, rows[-1:], last, HORIZON, seed, epoch)  # pyright: ignore[reportArgumentType]
-    assert alone[0] == days[-1], "whoever else is asked"
+    assert alone[0] == days[-1], "whichever other patients there are"
 
 
-def test_every_day_of_the_record_is_drawn_as_often_however_much_happened_on_it() -> None:
+def test_days_are_sampled_uniformly_however_many_codes_they_have() -> None:
     store = _store([[(10, 6)] * 20 + [(20, 7), (30, 8), (40, 9)]])
-    drawn = [sample_index_dates(store, np.array([0]), 100, HORIZON, 1, epoch)[0][0] for epoch in range(2000)]  # pyright: ignore[reportArgumentType]
-    days, counts = np.unique(drawn, return_counts=True)
+    row = np.array([0])
+    sampled = [sample_index_dates(store, row, 100, HORIZON, 1, epoch)[0][0] for epoch in range(2000)]  # pyright: ignore[reportArgumentType]
+    days, counts = np.unique(sampled, return_counts=True)
     assert days.tolist() == [10, 20, 30, 40]
     assert np.all(np.abs(counts - 500) < 4 * np.sqrt(2000 * 0.25 * 0.75))
 

@@ -57,7 +57,7 @@ def _tokens(sequences: Sequences, number: int = 0) -> list[int]:
     return sequences.token[sequences.offsets[number] : sequences.offsets[number + 1]].tolist()
 
 
-def test_each_sequence_starts_with_cls_and_sex_at_the_cutoff_age():
+def test_each_sequence_starts_with_cls_and_sex_at_the_cutoff_age() -> None:
     store = _store([[(7, "2020-01-05", "2020-01-31")], []], ["1950-01-01", "1970-06-01"])
     sequences = _select(store, ["2020-03-01", "2021-01-01"])
     assert [_tokens(sequences, 0), _tokens(sequences, 1)] == [[CLS, 3, 7], [CLS, 3]]
@@ -69,7 +69,7 @@ def test_each_sequence_starts_with_cls_and_sex_at_the_cutoff_age():
     assert sequences.lengths.tolist() == [3, 2] and len(sequences) == 2
 
 
-def test_what_is_known_only_after_the_cutoff_is_left_out():
+def test_what_is_known_only_after_the_cutoff_is_left_out() -> None:
     store = _store([[(7, "2020-01-05", "2020-01-31"), (8, "2020-01-06", "2020-02-29")]])
     assert _tokens(_select(store, ["2020-01-30"])) == [CLS, 3]
     assert _tokens(_select(store, ["2020-01-31"])) == [CLS, 3, 7]
@@ -86,7 +86,7 @@ def test_what_is_known_only_after_the_cutoff_is_left_out():
         ("history", [4]),
     ],
 )
-def test_the_latest_of_repeats_within_a_calendar_period_stays(deduplicate: str, kept: list[int]):
+def test_the_latest_of_repeats_within_a_calendar_period_stays(deduplicate: str, kept: list[int]) -> None:
     days = ["2020-01-01", "2020-01-31", "2020-02-01", "2020-04-01", "2021-01-01"]
     store = _store([[(7, day, day) for day in days]])
     sequences = _select(store, ["2022-01-01"], deduplicate=deduplicate)
@@ -94,20 +94,20 @@ def test_the_latest_of_repeats_within_a_calendar_period_stays(deduplicate: str, 
     assert sequences.age_days[2:].tolist() == store.age_days[kept].tolist()
 
 
-def test_a_late_claim_for_an_earlier_month_is_still_a_repeat():
+def test_a_late_claim_for_an_earlier_month_is_still_a_repeat() -> None:
     store = _store(
         [[(7, "2020-01-02", "2020-01-31"), (7, "2020-02-02", "2020-02-29"), (7, "2020-01-20", "2020-03-31")]]
     )
     assert _tokens(_select(store, ["2020-12-31"])) == [CLS, 3, 7, 7]
 
 
-def test_stripped_codes_disappear_and_the_newest_stay():
+def test_hidden_codes_disappear_and_the_newest_stay() -> None:
     store = _store([[(token, f"2020-0{token - 5}-01", f"2020-0{token - 5}-28") for token in (6, 7, 8, 9)]])
     assert _tokens(_select(store, ["2021-01-01"], hidden_tokens=np.array([8]))) == [CLS, 3, 6, 7, 9]
     assert _tokens(_select(store, ["2021-01-01"], max_length=4)) == [CLS, 3, 8, 9]
 
 
-def test_a_patient_can_be_asked_for_at_two_dates():
+def test_a_patient_can_have_two_cutoffs() -> None:
     store = _store([[(7, "2020-01-01", "2020-01-01")], [(9, "2020-01-01", "2020-01-01")]])
     sequences = _select(store, ["2019-01-01", "2021-01-01", "2021-01-01"], rows=np.array([1, 1, 0]))
     assert [_tokens(sequences, n) for n in range(3)] == [[CLS, 3], [CLS, 3, 9], [CLS, 3, 7]]
@@ -123,8 +123,8 @@ _EVENT = st.tuples(st.integers(FIRST_CODE, VOCABULARY - 1), st.integers(0, 900),
     st.integers(2, 12),
     st.sampled_from(["none", "month", "quarter", "year"]),
 )
-def test_nothing_after_the_cutoff_changes_an_input(patients, cutoff, max_length, deduplicate):
-    """The same inputs come out when everything available after the cutoff never happened."""
+def test_nothing_after_the_cutoff_changes_an_input(patients, cutoff, max_length, deduplicate) -> None:
+    """Inputs stay equal if everything available after the cutoff is removed."""
     day = np.datetime64("2018-01-01")
 
     def stored(keep_future: bool) -> Store:
@@ -148,7 +148,7 @@ def test_nothing_after_the_cutoff_changes_an_input(patients, cutoff, max_length,
     assert with_future.lengths.max() <= max_length
 
 
-def test_seen_earlier_looks_within_one_sequence():
+def test_seen_earlier_looks_within_one_sequence() -> None:
     sequences = Sequences(
         np.array([1, 3, 7, 8, 7, 1, 3, 7], np.int32), np.zeros(8, np.int32), np.array([0, 5, 8])
     )
@@ -165,7 +165,7 @@ def test_a_position_says_how_many_occurrences_it_stands_for(deduplicate: str, co
     assert _select(store, ["2020-06-01"], deduplicate=deduplicate).count.tolist() == [1, 1, *counts]
 
 
-def test_occurrences_beyond_the_room_are_counted_and_later_ones_are_not() -> None:
+def test_counts_include_dropped_occurrences_but_no_later_ones() -> None:
     store = _store([[(7, f"2020-0{month}-01", f"2020-0{month}-01") for month in (1, 2, 3, 4)]])
     sequences = _select(store, ["2020-03-15"], max_length=3, deduplicate="history")
     assert sequences.count.tolist() == [1, 1, 3]

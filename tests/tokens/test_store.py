@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from claimscale.engine import Engine
 from claimscale.tokens import store as tokens
 from claimscale.tokens.store import NpyWriter, TokenStore
 
-ROLLUP = {"ICD10": 3, "ATC": 4}
+ROLLUP: dict[str, int | Literal["who"]] = {"ICD10": 3, "ATC": 4}
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def build(engine: Engine, study: Study, write_events, tmp_path: Path):
 
 
 def expected_tokens(rows, store: TokenStore, subject: int) -> list[tuple[int, int, int]]:
-    """The patient's (available day, day, token), one event at a time."""
+    """The patient's (available day, day, token), one event after another."""
     vocabulary = store.vocabulary
     ids = {
         (code, TYPES[kind]): token
@@ -67,13 +68,13 @@ def test_tokens_are_the_events_in_the_order_they_became_known(claims, build, sha
         assert store.visit[inside].tolist() == [sorted(set(visits)).index(visit) for visit in visits]
         kept += len(stored)
     assert kept == len(store.token) == store.offsets[-1]
-    account = read_json(folder / "tokens.json")
+    counted = read_json(folder / "tokens.json")
     chosen = set(store.subjects.tolist())
     contacts = [
         row for row in set(rows) if row.subject_id in chosen and not row.code.startswith(("M", "SEX"))
     ]
-    assert account["tokens"] == kept
-    assert account["tokens"] + account["dropped_rare"] == len(contacts)
+    assert counted["tokens"] == kept
+    assert counted["tokens"] + counted["dropped_rare"] == len(contacts)
 
 
 def test_demographics_stand_beside_the_tokens(claims, build) -> None:

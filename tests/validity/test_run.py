@@ -57,9 +57,9 @@ def relabel(run: Path, change) -> None:
     """Write the labels again, with the split, after `change` has worked on their rows."""
     rows = [change(dict(row)) for row in read_labels(run / "labels", "ckd").to_pylist()]
     labels = pq.read_schema(run / "labels" / "ckd.parquet")
-    asked = pq.read_schema(run / "labels" / "index" / "ckd.parquet")
+    index = pq.read_schema(run / "labels" / "index" / "ckd.parquet")
     pq.write_table(pa.Table.from_pylist(rows, labels), run / "labels" / "ckd.parquet")
-    pq.write_table(pa.Table.from_pylist(rows, asked), run / "labels" / "index" / "ckd.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, index), run / "labels" / "index" / "ckd.parquet")
 
 
 def test_nothing_else_than_what_is_true_of_simulated_claims_warns(prepared: Study) -> None:
@@ -71,7 +71,7 @@ def test_a_test_patient_among_the_training_labels_is_seen(prepared: Study, run: 
     held_out = [row["subject_id"] for row in subjects.to_pylist() if row["split"] == "held_out"]
     moved = set(held_out[:20])
     relabel(run, lambda row: row | ({"split": "train"} if row["subject_id"] in moved else {}))
-    # The temporal test still asks of the same patients.
+    # The temporal split has the same patients.
     assert "split_overlap" in warned(prepared, run)
 
 
@@ -129,8 +129,8 @@ def test_the_command_prints_a_line_per_check_and_exits_0(prepared: Study, capsys
     assert len([line for line in lines if line.startswith(("passed  ", "warned  "))]) == len(content) == 12
     assert {one["check"] for one in content} == set(checks.TITLES)
     subjects = pq.read_table(prepared.run_directory / "cohort/patients.parquet")["subject_id"].to_pylist()
-    told = " ".join(lines).replace(".", " ").replace(",", " ").split()
-    assert not {str(subject) for subject in subjects if subject > 10_000} & set(told)
+    words = " ".join(lines).replace(".", " ").replace(",", " ").split()
+    assert not {str(subject) for subject in subjects if subject > 10_000} & set(words)
 
 
 def test_a_missing_file_is_bad_input(capsys) -> None:

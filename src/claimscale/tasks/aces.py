@@ -1,10 +1,11 @@
-"""Tasks as ACES configurations (es-aces 0.7), so that another program can find the same labels.
+"""Tasks as ACES configurations (es-aces 0.7), so that another program can compute the same labels.
 
-ACES reads MEDS data, finds trigger events and counts predicates in windows around them; a window whose counts
-are not allowed drops its trigger. Two of our rules need a second file, because a label there is the count of
-one predicate in one window: that a first code inside the gap makes a negative, and that a code needs a
-second one. `<task>.yaml` finds who is asked, with the label before those rules; `<task>.positives.yaml`
-finds, by the full rule, who is positive. Both files say in comments what they cannot express.
+ACES finds trigger events in MEDS data and counts predicates in windows around them; a window with counts
+that are not allowed drops its trigger. A label of ACES is the count of one predicate in one window. Two
+rules therefore need a second file: a first code in the gap makes a negative, and a code may need
+confirmation. `<task>.yaml` finds eligible index dates, with the label before these rules;
+`<task>.positives.yaml` finds the positives by the full rule. Comments in both files list what ACES cannot
+express.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ Window = dict[str, object]
 
 
 def export(tasks: Mapping[str, Task], folder: Path) -> list[Path]:
-    """Write the configurations of all tasks that have rules; returns the files."""
+    """Write the configurations of all tasks without a label file; returns the files."""
     written = []
     for name, task in tasks.items():
         if task.labels is not None:
             continue
-        contents = {f"{name}.yaml": asked(task)}
+        contents = {f"{name}.yaml": eligible(task)}
         if needs_positives(task):
             contents[f"{name}.positives.yaml"] = positives(task)
         for file, text in contents.items():
@@ -43,21 +44,21 @@ def export(tasks: Mapping[str, Task], folder: Path) -> list[Path]:
 
 
 def needs_positives(task: Task) -> bool:
-    """Whether the label of the task takes more than one window to tell."""
+    """Whether the label of the task needs more than one window."""
     return task.gap_days > 0 or task.confirmation_days is not None
 
 
-def asked(task: Task) -> str:
-    """The configuration that finds who is asked, labelled by an outcome code in the target window."""
+def eligible(task: Task) -> str:
+    """The configuration that finds eligible index dates, labelled by an outcome code in the target window."""
     target = _window(f"trigger + {task.gap_days}d", f"start + {task.horizon_days}d", starts=False)
     target["label"] = "outcome"
     return _text(
-        task, {**_eligibility(task), "target": target}, "who is asked, and whether an outcome follows"
+        task, {**_eligibility(task), "target": target}, "eligible index dates, and whether an outcome follows"
     )
 
 
 def positives(task: Task) -> str:
-    """The configuration that finds the positives alone: the first code after the gap, and confirmed."""
+    """The configuration that finds the positives: the first code is after the gap, and confirmed."""
     windows = _eligibility(task)
     if task.gap_days:
         windows["gap"] = _window("trigger", f"start + {task.gap_days}d", starts=False, has={"outcome": NO})
@@ -74,7 +75,7 @@ def positives(task: Task) -> str:
 
 
 def _eligibility(task: Task) -> dict[str, Window]:
-    """Windows that only let those through who may be asked, by what lies before the index date."""
+    """The windows before the index date that decide eligibility."""
     windows = {"alive": _window(None, "trigger", has={"death": NO}) | {"index_timestamp": "end"}}
     if task.min_history_days:
         windows["history"] = _window(None, f"trigger - {task.min_history_days}d", has={"contact": SOME})
@@ -127,31 +128,29 @@ def _regex(codes: Codes) -> str:
 
 
 def _comments(task: Task) -> list[str]:
-    """What a reader must know: the source, what has to be added to the data, what is left out."""
+    """Notes for the reader: the source, what must be added to the data, what is left out."""
     lines = [
         f"{task.name} for ACES (es-aces 0.7), written by claimscale. {task.source}".strip(),
         f"Give each index date as an event {INDEX}; those of claimscale are the prediction times of",
         f"labels/{task.name}.parquet. ACES cannot pick the last contact before a landmark by itself.",
-        "`suspected` is a column of claimscale's events; leave it out for data without it.",
-        "ACES knows one time per event: an event that became known later than it happened counts as known.",
+        "`suspected` is a column of claimscale's events; remove it for data without it.",
+        "ACES has one time per event: an event that became known later than it happened counts as known.",
     ]
     if needs_positives(task):
         lines.append(
             f"{task.name}.yaml counts any outcome code of the target window; {task.name}.positives.yaml finds"
         )
-        lines.append("those whose first code lies in it" + _confirmation(task) + ".")
+        lines.append("those whose first code is in it" + _confirmation(task) + ".")
     if task.confirmation_codes:
-        lines.append(
-            "Confirmation by a drug or procedure (confirm_codes), which would do instead, is left out."
-        )
+        lines.append("Confirmation by a drug or procedure (confirmation_codes), an alternative, is left out.")
     if task.gap_days < 30:
         lines.append(
-            "claimscale lets no outcome of the index date's own calendar month count; ACES does here."
+            "claimscale does not count outcomes in the calendar month of the index date; ACES does here."
         )
     if task.washout_days is not None and task.washout_days < 31:
         lines.append("claimscale extends the washout to the first day of the index date's calendar month.")
     if task.hidden_codes:
-        lines.append("Codes that claimscale hides from models (strip) are no matter of labels.")
+        lines.append("Codes that claimscale hides from models (hidden_codes) do not affect labels.")
     return lines
 
 
