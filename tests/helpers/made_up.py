@@ -165,7 +165,7 @@ def _outcome_codings(
 
 
 def _few(random: np.random.Generator, outcome: np.ndarray, index_day: np.ndarray, unselected: int) -> Codings:
-    """Treatment of positives after the outcome; `unselected` treatments of random patients before the index."""
+    """Treatment of positives after the outcome; `unselected` treatments of random patients before it."""
     cases_ = np.flatnonzero(outcome)
     some = random.choice(len(outcome), unselected)
     patient = np.concatenate([cases_, some])

@@ -53,7 +53,7 @@ def given(engine: Engine, study: Study, write_events, claims, tmp_path: Path):
 
     patients = cohort.read_patients(tmp_path / "cohort")
     split = dict(zip(patients["subject_id"].to_pylist(), patients["split"].to_pylist(), strict=True))
-    return SimpleNamespace(build=build, split=split, events=events)
+    return SimpleNamespace(build=build, split=split, events=events, study=study)
 
 
 def good_rows(split: dict[int, str], dates: list[dt.datetime]) -> list[tuple]:
