@@ -89,7 +89,7 @@ def main() -> None:
     for key, value in figures.items():
         print(f"{key:<40} {value:>10.4g}")
     for answer in summary["answers"]:
-        print(f"{answer['task']}: {answer['text']}")
+        print(f"{answer['task']}: {answer['text']['text']}")
     write_record(Path(__file__).stem if not sys.argv[1:] else f"study-{summary['name']}", figures)
 
 

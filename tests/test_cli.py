@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import synthetic
 
 from claimscale import cli
 
@@ -137,18 +138,14 @@ def test_plan_says_what_can_be_decided_and_names_the_gpu(run, write_study) -> No
 
 
 def test_compare_reads_summaries_and_refuses_what_is_none(run, tmp_path: Path) -> None:
-    saturation = {
-        "verdict": "saturated", "smallest_sufficient": "1M", "metric": "auprc", "relative_margin": 0.02,
-        "comparisons": [],
-    }  # fmt: skip
-    summary = {"name": "here", "tasks": [{"name": "ckd", "saturation": saturation}]}
+    summary = synthetic.summary(tasks=1) | {"name": "here"}
     (tmp_path / "summary.json").write_text(json.dumps(summary), "utf-8")
     code, out, _ = run("compare", tmp_path, tmp_path / "summary.json")
-    assert code == 0 and "A: here" in out and "saturated, 1M suffices" in out
+    assert code == 0 and "A: here" in out and "saturated, 11M suffices" in out
     (tmp_path / "other.json").write_text("[1]", "utf-8")
     for wrong in (tmp_path / "absent", tmp_path / "other.json"):
         code, _, error = run("compare", tmp_path, wrong)
-        assert code == 2 and "is not the summary of a run" in error
+        assert code == 2 and wrong.name in error
 
 
 def test_sizes_are_solved_for_a_vocabulary(run) -> None:

@@ -41,7 +41,7 @@ CELLS = 2 * 2 + 2 * 2 * 2 * 2 + 2 * 2 * len(BASELINES)
 COST = {
     "tokens", "flops", "wall_hours", "device_hours", "peak_memory", "peak_tflops", "mfu", "energy_kwh"
 }  # fmt: skip
-SUMMARY_KEYS = {"dataset", "sizes", "tasks", "task_size_interaction", "forecast", "warnings"}
+SUMMARY_KEYS = {"dataset", "sizes", "tasks", "task_size_interaction", "forecast", "limitations"}
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
@@ -111,7 +111,7 @@ def test_it_prints_an_answer_per_task_and_the_reports_path(whole: tuple[Path, st
     run, out = whole
     summary = json.loads((run / "summary.json").read_text("utf-8"))
     assert len(summary["answers"]) == 3
-    assert all(f"{answer['task']}: {answer['text']}" in out for answer in summary["answers"])
+    assert all(f"{answer['task']}: {answer['text']['text']}" in out for answer in summary["answers"])
     assert str(run / "report.html") in out
     assert f"{CELLS} cells run" in out
 

@@ -13,6 +13,7 @@ import pytest
 from claimscale.config.study import Study
 from claimscale.evaluation.forecast import ForecastRecord
 from claimscale.evaluation.predictions import CellResult
+from claimscale.evaluation.pretrained_sizes import LearningRateTrial
 from claimscale.findings import Finding, finding
 from claimscale.privacy.release import release
 from claimscale.summary.build import StudyResults, build_summary
@@ -107,7 +108,7 @@ class FakeRun:
     insufficient_data: dict[str, InsufficientData] = field(default_factory=dict)
     skipped_subsets: dict[str, SkippedSubsetsEntry] = field(default_factory=dict)
     checks: list[CheckEntry] = field(default_factory=lambda: CHECKS)
-    lr_sweeps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    lr_sweeps: dict[str, list[LearningRateTrial]] = field(default_factory=dict)
     notes: list[Finding] = field(default_factory=list)
     forecasts: list[ForecastRecord] = field(default_factory=list)
 

@@ -147,9 +147,7 @@ def test_points_tell_the_summarys_numbers(browser: Any, few: tuple[Path, dict[st
         ]
         assert all(drawn)
         group = summary["tasks"][0]["per_model"][4]["subgroups"][0]
-        assert any(
-            f"{group['positives']:,} of {group['n_test']:,} test patients" in one for one in drawn[-1]
-        )
+        assert any(f"{group['positives']:,} of {group['n_test']:,} test patients" in one for one in drawn[-1])
 
 
 def test_the_keyboard_reaches_everything(browser: Any, few: tuple[Path, dict[str, Any]]) -> None:

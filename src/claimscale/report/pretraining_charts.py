@@ -72,7 +72,7 @@ def loss_by_size(sizes: Sequence[SizeEntry], fit: LossFitEntry) -> Chart | None:
 
 
 def loss_by_tokens(fit: LossFitEntry) -> Chart | None:
-    """Validation loss against training tokens: a point per seed and budget, and the fitted curve of each size.
+    """Validation loss against training tokens: a point per seed and budget, and the fitted curve per size.
 
     None where pretraining has one token budget only.
     """

@@ -52,11 +52,13 @@ class StudyResults:
     pretraining: Sequence[Mapping[str, Any]]
     dataset: DatasetEntry
     label_counts: Mapping[str, SplitCounts]
-    oracle: Mapping[str, Path] = field(default_factory=dict)
-    insufficient_data: Mapping[str, InsufficientData] = field(default_factory=dict)
-    skipped_subsets: Mapping[str, SkippedSubsetsEntry] = field(default_factory=dict)
+    oracle: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    insufficient_data: Mapping[str, InsufficientData] = field(default_factory=dict[str, InsufficientData])
+    skipped_subsets: Mapping[str, SkippedSubsetsEntry] = field(default_factory=dict[str, SkippedSubsetsEntry])
     checks: Sequence[CheckEntry] = ()
-    lr_sweeps: Mapping[str, Sequence[LearningRateTrial]] = field(default_factory=dict)
+    lr_sweeps: Mapping[str, Sequence[LearningRateTrial]] = field(
+        default_factory=dict[str, Sequence[LearningRateTrial]]
+    )
     notes: Sequence[Finding] = ()
     forecasts: Sequence[ForecastRecord] = ()
     partial: PartialEntry | None = None

@@ -1,10 +1,11 @@
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 """Reads what the stages and cells of a run left, for its summary."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 
@@ -122,6 +123,6 @@ def _dataset(workspace: Workspace) -> DatasetEntry:
 
 def _frequent_codes(file: Path) -> list[FrequentCodeEntry]:
     """The codes that most training patients had before the landmark."""
-    rows = pq.read_table(file, columns=["code", "type", "patients"]).to_pylist()
+    rows = cast("list[dict[str, Any]]", pq.read_table(file, columns=["code", "type", "patients"]).to_pylist())
     codes = [FrequentCodeEntry(**row) for row in rows if row["type"] not in ("special", "sex")]
     return sorted(codes, key=lambda one: (-int(one.patients or 0), one.code))[:FREQUENT_CODES]

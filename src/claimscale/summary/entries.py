@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -26,15 +26,16 @@ class Entry(BaseModel):
 
 def _rounded(value: object) -> object:
     """A number with six significant digits; None for NaN and infinity, which JSON cannot hold."""
-    if isinstance(value, float | np.floating):
-        number = float(value)
-        return float(f"{number:.{DIGITS}g}") if math.isfinite(number) else None
+    if isinstance(value, np.floating):
+        value = float(cast("np.float64", value))
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
     return value
 
 
 def _integer(value: object) -> object:
     """A NumPy integer as a Python integer."""
-    return int(value) if isinstance(value, np.integer) else value
+    return int(cast("np.int64", value)) if isinstance(value, np.integer) else value
 
 
 Real = Annotated[float | None, BeforeValidator(_rounded)]
