@@ -72,17 +72,19 @@ def test_what_is_worked_out_from_a_hidden_count_goes_too(found: dict[str, Any], 
     shown = synthetic.shown(found, profile)
     hidden = 0
     for task in shown["tasks"]:
-        for split, told in task["splits"].items():
-            if not all(isinstance(told[name], int) for name in ("positives", "index_dates")):
+        for split, counted in task["splits"].items():
+            if not all(isinstance(counted[name], int) for name in ("positives", "index_dates")):
                 hidden += 1
-                assert told["prevalence"] is None
+                assert counted["prevalence"] is None
                 assert not any(
                     row["split"] == split
                     and all(isinstance(row[name], int) for name in ("n_test", "positives"))
                     for row in task["results"]
                 )
             else:
-                assert told["prevalence"] == pytest.approx(told["positives"] / told["index_dates"], rel=1e-5)
+                assert counted["prevalence"] == pytest.approx(
+                    counted["positives"] / counted["index_dates"], rel=1e-5
+                )
         for detail in task["per_model"]:
             for group in detail["subgroups"] or []:
                 if not all(isinstance(group[name], int) for name in ("n_test", "positives")):
@@ -136,10 +138,10 @@ def test_joined_bins_keep_their_patients_and_cases() -> None:
 def test_rounded_counts_do_not_follow_from_the_net_benefit() -> None:
     """Thresholds are multiples of the prevalence: counts that are rounded alike give the same points."""
     rule, shown = RULES["opensafely"], []
-    for asked, cases in ((4000, 510), (4001, 508), (3998, 512)):
+    for index_dates, cases in ((4000, 510), (4001, 508), (3998, 512)):
         points = []
         for times in (0.5, 1, 2, 7.9):
-            prevalence, threshold = cases / asked, times * cases / asked
+            prevalence, threshold = cases / index_dates, times * cases / index_dates
             odds = threshold / (1 - threshold)
             true, false = round(3 * 510 / (1 + times)), round(3 * 2100 / (1 + times))
             points.append(
@@ -147,11 +149,11 @@ def test_rounded_counts_do_not_follow_from_the_net_benefit() -> None:
                     threshold=threshold,
                     true_positives=true,
                     false_positives=false,
-                    net_benefit=(true - false * odds) / (3 * asked),
+                    net_benefit=(true - false * odds) / (3 * index_dates),
                     treat_all=prevalence - (1 - prevalence) * odds,
                 )
             )
-        shown.append(coarsening.spaced_thresholds(points, (asked, cases), 3, rule))
+        shown.append(coarsening.spaced_thresholds(points, (index_dates, cases), 3, rule))
     assert shown[0] == shown[1] == shown[2] and len(shown[0]) == 3, "the last would be above one"
     at_prevalence = shown[0][1]
     assert at_prevalence.threshold == 0.128 and at_prevalence.treat_all == pytest.approx(0, abs=1e-3)
@@ -173,7 +175,7 @@ def test_nothing_hidden_stands_anywhere_on_the_page() -> None:
     found = synthetic.summary(tasks=2, seed=3)
     for task in found["tasks"]:
         for detail in task["per_model"]:
-            for group in detail["subgroups"] or []:
+            for group in detail.get("subgroups") or []:
                 if group["by"] == "sex":
                     group["n_test"], group["positives"] = (7, 3) if group["group"] == "Men" else (4536, 497)
         task["splits"]["held_out"] |= {"patients": 4543, "index_dates": 4543, "positives": 500}

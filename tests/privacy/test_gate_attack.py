@@ -23,15 +23,15 @@ SPLITS = ("train", "tuning", "held_out", "hospital")
 NAMES = {"F": "Women", "M": "Men", "U": "Sex unknown"}
 MOST = 10**5
 PLANTED = (
-    "nothing", "women not asked", "men not asked among few cases", "small hospital",
+    "nothing", "women not labelled", "men not labelled, few cases", "small hospital",
     "patients without hospital", "small split of one hospital", "unknown age", "patients without a code",
     "lost at a step", "many small",
 )  # fmt: skip
 
 
 def raw(planted: str, seed: int = 0) -> dict[str, Any]:
-    """A summary of one question before the gate, all counts of which agree, with small ones where asked."""
-    drawn = np.random.default_rng(seed)
+    """A summary of one task before the gate, all counts of which agree, with the planted small ones."""
+    generator = np.random.default_rng(seed)
     found = synthetic.summary(tasks=1, seed=seed)
     sexes = {
         "train": {"F": 3000, "M": 3000, "U": 40}, "tuning": {"F": 400, "M": 400, "U": 20},
@@ -41,29 +41,34 @@ def raw(planted: str, seed: int = 0) -> dict[str, Any]:
         sexes["hospital"] = {"F": 4, "M": 3, "U": 0}
     if planted == "many small":
         sexes = {
-            split: {sex: int(drawn.integers(0, {"F": 60, "M": 60, "U": 9}[sex])) for sex in "FMU"}
+            split: {sex: int(generator.integers(0, {"F": 60, "M": 60, "U": 9}[sex])) for sex in "FMU"}
             for split in SPLITS
         }
-    lost = {"women not asked": {"F": 3}, "men not asked among few cases": {"M": 2}}.get(planted, {})
-    asked = {
-        split: {sex: _asked(drawn, planted, count, lost.get(sex, 0), split) for sex, count in of.items()}
+    lost = {"women not labelled": {"F": 3}, "men not labelled, few cases": {"M": 2}}.get(planted, {})
+    labelled = {
+        split: {
+            sex: _n_labelled(generator, planted, count, lost.get(sex, 0), split) for sex, count in of.items()
+        }
         for split, of in sexes.items()
     }
-    _describe(found["dataset"], sexes, planted, drawn)
-    _ask(found["tasks"][0], asked, planted, drawn)
+    _describe(found["dataset"], sexes, planted, generator)
+    _label(found["tasks"][0], labelled, planted, generator)
     return found
 
 
-def _asked(drawn: np.random.Generator, planted: str, count: int, lost: int, split: str) -> int:
+def _n_labelled(generator: np.random.Generator, planted: str, count: int, lost: int, split: str) -> int:
     if planted == "many small":
-        return count - int(drawn.integers(0, count // 4 + 1))
+        return count - int(generator.integers(0, count // 4 + 1))
     return (
         count - lost if lost and split == "held_out" else count - count // 25 - 10 if count > 200 else count
     )
 
 
 def _describe(
-    dataset: dict[str, Any], sexes: Mapping[str, Mapping[str, int]], planted: str, drawn: np.random.Generator
+    dataset: dict[str, Any],
+    sexes: Mapping[str, Mapping[str, int]],
+    planted: str,
+    generator: np.random.Generator,
 ) -> None:
     groups, counts = (
         dataset["description"]["groups"],
@@ -82,10 +87,10 @@ def _describe(
     unknown = {"F": 3 if planted == "unknown age" else 0}
     histograms["age_by_sex"]["edges"] = [20 * place for place in range(bands + 1)]
     histograms["age_by_sex"]["counts"] = {
-        sex: _bands(drawn, count - unknown.get(sex, 0), bands, many) for sex, count in together.items()
+        sex: _bands(generator, count - unknown.get(sex, 0), bands, many) for sex, count in together.items()
     }
     for name in ("sequence_length", "observation_years"):
-        histograms[name] = {"edges": list(range(bands + 1)), "counts": _bands(drawn, whole, bands, many)}
+        histograms[name] = {"edges": list(range(bands + 1)), "counts": _bands(generator, whole, bands, many)}
     others = whole - counts["hospital"]
     bars = [others - others // 3, others // 3]
     if planted in ("small hospital", "many small"):
@@ -103,40 +108,46 @@ def _describe(
     ]
 
 
-def _bands(drawn: np.random.Generator, count: int, bands: int, many: bool) -> list[int]:
+def _bands(generator: np.random.Generator, count: int, bands: int, many: bool) -> list[int]:
     if many:
-        return synthetic.divided(drawn, count, bands)
+        return synthetic.divided(generator, count, bands)
     return [count - (bands - 1) * (count // bands), *[count // bands] * (bands - 1)]
 
 
-def _ask(
-    task: dict[str, Any], asked: Mapping[str, Mapping[str, int]], planted: str, drawn: np.random.Generator
+def _label(
+    task: dict[str, Any],
+    labelled: Mapping[str, Mapping[str, int]],
+    planted: str,
+    generator: np.random.Generator,
 ) -> None:
     cases = {
         split: {
-            sex: count // 4 if planted != "many small" else int(drawn.integers(0, count + 1))
+            sex: count // 4 if planted != "many small" else int(generator.integers(0, count + 1))
             for sex, count in of.items()
         }
-        for split, of in asked.items()
+        for split, of in labelled.items()
     }
-    if planted == "men not asked among few cases":
+    if planted == "men not labelled, few cases":
         cases["held_out"]["M"] = 4
     task["splits"] = {
         split: {
             **dict.fromkeys(("patients", "index_dates"), sum(of.values())),
             "positives": sum(cases[split].values()),
         }
-        for split, of in asked.items()
+        for split, of in labelled.items()
     }
-    told = task["splits"]
+    published = task["splits"]
     task |= {
-        "n_train": told["train"]["patients"],
-        "n_test": told["held_out"]["index_dates"],
-        "positives": told["held_out"]["positives"],
+        "n_train": published["train"]["patients"],
+        "n_test": published["held_out"]["index_dates"],
+        "positives": published["held_out"]["positives"],
     }
-    task["results"] = [row for row in task["results"] if row["split"] in asked]
+    task["results"] = [row for row in task["results"] if row["split"] in labelled]
     for row in task["results"]:
-        row |= {"n_test": told[row["split"]]["index_dates"], "positives": told[row["split"]]["positives"]}
+        row |= {
+            "n_test": published[row["split"]]["index_dates"],
+            "positives": published[row["split"]]["positives"],
+        }
         row["calibration"].pop("curve", None)
     for detail in task["per_model"]:
         for name in ("curve", "net_benefit", "risk_distribution"):
@@ -151,7 +162,7 @@ def _ask(
                     "n_test": count,
                     "positives": cases["held_out"][sex],
                 }
-                for sex, count in asked["held_out"].items()
+                for sex, count in labelled["held_out"].items()
                 if count
             ]
 
@@ -169,7 +180,7 @@ class Attacker:
     rows: list[tuple[int, list[int]]] = field(default_factory=list)
 
     def sees(self, name: str, true: int, *shown: Any) -> int:
-        """A count that stands at one or more places, each number, '<10', or null."""
+        """A count at one or more places, each a number, '<10', or null."""
         low, high = 0.0, float(MOST)
         for value in shown:
             if isinstance(value, int):
@@ -183,7 +194,7 @@ class Attacker:
         return self._add(name, true, low, high, not all(isinstance(value, int) for value in shown))
 
     def infers(self, name: str, true: int) -> int:
-        """A count that stands nowhere."""
+        """A count that is at no place."""
         return self._add(name, true, 0, MOST, 0 < true < self.rule.least)
 
     def _add(self, name: str, true: int, low: float, high: float, target: bool) -> int:
@@ -229,9 +240,9 @@ def attacker(found: dict[str, Any], shown: dict[str, Any], rule: Rule) -> Attack
     """The attacker before a summary that has passed; `found` is the one before the gate."""
     one = Attacker(rule)
     data, seen = found["dataset"], shown["dataset"]
-    groups, told = data["description"]["groups"], seen["description"]["groups"]
+    groups, published = data["description"]["groups"], seen["description"]["groups"]
     whole = one.sees(
-        "whole", data["patients"], seen["patients"], seen["cohort"]["included"], told["all"]["patients"]
+        "whole", data["patients"], seen["patients"], seen["cohort"]["included"], published["all"]["patients"]
     )
     steps = [
         one.sees(name, data["cohort"][name], seen["cohort"][name])
@@ -241,13 +252,13 @@ def attacker(found: dict[str, Any], shown: dict[str, Any], rule: Rule) -> Attack
         one.adds_up(before, [after], f"lost after {one.names[before]}")
     splits = {
         split: one.sees(
-            split, groups[split]["patients"], told[split]["patients"], seen["cohort"]["splits"][split]
+            split, groups[split]["patients"], published[split]["patients"], seen["cohort"]["splits"][split]
         )
         for split in SPLITS
     }
     one.adds_up(whole, list(splits.values()))
     sexes = {
-        (name, sex): one.sees(f"{sex} of {name}", groups[name]["sex"][sex], told[name]["sex"][sex])
+        (name, sex): one.sees(f"{sex} of {name}", groups[name]["sex"][sex], published[name]["sex"][sex])
         for name in ("all", *SPLITS)
         for sex in "FMU"
     }
@@ -259,7 +270,7 @@ def attacker(found: dict[str, Any], shown: dict[str, Any], rule: Rule) -> Attack
     for code, here in zip(data["codes"], seen["codes"], strict=True):
         cell = one.sees(code["code"], code["patients"], here["patients"])
         one.adds_up(splits["train"], [cell], f"train without {code['code']}")
-    _question(one, found["tasks"][0], shown["tasks"][0], splits, sexes)
+    _task(one, found["tasks"][0], shown["tasks"][0], splits, sexes)
     return one
 
 
@@ -271,45 +282,47 @@ def _distributions(
     splits: Mapping[str, int],
     sexes: Mapping[tuple[str, str], int],
 ) -> None:
-    true, told = data["description"]["histograms"], seen["description"]["histograms"]
+    true, published = data["description"]["histograms"], seen["description"]["histograms"]
 
     def cells(name: str, counts: list[int], here: list[Any]) -> list[int]:
         return [one.sees(f"{name} {at}", *pair) for at, pair in enumerate(zip(counts, here, strict=True))]
 
     for sex in "FMU":
-        bands = cells(f"age of {sex}", true["age_by_sex"]["counts"][sex], told["age_by_sex"]["counts"][sex])
+        bands = cells(
+            f"age of {sex}", true["age_by_sex"]["counts"][sex], published["age_by_sex"]["counts"][sex]
+        )
         one.adds_up(sexes["all", sex], bands, f"{sex} of unknown age")
     for name in ("sequence_length", "observation_years"):
-        one.adds_up(whole, cells(name, true[name]["counts"], told[name]["counts"]))
-    bars, here = true["patients_per_hospital"], told["patients_per_hospital"]
+        one.adds_up(whole, cells(name, true[name]["counts"], published[name]["counts"]))
+    bars, here = true["patients_per_hospital"], published["patients_per_hospital"]
     if any(count is not None for count in here):
         hospitals = cells("hospital", bars, here)
     else:
         hospitals = [one.infers(f"hospital {at}", count) for at, count in enumerate(bars)]
     one.adds_up(whole, hospitals, "of no hospital")
-    one.adds_up(splits["hospital"], hospitals[-1:])  # the attacker is told which hospital was held out
+    one.adds_up(splits["hospital"], hospitals[-1:])  # the attacker knows which hospital was held out
 
 
-def _question(
+def _task(
     one: Attacker, task: Any, here: Any, splits: Mapping[str, int], sexes: Mapping[tuple[str, str], int]
 ) -> None:
-    asked, cases = {}, {}
+    labelled, cases = {}, {}
     for split in SPLITS:
-        true, told = task["splits"][split], here["splits"][split]
+        true, published = task["splits"][split], here["splits"][split]
         rows = [row for row in here["results"] if row["split"] == split]
         also = {"train": [here["n_train"]], "held_out": [here["n_test"]]}.get(split, [])
-        places = [told["patients"], told["index_dates"], *also, *(row["n_test"] for row in rows)]
-        asked[split] = one.sees(f"asked of {split}", true["patients"], *places)
+        places = [published["patients"], published["index_dates"], *also, *(row["n_test"] for row in rows)]
+        labelled[split] = one.sees(f"labelled in {split}", true["patients"], *places)
         also = [here["positives"]] if split == "held_out" else []
         cases[split] = one.sees(
             f"cases of {split}",
             true["positives"],
-            told["positives"],
+            published["positives"],
             *also,
             *(row["positives"] for row in rows),
         )
-        one.adds_up(splits[split], [asked[split]], f"{split} not asked")
-        one.adds_up(asked[split], [cases[split]], f"{split} without the outcome")
+        one.adds_up(splits[split], [labelled[split]], f"{split} not labelled")
+        one.adds_up(labelled[split], [cases[split]], f"{split} without the outcome")
     groups = next(detail["subgroups"] for detail in task["per_model"] if "subgroups" in detail)
     lists = [detail["subgroups"] for detail in here["per_model"] if detail["subgroups"]]
     if not lists:
@@ -317,14 +330,14 @@ def _question(
     by_sex = []
     for at, group in enumerate(groups):
         name, sex = group["group"], next(sex for sex in "FMU" if NAMES[sex] == group["group"])
-        patients = one.sees(f"asked: {name}", group["n_test"], *(found[at]["n_test"] for found in lists))
+        patients = one.sees(f"labelled: {name}", group["n_test"], *(found[at]["n_test"] for found in lists))
         positives = one.sees(
             f"cases: {name}", group["positives"], *(found[at]["positives"] for found in lists)
         )
         one.adds_up(patients, [positives], f"without the outcome: {name}")
-        one.adds_up(sexes["held_out", sex], [patients], f"not asked: {name}")
+        one.adds_up(sexes["held_out", sex], [patients], f"not labelled: {name}")
         by_sex.append((patients, positives))
-    one.adds_up(asked["held_out"], [patients for patients, _ in by_sex])
+    one.adds_up(labelled["held_out"], [patients for patients, _ in by_sex])
     one.adds_up(cases["held_out"], [positives for _, positives in by_sex])
 
 
@@ -342,7 +355,7 @@ def test_nothing_small_follows_from_all_that_is_shown(planted: str, profile: str
         assert (tried > 0) == (planted != "nothing"), "hidden is what must be, and nothing without need"
 
 
-def test_the_attacker_finds_what_only_hiding_small_counts_leaves_open() -> None:
+def test_the_attacker_breaks_primary_suppression_alone() -> None:
     """The same attacker does find them where small counts are hidden and nothing else."""
     rule = RULES["ndb"]
     for planted in set(PLANTED) - {"nothing", "small hospital", "small split of one hospital"}:

@@ -20,11 +20,11 @@ NUMBER = re.compile(r"\d\.\d{3,}")
 
 
 def with_few(cases: bool) -> dict[str, Any]:
-    """Three questions; of the first only four held-out patients have the outcome, or are without it."""
+    """Three tasks; in the first only four held-out patients have the outcome, or are without it."""
     found = synthetic.summary(tasks=3, seed=1)
     task = found["tasks"][0]
-    asked = task["splits"]["held_out"]["index_dates"]
-    positives = 4 if cases else asked - 4
+    index_dates = task["splits"]["held_out"]["index_dates"]
+    positives = 4 if cases else index_dates - 4
     task["splits"]["held_out"]["positives"] = task["positives"] = positives
     for row in task["results"]:
         if row["split"] == "held_out":
@@ -45,7 +45,7 @@ def figures(node: Any) -> list[float]:
 
 @pytest.mark.parametrize("profile", [name for name, rule in PROFILES.items() if rule])
 @pytest.mark.parametrize("cases", [True, False])
-def test_nothing_rests_on_withheld_results(profile: str, cases: bool) -> None:
+def test_nothing_rests_on_suppressed_results(profile: str, cases: bool) -> None:
     shown = synthetic.shown(with_few(cases), profile)
     task, other = shown["tasks"][:2]
     assert task["results"] == task["per_model"] == task["pretraining_gain"] == task["crossover"] == []
@@ -62,10 +62,10 @@ def test_nothing_rests_on_withheld_results(profile: str, cases: bool) -> None:
 
 
 def test_page_tables_and_answer_do_without_them(fake_run: Callable[..., Any], tmp_path: Path) -> None:
-    """Page, tables and answer say why nothing is shown, and hold no figure of the question."""
+    """Page, tables and answer say why nothing is shown, and hold no figure of the task."""
     run = fake_run(tmp_path, patients=400, splits=("held_out", "hospital"), privacy={"profile": "cms"})
     leave_few_positives(run)
-    run.dataset = {name: told for name, told in run.dataset.items() if name != "description"}
+    run.dataset = {name: entry for name, entry in run.dataset.items() if name != "description"}
     built = run.summary()
     summary = built.model_dump(mode="json")
     task, answer = summary["tasks"][0], summary["answers"][0]
@@ -88,7 +88,7 @@ def test_page_tables_and_answer_do_without_them(fake_run: Callable[..., Any], tm
 
 
 def leave_few_positives(run: Any) -> None:
-    """Of the first question all but six of the held-out patients with the outcome are without it."""
+    """Of the first task all but six of the held-out patients with the outcome are without it."""
     for file in {cell.predictions for cell in run.cells if cell.task == "ckd"} | {run.oracle["ckd"]}:
         table = pq.read_table(file)
         labels = table["boolean_value"].to_numpy(zero_copy_only=False).copy()

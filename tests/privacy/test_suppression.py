@@ -51,9 +51,11 @@ def attack(shown: Sequence[Shown], sums: Sequence[Sum], rule: Rule, place: int) 
 
 def random_table(seed: int) -> tuple[list[int], list[Sum]]:
     """A row of counts with its total, or rows by columns with all margins; many counts are small or zero."""
-    drawn = np.random.default_rng(seed)
-    rows, columns = (1, int(drawn.integers(2, 9))) if seed % 3 == 0 else drawn.integers(2, 5, 2).tolist()
-    counts = drawn.negative_binomial(0.6, 0.6 / (0.6 + drawn.choice([3, 12, 60])), (rows, columns))
+    generator = np.random.default_rng(seed)
+    rows, columns = (
+        (1, int(generator.integers(2, 9))) if seed % 3 == 0 else generator.integers(2, 5, 2).tolist()
+    )
+    counts = generator.negative_binomial(0.6, 0.6 / (0.6 + generator.choice([3, 12, 60])), (rows, columns))
     cells, sums = counts.ravel().tolist(), []
 
     def total(parts: list[int]) -> int:
@@ -83,12 +85,12 @@ def test_an_attacker_recovers_no_hidden_cell(profile: str) -> None:
                 hidden += 1
                 least, most = attack(shown, sums, rule, place)
                 assert least < most, f"table {seed}: cell {place} must be {least}"
-                assert least <= counts[place] <= most, "the attacker knows less than he thinks"
+                assert least <= counts[place] <= most, "the attacker's range is wrong"
     assert hidden > TABLES, "tables without small counts test nothing"
 
 
-def test_the_attacker_does_break_tables_with_small_counts_hidden_alone() -> None:
-    """Hiding the small counts and nothing else is what must not be done: the attacker shows why."""
+def test_the_attacker_breaks_primary_suppression_alone() -> None:
+    """Hiding only the small counts is not enough: the attacker derives some of them."""
     rule, broken = RULES["ndb"], 0
     for seed in range(40):
         counts, sums = random_table(seed)
@@ -100,18 +102,18 @@ def test_the_attacker_does_break_tables_with_small_counts_hidden_alone() -> None
     assert broken > 20
 
 
-def test_two_ones_are_not_given_away_by_their_sum() -> None:
+def test_two_ones_do_not_follow_from_their_sum() -> None:
     """Two hidden counts whose sum is two can only be one and one."""
     shown = suppress_cells([250, 1, 1, 252], [Sum(3, (0, 1, 2))], RULES["ndb"])
     assert shown[1:3] == ["<10", "<10"] and None in (shown[0], shown[3])
 
 
-def test_an_implied_small_count_is_protected_though_it_is_never_shown() -> None:
-    """500 asked, 497 with the outcome: the three without it must not follow."""
-    asked, cases, others = suppress_cells(
+def test_an_implied_small_count_is_protected() -> None:
+    """500 labelled, 497 with the outcome: the three without it must not follow."""
+    labelled, cases, others = suppress_cells(
         [500, 497, 3], [Sum(0, (1, 2))], RULES["ndb"], implied=frozenset({2})
     )
-    assert others is None and None in (asked, cases)
+    assert others is None and None in (labelled, cases)
 
 
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=12), st.sampled_from(sorted(RULES)))

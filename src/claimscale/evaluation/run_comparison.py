@@ -1,10 +1,10 @@
-"""Do two databases give the same answer? Compared are two summaries; patients need not leave either place.
+"""Comparison of two runs on different databases. It reads two summaries; patient data stay where they are.
 
-Both runs ask the same questions of the same sizes, on different patients. Per task and size the gain that the
-largest common size adds, relative to its metric, is set against the other run's, with Welch's test and Holm's
-correction over all sizes and tasks. Saturation points are shown to differ where a size suffices in one run
-and is shown to miss the margin in the other, against a size that both have; the second claim is held to 5 %
-over all tasks by Holm's correction, as the first was within its run. Gains of one seed are not compared.
+Both runs have the same tasks and sizes, on different patients. Per task and size, the relative gain of the
+largest common size is compared between the runs by Welch's test, with Holm's correction over all sizes and
+tasks. Saturation points are shown to differ if a size suffices in one run and is shown to miss the margin in
+the other, against a size that both trained. Holm's correction keeps the second claim at 5 % over all tasks,
+as the first is kept within its run. Gains with one seed are not compared.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from scipy import stats
 
 from claimscale.errors import BadInput
@@ -38,7 +39,7 @@ class RunDecisions(NamedTuple):
 
 @dataclass(frozen=True)
 class GainPair:
-    """What the larger size adds to the smaller one in two runs, as shares of the larger one's metric."""
+    """The gain of the larger size over the smaller one in two runs, as shares of the larger size's metric."""
 
     smaller: str
     larger: str
@@ -52,9 +53,9 @@ class GainPair:
 
 @dataclass(frozen=True)
 class TaskComparison:
-    """Verdicts, whether pretraining had converged, and smallest sufficient sizes of two runs.
+    """Verdicts, convergence of pretraining, and smallest sufficient sizes of two runs.
 
-    `differ`: whether the saturation points are shown to.
+    `differ`: whether the saturation points are shown to differ.
     """
 
     task: str
@@ -66,9 +67,9 @@ class TaskComparison:
 
 
 def compare(first: RunDecisions, second: RunDecisions) -> list[TaskComparison]:
-    """Tasks that both summaries have, in the order of the first.
+    """The tasks of both runs, in the order of the first.
 
-    Raises BadInput if they share no task, or judged one by another metric or margin.
+    Raises BadInput if they share no task, or decided one with another metric or margin.
     """
     entries = {name: (ours, second.tasks[name]) for name, ours in first.tasks.items() if name in second.tasks}
     if not entries:
@@ -101,12 +102,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = largest
-    return corrected
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.minimum(np.arange(len(order), 0, -1) * np.take(p_values, order), 1.0)
+    corrected = np.empty(len(order))
+    corrected[order] = np.maximum.accumulate(scaled)
+    return corrected.tolist()
 
 
 def read_run(run: Path) -> RunDecisions:
@@ -168,7 +168,7 @@ def _relative(entry: SaturationEntry) -> dict[tuple[str, str], _Gain]:
 
 
 def _pairs(first: SaturationEntry, second: SaturationEntry) -> list[GainPair]:
-    """Every size below the largest that both runs trained, against it."""
+    """Every common size compared with the largest common one."""
     ours, theirs = _relative(first), _relative(second)
     both = [pair for pair in ours if pair in theirs]
     # The largest common size is compared with others, and is the smaller one in no pair.
@@ -192,7 +192,7 @@ def _gain_pair(sizes: tuple[str, str], ours: _Gain, theirs: _Gain) -> GainPair:
 def _p_apart(first: SaturationEntry, second: SaturationEntry) -> float | None:
     """One-sided p-value against 'what suffices in one run suffices in the other'; None if none suffices.
 
-    A plateau without convergence is none.
+    An under-trained plateau does not count.
     """
     found = [
         p
