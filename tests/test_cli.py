@@ -43,8 +43,8 @@ def test_a_study_without_cases_says_how_many_it_needs(run, write_study, tmp_path
     tasks = "tasks=[{name: nobody, kind: disease, outcome: {ICD10: [ZZZ]}}]"
     code, out, _ = run("study", write_study(), "--set", f"runs_dir={tmp_path / 'runs'}", "--set", tasks)
     assert code == 0
-    assert "nobody: Undecided, nothing was trained" in out
-    assert "at least 40 more positives needed (10 to train, 30 to test)" in out
+    assert "nobody: Inconclusive: no model was trained." in out
+    assert "At least 40 more patients with the outcome are needed (10 for training, 30 for testing)." in out
     assert not list((tmp_path / "runs").rglob("cells/*"))
     assert next((tmp_path / "runs").rglob("report.html")).stat().st_size > 0
 

@@ -123,7 +123,7 @@ def test_a_task_with_too_few_cases_stops_no_other_task(whole: tuple[Path, str]) 
     assert (saturation["verdict"], saturation["reason"]) == ("inconclusive", "not_trained_few_positives")
     more = saturation["additional_needed"]
     assert 0 < more["train"] <= 10 and 20 < more["held_out"] <= 30
-    needed = f"at least {sum(more.values())} more positives needed"
+    needed = f"At least {sum(more.values())} more patients with the outcome are needed"
     assert needed in out and needed in (run / "report.html").read_text("utf-8")
     assert not list((run / "cells").glob("*rare*"))
 
