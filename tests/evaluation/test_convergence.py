@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from claimscale.evaluation.convergence import convergence, has_interior_optimum, last_doubling_drop
-from claimscale.evaluation.pretrained_sizes import Cooldown, LearningRateTrial, PretrainedSize
+from claimscale.evaluation.pretrained_sizes import CooldownLoss, LearningRateTrial, PretrainedSize
 
 RATES = (1e-3, 2e-3, 4e-3)
 
@@ -27,7 +27,7 @@ def trials(*losses: float | None) -> list[LearningRateTrial]:
     return [{"learning_rate": rate, "validation_loss": loss} for rate, loss in pairs]
 
 
-def cooldowns(losses: dict[int, float | None]) -> list[Cooldown]:
+def cooldowns(losses: dict[int, float | None]) -> list[CooldownLoss]:
     last = max(losses)
     return [
         {"share": tokens / last, "tokens": tokens, "steps": tokens // 40, "validation_loss": loss}

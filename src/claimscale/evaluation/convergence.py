@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from claimscale.evaluation.pretrained_sizes import Cooldown, LearningRateTrial, PretrainedSize
+from claimscale.evaluation.pretrained_sizes import CooldownLoss, LearningRateTrial, PretrainedSize
 
 MAX_LOSS_DROP = 0.005
 """Share of the validation loss by which the last doubling of tokens may still change it, either way."""
@@ -70,7 +70,7 @@ def convergence(sizes: Sequence[PretrainedSize]) -> Convergence:
     return Convergence(status, drop, interior, gap, failed, not_measured)
 
 
-def last_doubling_drop(cooldowns: Sequence[Cooldown] | None) -> float | None:
+def last_doubling_drop(cooldowns: Sequence[CooldownLoss] | None) -> float | None:
     """Share of the loss that the last doubling of tokens removed; None if no end has half the last one's."""
     losses = {float(end["tokens"]): end["validation_loss"] for end in cooldowns or () if end["tokens"]}
     last = max(losses, default=0.0)

@@ -18,7 +18,7 @@ class LearningRateTrial(TypedDict):
     validation_loss: float | None
 
 
-class Cooldown(TypedDict):
+class CooldownLoss(TypedDict):
     """One end of a pretraining after a share of its tokens."""
 
     share: float
@@ -53,7 +53,7 @@ class PretrainedSize:
     validation_loss_by_seed: tuple[float | None, ...] = ()
     seeds: tuple[int, ...] = ()
     lr_sweep: tuple[LearningRateTrial, ...] | None = None
-    cooldowns_by_seed: tuple[Sequence[Cooldown] | None, ...] = ()
+    cooldowns_by_seed: tuple[Sequence[CooldownLoss] | None, ...] = ()
 
 
 FIXED = ("non_embedding_parameters", "layers", "width", "feed_forward", "train_flops", "tokens")

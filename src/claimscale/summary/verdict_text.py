@@ -37,7 +37,7 @@ UNDER_TRAINED = "under_trained"
 METRIC_NAMES: dict[Metric, str] = {"auprc": "AUPRC", "auroc": "AUROC"}
 
 
-class Interval(TypedDict):
+class IntervalText(TypedDict):
     """An estimate with its interval, as a parameter of a finding."""
 
     estimate: Real
@@ -173,7 +173,7 @@ def _compared(saturation: SaturationEntry, pair: ComparisonEntry) -> dict[str, o
     }
 
 
-def _interval(found: DifferenceEntry) -> Interval:
+def _interval(found: DifferenceEntry) -> IntervalText:
     return {"estimate": found.difference, "low": found.low, "high": found.high}
 
 
