@@ -9,10 +9,12 @@ from typing import Annotated, TypeVar
 import yaml
 from pydantic import Field, ValidationError
 
+from claimscale.codes.systems import ADMISSION, DISCHARGE
 from claimscale.config.base import Settings
 
 Model = TypeVar("Model", bound=Settings)
 
+FIRST_VISIT, REFERRAL = "KUBUN//A000", "KUBUN//B009"
 AGES = 111
 """Number of ages in whole years, 0 to 110."""
 
@@ -81,6 +83,30 @@ class Description:
     conditions: dict[str, Condition]
     departments: dict[str, str]
     practice: Practice
+
+    def all_codes(self) -> list[str]:
+        """Every code of the country, sorted, so that the order of the files does not matter."""
+        conditions, practice = self.conditions.values(), self.practice
+        diagnoses = {code for condition in conditions for code in condition.diagnoses}
+        diagnoses |= {code for group in practice.rule_outs.values() for code in group}
+        drugs = {code for condition in conditions for line in condition.drugs for code in line}
+        fees = {code for condition in conditions for code in condition.tests}
+        fees |= set(practice.visits) | set(practice.stays) | set(practice.rule_outs)
+        codes = {f"ICD10//{code}" for code in diagnoses} | {f"ATC//{code}" for code in drugs}
+        codes |= {f"KUBUN//{code}" for code in fees} | set(self.everyday_codes())
+        codes |= {code for pairs in practice.revisions.values() for pair in pairs.items() for code in pair}
+        return sorted(codes | {ADMISSION, DISCHARGE, FIRST_VISIT, REFERRAL})
+
+    def everyday_codes(self) -> list[str]:
+        """Diagnoses, drugs and tests interleaved by rank, so that each kind has frequent and rare codes."""
+        everyday = self.practice.everyday
+        kinds = {"ICD10": everyday.diagnoses, "ATC": everyday.drugs, "KUBUN": everyday.tests}
+        ranked = [
+            (rank / len(codes), f"{system}//{code}")
+            for system, codes in kinds.items()
+            for rank, code in enumerate(codes)
+        ]
+        return [code for _, code in sorted(ranked)]
 
 
 def read() -> Description:

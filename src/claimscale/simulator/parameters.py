@@ -15,7 +15,7 @@ import numpy as np
 from claimscale.codes.systems import ADMISSION, DISCHARGE
 from claimscale.simulator import description as descriptions
 from claimscale.simulator.ages import SEXES, age_bands
-from claimscale.simulator.description import AGES, Condition, Description
+from claimscale.simulator.description import AGES, FIRST_VISIT, REFERRAL, Condition, Description
 from claimscale.simulator.hospitals import (
     SampledHospitals,
     cumulative,
@@ -25,8 +25,6 @@ from claimscale.simulator.hospitals import (
     zipf,
 )
 from claimscale.simulator.months import MONTHS, month_number
-
-FIRST_VISIT, REFERRAL = "KUBUN//A000", "KUBUN//B009"
 
 SHORT_MONTHS, SHORT_REFILL = 18, 0.85
 """Conditions that last at most this many months have monthly prescriptions: most contacts refill them."""
@@ -116,7 +114,7 @@ def build_country(hospitals: int, seed: int, min_age: int = 0) -> Country:
     description = _description()
     departments = sorted(set(description.departments.values()))
     sampled = sample_hospitals(hospitals, seed, len(departments))
-    codes = _all_codes(description)
+    codes = description.all_codes()
     index = {code: number for number, code in enumerate(codes)}
     arrays = {
         **_diseases(description, sampled, departments),
@@ -130,32 +128,6 @@ def build_country(hospitals: int, seed: int, min_age: int = 0) -> Country:
 
 
 _description = functools.cache(descriptions.read)
-
-
-def _all_codes(description: Description) -> list[str]:
-    """Every code of the country, sorted, so that the order of the files does not matter."""
-    conditions, practice = description.conditions.values(), description.practice
-    diagnoses = {code for condition in conditions for code in condition.diagnoses}
-    diagnoses |= {code for group in practice.rule_outs.values() for code in group}
-    drugs = {code for condition in conditions for line in condition.drugs for code in line}
-    fees = {code for condition in conditions for code in condition.tests}
-    fees |= set(practice.visits) | set(practice.stays) | set(practice.rule_outs)
-    codes = {f"ICD10//{code}" for code in diagnoses} | {f"ATC//{code}" for code in drugs}
-    codes |= {f"KUBUN//{code}" for code in fees} | set(_everyday_codes(description))
-    codes |= {code for pairs in practice.revisions.values() for pair in pairs.items() for code in pair}
-    return sorted(codes | {ADMISSION, DISCHARGE, FIRST_VISIT, REFERRAL})
-
-
-def _everyday_codes(description: Description) -> list[str]:
-    """Diagnoses, drugs and tests interleaved by rank, so that each kind has frequent and rare codes."""
-    everyday = description.practice.everyday
-    kinds = {"ICD10": everyday.diagnoses, "ATC": everyday.drugs, "KUBUN": everyday.tests}
-    ranked = [
-        (rank / len(codes), f"{system}//{code}")
-        for system, codes in kinds.items()
-        for rank, code in enumerate(codes)
-    ]
-    return [code for _, code in sorted(ranked)]
 
 
 def _per_condition(description: Description, *names: str) -> dict[str, np.ndarray]:
@@ -267,7 +239,7 @@ def _everyday(
     rule_outs = [
         _indices(index, "ICD10", practice.rule_outs.get(code.removeprefix("KUBUN//"), [])) for code in index
     ]
-    everyday = [index[code] for code in _everyday_codes(description)]
+    everyday = [index[code] for code in description.everyday_codes()]
     return {
         "rule_out_offsets": _offsets(rule_outs),
         "rule_out_codes": _flat(rule_outs),
