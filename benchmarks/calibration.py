@@ -323,7 +323,11 @@ def measure(events: Path, scratch: Path, arguments: argparse.Namespace, publishe
             reduced_kidneys(connection, np.logical_or.reduce(reduced), observed[0], published),
             vocabulary(connection, arguments.patients),
         ]
-    size = {"patients": population.patients, "hospitals": population.hospitals, "seed": population.seed}
+    size: dict[str, float] = {
+        "patients": population.patients,
+        "hospitals": population.hospitals,
+        "seed": population.seed,
+    }
     found = Outcome({}, size, {})
     for part in parts:
         found.compared.update(part.compared)

@@ -88,7 +88,7 @@ def compare(name: str, target: int, best: float) -> dict[str, float]:
             contender()
     rounds = [{key: tokens_per_second(one) for key, one in contenders.items()} for _ in range(ROUNDS)]
     figures = {key: statistics.median(one[key] for one in rounds) for key in contenders}
-    mfu = figures["ours"] * run.flops(1, run.settings.mask_probability) / best
+    mfu = figures["ours"] * run.flops(1, run.setup.settings.mask_probability) / best
     ratio = (
         statistics.median(one["ours"] / one["modern_bert"] for one in rounds) if len(contenders) > 1 else 0
     )

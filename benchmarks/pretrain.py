@@ -179,7 +179,7 @@ def compare(name: str, target: int, vocabulary: int, median: int, peers: bool) -
     if peers:
         contenders["bert"] = peer(bert(shape), sequences, LONGEST, 0.15)
         contenders["modern_bert"] = peer(modern_bert(shape), sequences, None, 0.30)
-    flops_per_token = run.flops(1, run.settings.mask_probability)
+    flops_per_token = run.flops(1, run.setup.settings.mask_probability)
     found: dict[str, list[float]] = {key: [] for key in (*contenders, "share")}
     for contender in contenders.values():
         contender()
