@@ -198,7 +198,8 @@ def test_two_seeds_and_two_tasks_give_a_reason_and_no_p(demo: Any) -> None:
     found = summary["task_size_interaction"]
     assert found["reason"] == "few_outcomes"
     assert {value for key, value in found.items() if key != "reason"} == {None}
-    assert sum("was not tested: it takes three outcomes" in text for text in summary["limitations"]) == 1
+    codes = [one["code"] for one in summary["limitations"]]
+    assert codes.count("limitation.interaction_not_tested") == 1
 
 
 def test_same_inputs_same_summary(fake_run: Callable[..., Any], tmp_path: Path) -> None:
