@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from claimscale.evaluation.scaling_law import LossPoint, effective_tokens, fit_scaling_law
+from claimscale.evaluation.pretrained_sizes import Cooldown, PretrainedSize
+from claimscale.evaluation.scaling_law import LossPoint, effective_tokens, fit_scaling_law, loss_points
 
 SIZES = [1e6, 2e6, 5e6, 1e7, 3e7, 1e8]
 
@@ -52,3 +53,17 @@ def test_repeated_tokens_count_less() -> None:
     assert effective_tokens(50, 100) == 50
     gained = np.diff([effective_tokens(epochs * 100, 100) for epochs in range(1, 40)])
     assert (gained < 100).all() and (np.diff(gained) < 0).all() and (gained > 0).all()
+
+
+def test_the_end_of_a_run_is_one_point_with_its_own_tokens() -> None:
+    """Seeds sample other histories: the second one has seen fewer tokens than the size's entry says."""
+
+    def cooldown(share: float, tokens: float, loss: float) -> Cooldown:
+        return {"share": share, "tokens": tokens, "steps": 10, "validation_loss": loss}
+
+    ends = ((cooldown(0.5, 500.0, 3.0), cooldown(1.0, 1000.0, 2.0)), (cooldown(1.0, 990.0, 2.1),), None)
+    size = PretrainedSize(
+        "1M", 10**6, tokens=1000.0, validation_loss_by_seed=(2.0, 2.1, 2.2), cooldowns_by_seed=ends
+    )
+    found = [(point.tokens, point.loss) for point in loss_points([size], 2.0)]
+    assert found == [(500.0, 3.0), (990.0, 2.1), (1000.0, 2.0), (1000.0, 2.2)]

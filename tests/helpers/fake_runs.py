@@ -174,9 +174,9 @@ def make_run(
     )
     run = FakeRun(study, folder, [], [], {})
     for place, task in enumerate(TASKS):
-        drawn = np.random.default_rng([1, place])
-        logits = -2.2 + 1.6 * drawn.normal(size=patients * len(splits))
-        labels = drawn.random(len(logits)) < sigmoid(logits)
+        random = np.random.default_rng([1, place])
+        logits = -2.2 + 1.6 * random.normal(size=patients * len(splits))
+        labels = random.random(len(logits)) < sigmoid(logits)
         columns = {
             "subject_id": np.arange(len(logits)),
             "prediction_time": np.full(len(logits), np.datetime64("2020-12-31", "us")),

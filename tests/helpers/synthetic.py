@@ -88,20 +88,20 @@ def summary(
     largest: int = 30_000, names: list[str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """A summary with `tasks` questions, five sizes, three test sets; `largest` patients in training."""
-    drawn = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     hospitals = hospitals or [f"H{number:02d}" for number in range(8)]
     splits = {
-        "train": largest, "tuning": largest // 7, "held_out": largest // 4, "hospital": int(drawn.integers(3, 400)),
+        "train": largest, "tuning": largest // 7, "held_out": largest // 4, "hospital": int(random.integers(3, 400)),
     }  # fmt: skip
     sizes = list(SIZES)
     entries = [
-        task_entry(drawn, names[number] if names else f"question-{number + 1}", splits, hospitals, number)
+        task_entry(random, names[number] if names else f"question-{number + 1}", splits, hospitals, number)
         for number in range(tasks)
     ]
     return {
         "name": "synthetic",
         "version": "0.0",
-        "dataset": dataset(drawn, splits, hospitals, codes or [f"ICD10//N{number:03d}" for number in range(30)]),
+        "dataset": dataset(random, splits, hospitals, codes or [f"ICD10//N{number:03d}" for number in range(30)]),
         "sizes": [
             {
                 "name": name, "parameters": SIZES[name], "non_embedding_parameters": SIZES[name] // 2, "layers": 5 + place,
@@ -164,26 +164,26 @@ def interval(estimate: float, half: float) -> dict[str, float]:
     return {"estimate": real(estimate), "low": real(estimate - half), "high": real(estimate + half)}
 
 
-def divided(drawn: np.random.Generator, total: int, parts: int, uneven: float = 0.5) -> list[int]:
+def divided(random: np.random.Generator, total: int, parts: int, uneven: float = 0.5) -> list[int]:
     """Whole numbers that add up to the total, some of them small."""
-    return drawn.multinomial(total, drawn.dirichlet(np.full(parts, uneven))).tolist()
+    return random.multinomial(total, random.dirichlet(np.full(parts, uneven))).tolist()
 
 
 def task_entry(
-    drawn: np.random.Generator, name: str, splits: dict[str, int], hospitals: list[str], number: int
+    random: np.random.Generator, name: str, splits: dict[str, int], hospitals: list[str], number: int
 ) -> dict[str, Any]:
-    asked = {split: int(count * drawn.uniform(0.6, 0.95)) for split, count in splits.items()}
+    asked = {split: int(count * random.uniform(0.6, 0.95)) for split, count in splits.items()}
     asked["temporal"] = asked["held_out"] // 2
-    rate = real(drawn.uniform(0.01, 0.12))
-    cases = {split: int(drawn.binomial(count, rate)) for split, count in asked.items()}
+    rate = real(random.uniform(0.01, 0.12))
+    cases = {split: int(random.binomial(count, rate)) for split, count in asked.items()}
     counts = {
         split: {"patients": asked[split], "index_dates": asked[split], "positives": cases[split], "prevalence": real(cases[split] / max(asked[split], 1))}
         for split in asked
     }  # fmt: skip
-    top = drawn.uniform(0.25, 0.6)
+    top = random.uniform(0.25, 0.6)
     labelled = {1000: 1000, 10_000: 10_000, "all": asked["train"]}
     results = [
-        result(drawn, arm, size, split, requested, used, top, counts[split])
+        result(random, arm, size, split, requested, used, top, counts[split])
         for arm, size in models()
         for split in SPLITS
         for requested, used in labelled.items()
@@ -208,7 +208,7 @@ def task_entry(
             for size in SIZES
             for used in labelled.values()
         ],
-        "crossover": [overtaken(size, list(labelled.values()), real(drawn.uniform(2e3, 9e3))) for size in SIZES],
+        "crossover": [overtaken(size, list(labelled.values()), real(random.uniform(2e3, 9e3))) for size in SIZES],
         "oracle": {"auprc": interval(top + 0.08, 0.01), "auroc": interval(0.9, 0.01)},
         "saturation": {
             "verdict": verdict, "smallest_sufficient": sufficient, "metric": "auprc", "margin": real(0.02 * top),
@@ -226,7 +226,7 @@ def task_entry(
             "verdict": verdict, "size": {"saturated": "11M", "not_saturated": "101M"}.get(verdict), "baseline": None,
         },
         "ensemble": None if verdict == "inconclusive" else ENSEMBLE,
-        "per_model": details(drawn, cases["held_out"], asked["held_out"], hospitals, top),
+        "per_model": details(random, cases["held_out"], asked["held_out"], hospitals, top),
     }  # fmt: skip
 
 
@@ -273,7 +273,7 @@ def loss_fit() -> dict[str, Any]:
 
 
 def forecast(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the smaller sizes foretold of each question; of every third one the largest was left out."""
+    """Forecasts of each task; for every third task the largest size was not trained."""
     tasks = [
         {
             "task": entry["name"], "last_trained_size": "11M", "target": "101M", "gain": real(0.0123 + number / 1e4), "low": -0.0045,
@@ -307,15 +307,15 @@ def models() -> list[tuple[str, str | None]]:
 
 
 def result(
-    drawn: np.random.Generator, arm: str, size: str | None, split: str, requested: int | str, used: int, top: float,
+    random: np.random.Generator, arm: str, size: str | None, split: str, requested: int | str, used: int, top: float,
     counts: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     place = list(SIZES).index(size) if size else 1
     estimate = top - 0.03 * (4 - place) - 0.02 * math.log10(40_000 / used) * (2 if arm == "scratch" else 1)
-    estimate = max(estimate + drawn.normal(0, 0.004), 0.02)
+    estimate = max(estimate + random.normal(0, 0.004), 0.02)
     curve = {}
     if split == "held_out" and requested == "all":
-        curve = {"curve": curve_points(drawn, counts["positives"], counts["patients"])}
+        curve = {"curve": curve_points(random, counts["positives"], counts["patients"])}
     return {
         "arm": arm, "size": size, "parameters": SIZES[size] if size else None, "split": split, "n_labelled": used,
         "labelled_patients": requested, "n_seeds": 3, "n_test": counts["patients"], "positives": counts["positives"],
@@ -326,10 +326,10 @@ def result(
 
 
 def curve_points(
-    drawn: np.random.Generator, cases: int, patients: int, seeds: int = 3
+    random: np.random.Generator, cases: int, patients: int, seeds: int = 3
 ) -> list[dict[str, Any]]:
     """Ten bins, counts summed over three seeds."""
-    in_bins = sorted(divided(drawn, seeds * cases, 10))
+    in_bins = sorted(divided(random, seeds * cases, 10))
     of_bins = [seeds * patients // 10] * 9 + [seeds * patients - 9 * (seeds * patients // 10)]
     return [
         {"predicted": real((n + 1) / (m + 2)), "observed": real(min(n, m) / m), "predictions": m}
@@ -339,7 +339,7 @@ def curve_points(
 
 
 def details(
-    drawn: np.random.Generator, cases: int, patients: int, hospitals: list[str], top: float
+    random: np.random.Generator, cases: int, patients: int, hospitals: list[str], top: float
 ) -> list[dict[str, Any]]:
     kinds = [("sex", name) for name in ("Women", "Men")]
     kinds += [("age", name) for name in ("0–39", "40–64", "65–74", "75–84", "85+")]
@@ -347,8 +347,8 @@ def details(
     counts: dict[tuple[str, str], tuple[int, int]] = {}
     for by in ("sex", "age", "hospital"):
         names = [name for kind, name in kinds if kind == by]
-        with_outcome = divided(drawn, cases, len(names))
-        others = divided(drawn, patients - cases, len(names))
+        with_outcome = divided(random, cases, len(names))
+        others = divided(random, patients - cases, len(names))
         counts |= {(by, name): (n, n + m) for name, n, m in zip(names, with_outcome, others, strict=True)}
     found = []
     for arm, size in models():
@@ -357,12 +357,12 @@ def details(
         entry: dict[str, Any] = {"arm": arm, "size": size, "highlighted": lead, "cells": cells}
         if lead or arm == "pretrained":
             entry |= {
-                "curve": curve_points(drawn, cases, patients),
-                "net_benefit": benefits(drawn, cases, patients),
+                "curve": curve_points(random, cases, patients),
+                "net_benefit": benefits(random, cases, patients),
                 "risk_distribution": {
                     "edges": [real(0.001 * 1.5**place) for place in range(17)],
-                    "with_outcome": divided(drawn, cases, 16, 2.0),
-                    "without_outcome": divided(drawn, patients - cases, 16, 2.0),
+                    "with_outcome": divided(random, cases, 16, 2.0),
+                    "without_outcome": divided(random, patients - cases, 16, 2.0),
                 },
                 "subgroups": [
                     {"by": by, "group": name, "n_test": counts[by, name][1], "positives": counts[by, name][0],
@@ -375,10 +375,10 @@ def details(
     return found
 
 
-def benefits(drawn: np.random.Generator, cases: int, patients: int, seeds: int = 3) -> list[dict[str, Any]]:
+def benefits(random: np.random.Generator, cases: int, patients: int, seeds: int = 3) -> list[dict[str, Any]]:
     prevalence, found = cases / max(patients, 1), []
-    true = np.sort(drawn.integers(0, seeds * cases + 1, 12))[::-1]
-    false = np.sort(drawn.integers(0, seeds * (patients - cases) // 2 + 1, 12))[::-1]
+    true = np.sort(random.integers(0, seeds * cases + 1, 12))[::-1]
+    false = np.sort(random.integers(0, seeds * (patients - cases) // 2 + 1, 12))[::-1]
     for threshold, n, m in zip(np.geomspace(0.004, 0.3, 12), true.tolist(), false.tolist(), strict=True):
         odds = threshold / (1 - threshold)
         found.append(
@@ -389,10 +389,10 @@ def benefits(drawn: np.random.Generator, cases: int, patients: int, seeds: int =
 
 
 def dataset(
-    drawn: np.random.Generator, splits: dict[str, int], hospitals: list[str], codes: list[str]
+    random: np.random.Generator, splits: dict[str, int], hospitals: list[str], codes: list[str]
 ) -> dict[str, Any]:
     spread = {"mean": 70.8, "sd": 14.4, "median": 73.1, "q1": 59.3, "q3": 82.3, "min": 39.0, "max": 94.3}
-    sexes = {name: divided(drawn, count, 3, 0.8) for name, count in splits.items()}
+    sexes = {name: divided(random, count, 3, 0.8) for name, count in splits.items()}
     sexes["all"] = [sum(sexes[name][place] for name in splits) for place in range(3)]
     patients = sum(splits.values())
 
@@ -405,9 +405,9 @@ def dataset(
         }  # fmt: skip
 
     steps = [patients]
-    for lost in drawn.integers(0, 30, 4).tolist():
+    for lost in random.integers(0, 30, 4).tolist():
         steps.insert(0, steps[0] + lost)
-    dropped, aside = int(drawn.integers(0, 20)), int(drawn.integers(0, 3000))
+    dropped, aside = int(random.integers(0, 20)), int(random.integers(0, 3000))
     names = ("patients", "seen_before_landmark", "in_sampled_hospitals", "with_enough_events", "included")
     return {
         "source": "tables", "patients": patients, "hospitals": len(hospitals), "events": 9_000_000, "tokens": 7_000_000,
@@ -420,13 +420,13 @@ def dataset(
             "groups": {name: group(name) for name in ("all", *splits)},
             "histograms": {
                 "age_by_sex": {"edges": [5 * place for place in range(20)],
-                               "counts": {sex: divided(drawn, sexes["all"][place], 19) for place, sex in enumerate("FMU")}},
-                "sequence_length": {"edges": [20 * place for place in range(25)], "counts": divided(drawn, patients, 24)},
-                "observation_years": {"edges": [real(place / 3) for place in range(25)], "counts": divided(drawn, patients, 24)},
-                "patients_per_hospital": sorted(divided(drawn, patients, len(hospitals)), reverse=True),
+                               "counts": {sex: divided(random, sexes["all"][place], 19) for place, sex in enumerate("FMU")}},
+                "sequence_length": {"edges": [20 * place for place in range(25)], "counts": divided(random, patients, 24)},
+                "observation_years": {"edges": [real(place / 3) for place in range(25)], "counts": divided(random, patients, 24)},
+                "patients_per_hospital": sorted(divided(random, patients, len(hospitals)), reverse=True),
             },
         },
-        "codes": [{"code": code, "type": "diagnosis", "patients": int(drawn.integers(1, 20_000))} for code in codes],
+        "codes": [{"code": code, "type": "diagnosis", "patients": int(random.integers(1, 20_000))} for code in codes],
         "quality": {
             "rows_in": 9_000_000 + dropped + aside, "used": 9_000_000, "quarantined": {"unreadable date": aside},
             "dropped": {"exact duplicate": dropped}, "repaired": {"non-canonical code": 77}, "warnings": {"code not in masters": 5},

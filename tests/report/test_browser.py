@@ -107,7 +107,7 @@ def test_it_is_small_and_quiet(browser: Any, report: tuple[Path, dict[str, Any]]
         assert len(visit.points()) == 10
 
 
-def test_every_control_changes_what_is_drawn(browser: Any, few: tuple[Path, dict[str, Any]]) -> None:
+def test_every_control_changes_the_figures(browser: Any, few: tuple[Path, dict[str, Any]]) -> None:
     file, summary = few
     with Visit(browser, file) as visit:
         for place, task in enumerate(summary["tasks"]):
@@ -115,8 +115,8 @@ def test_every_control_changes_what_is_drawn(browser: Any, few: tuple[Path, dict
             assert visit.page.locator("section.task:visible h2").all_inner_texts() == [task["name"]]
         for metric, name in page_data.ALL_METRICS.items():
             visit.page.select_option("select[name=metric]", metric)
-            told = visit.points()
-            assert len(told) == 10 and all(f"\n{name} " in one for one in told)
+            tips = visit.points()
+            assert len(tips) == 10 and all(f"\n{name} " in one for one in tips)
         for split in ("hospital", "temporal", "held_out"):
             visit.page.select_option("select[name=split]", split)
             counts = summary["tasks"][-1]["splits"][split]
@@ -127,7 +127,7 @@ def test_every_control_changes_what_is_drawn(browser: Any, few: tuple[Path, dict
 def test_points_tell_the_summarys_numbers(browser: Any, few: tuple[Path, dict[str, Any]]) -> None:
     file, summary = few
     with Visit(browser, file) as visit:
-        told = visit.points()
+        tips = visit.points()
         results = [
             result
             for result in summary["tasks"][0]["results"]
@@ -141,13 +141,13 @@ def test_points_tell_the_summarys_numbers(browser: Any, few: tuple[Path, dict[st
                 f"AUPRC {entry['estimate']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})\n"
                 f"{result['n_labelled']:,} labelled patients, {result['n_seeds']} seeds\n"
             )
-            assert sum(one.startswith(expected) for one in told) == 1, expected
-        drawn = [
+            assert sum(one.startswith(expected) for one in tips) == 1, expected
+        marks = [
             visit.points(chart) for chart in ("calibration", "benefit", "risks", "patients", "subgroups")
         ]
-        assert all(drawn)
+        assert all(marks)
         group = summary["tasks"][0]["per_model"][4]["subgroups"][0]
-        assert any(f"{group['positives']:,} of {group['n_test']:,} test patients" in one for one in drawn[-1])
+        assert any(f"{group['positives']:,} of {group['n_test']:,} test patients" in one for one in marks[-1])
 
 
 def test_the_keyboard_reaches_everything(browser: Any, few: tuple[Path, dict[str, Any]]) -> None:
@@ -177,9 +177,9 @@ def test_hovering_shows_interval_and_counts(browser: Any, few: tuple[Path, dict[
     file, _ = few
     with Visit(browser, file) as visit:
         visit.page.locator("section.task:not(.aside) [data-chart=size] .point").first.hover(force=True)
-        told = visit.page.inner_text("#tip")
-        assert re.search(r"AUPRC 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)", told)
-        assert "labelled patients" in told and "have the outcome" in told
+        tips = visit.page.inner_text("#tip")
+        assert re.search(r"AUPRC 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)", tips)
+        assert "labelled patients" in tips and "have the outcome" in tips
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_long_names_stay_in_their_place(browser: Any, long: Path) -> None:
-    """Labels of an axis are shortened, and told in full beside it; nothing is drawn past a figure's edge."""
+    """Labels of an axis are shortened, with the full text as title; nothing extends past a figure's edge."""
     with Visit(browser, long) as visit:
         labels = visit.page.locator(
             "section.task:not(.aside) [data-chart=subgroups] svg > text"
@@ -223,7 +223,7 @@ def test_long_names_stay_in_their_place(browser: Any, long: Path) -> None:
         assert visit.page.evaluate(PAST_THE_EDGE) == []
 
 
-def test_a_figure_is_saved_as_it_is_drawn(browser: Any, few: tuple[Path, dict[str, Any]]) -> None:
+def test_a_figure_is_saved_as_it_is_shown(browser: Any, few: tuple[Path, dict[str, Any]]) -> None:
     """The file needs no page: names of axes and series, and no colour left to a style sheet."""
     file, _ = few
     with Visit(browser, file) as visit:
@@ -234,12 +234,12 @@ def test_a_figure_is_saved_as_it_is_drawn(browser: Any, few: tuple[Path, dict[st
         with visit.page.expect_download() as saved:
             figure.locator("button.save").click()
         assert saved.value.suggested_filename == "synthetic-task-1-size.svg"
-        drawn = Path(saved.value.path()).read_text("utf-8")
-        assert drawn.startswith("<svg") and "AUROC" in drawn and "From scratch" in drawn
-        assert "var(" not in drawn and visit.said == [] and visit.network == []
+        marks = Path(saved.value.path()).read_text("utf-8")
+        assert marks.startswith("<svg") and "AUROC" in marks and "From scratch" in marks
+        assert "var(" not in marks and visit.said == [] and visit.network == []
 
 
-PAST_THE_EDGE = """() => [...document.querySelectorAll('.drawn svg')].flatMap((figure) => {
+PAST_THE_EDGE = """() => [...document.querySelectorAll('.interactive svg')].flatMap((figure) => {
   const edge = figure.getBoundingClientRect();
   return [...figure.querySelectorAll('text')].filter((one) => {
     const box = one.getBoundingClientRect();
@@ -272,10 +272,10 @@ def test_nothing_sticks_out_and_contrast_is_kept(
         ratios = visit.page.evaluate(CONTRAST)
         assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}
         small = visit.page.evaluate(
-            "[...document.querySelectorAll('.drawn > div > svg text')].filter((one) => {"
-            " const figure = one.ownerSVGElement, drawn = figure.getBoundingClientRect().width;"
+            "[...document.querySelectorAll('.interactive > div > svg text')].filter((one) => {"
+            " const figure = one.ownerSVGElement, marks = figure.getBoundingClientRect().width;"
             " const size = parseFloat(getComputedStyle(one).fontSize);"
-            " return drawn && size * drawn / figure.viewBox.baseVal.width < 11; }).length"
+            " return marks && size * marks / figure.viewBox.baseVal.width < 11; }).length"
         )
         assert small == 0, "labels of figures stay readable"
 
@@ -305,9 +305,7 @@ CONTRAST = """() => {
 """Contrast of every colour of text and marks on every ground, as WCAG 2 defines it (4.5 is AA)."""
 
 
-def test_the_series_can_be_told_apart_without_colour_vision(
-    browser: Any, few: tuple[Path, dict[str, Any]]
-) -> None:
+def test_series_differ_without_colour_vision(browser: Any, few: tuple[Path, dict[str, Any]]) -> None:
     """Each arm has a shape of its own, whatever its colour."""
     file, _ = few
     with Visit(browser, file) as visit:
@@ -329,8 +327,8 @@ def test_the_mean_of_two_models_costs_what_both_cost(browser: Any, few: tuple[Pa
     parts = seconds["lightgbm", None] + seconds["pretrained", largest["name"]]
     hours = largest["hours"] + (parts + seconds["ensemble", None]) / 3600
     with Visit(browser, file) as visit:
-        told = visit.page.get_attribute("#front [aria-label^='Encoder and LightGBM']", "aria-label")
-    assert told.endswith(f"computing time {duration(hours).text}")
+        tips = visit.page.get_attribute("#front [aria-label^='Encoder and LightGBM']", "aria-label")
+    assert tips.endswith(f"computing time {duration(hours).text}")
 
 
 def test_the_script_tells_durations_and_tokens_as_the_tables_do(browser: Any, tmp_path: Path) -> None:
@@ -347,17 +345,17 @@ def test_the_script_tells_durations_and_tokens_as_the_tables_do(browser: Any, tm
     file = tmp_path / "report.html"
     page.render(synthetic.typed(summary), synthetic.STUDY, file)
     with Visit(browser, file) as visit:
-        told = visit.page.eval_on_selector_all(
+        tips = visit.page.eval_on_selector_all(
             "#front .point, [data-chart-losses] .point",
             "all => all.map(one => one.getAttribute('aria-label'))",
         )
     for took in hours:
-        assert any(one.endswith(f"\ncomputing time {duration(took).text}") for one in told), took
+        assert any(one.endswith(f"\ncomputing time {duration(took).text}") for one in tips), took
     for last in tokens:
-        assert any(one.endswith(f" after {formatting.compact(last)} tokens") for one in told), last
+        assert any(one.endswith(f" after {formatting.compact(last)} tokens") for one in tips), last
 
 
-def test_what_is_drawn_is_said_in_the_language_of_the_page(browser: Any, tmp_path: Path) -> None:
+def test_figures_are_in_the_language_of_the_page(browser: Any, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     page.render(
         synthetic.typed(synthetic.shown(synthetic.summary(tasks=1), "ndb")), synthetic.STUDY, file, "ja"
@@ -365,7 +363,7 @@ def test_what_is_drawn_is_said_in_the_language_of_the_page(browser: Any, tmp_pat
     with Visit(browser, file) as visit:
         visit.page.select_option("select[name=metric]", "calibration")
         said = visit.page.evaluate(
-            "[...document.querySelectorAll('.drawn svg text, .drawn [aria-label], .legend li, option')]"
+            "[...document.querySelectorAll('.interactive :is(svg text, [aria-label]), .legend li, option')]"
             ".map(one => one.getAttribute('aria-label') ?? one.textContent)"
         )
         assert len(said) > 200
@@ -427,10 +425,10 @@ def test_it_prints_every_question(browser: Any, few: tuple[Path, dict[str, Any]]
         visit.page.emulate_media(media="print")
         visit.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
         assert visit.page.locator("section.task:visible").count() == len(summary["tasks"])
-        drawn = visit.page.evaluate(
+        marks = visit.page.evaluate(
             "[...document.querySelectorAll('[data-chart=size]')].filter(one => one.innerHTML).length"
         )
-        assert drawn == len(summary["tasks"])
+        assert marks == len(summary["tasks"])
         assert not visit.page.is_visible("#controls")
         closed = visit.page.locator("details:not([open])")
         assert closed.count() == 0, "what is folded on the screen is printed"

@@ -19,10 +19,10 @@ def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:
     stale.parent.mkdir()
     stale.write_text("old")
     export.write(synthetic.typed(summary), tmp_path)
-    drawn = sorted((tmp_path / "figures").glob("*.svg"))
-    assert len(drawn) == len(figures.charts(synthetic.typed(summary))) and not stale.exists()
-    assert {"pretraining", "pretraining-tokens"} <= {file.stem.split("-", 1)[1] for file in drawn}
-    for file in drawn:
+    svg = sorted((tmp_path / "figures").glob("*.svg"))
+    assert len(svg) == len(figures.charts(synthetic.typed(summary))) and not stale.exists()
+    assert {"pretraining", "pretraining-tokens"} <= {file.stem.split("-", 1)[1] for file in svg}
+    for file in svg:
         text = file.read_text("utf-8")
         assert text.startswith("<svg") and "var(" not in text, "no colour is left to a page"
         assert file.with_suffix(".png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -69,8 +69,8 @@ def test_figures_with_hidden_counts_say_so(tmp_path: Path) -> None:
 
 def test_figures_speak_the_language_of_the_report() -> None:
     chart = figures.charts(synthetic.typed(synthetic.shown(synthetic.summary(tasks=1))))["pretraining"]
-    drawn = figures.plain_svg(chart, Texts("ja"), export.light_colours())
-    assert "モデルサイズ（パラメータ数）" in drawn and "Model size" not in drawn
+    svg = figures.plain_svg(chart, Texts("ja"), export.light_colours())
+    assert "モデルサイズ（パラメータ数）" in svg and "Model size" not in svg
 
 
 def test_training_losses_are_thinned_and_of_the_first_seed(tmp_path: Path) -> None:

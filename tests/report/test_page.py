@@ -1,4 +1,4 @@
-"""One file, no network, no script but its own; every figure drawn, every input escaped."""
+"""One file, no network, no script but its own; every figure present, every input escaped."""
 
 import copy
 import re
@@ -14,7 +14,9 @@ import vl_convert
 
 from claimscale.config.comparison import Baseline
 from claimscale.report import cohort_charts, figures, page, page_data, tables
+from claimscale.report.pretraining_charts import loss_by_tokens
 from claimscale.summary.dataset_schema import DescriptionEntry
+from claimscale.summary.pretraining_schema import LossFitEntry
 from claimscale.summary.result_schema import SkippedSubsetsEntry
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -82,8 +84,8 @@ def test_every_chart_is_drawn(html: str, demo: Any) -> None:
 
 def test_colours_are_left_to_the_page(html: str) -> None:
     """Every colour of a chart is a variable that both colour schemes define."""
-    for drawn in re.findall(r"<svg.*?</svg>", html, flags=re.S):
-        assert set(re.findall(r'(?:fill|stroke)="#([0-9a-fA-F]+)"', drawn)) <= {"ddd"}
+    for svg in re.findall(r"<svg.*?</svg>", html, flags=re.S):
+        assert set(re.findall(r'(?:fill|stroke)="#([0-9a-fA-F]+)"', svg)) <= {"ddd"}
     used = set(re.findall(r"var\((--[a-z]+)\)", html)) - {"--c"}  # that of a series, set by its class
     light, dark = html.split("@media (prefers-color-scheme: dark)", 1)
     for variable in used:
@@ -173,7 +175,7 @@ def test_a_task_without_enough_to_tune_on_or_in_any_subset_says_so_and_not_how_f
     sizes = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",)}
     run = without(fake_run(tmp_path, **sizes, privacy={"profile": profile}), "ckd")
     run.insufficient_data["ckd"] = {"label": "positive", "observed": have, "required": 1}
-    run.dataset = {name: told for name, told in run.dataset.items() if name != "description"}
+    run.dataset = {name: value for name, value in run.dataset.items() if name != "description"}
     summary = run.summarise()
     sentence = f"Inconclusive: no model was trained. {words} are needed."
     assert summary["answers"][0]["text"]["text"] == sentence
@@ -187,7 +189,7 @@ def test_a_subset_that_was_left_out_is_warned_of_once_per_task(
 ) -> None:
     sizes = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",)}
     run = fake_run(tmp_path, **sizes, privacy={"profile": "ndb"})
-    run.dataset = {name: told for name, told in run.dataset.items() if name != "description"}
+    run.dataset = {name: value for name, value in run.dataset.items() if name != "description"}
     run.skipped_subsets = {"ckd": SkippedSubsetsEntry(label="positive", labelled_patients=(600, 2000))}
     summary = run.summarise()
     said = "Subsets of 600, 2,000 labelled patients were skipped for every model: too few of these patients"
@@ -267,19 +269,19 @@ def test_what_is_hidden_is_no_zero(demo: Any) -> None:
     histograms = hidden["dataset"]["description"]["histograms"]
     histograms["age_by_sex"]["counts"] = {"F": [None] * 3, "M": [None, "<10", None]}
     histograms["patients_per_hospital"] = [4000, 1200, 754, None, "<10"]
-    drawn = figures.charts(synthetic.typed(hidden))
-    assert "cohort/age" in figures.charts(synthetic.typed(summary)) and "cohort/age" not in drawn
-    grey, bars = (layer["data"]["values"] for layer in drawn["cohort/hospitals"].to_dict()["layer"])
+    svg = figures.charts(synthetic.typed(hidden))
+    assert "cohort/age" in figures.charts(synthetic.typed(summary)) and "cohort/age" not in svg
+    grey, bars = (layer["data"]["values"] for layer in svg["cohort/hospitals"].to_dict()["layer"])
     assert [row["patients"] for row in bars] == [4000, 1200, 754]
     assert [(row["from"] + row["to"]) / 2 for row in grey] == [4, 5]
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.html(synthetic.typed(hidden), run.study))
-    told = [caption for caption in captions if "Some counts are suppressed" in caption]
-    assert len(told) == 1 and told[0].startswith("Patients per hospital")
+    noted = [caption for caption in captions if "Some counts are suppressed" in caption]
+    assert len(noted) == 1 and noted[0].startswith("Patients per hospital")
     assert "Some counts are suppressed" not in page.html(synthetic.typed(summary), run.study)
 
 
 def test_lines_break_at_hidden_counts() -> None:
-    """A band beside a gap is drawn to both its ends, and no line leads through the gap or down to it."""
+    """A band beside a gap reaches both its ends, and no line leads through the gap or down to it."""
     alone = {"edges": [0, 1], "counts": [100]}
     counts = {"F": [20, "<10", 30], "M": [None, 15, None], "U": [None] * 3}
     histograms = {
@@ -291,12 +293,10 @@ def test_lines_break_at_hidden_counts() -> None:
     description = DescriptionEntry.model_validate({"groups": {}, "histograms": histograms})
     chart = cohort_charts.cohort_charts(description)["cohort/age"]
     assert chart is not None
-    drawn = vl_convert.vegalite_to_svg(chart.to_dict())
-    assert "Women" in drawn and "Men" in drawn and "Sex unknown" not in drawn
+    svg = vl_convert.vegalite_to_svg(chart.to_dict())
+    assert "Women" in svg and "Men" in svg and "Sex unknown" not in svg
     paths = [
-        path
-        for path in re.findall(r'aria-roledescription="line mark"[^>]* d="([^"]+)"', drawn)
-        if "L" in path
+        path for path in re.findall(r'aria-roledescription="line mark"[^>]* d="([^"]+)"', svg) if "L" in path
     ]
     heights = [sorted(re.findall(r"[ML][\d.]+,([\d.]+)", path), key=float) for path in paths]
     assert [path.count("M") for path in paths] == [2, 1], "women in two pieces, men in one"
@@ -316,3 +316,19 @@ def test_every_baseline_has_a_name_a_colour_and_a_row(fake_run: Callable[..., An
         (colour,) = re.findall(rf"\.c-{name} {{ --c: var\((--[a-z-]+)\)", css)
         assert css.count(f"{colour}:") == 3, "for light, dark and print"
     assert "Embeddings are those of the largest" in text and "the mean log odds of the largest" in text
+
+
+def test_near_equal_token_budgets_are_one_budget() -> None:
+    """Seeds sample other histories, so one budget is a slightly different number of tokens for each."""
+    point = {"size": "1M", "parameters": 10**6, "tokens_per_epoch": 1e6, "loss": 2.0}
+    one = [point | {"tokens": tokens} for tokens in (1_848_348, 1_850_880)]
+    two = [*one, point | {"tokens": 925_000, "loss": 2.3}]
+    fits = [
+        LossFitEntry.model_validate({"points": points, "over_size": None, "over_tokens": []}, strict=False)
+        for points in (one, two)
+    ]
+    assert loss_by_tokens(fits[0]) is None
+    chart = loss_by_tokens(fits[1])
+    assert chart is not None
+    (axis,) = {str(layer["encoding"]["x"]["axis"]["values"]) for layer in chart.to_dict()["layer"]}
+    assert [round(float(value)) for value in axis.strip("[]").split(",")] == [925_000, 1_848_348]

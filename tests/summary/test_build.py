@@ -170,10 +170,10 @@ def test_hours_reference_size_a_size_left_out_are_estimated(fake_run: Any, tmp_p
     assert other["reference_size"] == "800k"
     assert other["hours_saved"] < stopped["hours_saved"] < 2 * full["hours_saved"]
     assert stopped["flops_saved"] > other["flops_saved"] > 0
-    (told,) = [answer["text"] for answer in summary["answers"] if answer["task"] == "pregabalin"]
-    assert "of pretraining compared with 1.6M, which was not trained (estimated). " in told["text"]
-    assert "the largest trained model, 800k," in told["text"]
-    assert "学習しなかった 1.6M" in Finding.model_validate(told).render("ja")
+    (found,) = [answer["text"] for answer in summary["answers"] if answer["task"] == "pregabalin"]
+    assert "of pretraining compared with 1.6M, which was not trained (estimated). " in found["text"]
+    assert "the largest trained model, 800k," in found["text"]
+    assert "学習しなかった 1.6M" in Finding.model_validate(found).render("ja")
 
 
 def test_results_table_holds_every_metric(demo: Any) -> None:

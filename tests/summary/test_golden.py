@@ -61,9 +61,9 @@ def with_cooldowns(trained: dict[str, Any]) -> dict[str, Any]:
 def behind(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The data behind each figure: rows of every layer of a chart, and what the script draws from."""
     typed = synthetic.typed(summary)
-    drawn = view(typed, Texts("en"), "")
+    embedded = view(typed, Texts("en"), "")
     return {name: layers(chart.to_dict()) for name, chart in figures.charts(typed).items()} | {
-        "script": {name: drawn[name] for name in ("tasks", "sizes", "losses", "splits")}
+        "script": {name: embedded[name] for name in ("tasks", "sizes", "losses", "splits")}
     }
 
 
@@ -74,9 +74,9 @@ def layers(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
         data = layer.get("data", spec.get("data", {}))
         rows = spec["datasets"][data["name"]] if "name" in data else data["values"]
         shown = {
-            channel: told.get("field", told.get("value"))
-            for channel, told in layer["encoding"].items()
-            if isinstance(told, dict)
+            channel: encoding.get("field", encoding.get("value"))
+            for channel, encoding in layer["encoding"].items()
+            if isinstance(encoding, dict)
         }
         found.append({"mark": layer["mark"]["type"], "shows": shown, "rows": rows})
     return found

@@ -38,13 +38,13 @@ def test_verdicts_in_words(fake_run: Callable[..., Any], tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("rival", "words"), [(0.0, "exceeds that of every encoder"), (1.15, "no encoder is")]
+    ("noise", "words"), [(0.0, "exceeds that of every encoder"), (1.15, "no encoder is")]
 )
 def test_lightgbm_is_recommended_where_nothing_beats_it(
-    fake_run: Callable[..., Any], tmp_path: Path, rival: float, words: str
+    fake_run: Callable[..., Any], tmp_path: Path, noise: float, words: str
 ) -> None:
     run = fake_run(
-        tmp_path, noise=lambda task, arm, size, labelled: rival if arm == "lightgbm" else 1.4, **SMALL
+        tmp_path, noise=lambda task, arm, size, labelled: noise if arm == "lightgbm" else 1.4, **SMALL
     )
     summary = run.summarise()
     for answer in summary["answers"]:
@@ -202,7 +202,7 @@ def test_another_rate_that_did_better_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "told"),
+    ("there", "shown"),
     [
         ({"verdict": "saturated", "smallest_sufficient": "400k"}, None),
         ({"verdict": "saturated", "smallest_sufficient": "800k"}, "saturated at 800k, not saturated at 400k"),
@@ -211,7 +211,7 @@ def test_another_rate_that_did_better_is_named() -> None:
     ],
 )
 def test_another_verdict_by_hospital_is_warned_of(
-    demo: Any, there: dict[str, Any] | None, told: str | None
+    demo: Any, there: dict[str, Any] | None, shown: str | None
 ) -> None:
     _, summary = demo
     tasks = [dict(task) for task in summary["tasks"]]
@@ -222,9 +222,9 @@ def test_another_verdict_by_hospital_is_warned_of(
     }
     found = synthetic.typed(summary | {"tasks": tasks}).limitations
     said = [one for one in found if "hospitals resampled" in one.text]
-    assert len(said) == (told is not None)
+    assert len(said) == (shown is not None)
     for limitation in said:
-        assert told and told in limitation.text and "病院単位" in limitation.render("ja")
+        assert shown and shown in limitation.text and "病院単位" in limitation.render("ja")
 
 
 def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
@@ -250,8 +250,8 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
         "generalization_gap": 0.08,
         "not_measured": [],
     }
-    told = " ".join(one.text for one in synthetic.typed(summary | {"convergence": guards}).limitations)
-    assert "the largest size by 1.3 %" in told and "8 % lower" in told
+    text = " ".join(one.text for one in synthetic.typed(summary | {"convergence": guards}).limitations)
+    assert "the largest size by 1.3 %" in text and "8 % lower" in text
 
 
 def test_outcome_history_without_codes_is_a_limitation(demo: Any) -> None:

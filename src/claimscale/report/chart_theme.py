@@ -1,4 +1,4 @@
-"""How every chart looks. Drawn for 400 pixels, the width of a phone.
+"""The style of every chart, for a width of 400 pixels, that of a phone.
 
 Colours are CSS variables that the page defines, one set for light and one for dark.
 """

@@ -1,7 +1,7 @@
 """The cohort as charts: age by sex, sequence length, observation time, patients per hospital.
 
 A count that the privacy profile hides ('<10', or null) breaks a line, or leaves a grey place among the
-bars, and the caption says so: drawn as nothing it would be read as zero patients.
+bars, and the caption says so: a gap would be read as zero patients.
 """
 
 from __future__ import annotations

@@ -43,10 +43,10 @@ def write(summary: Summary, run_directory: Path, language: str = "en") -> None:
             old.unlink()
     notes = figures.notes(summary)
     for place, (name, chart) in enumerate(figures.charts(summary).items(), start=1):
-        drawn = figures.plain_svg(chart, t, colours, notes.get(name))
+        svg = figures.plain_svg(chart, t, colours, notes.get(name))
         file = run_directory / FIGURES / f"{place:02d}-{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}.svg"
-        file.write_text(drawn, "utf-8")
-        file.with_suffix(".png").write_bytes(vl_convert.svg_to_png(drawn, scale=PNG_SCALE))
+        file.write_text(svg, "utf-8")
+        file.with_suffix(".png").write_bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
     for name, rows in tables(summary, t).items():
         (run_directory / TABLES / f"{name}.csv").write_text(as_csv(rows), "utf-8")
 

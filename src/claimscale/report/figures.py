@@ -1,6 +1,6 @@
 """The static figures of a report: pretraining and cohort, as Altair charts and as SVG.
 
-The figures of each task are drawn in the page by `templates/report.js`.
+The figures of each task are made in the page by `templates/report.js`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from claimscale.summary.schema import Summary
 
 def charts(summary: Summary) -> dict[str, Chart]:
     """The charts by name; one without data is left out."""
-    drawn = pretraining_charts(summary.sizes, summary.loss_fit)
+    svg = pretraining_charts(summary.sizes, summary.loss_fit)
     if summary.dataset.description:
-        drawn |= cohort_charts(summary.dataset.description)
-    return {name: chart for name, chart in drawn.items() if chart is not None}
+        svg |= cohort_charts(summary.dataset.description)
+    return {name: chart for name, chart in svg.items() if chart is not None}
 
 
 def notes(summary: Summary) -> dict[str, str]:
@@ -35,11 +35,11 @@ def notes(summary: Summary) -> dict[str, str]:
 
 def inline_svg(chart: Chart, t: Texts) -> Markup:
     """A chart as SVG for the page: it fills the width and takes the page's colours."""
-    drawn = vl_convert.vegalite_to_svg(translated(chart.to_dict(), t))
-    drawn = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", drawn, count=1)
+    svg = vl_convert.vegalite_to_svg(translated(chart.to_dict(), t))
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
     # The caption describes the figure; a screen reader would read hundreds of labelled marks.
-    drawn = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", drawn)
-    return Markup(drawn.replace("<svg", '<svg aria-hidden="true"', 1))
+    svg = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", svg)
+    return Markup(svg.replace("<svg", '<svg aria-hidden="true"', 1))
 
 
 def plain_svg(chart: Chart, t: Texts, colours: Mapping[str, str], note: str | None = None) -> str:
@@ -49,5 +49,5 @@ def plain_svg(chart: Chart, t: Texts, colours: Mapping[str, str], note: str | No
             note, anchor="start", fontSize=FONT_SIZE - 1, fontWeight="normal", color=FAINT
         )
         chart = chart.properties(title=above)
-    drawn = vl_convert.vegalite_to_svg(translated(chart.to_dict(), t) | {"background": "#ffffff"})
-    return re.sub(r"var\((--[a-z-]+)\)", lambda match: colours[match[1]], drawn)
+    svg = vl_convert.vegalite_to_svg(translated(chart.to_dict(), t) | {"background": "#ffffff"})
+    return re.sub(r"var\((--[a-z-]+)\)", lambda match: colours[match[1]], svg)

@@ -56,7 +56,7 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
     sizes = [size.name for size in summary.sizes]
     metric = next((task.saturation.metric for task in summary.tasks), "auprc")
     return {
-        "texts": {text: told for text, told in texts.table.items() if text in script or text in GROUPS},
+        "texts": {key: text for key, text in texts.table.items() if key in script or key in GROUPS},
         "metric": metric,
         "metrics": {name: texts(ALL_METRICS[name]) for name in METRICS},
         "splits": splits,

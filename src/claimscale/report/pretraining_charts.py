@@ -63,12 +63,12 @@ def loss_by_size(sizes: Sequence[SizeEntry], fit: LossFitEntry) -> Chart | None:
     y = _loss_axis([*runs, *means, *fitted])
     line = alt.Chart(alt.Data(values=fitted or means)).mark_line(stroke=PRETRAINED, strokeWidth=2)
     points = alt.Chart(alt.Data(values=runs)).mark_point(filled=True, size=36, fill=PRETRAINED, opacity=0.75)
-    drawn = [line.encode(x=x, y=y), points.encode(x=x, y=y)]
+    layers = [line.encode(x=x, y=y), points.encode(x=x, y=y)]
     if fitted:
         band = alt.Chart(alt.Data(values=fitted)).mark_area(fill=PRETRAINED, opacity=BAND_OPACITY)
         low = _loss_axis([*runs, *means, *fitted], "low")
-        drawn.insert(0, band.encode(x=x, y=low, y2=alt.Y2("high:Q")))
-    return styled(drawn)
+        layers.insert(0, band.encode(x=x, y=low, y2=alt.Y2("high:Q")))
+    return styled(layers)
 
 
 def loss_by_tokens(fit: LossFitEntry) -> Chart | None:
@@ -94,7 +94,7 @@ def loss_by_tokens(fit: LossFitEntry) -> Chart | None:
     x = alt.X("tokens:Q", title="Tokens").scale(type="log", nice=False, domain=padded(places))
     x = x.axis(values=scored, format=".3~s", labelOverlap="greedy", grid=False)
     y = _loss_axis([*points, *fitted])
-    drawn = [
+    layers = [
         alt.Chart(alt.Data(values=points))
         .mark_point(filled=True, size=48, opacity=1)
         .encode(x=x, y=y, color=colour, shape=shape)
@@ -104,8 +104,8 @@ def loss_by_tokens(fit: LossFitEntry) -> Chart | None:
         band = base.mark_area(opacity=BAND_OPACITY).encode(
             x=x, y=_loss_axis([*points, *fitted], "low"), y2=alt.Y2("high:Q"), color=colour
         )
-        drawn = [band, base.mark_line(strokeWidth=1.8).encode(x=x, y=y, color=colour), *drawn]
-    return styled(drawn)
+        layers = [band, base.mark_line(strokeWidth=1.8).encode(x=x, y=y, color=colour), *layers]
+    return styled(layers)
 
 
 def distinct(tokens: Sequence[float]) -> list[float]:

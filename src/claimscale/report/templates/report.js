@@ -7,7 +7,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const METRICS = { auprc: 6, auroc: 9, log_loss: 12, calibration: 15 }; // first column of each in a row
   const [ARM, SIZE, SPLIT, PATIENTS, SEEDS, SECONDS] = [0, 1, 2, 3, 4, 5];
-  let room = 440; // pixels across, of the figure that is being drawn
+  let room = 440; // pixels across, of the current figure
   const chosen = { task: 0, metric: data.metric, split: data.splits[0] };
 
   // Numbers for reading; the same rules as the page's tables.
@@ -48,24 +48,24 @@
   // ---- The tip: what a point stands for, on hover and on focus ----
   const tip = element("div", { id: "tip", role: "tooltip", hidden: "" });
   document.body.append(tip);
-  let told = null; // the point that the tip is about
+  let pointed = null; // the point that the tip is about
   const showTip = (event) => {
-    told = event.currentTarget;
-    tip.textContent = told.getAttribute("aria-label");
+    pointed = event.currentTarget;
+    tip.textContent = pointed.getAttribute("aria-label");
     tip.hidden = false;
     placeTip();
   };
   const placeTip = () => {
-    const box = told.getBoundingClientRect();
+    const box = pointed.getBoundingClientRect();
     const left = Math.min(Math.max(8, box.x + box.width / 2 - tip.offsetWidth / 2),
       document.documentElement.clientWidth - tip.offsetWidth - 8);
     const above = box.y - tip.offsetHeight - 6;
     tip.style.left = `${left}px`;
     tip.style.top = `${above > 4 ? above : box.y + box.height + 6}px`;
   };
-  const hideTip = () => { tip.hidden = true; told = null; };
+  const hideTip = () => { tip.hidden = true; pointed = null; };
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
-  document.addEventListener("scroll", () => { if (told) placeTip(); }, { passive: true, capture: true });
+  document.addEventListener("scroll", () => { if (pointed) placeTip(); }, { passive: true, capture: true });
 
   // One stop of the Tab key per figure; arrows go from point to point.
   const walk = (event) => {
@@ -221,7 +221,7 @@
     element("a", { download: `${document.title.split(" ")[0]}-${holder.closest("[id]")?.id ?? "figure"}-${holder.dataset.chart ?? "figure"}.svg`,
       href: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(file)}` }).click();
   };
-  for (const holder of document.querySelectorAll(".drawn > div")) {
+  for (const holder of document.querySelectorAll(".interactive > div")) {
     const button = element("button", { type: "button", class: "save" }, t("Save as SVG"));
     button.addEventListener("click", () => save(holder));
     holder.closest("figure").querySelector("figcaption").append(" ", button);
@@ -231,12 +231,12 @@
     figure.hidden = false;
     holder.replaceChildren();
     room = holder.clientWidth || 440;
-    const drawn = make() ?? [];
-    holder.replaceChildren(...drawn);
-    figure.hidden = drawn.length === 0;
+    const nodes = make() ?? [];
+    holder.replaceChildren(...nodes);
+    figure.hidden = nodes.length === 0;
   };
 
-  // ---- What is to be drawn ----
+  // ---- The figures ----
   const value = (row, metric) => row.slice(METRICS[metric], METRICS[metric] + 3);
   const name = (row) => (row[SIZE] < 0 ? data.arms[row[ARM]].name : `${data.sizes[row[SIZE]].name} ${data.arms[row[ARM]].name}`);
   const tested = (task, split) => {
@@ -282,10 +282,10 @@
       shift: (place - (arms.length - 1) / 2) * 8,
       points: encoders.filter((row) => row[ARM] === arm).map((row) => point(task, row, metric, data.sizes[row[SIZE]].parameters)),
     }));
-    const drawn = chart({ label: t("{metric} against model size", { metric: data.metrics[metric] }), rules, series,
+    const nodes = chart({ label: t("{metric} against model size", { metric: data.metrics[metric] }), rules, series,
       x: { log: true, domain: logAround(data.sizes.map((size) => size.parameters)), ticks: sizeTicks(), title: t("Model size (parameters)") },
       y: { domain, title: data.metrics[metric] } });
-    return [legend(series), drawn];
+    return [legend(series), nodes];
   };
 
   const byPatients = (task, metric, split) => {
@@ -340,10 +340,10 @@
     const ticks = [[1, "{n} s"], [10, "{n} s"], [60, "{n} min", 1], [600, "{n} min", 10], [3600, "{n} h", 1], [21600, "{n} h", 6], [86400, "{n} d", 1], [604800, "{n} d", 7], [6048000, "{n} d", 70]]
       .map(([seconds, words, n]) => [seconds / 3600, t(words, { n: n ?? seconds })]);
     const domain = logAround(hours);
-    const drawn = chart({ height: 320, label: t("{metric} against computing time", { metric: data.metrics[metric] }), series: [path, ...series],
+    const nodes = chart({ height: 320, label: t("{metric} against computing time", { metric: data.metrics[metric] }), series: [path, ...series],
       x: { log: true, domain, ticks: ticks.filter(([tick]) => tick >= domain[0] && tick <= domain[1]), title: t("Computing time, pretraining included") },
       y: { domain: around(ends(priced.map(([, row]) => row), metric)), title: data.metrics[metric] } });
-    return [legend([path, ...series]), drawn];
+    return [legend([path, ...series]), nodes];
   };
 
   const detailName = (detail) => (detail.size ? `${detail.size} ${data.arms.find((arm) => arm.key === detail.arm).name}` : data.arms.find((arm) => arm.key === detail.arm).name);
@@ -404,9 +404,9 @@
           t("{positives} of {n} test patients have the outcome", { positives: count(group.positives), n: count(group.n_test) })].join("\n") })) }));
     const shown = series.flatMap((one) => one.points.flatMap((at) => [at.y, at.low, at.high])).filter((one) => one != null);
     if (!shown.length) return null;
-    const drawn = chart({ width: Math.max(room, 60 + 46 * groups.length), height: 270, label: t("Subgroups"), series, x: { domain: [-0.6, groups.length - 0.4],
+    const nodes = chart({ width: Math.max(room, 60 + 46 * groups.length), height: 270, label: t("Subgroups"), series, x: { domain: [-0.6, groups.length - 0.4],
       ticks: groups.map((group, place) => [place, t(group.group)]) }, y: { domain: around(shown), title: data.metrics[by] } });
-    return [legend(series), drawn];
+    return [legend(series), nodes];
   };
 
   const losses = () => {
@@ -465,7 +465,7 @@
     sections[place].scrollIntoView();
   };
   window.addEventListener("hashchange", followLink);
-  // On paper nothing can be opened: every question is drawn and every part is open.
+  // On paper nothing can be opened: every task is shown and every part is open.
   let opened = [];
   window.addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
