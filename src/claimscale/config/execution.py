@@ -38,7 +38,7 @@ class Slurm(Settings):
     max_jobs: Count = 100
     """Most jobs that are queued or running."""
     options: dict[str, str | int] = {}
-    """Further options of sbatch, such as `account: x`."""
+    """Further options of sbatch, such as `qos: high`."""
 
 
 class Compute(Settings):

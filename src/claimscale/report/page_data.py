@@ -84,7 +84,7 @@ def view(summary: Summary, texts: Texts, script: str) -> dict[str, Any]:
                 and {"auprc": _bounds(task.oracle.auprc), "auroc": _bounds(task.oracle.auroc)},
                 "crossover": [one.model_dump() for one in task.crossover],
                 "rows": [_row(result, arms, sizes, splits) for result in task.results],
-                "per_model": [_drawn(one) for one in task.per_model if one.highlighted],
+                "per_model": [_plotted(one) for one in task.per_model if one.highlighted],
             }
             for task in summary.tasks
         ],
@@ -115,7 +115,7 @@ def _row(result: ModelResultEntry, arms: list[str], sizes: list[str], splits: li
     return [*head, result.seconds, *numbers]
 
 
-def _drawn(found: ModelDiagnosticsEntry) -> dict[str, Any]:
+def _plotted(found: ModelDiagnosticsEntry) -> dict[str, Any]:
     return found.model_dump(exclude={"cells"})
 
 

@@ -42,7 +42,7 @@ def ipcw_risk(time: Ints, event: Bools, stratum: Ints, horizon: float) -> float:
     weight = np.zeros(len(time))
     for value in np.unique(stratum):
         inside = stratum == value
-        # Events at a time leave the risk set of censoring at that time, so they are placed just before it.
+        # Events leave the risk set of censoring at that time, so they are placed just before it.
         last = np.nextafter(time[inside].astype(np.float64), np.where(event[inside], -np.inf, time[inside]))
         uncensored = survival_before(last, ~event[inside], time[inside])
         weight[inside] = 1 / np.maximum(uncensored, MIN_PROBABILITY)
