@@ -21,7 +21,7 @@ REPLICATES = 200
 def hospital_cell(hospitals: int, apart: float, studies: int, seed: int) -> dict[str, float]:
     """Two sizes that are equally good on average; which one is better varies between hospitals."""
     assumed = Assumptions(0.5, 0.2, seed_spread=0.005)
-    compare = Compare(margin=0.05, bootstrap_replicates=REPLICATES)
+    compare = Compare(relative_margin=0.05, bootstrap_replicates=REPLICATES)
     models = {name: Model("pretrained", name, "all") for name in "ab"}
     cells = tuple(
         CellResult("task", "pretrained", name, 1, "all", run, Path("none"), 0.0)
@@ -38,7 +38,7 @@ def hospital_cell(hospitals: int, apart: float, studies: int, seed: int) -> dict
         )
         task = ComparedTask(by_patient, rows, models)
         found = cluster_verdicts({"task": task}, PatientHospitals(subjects, hospital), compare, study)
-        both = {"patients": decide({"task": by_patient}, compare.margin)["task"]}
+        both = {"patients": decide({"task": by_patient}, compare.relative_margin)["task"]}
         if found:
             both["hospitals"] = found["task"].verdict
         for name, verdict in both.items():

@@ -109,10 +109,7 @@ class Stage:
 
 
 def _data_stage(name: str, inputs: tuple[str, ...], build: Callable[..., None], effort: float) -> Stage:
-    """A stage that writes one folder, atomically.
-
-    `build` gets the study, an engine, the folder of each input, and the folder to fill.
-    """
+    """A stage that writes one folder: `build` gets the study, an engine, its input folders, and its own."""
 
     def fingerprint(run: StudyRun) -> str:
         return fingerprints.stage_fingerprint(run.study, run.folder, name, inputs)
@@ -183,8 +180,7 @@ def _report(run: StudyRun) -> None:
 
 
 def _is_summarised(run: StudyRun) -> bool:
-    recorded = run.report_manifest.get("summary")
-    return (run.folder / SUMMARY).exists() and recorded == _summary_fingerprint(run)
+    return (run.folder / SUMMARY).exists() and run.report_manifest.get("summary") == _summary_fingerprint(run)
 
 
 def _is_reported(run: StudyRun) -> bool:
@@ -279,10 +275,7 @@ def check(study: Study, display: Display) -> list[CheckResult]:
 
 
 def report_again(study: Study, display: Display) -> tuple[Path, int, int]:
-    """Write the report again; no cell is run. The report of an unfinished study is partial.
-
-    Returns its path, how many cells are done, and how many there are. Raises BadInput if none can be written.
-    """
+    """Write the report again, partial if cells are missing; returns its path, cells done, and all cells."""
     run = StudyRun(study, display)
     with artifacts.locked(run.folder):
         stale = [stage.name for stage in data_stages(study) if not stage.is_current(run)]

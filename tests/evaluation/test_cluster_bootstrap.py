@@ -25,7 +25,7 @@ from claimscale.evaluation.size_decision import SizeCurve, decide
 
 SIZES = ("1M", "10M")
 MODELS = {size: Model("pretrained", size, "all") for size in SIZES}
-COMPARE = Compare(margin=0.05, bootstrap_replicates=300)
+COMPARE = Compare(relative_margin=0.05, bootstrap_replicates=300)
 
 
 def study(

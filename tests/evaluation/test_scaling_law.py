@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from claimscale.evaluation.pretrained_sizes import Cooldown, PretrainedSize
+from claimscale.evaluation.pretrained_sizes import CooldownLoss, PretrainedSize
 from claimscale.evaluation.scaling_law import LossPoint, effective_tokens, fit_scaling_law, loss_points
 
 SIZES = [1e6, 2e6, 5e6, 1e7, 3e7, 1e8]
@@ -58,7 +58,7 @@ def test_repeated_tokens_count_less() -> None:
 def test_the_end_of_a_run_is_one_point_with_its_own_tokens() -> None:
     """Seeds sample other histories: the second one has seen fewer tokens than the size's entry says."""
 
-    def cooldown(share: float, tokens: float, loss: float) -> Cooldown:
+    def cooldown(share: float, tokens: float, loss: float) -> CooldownLoss:
         return {"share": share, "tokens": tokens, "steps": 10, "validation_loss": loss}
 
     ends = ((cooldown(0.5, 500.0, 3.0), cooldown(1.0, 1000.0, 2.0)), (cooldown(1.0, 990.0, 2.1),), None)

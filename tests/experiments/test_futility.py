@@ -30,7 +30,7 @@ def settings(write_study) -> Study:
             sizes=SIZES,
             finetune={"labelled_patients": ["all"], "initialization": ["pretrained"], "seeds": [42, 123]},
             pretrain={"seeds": [42, 123]},
-            compare={"stopping": "futility", "margin": 0.2, "bootstrap_replicates": 100},
+            compare={"stopping": "futility", "relative_margin": 0.2, "bootstrap_replicates": 100},
             tasks=["ckd", "pregabalin"],
         )
     )

@@ -34,7 +34,7 @@ pretrain: {seeds: [42, 123, 456], mask_probability: 0.3, epochs: 8}
 tasks: [ckd, pregabalin]
 finetune: {labelled_patients: [1000, 10000, all]}
 baselines: [lightgbm, logistic, outcome_history, ensemble]
-compare: {metric: auprc, margin: 0.02, bootstrap_replicates: 2000}
+compare: {metric: auprc, relative_margin: 0.02, bootstrap_replicates: 2000}
 """)
 )
 STABLE = finding("validity.codes_stable", index=0.02)

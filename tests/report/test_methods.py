@@ -72,7 +72,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "finetune.token_dropout": ({}, {"finetune.token_dropout": 0.13}),
     "search.n_trials": ({}, {"search.n_trials": 77}),
     "compare.metric": ({}, {"compare.metric": "auroc"}),
-    "compare.margin": ({}, {"compare.margin": 0.035}),
+    "compare.relative_margin": ({}, {"compare.relative_margin": 0.035}),
     "compare.bootstrap_replicates": ({}, {"compare.bootstrap_replicates": 777}),
     "compare.stopping": (
         {"baselines": ["lightgbm"]}, {"baselines": ["lightgbm"], "compare.stopping": "futility"},

@@ -42,7 +42,7 @@ class Compare(Settings):
 
     metric: Literal["auprc", "auroc"] = "auprc"
     """Metric of the comparison."""
-    margin: Fraction = 0.02
+    relative_margin: Fraction = 0.02
     """Smallest gain that counts, as a share of the largest size's metric."""
     bootstrap_replicates: Annotated[int, Field(ge=100)] = 2000
     """Number of bootstrap replicates of the test patients."""

@@ -37,6 +37,7 @@ SETTINGS: dict[str, str] = {
     "finetune.mask": "finetune.token_dropout",
     "search.trials": "search.n_trials",
     "compare.replicates": "compare.bootstrap_replicates",
+    "compare.margin": "compare.relative_margin",
     "compare.stop": "compare.stopping",
     "compute.slurm.minutes": "compute.slurm.time_limit_minutes",
     "compute.slurm.jobs": "compute.slurm.max_jobs",

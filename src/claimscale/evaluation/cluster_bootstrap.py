@@ -91,7 +91,7 @@ def cluster_verdicts(
         tested = np.unique(hospital[rows])
         counts[name] = int((tested >= 0).sum())
         curves[name] = _resampled_curve(task, resamples, rows, compare.metric)
-    verdicts = decide(curves, compare.margin)
+    verdicts = decide(curves, compare.relative_margin)
     return {name: ClusterVerdict(verdicts[name], count) for name, count in counts.items()}
 
 

@@ -140,7 +140,7 @@ def forecast_gain(
 def study_forecast(study: Study, seen: Mapping[str, Scores], target: str) -> Forecast | None:
     """The forecast with the study's sizes and margin."""
     parameters = {size: float(parameter_count(size)) for size in study.sizes}
-    return forecast_gain(seen, parameters, target, study.compare.margin)
+    return forecast_gain(seen, parameters, target, study.compare.relative_margin)
 
 
 def retrospective_forecasts(study: Study, curves: Mapping[str, SizeCurve]) -> list[ForecastRecord]:

@@ -138,7 +138,7 @@ def evaluate_tasks(
     study: Study, scores: StudyScores, guards: Convergence, inputs: EvaluationInputs
 ) -> dict[str, TaskEvaluation]:
     """All results of every task, decided together."""
-    verdicts = decide(scores.curves, study.compare.margin)
+    verdicts = decide(scores.curves, study.compare.relative_margin)
     hospitals = read_hospitals(inputs.patients_file)
     clustered = cluster_verdicts(scores.compared, hospitals, study.compare, study.seed)
     metric, replicates = study.compare.metric, study.compare.bootstrap_replicates

@@ -34,7 +34,7 @@ def power_lines(study: Study, patients: int) -> list[str]:
 
     `patients` is the assumed number of held-out patients of a task that has no labels yet.
     """
-    seeds, margin = len(study.finetune.seeds), study.compare.margin
+    seeds, margin = len(study.finetune.seeds), study.compare.relative_margin
     if seeds < 2:
         return [
             "With one seed no verdict on size is given: the variance between training runs is then unknown."

@@ -255,7 +255,7 @@ def _exclusion(exclusion: Exclusion) -> Finding:
 def _evaluation(summary: Summary, study: Study) -> Iterator[Finding]:
     metric = METRIC_NAMES[study.compare.metric]
     yield finding("methods.metric", metric=metric, replicates=study.compare.bootstrap_replicates)
-    yield finding("methods.size_sufficiency", margin=study.compare.margin, metric=metric)
+    yield finding("methods.size_sufficiency", margin=study.compare.relative_margin, metric=metric)
     yield finding("methods.software", version=summary.version)
     if study.privacy.profile == "none":
         yield finding("methods.counts_shown")

@@ -144,7 +144,7 @@ def not_trained_entry(study: Study, task: Task, counts: SplitCounts, lacking: In
                 "verdict": "inconclusive",
                 "reason": f"not_trained_{where}few_{lacking['label']}s",
                 "metric": study.compare.metric,
-                "relative_margin": study.compare.margin,
+                "relative_margin": study.compare.relative_margin,
                 "positives_needed": None if where else MIN_POSITIVES,
                 "additional_needed": additional,
             }
@@ -198,7 +198,7 @@ def _saturation(study: Study, evaluation: TaskEvaluation) -> SaturationEntry:
         smallest_sufficient=verdict.smallest_sufficient,
         metric=study.compare.metric,
         margin=verdict.margin,
-        relative_margin=study.compare.margin,
+        relative_margin=study.compare.relative_margin,
         alpha=verdict.alpha,
         reason=verdict.reason,
         positives_needed=verdict.positives_needed,

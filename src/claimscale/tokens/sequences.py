@@ -79,7 +79,7 @@ def select_inputs(
     token, age_days, count = np.empty((3, size), np.int32)
     offsets = np.zeros(len(rows) + 1, np.int64)
     _select(
-        _Stored(store.token, store.age_days, store.available, store.offsets),
+        _StoredEvents(store.token, store.age_days, store.available, store.offsets),
         _Patients(rows, births, cutoff_days, np.asarray(store.sex)[rows].astype(np.int32)),
         _Rules(max_length - LEADING, is_hidden, *_periods(births, cutoff_days, deduplicate)),
         int(counts.max(initial=0)),
@@ -110,7 +110,7 @@ def _periods(births: np.ndarray, cutoffs: np.ndarray, deduplicate: Deduplicate) 
     return (months // MONTHS[deduplicate]).astype(np.int32), first
 
 
-class _Stored(NamedTuple):
+class _StoredEvents(NamedTuple):
     """Arrays of the token store."""
 
     token: np.ndarray
