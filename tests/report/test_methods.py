@@ -145,7 +145,7 @@ def changed(changes: dict[str, Any]) -> Study:
 
 
 def text_of(study: Study, language: str) -> str:
-    summary = synthetic.summary(tasks=2)
+    summary = synthetic.typed(synthetic.summary(tasks=2))
     return "\n".join(one.render(language) for one in paragraphs(summary, study))
 
 

@@ -111,7 +111,9 @@ def _of_task(task: TaskEntry, answered: AnswerEntry) -> list[Finding]:
 
 def skipped_subsets(skipped: SkippedSubsetsEntry) -> Finding:
     """The subsets of labelled patients on which no model was trained, and why; never how few they hold."""
-    return finding(f"limitation.subsets_few_{skipped.label}s", subsets=list(skipped.labelled_patients))
+    positive = skipped.label == "positive"
+    code = "limitation.subsets_few_positives" if positive else "limitation.subsets_few_negatives"
+    return finding(code, subsets=list(skipped.labelled_patients))
 
 
 def same_by_hospital(saturation: SaturationEntry) -> bool:
@@ -126,4 +128,5 @@ def same_by_hospital(saturation: SaturationEntry) -> bool:
 def _verdict(found: SaturationEntry | ClusterVerdictEntry) -> Finding:
     if size := found.smallest_sufficient:
         return finding("verdict.saturated_at", size=size)
-    return finding(f"verdict.{found.verdict}")
+    not_saturated = found.verdict == "not_saturated"
+    return finding("verdict.not_saturated" if not_saturated else "verdict.inconclusive")

@@ -147,8 +147,10 @@ def _inconclusive(task: TaskEntry) -> Finding:
         remedy = []
     else:
         remedy = [finding("answer.too_close" if reason == "borderline" else "answer.more_seeds_needed")]
-    if reason in ("one_size", "one_seed"):
-        return finding(f"answer.{reason}")
+    if reason == "one_size":
+        return finding("answer.one_size")
+    if reason == "one_seed":
+        return finding("answer.one_seed")
     if reason == "not_above_chance":
         return finding("answer.not_above_chance", metric=METRIC_NAMES[saturation.metric])
     if reason == "few_positives":
@@ -160,7 +162,8 @@ def _inconclusive(task: TaskEntry) -> Finding:
         shown = _compared(saturation, first) | {"gain": _interval(worst)}
         return finding("answer.non_monotone", **shown, other=worst.smaller)
     shown = _compared(saturation, first) | {"margin": saturation.margin}
-    return sentences([finding(f"answer.{reason}", **shown), *remedy])
+    code = "answer.borderline" if reason == "borderline" else "answer.underpowered"
+    return sentences([finding(code, **shown), *remedy])
 
 
 def _compared(saturation: SaturationEntry, pair: ComparisonEntry) -> dict[str, object]:
@@ -182,7 +185,7 @@ def _baseline(found: BaselineAdvantageEntry, metric: str) -> Finding:
     return finding(
         "answer.baseline_better" if found.superior else "answer.baseline_not_worse",
         baseline=BASELINES[found.baseline],
-        encoder=finding(f"model.{found.encoder_arm}", size=found.encoder_size),
+        encoder=_model(found.encoder_arm, found.encoder_size),
         own=found.baseline_estimate,
         other=found.encoder_estimate,
         metric=metric,
@@ -191,12 +194,18 @@ def _baseline(found: BaselineAdvantageEntry, metric: str) -> Finding:
 
 def _ensemble(found: EnsembleGainEntry, metric: str) -> Finding:
     """That the average of the largest encoder and LightGBM exceeds every model alone."""
-    encoder = finding(f"model.{found.over_arm}", size=found.over_size)
     return finding(
         "answer.ensemble",
         size=found.encoder_size,
         metric=metric,
         value=found.estimate,
         gain=_interval(found),
-        best=BASELINES.get(found.over_arm, encoder),
+        best=_model(found.over_arm, found.over_size),
     )
+
+
+def _model(arm: str, size: str | None) -> Finding:
+    """The name of a model."""
+    if arm in BASELINES:
+        return BASELINES[arm]
+    return finding("model.scratch", size=size) if arm == "scratch" else finding("model.pretrained", size=size)
