@@ -14,6 +14,7 @@ from claimscale.tokens.incident_codes import CodeLists, IncidentCodes
 from claimscale.tokens.pretraining_inputs import EpochSamples, PretrainingSample, static
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
+from claimscale.training.distributed import current
 from claimscale.training.finetune_trainer import LabelledSequences
 from claimscale.training.finetuning import FinetuneJob, finetune
 from claimscale.training.initialization import Initialization
@@ -159,7 +160,7 @@ def make_job(
     folder: Path, samples: EpochSamples, validation: Validation, settings: Pretrain, seed: int = 1
 ) -> PretrainingJob:
     folder.mkdir(exist_ok=True)
-    setup = PretrainingSetup(samples, TOKEN_METADATA, SHAPE, settings, seed, CPU)
+    setup = PretrainingSetup(samples, TOKEN_METADATA, SHAPE, settings, seed, CPU, current())
     return PretrainingJob(setup, validation, folder)
 
 
