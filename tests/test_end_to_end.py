@@ -257,7 +257,7 @@ def test_an_unfinished_study_has_a_partial_report(
         done = f"{CELLS - len(marks)} of {CELLS}"
         assert f"partial: {done} cells" in capsys.readouterr().out
         text = (run / "report.html").read_text("utf-8")
-        assert f"{done} parts of the study are done" in text and 'http-equiv="refresh"' in text
+        assert f"{done} cells are complete" in text and 'http-equiv="refresh"' in text
         assert (run / "summary.json").read_bytes() == summary
         for mark in run.glob("cells/*/DONE"):
             mark.rename(mark.with_name("NOT_DONE"))
