@@ -38,12 +38,13 @@ def study(file: File, *, set: Set = ()) -> None:
     What an earlier run finished is kept; a run that was stopped resumes.
     """
     from claimscale import pipeline, progress
+    from claimscale.summary.schema import read_summary
 
     resolved = loading.load(file, list(set))
     with progress.display() as display:
         run = pipeline.run_study(resolved, display)
     print()
-    for answer in run.summary.answers:
+    for answer in read_summary(run.folder / pipeline.SUMMARY).answers:
         print(f"{answer.task}: {' '.join(one.text for one in (answer.text, answer.ensemble_text) if one)}")
     fresh = f"{run.cells_run} cells run" if run.cells_run else "nothing had to be recomputed"
     print(f"\nReport: {run.folder / pipeline.REPORT}  ({fresh})")

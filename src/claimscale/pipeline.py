@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from claimscale import artifacts
 from claimscale.cohort import selection
@@ -35,9 +35,6 @@ from claimscale.tokens import store
 from claimscale.validity import checks
 from claimscale.validity.check_result import CheckResult
 from claimscale.versions import VERSIONS
-
-if TYPE_CHECKING:
-    from claimscale.summary.schema import Summary
 
 VALIDITY_INPUTS = ("events", "cohort", "tokens", "labels")
 SUMMARY = "summary.json"
@@ -69,12 +66,6 @@ class StudyRun:
         from claimscale.experiments.futility import read_forecasts, without_futile  # slow to import
 
         return without_futile(self.study, self.workspace.cells, read_forecasts(self.study))
-
-    @property
-    def summary(self) -> Summary:
-        from claimscale.summary.schema import read_summary
-
-        return read_summary(self.folder / SUMMARY)
 
     @property
     def report_manifest(self) -> dict[str, str]:
@@ -159,21 +150,15 @@ def _summary_fingerprint(run: StudyRun) -> str:
 
 
 def _summarise(run: StudyRun) -> None:
-    from claimscale.privacy.release import release  # statistics are slow to import
-    from claimscale.summary.build import build_summary
-    from claimscale.summary.collect import collect_results
-
     run.display.update(0.97, SECONDS["summary"], "comparing sizes")
     (run.folder / REPORT_MANIFEST).unlink(missing_ok=True)
-    results = collect_results(run.workspace, run.study, run.cells, _findings(run) or [])
-    summary = build_summary(run.study, run.folder, results)
-    release(summary, run.study.privacy.profile, run.folder)
+    partial_report.write_summary(run.workspace, run.study, run.cells, _findings(run) or [], run.folder)
     artifacts.write_json(run.folder / REPORT_MANIFEST, {"summary": _summary_fingerprint(run)})
 
 
 def _report(run: StudyRun) -> None:
     run.display.update(0.99, SECONDS["report"], "writing the report")
-    partial_report.write_report(run.summary, run.study)
+    partial_report.write_report(run.study)
     shutil.rmtree(run.folder / partial_report.FOLDER, ignore_errors=True)
     report = fingerprints.report_fingerprint(run.study, _summary_fingerprint(run))
     artifacts.write_json(run.folder / REPORT_MANIFEST, run.report_manifest | {"report": report})
@@ -239,7 +224,8 @@ def run_study(study: Study, display: Display) -> StudyRun:
     run = StudyRun(study, display)
     with artifacts.locked(run.folder):
         prepare(study, display)
-        for name in ("cells", "validity", "summary", "report"):
+        _run_cells(run)
+        for name in ("validity", "summary", "report"):
             _make(run, STAGE[name])
         display.update(1.0, 0.0, "done")
     return run

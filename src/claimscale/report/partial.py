@@ -1,9 +1,10 @@
-"""Reports of a study that is still running, made from the cells that are done."""
+"""Writes the summary and the report of the cells that are done, also while a study is running."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claimscale import artifacts
@@ -13,6 +14,8 @@ from claimscale.experiments.workspace import Workspace
 
 if TYPE_CHECKING:
     from claimscale.summary.schema import Summary
+    from claimscale.summary.statistics_schema import PartialEntry
+    from claimscale.validity.check_result import CheckResult
 
 REPORT = "report.html"
 FOLDER = "partial"
@@ -49,9 +52,6 @@ def write_partial_report(workspace: Workspace, cells: Sequence[Cell]) -> bool:
 
     Its summary is in `partial/`, apart from the final one, and rests on few bootstrap replicates.
     """
-    from claimscale.privacy.release import release
-    from claimscale.summary.build import build_summary
-    from claimscale.summary.collect import collect_results  # statistics are slow to import
     from claimscale.summary.statistics_schema import PartialEntry
 
     study = workspace.study
@@ -70,16 +70,39 @@ def write_partial_report(workspace: Workspace, cells: Sequence[Cell]) -> bool:
     folder = workspace.run / FOLDER
     artifacts.make_folder(folder)
     progress = PartialEntry(done=len(done), total=len(cells))
-    results = collect_results(workspace, reduced, included, [], progress)
-    summary = build_summary(reduced, workspace.run, results)
-    write_report(release(summary, study.privacy.profile, folder), study)
+    write_report(study, write_summary(workspace, reduced, included, [], folder, progress))
     return True
 
 
-def write_report(summary: Summary, study: Study) -> None:
-    """Write the page of a summary, and unless the summary is partial its figures and tables."""
-    from claimscale.report import export, page  # charts are slow to import
+def write_summary(
+    workspace: Workspace,
+    study: Study,
+    cells: Sequence[Cell],
+    checks: Sequence[CheckResult],
+    folder: Path,
+    progress: PartialEntry | None = None,
+) -> Summary:
+    """Summarise finished cells, and write what the privacy profile allows to `folder`; returns that.
 
+    `progress` marks the summary as partial.
+    """
+    from claimscale.privacy.release import release  # statistics are slow to import
+    from claimscale.summary.build import build_summary
+    from claimscale.summary.collect import collect_results
+
+    results = collect_results(workspace, study, cells, checks, progress)
+    return release(build_summary(study, workspace.run, results), study.privacy.profile, folder)
+
+
+def write_report(study: Study, summary: Summary | None = None) -> None:
+    """Write the page of a summary, by default that of the run directory.
+
+    Figures and tables are written unless the summary is partial.
+    """
+    from claimscale.report import export, page  # charts are slow to import
+    from claimscale.summary.schema import read_summary
+
+    summary = summary or read_summary(study.run_directory / "summary.json")
     run, language = study.run_directory, study.report.language
     page.render(summary, study, run / REPORT, language)
     if summary.partial is None:
