@@ -244,6 +244,7 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
     task["saturation"]["convergence_status"] = "converged"
     assert "onverge" not in answer_of(synthetic.task(task)).text.text
     guards = {
+        "status": "under_trained",
         "failed": ["tokens", "learning_rate", "overfitting"],
         "loss_drop_last_doubling": 0.013,
         "learning_rates": {"100k": True, "400k": False},

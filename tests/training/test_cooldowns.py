@@ -161,7 +161,11 @@ def test_the_cost_includes_cooldowns_and_validation(cooled, validation_of, incid
     scored = len(validation.latest.token)  # three times, forward only
     if validation.dated is not None:
         scored += len(validation.dated.sequences.token)
-    assert result["cost"]["flops"] == pytest.approx(per_token * (result["cost"]["tokens"] + scored), rel=0.02)
+    trained = per_token * result["cost"]["tokens"]
+    most = per_token * (result["cost"]["tokens"] + scored)  # a sequence is scored with one objective only
+    assert trained < result["cost"]["flops"] <= 1.02 * most
+    if not incident:
+        assert result["cost"]["flops"] == pytest.approx(most, rel=0.02)
 
 
 def test_a_restored_state_is_exact(corpus, run_of) -> None:

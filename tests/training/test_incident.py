@@ -197,7 +197,7 @@ def test_a_step_depends_on_its_number_only(samples, run_of) -> None:
     assert work.tokens == jumped.tokens and work.incident == jumped.incident > 0
     assert all(
         np.array_equal(one.token, other.token)
-        for (_, one), (_, other) in zip(work.parts, jumped.parts, strict=True)
+        for (_, one), (_, other) in zip(work.microbatches, jumped.microbatches, strict=True)
     )
 
 
@@ -221,7 +221,7 @@ def test_incident_prediction_sees_masked_codes(samples, run_of, monkeypatch: pyt
 
     monkeypatch.setattr(run.model, "incident_loss", has_full_horizon)
     run.step(0)
-    assert any((mask.token != batch.token).any() for batch, mask in run._parts(0))
+    assert any((mask.token != batch.token).any() for batch, mask in run._microbatches(0))
     np.testing.assert_array_equal(np.concatenate(seen), np.concatenate([batch.token for batch in batches]))
 
 
