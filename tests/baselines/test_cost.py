@@ -72,5 +72,7 @@ def test_cost_includes_the_encoder_on_its_device(
         workspace.store, embedded, np.full(150, stores.index_day), tokens.max_length, tokens.deduplicate,
         np.zeros(0, np.int32),
     )  # fmt: skip
-    assert cost["flops"] == pytest.approx(shapes.classifier_flops(workspace.shape("60k"), sequences.lengths, zero_shot=True))
+    assert cost["flops"] == pytest.approx(
+        shapes.classifier_flops(workspace.shape("60k"), sequences.lengths, zero_shot=True)
+    )
     assert cost["mfu"] > 0
