@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 PATIENTS, HOSPITALS, SEED = 150, 3, 5
-SPLITS = {"patients": [0.5, 0.2, 0.3], "temporal": "2021-06-01"}
+SPLITS = {"fractions": [0.5, 0.2, 0.3], "temporal_date": "2021-06-01"}
 KINDS = ("tables", "csv", "receipt", "dpc", "omop", "meds", "simulated")
 
 
