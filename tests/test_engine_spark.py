@@ -55,8 +55,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         if form in ("uke", "dpc"):
             masters = root / kind / "masters"
             crosswalk = {
-                "of": "YJ",
-                "to": "ATC",
+                "source": "YJ",
+                "target": "ATC",
                 "file": str(masters / "atc.csv"),
                 "columns": ["price_code", "atc"],
             }
