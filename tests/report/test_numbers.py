@@ -116,7 +116,7 @@ def kinds(summary: dict[str, Any]) -> list[tuple[Any, ...]]:
     """One path for each kind of number on the page: all places in a list are the same kind."""
     found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for path, _ in leaves(summary):
-        if path[0] in ("answers", "warnings", "checks", "loss_fit", "training_losses", "schema_version"):
+        if path[0] in ("schema_version", "answers", "limitations", "checks", "loss_fit", "training_losses"):
             continue  # findings carry numbers of their own; the others are in figures
         if "histograms" in path or "curve" in path or "net_benefit" in path or "risk_distribution" in path:
             continue
@@ -125,10 +125,10 @@ def kinds(summary: dict[str, Any]) -> list[tuple[Any, ...]]:
     return list(found.values())
 
 
-def test_figures_are_drawn_from_the_numbers_of_the_summary() -> None:
+def test_figures_show_the_numbers_of_the_summary() -> None:
     """Each row for the script is a result, number by number; and there is one for each."""
     summary = synthetic.shown(synthetic.summary(tasks=2), "ndb")
-    shown = json.loads(json.dumps(page_data.view(synthetic.typed(summary), Texts("en"), "")))
+    shown = json.loads(page_data.embedded(page_data.view(synthetic.typed(summary), Texts("en"), "")))
     names = [arm["key"] for arm in shown["arms"]]
     for task, embedded in zip(summary["tasks"], shown["tasks"], strict=True):
         assert len(embedded["rows"]) == len(task["results"])
