@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from claimscale import artifacts
 from claimscale.errors import BadInput
@@ -28,7 +28,7 @@ LACKING = {"positive": "have the outcome", "negative": "are without the outcome"
 class SkippedSubsets(NamedTuple):
     """The subsets of a task, in labelled patients, with too few of one outcome to train on."""
 
-    label: str
+    label: Literal["positive", "negative"]
     patients: list[int]
 
 
@@ -89,7 +89,7 @@ class Workspace(StudyData):
             smallest = counts.get("min_labelled_patients")  # missing in labels of earlier versions
             if counts["insufficient_data"] is not None or smallest is None:
                 continue
-            scarcest = max(smallest, key=lambda label: smallest[label])
+            scarcest = "positive" if smallest["positive"] >= smallest["negative"] else "negative"
             subsets = subsets_of(self.study, counts["splits"]["train"]["patients"])
             small = [patients for patients in subsets if patients != "all" and patients < smallest[scarcest]]
             if small:
