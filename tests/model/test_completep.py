@@ -78,7 +78,7 @@ def test_the_residual_stream_does_not_grow_with_depth():
     assert scale(24) < 1.1 * scale(2)
 
 
-def test_every_parameter_is_in_exactly_one_group_and_scaled_by_its_fan_in():
+def test_every_parameter_is_in_one_group_scaled_by_fan_in():
     shape = shapes.Shape(VOCABULARY, 128, 4, 342, 32)
     model = encoders.Encoder(shape, TokenMetadata.plain(np.zeros(VOCABULARY)))
     groups = completep.parameter_groups(model, 4, 1e-3, 0.1)

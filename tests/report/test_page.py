@@ -169,7 +169,7 @@ def test_a_task_of_which_nothing_was_trained_says_what_it_lacks(
         ({}, "In every requested subset, too few patients have the outcome. More labelled patients"),
     ],
 )
-def test_a_task_without_enough_to_tune_on_or_in_any_subset_says_so_and_not_how_few(
+def test_an_untrained_task_does_not_reveal_small_counts(
     fake_run: Callable[..., Any], tmp_path: Path, have: dict[str, int], words: str, profile: str
 ) -> None:
     sizes = {"sizes": ("100k", "400k"), "labelled": ("all",), "splits": ("held_out",)}

@@ -288,7 +288,7 @@ def test_the_law_of_the_loss_is_drawn_through_the_ends(fake_run, tmp_path: Path)
     assert fit["over_size"] is None and len(fit["points"]) == 2 * 2 * 4
 
 
-def test_a_study_that_is_further_with_the_other_arm_is_judged_by_the_pretrained(
+def test_an_unfinished_study_is_decided_on_the_pretrained_arm(
     fake_run: Callable[..., Any], tmp_path: Path
 ) -> None:
     """While it runs: encoders from scratch need no pretraining, and may be done first."""

@@ -53,7 +53,7 @@ def test_the_pretrained_weights_stay_and_the_readout_learns(corpus, trained: ada
     assert model.weight.abs().sum() > 0
 
 
-def test_adapters_begin_as_nothing_move_the_logits_and_merge_into_the_usual_names(corpus):
+def test_adapters_start_at_zero_and_merge_into_plain_weights(corpus):
     sequences, _ = corpus(20, 0)
     plain, model = _model("full"), _model("lora")
     with torch.no_grad():

@@ -161,7 +161,7 @@ def test_a_mark_holds_nothing_but_what_it_vouches_for(tmp_path: Path):
     assert set(entry) == {"step", "identity", "sha256", "state", "notes", "seal"}
 
 
-def test_saving_is_due_after_its_minutes_and_at_natural_moments_if_cheap(tmp_path: Path):
+def test_saving_is_due_after_its_minutes_or_when_cheap(tmp_path: Path):
     assert Checkpoints(tmp_path, "", NOW).due()
     patient = Checkpoints(tmp_path, "", NEVER)
     assert not patient.due() and patient.due(natural=True)

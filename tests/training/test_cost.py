@@ -43,7 +43,7 @@ def test_costs_add_up_over_an_interruption(counter):
     assert entry["peak_memory"] > 1e6 and entry["peak_tflops"] == 0.05
 
 
-def test_time_spent_after_the_last_checkpoint_counts_work_done_again_does_not(counter):
+def test_repeated_work_is_not_counted_twice(counter):
     state = {
         "tokens": 5,
         "flops": 1.0,

@@ -40,7 +40,7 @@ def test_weights_do_not_depend_on_the_number_of_threads(corpus, run_of, with_thr
         assert all(torch.equal(weights[name], weight) for name, weight in other_weights.items())
 
 
-def test_scores_and_predictions_do_not_depend_on_the_number_of_threads(
+def test_predictions_do_not_depend_on_the_number_of_threads(
     corpus, samples_of, validation_of, run_of, tune, tmp_path: Path, with_threads, monkeypatch
 ) -> None:
     """Also for so many threads that PyTorch's own operations would be faster."""

@@ -42,7 +42,7 @@ def test_a_part_fits_and_twice_as_much_would_not(free: float, peak: float, posit
         assert 2 * part * peak / positions > 0.8 * free
 
 
-def test_where_memory_runs_out_the_step_is_done_again_in_smaller_parts(make_run, monkeypatch) -> None:
+def test_out_of_memory_repeats_the_step_in_smaller_microbatches(make_run, monkeypatch) -> None:
     usual, tight = make_run(), make_run()
     loss_of, sizes = tight._loss, []
 
@@ -63,9 +63,7 @@ def test_where_memory_runs_out_the_step_is_done_again_in_smaller_parts(make_run,
     torch.testing.assert_close(_weights(tight), _weights(usual), atol=1e-4, rtol=0)
 
 
-def test_memory_that_runs_out_for_the_smallest_part_or_in_the_update_is_an_error(
-    make_run, monkeypatch
-) -> None:
+def test_out_of_memory_at_the_smallest_microbatch_is_an_error(make_run, monkeypatch) -> None:
     def fail(*given):
         raise torch.OutOfMemoryError("no room")
 
@@ -134,9 +132,7 @@ def test_updates_read_late_are_those_read_at_once(make_run, monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_after_a_loss_that_is_not_finite_no_weight_changes_until_it_is_read(
-    make_run, monkeypatch, bad: float
-) -> None:
+def test_no_weight_changes_after_a_loss_that_is_not_finite(make_run, monkeypatch, bad: float) -> None:
     run = make_run()
     monkeypatch.setattr(PretrainingRun, "_update", _late_update)
     readings = [run.step(step)[0] for step in range(2)]
@@ -168,7 +164,7 @@ def test_no_checkpoint_is_written_of_steps_that_diverged(make_run, monkeypatch, 
     ]
 
 
-def test_the_part_is_measured_on_this_gpu_with_less_where_the_first_try_is_too_much(monkeypatch) -> None:
+def test_the_microbatch_is_measured_and_reduced_on_a_gpu(monkeypatch) -> None:
     """Of 10 GiB free 2 are held for the optimizer; a position takes 64 KiB, and 16,384 of them do not fit."""
     tried = []
 

@@ -40,7 +40,7 @@ def test_schedule_of_a_single_step_trains():
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_divergence_stops_before_anything_changes_and_names_the_batch(bad: float, sequences):
+def test_divergence_changes_nothing_and_names_the_batch(bad: float, sequences):
     model = torch.nn.Linear(3, 1)
     optimizer = torch.optim.AdamW([{"params": list(model.parameters()), "base_rate": 0.1}])
     _update(model, optimizer, [lambda: model(torch.ones(1, 3)).sum()])
@@ -70,7 +70,7 @@ def test_a_gradient_that_is_not_finite_stops_as_well(sequences):
     assert model.weight.item() == 0.0
 
 
-def test_a_batch_is_named_by_its_patients_and_tokens_however_it_is_divided(sequences):
+def test_the_name_of_a_batch_ignores_its_division(sequences):
     name = batch_hash(_parts(sequences))
     assert len(name) == 12 and int(name, 16) >= 0
     assert len(_parts(sequences, 100)) > 2 and batch_hash(_parts(sequences, 100)) == name

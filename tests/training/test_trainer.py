@@ -7,7 +7,7 @@ import pytest
 from claimscale.training.trainer import MetricsFile
 
 
-def test_metrics_file_drops_what_a_killed_run_left_after_the_checkpoint(tmp_path):
+def test_metrics_after_the_last_checkpoint_are_dropped(tmp_path):
     file = tmp_path / "metrics.jsonl"
     lines = "".join(json.dumps({"step": step, "seconds": 2 * step}) + "\n" for step in range(5))
     file.write_text(lines + '{"step": 5, "lo')
