@@ -1,6 +1,7 @@
 """A small corpus in which codes predict each other: nine codes in ten belong to the patient's topic."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def make_corpus(patients: int, seed: int) -> tuple[Sequences, np.ndarray]:
 
 
 def next_codes(sequences: Sequences, topic: np.ndarray, seed: int) -> IncidentCodes:
-    """Three codes of each patient's topic come next; one patient in five is not has_full_horizon."""
+    """Three codes of each patient's topic come next; one patient in five has no full horizon."""
     random = np.random.default_rng(seed)
     has_full_horizon, known, new = random.random(len(topic)) < 0.8, [], []
     for number, subject in enumerate(topic):
@@ -133,7 +134,8 @@ def make_samples(patients: int, seed: int, incident: bool) -> EpochSamples:
     if not incident:
         return static(whole)
 
-    def view(epoch: int) -> PretrainingSample:
+    @cache
+    def sample(epoch: int) -> PretrainingSample:
         random = np.random.default_rng([seed, epoch])
         place = np.arange(len(whole.token)) - np.repeat(whole.offsets[:-1], whole.lengths)
         shown = place < np.repeat(random.integers(4, whole.lengths + 1), whole.lengths)
@@ -141,7 +143,7 @@ def make_samples(patients: int, seed: int, incident: bool) -> EpochSamples:
         known = Sequences(whole.token[shown], whole.age_days[shown], offsets)
         return PretrainingSample(known, next_codes(known, topic, epoch))
 
-    return view
+    return sample
 
 
 def make_validation(patients: int, seed: int, incident: bool) -> Validation:

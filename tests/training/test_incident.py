@@ -1,6 +1,7 @@
 """Prediction of incident codes: it is learnt, validated, and the zero-shot start of a fine-tuning."""
 
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ FIRST_TOPIC = np.arange(6, 6 + CODES_PER_TOPIC)
 @pytest.fixture
 def samples(corpus, next_codes):
     sequences, topic = corpus(600, 10)
-    return lambda epoch: PretrainingSample(sequences, next_codes(sequences, topic, epoch))
+    return cache(lambda epoch: PretrainingSample(sequences, next_codes(sequences, topic, epoch)))
 
 
 @pytest.fixture
