@@ -1,8 +1,9 @@
 """The functions that a study's settings pass through, from the file to the first training step.
 
-It runs `claimscale pretrain` on a small simulated study in this process, stops at the first optimizer step,
-and lists the functions of the package on the call stack that hold settings: as an argument, or as an
-attribute of one. Prints them and writes `benchmarks/results/call_trace.json`.
+It runs `claimscale pretrain` on a small simulated study in one process, stops at the first optimizer step,
+and lists the functions of the package on the call stack, from the outermost one that holds settings: as an
+argument or a variable, or as an attribute of one. Prints them and writes
+`benchmarks/results/call_trace.json`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
@@ -63,7 +64,7 @@ class InProcess:
 
 
 def trace() -> list[str]:
-    """The functions on the stack at the first optimizer step that hold settings, outermost first."""
+    """The functions that settings pass through until the first optimizer step, outermost first."""
     found: list[str] = []
     validate = loading.validated
 
@@ -73,7 +74,7 @@ def trace() -> list[str]:
         return settings
 
     def stop(*arguments: object) -> None:
-        found.extend(reversed(list(holders(sys._getframe(1)))))
+        found.extend(functions_with_settings(sys._getframe(1)))
         raise Reached
 
     with tempfile.TemporaryDirectory() as place, patch.object(local, "ProcessPoolExecutor", InProcess):
@@ -87,14 +88,17 @@ def trace() -> list[str]:
     raise RuntimeError("no training step was reached")
 
 
-def holders(frame: FrameType | None) -> Iterator[str]:
-    """Functions of the package, from this frame outwards, with settings among their arguments or results."""
+def functions_with_settings(frame: FrameType | None) -> list[str]:
+    """Functions of the package on the stack, from the outermost that holds settings to this frame."""
+    found: list[tuple[str, bool]] = []
     while frame is not None:
         code = frame.f_code
-        if Path(code.co_filename).is_relative_to(PACKAGE) and any(map(holds, frame.f_locals.values())):
-            module = Path(code.co_filename).relative_to(PACKAGE).with_suffix("")
-            yield f"{'.'.join(module.parts)}.{code.co_qualname}"
+        if Path(code.co_filename).is_relative_to(PACKAGE):
+            module = ".".join(Path(code.co_filename).relative_to(PACKAGE).with_suffix("").parts)
+            found.append((f"{module}.{code.co_qualname}", any(map(holds, frame.f_locals.values()))))
         frame = frame.f_back
+    outermost = max(place for place, (_, has_settings) in enumerate(found) if has_settings)
+    return [name for name, _ in reversed(found[: outermost + 1])]
 
 
 def holds(value: object, depth: int = DEPTH) -> bool:

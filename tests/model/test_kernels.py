@@ -61,7 +61,7 @@ def test_rotary_attention(plain):
         return rotary_attention(x, (angle.cos(), angle.sin()), layout)
 
     _assert_same(_value_and_gradients(attend, projected), plain(attend, projected))
-    # Attention by the book, one sequence at a time.
+    # Attention by its definition, for each sequence.
     turned = kernels.rotate_queries_keys(projected, angle.cos(), angle.sin())
     for part in turned.split(lengths.tolist()):
         weights = torch.einsum("qhw,khw->hqk", part[:, 0], part[:, 1]).div(8).softmax(-1)

@@ -88,7 +88,7 @@ def test_only_the_newest_two_are_kept(tmp_path: Path):
         (lambda file: file.write_text(file.read_text().replace("20", "30")), "json", "was changed"),
     ],
 )  # fmt: skip
-def test_a_damaged_newest_one_falls_back_and_says_so(
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
     tmp_path: Path, caplog, damage: Callable[[Path], object], ending: str, words: str
 ):
     _save(tmp_path, 1, 2)
@@ -118,7 +118,7 @@ def test_every_single_flipped_byte_is_noticed(tmp_path: Path):
     assert _of(tmp_path).resume().step == 1
 
 
-def test_where_all_are_damaged_it_starts_again_and_says_so(tmp_path: Path, caplog):
+def test_training_restarts_if_all_checkpoints_are_damaged(tmp_path: Path, caplog):
     _save(tmp_path, 1, 2)
     for file in tmp_path.glob("*.safetensors"):
         _flip(file)
@@ -129,7 +129,7 @@ def test_where_all_are_damaged_it_starts_again_and_says_so(tmp_path: Path, caplo
     assert "step 1" in text and "step 2" in text and "from the beginning" in text
 
 
-def test_what_was_damaged_is_remembered_and_crowds_out_nothing(tmp_path: Path):
+def test_damage_is_noted_and_removes_no_valid_checkpoint(tmp_path: Path):
     _save(tmp_path, 10, 20)
     _flip(tmp_path / "step-000000020.safetensors")
     saver = _of(tmp_path)

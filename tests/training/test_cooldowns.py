@@ -43,7 +43,7 @@ def test_a_cooldown_forks_where_its_rate_first_differs(steps: int, share: float)
 
 @pytest.fixture(scope="module", params=[False, True], ids=["masked", "incident"])
 def incident(request: pytest.FixtureRequest) -> bool:
-    """Whether incident codes are foretold too, of another part of each record in each epoch."""
+    """Whether incident codes are predicted too, at another date in each epoch."""
     return request.param
 
 

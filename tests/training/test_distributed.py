@@ -44,7 +44,7 @@ def test_every_rank_sees_the_same_sums(reports: list[dict]) -> None:
         assert report["gradients"] == [[0, 3, 6], [[1, 1], [1, 1]]], "one without a gradient adds nothing"
 
 
-def test_ranks_that_have_parted_leave_no_thread_of_the_group(reports: list[dict]) -> None:
+def test_no_thread_of_the_process_group_remains(reports: list[dict]) -> None:
     """One that is left aborts the process now and then, after all is done."""
     for report in reports:
         assert not [name for name in report["threads"] if "gloo" in name]
@@ -82,7 +82,7 @@ def test_a_rank_without_sequences_waits_for_the_others(
 
 
 @pytest.mark.parametrize("name", ["stopped", "stopped-incident"])
-def test_what_two_ranks_began_one_can_finish(
+def test_one_rank_resumes_the_run_of_two(
     tmp_path: Path, together: Path, pretrain_with_checkpoints, name: str
 ) -> None:
     incident = name == "stopped-incident"
@@ -95,7 +95,7 @@ def test_what_two_ranks_began_one_can_finish(
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-def test_alone_nothing_is_waited_for_or_added() -> None:
+def test_a_single_rank_waits_for_nothing() -> None:
     weight = torch.zeros(3, requires_grad=True)
     distributed.current().all_reduce_gradients([weight])
     assert weight.grad is None

@@ -33,7 +33,9 @@ def _weights(run: PretrainingRun) -> torch.Tensor:
 
 
 @given(st.floats(1e6, 1e12), st.floats(1e3, 1e11), st.integers(1, 1 << 20))
-def test_a_part_fits_and_twice_as_much_would_not(free: float, peak: float, positions: int) -> None:
+def test_a_microbatch_fits_and_one_of_twice_its_size_does_not(
+    free: float, peak: float, positions: int
+) -> None:
     part = memory.microbatch_for(free, peak, positions)
     assert memory.SMALLEST_MICROBATCH <= part <= memory.LARGEST_MICROBATCH
     if part > memory.SMALLEST_MICROBATCH:
@@ -113,7 +115,7 @@ def _late_update(run: PretrainingRun, work, step: int):
     return optimizer_step_async(run.model, run.optimizer, run._losses(work), run.schedule.multiplier(step))
 
 
-def test_updates_read_late_are_those_read_at_once(make_run, monkeypatch, tmp_path: Path) -> None:
+def test_asynchronous_steps_equal_synchronous_ones(make_run, monkeypatch, tmp_path: Path) -> None:
     at_once, later = make_run(), make_run()
     with Trainer(at_once, tmp_path / "a", tmp_path / "a.jsonl", "") as trainer:
         trainer.advance(at_once.steps, lambda done: None)
