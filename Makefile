@@ -17,13 +17,16 @@ IN := $(VENV)/bin/
 study: $(INSTALLED)
 	@$(IN)claimscale study $(STUDY)
 
-# Folders whose tests take seconds.
-FAST := tests/codes tests/cohort tests/config tests/docs tests/evaluation tests/model tests/privacy tests/summary tests/tokens
+# Tests that together take half a minute: settings, data stages, cells, golden outputs, words.
+FAST := $(addprefix tests/,codes cohort config docs/test_words.py events experiments golden messages tokens)
 
 check: $(DEVELOPED)
+	@$(IN)ruff format --check --quiet .
+	@$(IN)ruff check --quiet .
+	@$(IN)lint-imports --no-logo 2>&1 | tail -n 4
 	@$(IN)pyright --pythonpath $(IN)python & types=$$!; \
-	$(IN)ruff format --check --quiet . && $(IN)ruff check --quiet . && $(IN)lint-imports --no-logo 2>&1 | tail -n 4 \
-	&& $(IN)pytest --quiet -m "not slow" $(FAST) && wait $$types
+	$(IN)pytest --quiet --numprocesses 2 --dist loadfile $(FAST); tests=$$?; \
+	wait $$types && exit $$tests
 
 test: $(DEVELOPED) lint
 	@$(IN)coverage erase
