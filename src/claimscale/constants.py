@@ -1,5 +1,20 @@
 """Constants that several parts of the package share."""
 
+from typing import Literal
+
 SEXES = ("F", "M", "U")
 """Codes of sex: female, male, unknown."""
 DAYS_PER_YEAR = 365.25
+MICROSECONDS_PER_DAY = 86_400_000_000
+
+SizeVerdict = Literal["saturated", "not_saturated", "inconclusive"]
+Reason = Literal[
+    "one_size",
+    "one_seed",
+    "few_positives",
+    "not_above_chance",
+    "non_monotone",
+    "underpowered",
+    "borderline",
+]
+"""Why a verdict on size is inconclusive."""

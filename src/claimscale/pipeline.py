@@ -25,7 +25,8 @@ from claimscale.events import build as events
 from claimscale.experiments import fingerprints
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.cost_estimate import preparation_seconds
-from claimscale.experiments.runners import runner_for, torchrun
+from claimscale.experiments.runners import torchrun
+from claimscale.experiments.runners.choice import runner_for
 from claimscale.experiments.workspace import Workspace
 from claimscale.progress import Display, Silent
 from claimscale.report import partial as partial_report

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from claimscale.constants import SizeVerdict
 from claimscale.evaluation.contrasts import best_model, superior_to_all
 from claimscale.evaluation.convergence import Status
 from claimscale.evaluation.intervals import Interval, Scores, difference, interval
 from claimscale.evaluation.scoring import Model
 from claimscale.evaluation.selection import ENSEMBLE, TaskScores, encoders_and_baselines, largest_labelled_set
-from claimscale.evaluation.size_decision import SizeVerdict, Verdict
+from claimscale.evaluation.size_decision import Verdict
 
 
 @dataclass(frozen=True)

@@ -10,27 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from scipy import stats
 
+from claimscale.constants import Reason, SizeVerdict
 from claimscale.evaluation.intervals import CONFIDENCE, Interval, Scores, combine, difference, interval
 from claimscale.evaluation.metrics import Floats
 
 MIN_POSITIVES = 30
 """With fewer positives the bootstrap variance itself is too uncertain for a verdict."""
 POWER = 0.8
-
-SizeVerdict = Literal["saturated", "not_saturated", "inconclusive"]
-Reason = Literal[
-    "one_size",
-    "one_seed",
-    "few_positives",
-    "not_above_chance",
-    "non_monotone",
-    "underpowered",
-    "borderline",
-]
 
 
 @dataclass(frozen=True)

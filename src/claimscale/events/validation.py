@@ -22,12 +22,12 @@ from claimscale.codes.systems import (
     is_well_formed,
     split,
 )
+from claimscale.constants import MICROSECONDS_PER_DAY
 from claimscale.events.columns import MISSING, ORDER, Bools, EventColumns, Int64s, sort_events
 from claimscale.sources.issues import ISSUES, Handling
 from claimscale.sources.raw import EVENT_SCHEMA, Crosswalk
 
 UNDECIDED = -2
-MICROSECONDS_PER_DAY = 86_400_000_000
 EARLIEST_TIME = int(np.datetime64("1900-01-01", "us").astype(np.int64))
 LATEST_AVAILABLE = int(np.datetime64("2100-01-01", "us").astype(np.int64))
 

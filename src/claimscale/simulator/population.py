@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from claimscale.artifacts import atomic_folder
 from claimscale.codes.systems import BIRTH, DEATH, SEX_PREFIX
+from claimscale.constants import MICROSECONDS_PER_DAY
 from claimscale.errors import BadInput
 from claimscale.simulator import months
 from claimscale.simulator.ages import SEXES
@@ -23,7 +24,6 @@ from claimscale.simulator.kernel.histories import simulate_histories
 from claimscale.simulator.parameters import Country, build_country
 from claimscale.simulator.writers import WRITERS, WriterOptions
 
-MICROSECONDS_PER_DAY = 86_400_000_000
 SHARD_PATIENTS = 5_000
 """Patients in memory per worker: about 1.5 million events."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from claimscale.constants import Reason, SizeVerdict
 from claimscale.findings import Finding
 from claimscale.summary.entries import (
     AurocDifferenceEntry,
@@ -11,20 +12,13 @@ from claimscale.summary.entries import (
     Entry,
     Metric,
     Real,
-    SizeVerdict,
     Whole,
 )
 
 SUPPRESSED = "suppressed"
 """The reason of a verdict that is not shown, because it would disclose a small count."""
-Reason = Literal[
-    "one_size",
-    "one_seed",
-    "few_positives",
-    "not_above_chance",
-    "non_monotone",
-    "underpowered",
-    "borderline",
+NoVerdictReason = Literal[
+    Reason,
     "suppressed",
     "not_trained_few_positives",
     "not_trained_few_negatives",
@@ -115,7 +109,7 @@ class SaturationEntry(Entry):
     """Margin of non-inferiority, as a share of the largest model's metric."""
     alpha: Real = None
     """One-sided error rate of the task after Holm's correction."""
-    reason: Reason | None
+    reason: NoVerdictReason | None
     """Why the verdict is inconclusive; null otherwise."""
     positives_needed: Whole | None = None
     """Test patients with the outcome with which a decision is expected."""

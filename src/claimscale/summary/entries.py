@@ -13,7 +13,6 @@ DIGITS = 6
 
 Split = Literal["train", "tuning", "held_out", "hospital", "temporal"]
 Metric = Literal["auprc", "auroc"]
-SizeVerdict = Literal["saturated", "not_saturated", "inconclusive"]
 
 
 class Entry(BaseModel):

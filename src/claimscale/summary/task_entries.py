@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -65,19 +66,9 @@ def task_entry(
     """The entry of a task with models. `counts` are its labels by split, `parameters` those of each size."""
     tested = {split: rows for (name, split), rows in predictions.items() if name == task.name}
     splits = {**counts, **{split: _tested_counts(rows) for split, rows in tested.items()}}
-    held_out = splits[HELD_OUT]
     labelled = largest_labelled_set(scored.by_split[HELD_OUT][task.name])
     metric = study.compare.metric
-    return TaskEntry(
-        name=task.name,
-        kind=task.kind,
-        source=task.source,
-        has_outcome_codes=task.labels is None,
-        n_train=counts["train"].patients if "train" in counts else None,
-        n_test=held_out.index_dates,
-        positives=held_out.positives,
-        prevalence=held_out.prevalence,
-        splits=splits,
+    return _described(task, splits, splits[HELD_OUT])(
         results=tuple(
             _result(
                 model,
@@ -120,22 +111,12 @@ def not_trained_entry(study: Study, task: Task, counts: SplitCounts, lacking: In
     The additional patients are a lower bound: as many to train as a task needs, and as many to test as a
     verdict needs. They are null where training and testing have enough.
     """
-    held_out = counts.get(HELD_OUT, split_counts(0, 0, 0))
     observed, required = lacking["observed"], {"train": lacking["required"], HELD_OUT: MIN_POSITIVES}
     where = "" if observed.keys() == required.keys() else "tuning_" if observed else "subsets_"
     additional = None
     if not where:
         additional = NeededEntry(**{split: max(0, n - observed[split]) for split, n in required.items()})
-    return TaskEntry(
-        name=task.name,
-        kind=task.kind,
-        source=task.source,
-        has_outcome_codes=task.labels is None,
-        n_train=counts["train"].patients if "train" in counts else None,
-        n_test=held_out.index_dates,
-        positives=held_out.positives,
-        prevalence=held_out.prevalence,
-        splits=dict(counts),
+    return _described(task, counts, counts.get(HELD_OUT, split_counts(0, 0, 0)))(
         results=(),
         pretraining_gain=(),
         oracle=None,
@@ -149,6 +130,22 @@ def not_trained_entry(study: Study, task: Task, counts: SplitCounts, lacking: In
                 "additional_needed": additional,
             }
         ),
+    )
+
+
+def _described(task: Task, splits: SplitCounts, held_out: SplitCountsEntry) -> partial[TaskEntry]:
+    """The entry of a task as far as its labels say: all but its results."""
+    return partial(
+        TaskEntry,
+        name=task.name,
+        kind=task.kind,
+        source=task.source,
+        has_outcome_codes=task.labels is None,
+        n_train=splits["train"].patients if "train" in splits else None,
+        n_test=held_out.index_dates,
+        positives=held_out.positives,
+        prevalence=held_out.prevalence,
+        splits=dict(splits),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from claimscale.constants import DAYS_PER_YEAR
 from claimscale.simulator.kernel.compiled import inner
 from claimscale.simulator.kernel.random_numbers import pick, stream, uniform
 from claimscale.simulator.kernel.state import ABSENT, DEAD, ENROLLED, LOST, NO_DRUG, Person
@@ -30,7 +31,7 @@ LEAST_ADHERENCE, MOST_ADHERENCE = 0.12, 0.74
 """Range of a patient's probability of a refill in a month with contact. Patients differ, and chronic drugs
 are often prescribed for two or three months."""
 
-DAYS_PER_MONTH = 365.25 / 12
+DAYS_PER_MONTH = DAYS_PER_YEAR / 12
 
 
 @inner
@@ -46,7 +47,7 @@ def init_patient(parameters, state, seed, patient):
     bands = parameters.band_ages.size
     band = pick(generator, parameters.band_cumulative, 0, 2 * bands)
     years = parameters.band_ages[band % bands] + 5 * uniform(generator)
-    days_old = int(years * 365.25 - MIDDLE * DAYS_PER_MONTH)
+    days_old = int(years * DAYS_PER_YEAR - MIDDLE * DAYS_PER_MONTH)
     hospital = pick(generator, parameters.hospital_cumulative, 0, parameters.hospital_cumulative.size)
     entry = 0
     if uniform(generator) >= ENTER_AT_START:
@@ -59,7 +60,7 @@ def init_patient(parameters, state, seed, patient):
 @inner
 def age_at(parameters, person, month):
     """Whole years."""
-    years = int((person.days_old + month * DAYS_PER_MONTH) / 365.25)
+    years = int((person.days_old + month * DAYS_PER_MONTH) / DAYS_PER_YEAR)
     return min(max(years, 0), parameters.hazard.shape[1] - 1)
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from claimscale.codes import systems as codes
+from claimscale.constants import MICROSECONDS_PER_DAY
 from claimscale.errors import BadInput
 
 NONE = np.iinfo(np.int32).min
-MICROSECONDS_PER_DAY = 86_400_000_000
 SYSTEMS = ("ICD10", "ATC", "KUBUN")
 """Code systems of claims. The kind of a row is the position of its system here, or else of its code in
 EVENTS."""
