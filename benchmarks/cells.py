@@ -5,8 +5,6 @@ Finished cells are not run again.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -17,20 +15,24 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
+from claimscale import artifacts, pipeline
 from claimscale.config import loading
 from claimscale.evaluation.scoring import score_ranking
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.execute import run_cell
 from claimscale.experiments.workspace import Workspace
+from claimscale.progress import Silent
 
 WORKERS = 2
 
 
 def prepare(file: Path, overrides: Sequence[str]) -> None:
-    """Events, cohort, tokens and labels of the study; ends the program where they cannot be made."""
-    settings = [word for override in overrides for word in ("--set", override)]
-    if status := subprocess.call([sys.executable, "-m", "claimscale.cli", "ingest", str(file), *settings]):
-        sys.exit(status)
+    """Events, cohort, tokens and labels of the study, without the true risks, which take long."""
+    run = pipeline.StudyRun(loading.load(file, overrides), Silent())
+    artifacts.make_folder(run.folder)
+    for stage in pipeline.data_stages(run.study):
+        if stage.name != "oracle" and not stage.is_current(run):
+            stage.make(run)
 
 
 def run_cells(file: Path, overrides: list[str], cells: Sequence[Cell]) -> None:

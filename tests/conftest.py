@@ -27,6 +27,9 @@ def write_study(tmp_path: Path):
 
     def write(text: str | None = None, **replaced: object) -> Path:
         file = tmp_path / "study.yaml"
+        finetune = replaced.get("finetune")
+        if isinstance(finetune, dict) and finetune.get("labelled_patients", ["all"]) != ["all"]:
+            replaced = {"labels": "scarce", **replaced}
         content = yaml.safe_dump({**MINIMAL, **replaced}).replace("'2020-10-01'", "2020-10-01")
         file.write_text(text if text is not None else content, "utf-8")
         return file

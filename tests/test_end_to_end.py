@@ -28,6 +28,7 @@ tokens: {{max_length: 96, min_patients: 50, deduplicate: year}}
 sizes: [70k, 100k]
 pretrain: {{seeds: [1, 2], epochs: 2, batch_tokens: 4096}}
 tasks: [ckd, {{name: rare, kind: disease, outcome: {{ICD10: [A80]}}}}, pregabalin]
+labels: scarce
 finetune: {{labelled_patients: [400], seeds: [1, 2], epochs: 2}}
 baselines: [lightgbm, logistic, outcome_history, lightgbm_embeddings, lightgbm_counts_and_embeddings,
             ensemble]

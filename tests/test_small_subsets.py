@@ -17,6 +17,7 @@ tokens: {{max_length: 64, min_patients: 50, deduplicate: year}}
 sizes: [70k]
 pretrain: {{seeds: [1], epochs: 1, batch_tokens: 4096}}
 tasks: [pregabalin]
+labels: scarce
 finetune: {{labelled_patients: [10, all], initialization: [scratch], seeds: [1], epochs: 1,
            learning_rates: [0.001]}}
 baselines: [outcome_history]

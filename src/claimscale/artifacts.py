@@ -134,14 +134,24 @@ def write_text(file: Path, text: str) -> None:
     write_bytes(file, text.encode())
 
 
-def write_bytes(file: Path, content: bytes) -> None:
+def write_bytes(file: Path, content: bytes | memoryview) -> None:
     """Write a file atomically and flush it to disk."""
+    with atomic_file(file) as partial:
+        partial.write_bytes(content)
+
+
+@contextlib.contextmanager
+def atomic_file(file: Path) -> Iterator[Path]:
+    """A temporary file to write; flushed to disk, it replaces `file` when the block ends without error."""
     partial = file.with_name(file.name + ".partial")
-    with partial.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    try:
+        yield partial
+        _sync(partial)
+        partial.replace(file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
     _sync(file.parent)
 
 
@@ -160,8 +170,8 @@ def append_audit(run_directory: Path, action: str, **details: Any) -> None:
         stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -60,9 +60,18 @@ def points(value: float | None) -> str:
     return figure(None if value is None else 100 * value, 1)
 
 
+def two_digits(value: float) -> int:
+    """Rounded to two significant digits.
+
+    >>> two_digits(12345), two_digits(7)
+    (12000, 7)
+    """
+    return int(float(f"{value:.2g}"))
+
+
 def rounded(value: float | str | None) -> str:
     """Two significant digits, for a planned number."""
-    return count(value if value is None or isinstance(value, str) else int(float(f"{value:.2g}")))
+    return count(value if value is None or isinstance(value, str) else two_digits(value))
 
 
 def rate(value: float | None) -> str:

@@ -40,6 +40,7 @@ def workspace(claims, stores, tmp_path: Path) -> SimpleNamespace:
         shape=lambda size: shapes.Shape(store.vocabulary.size, 64, 1, 64, 64),
         folder=lambda cell_id: tmp_path / cell_id,
         cell_samples=lambda cell: CellSamples(split["train"], split["tuning"], others),
+        withheld_tokens=np.zeros(0, np.int32),
     )
     weights = found.folder("pretrain-60k-s1")
     weights.mkdir()

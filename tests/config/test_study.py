@@ -123,6 +123,10 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
         ({"tasks": [{**CKD, "labels": "a.parquet"}]}, "tasks.0: outcome: has no effect with labels"),
         ({"tasks": [{"name": "x", "kind": "disease"}]}, "tasks.0: outcome has no codes"),
         (
+            {"labels": "all_dates", "finetune": {"labelled_patients": [100]}},
+            "finetune.labelled_patients: a number of patients needs labels: scarce",
+        ),
+        (
             {"tasks": [{**CKD, "index": "every_visit", "first_index_date": dt.date(2021, 1, 1)}]},
             "tasks: ckd: first_index_date must be before cohort.landmark",
         ),

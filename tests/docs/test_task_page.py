@@ -63,7 +63,9 @@ def test_the_worked_example(tmp_path: Path) -> None:
     table = with_days(ibis.memtable(events.append_column("split", split)))
     with Engine(EngineSettings(), tmp_path) as engine:
         dates = engine.to_arrow(index_dates.landmark_dates(table, study))
-        labels = engine.to_arrow(label_index_dates(study.tasks[0], dates, table)).to_pylist()
+        labels = engine.to_arrow(
+            label_index_dates(study.tasks[0], dates, table, study.cohort.recency_days)
+        ).to_pylist()
     shown = []
     for row in labels:
         day = EPOCH + dt.timedelta(days=row["index_day"])

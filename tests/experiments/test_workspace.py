@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -60,6 +61,21 @@ def test_a_smaller_subset_lies_within_each_larger_one(workspace) -> None:
             assert set(found[smaller][1]) <= set(found[larger][1])
 
 
+def test_each_seed_labels_other_patients(workspace) -> None:
+    one, same, other = (
+        set(chosen(workspace, Cell("lightgbm", seed, task="ckd", patients=100))[0]) for seed in (42, 42, 43)
+    )
+    assert one == same and len(one & other) < 30
+
+
+def test_scarce_labels_withhold_the_outcomes_from_pretraining(write_study, tmp_path: Path) -> None:
+    vocabulary = SimpleNamespace(tokens_with_prefix=lambda codes: np.arange(sum(map(len, codes.values()))))
+    for labels, withheld in (("scarce", True), ("all_dates", False)):
+        scarce = Workspace(loading.load(write_study(labels=labels)), tmp_path)
+        scarce.__dict__["store"] = SimpleNamespace(vocabulary=vocabulary)
+        assert (len(scarce.withheld_tokens) > 0) == withheld
+
+
 def test_a_subset_has_all_index_dates_of_its_patients(write_study, tmp_path: Path) -> None:
     workspace = Workspace(loading.load(write_study()), tmp_path)
     subjects = np.repeat(np.arange(50), np.arange(50) % 4 + 1)
@@ -67,13 +83,13 @@ def test_a_subset_has_all_index_dates_of_its_patients(write_study, tmp_path: Pat
     sample = LabelledSample(subjects, rows, rows, rows % 2 == 0)
     smaller: set[int] = set()
     for patients in (1, 7, 30, 50, 80):
-        chosen = workspace.subset(sample, patients)
+        chosen = workspace.subset(sample, patients, 1)
         found = set(chosen.subjects.tolist())
         assert len(found) == min(patients, 50) and smaller <= found
         assert sorted(chosen.rows) == sorted(rows[np.isin(subjects, list(found))])
         smaller = found
-    assert sorted(workspace.subset(sample, "all").rows) == sorted(rows)
-    assert len(workspace.subset(sample.take(np.zeros(0, int)), 5).rows) == 0
+    assert sorted(workspace.subset(sample, "all", 1).rows) == sorted(rows)
+    assert len(workspace.subset(sample.take(np.zeros(0, int)), 5, 1).rows) == 0
 
 
 def test_only_settings_with_an_effect_make_a_cell_stale(write_study, tmp_path: Path, monkeypatch) -> None:

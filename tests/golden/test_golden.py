@@ -48,7 +48,7 @@ def test_cells_predict_what_they_predicted(study: Study) -> None:
 
 
 def test_every_version_but_summary_and_report_is_covered() -> None:
-    """Those have golden files of their own: tests/summary and tests/report."""
+    """Those have golden files of their own in tests/summary."""
     covered = set(REMEMBERED["stages"]) | {name.split()[0] for name in REMEMBERED["cells"]}
     assert set(VERSIONS) - covered == {"summary", "report"}
 

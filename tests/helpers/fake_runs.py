@@ -164,6 +164,7 @@ def make_run(
             "cohort": {"landmark": "2021-01-01"},
             "sizes": list(sizes),
             "pretrain": {"seeds": list(seeds)},
+            "labels": "all_dates" if tuple(labelled) == ("all",) else "scarce",
             "finetune": {"labelled_patients": list(labelled), "seeds": list(seeds)},
             "tasks": [{"name": name, **task} for name, task in TASKS.items()],
             "compare": {"bootstrap_replicates": 200},

@@ -41,7 +41,7 @@ class Made:
     treatments: Codings
     confirming: Codings
     facts: dict[str, np.ndarray]
-    last_known_day: np.ndarray
+    due_day: np.ndarray
     eligible: np.ndarray
     labelled: np.ndarray
     subjects: np.ndarray
@@ -106,7 +106,7 @@ def make(seed: int) -> Made:
     sex = random.integers(0, 2, n)
     severity = random.normal(size=n)
     has, entries = _entries(random, age, severity)
-    index_day = LANDMARK - 1 - random.geometric(0.02, n).clip(max=300)
+    index_day = LANDMARK - 1 - random.geometric(0.2, n).clip(max=GAP)
     entries = entries.where(entries.day <= LANDMARK + WINDOW)
     # Contacts fix the index: everything of the index day is known on that day.
     logit = -4.1 + 0.03 * (age - 65) + 1.1 * severity + 1.2 * has[:, 3] + 0.8 * has[:, 5]
@@ -188,7 +188,13 @@ def run(made: Made) -> dict[str, CheckResult]:
             made.outcomes, made.treatments, made.confirming, made.index_day, made.outcome, None
         ),
         outcome_validity.immortal_time(
-            made.index_day, made.last_known_day, made.observed_until, made.eligible, made.labelled, WINDOW
+            made.index_day,
+            made.due_day,
+            made.observed_until,
+            made.eligible,
+            made.labelled,
+            LANDMARK,
+            (GAP, WINDOW),
         ),
         overlap.split_overlap(
             made.subjects, made.learns, made.tests, made.birth_day, made.sex, made.offsets, made.codes

@@ -32,6 +32,7 @@ cohort: {landmark: 2021-04-01, splits: {fractions: [0.7, 0.1, 0.2], held_out_hos
 sizes: [2.2M, 4.7M, 11M, 32M, 101M]
 pretrain: {seeds: [42, 123, 456], mask_probability: 0.3, epochs: 8}
 tasks: [ckd, pregabalin]
+labels: scarce
 finetune: {labelled_patients: [1000, 10000, all]}
 baselines: [lightgbm, logistic, outcome_history, ensemble]
 compare: {metric: auprc, relative_margin: 0.02, bootstrap_replicates: 2000}

@@ -152,6 +152,13 @@ def index_at_a_later_contact(made: Made) -> None:
 
 
 @trap("immortal_time")
+def index_at_the_last_contact(made: Made) -> None:
+    """Nothing can happen between the last contact before the landmark and the landmark."""
+    made.index_day -= made.random.integers(0, 300, PATIENTS)
+    made.due_day = made.index_day.copy()
+
+
+@trap("immortal_time")
 def labelled_without_history(made: Made) -> None:
     """A twentieth of the labelled patients are not eligible by what was known."""
     made.eligible = made.random.random(PATIENTS) > 0.05

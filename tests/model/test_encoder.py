@@ -10,7 +10,7 @@ from claimscale.model.attention import BatchLayout, QueryPositions
 from claimscale.model.classifier import EncoderClassifier
 from claimscale.model.encoder import Encoder, EncoderInputs, IncidentTargets
 from claimscale.tokens.batches import Batch, microbatches
-from claimscale.tokens.sequences import Sequences
+from claimscale.tokens.sequences import WINDOWS_DAYS, Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.device import encoder_inputs
 
@@ -201,7 +201,8 @@ def test_sum_pooling_sums_over_one_sequence() -> None:
 
 def test_counts_change_the_states() -> None:
     encoder, sequences = _encoder(), _sequences([9])
-    often = Sequences(
-        sequences.token, sequences.age_days, sequences.offsets, np.array([1] * 8 + [5], np.int32)
-    )
-    assert not torch.allclose(_states(encoder, _whole(sequences)), _states(encoder, _whole(often)))
+    for window in range(len(WINDOWS_DAYS)):
+        count = sequences.count.copy()
+        count[8, window] += 4
+        often = Sequences(sequences.token, sequences.age_days, sequences.offsets, count)
+        assert not torch.allclose(_states(encoder, _whole(sequences)), _states(encoder, _whole(often)))

@@ -17,6 +17,7 @@ TASK = {"name": "x", "kind": "disease", "outcome": {"ICD10": ["N18"]}}
 VISITS = {"index": "every_visit", "first_index_date": "2020-01-01"}
 EXCLUSION = {"codes": {"ICD10": ["C50"]}}
 SIMULATED = {"kind": "simulated", "patients": 900}
+ALL_DATES = {"labels": "all_dates", "finetune.labelled_patients": ["all"]}
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "seed": ({}, {"seed": 7}),
     "source.kind": ({}, {"source": {"kind": "meds", "path": "claims"}}),
@@ -37,6 +38,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "cohort.landmark": ({}, {"cohort.landmark": "2021-05-01"}),
     "cohort.min_events": ({}, {"cohort.min_events": 9}),
+    "cohort.recency_days": ({}, {"cohort.recency_days": 180}),
     "cohort.sample.hospitals": ({}, {"cohort.sample": {"hospitals": 3}}),
     "cohort.sample.patients": ({}, {"cohort.sample": {"patients": 300}}),
     "cohort.splits.fractions": ({}, {"cohort.splits.fractions": [0.6, 0.1, 0.3]}),
@@ -52,6 +54,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "pretrain.batch_tokens": ({}, {"pretrain.batch_tokens": 777}),
     "pretrain.mask_probability": ({}, {"pretrain.mask_probability": 0.17}),
     "pretrain.mask_unit": ({}, {"pretrain.mask_unit": "code"}),
+    "pretrain.calendar_date_share": ({}, {"pretrain.calendar_date_share": 0.0}),
     "pretrain.incident_weight": ({}, {"pretrain.incident_weight": 0.0}),
     "pretrain.horizon_days": ({}, {"pretrain.horizon_days": 99}),
     "pretrain.learning_rate": ({}, {"pretrain.learning_rate": 0.007}),
@@ -67,7 +70,9 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "finetune.learning_rates": ({}, {"finetune.learning_rates": [0.0007]}),
     "finetune.layerwise_lr_decay": ({}, {"finetune.layerwise_lr_decay": 0.83}),
     "finetune.method": ({}, {"finetune.initialization": ["pretrained"], "finetune.method": "lora"}),
-    "finetune.zero_shot_init": ({}, {"finetune.zero_shot_init": False}),
+    "finetune.zero_shot_init": (ALL_DATES, ALL_DATES | {"finetune.zero_shot_init": False}),
+    "labels": (ALL_DATES, {"finetune.labelled_patients": ["all"]}),
+    "dates_per_patient": (ALL_DATES, ALL_DATES | {"dates_per_patient": 2}),
     "finetune.weight_averaging": ({}, {"finetune.weight_averaging": False}),
     "finetune.token_dropout": ({}, {"finetune.token_dropout": 0.13}),
     "search.n_trials": ({}, {"search.n_trials": 77}),

@@ -1,26 +1,31 @@
-"""A stored summary gives the stored data behind every figure, those that the page's script draws included.
+"""A stored run gives the stored summary, data behind every figure and pages, unless a version was raised.
 
-After a wanted change of the figures or of the summary's form,
-`CLAIMSCALE_GOLDEN=write pytest tests/summary/test_golden.py` stores both files anew; the difference between
-old and new is then to be read before it is committed.
+After a wanted change, `CLAIMSCALE_GOLDEN=write pytest tests/summary/test_golden.py` stores all files anew;
+the difference between old and new is then to be read before it is committed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import synthetic
+from golden_outputs import check_golden
 
 from claimscale.report import figures, page
 from claimscale.report.i18n import Texts
 from claimscale.report.page_data import view
+from claimscale.versions import VERSIONS
 
-SUMMARY, FIGURES = (Path(__file__).with_name(f"golden_{name}.json") for name in ("summary", "figures"))
+SUMMARY, FIGURES, PAGES = (
+    Path(__file__).with_name(f"golden_{name}.json") for name in ("summary", "figures", "pages")
+)
 WRITE = os.environ.get("CLAIMSCALE_GOLDEN") == "write"
 SIZES = ("100k", "200k", "400k", "800k")
 LINE = 240
@@ -86,8 +91,10 @@ def layers(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
 def today(fake_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The golden run, summarised now; versions of libraries are no part of what is stored."""
     found = golden_run(fake_run, tmp_path_factory.mktemp("golden")).summarise()
-    found["provenance"] = {"versions": {"python": "3.11.0"}, "manifests": {}}
+    made_by = {"python": "3.11.0", "summary": str(VERSIONS["summary"])}
+    found["provenance"] = {"versions": made_by, "manifests": {}}
     if WRITE:
+        refuse_without_version(json.loads(json.dumps(found)))
         store(SUMMARY, found)
         store(FIGURES, behind(json.loads(json.dumps(found))))
     return found
@@ -96,6 +103,12 @@ def today(fake_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 def golden(today: dict[str, Any]) -> dict[str, Any]:
     return json.loads(SUMMARY.read_text("utf-8"))
+
+
+def refuse_without_version(found: dict[str, Any]) -> None:
+    stored = json.loads(SUMMARY.read_text("utf-8"))
+    if differing(found, stored) and found["provenance"] == stored["provenance"]:
+        pytest.fail("the summary has changed: raise VERSIONS['summary'] before storing it")
 
 
 def store(file: Path, content: Mapping[str, Any]) -> None:
@@ -135,6 +148,25 @@ def test_the_golden_summary_gives_the_golden_figures(golden: dict[str, Any]) -> 
     found = json.loads(json.dumps(behind(golden)))
     assert sorted(found) == sorted(stored), "the same figures"
     assert differing(found, stored) == []
+
+
+def test_the_golden_run_gives_the_golden_summary(today: dict[str, Any], golden: dict[str, Any]) -> None:
+    places = differing(json.loads(json.dumps(today)), golden)
+    assert not places, f"{places[:5]} changed: raise VERSIONS['summary'], then CLAIMSCALE_GOLDEN=write"
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_golden_summary_gives_the_golden_page(golden: dict[str, Any], language: str) -> None:
+    """The words of each part of the page; charts and what the script draws are compared above."""
+    shown = page.html(synthetic.typed(golden), synthetic.STUDY, language)
+    words = re.sub(r"(?s)<(script|style|svg)\b.*?</\1>|<[^>]+>", " ", shown.replace("<h2", "\f<h2"))
+    parts = [" ".join(part.split()) for part in words.split("\f")]
+    assert len(parts) > 5
+    check_golden(PAGES, "report", language, {part[:30]: digest(part) for part in parts})
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def test_the_golden_summary_has_the_form_of_todays(today: dict[str, Any], golden: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ def test_a_subset_is_large_enough_where_counting_it_says_so(share: float, seed: 
     subjects = np.concatenate([np.repeat(np.arange(90), random.integers(1, 4, size=90)), np.arange(100, 130)])
     split = np.where(subjects < 90, "train", "tuning")
     positive = random.random(len(subjects)) < share
-    found = subsets.min_labelled_patients(subjects, split, positive, seed)
+    found = subsets.min_labelled_patients(subjects, split, positive, [seed])
     training, tuning = split == "train", split == "tuning"
     for patients in range(1, 90):
         learnt = counted(subjects[training], positive[training], patients, seed)
@@ -39,9 +39,9 @@ def test_where_only_all_patients_are_enough_no_smaller_subset_is() -> None:
     subjects = np.arange(60)
     split = np.where(subjects < 40, "train", "tuning")
     two_cases = np.isin(subjects, [3, 4, 50])
-    assert subsets.min_labelled_patients(subjects, split, two_cases, seed=1)["positive"] == 40
+    assert subsets.min_labelled_patients(subjects, split, two_cases, seeds=[1])["positive"] == 40
     empty = np.zeros(0, dtype=np.int64)
-    none = subsets.min_labelled_patients(empty, empty.astype(str), empty.astype(bool), seed=1)
+    none = subsets.min_labelled_patients(empty, empty.astype(str), empty.astype(bool), seeds=[1])
     assert none == {"positive": 1, "negative": 1}, "a task of nobody has a shortage, not an error"
 
 

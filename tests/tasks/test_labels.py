@@ -9,6 +9,7 @@ from pathlib import Path
 import ibis
 import meds
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -45,19 +46,19 @@ def made_study(task: Task, study: Study, min_events: int = 1) -> Study:
     return study.model_copy(update={"tasks": [task], "cohort": cohort_settings})
 
 
-def label_by_hand(task: Task, rows: list, landmark: int, min_events: int) -> dict | None:
+def label_by_hand(task: Task, rows: list, landmark: int, min_events: int, recency: int | None) -> dict | None:
     """The protocol's rule for one patient at one landmark, written as it is read; None if not eligible."""
     known = [row for row in contacts_of(rows) if row.known_day < landmark]
     if len(known) < min_events:
         return None
-    return label_at(task, rows, max(row.known_day for row in known))
+    return label_at(task, rows, landmark - 1, recency)
 
 
 def contacts_of(rows: list) -> list:
     return [row for row in rows if not row.code.startswith(("MEDS_BIRTH", "SEX"))]
 
 
-def label_at(task: Task, rows: list, index: int) -> dict:
+def label_at(task: Task, rows: list, index: int, recency: int | None = None) -> dict:
     """The rule at one index date."""
     contacts = contacts_of(rows)
     known = [row for row in contacts if row.known_day <= index]
@@ -91,6 +92,8 @@ def label_at(task: Task, rows: list, index: int) -> dict:
         excluded = "outcome_before_index"
     if min(row.day for row in known) > index - task.min_history_days:
         excluded = "history_too_short"
+    if recency is not None and max(row.day for row in known) <= index - recency:
+        excluded = "no_recent_contact"
     if any(row.code == "MEDS_DEATH" for row in known):
         excluded = "dead"
     first = later[0] if later else None
@@ -130,11 +133,13 @@ def table_of(rows: list, claims):
     return with_days(table).inner_join(ibis.memtable(split), "subject_id")
 
 
-def labelled(task: Task, rows: list, engine: Engine, study: Study, claims) -> dict[tuple[int, str], dict]:
+def labelled(
+    task: Task, rows: list, engine: Engine, study: Study, claims, recency: int | None = None
+) -> dict[tuple[int, str], dict]:
     """The labels of the module under test, by patient and split."""
     table = table_of(rows, claims)
     index = engine.to_arrow(index_dates.landmark_dates(table, study))
-    found = engine.to_arrow(label_index_dates(task, index, table)).to_pylist()
+    found = engine.to_arrow(label_index_dates(task, index, table, recency)).to_pylist()
     return {(row["subject_id"], row["split"]): row for row in found}
 
 
@@ -170,21 +175,26 @@ TASKS = st.builds(
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(events=histories(), task=TASKS, min_events=st.integers(1, 3))
+@given(events=histories(), task=TASKS, min_events=st.integers(1, 3), recency=st.sampled_from([None, 30, 120]))
 def test_labels_are_those_of_the_rule_read_aloud(
-    events: list[tuple], task: Task, min_events: int, engine: Engine, study: Study, claims
+    events: list[tuple],
+    task: Task,
+    min_events: int,
+    recency: int | None,
+    engine: Engine,
+    study: Study,
+    claims,
 ) -> None:
     rows = [
         claims.event(subject, day, code, day + late, suspected=suspected)
         for subject, day, code, late, suspected in set(events)
     ]
-    found = labelled(task, rows, engine, made_study(task, study, min_events), claims)
+    found = labelled(task, rows, engine, made_study(task, study, min_events), claims, recency)
     expected = {}
     for subject in {row.subject_id for row in rows}:
         own = [row for row in rows if row.subject_id == subject]
-        expected[subject, "held_out"] = label_by_hand(task, own, LANDMARK, min_events)
-        again = label_by_hand(task, own, LATER, min_events)
-        expected[subject, "temporal"] = again if again and again["index_day"] >= LANDMARK else None
+        expected[subject, "held_out"] = label_by_hand(task, own, LANDMARK, min_events, recency)
+        expected[subject, "temporal"] = label_by_hand(task, own, LATER, min_events, recency)
     expected = {key: label for key, label in expected.items() if label is not None}
     assert found.keys() == expected.keys()
     for key, label in expected.items():
@@ -300,7 +310,7 @@ def test_the_future_decides_nobodys_eligibility(engine: Engine, study: Study, cl
     )
 
     def eligibility(changed: list) -> dict:
-        found = labelled(task, changed, engine, study, claims)
+        found = labelled(task, changed, engine, study, claims, 40)
         return {key: (label["index_day"], label["excluded"]) for key, label in found.items()}
 
     one = eligibility(rows)
@@ -352,7 +362,43 @@ def test_labels_agree_with_their_counts(claims, build, study: Study) -> None:
         inside = [row["boolean_value"] for row in rows if row["split"] == split]
         assert (counts["n"], counts["positives"]) == (len(inside), sum(inside))
         assert counts["prevalence"] == pytest.approx(sum(inside) / len(inside))
-        assert 0 <= counts["censored_share"] <= 1 - counts["prevalence"]
+        assert 0 <= counts["censored_share"] <= 1 - counts["prevalence"] + 1e-9
+
+
+def test_earlier_dates_are_spaced_and_of_training_patients(study: Study) -> None:
+    random = np.random.default_rng(1)
+    first, landmark = random.integers(12_000, 14_600, 500), dt.date(2010, 1, 1)
+    split = random.choice(["train", "tuning", "held_out", "hospital"], 500)
+    patients = pa.table({"subject_id": np.arange(500), "split": split, "first_day": first})
+    changed = study.model_copy(
+        update={"dates_per_patient": 4, "cohort": study.cohort.model_copy(update={"landmark": landmark})}
+    )
+    dates = index_dates.earlier_dates(patients, changed, 365).to_pandas()
+    for subject in range(500):
+        days = np.sort(dates["index_day"][dates["subject_id"] == subject])
+        room = day_number(landmark) - 1 - first[subject] - 365
+        learning = split[subject] in ("train", "tuning")
+        assert len(days) == (np.clip(room // 180, 0, 3) if learning else 0)
+        if len(days):
+            assert first[subject] + 365 <= days[0] and days[-1] < day_number(landmark) - 1
+            assert np.all(np.diff(days) >= 179)
+    alone = index_dates.earlier_dates(patients.slice(100, 50), changed, 365).to_pandas()
+    inside = dates[dates["subject_id"].between(100, 149)].reset_index(drop=True)
+    assert alone.equals(inside), "whichever other patients there are"
+
+
+@pytest.mark.parametrize("labels", ["all_dates", "scarce"])
+def test_training_has_earlier_dates_unless_labels_are_scarce(
+    labels: str, claims, build, study: Study
+) -> None:
+    task = made_task(outcome={"ICD10": ["A005"]}, min_history_days=100, washout_days=200)
+    folder = build(claims.random(120, seed=2), study.model_copy(update={"tasks": [task], "labels": labels}))
+    table = read_labels(folder, "ckd").to_pandas()
+    dates = table.groupby(["split", "subject_id"])["prediction_time"].agg(["size", "max"])
+    tested = dates.drop(index=["train", "tuning"], level=0)
+    assert set(tested["size"]) == {1}
+    assert (dates.loc["train", "size"].max() > 1) == (labels == "all_dates")
+    assert table["prediction_time"].max() <= pd.Timestamp("2010-12-31"), "none after the temporal landmark"
 
 
 def test_insufficient_data_of_one_task_does_not_stop_others(claims, build, study: Study) -> None:
@@ -380,7 +426,7 @@ def test_tuning_needs_both_outcomes(label: str, only: bool) -> None:
 
     def insufficient_data() -> InsufficientData | None:
         columns = {"subject_id": np.arange(len(split)), "split": split, "boolean_value": outcome}
-        return count_labels(pa.table(columns), {}, made_task(), seed=42)["insufficient_data"]
+        return count_labels(pa.table(columns), {}, made_task(), seeds=[42])["insufficient_data"]
 
     assert insufficient_data() is None
     outcome[split == "tuning"] = only
@@ -436,20 +482,22 @@ def test_the_future_of_observation_decides_nobodys_eligibility(tmp_path: Path) -
             "subject_id": np.arange(300),
             "index_day": np.full(300, 1000, np.int32),
             "first_day": random.integers(0, 1000, 300, dtype=np.int32),
+            "last_contact": random.integers(900, 1000, 300, dtype=np.int32),
             "observed_until": random.integers(1000, 2000, 300, dtype=np.int32),
         }
     )
 
-    def first_days(start: np.ndarray, end: np.ndarray) -> list:
+    def known_of(start: np.ndarray, end: np.ndarray) -> list:
         columns = [np.arange(300), timestamps(start), timestamps(end)]
         table = pa.table(columns, schema=observation.SCHEMA)
         observation.write(table, True, tmp_path / "observation.parquet")
         found = observation.with_stated(index, tmp_path)
         assert found.schema.equals(index.schema)
-        return found["first_day"].to_pylist()
+        return [*found["first_day"].to_pylist(), *found["last_contact"].to_pylist()]
 
-    start, end = random.integers(0, 1300, 300), random.integers(1000, 2000, 300)
-    known = first_days(start, end)
+    start, end = random.integers(0, 1300, 300), random.integers(900, 2000, 300)
+    known = known_of(start, end)
     later = np.where(start > 1000, start + 500, start)
-    assert first_days(later, end + 700) == known
-    assert first_days(np.where(start <= 1000, start - 1, start), end) != known
+    assert known_of(later, np.where(end >= 1000, end + 700, end)) == known
+    assert known_of(np.where(start <= 1000, start - 1, start), end) != known
+    assert known_of(start, np.full(300, 999)) != known

@@ -1,15 +1,17 @@
 """What pretraining is shown of a record, and what it never is."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 from hypothesis import given, settings, strategies as st
 
-from claimscale.config.training import Tokens
+from claimscale.config.training import Pretrain, Tokens
 from claimscale.tokens.pretraining_inputs import PatientHistories
 from claimscale.tokens.special_tokens import FIRST_CODE
 
 VOCABULARY, LAST_DAY, HORIZON = 14, 18_000, 365
+SETTINGS = Pretrain(horizon_days=HORIZON)
 EVENTS = st.lists(
     st.lists(
         st.tuples(st.integers(LAST_DAY - 1200, LAST_DAY + 400), st.integers(FIRST_CODE, VOCABULARY - 1)),
@@ -37,7 +39,7 @@ def _histories(patients: list[list[tuple[int, int]]]) -> PatientHistories:
 @given(EVENTS, st.integers(0, 5))
 def test_nothing_after_the_last_day_changes_what_is_shown_or_asked(patients, epoch: int) -> None:
     cut = [[event for event in patient if event[0] <= LAST_DAY] for patient in patients]
-    samples = [_histories(known).dated(HORIZON, 1)(epoch) for known in (patients, cut)]
+    samples = [_histories(known).dated(SETTINGS, 1)(epoch) for known in (patients, cut)]
     whole, known = (
         [sample.sequences.token, sample.sequences.age_days, sample.sequences.count, sample.sequences.offsets,
          sample.incident.has_full_horizon,
@@ -51,7 +53,7 @@ def test_nothing_after_the_last_day_changes_what_is_shown_or_asked(patients, epo
 @given(EVENTS, st.integers(0, 5))
 def test_what_is_asked_for_is_never_shown(patients, epoch: int) -> None:
     histories = _histories(patients)
-    sample = histories.dated(HORIZON, 1)(epoch)
+    sample = histories.dated(SETTINGS, 1)(epoch)
     incident, sequences = sample.incident, sample.sequences
     assert incident is not None and len(sequences) == len(patients)
     newest = sequences.age_days[sequences.offsets[:-1]]
@@ -62,9 +64,20 @@ def test_what_is_asked_for_is_never_shown(patients, epoch: int) -> None:
     assert np.array_equal(histories.on_last_day().age_days[sequences.offsets[:1]], [LAST_DAY])
 
 
+def test_withheld_tokens_are_neither_shown_nor_predicted() -> None:
+    histories = _histories([[(LAST_DAY - 900 + day, FIRST_CODE + day % 8) for day in range(0, 900, 7)]] * 40)
+    hidden = replace(histories, withheld_tokens=np.array([FIRST_CODE, FIRST_CODE + 3]))
+    for chosen, seen in ((histories, True), (hidden, False)):
+        sample = chosen.dated(SETTINGS, 1)(0)
+        assert sample.incident is not None
+        lists = (sample.sequences.token, sample.incident.new.token, sample.incident.known.token)
+        assert all(np.isin(hidden.withheld_tokens, tokens).all() == seen for tokens in lists[::2])
+        assert np.isin(lists[1], hidden.withheld_tokens).any() == seen
+
+
 def test_another_epoch_shows_other_days() -> None:
     histories = _histories([[(LAST_DAY - 400 - day, 6 + day % 8) for day in range(60)]])
-    samples = histories.dated(HORIZON, 1)
+    samples = histories.dated(SETTINGS, 1)
     days = {int(samples(epoch).sequences.age_days[0]) for epoch in range(20)}
     assert len(days) > 5
-    assert int(samples(3).sequences.age_days[0]) == int(histories.dated(HORIZON, 1)(3).sequences.age_days[0])
+    assert int(samples(3).sequences.age_days[0]) == int(histories.dated(SETTINGS, 1)(3).sequences.age_days[0])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from claimscale.tokens.sequences import Sequences, seen_earlier, select_inputs
+from claimscale.tokens.sequences import WINDOWS_DAYS, Sequences, seen_earlier, select_inputs
 from claimscale.tokens.special_tokens import CLS, FIRST_CODE
 
 VOCABULARY = 14
@@ -162,10 +162,20 @@ def test_seen_earlier_looks_within_one_sequence() -> None:
 def test_a_position_says_how_many_occurrences_it_stands_for(deduplicate: str, counts: list[int]) -> None:
     days = ["2019-03-02", "2019-03-20", "2019-11-05", "2020-02-01"]
     store = _store([[*((7, day, day) for day in days), (8, "2020-02-03", "2020-02-03")]])
-    assert _select(store, ["2020-06-01"], deduplicate=deduplicate).count.tolist() == [1, 1, *counts]
+    assert _select(store, ["2020-06-01"], deduplicate=deduplicate).count[:, -1].tolist() == [1, 1, *counts]
+
+
+@given(st.lists(st.tuples(st.integers(0, 800), st.integers(7, 9)), max_size=60))
+def test_counts_are_those_of_each_window(events: list[tuple[int, int]]) -> None:
+    cutoff = np.datetime64("2020-06-01")
+    store = _store([[(token, *[str(cutoff - ago)] * 2) for ago, token in sorted(events, reverse=True)]])
+    sequences = _select(store, [str(cutoff)], deduplicate="history")
+    for token, counts in zip(sequences.token[2:].tolist(), sequences.count[2:].tolist(), strict=True):
+        days = [ago for ago, other in events if other == token]
+        assert counts == [sum(limit is None or ago < limit for ago in days) for limit in WINDOWS_DAYS]
 
 
 def test_counts_include_dropped_occurrences_but_no_later_ones() -> None:
     store = _store([[(7, f"2020-0{month}-01", f"2020-0{month}-01") for month in (1, 2, 3, 4)]])
     sequences = _select(store, ["2020-03-15"], max_length=3, deduplicate="history")
-    assert sequences.count.tolist() == [1, 1, 3]
+    assert sequences.count[:, -1].tolist() == [1, 1, 3]

@@ -147,9 +147,9 @@ def make_samples(patients: int, seed: int, incident: bool) -> EpochSamples:
 
 
 def make_validation(patients: int, seed: int, incident: bool) -> Validation:
-    return Validation(
-        make_corpus(patients, seed)[0], make_samples(patients, seed, True)(0) if incident else None
-    )
+    if incident:
+        return Validation(make_samples(patients, seed, True)(0))
+    return Validation(PretrainingSample(make_corpus(patients, seed)[0]))
 
 
 def make_run(

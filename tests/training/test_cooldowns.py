@@ -158,11 +158,10 @@ def test_the_cost_includes_cooldowns_and_validation(cooled, validation_of, incid
     own = sum(entry["tokens"] for entry in result["cooldowns"]) - result["tokens"]
     assert result["tokens"] < result["cost"]["tokens"] < result["tokens"] + own
     per_token = result["train_flops"] / result["tokens"]
-    scored = len(validation.latest.token)  # three times, forward only
-    if validation.dated is not None:
-        scored += len(validation.dated.sequences.token)
+    scored = len(validation.tuning.sequences.token)  # three times, forward only
+    scored *= 1 + incident  # each objective scores the sequences once
     trained = per_token * result["cost"]["tokens"]
-    most = per_token * (result["cost"]["tokens"] + scored)  # a sequence is scored with one objective only
+    most = per_token * (result["cost"]["tokens"] + scored)
     assert trained < result["cost"]["flops"] <= 1.02 * most
     if not incident:
         assert result["cost"]["flops"] == pytest.approx(most, rel=0.02)

@@ -15,7 +15,7 @@ from claimscale.errors import BadInput
 from claimscale.model import shapes
 from claimscale.model.classifier import EncoderClassifier
 from claimscale.model.encoder import Encoder
-from claimscale.tokens.pretraining_inputs import static
+from claimscale.tokens.pretraining_inputs import PretrainingSample, static
 from claimscale.tokens.sequences import Sequences
 from claimscale.training import finetune_trainer
 from claimscale.training.finetune_trainer import logits
@@ -70,7 +70,7 @@ def test_predictions_depend_on_the_seed_only(tmp_path, fit, corpus):
 
 
 def test_pretraining_helps_with_few_labels(tmp_path, fit, corpus, job_of):
-    samples, validation = static(corpus(1500, 10)[0]), Validation(corpus(50, 11)[0])
+    samples, validation = static(corpus(1500, 10)[0]), Validation(PretrainingSample(corpus(50, 11)[0]))
     job = job_of(tmp_path / "pretrained", samples, validation, Pretrain(epochs=8, batch_tokens=800))
     pretrain(job, lambda _: None)
     start = tmp_path / "pretrained" / "model.safetensors"
@@ -83,7 +83,7 @@ def test_pretraining_helps_with_few_labels(tmp_path, fit, corpus, job_of):
 
 
 def _pretrained(folder: Path, corpus, job_of) -> Path:
-    samples, validation = static(corpus(600, 10)[0]), Validation(corpus(20, 11)[0])
+    samples, validation = static(corpus(600, 10)[0]), Validation(PretrainingSample(corpus(20, 11)[0]))
     pretrain(job_of(folder, samples, validation, Pretrain(epochs=4, batch_tokens=800)), lambda _: None)
     return folder / "model.safetensors"
 

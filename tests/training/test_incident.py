@@ -35,7 +35,7 @@ def samples(corpus, next_codes):
 @pytest.fixture
 def pretrained(tmp_path: Path, corpus, next_codes, samples, job_of) -> tuple[Path, dict]:
     sequences, topic = corpus(200, 11)
-    validation = Validation(sequences, PretrainingSample(sequences, next_codes(sequences, topic, 99)))
+    validation = Validation(PretrainingSample(sequences, next_codes(sequences, topic, 99)))
     settings = Pretrain(epochs=6, batch_tokens=800, incident_weight=1.0)
     result = pretrain(job_of(tmp_path / "pretrained", samples, validation, settings), lambda _: None)
     return tmp_path / "pretrained" / "model.safetensors", result

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from claimscale.config.training import Pretrain
-from claimscale.tokens.pretraining_inputs import static
+from claimscale.tokens.pretraining_inputs import PretrainingSample, static
 from claimscale.training import cost, energy
 from claimscale.training.optimizer_step import Diverged
 from claimscale.training.pretraining import PretrainingJob, sweep_learning_rates
@@ -22,7 +22,9 @@ SETTINGS = Pretrain(
 @pytest.fixture
 def sweep(corpus, job_of):
     def run(folder: Path, progress=lambda share: None, settings: Pretrain = SETTINGS) -> dict:
-        job = job_of(folder, static(corpus(200, 0)[0]), Validation(corpus(60, 1)[0]), settings)
+        job = job_of(
+            folder, static(corpus(200, 0)[0]), Validation(PretrainingSample(corpus(60, 1)[0])), settings
+        )
         return sweep_learning_rates(job, progress)
 
     return run

@@ -11,7 +11,7 @@ from claimscale.config.training import Pretrain
 from claimscale.errors import BadInput
 from claimscale.model import shapes
 from claimscale.model.encoder import Encoder
-from claimscale.tokens.pretraining_inputs import static
+from claimscale.tokens.pretraining_inputs import PretrainingSample, static
 from claimscale.tokens.sequences import Sequences
 from claimscale.training.pretraining import pretrain
 from claimscale.training.validation import Validation, validate
@@ -23,7 +23,8 @@ CPU = torch.device("cpu")
 def pretrained(job_of):
     def run(folder: Path, train: Sequences, validation: Sequences, **settings) -> dict:
         return pretrain(
-            job_of(folder, static(train), Validation(validation), Pretrain(**settings)), lambda _: None
+            job_of(folder, static(train), Validation(PretrainingSample(validation)), Pretrain(**settings)),
+            lambda _: None,
         )
 
     return run
@@ -54,25 +55,33 @@ def test_pretraining_learns_the_topic_and_records_its_work(
     assert sum(weight.numel() for weight in weights.values()) == result["parameters"]
     model = Encoder(shape, token_metadata)
     model.load_state_dict(weights)
-    assert validate(model, Validation(validation), CPU)["validation_loss"] == result["validation_loss"]
+    assert (
+        validate(model, Validation(PretrainingSample(validation)), CPU)["validation_loss"]
+        == result["validation_loss"]
+    )
 
 
 def test_new_and_recurrent_codes_have_their_own_losses(corpus, shape, token_metadata):
     (sequences, _), model = corpus(100, 0), Encoder(shape, token_metadata)
-    scores = validate(model, Validation(sequences), CPU)
+    scores = validate(model, Validation(PretrainingSample(sequences)), CPU)
     low, high = sorted((scores["validation_loss_new"], scores["validation_loss_recurrent"]))
     assert low <= scores["validation_loss"] <= high
     once = Sequences(np.array([1, 3, 6, 7, 8], np.int32), np.zeros(5, np.int32), np.array([0, 5]))
-    scores = validate(model, Validation(once), CPU)
+    scores = validate(model, Validation(PretrainingSample(once)), CPU)
     assert scores["validation_loss_recurrent"] is None
     assert scores["validation_loss_new"] == scores["validation_loss"]
 
 
 def test_training_patients_are_scored_as_tuning_patients(corpus, shape, token_metadata):
     (sequences, _), (known, _), model = corpus(60, 0), corpus(50, 1), Encoder(shape, token_metadata)
-    scores = validate(model, Validation(sequences, training_sample=known), CPU)
-    assert scores["train_loss"] == validate(model, Validation(known), CPU)["validation_loss"]
-    assert scores["validation_loss"] == validate(model, Validation(sequences), CPU)["validation_loss"]
+    scores = validate(model, Validation(PretrainingSample(sequences), training_sample=known), CPU)
+    assert (
+        scores["train_loss"] == validate(model, Validation(PretrainingSample(known)), CPU)["validation_loss"]
+    )
+    assert (
+        scores["validation_loss"]
+        == validate(model, Validation(PretrainingSample(sequences)), CPU)["validation_loss"]
+    )
 
 
 def test_patients_without_codes_are_left_out(pretrained, tmp_path, corpus):

@@ -23,11 +23,9 @@ from numba import njit
 
 from claimscale.constants import DAYS_PER_YEAR
 from claimscale.tokens.code_groups import CodeGroups
+from claimscale.tokens.sequences import WINDOWS_DAYS
 from claimscale.tokens.special_tokens import FIRST_SEX
 from claimscale.tokens.store import TokenStore
-
-WINDOWS_DAYS = (30, 180, 365, None)
-"""Days before the index date, ascending; None is the whole history."""
 
 PERSON = ("age", "female", "male", "history")
 """Age in years, indicators of sex (both 0 if unknown), and years since the first event."""

@@ -49,6 +49,9 @@ class CohortSettings(Settings):
     """Calendar date on which patients are assessed; models learn from events known before it."""
     min_events: Count = 5
     """Fewest events before the landmark that include a patient."""
+    recency_days: Count | None = 365
+    """Days before an index date within which a patient must have had a contact, unless the source states who
+    is observed; null requires none."""
     sample: CohortSample = CohortSample()
     """Random sample of hospitals and patients."""
     splits: Splits = Splits()

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from claimscale.config.base import Settings
+from claimscale.config.base import Count, Settings
 from claimscale.config.cohort import CohortSettings
 from claimscale.config.comparison import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline, Compare, Search
 from claimscale.config.execution import Compute, EngineSettings
@@ -57,6 +57,12 @@ class Study(Settings):
     """Pretraining of the encoders."""
     tasks: Annotated[list[Task], Field(min_length=1)]
     """Prediction tasks: names of the catalogue, or definitions."""
+    labels: Literal["all_dates", "scarce"] = "all_dates"
+    """Labels that every model learns from: `all_dates` are those of all training patients at several dates;
+    `scarce` are those of `finetune.labelled_patients` at the landmark, and pretraining does not see the
+    outcomes."""
+    dates_per_patient: Count = 5
+    """Most index dates of a training patient with `all_dates`, the landmark included."""
     finetune: Finetune = Finetune()
     """Fine-tuning on labelled patients."""
     baselines: list[Baseline] = ["lightgbm", "logistic", "outcome_history"]
@@ -107,6 +113,15 @@ class Study(Settings):
             raise ValueError(
                 "compare.stopping: futility may omit the largest size, which baselines need: "
                 f"{', '.join(sorted(NEEDS_LARGEST_ENCODER & chosen))}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def labels_are_scarce_where_they_are_limited(self) -> Study:
+        if self.labels == "all_dates" and self.finetune.labelled_patients != ["all"]:
+            raise ValueError(
+                "finetune.labelled_patients: a number of patients needs labels: scarce; with all_dates "
+                "every model learns from all training patients"
             )
         return self
 

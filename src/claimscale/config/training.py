@@ -42,6 +42,9 @@ class Pretrain(Settings):
     """Weight of the loss of incident codes; 0 trains on masked codes alone."""
     horizon_days: Count = 365
     """Days after a random date within which a code is incident."""
+    calendar_date_share: Annotated[Number, Field(ge=0, le=1)] = 0.5
+    """Share of the random dates that are any day since the first contact; the others are days on which a
+    claim became known."""
     learning_rate: Positive = 4e-3
     """Peak learning rate at the base size; CompleteP scales it to the other sizes."""
     cooldown_fractions: Annotated[list[Share], Field(min_length=1)] = [1.0]

@@ -19,6 +19,8 @@ from claimscale.events.columns import EventColumns
 from claimscale.sources.raw import RawEvents
 
 SCHEMA = pa.schema([("subject_id", pa.int64()), ("start", pa.timestamp("us")), ("end", pa.timestamp("us"))])
+NEVER = -(10**6)
+"""A day before all others."""
 STATED = b"stated by the source"
 """Metadata key of `observation.parquet`: yes or no."""
 
@@ -53,8 +55,9 @@ def with_stated(index: pa.Table, events: Path) -> pa.Table:
     """Index dates (columns as of `tasks.index_dates`) with the observation periods that the source states.
 
     `first_day`, which decides who has enough history, becomes the stated start unless that is after the
-    index date, when it was not known yet. `observed_until`, which decides censoring only, becomes the stated
-    end. Nothing changes for patients without a stated period.
+    index date, when it was not known yet. `last_contact`, which decides who has been seen recently, becomes
+    the index date for those who are then observed, and NEVER for those who are not. `observed_until`, which
+    decides censoring only, becomes the stated end. Nothing changes for patients without a stated period.
     """
     table = pq.read_table(events / "observation.parquet")
     if not len(table) or (table.schema.metadata or {}).get(STATED) != b"yes":
@@ -67,10 +70,14 @@ def with_stated(index: pa.Table, events: Path) -> pa.Table:
     wanted = index["subject_id"].to_numpy()
     place = np.minimum(np.searchsorted(subjects, wanted), len(subjects) - 1)
     listed = subjects[place] == wanted
-    first_day, observed_until = (index[name].to_numpy() for name in ("first_day", "observed_until"))
-    known = listed & (start[place] <= index["index_day"].to_numpy())
+    first_day, last_contact, observed_until, index_day = (
+        index[name].to_numpy() for name in ("first_day", "last_contact", "observed_until", "index_day")
+    )
+    known = listed & (start[place] <= index_day)
+    seen = np.where(listed, NEVER, last_contact)
     changed = {
         "first_day": np.where(known, start[place], first_day),
+        "last_contact": np.where(known & (end[place] >= index_day), index_day, seen),
         "observed_until": np.where(listed, end[place], observed_until),
     }
     for name, values in changed.items():

@@ -42,6 +42,8 @@ class Corpus:
     """Labelled training patients per task that can be trained."""
     predicted: dict[str, int]
     """Patients to predict per task, over all splits."""
+    dates_per_patient: dict[str, float] = field(default_factory=dict)
+    """Mean index dates of a training patient per task; 1 by default."""
     skipped: dict[str, list[int]] = field(default_factory=dict)
     """Subsets per task with too few patients of either outcome to train on."""
 
@@ -60,11 +62,12 @@ def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
     assert cell.task is not None and cell.patients is not None
     everyone = corpus.labelled[cell.task]
     patients = everyone if cell.patients == "all" else min(cell.patients, everyone)
-    passes = 1.5 * patients  # embeddings of training and tuning patients
+    dates = patients * corpus.dates_per_patient.get(cell.task, 1.0)
+    passes = 1.5 * dates  # embeddings of training and tuning patients
     if cell.kind not in USES_EMBEDDINGS:
         # Each epoch trains on the patients, and predicts half as many for early stopping.
         epochs = study.finetune.epochs * len(study.finetune.learning_rates)
-        passes = epochs * (shapes.TRAINING_PASSES + 0.5) * patients
+        passes = epochs * (shapes.TRAINING_PASSES + 0.5) * dates
     tokens = round((passes + corpus.predicted[cell.task]) * corpus.tokens_per_patient)
     return shapes.forward_flops(shape, shapes.ForwardPass(tokens, pools=True))
 

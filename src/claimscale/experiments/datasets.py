@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from claimscale.codes.systems import TYPES
 from claimscale.config.secrets import redacted
 from claimscale.config.study import Study, parameter_count
 from claimscale.config.tasks import Task
 from claimscale.experiments.cells import Cell, Patients
 from claimscale.model import shapes
 from claimscale.tasks import labelled_subsets, labels
+from claimscale.tokens.pretraining_inputs import PatientHistories
 from claimscale.tokens.store import TokenStore
 from claimscale.tokens.token_metadata import TokenMetadata
 
@@ -89,6 +91,32 @@ class StudyData:
             parameter_count(size), self.store.vocabulary.size, self.token_metadata.group_count
         )
 
+    @cached_property
+    def withheld_tokens(self) -> np.ndarray:
+        """Tokens that pretraining neither shows nor predicts: with scarce labels the outcomes of all tasks.
+
+        So are the codes that only follow an outcome. Claims would otherwise label every patient.
+        """
+        codes = [c for task in self.study.tasks for c in (task.outcome, task.hidden_codes)]
+        if self.study.labels != "scarce":
+            return np.zeros(0, np.int32)
+        return np.unique(np.concatenate([self.store.vocabulary.tokens_with_prefix(one) for one in codes]))
+
+    def histories(self, subjects: np.ndarray) -> PatientHistories:
+        """What pretraining may see of these patients."""
+        rows, tokens = self.store.rows_of(subjects), self.study.tokens
+        return PatientHistories(self.store, rows, self.last_pretraining_day, tokens, self.withheld_tokens)
+
+    def pretraining_positives(self, task: Task) -> int:
+        """Training patients with an outcome code that pretraining sees, suspected ones left out."""
+        store = self.store
+        tokens = store.vocabulary.tokens_with_prefix(task.outcome)
+        tokens = tokens[store.vocabulary.types[tokens] != TYPES.index("suspected")]
+        seen = np.isin(store.token, np.setdiff1d(tokens, self.withheld_tokens))
+        seen &= np.asarray(store.available) <= self.last_pretraining_day
+        row = np.searchsorted(store.offsets, np.flatnonzero(seen), side="right") - 1
+        return len(np.intersect1d(row, store.rows_of(self.splits["train"])))
+
     def task(self, name: str) -> Task:
         return next(task for task in self.study.tasks if task.name == name)
 
@@ -102,12 +130,13 @@ class StudyData:
         sample = LabelledSample(subjects, self.store.rows_of(subjects), index_days, outcome)
         return {name: sample.take(np.flatnonzero(split == name)) for name in np.unique(split).tolist()}
 
-    def subset(self, sample: LabelledSample, patients: Patients) -> LabelledSample:
+    def subset(self, sample: LabelledSample, patients: Patients, seed: int) -> LabelledSample:
         """The first `patients` patients with all their index dates.
 
-        The order of patients is fixed by the study's seed, so that smaller subsets are part of larger ones.
+        Each seed of the cells has its own order of patients, the same for all arms and sizes: which patients
+        are labelled is part of the variation between runs. Smaller subsets are part of larger ones.
         """
-        order, place = labelled_subsets.nested(sample.subjects, self.study.seed)
+        order, place = labelled_subsets.nested(sample.subjects, self.study.seed + seed)
         return sample.take(order if patients == "all" else order[place <= patients])
 
     def cell_samples(self, cell: Cell) -> CellSamples:
@@ -116,8 +145,8 @@ class StudyData:
         samples = self.samples(cell.task)
         limit = "all" if cell.patients == "all" else labelled_subsets.tuning_patients(cell.patients)
         return CellSamples(
-            self.subset(samples["train"], cell.patients),
-            self.subset(samples["tuning"], limit),
+            self.subset(samples["train"], cell.patients, cell.seed),
+            self.subset(samples["tuning"], limit, cell.seed),
             {name: sample for name, sample in samples.items() if name != "train"},
         )
 

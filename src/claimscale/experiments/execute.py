@@ -23,7 +23,7 @@ from claimscale.experiments.cells import PRETRAINING_KINDS, Cell, CellRecord
 from claimscale.experiments.datasets import LabelledSample, read_risks, write_predictions
 from claimscale.experiments.workspace import Workspace
 from claimscale.tokens.code_groups import CodeGroups
-from claimscale.tokens.pretraining_inputs import PatientHistories, static
+from claimscale.tokens.pretraining_inputs import EpochSamples, PatientHistories, static
 from claimscale.tokens.sequences import Sequences, select_inputs
 from claimscale.training import checkpoints, distributed, validation
 from claimscale.training.cost import CostMeter
@@ -79,7 +79,10 @@ class CellRun:
         return self.workspace.store.vocabulary.tokens_with_prefix(hidden)
 
     def sequences(self, sample: LabelledSample) -> Sequences:
-        """What an encoder sees of the sample's patients at their index dates."""
+        """What an encoder sees of the sample's patients at their index dates.
+
+        Tokens that were withheld from pretraining are unknown to it.
+        """
         tokens = self.workspace.study.tokens
         return select_inputs(
             self.workspace.store,
@@ -87,18 +90,17 @@ class CellRun:
             sample.index_days,
             tokens.max_length,
             tokens.deduplicate,
-            self.hidden_tokens(),
+            np.union1d(self.hidden_tokens(), self.workspace.withheld_tokens),
         )
 
     def outcome_tokens(self) -> np.ndarray | None:
         """The outcome's tokens, for the zero-shot initial logit; without suspected diagnoses.
 
-        None where pretraining has no incident codes, or the study does not use them.
+        None where pretraining does not predict them, or the study does not use that.
         """
         study = self.workspace.study
-        if self.cell.pretraining is None or not (
-            study.pretrain.incident_weight and study.finetune.zero_shot_init
-        ):
+        predicted = study.pretrain.incident_weight and study.labels != "scarce"
+        if self.cell.pretraining is None or not (predicted and study.finetune.zero_shot_init):
             return None
         assert self.cell.task is not None
         vocabulary = self.workspace.store.vocabulary
@@ -110,21 +112,18 @@ def _pretrain(run: CellRun) -> CellRecord:
     """Pretrain on training patients with what was known before the landmark, or sweep learning rates."""
     workspace, cell, study = run.workspace, run.cell, run.workspace.study
     assert cell.size is not None
-    store, last_day = workspace.store, workspace.last_pretraining_day
-    train, tuning = (
-        PatientHistories(store, store.rows_of(workspace.splits[split]), last_day, study.tokens)
-        for split in ("train", "tuning")
-    )
+    train, tuning = (workspace.histories(workspace.splits[split]) for split in ("train", "tuning"))
     # As many training patients as tuning patients, for the generalization gap.
     trained = replace(train, rows=train.rows[:: max(1, len(train.rows) // max(1, len(tuning.rows)))])
-    settings, dated = study.pretrain, None
-    if settings.incident_weight:
-        samples = train.dated(settings.horizon_days, cell.seed)
-        dated = tuning.dated(settings.horizon_days, validation.SEED)(0)
-    else:
-        samples = static(train.on_last_day())
+    settings = study.pretrain
+
+    def samples(histories: PatientHistories, seed: int) -> EpochSamples:
+        if settings.incident_weight:
+            return histories.dated(settings, seed)
+        return static(histories.on_last_day())
+
     setup = PretrainingSetup(
-        samples,
+        samples(train, cell.seed),
         workspace.token_metadata,
         workspace.shape(cell.size),
         settings,
@@ -132,7 +131,10 @@ def _pretrain(run: CellRun) -> CellRecord:
         run.device,
         distributed.current(),
     )
-    validated = validation.Validation(tuning.on_last_day(), dated, trained.on_last_day())
+    # Losses are measured at dates like those of training: elsewhere the model extrapolates.
+    validated = validation.Validation(
+        samples(tuning, validation.SEED)(0), samples(trained, validation.SEED)(0).sequences
+    )
     job = PretrainingJob(setup, validated, run.folder, study.compute.peak_tflops)
     work = sweep_learning_rates if cell.kind == "sweep" else pretrain
     return cast(CellRecord, work(job, run.progress))

@@ -44,7 +44,11 @@ def _stage_settings(study: Study, name: str) -> dict[str, object]:
         case "tokens":
             return {"min_patients": study.tokens.min_patients, "rollup": study.tokens.rollup}
         case "labels":
-            return {"tasks": tasks, "label_files": label_files.identity(study), "seed": study.seed}
+            dates = (study.labels, study.dates_per_patient, study.cohort.recency_days)
+            if study.labels == "scarce":  # each seed labels other patients
+                dates = (*dates, study.finetune.seeds)
+            files = label_files.identity(study)
+            return {"tasks": tasks, "label_files": files, "dates": dates, "seed": study.seed}
         case "oracle":
             return _stage_settings(study, "events") | _stage_settings(study, "labels")
         case "validity":
@@ -75,6 +79,7 @@ def cell_fingerprint(study: Study, run: Path, cell: Cell) -> str:
     if cell.kind in PRETRAINING_KINDS or cell.pretraining is not None:
         inputs["cohort"] = artifacts.manifest_digest(run / "cohort")
         inputs["landmark"] = study.cohort.landmark
+        inputs["withheld"] = _withheld(study)
         inputs["pretrain"] = _pretraining_settings(study, cell)
     if cell.kind == "finetune":
         inputs["finetune"] = study.finetune.model_dump(
@@ -96,6 +101,13 @@ def _task_inputs(study: Study, run: Path, cell: Cell) -> dict[str, object]:
     if cell.kind == "outcome_history":
         inputs["outcome"] = (task.outcome, task.confirmation_codes)
     return inputs
+
+
+def _withheld(study: Study) -> list[object]:
+    """The codes that pretraining does not see."""
+    if study.labels != "scarce":
+        return []
+    return [codes for task in study.tasks for codes in (task.outcome, task.hidden_codes)]
 
 
 def _pretraining_settings(study: Study, cell: Cell) -> dict[str, object]:

@@ -14,7 +14,6 @@ from claimscale.experiments.datasets import StudyData
 from claimscale.experiments.fingerprints import cell_fingerprint
 from claimscale.tasks.label_counts import InsufficientData, LabelCounts
 from claimscale.tasks.labelled_subsets import MIN_TO_TRAIN
-from claimscale.tokens.pretraining_inputs import PatientHistories
 
 if TYPE_CHECKING:
     from claimscale.evaluation.predictions import CellResult
@@ -38,15 +37,12 @@ class Workspace(StudyData):
     @cached_property
     def corpus(self) -> Corpus:
         """The numbers that cost depends on; tokens are counted on a sample of the training patients."""
-        store, pretrain = self.store, self.study.pretrain
-        train = store.rows_of(self.splits["train"])
-        sample = train[:: max(len(train) // COUNTED_PATIENTS, 1)]
-        histories = PatientHistories(store, sample, self.last_pretraining_day, self.study.tokens)
+        store, pretrain, train = self.store, self.study.pretrain, self.splits["train"]
+        histories = self.histories(train[:: max(len(train) // COUNTED_PATIENTS, 1)])
         tokens_per_patient = float(histories.on_last_day().lengths.mean())
         pretraining_tokens = tokens_per_patient
         if pretrain.incident_weight:
-            dated = histories.dated(pretrain.horizon_days, 0)(0)
-            pretraining_tokens = float(dated.sequences.lengths.mean())
+            pretraining_tokens = float(histories.dated(pretrain, 0)(0).sequences.lengths.mean())
         splits = {
             task.name: self.labels[task.name]["splits"]
             for task in self.study.tasks
@@ -58,6 +54,10 @@ class Workspace(StudyData):
             pretraining_tokens=round(pretraining_tokens * len(train)),
             tokens_per_patient=tokens_per_patient,
             labelled={task: counts["train"]["patients"] for task, counts in splits.items()},
+            dates_per_patient={
+                task: counts["train"]["n"] / max(counts["train"]["patients"], 1)
+                for task, counts in splits.items()
+            },
             predicted={
                 task: sum(split["n"] for name, split in counts.items() if name != "train")
                 for task, counts in splits.items()

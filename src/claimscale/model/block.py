@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from claimscale.model import completep, kernels
 from claimscale.model.attention import BatchLayout, QueryPositions, fused_attention_at, rotary_attention
-from claimscale.model.shapes import HEAD_WIDTH, Shape
+from claimscale.model.shapes import Shape
 
 
 class Block(nn.Module):
@@ -17,7 +17,7 @@ class Block(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         width, feed_forward = shape.width, shape.feed_forward
-        self.heads = shape.heads
+        self.heads = shape.heads, shape.head_width
         self.attention_norm = RmsNorm(width)
         self.queries_keys_values = completep.HiddenLinear(width, 3 * width)
         self.attention_out = completep.HiddenLinear(width, width)
@@ -49,15 +49,15 @@ class Block(nn.Module):
         positions: QueryPositions | None,
     ) -> Tensor:
         if positions is None or not kernels.is_fused(x_Td):
-            projected = self.queries_keys_values(x_Td).unflatten(1, (3, self.heads, HEAD_WIDTH))
+            projected = self.queries_keys_values(x_Td).unflatten(1, (3, *self.heads))
             attended_Td = rotary_attention(projected, rotation, layout)
             return attended_Td if positions is None else F.embedding(positions.position, attended_Td)
         width, weight = x_Td.shape[1], self.queries_keys_values.weight
         queries = F.linear(F.embedding(positions.query, x_Td), weight[:width])
         keys_values = F.linear(x_Td, weight[width:])
         projected = (
-            queries.unflatten(1, (1, self.heads, HEAD_WIDTH)),
-            keys_values.unflatten(1, (2, self.heads, HEAD_WIDTH)),
+            queries.unflatten(1, (1, *self.heads)),
+            keys_values.unflatten(1, (2, *self.heads)),
         )
         return fused_attention_at(positions, projected, rotation, layout)
 

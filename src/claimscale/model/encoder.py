@@ -20,7 +20,7 @@ from claimscale.model import completep
 from claimscale.model.attention import BatchLayout, QueryPositions
 from claimscale.model.block import Block, RmsNorm
 from claimscale.model.cross_entropy import summed_cross_entropy
-from claimscale.model.shapes import COUNT_FEATURES, HEAD_WIDTH, TIME_FEATURES, TYPE_COUNT, Shape
+from claimscale.model.shapes import COUNT_FEATURES, TIME_FEATURES, TYPE_COUNT, Shape
 from claimscale.tokens.special_tokens import FIRST_CODE
 from claimscale.tokens.token_metadata import TokenMetadata
 
@@ -29,14 +29,16 @@ ROTARY_DAYS = (14.0, 40 * DAYS_PER_YEAR)
 AGE_DAYS = (DAYS_PER_YEAR, 200 * DAYS_PER_YEAR)
 RECENCY_DAYS = (60.0, 20 * DAYS_PER_YEAR)
 """Shortest and longest wavelengths of the features of age, and of days before the sequence's [CLS]."""
+LONGEST_AGO = -2 * DAYS_PER_YEAR
+"""Of the newest code of a patient: pretraining sees few who have been silent for longer."""
 
 
 @dataclass(frozen=True)
 class EncoderInputs:
-    """A batch's tensors on one device: `token`, `age_days`, `days` and `count` int32 [T] and the layout.
+    """A batch's tensors on one device: `token`, `age_days` and `days` int32 [T], `count`, and the layout.
 
     `days` are days after the sequence's first position, [CLS], which is the newest: at most 0.
-    `count` is the number of occurrences of the code.
+    `count` uint8 [T, windows] are the numbers of occurrences of the code in windows before [CLS].
     """
 
     token: Tensor
@@ -91,13 +93,14 @@ class Encoder(nn.Module):
         self.sum_pooling = SumPooling(shape)
         self.recurrence = nn.Linear(TIME_FEATURES + COUNT_FEATURES, TYPE_COUNT, bias=False)
         self.own_recurrence = completep.HiddenLinear(shape.embedding, TIME_FEATURES + COUNT_FEATURES)
-        for linear in (self.recurrence, self.own_recurrence):
+        self.activity = completep.HiddenLinear(shape.width, 1)
+        for linear in (self.recurrence, self.own_recurrence, self.activity):
             nn.init.zeros_(linear.weight)
         self._register(token_metadata)
         # Each rate has a sine and a cosine; age and recency have half of the features each.
         self.register_buffer("age_rates", _rates(AGE_DAYS, TIME_FEATURES // 4), persistent=False)
         self.register_buffer("recency_rates", _rates(RECENCY_DAYS, TIME_FEATURES // 4), persistent=False)
-        self.register_buffer("rotary_rates", _rates(ROTARY_DAYS, HEAD_WIDTH // 2), persistent=False)
+        self.register_buffer("rotary_rates", _rates(ROTARY_DAYS, shape.head_width // 2), persistent=False)
 
     def _register(self, token_metadata: TokenMetadata) -> None:
         groups = torch.as_tensor(token_metadata.groups, dtype=torch.long)
@@ -139,11 +142,13 @@ class Encoder(nn.Module):
         """Logits [B, V] of each code to be incident, from states at [CLS] and the sum pooling.
 
         A code of the sequence may recur. Its logit has a recurrence term, linear in the features of time and
-        count: weights shared by all codes of a type, plus weights linear in the code's embedding.
+        count: weights shared by all codes of a type, plus weights linear in the code's embedding. All codes
+        share a term, the activity: after a death or a move no code follows.
         """
         states_BE = self._head_states(hidden_Bd, self.incident_head) + self.sum_pooling.code_states(summed_Bd)
         embeddings_VE, token_T = self.code_embeddings(), inputs.token.long()
         logits_BV = F.linear(states_BE, embeddings_VE, self.incident_head.bias).float()
+        logits_BV = logits_BV + self.activity(hidden_Bd).float()
         weights_TF = F.embedding(self.types[token_T], self.recurrence.weight)
         weights_TF = weights_TF + self.own_recurrence(F.embedding(token_T, embeddings_VE))
         recurrence_T = (weights_TF * self._features(inputs)).sum(1)
@@ -185,10 +190,11 @@ class Encoder(nn.Module):
     def _features(self, inputs: EncoderInputs) -> Tensor:
         """Features of age, recency and count of each position, [T, F], each of about unit size."""
         age = inputs.age_days[:, None] * self.age_rates
-        recency = inputs.days[:, None] * self.recency_rates
-        log_count = inputs.count[:, None].float().log2()
-        recurrent = log_count.clamp_max(1)
-        return torch.cat((age.sin(), age.cos(), recency.sin(), recency.cos(), log_count, recurrent), 1)
+        recency = _recency(inputs)[:, None] * self.recency_rates
+        count_TW = inputs.count.float()
+        log_count = torch.cat((count_TW[:, -1:].log2(), (1 + count_TW[:, :-1]).log2()), 1)
+        features = (age.sin(), age.cos(), recency.sin(), recency.cos(), log_count, log_count.clamp_max(1))
+        return torch.cat(features, 1)
 
     def embed(self, inputs: EncoderInputs) -> Tensor:
         """Inputs of the first layer, [T, d]: code, type, time and count of each position."""
@@ -242,6 +248,18 @@ class SumPooling(nn.Module):
     def code_states(self, summed_Bd: Tensor) -> Tensor:
         """Sums as [B, E], for the product with code embeddings."""
         return self.down(summed_Bd) * self.multiplier
+
+
+def _recency(inputs: EncoderInputs) -> Tensor:
+    """Days of each position after [CLS], [T]; at [CLS] itself those of the newest code.
+
+    Who has not been seen for long may have left: [CLS] must know it at once.
+    """
+    bounds, days_T = inputs.layout.bounds.long(), inputs.days.float()
+    cls = bounds[:-1]
+    codes_T = days_T.index_fill(0, torch.cat((cls, cls + 1)), LONGEST_AGO)
+    newest_B = torch.segment_reduce(codes_T, "max", offsets=bounds).clamp_min(LONGEST_AGO)
+    return days_T.index_copy(0, cls, newest_B)
 
 
 def _rates(wavelengths: tuple[float, float], count: int) -> Tensor:

@@ -2,11 +2,12 @@
 
 For a vocabulary V in G code groups, width d, layers L, feed-forward f and embedding width E an encoder has
 
-    N = (V + G)·E + 2V + 3d² + dE + 94d + 82E + 656 + L(4d² + 3df + 2d) + 2Ed·[E < d]
+    N = (V + G)·E + 2V + 3d² + dE + 101d + 88E + 704 + L(4d² + 3df + 2d) + 2Ed·[E < d]
 
 parameters: embeddings of tokens and groups (tied to both heads), biases and transforms of the heads (2d²),
-sum pooling (d² + dE), features of age and time (80d), counts (2d), types (8d) and four norms (4d), the
-recurrence weights by type and by embedding (82E), the layers, and the projections of a factorised embedding.
+sum pooling (d² + dE), features of age and time (80d), counts (8d), types (8d), activity (d) and four norms
+(4d), the recurrence weights by type and by embedding (88E), the layers, and the projections of a factorised
+embedding.
 """
 
 from __future__ import annotations
@@ -18,10 +19,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from claimscale.errors import BadInput
+from claimscale.tokens.sequences import WINDOWS_DAYS
 
-HEAD_WIDTH = 64
+WIDTH_STEP = 64
+FEWEST_HEADS = 4
+HEAD_WIDTHS = (64, 32, 16)
+"""The widest that leaves FEWEST_HEADS is used. A single head sees one kind of event, such as those of the
+same day; four of width 16 lower both losses at the same cost (docs/recipe.md)."""
 TIME_FEATURES = 80
-COUNT_FEATURES = 2
+COUNT_FEATURES = 2 * len(WINDOWS_DAYS)
 TYPE_COUNT = 8
 HEADS = 2
 """One for masked codes, one for incident codes."""
@@ -29,7 +35,7 @@ TOLERANCE = 0.02
 IDEAL_ASPECT = 8 / 3
 """Feed-forward over width: the three matrices of GeGLU then have as many weights as two at 4d."""
 SMALLEST_ASPECT = 0.75
-WIDEST = 64 * HEAD_WIDTH
+WIDEST = 64 * WIDTH_STEP
 STEP, STEPS = 1.04, 120
 """Ratio and number of the targets tried around an impossible one. A shape reaches 2 % to both sides, so that
 no possible target is missed."""
@@ -51,8 +57,12 @@ class Shape:
     groups: int = 0
 
     @property
+    def head_width(self) -> int:
+        return next(width for width in HEAD_WIDTHS if width * FEWEST_HEADS <= self.width)
+
+    @property
     def heads(self) -> int:
-        return self.width // HEAD_WIDTH
+        return self.width // self.head_width
 
     @property
     def factorised(self) -> bool:
@@ -64,7 +74,7 @@ def parameters(shape: Shape) -> int:
     projections = 2 * shape.embedding * shape.width if shape.factorised else 0
     embeddings = (shape.vocabulary + shape.groups) * shape.embedding
     heads = HEADS * (shape.width**2 + shape.width + shape.vocabulary)
-    inputs = (TIME_FEATURES + COUNT_FEATURES + TYPE_COUNT + 1) * shape.width
+    inputs = (TIME_FEATURES + COUNT_FEATURES + TYPE_COUNT + 2) * shape.width
     recurrence = (TIME_FEATURES + COUNT_FEATURES) * (TYPE_COUNT + shape.embedding)
     sum_pooling = shape.width * (shape.width + shape.embedding + 1)
     return (
@@ -200,9 +210,9 @@ def _closest(target: int, vocabulary: int, groups: int) -> Shape | None:
 def _ladder() -> Iterator[tuple[int, int]]:
     """Pairs of width and layers, neither ever falling."""
     layers = 1
-    for width in range(HEAD_WIDTH, WIDEST + 1, HEAD_WIDTH):
+    for width in range(WIDTH_STEP, WIDEST + 1, WIDTH_STEP):
         # Width 64 stays shallow: twice the width lowers the loss more than a third layer, and runs faster.
-        deepest = 2 if width == HEAD_WIDTH else round(3 + width / 80)
+        deepest = 2 if width == WIDTH_STEP else round(3 + width / 80)
         for depth in range(layers, deepest + 1):
             yield width, depth
         layers = deepest

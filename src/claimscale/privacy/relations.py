@@ -131,6 +131,9 @@ def add_task(place: int, task: TaskEntry, cohort: CohortCells, table: CountTable
                 table.also(positives, *root, "results", number, "positives")
                 table.also(dates, *root, "results", number, "n_test")
         found.patients[split], found.index_dates[split], found.positives[split] = patients, dates, positives
+    if task.pretraining_positives is not None and "train" in cohort.splits:
+        seen = table.cell(task.pretraining_positives, *root, "pretraining_positives")
+        table.sum(cohort.splits["train"], [seen])
     if "train" in found.patients and task.n_train is not None:
         table.also(found.patients["train"], *root, "n_train")
     if "held_out" in found.index_dates:

@@ -61,9 +61,8 @@ def write_results(file: Path, summary: Summary) -> None:
         for result in task.results
         for metric, found in _by_metric(result)
     ]
-    partial = file.with_name(file.name + ".partial")
-    pq.write_table(pa.Table.from_pylist(rows, schema=RESULTS), partial, write_page_checksum=True)
-    partial.replace(file)
+    with artifacts.atomic_file(file) as partial:
+        pq.write_table(pa.Table.from_pylist(rows, schema=RESULTS), partial, write_page_checksum=True)
 
 
 def _known(count: Count) -> int | None:

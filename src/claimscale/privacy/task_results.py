@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from claimscale.formatting import two_digits
 from claimscale.privacy.coarsening import merge_curve_bins, merge_risk_bands, spaced_thresholds
 from claimscale.privacy.counts import CountTable
 from claimscale.privacy.relations import TaskCells
@@ -62,7 +63,7 @@ def _saturation(saturation: SaturationEntry, unknown: set[str], rule: Rule) -> S
     if rule.base > 1 or unknown & {"train", "held_out"}:
         additional = None
     if rule.base > 1 and needed:
-        needed = int(float(f"{needed:.2g}"))
+        needed = two_digits(needed)
     return saturation.model_copy(update={"positives_needed": needed, "additional_needed": additional})
 
 
@@ -96,8 +97,7 @@ def _shown_labelled(cells: TaskCells, table: CountTable, hidden: set[int], rule:
     trained = {found["train"] for found in (cells.patients, cells.index_dates) if "train" in found}
     counts = {cell: table.counts[cell] for cell in trained}
     return {
-        count: int(float(f"{count:.2g}")) if cell in hidden else rule.rounded(count)
-        for cell, count in counts.items()
+        count: two_digits(count) if cell in hidden else rule.rounded(count) for cell, count in counts.items()
     }
 
 

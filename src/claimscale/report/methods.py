@@ -72,7 +72,7 @@ def paragraphs(summary: Summary, study: Study) -> list[Finding]:
     """The paragraphs, with numbers of references in brackets."""
     before = (_data(summary, study), _tokens(study), models(summary, study))
     tasks = [
-        finding("methods.of_task", task=task.name, definition=sentences(list(_definition(task))))
+        finding("methods.of_task", task=task.name, definition=sentences(list(_task(task, summary, study))))
         for task in study.tasks
     ]
     return [
@@ -171,6 +171,7 @@ def _pretraining(study: Study, sizes: list[str]) -> Iterator[Finding]:
         yield finding("methods.masked_tokens", share=chosen.mask_probability)
     if chosen.incident_weight:
         yield finding("methods.incident_codes", days=chosen.horizon_days, weight=chosen.incident_weight)
+        yield finding("methods.calendar_dates", share=chosen.calendar_date_share)
     if len(chosen.cooldown_fractions) > 1:
         yield finding("methods.cooldowns", fractions=chosen.cooldown_fractions)
     if chosen.lr_sweep:
@@ -192,6 +193,8 @@ def _finetuning(
         yield finding("methods.finetuned_subsets", labelled=labelled)
     if {"pretrained", "scratch"} <= set(arms):
         yield finding("methods.scratch_too")
+    if study.labels == "scarce":
+        yield finding("methods.scarce")
     yield METHODS[chosen.method]
     yield finding(
         "methods.early_stopping", epochs=chosen.epochs, batch=chosen.batch_tokens, seeds=chosen.seeds
@@ -202,12 +205,35 @@ def _finetuning(
         yield finding("methods.several_rates", rates=chosen.learning_rates)
     if chosen.layerwise_lr_decay != 1:
         yield finding("methods.layerwise_lr_decay", factor=chosen.layerwise_lr_decay)
-    if chosen.zero_shot_init and study.pretrain.incident_weight and "pretrained" in arms:
+    predicted = study.pretrain.incident_weight and study.labels != "scarce"
+    if chosen.zero_shot_init and predicted and "pretrained" in arms:
         yield finding("methods.zero_shot_init")
     if chosen.weight_averaging:
         yield finding("methods.weight_averaging")
     if chosen.token_dropout:
         yield finding("methods.token_dropout", share=chosen.token_dropout)
+
+
+def _task(task: Task, summary: Summary, study: Study) -> Iterator[Finding]:
+    """The definition of a task, and what models learn of it."""
+    yield from _definition(task)
+    if task.labels is None:
+        if task.index == "landmark" and study.labels == "all_dates" and study.dates_per_patient > 1:
+            yield finding("methods.earlier_dates", n=study.dates_per_patient - 1)
+        if study.cohort.recency_days is not None:
+            yield finding("methods.recency", days=study.cohort.recency_days)
+    entry = next((one for one in summary.tasks if one.name == task.name), None)
+    learnt = None if entry is None else entry.splits.get("train")
+    if entry is None or learnt is None or not entry.results:
+        return
+    yield finding(
+        "methods.learnt", dates=learnt.index_dates, patients=learnt.patients, positives=learnt.positives
+    )
+    if (
+        any(result.arm == "pretrained" for result in entry.results)
+        and entry.pretraining_positives is not None
+    ):
+        yield finding("methods.pretraining_positives", n=entry.pretraining_positives)
 
 
 def _definition(task: Task) -> Iterator[Finding]:

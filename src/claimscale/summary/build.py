@@ -40,6 +40,7 @@ class StudyResults:
         label_counts: by task and split, as the labels were made.
         oracle: by task, a Parquet file with subject_id, prediction_time, split, risk (simulated data only).
         insufficient_data: by task, why no model was trained.
+        pretraining_positives: by task, training patients with an outcome code that pretraining sees.
         skipped_subsets: by task, subsets that were too small.
         checks: validity checks.
         lr_sweeps: by size, the validation loss at each learning rate; None where training diverged.
@@ -54,6 +55,7 @@ class StudyResults:
     label_counts: Mapping[str, SplitCounts]
     oracle: Mapping[str, Path] = field(default_factory=dict[str, Path])
     insufficient_data: Mapping[str, InsufficientData] = field(default_factory=dict[str, InsufficientData])
+    pretraining_positives: Mapping[str, int] = field(default_factory=dict[str, int])
     skipped_subsets: Mapping[str, SkippedSubsetsEntry] = field(default_factory=dict[str, SkippedSubsetsEntry])
     checks: Sequence[CheckEntry] = ()
     lr_sweeps: Mapping[str, Sequence[LearningRateTrial]] = field(
@@ -101,7 +103,12 @@ def build_summary(study: Study, run_directory: Path, results: StudyResults) -> S
         dataset=dataset,
         sizes=tuple(SizeEntry.model_validate(size) for size in sizes),
         tasks=tuple(
-            one.model_copy(update={"skipped_labelled_patients": results.skipped_subsets.get(one.name)})
+            one.model_copy(
+                update={
+                    "skipped_labelled_patients": results.skipped_subsets.get(one.name),
+                    "pretraining_positives": results.pretraining_positives.get(one.name),
+                }
+            )
             for one in tasks
         ),
         task_size_interaction=interaction_entry(across.interaction),

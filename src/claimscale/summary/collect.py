@@ -59,6 +59,9 @@ def collect_results(
         },
         oracle={task: file for task, file in oracle.items() if file.exists()},
         insufficient_data=workspace.insufficient_data,
+        pretraining_positives={
+            task.name: workspace.pretraining_positives(task) for task in study.tasks if task.labels is None
+        },
         skipped_subsets={
             task: SkippedSubsetsEntry(label=skipped.label, labelled_patients=tuple(skipped.patients))
             for task, skipped in workspace.skipped_subsets.items()

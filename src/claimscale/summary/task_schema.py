@@ -38,6 +38,8 @@ class TaskEntry(Entry):
     """Share of held-out labels with the outcome."""
     splits: dict[str, SplitCountsEntry]
     """Labels by split."""
+    pretraining_positives: Count = None
+    """Training patients with an outcome code that pretraining sees; null without outcome codes."""
     results: tuple[ModelResultEntry, ...]
     """Results of all models on all test splits."""
     pretraining_gain: tuple[PretrainingGainEntry, ...]

@@ -11,43 +11,86 @@ import pyarrow as pa
 from ibis import _
 
 from claimscale.codes.systems import DEATH
-from claimscale.cohort.selection import HELD_OUT, TEMPORAL, TRAIN
+from claimscale.cohort.selection import HELD_OUT, TEMPORAL, TRAIN, TUNING
 from claimscale.config.study import Study
 from claimscale.events.table import day_number
 from claimscale.seeded_random import hashed_uniform
 
-COLUMNS = ["subject_id", "split", "index_day", "first_day", "dead", "observed_until"]
+COLUMNS = ["subject_id", "split", "index_day", "first_day", "last_contact", "dead", "observed_until"]
+DATES = COLUMNS[:3]
+SPACING_DAYS = 180
+"""Fewest days between the index dates of a patient: closer ones repeat each other."""
+LEARNING_SPLITS = (TRAIN, TUNING)
 
 
 def landmark_dates(table: ir.Table, study: Study) -> ir.Table:
-    """The last contact of each patient before the landmark, and of held-out patients before the later one.
+    """The landmark as the index date of every patient, and the later landmark of held-out patients.
 
-    Returns COLUMNS, one row per patient and landmark. `first_day` (of the patient's claims) and `dead` are
-    what was known on the index date; `observed_until` is the last contact, used for counts of censoring
-    only.
+    The index day is the one before, as inputs are what was known until the landmark.
+
+    Returns COLUMNS, one row per patient and landmark with enough known events.
     """
-    landmark = day_number(study.cohort.landmark)
-    index = _last_contacts(table, landmark, study.cohort.min_events)
-    if study.cohort.splits.temporal_date is None:
-        return index
-    later = day_number(study.cohort.splits.temporal_date)
-    test_patients = table.filter(_.split == HELD_OUT)
-    again = _last_contacts(test_patients, later, study.cohort.min_events)
-    # Without a contact since the first landmark the index date would be the same again.
-    again = again.filter(_.index_day >= landmark).mutate(split=ibis.literal(TEMPORAL))
-    return index.union(again)
+    dates = _everyone(table, study.cohort.landmark)
+    if study.cohort.splits.temporal_date is not None:
+        later = _everyone(table.filter(_.split == HELD_OUT), study.cohort.splits.temporal_date)
+        dates = dates.union(later.mutate(split=ibis.literal(TEMPORAL)))
+    return known_at(table, dates, study.cohort.min_events)
 
 
-def _last_contacts(table: ir.Table, landmark: int, min_events: int) -> ir.Table:
-    contacts = table.filter(~_.demographic).mutate(known=_.available_day < landmark)
-    index = contacts.group_by("subject_id", "split").aggregate(
-        index_day=_.available_day.max(where=_.known),
+def earlier_dates(patients: pa.Table, study: Study, min_history_days: int) -> pa.Table:
+    """Further index dates of training and tuning patients, before the landmark.
+
+    Each patient's time between the shortest history and the landmark is divided into equal parts, at most
+    `dates_per_patient` - 1 and none shorter than SPACING_DAYS. Each part has one date; a hash of the patient
+    decides where. Nothing after a date decides whether it is used, and every window ends by the end of the
+    landmark's.
+
+    `patients` has subject_id, split and first_day (a day number). Returns DATES.
+    """
+    split = np.asarray(patients["split"].to_pylist(), dtype=str)
+    learning = np.isin(split, LEARNING_SPLITS)
+    subject = patients["subject_id"].to_numpy()[learning]
+    start = patients["first_day"].to_numpy()[learning].astype(np.int64) + min_history_days
+    span = day_before(study.cohort.landmark) - start
+    parts = np.clip(span // SPACING_DAYS, 0, study.dates_per_patient - 1)
+    row = np.repeat(np.arange(len(subject)), parts)
+    number = np.arange(len(row)) - np.repeat(np.cumsum(parts) - parts, parts)
+    share = (number + hashed_uniform(subject, f"date/{study.seed}")[row]) / parts[row]
+    return pa.table(
+        {
+            "subject_id": pa.array(subject[row], pa.int64()),
+            "split": pa.array(split[learning][row], pa.string()),
+            "index_day": pa.array((start[row] + np.floor(span[row] * share)).astype(np.int32)),
+        }
+    )
+
+
+def known_at(table: ir.Table, dates: ir.Table, min_events: int) -> ir.Table:
+    """What is known of each patient on each of their `dates` (DATES); dates with too few events are left out.
+
+    Returns COLUMNS. `first_day` and `last_contact` (of the patient's claims) and `dead` are what was known
+    on the index date; `observed_until` is the last contact, used for counts of censoring only.
+    """
+    contacts = table.filter(~_.demographic).select("subject_id", "code", "day", "available_day")
+    joined = dates.inner_join(contacts, "subject_id").mutate(known=_.available_day <= _.index_day)
+    index = joined.group_by(DATES).aggregate(
         first_day=_.day.min(where=_.known),
+        last_contact=_.day.max(where=_.known),
         events=_.known.sum(),
         dead=(_.known & (_.code == DEATH)).any(),
         observed_until=_.day.max(),
     )
     return index.filter(_.events >= min_events).select(COLUMNS)
+
+
+def day_before(landmark: dt.date) -> int:
+    """The index day of a landmark."""
+    return day_number(landmark) - 1
+
+
+def _everyone(table: ir.Table, landmark: dt.date) -> ir.Table:
+    day = day_before(landmark)
+    return table.select("subject_id", "split").distinct().mutate(index_day=ibis.literal(day, "int32"))
 
 
 def visit_dates(table: ir.Table, study: Study, first: dt.date) -> ir.Table:
@@ -61,12 +104,14 @@ def visit_dates(table: ir.Table, study: Study, first: dt.date) -> ir.Table:
         month=(_.available_at.year() * 12 + _.available_at.month()).min(),
         events=_.count(),
         first_day=_.day.min(),
+        last_contact=_.day.max(),
         deaths=(_.code == DEATH).sum(),
     )
     until_then = ibis.cumulative_window(group_by="subject_id", order_by="available_day")
     known = daily.mutate(
         events=_.events.sum().over(until_then),
         first_day=_.first_day.min().over(until_then),
+        last_contact=_.last_contact.max().over(until_then),
         dead=_.deaths.sum().over(until_then) > 0,
     ).filter(_.events >= study.cohort.min_events)
     seen = contacts.group_by("subject_id").aggregate(observed_until=_.day.max())

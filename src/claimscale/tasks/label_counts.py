@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -50,7 +50,7 @@ class LabelCounts(TypedDict):
     min_labelled_patients: dict[str, int]
 
 
-def count_labels(labels: pa.Table, excluded: dict[str, int], task: Task, seed: int) -> LabelCounts:
+def count_labels(labels: pa.Table, excluded: dict[str, int], task: Task, seeds: Sequence[int]) -> LabelCounts:
     """The counts of a task: index dates per split, excluded dates by reason, and insufficient data."""
     split = np.array(labels["split"].to_pylist(), dtype=str)
     positive = np.asarray(labels["boolean_value"].to_numpy(), dtype=bool)
@@ -74,7 +74,7 @@ def count_labels(labels: pa.Table, excluded: dict[str, int], task: Task, seed: i
         "splits": splits,
         "excluded": excluded,
         "insufficient_data": _insufficient_data(splits),
-        "min_labelled_patients": min_labelled_patients(subjects, split, positive, seed),
+        "min_labelled_patients": min_labelled_patients(subjects, split, positive, seeds),
     }
 
 

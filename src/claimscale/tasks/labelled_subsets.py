@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 
 from claimscale.cohort.selection import TRAIN, TUNING
@@ -31,17 +34,17 @@ def nested(subjects: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def min_labelled_patients(
-    subjects: np.ndarray, split: np.ndarray, positive: np.ndarray, seed: int
+    subjects: np.ndarray, split: np.ndarray, positive: np.ndarray, seeds: Sequence[int]
 ) -> dict[str, int]:
-    """The smallest training subset that has, with its tuning patients, enough of each outcome.
+    """The smallest training subset that has, with its tuning patients, enough of each outcome for any seed.
 
-    `subjects` int64 [n], `split` [n] and `positive` bool [n] have a row per patient and index date; `seed`
-    is that of the study. Returns a number of patients by label, `positive` and `negative`: all training
-    patients if no smaller subset is enough.
+    `subjects` int64 [n], `split` [n] and `positive` bool [n] have a row per patient and index date; each of
+    `seeds` has an order of patients. Returns a number of patients by label, `positive` and `negative`: all
+    training patients if no smaller subset is enough.
     """
     everyone = len(np.unique(subjects[split == TRAIN]))
     found = {"positive": 1, "negative": 1}
-    for name, required in ((TRAIN, MIN_TO_TRAIN), (TUNING, MIN_TO_TUNE)):
+    for (name, required), seed in itertools.product(((TRAIN, MIN_TO_TRAIN), (TUNING, MIN_TO_TUNE)), seeds):
         rows = np.flatnonzero(split == name)
         order, place = nested(subjects[rows], seed)
         outcome = positive[rows[order]]

@@ -29,13 +29,13 @@ from claimscale.engine import Engine
 from claimscale.events import observation
 from claimscale.events.table import read_events, timestamps
 from claimscale.tasks import index_dates, label_files
+from claimscale.tasks.index_dates import DATES
 from claimscale.tasks.label_counts import LabelCounts, count_labels, refuse_empty_splits
 
 CONFIRM_BEFORE_DAYS = 30
 """A confirming drug or procedure counts from so many days before the first outcome code."""
 KEYS = ["subject_id", "prediction_time"]
-DATES = ["subject_id", "split", "index_day"]
-EXCLUSIONS = ("dead", "history_too_short", "outcome_before_index", "excluded_code")
+EXCLUSIONS = ("dead", "no_recent_contact", "history_too_short", "outcome_before_index", "excluded_code")
 
 
 def build_labels(study: Study, engine: Engine, events: Path, cohort: Path, target: Path) -> None:
@@ -48,8 +48,12 @@ def build_labels(study: Study, engine: Engine, events: Path, cohort: Path, targe
     table = read_events(engine, events).inner_join(patients, "subject_id")
 
     @functools.cache
-    def at_landmark() -> pa.Table:
-        return observation.with_stated(engine.to_arrow(index_dates.landmark_dates(table, study)), events)
+    def at_landmark(min_history_days: int) -> pa.Table:
+        found = index_dates.landmark_dates(table, study)
+        if study.labels == "all_dates":
+            earlier = index_dates.earlier_dates(read_patients(cohort), study, min_history_days)
+            found = found.union(index_dates.known_at(table, ibis.memtable(earlier), study.cohort.min_events))
+        return observation.with_stated(engine.to_arrow(found), events)
 
     def at_visits(first: dt.date) -> pa.Table:
         return observation.with_stated(engine.to_arrow(index_dates.visit_dates(table, study, first)), events)
@@ -60,9 +64,10 @@ def build_labels(study: Study, engine: Engine, events: Path, cohort: Path, targe
             labels, excluded = label_files.read(task, study, events, cohort)
         else:
             first = task.first_index_date
-            dates = at_landmark() if first is None else at_visits(first)
-            labels, excluded = _eligible(engine.to_arrow(label_index_dates(task, dates, table)), study, task)
-        counts[task.name] = count_labels(labels, excluded, task, study.seed)
+            dates = at_landmark(task.min_history_days) if first is None else at_visits(first)
+            found = label_index_dates(task, dates, table, study.cohort.recency_days)
+            labels, excluded = _eligible(engine.to_arrow(found), study, task)
+        counts[task.name] = count_labels(labels, excluded, task, label_seeds(study))
         _write(labels, target, task.name)
     refuse_empty_splits(counts)
     write_json(target / "labels.json", counts)
@@ -80,6 +85,11 @@ def _eligible(index: pa.Table, study: Study, task: Task) -> tuple[pa.Table, dict
     return labels, excluded
 
 
+def label_seeds(study: Study) -> list[int]:
+    """The seed of the order of labelled patients of each run."""
+    return [study.seed + seed for seed in study.finetune.seeds]
+
+
 def read_labels(labels: Path, task: str) -> pa.Table:
     """The labels of a task: subject_id, prediction_time, boolean_value, split, observed_until."""
     index = pq.read_table(labels / "index" / f"{task}.parquet")
@@ -90,8 +100,13 @@ def read_labels(labels: Path, task: str) -> pa.Table:
     return table
 
 
-def label_index_dates(task: Task, index: pa.Table, table: ir.Table) -> ir.Table:
+def label_index_dates(
+    task: Task, index: pa.Table, table: ir.Table, recency_days: int | None = None
+) -> ir.Table:
     """Eligibility and label of each patient and index date.
+
+    Eligible patients have had a contact within `recency_days` before the index date, or are then under
+    observation as the source states it.
 
     Columns beside those of `index` (index_dates.COLUMNS): `excluded` (one of EXCLUSIONS, or null),
     `boolean_value`, `outcome_in_gap` (the first outcome code is too early, which makes a negative) and
@@ -109,8 +124,10 @@ def label_index_dates(task: Task, index: pa.Table, table: ir.Table) -> ir.Table:
     # Claims carry months: an outcome in the month of the index date may precede it.
     start = ibis.greatest(_.index_day + task.gap_days, _.month_end)
     end = _.index_day + task.gap_days + task.horizon_days
+    unseen = ibis.literal(False) if recency_days is None else _.last_contact <= _.index_day - recency_days
     reasons = {
         "dead": _.dead,
+        "no_recent_contact": unseen,
         "history_too_short": _.first_day > _.index_day - task.min_history_days,
         "outcome_before_index": _.before.fill_null(False),
         "excluded_code": _.barred.fill_null(False),

@@ -34,7 +34,8 @@ class Batch:
     """B sequences, shortest first, as T positions without padding.
 
     Attributes:
-        token, age_days, count: int32 [T].
+        token, age_days: int32 [T].
+        count: uint8 [T, windows], see `Sequences`.
         days: int32 [T], days after the sequence's [CLS] (0 or less).
         lengths: int64 [B].
         index: int64 [B], the number of each sequence.

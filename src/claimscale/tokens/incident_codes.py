@@ -1,8 +1,8 @@
 """Incident codes: codes that become known within a horizon after a date, and were not known as long before
 it.
 
-Pretraining predicts them. For each patient and epoch it samples a date on which something became known. The
-time before the date is a washout, as in new-user studies: a drug taken long ago may be started again.
+Pretraining predicts them, for each patient and epoch after a random date. The time before the date is a
+washout, as in new-user studies: a drug taken long ago may be started again.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -65,35 +65,55 @@ class IncidentCodes:
         return np.log((new + 0.5) / (np.maximum(at_risk - new, 0) + 0.5))
 
 
+@dataclass(frozen=True)
+class RandomDates:
+    """How random dates are sampled: see `sample_index_dates`. `last_day` counts from 1970-01-01."""
+
+    last_day: int
+    horizon_days: int
+    calendar_share: float
+    seed: int
+
+
 def sample_index_dates(
-    store: TokenStore, rows: np.ndarray, last_day: int, horizon_days: int, seed: int, epoch: int
+    store: TokenStore, rows: np.ndarray, rule: RandomDates, epoch: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """A date for each patient, sampled uniformly from the days on which something became known.
 
-    Only days at least the horizon before `last_day` count. Patients without such a day get `last_day`, and no
-    full horizon. The date depends on the patient, the seed and the epoch alone.
+    `calendar_share` of the dates are sampled from all days since the first of these instead: a model must
+    answer on any day, also for patients without a recent contact. Only days at least the horizon before
+    `last_day` count. Patients without such a day get `last_day`, and no full horizon. The date depends on the
+    patient, the seed and the epoch alone.
 
     Returns:
         The dates, days since 1970-01-01, int64 [n]; and who has a full horizon, bool [n].
     """
-    days, has_full_horizon = np.full(len(rows), last_day, np.int64), np.zeros(len(rows), np.bool_)
+    days, has_full_horizon = np.full(len(rows), rule.last_day, np.int64), np.zeros(len(rows), np.bool_)
     stored = _Stored(store.token, store.available, store.offsets)
-    _sample_dates(stored, rows, last_day - horizon_days, seed, epoch, _Dates(days, has_full_horizon))
+    last_date, dates = rule.last_day - rule.horizon_days, _Dates(days, has_full_horizon)
+    _sample_dates(stored, rows, last_date, rule.calendar_share, _Key(rule.seed, epoch), dates)
     return days, has_full_horizon
 
 
 def incident_codes(
-    store: TokenStore, rows: np.ndarray, days: np.ndarray, has_full_horizon: np.ndarray, horizon_days: int
+    store: TokenStore,
+    rows: np.ndarray,
+    dates: tuple[np.ndarray, np.ndarray],
+    horizon_days: int,
+    withheld_tokens: np.ndarray,
 ) -> IncidentCodes:
-    """The codes of each patient in the washout before a date, and the new ones within the horizon after
-    it."""
+    """The codes of each patient in the washout before a date, and the new ones within the horizon after it.
+
+    `dates` are those of `sample_index_dates`. Tokens that are withheld are in neither list.
+    """
+    is_withheld = np.zeros(store.vocabulary.size, np.bool_)
+    is_withheld[withheld_tokens] = True
     size = int((store.offsets[rows + 1] - store.offsets[rows]).sum())
     new, known = (_Lists(np.empty(size, np.int32), np.zeros(len(rows) + 1, np.int64)) for _ in range(2))
     stored = _Stored(store.token, store.available, store.offsets)
-    dates = _Dates(days, has_full_horizon)
-    _split_by_date(stored, rows, dates, horizon_days, store.vocabulary.size, new, known)
+    _split_by_date(stored, rows, _Dates(*dates), horizon_days, is_withheld, new, known)
     return IncidentCodes(
-        has_full_horizon,
+        dates[1],
         *(CodeLists(lists.token[: lists.offsets[-1]].copy(), lists.offsets) for lists in (new, known)),
     )
 
@@ -111,6 +131,11 @@ class _Dates(NamedTuple):
     has_full_horizon: np.ndarray
 
 
+class _Key(NamedTuple):
+    seed: int
+    epoch: int
+
+
 class _Lists(NamedTuple):
     """The arrays of `CodeLists`."""
 
@@ -119,7 +144,7 @@ class _Lists(NamedTuple):
 
 
 @njit(cache=True)
-def _sample_dates(stored, rows, last_day, seed, epoch, dates):
+def _sample_dates(stored, rows, last_day, calendar_share, key, dates):
     available = stored.available
     for n in range(rows.size):
         first, stop = stored.offsets[rows[n]], stored.offsets[rows[n] + 1]
@@ -130,8 +155,12 @@ def _sample_dates(stored, rows, last_day, seed, epoch, dates):
             contacts += at == first or available[at] != available[at - 1]
         if not contacts:
             continue
-        chosen = int(uniform(seed, epoch, rows[n]) * contacts)
         dates.has_full_horizon[n] = True
+        share = uniform(key.seed, key.epoch, rows[n])
+        if share < calendar_share:
+            dates.days[n] = available[first] + int(share / calendar_share * (last_day + 1 - available[first]))
+            continue
+        chosen = int((share - calendar_share) / (1 - calendar_share) * contacts)
         for at in range(first, stop):
             if at == first or available[at] != available[at - 1]:
                 chosen -= 1
@@ -141,8 +170,8 @@ def _sample_dates(stored, rows, last_day, seed, epoch, dates):
 
 
 @njit(cache=True)
-def _split_by_date(stored, rows, dates, horizon, vocabulary, new, known):
-    listed = np.full(vocabulary, -1, np.int64)  # per token: the last patient in whose lists it is
+def _split_by_date(stored, rows, dates, horizon, is_withheld, new, known):
+    listed = np.full(is_withheld.size, -1, np.int64)  # per token: the last patient in whose lists it is
     news, knowns = 0, 0
     for n in range(rows.size):
         day, last = dates.days[n], dates.days[n]
@@ -152,7 +181,7 @@ def _split_by_date(stored, rows, dates, horizon, vocabulary, new, known):
             code, available = stored.token[at], stored.available[at]
             if available > last:
                 break
-            if available <= day - horizon or listed[code] == n or code < FIRST_CODE:
+            if available <= day - horizon or listed[code] == n or code < FIRST_CODE or is_withheld[code]:
                 continue
             listed[code] = n
             if available <= day:

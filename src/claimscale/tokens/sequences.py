@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 Deduplicate = Literal["none", "month", "quarter", "year", "history"]
 MONTHS = {"month": 1, "quarter": 3, "year": 12}
 """Months in a period of deduplication."""
+WINDOWS_DAYS = (30, 180, 365, None)
+"""Days before the cutoff in which occurrences are counted, ascending; None is the whole history."""
+MAX_COUNT = 255
+"""Larger counts are stored as this one."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +32,18 @@ class Sequences:
         token: int32 [T].
         age_days: int32 [T], age at each code; at [CLS] and sex, age at the cutoff.
         offsets: int64 [n + 1], start and end of each sequence.
-        count: int32 [T], number of occurrences that the token represents; 1 by default.
+        count: uint8 [T, windows], number of occurrences that the token represents in each of WINDOWS_DAYS; by
+            default one that is older than all windows but the last.
     """
 
     token: np.ndarray
     age_days: np.ndarray
     offsets: np.ndarray
-    count: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    count: np.ndarray = field(default_factory=lambda: np.zeros((0, len(WINDOWS_DAYS)), np.uint8))
 
     def __post_init__(self) -> None:
         if len(self.count) != len(self.token):
-            object.__setattr__(self, "count", np.ones(len(self.token), np.int32))
+            object.__setattr__(self, "count", np.tile(np.uint8([0, 0, 0, 1]), (len(self.token), 1)))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -61,7 +66,7 @@ def select_inputs(
 
     A sequence holds the codes that were available on the cutoff day and are not hidden. Of the occurrences
     of a code within a calendar month, quarter or year, or the whole history, it holds the latest one,
-    because recency is the most informative; and of these the newest `max_length - 2`. `count` has the number
+    because recency is the most informative; and of these the newest `max_length - 2`. `count` has the numbers
     of occurrences.
 
     Args:
@@ -76,12 +81,14 @@ def select_inputs(
     births = np.asarray(store.birth_day)[rows].astype(np.int64)
     counts = np.asarray(store.offsets)[rows + 1] - np.asarray(store.offsets)[rows]
     size = int(np.minimum(counts, max_length - LEADING).sum()) + LEADING * len(rows)
-    token, age_days, count = np.empty((3, size), np.int32)
+    token, age_days = np.empty((2, size), np.int32)
+    count = np.empty((size, len(WINDOWS_DAYS)), np.uint8)
+    windows = np.array([np.iinfo(np.int64).max if days is None else days for days in WINDOWS_DAYS])
     offsets = np.zeros(len(rows) + 1, np.int64)
     _select(
         _StoredEvents(store.token, store.age_days, store.available, store.offsets),
         _Patients(rows, births, cutoff_days, np.asarray(store.sex)[rows].astype(np.int32)),
-        _Rules(max_length - LEADING, is_hidden, *_periods(births, cutoff_days, deduplicate)),
+        _Rules(max_length - LEADING, is_hidden, windows, *_periods(births, cutoff_days, deduplicate)),
         int(counts.max(initial=0)),
         _Written(token, age_days, count, offsets),
     )
@@ -129,10 +136,11 @@ class _Patients(NamedTuple):
 
 
 class _Rules(NamedTuple):
-    """Most codes of a sequence; hidden tokens; the period of each day since `first_day`."""
+    """Most codes of a sequence; hidden tokens; windows; the period of each day since `first_day`."""
 
     room: int
     is_hidden: np.ndarray
+    windows: np.ndarray
     periods: np.ndarray
     first_day: int
 
@@ -142,7 +150,7 @@ class _Kept(NamedTuple):
 
     position: np.ndarray
     period: np.ndarray
-    counts: np.ndarray
+    counts: np.ndarray  # [occurrences, windows]
     previous: np.ndarray  # the occurrence of the same token that was kept before, -1 if none
     last: np.ndarray  # per token: the occurrence that was kept last, -1 if none
 
@@ -159,7 +167,8 @@ class _Written(NamedTuple):
 @njit(cache=True)
 def _select(stored, patients, rules, longest, out):
     kept = _Kept(
-        np.empty(longest, np.int64), np.empty(longest, np.int32), np.empty(longest, np.int32),
+        np.empty(longest, np.int64), np.empty(longest, np.int32),
+        np.empty((longest, rules.windows.size), np.uint8),
         np.empty(longest, np.int64), np.full(rules.is_hidden.size, -1, np.int64),
     )  # fmt: skip
     end = 0
@@ -167,7 +176,8 @@ def _select(stored, patients, rules, longest, out):
         count = _keep(stored, patients, n, rules, kept)
         out.token[end], out.token[end + 1] = CLS, patients.sexes[n]
         out.age_days[end : end + 2] = patients.cutoffs[n] - patients.births[n]
-        out.counts[end : end + 2] = 1
+        out.counts[end : end + 2, :-1] = 0
+        out.counts[end : end + 2, -1] = 1
         end += 2
         for i in range(count - 1, -1, -1):
             at = kept.position[i]
@@ -192,23 +202,34 @@ def _keep(stored, patients, n, rules, kept):
         code = stored.token[at]
         if rules.is_hidden[code]:
             continue
+        day = patients.births[n] + stored.age_days[at]
+        ago = patients.cutoffs[n] - day
         if rules.periods.size:
             # A late claim can be older than one known before it, so all kept occurrences are compared.
-            day = patients.births[n] + stored.age_days[at] - rules.first_day
-            period = rules.periods[min(max(day, 0), rules.periods.size - 1)]
+            period = rules.periods[min(max(day - rules.first_day, 0), rules.periods.size - 1)]
             match = kept.last[code]
             while match >= 0 and kept.period[match] != period:
                 match = kept.previous[match]
             if match >= 0:
-                kept.counts[match] += 1
+                _count(kept.counts[match], ago, rules.windows)
             if match >= 0 or count == rules.room:
                 continue
             kept.previous[count] = kept.last[code]
             kept.last[code] = count
             kept.period[count] = period
-        kept.position[count], kept.counts[count] = at, 1
+        kept.position[count] = at
+        kept.counts[count] = 0
+        _count(kept.counts[count], ago, rules.windows)
         count += 1
     return count
+
+
+@njit(cache=True)
+def _count(counts, ago, windows):
+    """Count an occurrence so many days ago in every window that includes it."""
+    for place in range(windows.size):
+        if ago < windows[place] and counts[place] < MAX_COUNT:
+            counts[place] += 1
 
 
 @njit(cache=True)

@@ -31,13 +31,12 @@ Scores = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Validation:
-    """Tuning patients at their last day (`latest`) and at earlier dates (`dated`).
+    """Tuning patients at random dates (`tuning`), with their incident codes if they are predicted.
 
     `training_sample` are some training patients: a lower loss on them shows overfitting.
     """
 
-    latest: Sequences
-    dated: PretrainingSample | None = None
+    tuning: PretrainingSample
     training_sample: Sequences | None = None
 
 
@@ -50,9 +49,9 @@ def validate(
     `train_loss` is the loss of masked codes on the training sample.
     """
     model.eval()
-    scores = masked_losses(model, validation.latest, device, group)
-    if validation.dated is not None:
-        scores["validation_loss_incident"] = incident_loss(model, validation.dated, device, group)
+    scores = masked_losses(model, validation.tuning.sequences, device, group)
+    if validation.tuning.incident is not None:
+        scores["validation_loss_incident"] = incident_loss(model, validation.tuning, device, group)
     if validation.training_sample is not None:
         trained = masked_losses(model, validation.training_sample, device, group)
         scores["train_loss"] = trained["validation_loss"]
@@ -62,11 +61,11 @@ def validate(
 
 def validation_flops(shape: Shape, validation: Validation) -> float:
     """Floating-point operations of `validate`: one forward pass over each set of patients."""
-    sets = [validation.latest, validation.training_sample]
+    sets = [validation.tuning.sequences, validation.training_sample]
     tokens = sum(float(one.lengths.sum()) for one in sets if one is not None)
     total = shapes.pretraining_flops(shape, tokens, MASK_PROBABILITY * tokens)
-    if validation.dated is not None and validation.dated.incident is not None:
-        lengths = validation.dated.sequences.lengths[validation.dated.incident.has_full_horizon]
+    if validation.tuning.incident is not None:
+        lengths = validation.tuning.sequences.lengths[validation.tuning.incident.has_full_horizon]
         total += shapes.pretraining_flops(shape, float(lengths.sum()), 0.0, len(lengths))
     return total / shapes.TRAINING_PASSES
 
@@ -74,7 +73,7 @@ def validation_flops(shape: Shape, validation: Validation) -> float:
 def masked_losses(
     model: Encoder, sequences: Sequences, device: torch.device, group: ProcessGroup = SINGLE
 ) -> Scores:
-    recurrent = seen_earlier(sequences) | (sequences.count > 1)
+    recurrent = seen_earlier(sequences) | (sequences.count[:, -1] > 1)
 
     def losses_of(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         masked = mask_batch(batch, MASK_PROBABILITY, SEED, 0)

@@ -64,7 +64,7 @@ def check(study: Study, run: Path, report: Callable[[str], None]) -> list[CheckR
                 results = _of_task(task, patients)
                 if task.first_index_date is None:
                     candidates = inputs.read_candidates(study, task, run, engine, patients)
-                    results.append(_immortal_time(task, candidates))
+                    results.append(_immortal_time(study, task, candidates))
             found += [replace(one, task=task.name) for one in results]
     return found
 
@@ -121,10 +121,11 @@ def _of_study(study: Study, run: Path, engine: Engine, store: TokenStore) -> lis
     ]  # fmt: skip
 
 
-def _immortal_time(task: Task, candidates: Candidates) -> CheckResult:
+def _immortal_time(study: Study, task: Task, candidates: Candidates) -> CheckResult:
     return outcome_validity.immortal_time(
-        candidates.index_day, candidates.last_known_day, candidates.observed_until,
-        candidates.eligible, candidates.labelled, task.gap_days + task.horizon_days,
+        candidates.index_day, candidates.due_day, candidates.observed_until, candidates.eligible,
+        candidates.labelled, day_number(study.cohort.landmark),
+        (task.gap_days, task.gap_days + task.horizon_days),
     )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from claimscale.validity.survival import (
 MAX_DIFFERENCE = 0.1
 """Relative difference from which two estimates of a risk disagree."""
 MIN_EVENTS = 10
+MAX_CENSORED = 0.5
+"""Share of patients who leave early, from which no correction helps: the data may end before the window."""
 MAX_SINGLE_SITE = 0.5
 STRATA = 3
 
@@ -28,8 +30,8 @@ def censoring(time: Ints, kind: Ints, contacts: Ints, window: int) -> CheckResul
     `time` int [n], days from the index date to the outcome, death or last observation; `kind` int [n]: 1
     outcome, 2 death, 0 censored; `contacts` int [n], number of earlier contacts; `window` in days. Warns if
     the risk is a tenth above the naive one (cases over patients) by Kaplan-Meier or by inverse censoring
-    weights within thirds of contacts; or if these two differ by a tenth, which means that censoring is
-    informative.
+    weights within thirds of contacts; if these two differ by a tenth, which means that censoring is
+    informative; or if most patients leave early.
     """
     event = kind == OUTCOME
     early = (kind == CENSORED) & (time < window)
@@ -46,6 +48,8 @@ def censoring(time: Ints, kind: Ints, contacts: Ints, window: int) -> CheckResul
         "outcomes": float(event.sum()),
     }
     problems = []
+    if censored > MAX_CENSORED:
+        problems.append(finding("validity.mostly_censored", share=censored))
     if event.sum() >= MIN_EVENTS:
         if max(km, ipcw) > naive * (1 + MAX_DIFFERENCE):
             corrected = max(km, ipcw)

@@ -85,9 +85,16 @@ class TaskPatients:
 
 
 def read_task(study: Study, task: Task, run: Path, engine: Engine, store: TokenStore) -> TaskPatients:
-    """The inputs of the checks of one task. Of several index dates of a patient, the first is used."""
+    """The inputs of the checks of one task, at one index date per patient.
+
+    Earlier dates of training patients are left out; of every visit the first is used.
+    """
     labels = read_labels(run / "labels", task.name)
     labels = labels.filter(pa.array([split != TEMPORAL for split in labels["split"].to_pylist()], pa.bool_()))
+    if task.index == "landmark" and task.labels is None:
+        due = index_dates.day_before(study.cohort.landmark)
+        learns = np.isin(np.asarray(labels["split"].to_pylist(), dtype=str), (TRAIN, TUNING))
+        labels = labels.filter(pa.array(~learns | (_days(labels["prediction_time"]) >= due)))
     _values, firsts = np.unique(labels["subject_id"].to_numpy(), return_index=True)
     labels = labels.take(pa.array(firsts))
     subjects = labels["subject_id"].to_numpy()
@@ -126,10 +133,10 @@ def read_task(study: Study, task: Task, run: Path, engine: Engine, store: TokenS
 
 @dataclass(frozen=True)
 class Candidates:
-    """The m patients with a contact before the landmark: int and bool [m]."""
+    """The m patients with enough events before the landmark: int and bool [m]."""
 
     index_day: Ints
-    last_known_day: Ints
+    due_day: Ints
     observed_until: Ints
     eligible: Bools
     labelled: Bools
@@ -145,7 +152,8 @@ def read_candidates(
     first_only = study.model_copy(update={"cohort": at_landmark})
     splits = ibis.memtable(read_patients(run / "cohort").select(["subject_id", "split"]))
     table = read_events(engine, run / "events").inner_join(splits, "subject_id")
-    past = table.filter(_.available_day < day_number(study.cohort.landmark))
+    landmark = day_number(study.cohort.landmark)
+    past = table.filter(_.available_day < landmark)
     events = run / "events"
     known, whole = (
         observation.with_stated(
@@ -153,16 +161,17 @@ def read_candidates(
         ).sort_by("subject_id")
         for part in (past, table)
     )
-    labelled_again = engine.to_arrow(label_index_dates(task, known, past)).sort_by("subject_id")
+    again = label_index_dates(task, known, past, study.cohort.recency_days)
+    labelled_again = engine.to_arrow(again).sort_by("subject_id")
     subjects = known["subject_id"].to_numpy()
-    last_known_day = known["index_day"].to_numpy()
-    index_day = last_known_day.copy()
+    due_day = known["index_day"].to_numpy()
+    index_day = due_day.copy()
     inside = np.isin(subjects, patients.subjects)
     order = np.argsort(patients.subjects)
     place = order[np.searchsorted(patients.subjects[order], subjects[inside])]
     index_day[inside] = patients.index_day[place]
     eligible = np.array([reason is None for reason in labelled_again["excluded"].to_pylist()])
-    return Candidates(index_day, last_known_day, whole["observed_until"].to_numpy(), eligible, inside)
+    return Candidates(index_day, due_day, whole["observed_until"].to_numpy(), eligible, inside)
 
 
 def read_hospitals(run: Path, engine: Engine) -> Ints:

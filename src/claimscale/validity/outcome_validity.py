@@ -12,9 +12,13 @@ from claimscale.validity.ranking import auroc, auroc_error
 
 MAX_TREATED = 0.01
 """Share of positives treated before the index date; a few receive such a drug for another reason."""
+MIN_TREATED = 3
+"""Positives with earlier treatment; one or two have it for other reasons."""
 MAX_CONFIRMING_EXCESS = 0.2
 """Excess of confirming codes in positives before the index date from which treatment has begun."""
 MAX_MISPLACED = 0.01
+MAX_IMMORTAL = 0.05
+"""Share of the time at risk before the landmark."""
 MIN_EXPECTED_LOSSES = 10.0
 """Expected losses to follow-up; none is observed with probability e^-10."""
 MAX_FOLLOW_UP_SHIFT = 0.1
@@ -92,7 +96,7 @@ def prevalent_cases(
     if share((late & outcome).sum(), outcome.sum()) >= MAX_TREATED:
         late_share = part((late & outcome).sum(), outcome.sum())
         problems.append(finding("validity.outcome_known_later", share=late_share))
-    if evidence["treated_share_of_positives"] >= MAX_TREATED:
+    if (treated & outcome).sum() >= MIN_TREATED and evidence["treated_share_of_positives"] >= MAX_TREATED:
         treated_share = part((treated & outcome).sum(), outcome.sum())
         problems.append(finding("validity.treated_before", share=treated_share))
     if enriched >= MAX_CONFIRMING_EXCESS:
@@ -101,30 +105,41 @@ def prevalent_cases(
 
 
 def immortal_time(
-    index_day: Ints, last_known_day: Ints, observed_until: Ints, eligible: Bools, labelled: Bools, window: int
+    index_day: Ints,
+    due_day: Ints,
+    observed_until: Ints,
+    eligible: Bools,
+    labelled: Bools,
+    landmark: int,
+    window: tuple[int, int],
 ) -> CheckResult:
     """Eligibility or index dates that depend on the future (immortal time).
 
-    For the m patients with a contact before the landmark, int [m]: `index_day` of labelled patients,
-    `last_known_day` (the last contact known before the landmark) and `observed_until`; bool [m]: `eligible`
-    by the past alone, and `labelled`; `window` in days, from the index date to the end of follow-up. Warns
-    if index dates are not last contacts; if labelled patients are not eligible; or if eligible patients have
-    no label and the labelled ones have longer follow-up, or no loss to follow-up (Suissa, Am J Epidemiol
+    For the m patients with enough events before the landmark, int [m]: `index_day` of labelled patients,
+    `due_day`, on which it should be, and `observed_until`; bool [m]: `eligible` by the past alone, and
+    `labelled`. `window` are the days from the index date after which the time at risk begins and ends. Warns
+    if index dates are not where they should be; if a twentieth of the time at risk lies before the landmark,
+    where an included patient cannot have died; if labelled patients are not eligible; or if eligible patients
+    have no label and the labelled ones have longer follow-up, or no loss to follow-up (Suissa, Am J Epidemiol
     2008;167:492).
     """
-    moved = share((index_day[labelled] != last_known_day[labelled]).sum(), labelled.sum())
+    moved = share((index_day[labelled] != due_day[labelled]).sum(), labelled.sum())
+    start, end = index_day[labelled] + window[0], index_day[labelled] + window[1]
+    before = np.clip(np.minimum(end, landmark) - start, 0, None)
+    immortal = share(before.sum(), (end - start).sum())
     not_labelled = eligible & ~labelled
     ineligible = labelled & ~eligible
-    followed = observed_until - last_known_day
+    followed = observed_until - due_day
     pool = labelled | not_labelled
-    lost = followed < window
+    lost = followed < window[1]
     expected = _mean(lost[pool]) * float(labelled.sum())
     area = auroc(followed[pool], labelled[pool]) if not_labelled.any() else 0.5
     error = (
         auroc_error(area, int(labelled[pool].sum()), int(not_labelled.sum())) if not_labelled.any() else 0.0
     )
     evidence = {
-        "index_not_last_contact": moved,
+        "index_moved": moved,
+        "time_at_risk_before_landmark": immortal,
         "eligible_not_labelled": float(not_labelled.sum()),
         "labelled_not_eligible": float(ineligible.sum()),
         "lost_share_of_labelled": _mean(lost[labelled]),
@@ -134,6 +149,8 @@ def immortal_time(
     problems = []
     if moved > MAX_MISPLACED:
         problems.append(finding("validity.index_moved", share=moved))
+    if immortal > MAX_IMMORTAL:
+        problems.append(finding("validity.time_before_landmark", share=immortal))
     if not_labelled.any() and not lost[labelled].any() and expected >= MIN_EXPECTED_LOSSES:
         problems.append(finding("validity.none_lost"))
     elif not_labelled.any() and abs(area - 0.5) - CONFIDENCE * error > MAX_FOLLOW_UP_SHIFT:

@@ -11,7 +11,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from claimscale.artifacts import make_folder
+from claimscale.artifacts import atomic_file, make_folder
 from claimscale.errors import BadInput
 
 
@@ -63,11 +63,8 @@ def write_parquet(file: Path, *tables: pa.Table) -> None:
 @contextlib.contextmanager
 def _written_whole(file: Path) -> Iterator[Path]:
     make_folder(file.parent)
-    partial = file.with_name(file.name + ".partial")
     try:
-        yield partial
-        partial.replace(file)
+        with atomic_file(file) as partial:
+            yield partial
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise BadInput(f"{file}: cannot be written ({error.strerror or error})") from None
