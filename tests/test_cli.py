@@ -111,7 +111,7 @@ def test_plan_names_cells_parameters_operations_and_memory(run) -> None:
     example = Path(__file__).parents[1] / "examples" / "nationwide.yaml"
     code, out, _ = run("plan", example)
     assert code == 0
-    pretraining, finetuning = 5 * 3, 12 * 5 * 2 * 6 * 3
+    pretraining, finetuning = 5 * 3, 12 * 5 * 2 * 3
     assert f"{pretraining} pretraining, {finetuning} fine-tuning" in out
     rows = re.findall(r"^ *([\d.]+)M +([\d,]+) .* GiB$", out, flags=re.MULTILINE)
     assert len(rows) == 5

@@ -99,3 +99,7 @@ def test_new_values_are_accepted(setting: str, old: str, new: str, write_study) 
     value = f"[lightgbm, {new}]" if setting == "baselines" else new
     extra = ["finetune.initialization=[pretrained]", "baselines=[lightgbm]"]
     loading.load(write_study(), [*extra, f"{setting}={value}"])
+
+
+def test_no_old_name_is_forgotten() -> None:
+    assert (len(SETTINGS), len(VALUES)) == (33, 5)

@@ -14,6 +14,7 @@ from claimscale.config import loading
 from claimscale.config.comparison import Baseline
 from claimscale.experiments.cells import Cell, cells_of
 from claimscale.experiments.datasets import LabelledSample
+from claimscale.experiments.execute import CellRun
 from claimscale.experiments.workspace import Workspace
 
 BASELINES = list(get_args(Baseline))
@@ -69,11 +70,16 @@ def test_each_seed_labels_other_patients(workspace) -> None:
 
 
 def test_scarce_labels_withhold_the_outcomes_from_pretraining(write_study, tmp_path: Path) -> None:
-    vocabulary = SimpleNamespace(tokens_with_prefix=lambda codes: np.arange(sum(map(len, codes.values()))))
+    vocabulary = SimpleNamespace(
+        tokens_with_prefix=lambda codes: np.arange(sum(map(len, codes.values()))), types=np.zeros(9, int)
+    )
+    cell = Cell("finetune", 42, "70k", "ckd", "pretrained", "all")
     for labels, withheld in (("scarce", True), ("all_dates", False)):
-        scarce = Workspace(loading.load(write_study(labels=labels)), tmp_path)
-        scarce.__dict__["store"] = SimpleNamespace(vocabulary=vocabulary)
-        assert (len(scarce.withheld_tokens) > 0) == withheld
+        workspace = Workspace(loading.load(write_study(labels=labels)), tmp_path)
+        workspace.__dict__["store"] = SimpleNamespace(vocabulary=vocabulary)
+        assert (len(workspace.withheld_tokens) > 0) == withheld
+        predicted = CellRun(workspace, cell, 1, lambda share: None).outcome_tokens()
+        assert (predicted is None) == withheld, "no zero-shot prediction of what pretraining has not seen"
 
 
 def test_a_subset_has_all_index_dates_of_its_patients(write_study, tmp_path: Path) -> None:

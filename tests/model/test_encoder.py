@@ -8,7 +8,13 @@ import torch
 from claimscale.model import kernels, shapes
 from claimscale.model.attention import BatchLayout, QueryPositions
 from claimscale.model.classifier import EncoderClassifier
-from claimscale.model.encoder import Encoder, EncoderInputs, IncidentTargets
+from claimscale.model.encoder import (
+    LONGEST_AGO,
+    Encoder,
+    EncoderInputs,
+    IncidentTargets,
+    newest_code_days,
+)
 from claimscale.tokens.batches import Batch, microbatches
 from claimscale.tokens.sequences import WINDOWS_DAYS, Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
@@ -206,3 +212,27 @@ def test_counts_change_the_states() -> None:
         count[8, window] += 4
         often = Sequences(sequences.token, sequences.age_days, sequences.offsets, count)
         assert not torch.allclose(_states(encoder, _whole(sequences)), _states(encoder, _whole(often)))
+
+
+def test_cls_knows_the_days_since_the_newest_code() -> None:
+    sequences = _sequences([9, 2, 5, 6])
+    age = sequences.age_days.copy()
+    age[16:] -= 5000  # the newest code of the last sequence lies years back
+    age[16:18] += 5000
+    batch = _whole(Sequences(sequences.token, age, sequences.offsets))
+    days, starts = newest_code_days(_inputs(batch)), np.cumsum(batch.lengths) - batch.lengths
+    for start, length in zip(starts.tolist(), batch.lengths.tolist(), strict=True):
+        codes = batch.days[start + 2 : start + length]
+        assert days[start] == max([*codes.tolist(), LONGEST_AGO])
+        assert days[start + 1 : start + length].tolist() == batch.days[start + 1 : start + length].tolist()
+    assert (days[torch.from_numpy(starts)] == LONGEST_AGO).sum() == 2
+
+
+def test_activity_is_shared_by_all_codes() -> None:
+    encoder, batch = _encoder(), _whole(_sequences([9, 30, 12]))
+    inputs = _inputs(batch)
+    hidden, summed = torch.randn(3, 64), torch.randn(3, 64)
+    before = encoder.incident_logits(hidden, summed, inputs)
+    torch.nn.init.normal_(encoder.activity.weight)
+    rise = encoder.incident_logits(hidden, summed, inputs) - before
+    assert torch.allclose(rise, rise[:, :1].expand_as(rise), atol=1e-4) and (rise[:, 0].abs() > 1e-3).all()

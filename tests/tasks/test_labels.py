@@ -276,6 +276,14 @@ def test_edges_of_the_window(
     assert (label["boolean_value"], label["outcome_in_gap"]) == (positive, in_gap)
 
 
+@pytest.mark.parametrize(("day", "excluded"), [(70, "no_recent_contact"), (71, None)])
+def test_edges_of_recency(day: int, excluded: str | None, engine: Engine, study: Study, claims) -> None:
+    cohort_settings = CohortSettings(landmark=dt.date(1970, 4, 12), min_events=1)  # the index day is day 100
+    made = study.model_copy(update={"cohort": cohort_settings})
+    found = labelled(made_task(), [claims.event(1, day, OTHER)], engine, made, claims, 30)
+    assert found[1, "held_out"]["excluded"] == excluded
+
+
 @pytest.mark.parametrize(
     ("second", "confirming", "positive"),
     [
@@ -473,6 +481,21 @@ def test_observation_is_what_the_source_states_of_it(
     index = observation.with_stated(index, tmp_path)
     (label,) = engine.to_arrow(label_index_dates(made_task(min_history_days=60), index, table)).to_pylist()
     assert (label["excluded"], label["censored"]) == (excluded, censored)
+
+
+def test_who_is_observed_is_in_sight_and_who_left_is_not(tmp_path: Path) -> None:
+    columns = {"first_day": 100, "last_contact": [120, 990, 120, 990], "observed_until": 1000}
+    index = pa.table(
+        {
+            "subject_id": [1, 2, 3, 4],
+            **{name: np.broadcast_to(np.int32(values), 4) for name, values in columns.items()},
+            "index_day": np.full(4, 1000, np.int32),
+        }
+    )
+    periods = [pa.array([1, 2]), timestamps(np.array([0, 0])), timestamps(np.array([2000, 995]))]
+    observation.write(pa.table(periods, schema=observation.SCHEMA), True, tmp_path / "observation.parquet")
+    found = observation.with_stated(index, tmp_path)
+    assert found["last_contact"].to_pylist() == [1000, observation.NEVER, 120, 990]
 
 
 def test_the_future_of_observation_decides_nobodys_eligibility(tmp_path: Path) -> None:

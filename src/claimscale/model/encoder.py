@@ -190,7 +190,7 @@ class Encoder(nn.Module):
     def _features(self, inputs: EncoderInputs) -> Tensor:
         """Features of age, recency and count of each position, [T, F], each of about unit size."""
         age = inputs.age_days[:, None] * self.age_rates
-        recency = _recency(inputs)[:, None] * self.recency_rates
+        recency = newest_code_days(inputs)[:, None] * self.recency_rates
         count_TW = inputs.count.float()
         log_count = torch.cat((count_TW[:, -1:].log2(), (1 + count_TW[:, :-1]).log2()), 1)
         features = (age.sin(), age.cos(), recency.sin(), recency.cos(), log_count, log_count.clamp_max(1))
@@ -250,7 +250,7 @@ class SumPooling(nn.Module):
         return self.down(summed_Bd) * self.multiplier
 
 
-def _recency(inputs: EncoderInputs) -> Tensor:
+def newest_code_days(inputs: EncoderInputs) -> Tensor:
     """Days of each position after [CLS], [T]; at [CLS] itself those of the newest code.
 
     Who has not been seen for long may have left: [CLS] must know it at once.
