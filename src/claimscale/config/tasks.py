@@ -93,8 +93,8 @@ class Task(EligibilityRules):
     min_history_days: int = 365
     """Fewest days between a patient's first claim and the index date."""
     index: Literal["landmark", "every_visit"] = "landmark"
-    """Index dates: the last contact before the landmark, or the first contact of each month from
-    `first_index_date` to the landmark (one per patient outside training)."""
+    """Index dates: the landmark (with `labels: all_dates` earlier dates of training patients as well), or the
+    first contact of each month from `first_index_date` to it (one per patient outside training)."""
     first_index_date: dt.date | None = None
     """Earliest index date with `index: every_visit`."""
     hidden_codes: Codes = {}

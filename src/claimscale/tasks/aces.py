@@ -132,7 +132,7 @@ def _comments(task: Task) -> list[str]:
     lines = [
         f"{task.name} for ACES (es-aces 0.7), written by claimscale. {task.source}".strip(),
         f"Give each index date as an event {INDEX}; those of claimscale are the prediction times of",
-        f"labels/{task.name}.parquet. ACES cannot pick the last contact before a landmark by itself.",
+        f"labels/{task.name}.parquet. ACES cannot sample dates or require a recent contact by itself.",
         "`suspected` is a column of claimscale's events; remove it for data without it.",
         "ACES has one time per event: an event that became known later than it happened counts as known.",
     ]
