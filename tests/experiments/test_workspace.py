@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from claimscale import artifacts
+from claimscale.codes.systems import TYPES
 from claimscale.config import loading
 from claimscale.config.comparison import Baseline
 from claimscale.experiments.cells import Cell, cells_of
@@ -80,6 +81,32 @@ def test_scarce_labels_withhold_the_outcomes_from_pretraining(write_study, tmp_p
         assert (len(workspace.withheld_tokens) > 0) == withheld
         predicted = CellRun(workspace, cell, 1, lambda share: None).outcome_tokens()
         assert (predicted is None) == withheld, "no zero-shot prediction of what pretraining has not seen"
+
+
+def test_positives_of_pretraining_are_patients_known_before_the_landmark(write_study, tmp_path: Path) -> None:
+    outcome, suspected, other = 10, 11, 12
+    types = np.zeros(20, int)
+    types[suspected] = TYPES.index("suspected")
+    found = Workspace(loading.load(write_study()), tmp_path)
+    last = found.last_pretraining_day
+    events = [
+        [(outcome, last - 9), (outcome, last)],  # once
+        [(outcome, last + 1)],
+        [(suspected, last - 5), (other, last - 4)],
+        [(outcome, last - 2)],  # a test patient
+        [(other, last - 3), (outcome, last - 3)],
+    ]
+    found.__dict__["store"] = SimpleNamespace(
+        token=np.array([token for patient in events for token, _ in patient]),
+        available=np.array([day for patient in events for _, day in patient]),
+        offsets=np.cumsum([0, *map(len, events)]),
+        rows_of=lambda subjects: subjects,
+        vocabulary=SimpleNamespace(
+            tokens_with_prefix=lambda codes: np.array([outcome, suspected]), types=types
+        ),
+    )
+    found.__dict__["splits"] = {"train": np.array([0, 1, 2, 4]), "held_out": np.array([3])}
+    assert found.pretraining_positives(found.study.tasks[0]) == 2
 
 
 def test_a_subset_has_all_index_dates_of_its_patients(write_study, tmp_path: Path) -> None:

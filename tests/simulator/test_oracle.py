@@ -33,10 +33,9 @@ def label(claims, prefix: str, confirmation_days: int | None) -> LabelledTask:
     subjects, index_days, labels = [], [], []
     starts = np.flatnonzero(np.diff(claims.subject, prepend=0))
     for first, last in zip(starts, [*starts[1:], claims.subject.size], strict=True):
-        known = claims.available[first:last] < LANDMARK
-        if not known.any():
+        index = LANDMARK - 1
+        if not (claims.available[first:last] <= index).any():
             continue
-        index = claims.available[first:last][known].max()
         days, available = claims.day[first:last], claims.available[first:last]
         outcome = is_outcome[first:last]
         if (outcome & (available <= index)).any():
@@ -54,7 +53,7 @@ def risks_of(
     oracle: Oracle, task: LabelledTask, rows: Rows = ALL, futures: int = 100, **changes: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     codes = [code for code in oracle.codes if code.startswith(task.prefix)]
-    rule = LabelRule(LANDMARK, codes, GAP, HORIZON, task.confirmation_days)._replace(**changes)
+    rule = LabelRule(codes, GAP, HORIZON, task.confirmation_days)._replace(**changes)
     return oracle.risk(task.subjects[rows], task.index_days[rows], rule, futures)
 
 
@@ -153,12 +152,6 @@ def test_a_required_confirmation_never_raises_the_risk(oracle, ckd):
     assert confirmed.mean() < single.mean()
 
 
-def test_a_long_silence_lowers_the_risk(oracle, ckd):
-    rows = np.flatnonzero(ckd.index_days == LANDMARK - 1)[:200]
-    soon, late = (risks_of(oracle, ckd, rows, landmark_day=LANDMARK + days)[0] for days in (0, 183))
-    assert late.mean() < soon.mean()
-
-
 def test_a_risk_does_not_depend_on_other_patients(oracle, ckd):
     rows = np.arange(50)
     assert np.array_equal(risks_of(oracle, ckd, rows[::-1])[0], risks_of(oracle, ckd, rows)[0][::-1])
@@ -174,4 +167,4 @@ def test_the_dead_and_the_impossible_have_no_risk(oracle, claims, ckd):
 
 def test_unknown_patients_are_bad_input(oracle):
     with pytest.raises(BadInput, match="subject ids"):
-        oracle.risk(np.array([0]), np.array([LANDMARK - 1]), LabelRule(LANDMARK, [], GAP, HORIZON))
+        oracle.risk(np.array([0]), np.array([LANDMARK - 1]), LabelRule([], GAP, HORIZON))

@@ -29,11 +29,9 @@ class LabelRule(NamedTuple):
     `confirmation_days` is given, another one follows at least that many days later.
 
     Attributes:
-        landmark_day: days since 1970-01-01.
         outcome_codes: full codes (`ICD10//N189`); codes that the country lacks never occur.
     """
 
-    landmark_day: int
     outcome_codes: Collection[str]
     gap_days: int
     horizon_days: int
@@ -57,9 +55,6 @@ class Oracle:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Probability of a positive label given the latent state at the index date.
 
-        The index date is the last contact before the landmark, so there is no contact between the two. Each
-        future simulates these months without contact and is weighted by the probability of none.
-
         Args:
             subject_ids: int [n].
             index_days: index dates, int [n], days since 1970-01-01; not before the first contact.
@@ -78,7 +73,6 @@ class Oracle:
         # A code counts if any revision turns it into an outcome code.
         can_count = np.any(is_outcome[parameters.revised_codes], axis=0)
         window = LabelWindow(
-            rule.landmark_day,
             is_outcome,
             Included(_writers(parameters, can_count), bool(can_count[parameters.everyday_codes].any())),
             rule.gap_days,

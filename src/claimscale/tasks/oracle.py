@@ -19,7 +19,6 @@ from claimscale.cohort.selection import HELD_OUT
 from claimscale.config.sources import SimulatedSource
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
-from claimscale.events.table import day_number
 from claimscale.simulator.oracle import LabelRule, Oracle
 from claimscale.simulator.population import Population
 from claimscale.tasks.labels import read_labels
@@ -38,10 +37,10 @@ def build(study: Study, labels: Path, target: Path) -> None:
     for task in study.tasks:
         is_known = task.labels is None and task.index == "landmark" and not task.confirmation_codes
         if is_known and counts[task.name]["insufficient_data"] is None:
-            pq.write_table(_risks(task, study, oracle, labels), target / f"{task.name}.parquet")
+            pq.write_table(_risks(task, oracle, labels), target / f"{task.name}.parquet")
 
 
-def _risks(task: Task, study: Study, oracle: Oracle, labels: Path) -> pa.Table:
+def _risks(task: Task, oracle: Oracle, labels: Path) -> pa.Table:
     table = read_labels(labels, task.name).filter(pc.field("split") == HELD_OUT)
     prefixes = full_prefixes(task.outcome)
     subject = table["subject_id"].to_numpy()
@@ -53,7 +52,6 @@ def _risks(task: Task, study: Study, oracle: Oracle, labels: Path) -> pa.Table:
     for days in np.unique(gap).tolist():
         rows = np.flatnonzero(gap == days)
         rule = LabelRule(
-            landmark_day=day_number(study.cohort.landmark),
             outcome_codes=[code for code in oracle.codes if code.startswith(prefixes)],
             gap_days=days,
             horizon_days=task.gap_days + task.horizon_days - days,

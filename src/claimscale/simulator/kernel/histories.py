@@ -30,7 +30,6 @@ USUAL_EVENTS = 300
 class LabelWindow(NamedTuple):
     """The label rule of `Oracle.risk` in the kernel's terms; `confirmation` is 0 if none is required."""
 
-    landmark: int
     is_outcome: np.ndarray  # bool [K]
     included: Included  # what can write an outcome code: other codes need not be sampled
     gap: int
@@ -153,9 +152,9 @@ def outcome_days(claim, is_outcome, first_day):
 
 @inner
 def simulate_future(parameters, first_days, person, state, claim, start, index, rule):
-    """Simulate one future from month `start` on; return its weight and whether its label is positive."""
+    """Simulate one future from month `start` on; return whether its label is positive."""
     first_allowed, last_allowed = index + rule.gap + 1, index + rule.gap + rule.horizon
-    weight, first = 1.0, 0
+    first = 0
     for month in range(start, first_days.size - 1):
         if first == 0 and first_days[month] > last_allowed:
             break
@@ -163,10 +162,7 @@ def simulate_future(parameters, first_days, person, state, claim, start, index, 
         onset(parameters, person, state, month, 1)
         probability = contact_probability(parameters, state)
         moves = uniform(state.generator) < TRANSFER_PER_MONTH
-        before_landmark = first_days[month + 1] - 1 < rule.landmark
-        if before_landmark:
-            weight *= 1 - probability
-        elif uniform(state.generator) < probability:
+        if uniform(state.generator) < probability:
             days_of_month = first_days[month + 1] - first_days[month]
             write_claim(parameters, person, state, claim, month, days_of_month, rule.included)
             earliest, latest = outcome_days(claim, rule.is_outcome, first_days[month])
@@ -174,15 +170,13 @@ def simulate_future(parameters, first_days, person, state, claim, start, index, 
                 if first == 0:
                     first = earliest
                     if first < first_allowed or first > last_allowed:
-                        return weight, False
+                        return False
                 if rule.confirmation == 0 or latest >= first + rule.confirmation:
-                    return weight, True
+                    return True
         cohort_exit(parameters, person, state, month, moves)
-        if state.status[0] == DEAD and before_landmark:
-            return 0.0, False  # a recorded death would have been the last event before the landmark
         if state.status[0] != ENROLLED:
             break
-    return weight, False
+    return False
 
 
 @entry
@@ -190,7 +184,6 @@ def monte_carlo_risk(parameters, first_days, seed, subjects, index_days, rule, f
     """Risks and their standard errors, float64 [n]: see `Oracle.risk`. `rule` is a LabelWindow."""
     base, state, claim = new_state(parameters), new_state(parameters), new_claim(parameters)
     log = np.empty((4096, LOG_COLUMNS), np.int32)
-    weights, labels = np.empty(futures), np.empty(futures)
     risks, errors = np.zeros(subjects.size), np.zeros(subjects.size)
     for row in range(subjects.size):
         index = index_days[row]
@@ -199,14 +192,11 @@ def monte_carlo_risk(parameters, first_days, seed, subjects, index_days, rule, f
         log, _ = simulate_history(parameters, first_days, person, base, claim, start - 1, log, 0)
         if base.status[0] != ENROLLED:
             continue
+        positive = 0
         for number in range(futures):
             copy_state(base, state)
             state.generator[0] = stream(seed, subjects[row], number + 1)
-            weights[number], labels[number] = simulate_future(
-                parameters, first_days, person, state, claim, start, index, rule
-            )
-        total = weights.sum()
-        if total > 0:
-            risks[row] = (weights * labels).sum() / total
-            errors[row] = np.sqrt(((weights * (labels - risks[row])) ** 2).sum()) / total
+            positive += simulate_future(parameters, first_days, person, state, claim, start, index, rule)
+        risks[row] = positive / futures
+        errors[row] = np.sqrt(risks[row] * (1 - risks[row]) / futures)
     return risks, errors
