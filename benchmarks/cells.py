@@ -28,7 +28,7 @@ WORKERS = 2
 
 def prepare(file: Path, overrides: Sequence[str]) -> None:
     """Events, cohort, tokens and labels of the study, without the true risks, which take long."""
-    run = pipeline.StudyRun(loading.load(file, overrides), Silent())
+    run = pipeline.StudyRun(loading.load(file, list(overrides)), Silent())
     artifacts.make_folder(run.folder)
     for stage in pipeline.data_stages(run.study):
         if stage.name != "oracle" and not stage.is_current(run):

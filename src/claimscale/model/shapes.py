@@ -12,6 +12,7 @@ embedding.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -195,11 +196,12 @@ def _nearest(target: int, vocabulary: int, groups: int) -> Shape | None:
 def _closest(target: int, vocabulary: int, groups: int) -> Shape | None:
     for share in EMBEDDING_SHARES:
         embedding = max(8, int(share * target / (vocabulary + groups)) // 8 * 8)
-        fitting = [
-            shape
-            for width, layers in _ladder()
-            if (shape := _fill(target, Shape(vocabulary, width, layers, 0, min(embedding, width), groups)))
-        ]
+        # Without feed-forward layers parameters only grow along the ladder: larger shapes need not be tried.
+        bare = (
+            Shape(vocabulary, width, layers, 0, min(embedding, width), groups) for width, layers in _ladder()
+        )
+        smaller = itertools.takewhile(lambda shape: parameters(shape) < target, bare)
+        fitting = [filled for shape in smaller if (filled := _fill(target, shape))]
         if fitting:
             return min(
                 fitting, key=lambda shape: abs(math.log(shape.feed_forward / shape.width / IDEAL_ASPECT))

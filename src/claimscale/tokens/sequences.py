@@ -43,7 +43,7 @@ class Sequences:
 
     def __post_init__(self) -> None:
         if len(self.count) != len(self.token):
-            object.__setattr__(self, "count", np.tile(np.uint8([0, 0, 0, 1]), (len(self.token), 1)))
+            object.__setattr__(self, "count", np.tile(np.array([0, 0, 0, 1], np.uint8), (len(self.token), 1)))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
