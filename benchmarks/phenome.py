@@ -166,12 +166,12 @@ def lightgbm_scores(overrides: list[str], tokens: list[int]) -> list[float]:
     for token in tokens:
         labels = {name: labels_of(one, token) for name, one in codes.items()}
         rows = {name: np.flatnonzero(at_risk) for name, (_, at_risk) in labels.items()}
-        train, tuning = (
-            lightgbm.Dataset(features[name][rows[name]], labels[name][0][rows[name]], free_raw_data=False)
-            for name in ("train", "tuning")
-        )
         best, best_loss = None, np.inf
         for settings in SETTINGS:
+            train, tuning = (
+                lightgbm.Dataset(features[name][rows[name]], labels[name][0][rows[name]])
+                for name in ("train", "tuning")
+            )
             booster = lightgbm.train(
                 COMMON | settings, train, ROUNDS, [tuning],
                 callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
@@ -179,10 +179,6 @@ def lightgbm_scores(overrides: list[str], tokens: list[int]) -> list[float]:
             loss = booster.best_score["valid_0"]["binary_logloss"]
             if loss < best_loss:
                 best, best_loss = booster, loss
-            train, tuning = (
-                lightgbm.Dataset(features[name][rows[name]], labels[name][0][rows[name]], free_raw_data=False)
-                for name in ("train", "tuning")
-            )
         assert best is not None
         risk = np.asarray(best.predict(features["test"][rows["test"]]))
         found.append(float(average_precision_score(labels["test"][0][rows["test"]], risk)))

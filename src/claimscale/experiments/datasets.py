@@ -136,7 +136,9 @@ class StudyData:
         Each seed of the cells has its own order of patients, the same for all arms and sizes: which patients
         are labelled is part of the variation between runs. Smaller subsets are part of larger ones.
         """
-        order, place = labelled_subsets.nested(sample.subjects, self.study.seed + seed)
+        order, place = labelled_subsets.nested(
+            sample.subjects, labelled_subsets.order_seed(self.study.seed, seed)
+        )
         return sample.take(order if patients == "all" else order[place <= patients])
 
     def cell_samples(self, cell: Cell) -> CellSamples:

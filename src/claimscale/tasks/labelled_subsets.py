@@ -22,6 +22,11 @@ def tuning_patients(patients: int) -> int:
     return max(patients // 2, 1)
 
 
+def order_seed(study_seed: int, run_seed: int) -> int:
+    """The seed of the order of labelled patients of a run: each run has its own."""
+    return study_seed + run_seed
+
+
 def nested(subjects: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """An order of rows of which each subset is a prefix, and the position of each row's patient, from 1.
 

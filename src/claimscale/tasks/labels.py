@@ -31,6 +31,7 @@ from claimscale.events.table import read_events, timestamps
 from claimscale.tasks import index_dates, label_files
 from claimscale.tasks.index_dates import DATES
 from claimscale.tasks.label_counts import LabelCounts, count_labels, refuse_empty_splits
+from claimscale.tasks.labelled_subsets import order_seed
 
 CONFIRM_BEFORE_DAYS = 30
 """A confirming drug or procedure counts from so many days before the first outcome code."""
@@ -58,6 +59,7 @@ def build_labels(study: Study, engine: Engine, events: Path, cohort: Path, targe
     def at_visits(first: dt.date) -> pa.Table:
         return observation.with_stated(engine.to_arrow(index_dates.visit_dates(table, study, first)), events)
 
+    seeds = [order_seed(study.seed, seed) for seed in study.finetune.seeds]
     counts: dict[str, LabelCounts] = {}
     for task in study.tasks:
         if task.labels is not None:
@@ -67,7 +69,7 @@ def build_labels(study: Study, engine: Engine, events: Path, cohort: Path, targe
             dates = at_landmark(task.min_history_days) if first is None else at_visits(first)
             found = label_index_dates(task, dates, table, study.cohort.recency_days)
             labels, excluded = _eligible(engine.to_arrow(found), study, task)
-        counts[task.name] = count_labels(labels, excluded, task, label_seeds(study))
+        counts[task.name] = count_labels(labels, excluded, task, seeds)
         _write(labels, target, task.name)
     refuse_empty_splits(counts)
     write_json(target / "labels.json", counts)
@@ -83,11 +85,6 @@ def _eligible(index: pa.Table, study: Study, task: Task) -> tuple[pa.Table, dict
         excluded["not_sampled"] = int(np.count_nonzero(~chosen))
         labels = labels.filter(pa.array(chosen))
     return labels, excluded
-
-
-def label_seeds(study: Study) -> list[int]:
-    """The seed of the order of labelled patients of each run."""
-    return [study.seed + seed for seed in study.finetune.seeds]
 
 
 def read_labels(labels: Path, task: str) -> pa.Table:
