@@ -18,7 +18,7 @@ from torch import Tensor
 
 from claimscale.model import classifier
 from claimscale.model.classifier import EncoderClassifier, PooledStates
-from claimscale.model.encoder import Encoder, EncoderInputs
+from claimscale.model.encoder import Encoder, EncoderInputs, States
 from claimscale.model.shapes import TIME_FEATURES
 from claimscale.seeded_random import uniform
 from claimscale.tokens.batches import Batch, Masked
@@ -35,7 +35,7 @@ def rotary_over(position: Callable[[EncoderInputs], Tensor]) -> Alternative:
     """Rotary angles over another position than the day; time features do not change."""
     attend = Encoder.attend
 
-    def otherwise(self: Encoder, x_Td: Tensor, inputs: EncoderInputs, queries: object = None) -> Tensor:
+    def otherwise(self: Encoder, x_Td: Tensor, inputs: EncoderInputs, queries: object = None) -> States:
         return attend(self, x_Td, replace(inputs, days=position(inputs)), queries)  # pyright: ignore[reportArgumentType]
 
     return lambda: patch.object(Encoder, "attend", otherwise)
@@ -72,9 +72,12 @@ def reads(chosen: Callable[[PooledStates], PooledStates]) -> Alternative:
 
 
 def only(name: str) -> Callable[[PooledStates], PooledStates]:
-    return lambda states: PooledStates(
-        *(value if field == name else torch.zeros_like(value) for field, value in states._asdict().items())
-    )
+    def chosen(states: PooledStates) -> PooledStates:
+        kept = {one: float(one == name) for one in ("cls", "mean", "sum")}
+        sums = states.sums._replace(states=states.sums.states * kept["sum"])
+        return PooledStates(states.cls * kept["cls"], states.mean * kept["mean"], sums)
+
+    return chosen
 
 
 def reads_maximum() -> AbstractContextManager[object]:
@@ -82,9 +85,12 @@ def reads_maximum() -> AbstractContextManager[object]:
 
     def pool(encoder: Encoder, inputs: EncoderInputs) -> PooledStates:
         x_Td, bounds = encoder.embed(inputs), inputs.layout.bounds
-        hidden_Td = encoder.attend(x_Td, inputs).float()
+        states = encoder.attend(x_Td, inputs)
+        hidden_Td = states.final.float()
         largest_Bd = torch.segment_reduce(hidden_Td, "max", offsets=bounds.long())
-        return PooledStates(hidden_Td[bounds[:-1]], largest_Bd, encoder.sum_pooling(x_Td, inputs.layout))
+        return PooledStates(
+            hidden_Td[bounds[:-1]], largest_Bd, encoder.record_sums(x_Td, states.context, inputs.layout)
+        )
 
     return patch.object(classifier, "pool", pool)
 

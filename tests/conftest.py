@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Tests run side by side, one to a core: threads of their own would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import yaml
@@ -16,7 +20,7 @@ MINIMAL = {
     "name": "tiny",
     "source": {"kind": "simulated", "patients": 1500, "hospitals": 3},
     "cohort": {"landmark": "2020-10-01"},
-    "sizes": ["70k"],
+    "sizes": ["80k"],
     "tasks": ["ckd"],
 }
 

@@ -248,7 +248,7 @@ name: tiny
 runs_dir: {tmp_path / "runs"}
 source: {{kind: tables, path: {folder}, mapping: {tmp_path / "mine.yaml"}}}
 cohort: {{landmark: 2022-01-01}}
-sizes: [60k]
+sizes: [80k]
 tasks: [ckd]
 """,
         "utf-8",

@@ -25,11 +25,11 @@ name: tiny
 source: {{kind: simulated, patients: 3000, hospitals: 4, min_age: 75}}
 cohort: {{landmark: 2020-10-01, splits: {{fractions: [0.5, 0.15, 0.35], held_out_hospitals: 1}}}}
 tokens: {{max_length: 96, min_patients: 50, deduplicate: year}}
-sizes: [70k, 100k]
-pretrain: {{seeds: [1, 2], epochs: 2, batch_tokens: 4096}}
+sizes: [80k, 100k]
+pretrain: {{seeds: [1, 2], epochs: 1, batch_tokens: 4096}}
 tasks: [ckd, {{name: rare, kind: disease, outcome: {{ICD10: [A80]}}}}, pregabalin]
 labels: scarce
-finetune: {{labelled_patients: [400], seeds: [1, 2], epochs: 2}}
+finetune: {{labelled_patients: [400], seeds: [1, 2], epochs: 1, learning_rates: [0.001]}}
 baselines: [lightgbm, logistic, outcome_history, lightgbm_embeddings, lightgbm_counts_and_embeddings,
             ensemble]
 search: {{n_trials: 2}}
@@ -39,6 +39,7 @@ runs_dir: {runs}
 ARMS = {"pretrained", "scratch"}
 BASELINES = set(get_args(Baseline))
 CELLS = 2 * 2 + 2 * 2 * 2 * 2 + 2 * 2 * len(BASELINES)
+DATA_STAGES = ("events", "cohort", "tokens", "labels", "oracle")
 COST = {
     "tokens", "flops", "wall_hours", "device_hours", "peak_memory", "peak_tflops", "mfu", "energy_kwh"
 }  # fmt: skip
@@ -82,10 +83,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same study stopped by Ctrl-C, then killed with all its workers, then run to its end."""
+def stopped(whole: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same study stopped by Ctrl-C, then killed with all its workers, then run to its end.
+
+    It starts from the data of the whole study.
+    """
     folder = tmp_path_factory.mktemp("stopped")
     run = folder / "runs" / "tiny"
+    for stage in DATA_STAGES:
+        shutil.copytree(whole[0] / stage, run / stage)
     process = start(folder)
     wait_until_cells(run, 1)
     os.killpg(process.pid, signal.SIGINT)
@@ -151,7 +157,7 @@ def test_the_run_directory_holds_what_the_contract_says(whole: tuple[Path, str])
     assert not list(run.rglob("*.partial")) and not list(run.glob("scratch-*"))
     summary = json.loads((run / "summary.json").read_text("utf-8"))
     assert summary.keys() >= SUMMARY_KEYS
-    assert [size["name"] for size in summary["sizes"]] == ["70k", "100k"]
+    assert [size["name"] for size in summary["sizes"]] == ["80k", "100k"]
     for task in (task for task in summary["tasks"] if task["results"]):
         assert task["oracle"]["auprc"]["estimate"] > task["prevalence"]
         assert {result["arm"] for result in task["results"]} == ARMS | BASELINES
@@ -209,7 +215,7 @@ def test_torchrun_shares_a_pretraining_and_leaves_what_is_done(
 ) -> None:
     run = tmp_path / "runs" / "tiny"
     shutil.copytree(whole[0], run)
-    cell = run / "cells" / "pretrain-70k-s1"
+    cell = run / "cells" / "pretrain-80k-s1"
     expected = json.loads((cell / "cell.json").read_text("utf-8"))["result"]
     shutil.rmtree(cell)
     (tmp_path / "study.yaml").write_text(STUDY.format(runs=tmp_path / "runs"), "utf-8")

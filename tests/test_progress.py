@@ -22,8 +22,8 @@ def test_plain_lines_are_few_and_the_last_one_always_shows() -> None:
 def test_the_live_bar_shows_work_and_time_left() -> None:
     stream = io.StringIO()
     with LiveBar(Console(file=stream, force_terminal=True, width=120)) as display:
-        display.update(0.25, 90.0, "pretrain-70k-s42 [50%]")
-    assert "1 min 30 s left" in stream.getvalue() and "pretrain-70k-s42 [50%]" in stream.getvalue()
+        display.update(0.25, 90.0, "pretrain-80k-s42 [50%]")
+    assert "1 min 30 s left" in stream.getvalue() and "pretrain-80k-s42 [50%]" in stream.getvalue()
 
 
 @pytest.mark.parametrize("seconds", [0, 0.4, 59.9, 61, 3599, 3601, 90_000])

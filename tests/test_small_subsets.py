@@ -14,7 +14,7 @@ name: small
 source: {{kind: simulated, patients: 3000, hospitals: 3, min_age: 75}}
 cohort: {{landmark: 2020-10-01, splits: {{fractions: [0.5, 0.15, 0.35]}}}}
 tokens: {{max_length: 64, min_patients: 50, deduplicate: year}}
-sizes: [70k]
+sizes: [80k]
 pretrain: {{seeds: [1], epochs: 1, batch_tokens: 4096}}
 tasks: [pregabalin]
 labels: scarce
@@ -43,7 +43,7 @@ def test_the_study_ends_with_a_report_that_names_the_subset(ended: tuple[Path, i
     run = file.parent / "runs" / "small"
     assert code == 0
     assert {folder.name for folder in (run / "cells").iterdir()} == {
-        "finetune-pregabalin-70k-scratch-nall-s1",
+        "finetune-pregabalin-80k-scratch-nall-s1",
         "outcome_history-pregabalin-nall-s1",
     }
     summary = json.loads((run / "summary.json").read_text("utf-8"))

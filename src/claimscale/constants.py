@@ -7,6 +7,8 @@ SEXES = ("F", "M", "U")
 DAYS_PER_YEAR = 365.25
 MICROSECONDS_PER_DAY = 86_400_000_000
 
+Scope = Literal["recipe", "trained_models"]
+"""What a verdict holds for: models trained again by the same recipe, or the trained models alone."""
 SizeVerdict = Literal["saturated", "not_saturated", "inconclusive"]
 Reason = Literal[
     "one_size",

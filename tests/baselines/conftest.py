@@ -32,7 +32,7 @@ def claims() -> SimpleNamespace:
                 "source": {"kind": "simulated"},
                 "cohort": {"landmark": made_claims.LANDMARK, "min_events": 3},
                 "tokens": {"min_patients": 2},
-                "sizes": ["60k"],
+                "sizes": ["80k"],
                 "tasks": ["ckd"],
             }
         )

@@ -42,10 +42,10 @@ def workspace(claims, stores, tmp_path: Path) -> SimpleNamespace:
         cell_samples=lambda cell: CellSamples(split["train"], split["tuning"], others),
         withheld_tokens=np.zeros(0, np.int32),
     )
-    weights = found.folder("pretrain-60k-s1")
+    weights = found.folder("pretrain-80k-s1")
     weights.mkdir()
     save_tensors(
-        weights / "model.safetensors", Encoder(found.shape("60k"), found.token_metadata).state_dict()
+        weights / "model.safetensors", Encoder(found.shape("80k"), found.token_metadata).state_dict()
     )
     return found
 
@@ -58,7 +58,7 @@ def test_cost_includes_the_encoder_on_its_device(
     device, meters = torch.device("cpu", 0), []
     monkeypatch.setattr(execute.CellRun, "device", device)
     monkeypatch.setattr(execute, "CostMeter", lambda device: meters.append(CostMeter(device)) or meters[-1])
-    cell = Cell(kind, 1, "60k" if on_encoder else None, TASK, None, "all")
+    cell = Cell(kind, 1, "80k" if on_encoder else None, TASK, None, "all")
     (tmp_path / cell.id).mkdir()
     result = execute._baseline(execute.CellRun(workspace, cell, 1, lambda share: None))
     assert [meter.device for meter in meters] == [device if on_encoder else torch.device("cpu")]
@@ -74,6 +74,6 @@ def test_cost_includes_the_encoder_on_its_device(
         np.zeros(0, np.int32),
     )  # fmt: skip
     assert cost["flops"] == pytest.approx(
-        shapes.classifier_flops(workspace.shape("60k"), sequences.lengths, zero_shot=True)
+        shapes.classifier_flops(workspace.shape("80k"), sequences.lengths, zero_shot=True)
     )
     assert cost["mfu"] > 0

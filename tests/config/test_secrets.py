@@ -28,7 +28,7 @@ def study_of(path: str, runs: Path) -> Study:
         "source": {"kind": "omop", "path": path},
         "runs_dir": str(runs),
         "cohort": {"landmark": "2021-06-01"},
-        "sizes": ["60k"],
+        "sizes": ["80k"],
         "tasks": ["ckd"],
     }
     return Study.model_validate(settings, strict=False)

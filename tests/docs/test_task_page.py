@@ -28,7 +28,7 @@ BY_NAME = {name: content for _, name, content in BLOCKS}
 
 
 def study_of(tasks: list) -> Study:
-    settings = {"name": "page", "source": {"kind": "simulated"}, "sizes": ["60k"], "tasks": tasks}
+    settings = {"name": "page", "source": {"kind": "simulated"}, "sizes": ["80k"], "tasks": tasks}
     settings["cohort"] = {"landmark": dt.date(2020, 1, 1), "min_events": 1}
     return loading.validated(Study, settings, "study.yaml")
 

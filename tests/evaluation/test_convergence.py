@@ -83,6 +83,12 @@ def test_only_the_last_doubling_counts() -> None:
     assert found == pytest.approx(0.05)
 
 
+def test_a_loss_of_incident_codes_that_still_falls_counts() -> None:
+    half, whole = cooldowns({1000: 2.0, 2000: 2.0})
+    half["validation_loss_incident"], whole["validation_loss_incident"] = 4.0, 3.9
+    assert last_doubling_drop([half, whole]) == pytest.approx(0.025)
+
+
 def test_a_rate_that_diverged_is_worse_than_all_others() -> None:
     assert has_interior_optimum(trials(2.2, 2.0, None)) is True
     assert has_interior_optimum(trials(2.2, 2.0)) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,23 +53,40 @@ def test_no_size_is_recommended_on_an_under_trained_plateau(
     status: str, verdict: str, size: str | None
 ) -> None:
     found = scores(models(s1M=0.4, s3M=0.4))
-    advice = recommend(verdict_of(found), status, found, "auprc")  # pyright: ignore[reportArgumentType]
-    assert (advice.verdict, advice.size, advice.baseline) == (verdict, size, None)
+    advice = recommend(verdict_of(found), verdict_of(found), status, found, "auprc")  # pyright: ignore[reportArgumentType]
+    assert (advice.verdict, advice.size) == (verdict, size)
 
 
 def test_the_largest_size_is_recommended_if_it_gains() -> None:
     found = scores(models(s1M=0.3, s3M=0.4))
-    assert recommend(verdict_of(found), "converged", found, "auprc").size == "3M"
+    assert recommend(verdict_of(found), verdict_of(found), "converged", found, "auprc").size == "3M"
 
 
 @pytest.mark.parametrize(("lightgbm", "superior"), [(0.5, True), (0.4001, False), (0.39, None)])
 def test_a_baseline_that_no_encoder_exceeds_is_recommended(lightgbm: float, superior: bool | None) -> None:
     """Baselines on embeddings, and the ensemble, need an encoder and do not replace it."""
     found = scores(models(s1M=0.4, s3M=0.4, lightgbm=lightgbm, lightgbm_embeddings=0.9, ensemble=0.9))
-    baseline = recommend(verdict_of(found), "converged", found, "auprc").baseline
-    assert (baseline and baseline.superior) == superior
-    if baseline is not None:
-        assert baseline.baseline == "lightgbm" and baseline.baseline_estimate == pytest.approx(lightgbm)
+    compared = recommend(verdict_of(found), verdict_of(found), "converged", found, "auprc").against_baseline
+    assert compared is not None and compared.baseline == "lightgbm"
+    assert compared.prefers_baseline == (superior is not None)
+    assert compared.superior == bool(superior)
+    assert compared.gain.estimate == pytest.approx(0.4 - lightgbm)
+
+
+def test_a_baseline_is_compared_with_the_advised_size_not_with_the_best() -> None:
+    """1M is enough within the margin, but LightGBM is above it, and below 3M."""
+    found = scores(models(s1M=0.4, s3M=0.4005, lightgbm=0.4003))
+    advice = recommend(verdict_of(found), verdict_of(found), "converged", found, "auprc")
+    compared = advice.against_baseline
+    assert advice.size == "1M" and compared is not None
+    assert compared.encoder_size == "1M" and compared.prefers_baseline
+
+
+def test_without_a_baseline_nothing_is_compared() -> None:
+    found = scores(models(s1M=0.4, s3M=0.4))
+    assert (
+        recommend(verdict_of(found), verdict_of(found), "converged", found, "auprc").against_baseline is None
+    )
 
 
 @pytest.mark.parametrize(("ensemble", "named"), [(0.5, True), (0.4001, False), (0.3, False)])
@@ -86,3 +105,21 @@ def test_the_pretrained_arm_decides_even_if_scratch_has_more_labels() -> None:
     assert largest_labelled_set(found) == 300
     assert compared_models(found, SIZES) == {"1M": few}
     assert compared_models({many: found[many]}, SIZES) == {"1M": many}
+
+
+def test_the_trained_models_are_the_advice_where_the_recipe_is_open() -> None:
+    found = scores(models(s1M=0.4, s3M=0.4))
+    verdict = verdict_of(found)
+    assert verdict.verdict == "saturated"
+    open_verdict = replace(verdict, verdict="inconclusive", smallest_sufficient=None)
+    advice = recommend(open_verdict, verdict, "unknown", found, "auprc")
+    assert (advice.verdict, advice.scope, advice.size) == ("saturated", "trained_models", "1M")
+    assert recommend(verdict, open_verdict, "unknown", found, "auprc").scope == "recipe"
+    neither = recommend(open_verdict, open_verdict, "unknown", found, "auprc")
+    assert (neither.verdict, neither.scope, neither.size) == ("inconclusive", "recipe", None)
+
+
+def test_trained_models_are_no_way_around_under_training() -> None:
+    found = scores(models(s1M=0.4, s3M=0.4))
+    advice = recommend(verdict_of(found), verdict_of(found), "under_trained", found, "auprc")
+    assert (advice.verdict, advice.size) == ("under_trained", None)

@@ -222,3 +222,84 @@ def test_more_tasks_lower_the_alpha_of_each() -> None:
     assert verdict(borderline).verdict == "saturated"
     hopeless = {f"task{index}": exact_curve([0.3, 0.4]) for index in range(9)}
     assert decide({"ckd": borderline, **hopeless}, MARGIN)["ckd"].verdict == "inconclusive"
+
+
+def runs_that_differ(gain: float, seed: int, spread: float = 0.03, positives: int = 2000) -> SizeCurve:
+    """Two sizes of three runs each; the means of the runs' true metrics differ by exactly `gain`.
+
+    Patients add noise of their own to each run and some that all share; replicates repeat that noise.
+    """
+    random = np.random.default_rng(seed)
+    truth = 0.3 * (1 + spread * random.normal(size=(2, 3, 1)))
+    truth -= truth.mean(axis=1, keepdims=True) - 0.3
+    truth[0] -= gain
+
+    def noise(draws: int) -> np.ndarray:
+        shared, own = random.normal(size=(1, 1, draws)), random.normal(size=(2, 3, draws))
+        return 0.01 * shared + 0.003 * own
+
+    found = truth + noise(1)
+    replicates = found + noise(300)
+    scores = {
+        size: Scores((1, 2, 3), found[place, :, 0], replicates[place], positives)
+        for place, size in enumerate(("1M", "10M"))
+    }
+    return SizeCurve(scores, 0.1, positives)
+
+
+def trained_verdict(one: SizeCurve, margin: float = MARGIN) -> Verdict:
+    return decide({"ckd": one}, margin, "trained_models")["ckd"]
+
+
+def test_trained_models_have_a_verdict_where_runs_differ() -> None:
+    """Patients are many and runs differ by 3 %: a retraining is open, the trained models are not."""
+    assert verdict(runs_that_differ(0.0, 1)).verdict == "inconclusive"
+    assert trained_verdict(runs_that_differ(0.0, 1)).smallest_sufficient == "1M"
+    assert trained_verdict(runs_that_differ(0.03, 1)).verdict == "not_saturated"
+
+
+def test_the_error_rate_of_trained_models_holds_at_the_margin() -> None:
+    called = [
+        trained_verdict(runs_that_differ(MARGIN * 0.3, seed)).verdict == "saturated" for seed in range(400)
+    ]
+    assert 0.02 <= np.mean(called) <= 0.08
+
+
+def test_one_seed_decides_about_its_models_alone() -> None:
+    one = exact_curve([0.3, 0.3], seeds=1)
+    assert verdict(one).reason == "one_seed"
+    assert trained_verdict(one).smallest_sufficient == "1M"
+
+
+def test_few_positives_decide_nothing_in_either_scope() -> None:
+    one = exact_curve([0.3, 0.3], positives=MIN_POSITIVES - 1)
+    assert trained_verdict(one).reason == verdict(one).reason == "few_positives"
+
+
+def test_the_seeds_that_are_needed_decide() -> None:
+    """Runs of equal sizes differ by 1 %: with three seeds it is open, with the number named it is decided."""
+
+    def study(seeds: int, seed: int) -> SizeCurve:
+        random = np.random.default_rng(seed)
+        values = 0.3 * (1 + 0.01 * random.normal(size=(2, seeds)))
+        noise = 1e-4 * random.normal(size=(2, 1, 100))
+        scores = {
+            size: Scores(tuple(range(seeds)), values[place], values[place][:, None] + noise[place], 2000)
+            for place, size in enumerate(("1M", "10M"))
+        }
+        return SizeCurve(scores, 0.1, 2000)
+
+    first = [verdict(study(3, seed)) for seed in range(60)]
+    needed = [found.seeds_needed for found in first if found.reason == "underpowered"]
+    assert len(needed) > 10 and all(one is None or one > 3 for one in needed)
+    typical = int(np.median([one for one in needed if one]))
+    decided = [verdict(study(typical, 1000 + seed)).verdict == "saturated" for seed in range(100)]
+    assert np.mean(decided) > 0.7
+
+
+def test_seeds_do_not_help_where_patients_are_too_few() -> None:
+    random = np.random.default_rng(0)
+    noise = 0.05 * random.normal(size=(3, 1, 300)) + np.zeros((3, 2, 300))
+    scores = {f"{n}M": Scores((1, 2), np.full(2, 0.3), 0.3 + noise[n], 200) for n in range(3)}
+    found = verdict(SizeCurve(scores, 0.1, 200))
+    assert found.reason == "underpowered" and found.seeds_needed is None and found.positives_needed

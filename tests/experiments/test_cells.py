@@ -10,7 +10,7 @@ from claimscale.experiments.cells import Cell, cells_of
 def test_every_size_arm_subset_and_seed_has_a_cell_of_its_own(write_study) -> None:
     settings = loading.load(
         write_study(
-            sizes=["70k", "90k"],
+            sizes=["80k", "90k"],
             tasks=["ckd", "pregabalin"],
             pretrain={"seeds": [1, 2, 3]},
             finetune={"labelled_patients": [100, "all"], "seeds": [1, 2]},
@@ -25,7 +25,7 @@ def test_every_size_arm_subset_and_seed_has_a_cell_of_its_own(write_study) -> No
 
 
 def test_needed_cells_come_first(write_study) -> None:
-    cells = cells_of(loading.load(write_study(sizes=["70k", "90k"])))
+    cells = cells_of(loading.load(write_study(sizes=["80k", "90k"])))
     place = {cell.id: index for index, cell in enumerate(cells)}
     needs = [(place[cell.id], place[need.id]) for cell in cells for need in cell.needs]
     assert needs and all(own > needed for own, needed in needs)
@@ -48,7 +48,7 @@ def test_without_the_pretrained_arm_nothing_is_pretrained(write_study) -> None:
 def test_baselines_on_embeddings_need_the_largest_pretraining(write_study) -> None:
     settings = loading.load(
         write_study(
-            sizes=["70k", "90k"],
+            sizes=["80k", "90k"],
             finetune={"initialization": ["scratch"], "seeds": [42]},
             baselines=["lightgbm_embeddings", "lightgbm_counts_and_embeddings", "logistic"],
         )
@@ -66,7 +66,7 @@ def test_baselines_on_embeddings_need_the_largest_pretraining(write_study) -> No
 def test_an_ensemble_needs_its_members_on_the_same_patients(write_study) -> None:
     settings = loading.load(
         write_study(
-            sizes=["70k", "90k"],
+            sizes=["80k", "90k"],
             finetune={"labelled_patients": [100, "all"], "seeds": [42]},
             baselines=["ensemble", "lightgbm"],
         )
@@ -125,7 +125,7 @@ def test_names_are_stable() -> None:
 
 def test_rates_are_swept_once_per_size_and_nothing_needs_it(write_study) -> None:
     rates = {"lr_sweep": [1e-3, 4e-3, 1.6e-2]}
-    cells = cells_of(loading.load(write_study(sizes=["70k", "90k"], pretrain=rates)))
-    assert [cell.id for cell in cells if cell.kind == "sweep"] == ["sweep-70k-s42", "sweep-90k-s42"]
+    cells = cells_of(loading.load(write_study(sizes=["80k", "90k"], pretrain=rates)))
+    assert [cell.id for cell in cells if cell.kind == "sweep"] == ["sweep-80k-s42", "sweep-90k-s42"]
     assert not any(need.kind == "sweep" for cell in cells for need in cell.needs)
     assert "sweep" not in {cell.kind for cell in cells_of(loading.load(write_study()))}

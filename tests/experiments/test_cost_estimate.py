@@ -12,14 +12,14 @@ CORPUS = Corpus(500, 100, 300_000, 50.0, {"ckd": 4000}, {"ckd": 3000})
 @pytest.fixture
 def settings(write_study) -> study.Study:
     return loading.load(
-        write_study(sizes=["70k", "300k"], finetune={"labelled_patients": [500, "all"], "seeds": [42]})
+        write_study(sizes=["80k", "300k"], finetune={"labelled_patients": [500, "all"], "seeds": [42]})
     )
 
 
 def test_cost_grows_with_size_and_patients_and_epochs(settings) -> None:
     cost = {cell.id: cell_flops(settings, CORPUS, cell) for cell in cells_of(settings)}
-    assert cost["pretrain-300k-s42"] > cost["pretrain-70k-s42"] > 0
-    assert cost["finetune-ckd-70k-scratch-nall-s42"] > cost["finetune-ckd-70k-scratch-n500-s42"]
+    assert cost["pretrain-300k-s42"] > cost["pretrain-80k-s42"] > 0
+    assert cost["finetune-ckd-80k-scratch-nall-s42"] > cost["finetune-ckd-80k-scratch-n500-s42"]
     assert cost["lightgbm-ckd-nall-s42"] == 0
     longer = settings.model_copy(update={"pretrain": settings.pretrain.model_copy(update={"epochs": 16})})
     cell = cells_of(settings)[0]
@@ -41,12 +41,12 @@ def test_finished_cells_correct_the_guess_of_their_kind_only(settings) -> None:
     cells = cells_of(settings)
     time_left = TimeLeft.of(settings, CORPUS, cells, threads=1)
     before = {cell.id: time_left.seconds(cell.id) for cell in cells}
-    for cell_id in ("finetune-ckd-70k-scratch-n500-s42", "finetune-ckd-300k-scratch-n500-s42"):
+    for cell_id in ("finetune-ckd-80k-scratch-n500-s42", "finetune-ckd-300k-scratch-n500-s42"):
         time_left.finished(cell_id, 10 * before[cell_id])
     after = {cell.id: time_left.seconds(cell.id) for cell in cells}
-    other = "finetune-ckd-70k-pretrained-n500-s42"
+    other = "finetune-ckd-80k-pretrained-n500-s42"
     assert 2 * before[other] < after[other] < 10 * before[other]
-    assert after["pretrain-70k-s42"] == before["pretrain-70k-s42"]
+    assert after["pretrain-80k-s42"] == before["pretrain-80k-s42"]
 
 
 def test_cooldowns_and_sweeps_cost_what_they_train(write_study) -> None:

@@ -14,7 +14,7 @@ from claimscale.experiments.cells import Cell
 from claimscale.experiments.workspace import Workspace
 from claimscale.training import checkpoints
 
-CELL = Cell("pretrain", 42, "70k")
+CELL = Cell("pretrain", 42, "80k")
 
 
 class Killed(Exception):

@@ -19,7 +19,7 @@ from claimscale.evaluation.predictions import CellResult
 from claimscale.experiments.cells import Cell, cells_of
 from claimscale.experiments.futility import FILE, read_records, run_by_size, without_futile
 
-SIZES = ["70k", "150k", "300k", "600k"]
+SIZES = ["80k", "150k", "300k", "600k"]
 PATIENTS = 3000
 
 
@@ -100,7 +100,7 @@ def test_flat_tasks_end_before_the_largest_size(settings: Study, tmp_path: Path)
 
 
 def test_a_task_that_grows_continues_alone(settings: Study, tmp_path: Path) -> None:
-    noise = {"70k": 6.0, "150k": 3.5, "300k": 2.0, "600k": 0.5}
+    noise = {"80k": 6.0, "150k": 3.5, "300k": 2.0, "600k": 0.5}
     cells, _ = carried_out(settings, tmp_path, lambda task, size: noise[size] if task == "ckd" else 0.3)
     largest = [cell for cell in cells if cell.size == "600k"]
     assert {cell.task for cell in largest} == {"ckd", None}
@@ -108,7 +108,7 @@ def test_a_task_that_grows_continues_alone(settings: Study, tmp_path: Path) -> N
 
 
 def test_forecasts_stand_before_the_larger_size_is_run(settings: Study, tmp_path: Path) -> None:
-    noise = {"70k": 6.0, "150k": 3.5, "300k": 2.0, "600k": 0.5}
+    noise = {"80k": 6.0, "150k": 3.5, "300k": 2.0, "600k": 0.5}
     _, calls = carried_out(settings, tmp_path, lambda task, size: noise[size])
     written, sizes = next(call for call in calls if "600k" in call[1])
     assert written == 2 and sizes == {"600k"}
@@ -116,7 +116,7 @@ def test_forecasts_stand_before_the_larger_size_is_run(settings: Study, tmp_path
 
 def test_a_rerun_keeps_the_forecasts(settings: Study, tmp_path: Path) -> None:
     """One task grew and was trained to the end, one was stopped: neither changes."""
-    noise, done = {"70k": 6.0, "150k": 3.5, "300k": 2.0, "600k": 0.5}, set[str]()
+    noise, done = {"80k": 6.0, "150k": 3.5, "300k": 2.0, "600k": 0.5}, set[str]()
     for _ in range(2):
         cells, _ = carried_out(
             settings, tmp_path, lambda task, size: noise[size] if task == "ckd" else 0.3, done

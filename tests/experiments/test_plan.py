@@ -14,7 +14,7 @@ from claimscale.experiments.cells import cells_of
 from claimscale.experiments.plan import assumed_corpus, plan_sizes, plan_text
 
 
-@pytest.mark.parametrize("sizes", [["60k", "185k"], ["2.2M", "101M"]])
+@pytest.mark.parametrize("sizes", [["80k", "185k"], ["2.2M", "101M"]])
 def test_every_size_has_a_plan_before_the_claims_are_prepared(write_study, sizes) -> None:
     settings = loading.load(write_study(sizes=sizes))
     corpus = assumed_corpus(settings)
@@ -26,7 +26,7 @@ def test_every_size_has_a_plan_before_the_claims_are_prepared(write_study, sizes
 def test_small_encoders_are_planned_for_fewer_codes(write_study) -> None:
     small, large = (
         assumed_corpus(loading.load(write_study(sizes=sizes))).vocabulary
-        for sizes in (["60k", "2.2M"], ["2.2M"])
+        for sizes in (["80k", "2.2M"], ["2.2M"])
     )
     assert small < large == 10_000
 

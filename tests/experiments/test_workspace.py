@@ -74,7 +74,7 @@ def test_scarce_labels_withhold_the_outcomes_from_pretraining(write_study, tmp_p
     vocabulary = SimpleNamespace(
         tokens_with_prefix=lambda codes: np.arange(sum(map(len, codes.values()))), types=np.zeros(9, int)
     )
-    cell = Cell("finetune", 42, "70k", "ckd", "pretrained", "all")
+    cell = Cell("finetune", 42, "80k", "ckd", "pretrained", "all")
     for labels, withheld in (("scarce", True), ("all_dates", False)):
         workspace = Workspace(loading.load(write_study(labels=labels)), tmp_path)
         workspace.__dict__["store"] = SimpleNamespace(vocabulary=vocabulary)
@@ -133,8 +133,8 @@ def test_only_settings_with_an_effect_make_a_cell_stale(write_study, tmp_path: P
 
     def inputs(**pretrain: object) -> dict[str, str]:
         study = loading.load(write_study(pretrain={"lr_sweep": rates} | pretrain))
-        cells = [Cell("pretrain", 42, "70k"), Cell("sweep", 42, "70k")]
-        cells.append(Cell("finetune", 42, "70k", "ckd", "pretrained", "all"))
+        cells = [Cell("pretrain", 42, "80k"), Cell("sweep", 42, "80k")]
+        cells.append(Cell("finetune", 42, "80k", "ckd", "pretrained", "all"))
         return {cell.kind: Workspace(study, tmp_path).fingerprint(cell) for cell in cells}
 
     def stale(**pretrain: object) -> set[str]:

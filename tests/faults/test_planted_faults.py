@@ -399,7 +399,7 @@ def ingest(tmp_path_factory: pytest.TempPathFactory):
             if (folder / "masters").exists():
                 source["masters"] = str(folder / "masters")
             settings = {"name": "x", "source": source, "cohort": {"landmark": "2021-06-01"}}
-            study = Study.model_validate(settings | {"sizes": ["60k"], "tasks": ["ckd"]}, strict=False)
+            study = Study.model_validate(settings | {"sizes": ["80k"], "tasks": ["ckd"]}, strict=False)
             shutil.rmtree(target, ignore_errors=True)
             (target / "scratch").mkdir(parents=True)
             raw = sources.read(study, engine, target / "scratch")

@@ -31,7 +31,7 @@ name: golden
 source: {kind: simulated, patients: 500, hospitals: 2, min_age: 75}
 cohort: {landmark: 2020-10-01, splits: {fractions: [0.6, 0.2, 0.2]}}
 tokens: {max_length: 32, min_patients: 20, deduplicate: year}
-sizes: [67k]
+sizes: [80k]
 tasks: [{name: analgesics, kind: medication, outcome: {ATC: [M01]}, washout_days: 365}]
 pretrain: {seeds: [1], epochs: 1, batch_tokens: 2048, lr_sweep: [0.001, 0.004, 0.016], lr_sweep_fraction: 0.5}
 finetune: {labelled_patients: [all], seeds: [1], epochs: 1, learning_rates: [0.001]}

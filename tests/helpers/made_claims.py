@@ -132,7 +132,7 @@ def study() -> Study:
             "source": {"kind": "simulated"},
             "cohort": {"landmark": LANDMARK, "min_events": 3, "splits": {"fractions": [0.5, 0.2, 0.3]}},
             "tokens": {"min_patients": 2},
-            "sizes": ["60k"],
+            "sizes": ["80k"],
             "tasks": ["ckd"],
         }
     )

@@ -75,7 +75,7 @@ def undecided(task: dict[str, Any], reason: str, needed: int | None) -> dict[str
         "reason": reason,
         "positives_needed": needed,
     }
-    recommendation = {"verdict": "inconclusive", "size": None, "baseline": None}
+    recommendation = {"verdict": "inconclusive", "size": None, "against_baseline": None}
     return {**task, "saturation": task["saturation"] | verdict, "recommendation": recommendation}
 
 
@@ -224,9 +224,18 @@ def task_entry(
             ],
         },
         "recommendation": {
-            "verdict": verdict, "size": {"saturated": "11M", "not_saturated": "101M"}.get(verdict), "baseline": None,
+            "verdict": verdict, "size": {"saturated": "11M", "not_saturated": "101M"}.get(verdict),
+            "against_baseline": {
+                "baseline": "lightgbm", "encoder_arm": "pretrained", "encoder_size": "11M", "baseline_estimate": real(top / 2),
+                "encoder_estimate": real(top), "gain": {"difference": 0.02, "low": 0.004, "high": 0.036}, "superior": False,
+            },
         },
         "ensemble": None if verdict == "inconclusive" else ENSEMBLE,
+        "seed_ensembles": [
+            {"arm": arm, "size": size, "runs": 3, "auprc": interval(top + 0.004, 0.01), "auroc": interval(0.81, 0.01),
+             "over_lightgbm": None if arm == "lightgbm" else {"difference": 0.017, "low": 0.003, "high": 0.031}}
+            for arm, size in models()
+        ],
         "per_model": details(random, cases["held_out"], asked["held_out"], hospitals, top),
     }  # fmt: skip
 

@@ -48,8 +48,9 @@ def test_the_initial_logit_is_the_zero_shot_prediction() -> None:
     encoder, inputs = _encoder(), _inputs()
     with torch.no_grad():
         first = encoder(inputs)[inputs.layout.bounds[:-1].long()]
-        summed = encoder.sum_pooling(encoder.embed(inputs), inputs.layout)
-        expected = any_incident(encoder.incident_logits(first, summed, inputs)[:, [7, 9]])
+        x_Td = encoder.embed(inputs)
+        sums = encoder.record_sums(x_Td, encoder.attend(x_Td, inputs).context, inputs.layout)
+        expected = any_incident(encoder.incident_logits(first, sums, inputs)[:, [7, 9]])
         assert torch.allclose(EncoderClassifier(encoder, np.array([7, 9]))(inputs), expected, atol=1e-5)
         assert not EncoderClassifier(encoder)(inputs).any(), "without tokens there is no zero-shot prediction"
     assert not EncoderClassifier(encoder, np.zeros(0, np.int32)).has_zero_shot

@@ -15,6 +15,7 @@ from claimscale.model.encoder import (
     IncidentTargets,
     newest_code_days,
 )
+from claimscale.model.record_sums import RecordSums
 from claimscale.tokens.batches import Batch, microbatches
 from claimscale.tokens.sequences import WINDOWS_DAYS, Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
@@ -47,6 +48,10 @@ def _inputs(batch: Batch) -> EncoderInputs:
 def _states(encoder: Encoder, batch: Batch, read: np.ndarray | None = None) -> torch.Tensor:
     places = None if read is None else QueryPositions.of(read, batch.lengths, torch.device("cpu"))
     return encoder(_inputs(batch), places).detach()
+
+
+def _random_sums(sequences: int) -> RecordSums:
+    return RecordSums(torch.randn(sequences, SHAPE.width), torch.randn(sequences, SHAPE.causes))
 
 
 def _whole(sequences: Sequences) -> Batch:
@@ -170,24 +175,27 @@ def test_the_incident_loss_covers_codes_at_risk_only() -> None:
     inputs = _inputs(_whole(_sequences([5, 7, 9])))
     new = torch.tensor([[0, 0, 1], [10, 11, 12]])
     known = torch.tensor([[0, 1, 1], [20, 21, 22]])
-    summed = encoder.sum_pooling(encoder.embed(inputs), inputs.layout)
-    logits = encoder.incident_logits(hidden, summed, inputs).detach().double()
+    context = torch.randn(21, SHAPE.width)
+    sums = encoder.record_sums(encoder.embed(inputs), context, inputs.layout)
+    logits = encoder.incident_logits(hidden, sums, inputs).detach().double()
     expected = 0.0
     for row, at_risk in ((0, {20}), (1, {21, 22})):
         for code in set(range(6, VOCABULARY)) - at_risk:
             happened = (row, code) in {(0, 10), (0, 11), (1, 12)}
             expected -= torch.nn.functional.logsigmoid(logits[row, code] * (1 if happened else -1)).item()
     outcomes = IncidentTargets(new, known, torch.tensor([True, True, False]))
-    assert encoder.incident_loss(hidden, inputs, outcomes).item() == pytest.approx(expected, rel=1e-5)
+    assert encoder.incident_loss(hidden, context, inputs, outcomes).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("rule", ["recurrence", "own_recurrence"])
 def test_recurrence_changes_codes_of_the_sequence_only(rule: str) -> None:
     encoder, batch = _encoder(), _whole(_sequences([5, 7]))
-    inputs, hidden, summed = _inputs(batch), torch.randn(2, SHAPE.width), torch.randn(2, SHAPE.width)
-    before = encoder.incident_logits(hidden, summed, inputs)
+    inputs, hidden, sums = _inputs(batch), torch.randn(2, SHAPE.width), _random_sums(2)
+    before = encoder.incident_logits(hidden, sums, inputs)
     torch.nn.init.ones_(encoder.get_submodule(rule).weight)
-    changed = (encoder.incident_logits(hidden, summed, inputs) != before).numpy()
+    changed = (encoder.incident_logits(hidden, sums, inputs) != before).numpy()
     for row, start, stop in ((0, 0, 5), (1, 5, 12)):
         assert set(np.flatnonzero(changed[row])) == set(batch.token[start:stop].tolist())
 
@@ -200,9 +208,68 @@ def test_sum_pooling_sums_over_one_sequence() -> None:
     each = encoder.sum_pooling(states, BatchLayout.of(np.ones(12, np.int64), torch.device("cpu")))
     both = encoder.sum_pooling(states, inputs.layout)
     torch.testing.assert_close(both, torch.stack((each[:5].sum(0), each[5:].sum(0))))
-    before = encoder.incident_logits(hidden, both, inputs)
+    sums = _random_sums(2)._replace(states=both)
+    before = encoder.incident_logits(hidden, sums, inputs)
     torch.nn.init.normal_(encoder.sum_pooling.down.weight)
-    assert (encoder.incident_logits(hidden, both, inputs) != before).any(1).all()
+    assert (encoder.incident_logits(hidden, sums, inputs) != before).any(1).all()
+
+
+def test_hazards_of_a_record_add_over_its_positions() -> None:
+    encoder, inputs = _encoder(), _inputs(_whole(_sequences([5, 7])))
+    states, context = encoder.embed(inputs), torch.randn(12, SHAPE.width)
+    alone = BatchLayout.of(np.ones(12, np.int64), torch.device("cpu"))
+    embeddings = encoder.code_embeddings()
+
+    def hazards(layout: BatchLayout) -> torch.Tensor:
+        log_hazards = encoder.hazards(states, context, layout)
+        return encoder.hazards.code_logits(log_hazards, embeddings, slice(None)).exp()
+
+    each, both = hazards(alone), hazards(inputs.layout)
+    torch.testing.assert_close(both, torch.stack((each[:5].sum(0), each[5:].sum(0))))
+    assert (each > 0).all(), "no code lowers the hazard of another"
+
+
+def test_hazards_add_to_the_odds_of_the_states() -> None:
+    encoder, inputs = _encoder(), _inputs(_whole(_sequences([5, 7])))
+    hidden, sums = torch.randn(2, SHAPE.width), _random_sums(2)
+
+    def odds() -> torch.Tensor:
+        return encoder.incident_logits(hidden, sums, inputs).exp()
+
+    both = odds()
+    bias, hazard_bias = encoder.incident_head.bias.data, encoder.hazards.bias.data
+    hazard_bias -= 60
+    states_alone = odds()
+    hazard_bias += 60
+    bias -= 60
+    torch.testing.assert_close(states_alone + odds(), both, rtol=1e-4, atol=1e-6)
+
+
+def test_it_starts_at_the_log_odds_of_each_code() -> None:
+    """On average over records: what they contain is not yet known to matter."""
+    log_odds = np.linspace(-9, -2, VOCABULARY)
+    batch = _whole(_sequences([66] * 200))
+    inputs, found = _inputs(batch), []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        encoder = Encoder(SHAPE, TokenMetadata.plain(np.arange(VOCABULARY) % 8))
+        encoder.start_at(log_odds)
+        with torch.no_grad():
+            final, context = encoder.attend(encoder.embed(inputs), inputs)
+            sums = encoder.record_sums(encoder.embed(inputs), context, inputs.layout)
+            found.append(encoder.incident_logits(final[inputs.layout.bounds[:-1].long()], sums, inputs))
+    offset = torch.stack(found).mean((0, 1)).numpy() - log_odds
+    assert abs(offset.mean()) < 0.2 and np.abs(offset).max() < 1
+
+
+def test_logits_of_some_codes_are_those_of_all() -> None:
+    encoder, inputs = _encoder(), _inputs(_whole(_sequences([5, 7, 30])))
+    for linear in (encoder.recurrence, encoder.own_recurrence, encoder.activity, encoder.sum_pooling.down):
+        torch.nn.init.normal_(linear.weight)
+    hidden, sums = torch.randn(3, SHAPE.width), _random_sums(3)
+    codes = torch.unique(inputs.token.long())[[2, -1, 3]]
+    some = encoder.incident_logits(hidden, sums, inputs, codes)
+    torch.testing.assert_close(some, encoder.incident_logits(hidden, sums, inputs)[:, codes])
 
 
 def test_counts_change_the_states() -> None:
@@ -231,8 +298,8 @@ def test_cls_knows_the_days_since_the_newest_code() -> None:
 def test_activity_is_shared_by_all_codes() -> None:
     encoder, batch = _encoder(), _whole(_sequences([9, 30, 12]))
     inputs = _inputs(batch)
-    hidden, summed = torch.randn(3, 64), torch.randn(3, 64)
-    before = encoder.incident_logits(hidden, summed, inputs)
+    hidden, sums = torch.randn(3, 64), _random_sums(3)
+    before = encoder.incident_logits(hidden, sums, inputs)
     torch.nn.init.normal_(encoder.activity.weight)
-    rise = encoder.incident_logits(hidden, summed, inputs) - before
+    rise = encoder.incident_logits(hidden, sums, inputs) - before
     assert torch.allclose(rise, rise[:, :1].expand_as(rise), atol=1e-4) and (rise[:, 0].abs() > 1e-3).all()

@@ -86,15 +86,15 @@ def test_pretraining_flops_are_those_that_torch_counts(shape: Shape, incident: b
     targets = IncidentTargets(pairs, pairs, torch.ones(len(LENGTHS), dtype=torch.bool))
 
     def train() -> None:
-        hidden, masks = model(inputs, queries), len(masked.position)
+        (hidden, context), masks = model.attend(model.embed(inputs), inputs, queries), len(masked.position)
         loss = model.masked_loss(hidden[:masks], torch.from_numpy(masked.target))
         if incident:
-            loss = loss + model.incident_loss(hidden[masks:], whole, targets)
+            loss = loss + model.incident_loss(hidden[masks:], context, whole, targets)
         loss.backward()
 
     tokens, mean_length = float(LENGTHS.sum()), float((LENGTHS**2).sum() / LENGTHS.sum())
     found = shapes.pretraining_flops(
-        shape, tokens, len(masked.position), len(cls), mean_length
+        shape, tokens, len(masked.position), len(cls), mean_length, passes=1
     ) + shapes.TRAINING_PASSES * _query_flops_left_out(
         shape, tokens - len(masked.position) - len(cls), mean_length
     )

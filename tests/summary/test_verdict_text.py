@@ -235,7 +235,7 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
         "smallest_sufficient": task["saturation"]["comparisons"][0]["smaller"],
         "convergence_status": "under_trained",
     }
-    task["recommendation"] = {"verdict": "under_trained", "size": None, "baseline": None}
+    task["recommendation"] = {"verdict": "under_trained", "size": None, "against_baseline": None}
     answer = answer_of(synthetic.task(task))
     assert (answer.verdict, answer.recommendation) == ("under_trained", None)
     assert answer.text.code == "answer.under_trained"
@@ -253,6 +253,31 @@ def test_a_plateau_without_convergence_is_under_trained(demo: Any) -> None:
     }
     text = " ".join(one.text for one in synthetic.typed(summary | {"convergence": guards}).limitations)
     assert "the largest size by 1.3 %" in text and "8 % lower" in text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"), [("saturated", "100k is sufficient"), ("not_saturated", "use 400k")]
+)
+def test_a_verdict_on_the_trained_models_names_its_scope(demo: Any, verdict: str, words: str) -> None:
+    _, summary = demo
+    task = synthetic.undecided(dict(summary["tasks"][0]), "underpowered", None)
+    trained = {
+        "verdict": verdict,
+        "smallest_sufficient": "100k" if verdict == "saturated" else None,
+        "larger": "400k",
+        "smaller": "100k",
+        "gain": {"difference": 0.01, "low": 0.005, "high": 0.015},
+    }
+    task["saturation"] = task["saturation"] | {"trained_models": trained}
+    size = "100k" if verdict == "saturated" else "400k"
+    task["recommendation"] = {
+        "verdict": verdict, "scope": "trained_models", "size": size, "against_baseline": None
+    }  # fmt: skip
+    answer = answer_of(synthetic.task(task))
+    assert (answer.verdict, answer.scope, answer.recommendation) == (verdict, "trained_models", size)
+    text = answer.text.text
+    assert words in text and "models trained again would agree is open: Inconclusive" in text
+    assert "0.005" in text and "学習し直して" in answer.text.render("ja")
 
 
 def test_outcome_history_without_codes_is_a_limitation(demo: Any) -> None:

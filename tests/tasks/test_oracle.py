@@ -22,7 +22,7 @@ def test_risks_add_up_to_the_labels_without_a_gap_and_with_one(engine: Engine, t
             "name": "truth",
             "source": {"kind": "simulated", "patients": 1200, "hospitals": 3, "min_age": 70},
             "cohort": {"landmark": "2020-10-01", "splits": {"fractions": [0.2, 0.1, 0.7]}},
-            "sizes": ["60k"],
+            "sizes": ["80k"],
             "tasks": [
                 {"name": "no_gap", "gap_days": 0, **common},
                 {"name": "gap", "gap_days": 45, **common},

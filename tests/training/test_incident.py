@@ -216,9 +216,9 @@ def test_incident_prediction_sees_masked_codes(samples, run_of, monkeypatch: pyt
     run = run_of(samples, Pretrain(batch_tokens=800, mask_probability=0.5))
     batches, seen, loss = run.batches.microbatches(0), [], run.model.incident_loss
 
-    def has_full_horizon(hidden, inputs, outcomes):
+    def has_full_horizon(hidden, context, inputs, outcomes):
         seen.append(inputs.token.numpy())
-        return loss(hidden, inputs, outcomes)
+        return loss(hidden, context, inputs, outcomes)
 
     monkeypatch.setattr(run.model, "incident_loss", has_full_horizon)
     run.step(0)
@@ -230,5 +230,6 @@ def test_incident_biases_start_at_the_log_odds(samples, run_of, shape) -> None:
     run = run_of(samples, Pretrain(batch_tokens=800))
     view = samples(0)
     expected = view.incident.log_odds(shape.vocabulary)
-    np.testing.assert_allclose(run.model.incident_head.bias.detach(), expected, rtol=1e-5)
+    for head in (run.model.incident_head, run.model.hazards):
+        np.testing.assert_allclose(head.bias.detach().exp().numpy(), np.exp(expected) / 2, rtol=1e-5)
     assert shapes.parameters(shape) == sum(weight.numel() for weight in run.model.parameters())

@@ -24,7 +24,7 @@ name: checked
 source: {{kind: simulated, patients: 1500, hospitals: 3, min_age: 70}}
 cohort: {{landmark: 2020-10-01, splits: {{fractions: [0.5, 0.1, 0.4], temporal_date: 2021-01-01}}}}
 tokens: {{min_patients: 20}}
-sizes: [70k]
+sizes: [80k]
 tasks: [ckd]
 runs_dir: {runs}
 """

@@ -1,9 +1,9 @@
 """Convergence: was pretraining long enough, and was its learning rate near the optimum?
 
 A larger encoder that was trained too little looks no better than a smaller one. A plateau counts only if
-doubling the tokens hardly changes the largest size's loss, the best learning rate of each size is inside the
-range that was tried, and the loss on training patients is not far below the loss on others. A guard that was
-not measured is unknown, not passed.
+doubling the tokens hardly changes the largest size's losses, of masked and of incident codes, the best
+learning rate of each size is inside the range that was tried, and the loss on training patients is not far
+below the loss on others. A guard that was not measured is unknown, not passed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Convergence:
 
     Attributes:
         status: `under_trained` if any guard failed, `unknown` if none failed but one was not measured.
-        loss_drop_last_doubling: share of the largest size's loss that the last doubling of tokens removed;
-            negative where the loss rose.
+        loss_drop_last_doubling: share of the largest size's loss that the last doubling of tokens removed,
+            of masked or incident codes, whichever changed more; negative where the loss rose.
         learning_rates: per size whether the best rate is inside the range tried; None where none was tried.
         generalization_gap: the largest share, over sizes, by which training loss is below validation loss.
         failed, not_measured: guards, by the names `tokens`, `learning_rate`, `overfitting`.
@@ -71,8 +71,18 @@ def convergence(sizes: Sequence[PretrainedSize]) -> Convergence:
 
 
 def last_doubling_drop(cooldowns: Sequence[CooldownLoss] | None) -> float | None:
-    """Share of the loss that the last doubling of tokens removed; None if no end has half the last one's."""
-    losses = {float(end["tokens"]): end["validation_loss"] for end in cooldowns or () if end["tokens"]}
+    """Share of the loss that the last doubling of tokens removed, of masked or of incident codes.
+
+    Of the two losses the one that changed more; None if no end has half the tokens of the last one.
+    """
+    drops = [
+        _last_doubling_drop({float(end["tokens"]): end.get(loss) for end in cooldowns or () if end["tokens"]})
+        for loss in ("validation_loss", "validation_loss_incident")
+    ]
+    return max((drop for drop in drops if drop is not None), default=None, key=abs)
+
+
+def _last_doubling_drop(losses: dict[float, float | None]) -> float | None:
     last = max(losses, default=0.0)
     for fewer in sorted(losses, reverse=True):
         before, after = losses[fewer], losses[last]

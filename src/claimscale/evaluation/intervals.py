@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,6 +29,13 @@ POSITIVES_PER_DEGREE = 4
 of its area is as uncertain as that of a quarter as many normal observations (measured: 2 to 8)."""
 
 
+class RunSpread(NamedTuple):
+    """The variance between the runs of one model, with its degrees of freedom."""
+
+    variance: float
+    degrees: float
+
+
 @dataclass(frozen=True)
 class Scores:
     """A metric, or a contrast of metrics, of k training runs on the same patients.
@@ -38,6 +46,9 @@ class Scores:
         positives: patients with the outcome, the effective sample size.
         runs: of a contrast, the contribution of each model's runs (k each): runs of two models vary
             independently.
+        spread: of a model, the variance of its runs where it was estimated from more than these runs
+            (`run_variance`).
+        spreads: of a contrast, the contribution of each model's spread; empty where one has none.
         units: where whole hospitals were resampled, the effective number of equal hospitals.
     """
 
@@ -46,6 +57,8 @@ class Scores:
     replicates: Floats
     positives: int
     runs: tuple[Floats, ...] = ()
+    spread: RunSpread | None = None
+    spreads: tuple[RunSpread, ...] = ()
     units: float | None = None
 
     @property
@@ -85,8 +98,31 @@ def combine(
         contrast(*(score.replicates[place] for score, place in zip(scores, places, strict=True))),
         min(score.positives for score in scores),
         tuple(runs),
+        None,
+        _spreads(contrast, scores, owners),
         min((score.units for score in scores if score.units is not None), default=None),
     )
+
+
+def _spreads(
+    contrast: Callable[..., Floats], scores: Sequence[Scores], owners: Sequence[Hashable]
+) -> tuple[RunSpread, ...]:
+    """The contribution of each model's runs, by the delta method; none where a model lacks a spread.
+
+    Nor where a model has different scores (one pretraining, two tasks): how they vary together is not known.
+    """
+    means = [score.values.mean(keepdims=True) for score in scores]
+    found = []
+    for model in dict.fromkeys(owners):
+        own = [score for score, owner in zip(scores, owners, strict=True) if owner == model]
+        spread = own[0].spread
+        if spread is None or any(score is not own[0] for score in own):
+            return ()
+        step = 1e-6 * max(abs(float(own[0].values.mean())), 1e-6)
+        moved = [mean + step * (owner == model) for mean, owner in zip(means, owners, strict=True)]
+        slope = float(contrast(*moved)[0] - contrast(*means)[0]) / step
+        found.append(RunSpread(slope**2 * spread.variance, spread.degrees))
+    return tuple(found)
 
 
 def difference(larger: Scores, smaller: Scores) -> Scores | None:
@@ -200,11 +236,18 @@ def interval(scores: Scores) -> Interval:
     # A few units sampled with replacement vary less than new ones would.
     few = 1.0 if scores.units is None else scores.units / max(scores.units - 1, 1.0)
     runs = scores.runs or (scores.values,)
-    return interval_of(scores.values, runs, few * bootstrap, few * within, scores.patient_degrees)
+    return interval_of(
+        scores.values, runs, few * bootstrap, few * within, scores.patient_degrees, scores.spreads
+    )
 
 
 def interval_of(
-    values: Floats, runs: Sequence[Floats], over_patients: float, within: float, patient_degrees: float
+    values: Floats,
+    runs: Sequence[Floats],
+    over_patients: float,
+    within: float,
+    patient_degrees: float,
+    spreads: Sequence[RunSpread] = (),
 ) -> Interval:
     """Interval of a seed-mean from its variance over patients, however that was estimated.
 
@@ -213,13 +256,17 @@ def interval_of(
         runs: the contribution of each model's runs, (k) each.
         over_patients: variance of the mean over patients, with `patient_degrees` degrees of freedom.
         within: the contribution of patients to the variance between seeds.
+        spreads: the variance of each model's runs, where it is better known than from `runs`.
     """
     seeds, estimate = len(values), float(values.mean())
     if seeds == 1:
         return Interval(estimate, over_patients, 0.0, patient_degrees, 1, 0.0, over_patients)
     within = max(within, 0.0)
-    by_model = np.array([own.var(ddof=1) for own in runs])
-    patients, spread, degrees = variance_components(over_patients, within, by_model, seeds, patient_degrees)
+    spreads = spreads or [RunSpread(float(own.var(ddof=1)), seeds - 1) for own in runs]
+    by_model, run_degrees = (np.array(part) for part in zip(*spreads, strict=True))
+    patients, spread, degrees = variance_components(
+        over_patients, within, by_model, seeds, patient_degrees, run_degrees
+    )
     irreducible = max(0.0, float(by_model.sum()) - within) / seeds
     return Interval(
         estimate, float(patients), float(spread), float(degrees), seeds, irreducible, over_patients
@@ -227,7 +274,12 @@ def interval_of(
 
 
 def variance_components(
-    bootstrap: ArrayLike, within: ArrayLike, by_model: ArrayLike, seeds: int, patient_degrees: float
+    bootstrap: ArrayLike,
+    within: ArrayLike,
+    by_model: ArrayLike,
+    seeds: int,
+    patient_degrees: float,
+    run_degrees: ArrayLike | None = None,
 ) -> tuple[Floats, Floats, Floats]:
     """The patient part and the seed part of a seed-mean's variance, and the degrees of freedom of their sum.
 
@@ -237,11 +289,13 @@ def variance_components(
         by_model: variance between the runs of each model in the contrast, models along the last axis.
         seeds: runs of each model, 2 or more.
         patient_degrees: degrees of freedom of the variance over patients.
+        run_degrees: of the variances between runs, models along the last axis; by default seeds - 1.
     """
+    own_degrees = seeds - 1 if run_degrees is None else np.asarray(run_degrees, dtype=float)
     bootstrap, by_model = np.asarray(bootstrap, dtype=float), np.asarray(by_model, dtype=float)
     spread = by_model.sum(axis=-1) / seeds
     shared = np.maximum(bootstrap - np.asarray(within) / seeds, 0.0)
-    freedom = shared**2 / patient_degrees + ((by_model / seeds) ** 2).sum(axis=-1) / (seeds - 1)
+    freedom = shared**2 / patient_degrees + ((by_model / seeds) ** 2 / own_degrees).sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         degrees = np.where(freedom > 0, (shared + spread) ** 2 / freedom, patient_degrees)
     return shared, spread, degrees

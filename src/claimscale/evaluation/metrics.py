@@ -10,10 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 SMALLEST_RISK = 1e-7
 """Risks are clipped this far from 0 and 1 before a logarithm."""
+
+MIN_RISK = 1e-12
+"""Predicted risks are clipped to [MIN_RISK, 1 - MIN_RISK] before their log odds are averaged."""
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +35,11 @@ def auprc(labels: ArrayLike, scores: ArrayLike) -> float:
     """
     labels = np.asarray(labels, dtype=bool)
     return float(average_precision_score(labels, scores)) if _has_both_classes(labels) else float("nan")
+
+
+def mean_log_odds(risks: Floats) -> Floats:
+    """The risks (n) whose log odds are the mean of those of several models or runs, `risks` (k, n)."""
+    return expit(np.mean(logit(risks.clip(MIN_RISK, 1 - MIN_RISK)), axis=0))
 
 
 def log_losses(labels: ArrayLike, risks: ArrayLike) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class CooldownLoss(TypedDict):
     tokens: float
     steps: int
     validation_loss: float | None
+    validation_loss_incident: NotRequired[float | None]
 
 
 @dataclass(frozen=True)

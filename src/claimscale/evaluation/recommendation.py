@@ -6,24 +6,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from claimscale.constants import SizeVerdict
+from claimscale.constants import Scope, SizeVerdict
 from claimscale.evaluation.contrasts import best_model, superior_to_all
 from claimscale.evaluation.convergence import Status
 from claimscale.evaluation.intervals import Interval, Scores, difference, interval
 from claimscale.evaluation.scoring import Model
-from claimscale.evaluation.selection import ENSEMBLE, TaskScores, encoders_and_baselines, largest_labelled_set
+from claimscale.evaluation.selection import (
+    ENSEMBLE,
+    TaskScores,
+    compared_arm,
+    encoders_and_baselines,
+    largest_labelled_set,
+)
 from claimscale.evaluation.size_decision import Verdict
 
 
 @dataclass(frozen=True)
-class BaselineAdvantage:
-    """A baseline whose estimate is at least that of every encoder.
+class BaselineComparison:
+    """The best baseline and the advised encoder, or the best encoder where none is advised.
 
     Attributes:
-        baseline: its arm.
-        encoder_arm, encoder_size: the encoder with the highest estimate.
+        baseline: arm of the baseline with the highest estimate.
+        encoder_arm, encoder_size: the encoder.
         baseline_estimate, encoder_estimate: their metric.
-        superior: whether the baseline is shown to be better than every encoder.
+        gain: of the encoder over the baseline, paired.
+        superior: whether the baseline is shown to be better than the encoder.
     """
 
     baseline: str
@@ -31,20 +38,28 @@ class BaselineAdvantage:
     encoder_size: str
     baseline_estimate: float
     encoder_estimate: float
+    gain: Interval
     superior: bool
+
+    @property
+    def prefers_baseline(self) -> bool:
+        return self.baseline_estimate >= self.encoder_estimate
 
 
 @dataclass(frozen=True)
 class Recommendation:
     """The advice for one task.
 
-    `verdict` is the size verdict, or `under_trained` where a plateau may come from too little pretraining.
-    `size` is the recommended size. `baseline` replaces it where no encoder has a higher estimate.
+    `verdict` is the size verdict, or `under_trained` where a plateau may come from too little pretraining. It
+    holds for `scope`: the trained models alone where models trained again may differ. `size` is the
+    recommended size. `against_baseline` compares it with the best baseline, which replaces it where the
+    size has no higher estimate; None without baselines.
     """
 
     verdict: SizeVerdict | Literal["under_trained"]
+    scope: Scope
     size: str | None
-    baseline: BaselineAdvantage | None
+    against_baseline: BaselineComparison | None
 
 
 @dataclass(frozen=True)
@@ -61,13 +76,21 @@ class EnsembleGain:
     over_size: str | None
 
 
-def recommend(verdict: Verdict, status: Status, scores: TaskScores, metric: str) -> Recommendation:
-    """The advice that follows from the size verdict, the convergence of pretraining and the baselines."""
-    baseline = _baseline_advantage(scores, metric)
+def recommend(
+    verdict: Verdict, as_trained: Verdict, status: Status, scores: TaskScores, metric: str
+) -> Recommendation:
+    """The advice that follows from the size verdicts, the convergence of pretraining and the baselines.
+
+    Where the verdict on the recipe is inconclusive, the verdict on the trained models is the advice.
+    """
     if verdict.verdict == "saturated" and status == "under_trained":
-        return Recommendation("under_trained", None, baseline)
+        return Recommendation("under_trained", "recipe", None, _against_baseline(scores, metric, None))
+    scope: Scope = "recipe"
+    if verdict.verdict == "inconclusive" and as_trained.verdict != "inconclusive":
+        verdict, scope = as_trained, "trained_models"
     largest = verdict.comparisons[0].larger if verdict.verdict == "not_saturated" else None
-    return Recommendation(verdict.verdict, verdict.smallest_sufficient or largest, baseline)
+    size = verdict.smallest_sufficient or largest
+    return Recommendation(verdict.verdict, scope, size, _against_baseline(scores, metric, size))
 
 
 def ensemble_gain(scores: TaskScores, metric: str, encoder_size: str) -> EnsembleGain | None:
@@ -87,14 +110,26 @@ def ensemble_gain(scores: TaskScores, metric: str, encoder_size: str) -> Ensembl
     return EnsembleGain(encoder_size, float(both.values.mean()), found, best.arm, best.size)
 
 
-def _baseline_advantage(scores: TaskScores, metric: str) -> BaselineAdvantage | None:
+def _against_baseline(scores: TaskScores, metric: str, advised: str | None) -> BaselineComparison | None:
+    """The best baseline against the advised size itself: the best of several sizes is best by luck too."""
     encoders, baselines = encoders_and_baselines(scores, metric)
     if not baselines or not encoders:
         return None
-    encoder, baseline = best_model(encoders), best_model(baselines)
-    theirs, ours = (float(found.values.mean()) for found in (encoders[encoder], baselines[baseline]))
-    if not ours >= theirs:
+    arm, baseline = compared_arm(scores), best_model(baselines)
+    of_size = [model for model in encoders if (model.arm, model.size) == (arm, advised)]
+    encoder = of_size[0] if of_size else best_model(encoders)
+    gain = difference(encoders[encoder], baselines[baseline])
+    if gain is None:
         return None
-    superior = superior_to_all(baselines[baseline], list(encoders.values()))
+    rivals = [encoders[encoder]] if of_size else list(encoders.values())
+    theirs, ours = (float(found.values.mean()) for found in (encoders[encoder], baselines[baseline]))
     assert encoder.size is not None
-    return BaselineAdvantage(baseline.arm, encoder.arm, encoder.size, ours, theirs, superior)
+    return BaselineComparison(
+        baseline.arm,
+        encoder.arm,
+        encoder.size,
+        ours,
+        theirs,
+        interval(gain).conservative(),
+        superior_to_all(baselines[baseline], rivals),
+    )

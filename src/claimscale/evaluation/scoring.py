@@ -66,12 +66,20 @@ def score_ranking(labels: NDArray[np.bool_], values: Floats, replicates: int, se
     return score_runs(labels, np.asarray(values)[None], replicates, seed)
 
 
-def score_runs(labels: NDArray[np.bool_], risks: Floats, replicates: int, seed: int) -> dict[str, Scores]:
-    """AUPRC and AUROC of several runs `risks` (runs, n) on the same patients `labels` (n)."""
-    rows = np.arange(len(labels))
-    blocks = replicate_rankings(
-        Resamples(len(rows), replicates, seed), [Ranking.of(labels, risk, rows) for risk in risks]
-    )
+def score_runs(
+    labels: NDArray[np.bool_],
+    risks: Floats,
+    replicates: int,
+    seed: int,
+    patient: NDArray[np.int64] | None = None,
+) -> dict[str, Scores]:
+    """AUPRC and AUROC of several runs `risks` (runs, n) on the same labels (n).
+
+    `patient` (n) numbers the patients, who are resampled; by default each label has its own.
+    """
+    rows = np.arange(len(labels)) if patient is None else patient
+    resamples = Resamples(int(rows.max(initial=-1)) + 1, replicates, seed)
+    blocks = replicate_rankings(resamples, [Ranking.of(labels, risk, rows) for risk in risks])
     runs, positives = tuple(range(len(risks))), int(labels.sum())
     return {
         name: Scores(runs, np.array([score(labels, risk) for risk in risks]), block, positives)

@@ -1,4 +1,7 @@
-"""Size-sufficiency rule: is a smaller model as good? One verdict per task.
+"""Size-sufficiency rule: is a smaller model as good? One verdict per task and scope.
+
+The scope 'recipe' asks about models trained again: runs vary, as patients do. The scope 'trained_models' asks
+about the trained models as they are: patients alone vary. Who deploys a model asks the second.
 
 A size suffices if the one-sided upper bound of every larger size's gain over it is below the margin. Sizes
 are tested from the largest down and testing stops at the first failure, so a task needs no further
@@ -9,17 +12,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy import stats
 
-from claimscale.constants import Reason, SizeVerdict
+from claimscale.constants import Reason, Scope, SizeVerdict
 from claimscale.evaluation.intervals import CONFIDENCE, Interval, Scores, combine, difference, interval
 from claimscale.evaluation.metrics import Floats
+from claimscale.evaluation.run_variance import moderated
 
 MIN_POSITIVES = 30
 """With fewer positives the bootstrap variance itself is too uncertain for a verdict."""
 POWER = 0.8
+MOST_SEEDS = 50
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,10 @@ class SizeCurve:
     @property
     def largest(self) -> str:
         return list(self.scores)[-1]
+
+    def as_trained(self) -> SizeCurve:
+        """The curve of the trained models themselves: the mean of a size's runs, which do not vary."""
+        return replace(self, scores={size: _as_one_run(scores) for size, scores in self.scores.items()})
 
     def margin(self, relative_margin: float) -> float:
         """The absolute margin: a share of the largest size's estimate."""
@@ -90,6 +99,7 @@ class Verdict:
         comparisons: smaller sizes from the largest down, each with all larger ones, the largest first.
         reason: why the verdict is inconclusive, if it is.
         positives_needed: if inconclusive, test patients with the outcome that are expected to decide it.
+        seeds_needed: if inconclusive, seeds that are expected to decide it with the same test patients.
     """
 
     verdict: SizeVerdict
@@ -99,18 +109,25 @@ class Verdict:
     comparisons: tuple[Comparison, ...]
     reason: Reason | None = None
     positives_needed: int | None = None
+    seeds_needed: int | None = None
 
 
-def decide(curves: Mapping[str, SizeCurve], relative_margin: float) -> dict[str, Verdict]:
-    """The verdict of every task, by name.
+def decide(
+    curves: Mapping[str, SizeCurve], relative_margin: float, scope: Scope = "recipe"
+) -> dict[str, Verdict]:
+    """The verdict of every task in one scope, by name.
 
     The two claims, 'a smaller size suffices' and 'the largest size gains more than the margin', each have a
     family-wise error rate of 5 % across tasks.
     """
+    if scope == "trained_models":
+        curves = {task: curve.as_trained() for task, curve in curves.items()}
+    else:
+        curves = _with_moderated_runs(curves)
     family_alpha = 1 - CONFIDENCE
     compared = {task: _comparisons(curve, relative_margin) for task, curve in curves.items()}
     obstacles: dict[str, Reason | None] = {
-        task: _obstacle(curve, compared[task]) for task, curve in curves.items()
+        task: _obstacle(curve, compared[task], scope) for task, curve in curves.items()
     }
     sufficient_p = {
         task: [1.0] if obstacles[task] else _sufficiency_p_values(pairs) for task, pairs in compared.items()
@@ -133,7 +150,8 @@ def decide(curves: Mapping[str, SizeCurve], relative_margin: float) -> dict[str,
             verdicts[task] = Verdict("not_saturated", None, margin, gain_alphas[task], pairs)
         else:
             reason, needed = _inconclusive_reason(curve, pairs, obstacles[task], alpha)
-            verdicts[task] = Verdict("inconclusive", None, margin, alpha, pairs, reason, needed)
+            seeds = seeds_needed(pairs[0], alpha) if scope == "recipe" and reason == "underpowered" else None
+            verdicts[task] = Verdict("inconclusive", None, margin, alpha, pairs, reason, needed, seeds)
     return verdicts
 
 
@@ -174,6 +192,22 @@ def positives_needed(
     return None if not room > 0 or math.isnan(falling) else math.ceil(positives * falling / room)
 
 
+def seeds_needed(comparison: Comparison, alpha: float) -> int | None:
+    """Seeds with which 80 % of studies on the same test patients would find the smaller size sufficient.
+
+    As `positives_needed`, for a size that is truly as good; the variance between runs falls as 1 / seeds.
+    None where more than MOST_SEEDS would be needed: only more patients can decide.
+    """
+    gain = comparison.excess
+    for seeds in range(gain.seeds + 1, MOST_SEEDS + 1):
+        degrees = gain.degrees * (seeds - 1) / (gain.seeds - 1)
+        quantiles = float(stats.t.ppf(1 - alpha, degrees) + stats.t.ppf(POWER, degrees))
+        variance = gain.patient_variance + gain.seed_variance * gain.seeds / seeds
+        if quantiles**2 * variance <= comparison.margin**2:
+            return seeds
+    return None
+
+
 def _comparisons(curve: SizeCurve, relative_margin: float) -> tuple[Comparison, ...]:
     """Smaller sizes from the largest down, each with all larger ones, the largest first."""
     sizes, margin = list(curve.scores), curve.margin(relative_margin)
@@ -193,12 +227,28 @@ def _comparisons(curve: SizeCurve, relative_margin: float) -> tuple[Comparison, 
     return tuple(compared)
 
 
-def _obstacle(curve: SizeCurve, compared: tuple[Comparison, ...]) -> Reason | None:
+def _with_moderated_runs(curves: Mapping[str, SizeCurve]) -> dict[str, SizeCurve]:
+    """The curves with the variance between runs that all sizes and tasks together suggest."""
+    scores = {(task, size): one for task, curve in curves.items() for size, one in curve.scores.items()}
+    found = moderated(scores)
+    return {
+        task: replace(curve, scores={size: found[task, size] for size in curve.scores})
+        for task, curve in curves.items()
+    }
+
+
+def _as_one_run(scores: Scores) -> Scores:
+    mean, replicates = scores.values.mean(keepdims=True), scores.replicates.mean(axis=0, keepdims=True)
+    return replace(scores, seeds=(0,), values=mean, replicates=replicates, runs=())
+
+
+def _obstacle(curve: SizeCurve, compared: tuple[Comparison, ...], scope: Scope) -> Reason | None:
     """Why no verdict can be given, whatever the differences are: equal is not the same as good."""
     if len(curve.scores) < 2:
         return "one_size"
     pairs = len(curve.scores) * (len(curve.scores) - 1) // 2
-    if len(compared) < pairs or min(comparison.gain.seeds for comparison in compared) < 2:
+    runs = min((comparison.gain.seeds for comparison in compared), default=0)
+    if len(compared) < pairs or (scope == "recipe" and runs < 2):
         return "one_seed"
     if curve.positives < MIN_POSITIVES or any(math.isnan(c.gain.standard_error) for c in compared):
         return "few_positives"

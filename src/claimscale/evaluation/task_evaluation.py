@@ -27,6 +27,7 @@ from claimscale.evaluation.predictions import HELD_OUT, TEST_SPLITS, SplitPredic
 from claimscale.evaluation.recommendation import EnsembleGain, Recommendation, ensemble_gain, recommend
 from claimscale.evaluation.savings import PretrainingCost, Saving, saving
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
+from claimscale.evaluation.seed_ensembles import SeedEnsemble, seed_ensembles
 from claimscale.evaluation.selection import (
     PRETRAINED,
     SCRATCH,
@@ -90,6 +91,7 @@ class TaskEvaluation:
     """All results of one task on held-out patients.
 
     Attributes:
+        as_trained: the verdict on the trained models themselves.
         contrasts: one per comparison of the verdict, in its order.
         clustered: the verdict with whole hospitals resampled, None where there are too few.
         saving: what the smallest sufficient size saves.
@@ -100,6 +102,7 @@ class TaskEvaluation:
     """
 
     verdict: Verdict
+    as_trained: Verdict
     contrasts: tuple[SizeContrast, ...]
     clustered: ClusterVerdict | None
     convergence: Convergence
@@ -111,6 +114,7 @@ class TaskEvaluation:
     oracle: Mapping[str, Scores] | None
     recommendation: Recommendation
     ensemble: EnsembleGain | None
+    seed_ensembles: tuple[SeedEnsemble, ...]
 
 
 def score_study(study: Study, predictions: Predictions, tasks: Collection[str]) -> StudyScores:
@@ -139,6 +143,7 @@ def evaluate_tasks(
 ) -> dict[str, TaskEvaluation]:
     """All results of every task, decided together."""
     verdicts = decide(scores.curves, study.compare.relative_margin)
+    as_trained = decide(scores.curves, study.compare.relative_margin, "trained_models")
     hospitals = read_hospitals(inputs.patients_file)
     clustered = cluster_verdicts(scores.compared, hospitals, study.compare, study.seed)
     metric, replicates = study.compare.metric, study.compare.bootstrap_replicates
@@ -153,6 +158,7 @@ def evaluate_tasks(
             oracle = score_ranking(rows.labels, risks, replicates, study.seed)
         evaluations[task] = TaskEvaluation(
             verdict=verdict,
+            as_trained=as_trained[task],
             contrasts=_size_contrasts(verdict, clustered.get(task), compared, aurocs),
             clustered=clustered.get(task),
             convergence=guards,
@@ -162,8 +168,9 @@ def evaluate_tasks(
             crossovers=crossovers(of_task, study.sizes, metric, study.seed),
             diagnostics=tuple(diagnose_models(rows, of_task, inputs.patients_file, replicates, study.seed)),
             oracle=oracle,
-            recommendation=recommend(verdict, guards.status, of_task, metric),
+            recommendation=recommend(verdict, as_trained[task], guards.status, of_task, metric),
             ensemble=ensemble_gain(of_task, metric, study.sizes[-1]),
+            seed_ensembles=seed_ensembles(rows, of_task, metric, replicates, study.seed),
         )
     return evaluations
 

@@ -14,11 +14,11 @@ from typing import cast
 import numpy as np
 import scipy.sparse as sparse
 import torch
-from scipy.special import expit, logit
 
 from claimscale import artifacts
 from claimscale.baselines import features, gradient_boosting, logistic, outcome_history, search
 from claimscale.codes.systems import TYPES
+from claimscale.evaluation.metrics import mean_log_odds
 from claimscale.experiments.cells import PRETRAINING_KINDS, Cell, CellRecord
 from claimscale.experiments.datasets import LabelledSample, read_risks, write_predictions
 from claimscale.experiments.workspace import Workspace
@@ -36,8 +36,6 @@ from claimscale.training.pretraining_run import PretrainingSetup
 
 Progress = Callable[[float], None]
 """Called with the finished fraction of a cell, 0 to 1."""
-MIN_RISK = 1e-12
-"""Predicted risks are clipped to [MIN_RISK, 1 - MIN_RISK] before their log odds are averaged."""
 
 BASELINE_MODELS: dict[str, search.Baseline] = {
     "logistic": logistic.baseline,
@@ -233,10 +231,7 @@ def _ensemble(run: CellRun) -> CellRecord:
     meter = CostMeter(torch.device("cpu"))
     train, _, predict = run.workspace.cell_samples(run.cell)
     risks = [read_risks(run.workspace.folder(need.id), predict) for need in run.cell.needs]
-    probability = {
-        split: expit(np.mean([logit(risk[split].clip(MIN_RISK, 1 - MIN_RISK)) for risk in risks], axis=0))
-        for split in predict
-    }
+    probability = {split: mean_log_odds(np.stack([risk[split] for risk in risks])) for split in predict}
     write_predictions(run.folder, predict, probability)
     run.progress(1.0)
     return cast(CellRecord, {**_counts(train), "seconds": meter.seconds, "cost": meter.entry()})

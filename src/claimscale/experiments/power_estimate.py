@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from claimscale import artifacts
 from claimscale.config.study import Study
@@ -45,7 +45,9 @@ def power_lines(study: Study, patients: int) -> list[str]:
     by_kind: dict[str, list[tuple[Components, int]]] = {"disease": [], "medication": []}
     for task in study.tasks:
         tested = _held_out(study, task.name, patients)
-        parts = power.components(Assumptions(tested.auprc, tested.prevalence))
+        parts = replace(
+            power.components(Assumptions(tested.auprc, tested.prevalence)), sizes=len(study.sizes)
+        )
         by_kind[task.kind].append((parts, tested.positives))
         by_line.setdefault(_task_line(tested, parts, seeds, margin, level), []).append(task.name)
     lines = [f"{', '.join(names)}: {line}" for line, names in by_line.items()]

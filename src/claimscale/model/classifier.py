@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from claimscale.model import completep
 from claimscale.model.encoder import Encoder, EncoderInputs
+from claimscale.model.record_sums import RecordSums
 
 LEAST_HAZARD = 1e-12
 SUM_SCALE = 1 / 8
@@ -21,11 +22,11 @@ SUM_SCALE = 1 / 8
 
 
 class PooledStates(NamedTuple):
-    """States of each sequence, float32 [B, d]: at [CLS], their mean, and the sum pooling."""
+    """States of each sequence, float32 [B, d]: at [CLS] and their mean; and the sums over the record."""
 
     cls: Tensor
     mean: Tensor
-    sum: Tensor
+    sums: RecordSums
 
 
 class EncoderClassifier(nn.Module):
@@ -64,13 +65,14 @@ class EncoderClassifier(nn.Module):
 
     def head_logit(self, states: PooledStates) -> Tensor:
         """The linear head's logit [B], without bias."""
-        states_B3d = torch.cat((states.cls, states.mean, states.sum * SUM_SCALE), 1)
+        states_B3d = torch.cat((states.cls, states.mean, states.sums.states * SUM_SCALE), 1)
         return states_B3d @ self.weight * completep.output_multiplier(self.encoder.shape.width)
 
     def zero_shot_logit(self, states: PooledStates, inputs: EncoderInputs) -> Tensor:
         """Log odds [B] that one of the outcome's codes is incident within the horizon of pretraining."""
-        logits_BV = self.encoder.incident_logits(states.cls, states.sum, inputs)
-        return any_incident(logits_BV[:, self.outcome_tokens])
+        return any_incident(
+            self.encoder.incident_logits(states.cls, states.sums, inputs, self.outcome_tokens)
+        )
 
 
 def any_incident(logits_BK: Tensor) -> Tensor:
@@ -83,6 +85,8 @@ def any_incident(logits_BK: Tensor) -> Tensor:
 def pool(encoder: Encoder, inputs: EncoderInputs) -> PooledStates:
     """The pooled states of each sequence of a batch."""
     x_Td, bounds = encoder.embed(inputs), inputs.layout.bounds
-    hidden_Td = encoder.attend(x_Td, inputs).float()
+    states = encoder.attend(x_Td, inputs)
+    hidden_Td = states.final.float()
     mean_Bd = torch.segment_reduce(hidden_Td, "mean", offsets=bounds.long())
-    return PooledStates(hidden_Td[bounds[:-1]], mean_Bd, encoder.sum_pooling(x_Td, inputs.layout))
+    sums = encoder.record_sums(x_Td, states.context, inputs.layout)
+    return PooledStates(hidden_Td[bounds[:-1]], mean_Bd, sums)

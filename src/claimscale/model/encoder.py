@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from claimscale.model import completep
 from claimscale.model.attention import BatchLayout, QueryPositions
 from claimscale.model.block import Block, RmsNorm
 from claimscale.model.cross_entropy import summed_cross_entropy
+from claimscale.model.record_sums import AdditiveHazards, RecordSums, SumPooling
 from claimscale.model.shapes import COUNT_FEATURES, TIME_FEATURES, TYPE_COUNT, Shape
 from claimscale.tokens.special_tokens import FIRST_CODE
 from claimscale.tokens.token_metadata import TokenMetadata
@@ -61,6 +64,13 @@ class IncidentTargets:
     has_full_horizon: Tensor
 
 
+class States(NamedTuple):
+    """Final states at the query positions [M, d], or at all; and those before the last layer [T, d]."""
+
+    final: Tensor
+    context: Tensor
+
+
 class Encoder(nn.Module):
     """Pre-norm transformer with rotary attention on days, and two heads tied to the code embeddings.
 
@@ -90,7 +100,7 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.final_norm = RmsNorm(shape.width)
         self.masked_head, self.incident_head = CodeHead(shape), CodeHead(shape)
-        self.sum_pooling = SumPooling(shape)
+        self.sum_pooling, self.hazards = SumPooling(shape), AdditiveHazards(shape)
         self.recurrence = nn.Linear(TIME_FEATURES + COUNT_FEATURES, TYPE_COUNT, bias=False)
         self.own_recurrence = completep.HiddenLinear(shape.embedding, TIME_FEATURES + COUNT_FEATURES)
         self.activity = completep.HiddenLinear(shape.width, 1)
@@ -115,17 +125,21 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: EncoderInputs, positions: QueryPositions | None = None) -> Tensor:
         """Final states [M, d] at the query positions, or [T, d] at all positions."""
-        return self.attend(self.embed(inputs), inputs, positions)
+        return self.attend(self.embed(inputs), inputs, positions).final
 
-    def attend(self, x_Td: Tensor, inputs: EncoderInputs, positions: QueryPositions | None = None) -> Tensor:
-        """`forward` from embedded positions."""
+    def attend(self, x_Td: Tensor, inputs: EncoderInputs, positions: QueryPositions | None = None) -> States:
+        """Final states as `forward`, and those before the last layer, from embedded positions."""
         # Only differences matter; days relative to the sequence keep the angles small and exact.
         angle = inputs.days[:, None] * self.rotary_rates
         rotation = angle.cos(), angle.sin()
-        last = len(self.blocks) - 1
-        for index, block in enumerate(self.blocks):
-            x_Td = block(x_Td, rotation, inputs.layout, positions if index == last else None)
-        return self.final_norm(x_Td)
+        *earlier, last = self.blocks
+        for block in earlier:
+            x_Td = block(x_Td, rotation, inputs.layout, None)
+        return States(self.final_norm(last(x_Td, rotation, inputs.layout, positions)), x_Td)
+
+    def record_sums(self, x_Td: Tensor, context_Td: Tensor, layout: BatchLayout) -> RecordSums:
+        """Sums over each sequence, from embedded positions and their states before the last layer."""
+        return RecordSums(self.sum_pooling(x_Td, layout), self.hazards(x_Td, context_Td, layout))
 
     def masked_logits(self, hidden_Md: Tensor) -> Tensor:
         """Logits [M, V] of the masked code at each position."""
@@ -138,35 +152,68 @@ class Encoder(nn.Module):
             self._head_states(hidden_Md, head), self.code_embeddings(), head.bias, target_M
         )
 
-    def incident_logits(self, hidden_Bd: Tensor, summed_Bd: Tensor, inputs: EncoderInputs) -> Tensor:
-        """Logits [B, V] of each code to be incident, from states at [CLS] and the sum pooling.
+    def incident_logits(
+        self, hidden_Bd: Tensor, sums: RecordSums, inputs: EncoderInputs, codes_K: Tensor | None = None
+    ) -> Tensor:
+        """Logits [B, V] of each code to be incident, from states at [CLS] and the sums over the record.
 
-        A code of the sequence may recur. Its logit has a recurrence term, linear in the features of time and
+        Only [B, K] where `codes_K` names the codes, which saves most of the work.
+
+        The states and the summed states give log odds, to whose odds the summed hazards are added. A code of
+        the sequence may recur. Its logit has a recurrence term, linear in the features of time and
         count: weights shared by all codes of a type, plus weights linear in the code's embedding. All codes
         share a term, the activity: after a death or a move no code follows.
         """
-        states_BE = self._head_states(hidden_Bd, self.incident_head) + self.sum_pooling.code_states(summed_Bd)
-        embeddings_VE, token_T = self.code_embeddings(), inputs.token.long()
-        logits_BV = F.linear(states_BE, embeddings_VE, self.incident_head.bias).float()
-        logits_BV = logits_BV + self.activity(hidden_Bd).float()
+        states_BE = self._head_states(hidden_Bd, self.incident_head)
+        states_BE = states_BE + self.sum_pooling.code_states(sums.states)
+        embeddings_VE, bias_V = self.code_embeddings(), self.incident_head.bias
+        codes = slice(None) if codes_K is None else codes_K
+        logits_BK = F.linear(states_BE, embeddings_VE[codes], bias_V[codes]).float()
+        hazards_BK = self.hazards.code_logits(sums.log_hazards, embeddings_VE[codes], codes)
+        logits_BK = torch.logaddexp(logits_BK, hazards_BK) + self.activity(hidden_Bd).float()
+        return self._recurring(logits_BK, embeddings_VE, inputs, codes_K)
+
+    def _recurring(
+        self, logits_BK: Tensor, embeddings_VE: Tensor, inputs: EncoderInputs, codes_K: Tensor | None
+    ) -> Tensor:
+        """The logits with the recurrence terms of the codes of each sequence."""
+        token_T = inputs.token.long()
         weights_TF = F.embedding(self.types[token_T], self.recurrence.weight)
         weights_TF = weights_TF + self.own_recurrence(F.embedding(token_T, embeddings_VE))
-        recurrence_T = (weights_TF * self._features(inputs)).sum(1)
+        recurrence_T = (weights_TF * self._features(inputs)).sum(1).float()
         lengths_B = inputs.layout.bounds.long().diff()
         row_T = torch.arange(len(lengths_B), device=token_T.device)
         row_T = row_T.repeat_interleave(lengths_B, output_size=len(token_T))
-        return logits_BV.index_put((row_T, token_T), recurrence_T.float(), accumulate=True)
+        if codes_K is None:
+            return logits_BK.index_put((row_T, token_T), recurrence_T, accumulate=True)
+        # A last column takes what belongs to codes that are not asked about.
+        column_V = token_T.new_full((len(embeddings_VE),), len(codes_K))
+        column_V = column_V.index_copy(0, codes_K, torch.arange(len(codes_K), device=token_T.device))
+        padded = F.pad(logits_BK, (0, 1)).index_put((row_T, column_V[token_T]), recurrence_T, accumulate=True)
+        return padded[:, :-1]
 
-    def incident_loss(self, hidden_Bd: Tensor, inputs: EncoderInputs, targets: IncidentTargets) -> Tensor:
-        """Summed binary cross-entropy over the codes that each sequence with a full horizon is at risk of."""
-        summed_Bd = self.sum_pooling(self.embed(inputs), inputs.layout)
-        logits_BV = self.incident_logits(hidden_Bd, summed_Bd, inputs)
+    def incident_loss(
+        self, hidden_Bd: Tensor, context_Td: Tensor, inputs: EncoderInputs, targets: IncidentTargets
+    ) -> Tensor:
+        """Summed binary cross-entropy over the codes that each sequence with a full horizon is at risk of.
+
+        `context_Td` are the states before the last layer.
+        """
+        sums = self.record_sums(self.embed(inputs), context_Td, inputs.layout)
+        logits_BV = self.incident_logits(hidden_Bd, sums, inputs)
         new_BV = torch.zeros_like(logits_BV)
         at_risk_BV = targets.has_full_horizon[:, None].to(logits_BV).repeat(1, logits_BV.shape[1])
         new_BV[targets.new[0], targets.new[1]] = 1
         at_risk_BV[targets.known[0], targets.known[1]] = 0
         at_risk_BV[:, :FIRST_CODE] = 0
         return F.binary_cross_entropy_with_logits(logits_BV, new_BV, at_risk_BV, reduction="sum")
+
+    @torch.no_grad()
+    def start_at(self, log_odds_V: np.ndarray) -> None:
+        """Start from these log odds of incident codes: half by the states, half by the hazards."""
+        half_V = torch.from_numpy(log_odds_V - math.log(2))
+        self.incident_head.bias.copy_(half_V)
+        self.hazards.bias.copy_(half_V)
 
     def code_embeddings(self) -> Tensor:
         """Embeddings of all tokens, [V, E]: sums of a token's own and its groups', at the variance of one."""
@@ -223,31 +270,6 @@ class CodeHead(nn.Module):
 
     def forward(self, hidden_Md: Tensor) -> Tensor:
         return self.norm(F.gelu(self.transform(hidden_Md), approximate="tanh"))
-
-
-class SumPooling(nn.Module):
-    """A transform of each position, summed over the sequence.
-
-    Attention takes averages: of a hundred codes, a decisive one has a weight of a hundredth until a head has
-    learnt to find it, and each of thousands of outcomes has other decisive codes. A sum keeps its full size.
-    """
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.norm = RmsNorm(shape.width)
-        self.up = completep.HiddenLinear(shape.width, shape.width)
-        self.down = completep.HiddenLinear(shape.width, shape.embedding)
-        nn.init.zeros_(self.down.weight)
-        self.multiplier = completep.output_multiplier(shape.embedding)
-
-    def forward(self, x_Td: Tensor, layout: BatchLayout) -> Tensor:
-        """Sums [B, d] from embedded positions [T, d]."""
-        states_Td = F.gelu(self.up(self.norm(x_Td)), approximate="tanh")
-        return torch.segment_reduce(states_Td.float(), "sum", offsets=layout.bounds.long())
-
-    def code_states(self, summed_Bd: Tensor) -> Tensor:
-        """Sums as [B, E], for the product with code embeddings."""
-        return self.down(summed_Bd) * self.multiplier
 
 
 def newest_code_days(inputs: EncoderInputs) -> Tensor:

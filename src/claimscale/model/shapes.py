@@ -2,12 +2,12 @@
 
 For a vocabulary V in G code groups, width d, layers L, feed-forward f and embedding width E an encoder has
 
-    N = (V + G)·E + 2V + 3d² + dE + 101d + 88E + 704 + L(4d² + 3df + 2d) + 2Ed·[E < d]
+    N = (V + G)·E + 3V + 5d² + 3dE + 102d + 88E + 704 + L(4d² + 3df + 2d) + 2Ed·[E < d]
 
 parameters: embeddings of tokens and groups (tied to both heads), biases and transforms of the heads (2d²),
-sum pooling (d² + dE), features of age and time (80d), counts (8d), types (8d), activity (d) and four norms
-(4d), the recurrence weights by type and by embedding (88E), the layers, and the projections of a factorised
-embedding.
+sum pooling (d² + dE), additive hazards of 2d causes (2d² + 2dE), features of age and time (80d), counts (8d),
+types (8d), activity (d) and five norms (5d), the recurrence weights by type and by embedding (88E), the
+layers, and the projections of a factorised embedding.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ same day; four of width 16 lower both losses at the same cost (docs/recipe.md)."
 TIME_FEATURES = 80
 COUNT_FEATURES = 2 * len(WINDOWS_DAYS)
 TYPE_COUNT = 8
+CAUSES_PER_WIDTH = 2
 HEADS = 2
 """One for masked codes, one for incident codes."""
 TOLERANCE = 0.02
@@ -40,7 +41,7 @@ WIDEST = 64 * WIDTH_STEP
 STEP, STEPS = 1.04, 120
 """Ratio and number of the targets tried around an impossible one. A shape reaches 2 % to both sides, so that
 no possible target is missed."""
-EMBEDDING_SHARES = (0.6, 0.45, 0.3, 0.15)
+EMBEDDING_SHARES = (0.6, 0.45, 0.3, 0.15, 0.08)
 """Share of the parameters in the token embedding; a later one is tried where the first fits no layers."""
 TRAINING_PASSES = 3
 """Operations of forward and backward in forward passes: the backward pass costs two."""
@@ -66,6 +67,11 @@ class Shape:
         return self.width // self.head_width
 
     @property
+    def causes(self) -> int:
+        """Causes of the additive hazards."""
+        return CAUSES_PER_WIDTH * self.width
+
+    @property
     def factorised(self) -> bool:
         return self.embedding < self.width
 
@@ -78,9 +84,9 @@ def parameters(shape: Shape) -> int:
     inputs = (TIME_FEATURES + COUNT_FEATURES + TYPE_COUNT + 2) * shape.width
     recurrence = (TIME_FEATURES + COUNT_FEATURES) * (TYPE_COUNT + shape.embedding)
     sum_pooling = shape.width * (shape.width + shape.embedding + 1)
-    return (
-        embeddings + heads + inputs + projections + recurrence + sum_pooling + non_embedding_parameters(shape)
-    )
+    hazards = shape.causes * (shape.width + shape.embedding) + shape.width + shape.vocabulary
+    sums = sum_pooling + hazards
+    return embeddings + heads + inputs + projections + recurrence + sums + non_embedding_parameters(shape)
 
 
 def non_embedding_parameters(shape: Shape) -> int:
@@ -94,9 +100,9 @@ class ForwardPass:
     """What one forward pass computes: numbers of positions and sequences, without padding.
 
     `mean_length` is how many positions a position attends to: the mean length weighted by length. The last
-    layer runs at `queries` positions (None: all). Masked codes are predicted at `masked` positions, incident
-    codes of `incident` sequences. `embedded` counts how often positions are embedded; `pools` says whether
-    they are summed.
+    layer runs at `queries` positions (None: all). Masked codes are predicted at `masked` positions, `codes`
+    incident ones of each of `incident` sequences, in so many `passes`. `embedded` counts how often positions
+    are embedded; `pools` says whether they are summed.
     """
 
     tokens: float
@@ -104,6 +110,8 @@ class ForwardPass:
     queries: float | None = None
     masked: float = 0.0
     incident: float = 0.0
+    codes: int = 0
+    passes: float = 0.0
     embedded: int = 1
     pools: bool = False
 
@@ -121,25 +129,35 @@ def forward_flops(shape: Shape, work: ForwardPass) -> float:
     queries = work.tokens if work.queries is None else work.queries
     total = work.tokens * work.embedded * (features * d + projection)
     total += work.tokens * (shape.layers * per_key + (shape.layers - 1) * per_query) + queries * per_query
-    total += (work.masked + work.incident) * (d * d + projection + shape.vocabulary * embedding)
-    total += work.incident * d * embedding
+    total += work.masked * (d * d + projection + shape.vocabulary * embedding)
+    total += work.incident * (d * d + projection + d * embedding + work.codes * (embedding + shape.causes))
+    total += work.passes * work.codes * embedding * shape.causes
     if work.pools:
-        total += work.tokens * d * d
+        total += work.tokens * d * (d + shape.causes)
     if work.incident:
         total += work.tokens * features * embedding
     return 2.0 * total
 
 
 def pretraining_flops(
-    shape: Shape, tokens: float, masked: float, incident: float = 0.0, mean_length: float = 0.0
+    shape: Shape,
+    tokens: float,
+    masked: float,
+    incident: float = 0.0,
+    mean_length: float = 0.0,
+    passes: float = 0.0,
 ) -> float:
     """Operations of pretraining on so many tokens, with `masked` codes and `incident` dated sequences.
+
+    `passes` are the microbatches: each transforms the embeddings of all codes once.
 
     The last layer runs at masked positions and at the [CLS] of dated sequences only. Dated sequences are
     embedded a second time, without masks.
     """
     queries, dated = masked + incident, incident > 0
-    work = ForwardPass(tokens, mean_length, queries, masked, incident, 1 + dated, dated)
+    work = ForwardPass(
+        tokens, mean_length, queries, masked, incident, shape.vocabulary, passes * dated, 1 + dated, dated
+    )
     return TRAINING_PASSES * forward_flops(shape, work)
 
 

@@ -62,14 +62,18 @@ def _saturation(saturation: SaturationEntry, unknown: set[str], rule: Rule) -> S
     needed, additional = saturation.positives_needed, saturation.additional_needed
     if rule.base > 1 or unknown & {"train", "held_out"}:
         additional = None
+    trained = saturation.trained_models
     if rule.base > 1 and needed:
         needed = two_digits(needed)
-    return saturation.model_copy(update={"positives_needed": needed, "additional_needed": additional})
+    if rule.base > 1 and trained and trained.positives_needed:
+        trained = trained.model_copy(update={"positives_needed": two_digits(trained.positives_needed)})
+    changed = {"positives_needed": needed, "additional_needed": additional, "trained_models": trained}
+    return saturation.model_copy(update=changed)
 
 
 def _without_results(task: TaskEntry) -> TaskEntry:
     """The task without results on held-out patients, and without the verdict that uses them."""
-    saturation = task.saturation.model_copy(update={"positives_needed": None})
+    saturation = task.saturation.model_copy(update={"positives_needed": None, "trained_models": None})
     if saturation.comparisons or saturation.margin is not None:
         saturation = SaturationEntry(
             verdict="inconclusive",
@@ -87,6 +91,7 @@ def _without_results(task: TaskEntry) -> TaskEntry:
             "crossover": (),
             "recommendation": None,
             "ensemble": None,
+            "seed_ensembles": (),
             "saturation": saturation,
         }
     )

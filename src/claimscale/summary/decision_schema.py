@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from claimscale.constants import Reason, SizeVerdict
+from claimscale.constants import Reason, Scope, SizeVerdict
 from claimscale.findings import Finding
 from claimscale.summary.entries import (
     AurocDifferenceEntry,
     DifferenceEntry,
     Entry,
+    EstimateEntry,
     Metric,
     Real,
     Whole,
@@ -85,6 +86,25 @@ class ClusterVerdictEntry(Entry):
     """Hospitals with test patients."""
 
 
+class TrainedModelsEntry(Entry):
+    """The verdict on the trained models as they are: patients alone vary, not runs."""
+
+    verdict: SizeVerdict
+    """The verdict."""
+    smallest_sufficient: str | None = None
+    """The smallest sufficient size; null unless saturated."""
+    reason: NoVerdictReason | None = None
+    """Why the verdict is inconclusive; null otherwise."""
+    positives_needed: Whole | None = None
+    """Test patients with the outcome with which a decision is expected."""
+    larger: str | None = None
+    """The largest size."""
+    smaller: str | None = None
+    """The size it is compared with: the smallest sufficient one, or else the one before it."""
+    gain: DifferenceEntry | None = None
+    """Gain of the larger of the two, with an interval over patients."""
+
+
 class NeededEntry(Entry):
     """Additional patients that a decision needs, at least."""
 
@@ -113,6 +133,8 @@ class SaturationEntry(Entry):
     """Why the verdict is inconclusive; null otherwise."""
     positives_needed: Whole | None = None
     """Test patients with the outcome with which a decision is expected."""
+    seeds_needed: Whole | None = None
+    """Seeds with which a decision is expected on the same test patients; null where they do not decide."""
     additional_needed: NeededEntry | None = None
     """Patients that are missing for a decision."""
     hours_saved: Real = None
@@ -125,27 +147,36 @@ class SaturationEntry(Entry):
     """The size that the saving is relative to."""
     comparisons: tuple[ComparisonEntry, ...] = ()
     """All pairs of sizes, in the order in which they are tested."""
+    trained_models: TrainedModelsEntry | None = None
+    """The verdict on the trained models as they are; null where none was trained."""
     cluster_bootstrap: ClusterVerdictEntry | None = None
     """The verdict with whole hospitals resampled; null where there are too few."""
     convergence_status: Literal["converged", "under_trained", "unknown"] = "unknown"
     """Whether pretraining had converged."""
 
 
-class BaselineAdvantageEntry(Entry):
-    """A baseline that no encoder exceeds."""
+class BaselineComparisonEntry(Entry):
+    """The best baseline and the advised encoder, or the best encoder where none is advised."""
 
     baseline: str
     """Name of the baseline."""
     encoder_arm: str
-    """Initialization of the best encoder."""
+    """Initialization of the encoder."""
     encoder_size: str
-    """Size of the best encoder."""
+    """Size of the encoder."""
     baseline_estimate: Real
     """Metric of the baseline."""
     encoder_estimate: Real
-    """Metric of the best encoder."""
+    """Metric of the encoder."""
+    gain: DifferenceEntry
+    """Gain of the encoder over the baseline, paired by patient and seed."""
     superior: bool
-    """Whether the baseline is shown to be better than every encoder."""
+    """Whether the baseline is shown to be better than the encoder."""
+
+    @property
+    def prefers_baseline(self) -> bool:
+        """Whether the encoder has no higher estimate."""
+        return (self.baseline_estimate or 0.0) >= (self.encoder_estimate or 0.0)
 
 
 class RecommendationEntry(Entry):
@@ -153,10 +184,35 @@ class RecommendationEntry(Entry):
 
     verdict: SizeVerdict | Literal["under_trained"]
     """The verdict on size; under_trained where saturation may come from too little pretraining."""
+    scope: Scope = "recipe"
+    """What the verdict holds for: models trained again by the same recipe, or only the trained models."""
     size: str | None
     """The recommended size, if any."""
-    baseline: BaselineAdvantageEntry | None
-    """The baseline to use instead of an encoder, if any."""
+    against_baseline: BaselineComparisonEntry | None = None
+    """The best baseline against the advised encoder; null without baselines."""
+
+    @property
+    def baseline(self) -> BaselineComparisonEntry | None:
+        """The baseline to use instead of an encoder, if any."""
+        found = self.against_baseline
+        return found if found and found.prefers_baseline else None
+
+
+class SeedEnsembleEntry(Entry):
+    """One model averaged over its seeds (mean log odds), as it would be deployed; intervals over patients."""
+
+    arm: str
+    """Initialization of an encoder (pretrained, scratch) or name of a baseline."""
+    size: str | None
+    """Size of the encoder; null for baselines."""
+    runs: Whole
+    """Seeds that are averaged."""
+    auprc: EstimateEntry
+    """Average precision."""
+    auroc: EstimateEntry
+    """Area under the ROC curve."""
+    over_lightgbm: DifferenceEntry | None = None
+    """Gain in the metric of the verdict over LightGBM, averaged over as many seeds; null without it."""
 
 
 class EnsembleGainEntry(DifferenceEntry):
@@ -179,6 +235,8 @@ class AnswerEntry(Entry):
     """Name of the task."""
     verdict: SizeVerdict | Literal["under_trained"]
     """The verdict on size; under_trained where saturation may come from too little pretraining."""
+    scope: Scope = "recipe"
+    """What the verdict holds for: models trained again by the same recipe, or only the trained models."""
     recommendation: str | None
     """The size or the baseline to use; null if there is no advice."""
     text: Finding

@@ -88,7 +88,8 @@ class ConvergenceEntry(Entry):
     status: Literal["converged", "under_trained", "unknown"]
     """under_trained if a guard failed, unknown if one was not measured."""
     loss_drop_last_doubling: Real
-    """Share of the largest size's loss that the last doubling of tokens removed; negative where it rose."""
+    """Share of the largest size's loss that the last doubling of tokens removed, of masked or incident codes,
+    whichever changed more; negative where it rose."""
     learning_rates: dict[str, bool | None]
     """By size, whether the best learning rate is inside the sweep; null without a sweep."""
     generalization_gap: Real

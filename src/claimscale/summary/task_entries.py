@@ -13,13 +13,15 @@ from claimscale.config.tasks import Task
 from claimscale.evaluation.intervals import Interval, Scores, interval
 from claimscale.evaluation.model_diagnostics import ModelDiagnostics
 from claimscale.evaluation.predictions import HELD_OUT, SplitPredictions
-from claimscale.evaluation.recommendation import EnsembleGain
+from claimscale.evaluation.recommendation import EnsembleGain, Recommendation
 from claimscale.evaluation.scoring import Model, ModelScores
+from claimscale.evaluation.seed_ensembles import SeedEnsemble
 from claimscale.evaluation.selection import LIGHTGBM, largest_labelled_set
-from claimscale.evaluation.size_decision import MIN_POSITIVES
+from claimscale.evaluation.size_decision import MIN_POSITIVES, Verdict
 from claimscale.evaluation.task_evaluation import Predictions, SizeContrast, StudyScores, TaskEvaluation
 from claimscale.experiments.workspace import InsufficientData
 from claimscale.summary.decision_schema import (
+    BaselineComparisonEntry,
     ClusterIntervalEntry,
     ClusterVerdictEntry,
     ComparisonEntry,
@@ -28,8 +30,10 @@ from claimscale.summary.decision_schema import (
     RecommendationEntry,
     RelativeGainEntry,
     SaturationEntry,
+    SeedEnsembleEntry,
+    TrainedModelsEntry,
 )
-from claimscale.summary.entries import AurocDifferenceEntry, EstimateEntry
+from claimscale.summary.entries import AurocDifferenceEntry, DifferenceEntry, EstimateEntry
 from claimscale.summary.result_schema import (
     CalibrationEntry,
     CalibrationPointEntry,
@@ -99,8 +103,9 @@ def task_entry(
         ),
         oracle=_oracle(evaluation.oracle) if evaluation.oracle else None,
         saturation=_saturation(study, evaluation),
-        recommendation=RecommendationEntry.model_validate(evaluation.recommendation),
+        recommendation=_recommendation(evaluation.recommendation),
         ensemble=evaluation.ensemble and _ensemble(evaluation.ensemble),
+        seed_ensembles=tuple(_seed_ensemble(found) for found in evaluation.seed_ensembles),
         per_model=tuple(_diagnostics(found) for found in evaluation.diagnostics),
     )
 
@@ -199,12 +204,14 @@ def _saturation(study: Study, evaluation: TaskEvaluation) -> SaturationEntry:
         alpha=verdict.alpha,
         reason=verdict.reason,
         positives_needed=verdict.positives_needed,
+        seeds_needed=verdict.seeds_needed,
         additional_needed=None if additional is None else NeededEntry(train=0, held_out=additional),
         hours_saved=saved.hours,
         hours_saved_estimated=saved.estimated,
         flops_saved=saved.flops,
         reference_size=saved.reference_size,
         comparisons=tuple(_comparison(one, verdict.alpha, evaluation) for one in evaluation.contrasts),
+        trained_models=_trained_models(evaluation.as_trained),
         cluster_bootstrap=clustered
         and ClusterVerdictEntry(
             verdict=clustered.verdict.verdict,
@@ -212,6 +219,31 @@ def _saturation(study: Study, evaluation: TaskEvaluation) -> SaturationEntry:
             hospitals=clustered.hospitals,
         ),
         convergence_status=evaluation.convergence.status,
+    )
+
+
+def _recommendation(found: Recommendation) -> RecommendationEntry:
+    against, compared = found.against_baseline, None
+    if against:
+        fields = {**vars(against), "gain": _difference(against.gain)}
+        compared = BaselineComparisonEntry.model_validate(fields)
+    return RecommendationEntry(
+        verdict=found.verdict, scope=found.scope, size=found.size, against_baseline=compared
+    )
+
+
+def _trained_models(verdict: Verdict) -> TrainedModelsEntry:
+    shown = next(
+        (one for one in verdict.comparisons if verdict.smallest_sufficient in (None, one.smaller)), None
+    )
+    return TrainedModelsEntry(
+        verdict=verdict.verdict,
+        smallest_sufficient=verdict.smallest_sufficient,
+        reason=verdict.reason,
+        positives_needed=verdict.positives_needed,
+        larger=shown and shown.larger,
+        smaller=shown and shown.smaller,
+        gain=shown and DifferenceEntry(**_difference(shown.gain)),
     )
 
 
@@ -254,6 +286,18 @@ def _ensemble(found: EnsembleGain) -> EnsembleGainEntry:
         over_arm=found.over_arm,
         over_size=found.over_size,
         **_difference(found.gain),
+    )
+
+
+def _seed_ensemble(found: SeedEnsemble) -> SeedEnsembleEntry:
+    gain = found.over_lightgbm
+    return SeedEnsembleEntry(
+        arm=found.arm,
+        size=found.size,
+        runs=found.runs,
+        auprc=EstimateEntry.model_validate(found.auprc.bounded(*RANGES["auprc"])),
+        auroc=EstimateEntry.model_validate(found.auroc.bounded(*RANGES["auroc"])),
+        over_lightgbm=gain and DifferenceEntry(**_difference(gain)),
     )
 
 

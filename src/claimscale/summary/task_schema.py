@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from claimscale.summary.decision_schema import EnsembleGainEntry, RecommendationEntry, SaturationEntry
+from claimscale.summary.decision_schema import (
+    EnsembleGainEntry,
+    RecommendationEntry,
+    SaturationEntry,
+    SeedEnsembleEntry,
+)
 from claimscale.summary.entries import Count, Entry, Real
 from claimscale.summary.result_schema import (
     CrossoverEntry,
@@ -54,6 +59,8 @@ class TaskEntry(Entry):
     """The advice; null where nothing was trained or results are suppressed."""
     ensemble: EnsembleGainEntry | None = None
     """An ensemble that is better than each model alone; null if there is none."""
+    seed_ensembles: tuple[SeedEnsembleEntry, ...] = ()
+    """Models averaged over their seeds, with the largest number of labelled patients."""
     per_model: tuple[ModelDiagnosticsEntry, ...] = ()
     """Diagnostics of each model with the largest number of labelled patients."""
     skipped_labelled_patients: SkippedSubsetsEntry | None = None

@@ -8,10 +8,11 @@ from claimscale.findings import Finding, finding, sentences
 from claimscale.summary.decision_schema import (
     SUPPRESSED,
     AnswerEntry,
-    BaselineAdvantageEntry,
+    BaselineComparisonEntry,
     ComparisonEntry,
     EnsembleGainEntry,
     SaturationEntry,
+    TrainedModelsEntry,
 )
 from claimscale.summary.entries import DifferenceEntry, Metric, Real
 from claimscale.summary.result_schema import CrossoverEntry
@@ -49,11 +50,14 @@ def answer(task: TaskEntry) -> AnswerEntry:
     """The answer to one task: the recommendation, the verdict on size, and the gain of the ensemble."""
     advice, metric = task.recommendation, METRIC_NAMES[task.saturation.metric]
     baseline, on_size = advice.baseline if advice else None, _on_size(task)
+    above = advice.against_baseline if advice and baseline is None else None
+    text = _baseline(baseline, bool(advice and advice.size), metric) if baseline else on_size
     return AnswerEntry(
         task=task.name,
         verdict=advice.verdict if advice else task.saturation.verdict,
+        scope=advice.scope if advice else "recipe",
         recommendation=baseline.baseline if baseline else advice.size if advice else None,
-        text=_baseline(baseline, metric) if baseline else on_size,
+        text=sentences([text, _above_baseline(above, metric)]) if above else text,
         size_text=on_size,
         ensemble_text=task.ensemble and _ensemble(task.ensemble, metric),
     )
@@ -82,7 +86,28 @@ def crossover_text(found: CrossoverEntry) -> Finding:
 
 
 def _on_size(task: TaskEntry) -> Finding:
-    """The verdict on size, with its reason."""
+    """The verdict on size, with its reason; first that on the trained models, where only they have one."""
+    advice, as_trained = task.recommendation, task.saturation.trained_models
+    if as_trained and advice and advice.scope == "trained_models":
+        return sentences([_as_trained(as_trained, task.saturation), _on_recipe(task)])
+    return _on_recipe(task)
+
+
+def _as_trained(found: TrainedModelsEntry, saturation: SaturationEntry) -> Finding:
+    assert found.gain is not None
+    shown = {
+        "larger": found.larger,
+        "smaller": found.smaller,
+        "gain": _interval(found.gain),
+        "metric": METRIC_NAMES[saturation.metric],
+        "margin": saturation.relative_margin,
+    }
+    saturated = found.verdict == "saturated"
+    return finding("answer.trained_sufficient" if saturated else "answer.trained_not_saturated", **shown)
+
+
+def _on_recipe(task: TaskEntry) -> Finding:
+    """The verdict on models trained again, with its reason."""
     saturation = task.saturation
     if saturation.verdict == "saturated":
         return _saturated(saturation)
@@ -147,6 +172,9 @@ def _inconclusive(task: TaskEntry) -> Finding:
         remedy = []
     else:
         remedy = [finding("answer.too_close" if reason == "borderline" else "answer.more_seeds_needed")]
+    if seeds := saturation.seeds_needed:
+        by_seeds = finding("answer.seeds_needed", n=seeds)
+        remedy = [*remedy, by_seeds] if needed else [by_seeds]
     if reason == "one_size":
         return finding("answer.one_size")
     if reason == "one_seed":
@@ -180,14 +208,35 @@ def _interval(found: DifferenceEntry) -> IntervalText:
     return {"estimate": found.difference, "low": found.low, "high": found.high}
 
 
-def _baseline(found: BaselineAdvantageEntry, metric: str) -> Finding:
-    """The advice to use a baseline, because no encoder has a higher estimate."""
+def _baseline(found: BaselineComparisonEntry, advised: bool, metric: str) -> Finding:
+    """The advice to use a baseline, because the encoder has no higher estimate."""
+    if advised:
+        code = (
+            "answer.baseline_better_than_advised"
+            if found.superior
+            else "answer.baseline_not_worse_than_advised"
+        )
+    else:
+        code = "answer.baseline_better" if found.superior else "answer.baseline_not_worse"
     return finding(
-        "answer.baseline_better" if found.superior else "answer.baseline_not_worse",
+        code,
         baseline=BASELINES[found.baseline],
         encoder=_model(found.encoder_arm, found.encoder_size),
         own=found.baseline_estimate,
         other=found.encoder_estimate,
+        gain=_interval(found.gain),
+        metric=metric,
+    )
+
+
+def _above_baseline(found: BaselineComparisonEntry, metric: str) -> Finding:
+    """How far the encoder is above the best baseline, and whether that is shown."""
+    shown = (found.gain.low or 0.0) > 0
+    return finding(
+        "answer.above_baseline" if shown else "answer.above_baseline_not_shown",
+        baseline=BASELINES[found.baseline],
+        encoder=_model(found.encoder_arm, found.encoder_size),
+        gain=_interval(found.gain),
         metric=metric,
     )
 

@@ -51,7 +51,7 @@ class FrozenEncoder:
             with mixed_precision(self.device):
                 inputs = encoder_inputs(batch, batch.token, self.device)
                 states = pool(self.encoder, inputs)
-                columns = [states.cls, states.mean, states.sum * SUM_SCALE]
+                columns = [states.cls, states.mean, states.sums.states * SUM_SCALE]
                 if self.model.has_zero_shot:
                     columns.append(self.model.zero_shot_logit(states, inputs)[:, None])
             return batch.index, torch.cat(columns, 1).float().cpu().numpy()

@@ -95,8 +95,7 @@ class PretrainingRun:
         torch.manual_seed(setup.seed)
         self.model = Encoder(setup.shape, setup.token_metadata).to(device)
         if first.incident is not None:  # learning that rare codes are rare would take a whole training
-            bias = first.incident.log_odds(setup.shape.vocabulary).astype(np.float32)
-            self.model.incident_head.bias.data.copy_(torch.from_numpy(bias))
+            self.model.start_at(first.incident.log_odds(setup.shape.vocabulary))
         devices.compile_blocks(self.model, device)
         self.optimizer = make_optimizer(self.model, setup.shape.layers, settings.learning_rate, WEIGHT_DECAY)
         self._epoch = lru_cache(maxsize=1)(self._prepare_epoch)
@@ -112,7 +111,8 @@ class PretrainingRun:
     def flops(self, tokens: float, masked: float) -> float:
         """Floating-point operations of training on so many tokens, of which so many were masked."""
         dated = tokens * self._dated_per_token
-        return shapes.pretraining_flops(self.setup.shape, tokens, masked, dated, self._mean_length)
+        passes = tokens / self.batches.microbatch_tokens
+        return shapes.pretraining_flops(self.setup.shape, tokens, masked, dated, self._mean_length, passes)
 
     def step(self, step: int) -> tuple[float | Tensor, int, int]:
         """Train one step; returns the mean loss, the tokens and the masked codes of all ranks.
@@ -202,14 +202,14 @@ class PretrainingRun:
         cls = devices.cls_positions(batch) if codes is not None else mask.position[:0]
         queries = QueryPositions.of(np.concatenate((mask.position, cls)), batch.lengths, device)
         with devices.mixed_precision(device):
-            hidden = self.model(inputs, queries)
+            hidden, context = self.model.attend(self.model.embed(inputs), inputs, queries)
             loss = self.model.masked_loss(hidden[: len(position)], target) / max(work.masked, 1)
             if codes is None:
                 return loss
             targets = incident_targets(codes, batch.index, device)
             # Sum pooling sees the codes without masks, as it does in fine-tuning.
             inputs = replace(inputs, token=inputs.token.index_copy(0, position, target.to(inputs.token)))
-            incident = self.model.incident_loss(hidden[len(position) :], inputs, targets)
+            incident = self.model.incident_loss(hidden[len(position) :], context, inputs, targets)
             return loss + self.setup.settings.incident_weight * incident / max(work.incident, 1)
 
     def _inputs(self, epoch: Epoch, batch: Batch, mask: Masked) -> tuple[EncoderInputs, Tensor, Tensor]:

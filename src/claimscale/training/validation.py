@@ -111,8 +111,10 @@ def incident_loss(
     def loss_of(batch: Batch) -> float:
         inputs = encoder_inputs(batch, batch.token, device)
         with mixed_precision(device):
-            hidden = model(inputs, QueryPositions.of(cls_positions(batch), batch.lengths, device))
-            return float(model.incident_loss(hidden, inputs, incident_targets(codes, batch.index, device)))
+            queries = QueryPositions.of(cls_positions(batch), batch.lengths, device)
+            hidden, context = model.attend(model.embed(inputs), inputs, queries)
+            targets = incident_targets(codes, batch.index, device)
+            return float(model.incident_loss(hidden, context, inputs, targets))
 
     loss = 0.0
     for part in evaluate(loss_of, sample.sequences, shard, device):

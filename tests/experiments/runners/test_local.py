@@ -10,10 +10,10 @@ from claimscale.experiments.cost_estimate import TimeLeft
 from claimscale.experiments.runners import local
 from claimscale.experiments.runners.cell_queue import CellQueue
 
-PRETRAINING = Cell("pretrain", 42, "70k")
-TUNED = Cell("finetune", 42, "70k", "ckd", "pretrained", "all")
+PRETRAINING = Cell("pretrain", 42, "80k")
+TUNED = Cell("finetune", 42, "80k", "ckd", "pretrained", "all")
 BOOSTED = Cell("lightgbm", 42, task="ckd", patients="all")
-AVERAGED = Cell("ensemble", 42, "70k", "ckd", patients="all")
+AVERAGED = Cell("ensemble", 42, "80k", "ckd", patients="all")
 
 
 def queue_of(*cells: Cell, done: set[str] | None = None) -> CellQueue:

@@ -127,7 +127,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_pretraining_gets_all_gpus_and_other_cells_one(workspace, cluster: Path) -> None:
     scripts = []
-    for cell in (Cell("pretrain", 42, "70k"), Cell("finetune", 42, "70k", "ckd", "scratch", "all")):
+    for cell in (Cell("pretrain", 42, "80k"), Cell("finetune", 42, "80k", "ckd", "scratch", "all")):
         slurm.JobSubmitter(workspace, Slurm(**SLURM)).start(cell)
         newest = max(cluster.glob("script.*"), key=lambda file: file.stat().st_mtime_ns)
         scripts.append(newest.read_text())
@@ -141,7 +141,7 @@ def test_a_pretraining_gets_all_gpus_and_other_cells_one(workspace, cluster: Pat
 
 
 def test_a_later_process_waits_for_the_job_of_an_earlier_one(workspace, cluster: Path, monkeypatch) -> None:
-    cell = Cell("pretrain", 42, "70k")
+    cell = Cell("pretrain", 42, "80k")
     job = slurm.JobSubmitter(workspace, Slurm(**SLURM)).start(cell)
     again = slurm.JobSubmitter(workspace, Slurm(**SLURM)).start(cell)
     assert again.job_id == job.job_id == "71" and len(list(cluster.glob("script.*"))) == 1
