@@ -62,6 +62,18 @@ def test_every_model_has_estimates_within_their_intervals(demo: Any) -> None:
             assert (result["parameters"] is None) == (result["arm"] == "lightgbm")
 
 
+@pytest.mark.parametrize(("patients", "shown"), [(40, False), (400, True)])
+def test_a_handful_of_cases_elsewhere_ranks_no_model(
+    fake_run: Callable[..., Any], tmp_path: Path, patients: int, shown: bool
+) -> None:
+    """On held-out hospitals with two positives an AUROC of 0.995 is luck."""
+    summary = fake_run(tmp_path, patients=patients, sizes=("100k", "400k"), labelled=(300,)).summarise()
+    elsewhere = [one for task in summary["tasks"] for one in task["results"] if one["split"] == "hospital"]
+    assert elsewhere and all((one["positives"] >= 10) == shown for one in elsewhere)
+    for one in elsewhere:
+        assert (one["auroc"]["estimate"] is not None) == (one["auprc"]["estimate"] is not None) == shown
+
+
 def test_estimates_follow_the_truth(demo: Any) -> None:
     """Less noise ranks higher; nothing beats the true risks by more than chance."""
     _, summary = demo

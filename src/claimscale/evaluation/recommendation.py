@@ -121,7 +121,7 @@ def _against_baseline(scores: TaskScores, metric: str, advised: str | None) -> B
     gain = difference(encoders[encoder], baselines[baseline])
     if gain is None:
         return None
-    rivals = [encoders[encoder]] if of_size else list(encoders.values())
+    others = [encoders[encoder]] if of_size else list(encoders.values())
     theirs, ours = (float(found.values.mean()) for found in (encoders[encoder], baselines[baseline]))
     assert encoder.size is not None
     return BaselineComparison(
@@ -131,5 +131,5 @@ def _against_baseline(scores: TaskScores, metric: str, advised: str | None) -> B
         ours,
         theirs,
         interval(gain).conservative(),
-        superior_to_all(baselines[baseline], rivals),
+        superior_to_all(baselines[baseline], others),
     )

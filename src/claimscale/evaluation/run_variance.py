@@ -46,7 +46,7 @@ class _Runs(NamedTuple):
 
 @dataclass(frozen=True)
 class Prior:
-    """What all variances have in common: `variance` is relative, `degrees` how much it is worth."""
+    """What all variances have in common: `variance` is relative, `degrees` its precision."""
 
     variance: float
     degrees: float
@@ -90,7 +90,7 @@ def effective_number(runs: Sequence[_Runs]) -> float:
     """How many of the variances are effectively independent.
 
     Those of different sizes are. Tasks share the runs of a size: n variances whose deviations have the mean
-    squared correlation r² are worth n / (1 + (n - 1) r²).
+    squared correlation r² count as n / (1 + (n - 1) r²).
     """
     total = 0.0
     for size in dict.fromkeys(one.size for one in runs):

@@ -186,7 +186,7 @@ class Encoder(nn.Module):
         row_T = row_T.repeat_interleave(lengths_B, output_size=len(token_T))
         if codes_K is None:
             return logits_BK.index_put((row_T, token_T), recurrence_T, accumulate=True)
-        # A last column takes what belongs to codes that are not asked about.
+        # A last column takes what belongs to other codes.
         column_V = token_T.new_full((len(embeddings_VE),), len(codes_K))
         column_V = column_V.index_copy(0, codes_K, torch.arange(len(codes_K), device=token_T.device))
         padded = F.pad(logits_BK, (0, 1)).index_put((row_T, column_V[token_T]), recurrence_T, accumulate=True)

@@ -77,9 +77,9 @@ class ModelResultEntry(Entry):
     seconds: Real
     """Training time, mean over seeds."""
     auprc: EstimateEntry
-    """Average precision."""
+    """Average precision; null on a further test set with fewer than ten positives."""
     auroc: EstimateEntry
-    """Area under the ROC curve."""
+    """Area under the ROC curve; null on a further test set with fewer than ten positives."""
     log_loss: EstimateEntry
     """Mean negative log likelihood."""
     calibration: CalibrationEntry

@@ -48,6 +48,8 @@ from claimscale.summary.task_schema import TaskEntry
 
 RANGES = {"auprc": (0.0, 1.0), "auroc": (0.0, 1.0), "log_loss": (0.0, math.inf)}
 """Ranges of the metrics; intervals are cut there."""
+MIN_RANKED_POSITIVES = 10
+"""On a further test set with fewer positives AUPRC and AUROC are left to chance, and not shown."""
 SplitCounts = Mapping[str, SplitCountsEntry]
 
 
@@ -162,6 +164,8 @@ def _result(
     model: Model, scores: ModelScores, split: str, n_test: int, parameters: int | None, with_curve: bool
 ) -> ModelResultEntry:
     estimates = {metric: _estimate(found, metric) for metric, found in scores.by_metric.items()}
+    if split != HELD_OUT and scores.by_metric["auprc"].positives < MIN_RANKED_POSITIVES:
+        estimates |= dict.fromkeys(("auprc", "auroc"), EstimateEntry(estimate=None, low=None, high=None))
     slope = estimates["calibration_slope"]
     return ModelResultEntry.model_validate(
         {
