@@ -15,6 +15,7 @@ Prints a table and writes `benchmarks/results/phenome.json`: `phenome.py [--runs
 from __future__ import annotations
 
 import argparse
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -156,6 +157,7 @@ def encoder_log_odds(phenome: Phenome, seed: int, tokens: list[int]) -> np.ndarr
 
 def lightgbm_scores(overrides: list[str], tokens: list[int]) -> list[float]:
     """AUPRC on test patients of LightGBM, trained per outcome; the features are binned once for all."""
+    warnings.filterwarnings("ignore", message="Overriding the parameters from Reference Dataset")
     phenome, found = Phenome(overrides), []
     workspace = phenome.workspace
     splits = {name: phenome.dates(name) for name in ("train", "tuning")} | {"test": phenome.test}

@@ -37,6 +37,8 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
     ("changed", "expected"),
     [
         ({"pretrain": {"maks": 0.3}}, "pretrain.maks: unknown key"),
+        ({"pretrain": {"epocs": 3}}, "pretrain.epocs: unknown key; did you mean epochs?"),
+        ({"sizs": ["80k"]}, "sizs: unknown key; did you mean sizes?"),
         ({"pretrain": {"mask_probability": 1.3}}, "pretrain.mask_probability: 1.3 is not below 1"),
         ({"pretrain": {"mask_unit": "patient"}}, "pretrain.mask_unit: 'patient'"),
         (
@@ -277,3 +279,9 @@ def test_every_setting_has_a_sentence(section: type[Settings]) -> None:
         text = field.description or ""
         assert text.endswith(".") and len(text) > 15, f"{section.__name__}.{name}"
         assert len(re.findall(r"[.!?](?=\s)", text)) == 0, f"{section.__name__}.{name}: one sentence"
+
+
+def test_a_mistyped_section_is_named_before_the_one_that_is_missing(write_study) -> None:
+    text = write_study().read_text("utf-8").replace("cohort:", "cohrt:")
+    with pytest.raises(BadInput, match=r"cohrt: unknown key; did you mean cohort\? \(and 1 more\)"):
+        loading.load(write_study(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,8 +71,11 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
 
 
 def _first_problem(error: ValidationError) -> str:
-    """One line for the first problem: the path of the setting, then the cause."""
-    problem = error.errors(include_url=False)[0]
+    """One line for the first problem: the path of the setting, then the cause.
+
+    An unknown key comes first: mistyped, it is why another key is missing.
+    """
+    problem = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     shown = [str(part) for part in problem["loc"] if part != "function-before"]
     if shown[:1] == ["source"]:
         del shown[1:2]  # pydantic adds the kind of source, which is no key of the file
@@ -81,11 +85,19 @@ def _first_problem(error: ValidationError) -> str:
     return (f"{place}: {cause}" if place else cause) + more
 
 
+def _setting_names() -> list[str]:
+    """The names of all settings of a study file."""
+    schema = Study.model_json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return sorted({name for part in parts for name in part.get("properties", {})})
+
+
 def _cause(problem: ErrorDetails) -> str:
     given, context = problem["input"], problem.get("ctx", {})
     match problem["type"]:
         case "extra_forbidden":
-            return "unknown key"
+            near = difflib.get_close_matches(str(problem["loc"][-1]), _setting_names(), 1)
+            return f"unknown key; did you mean {near[0]}?" if near else "unknown key"
         case "missing":
             return "is missing"
         case "value_error":
