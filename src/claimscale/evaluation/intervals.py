@@ -4,9 +4,8 @@ Other patients and other training runs would both give other results. Resampling
 the k training runs of the study as the only possible ones.
 
 The variance of a seed-mean is V_p + sum of s² / k over its models. s² is the variance of a model's runs,
-which already includes that each run errs on other patients. V_p is the bootstrap variance of the seed-mean
-minus that part, so that it counts once. The degrees of freedom follow Satterthwaite. docs/decisions.md
-compares this rule with others.
+which includes that each run errs on other patients. V_p is the bootstrap variance of the seed-mean minus that
+part. The degrees of freedom follow Satterthwaite. docs/decisions.md compares this rule with others.
 """
 
 from __future__ import annotations
@@ -107,10 +106,8 @@ def combine(
 def _spreads(
     contrast: Callable[..., Floats], scores: Sequence[Scores], owners: Sequence[Hashable]
 ) -> tuple[RunSpread, ...]:
-    """The contribution of each model's runs, by the delta method; none where a model lacks a spread.
-
-    Nor where a model has different scores (one pretraining, two tasks): how they vary together is not known.
-    """
+    """The contribution of each model's runs, by the delta method; none where a model lacks a spread, or has
+    different scores (one pretraining, two tasks), for how they vary together is not known."""
     means = [score.values.mean(keepdims=True) for score in scores]
     found = []
     for model in dict.fromkeys(owners):
@@ -220,10 +217,7 @@ class Interval:
 
 
 def interval(scores: Scores) -> Interval:
-    """Interval of the mean over seeds, over patients and seeds.
-
-    NaN variance, hence NaN bounds, where too few replicates contain both classes.
-    """
+    """Interval of the mean over seeds; NaN bounds where too few replicates contain both classes."""
     mean_replicates = scores.replicates.mean(axis=0)
     usable = mean_replicates[np.isfinite(mean_replicates)]
     enough = len(usable) >= max(2, USABLE_REPLICATES * len(mean_replicates))
@@ -236,9 +230,8 @@ def interval(scores: Scores) -> Interval:
     # A few units sampled with replacement vary less than new ones would.
     few = 1.0 if scores.units is None else scores.units / max(scores.units - 1, 1.0)
     runs = scores.runs or (scores.values,)
-    return interval_of(
-        scores.values, runs, few * bootstrap, few * within, scores.patient_degrees, scores.spreads
-    )
+    patients = few * bootstrap, few * within, scores.patient_degrees
+    return interval_of(scores.values, runs, *patients, scores.spreads)
 
 
 def interval_of(

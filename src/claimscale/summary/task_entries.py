@@ -13,27 +13,28 @@ from claimscale.config.tasks import Task
 from claimscale.evaluation.intervals import Interval, Scores, interval
 from claimscale.evaluation.model_diagnostics import ModelDiagnostics
 from claimscale.evaluation.predictions import HELD_OUT, SplitPredictions
-from claimscale.evaluation.recommendation import EnsembleGain, Recommendation
 from claimscale.evaluation.scoring import Model, ModelScores
-from claimscale.evaluation.seed_ensembles import SeedEnsemble
 from claimscale.evaluation.selection import LIGHTGBM, largest_labelled_set
-from claimscale.evaluation.size_decision import MIN_POSITIVES, Verdict
+from claimscale.evaluation.size_decision import MIN_POSITIVES
 from claimscale.evaluation.task_evaluation import Predictions, SizeContrast, StudyScores, TaskEvaluation
 from claimscale.experiments.workspace import InsufficientData
+from claimscale.summary.decision_entries import (
+    RANGES,
+    difference_fields,
+    ensemble_entry,
+    recommendation_entry,
+    seed_ensemble_entry,
+    trained_models_entry,
+)
 from claimscale.summary.decision_schema import (
-    BaselineComparisonEntry,
     ClusterIntervalEntry,
     ClusterVerdictEntry,
     ComparisonEntry,
-    EnsembleGainEntry,
     NeededEntry,
-    RecommendationEntry,
     RelativeGainEntry,
     SaturationEntry,
-    SeedEnsembleEntry,
-    TrainedModelsEntry,
 )
-from claimscale.summary.entries import AurocDifferenceEntry, DifferenceEntry, EstimateEntry
+from claimscale.summary.entries import AurocDifferenceEntry, EstimateEntry
 from claimscale.summary.result_schema import (
     CalibrationEntry,
     CalibrationPointEntry,
@@ -46,8 +47,6 @@ from claimscale.summary.result_schema import (
 )
 from claimscale.summary.task_schema import TaskEntry
 
-RANGES = {"auprc": (0.0, 1.0), "auroc": (0.0, 1.0), "log_loss": (0.0, math.inf)}
-"""Ranges of the metrics; intervals are cut there."""
 MIN_RANKED_POSITIVES = 10
 """On a further test set with fewer positives AUPRC and AUROC are left to chance, and not shown."""
 SplitCounts = Mapping[str, SplitCountsEntry]
@@ -92,7 +91,7 @@ def task_entry(
                 size=found.size,
                 n_labelled=found.n_labelled,
                 metric=metric,
-                **_difference(found.gain),
+                **difference_fields(found.gain),
                 p=found.gain.p_differs(),
                 n_seeds=found.gain.seeds,
                 auroc=_auroc(auroc),
@@ -105,9 +104,9 @@ def task_entry(
         ),
         oracle=_oracle(evaluation.oracle) if evaluation.oracle else None,
         saturation=_saturation(study, evaluation),
-        recommendation=_recommendation(evaluation.recommendation),
-        ensemble=evaluation.ensemble and _ensemble(evaluation.ensemble),
-        seed_ensembles=tuple(_seed_ensemble(found) for found in evaluation.seed_ensembles),
+        recommendation=recommendation_entry(evaluation.recommendation),
+        ensemble=evaluation.ensemble and ensemble_entry(evaluation.ensemble),
+        seed_ensembles=tuple(seed_ensemble_entry(found) for found in evaluation.seed_ensembles),
         per_model=tuple(_diagnostics(found) for found in evaluation.diagnostics),
     )
 
@@ -215,7 +214,7 @@ def _saturation(study: Study, evaluation: TaskEvaluation) -> SaturationEntry:
         flops_saved=saved.flops,
         reference_size=saved.reference_size,
         comparisons=tuple(_comparison(one, verdict.alpha, evaluation) for one in evaluation.contrasts),
-        trained_models=_trained_models(evaluation.as_trained),
+        trained_models=trained_models_entry(evaluation.as_trained),
         cluster_bootstrap=clustered
         and ClusterVerdictEntry(
             verdict=clustered.verdict.verdict,
@@ -223,31 +222,6 @@ def _saturation(study: Study, evaluation: TaskEvaluation) -> SaturationEntry:
             hospitals=clustered.hospitals,
         ),
         convergence_status=evaluation.convergence.status,
-    )
-
-
-def _recommendation(found: Recommendation) -> RecommendationEntry:
-    against, compared = found.against_baseline, None
-    if against:
-        fields = {**vars(against), "gain": _difference(against.gain)}
-        compared = BaselineComparisonEntry.model_validate(fields)
-    return RecommendationEntry(
-        verdict=found.verdict, scope=found.scope, size=found.size, against_baseline=compared
-    )
-
-
-def _trained_models(verdict: Verdict) -> TrainedModelsEntry:
-    shown = next(
-        (one for one in verdict.comparisons if verdict.smallest_sufficient in (None, one.smaller)), None
-    )
-    return TrainedModelsEntry(
-        verdict=verdict.verdict,
-        smallest_sufficient=verdict.smallest_sufficient,
-        reason=verdict.reason,
-        positives_needed=verdict.positives_needed,
-        larger=shown and shown.larger,
-        smaller=shown and shown.smaller,
-        gain=shown and DifferenceEntry(**_difference(shown.gain)),
     )
 
 
@@ -260,7 +234,7 @@ def _comparison(one: SizeContrast, alpha: float, evaluation: TaskEvaluation) -> 
     return ComparisonEntry(
         smaller=pair.smaller,
         larger=pair.larger,
-        **_difference(pair.gain),
+        **difference_fields(pair.gain),
         upper_95=pair.upper(0.95),
         upper_at_alpha=pair.upper(1 - alpha),
         margin=pair.margin,
@@ -283,37 +257,10 @@ def _diagnostics(found: ModelDiagnostics) -> ModelDiagnosticsEntry:
     )
 
 
-def _ensemble(found: EnsembleGain) -> EnsembleGainEntry:
-    return EnsembleGainEntry(
-        encoder_size=found.encoder_size,
-        estimate=found.estimate,
-        over_arm=found.over_arm,
-        over_size=found.over_size,
-        **_difference(found.gain),
-    )
-
-
-def _seed_ensemble(found: SeedEnsemble) -> SeedEnsembleEntry:
-    gain = found.over_lightgbm
-    return SeedEnsembleEntry(
-        arm=found.arm,
-        size=found.size,
-        runs=found.runs,
-        auprc=EstimateEntry.model_validate(found.auprc.bounded(*RANGES["auprc"])),
-        auroc=EstimateEntry.model_validate(found.auroc.bounded(*RANGES["auroc"])),
-        over_lightgbm=gain and DifferenceEntry(**_difference(gain)),
-    )
-
-
 def _estimate(scores: Scores, metric: str) -> EstimateEntry:
     found = interval(scores).bounded(*RANGES.get(metric, (-math.inf, math.inf)))
     return EstimateEntry.model_validate(found)
 
 
-def _difference(found: Interval) -> dict[str, float]:
-    low, high = found.two_sided()
-    return {"difference": found.estimate, "low": low, "high": high}
-
-
 def _auroc(found: Interval | None) -> AurocDifferenceEntry | None:
-    return found and AurocDifferenceEntry(**_difference(found), p=found.p_differs())
+    return found and AurocDifferenceEntry(**difference_fields(found), p=found.p_differs())
