@@ -27,5 +27,5 @@ VERSIONS: dict[str, int] = {
     # Results.
     "validity": 2,
     "summary": 3,
-    "report": 3,
+    "report": 4,
 }
