@@ -123,3 +123,6 @@ def test_trained_models_are_no_way_around_under_training() -> None:
     found = scores(models(s1M=0.4, s3M=0.4))
     advice = recommend(verdict_of(found), verdict_of(found), "under_trained", found, "auprc")
     assert (advice.verdict, advice.size) == ("under_trained", None)
+    open_verdict = replace(verdict_of(found), verdict="inconclusive", smallest_sufficient=None)
+    advice = recommend(open_verdict, verdict_of(found), "under_trained", found, "auprc")
+    assert (advice.verdict, advice.scope, advice.size) == ("inconclusive", "recipe", None)

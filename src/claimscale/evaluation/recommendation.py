@@ -86,7 +86,8 @@ def recommend(
     if verdict.verdict == "saturated" and status == "under_trained":
         return Recommendation("under_trained", "recipe", None, _against_baseline(scores, metric, None))
     scope: Scope = "recipe"
-    if verdict.verdict == "inconclusive" and as_trained.verdict != "inconclusive":
+    plateau_in_doubt = as_trained.verdict == "saturated" and status == "under_trained"
+    if verdict.verdict == "inconclusive" and as_trained.verdict != "inconclusive" and not plateau_in_doubt:
         verdict, scope = as_trained, "trained_models"
     largest = verdict.comparisons[0].larger if verdict.verdict == "not_saturated" else None
     size = verdict.smallest_sufficient or largest
