@@ -5,7 +5,7 @@ its epochs (cooldowns), so that equal operations can be compared across sizes: a
 against a small one after many. Also counted: in how many seeds the losses of all sizes are in order, and what
 the last doubling of tokens still removed.
 
-Prints a table and writes `benchmarks/results/isoflop.json`. Run with `make bench NAME=isoflop` (one hour on
+Prints a table and writes `benchmarks/results/isoflop.json`. Run with `make bench NAME=isoflop` (hours on
 two cores; a stopped run resumes), or `isoflop.py [--runs FOLDER] [--epochs N] [--seeds SEED ...]`.
 """
 
