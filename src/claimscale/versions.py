@@ -17,6 +17,7 @@ VERSIONS: dict[str, int] = {
     # Kinds of cells.
     "pretrain": 3,
     "sweep": 3,
+    "phenome": 1,
     "finetune": 3,
     "lightgbm": 2,
     "logistic": 2,
@@ -26,6 +27,6 @@ VERSIONS: dict[str, int] = {
     "ensemble": 2,
     # Results.
     "validity": 2,
-    "summary": 3,
-    "report": 4,
+    "summary": 4,
+    "report": 5,
 }

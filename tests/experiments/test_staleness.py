@@ -15,7 +15,14 @@ from claimscale.progress import Silent
 from claimscale.versions import VERSIONS
 
 CELLS_THAT_FOLLOW = {
-    "pretrain": {"pretrain", "finetune", "lightgbm_embeddings", "lightgbm_counts_and_embeddings", "ensemble"},
+    "pretrain": {
+        "pretrain",
+        "phenome",
+        "finetune",
+        "lightgbm_embeddings",
+        "lightgbm_counts_and_embeddings",
+        "ensemble",
+    },
     "finetune": {"finetune", "ensemble"},
     "lightgbm": {"lightgbm", "ensemble"},
 }
@@ -32,14 +39,15 @@ def study(write_study, tmp_path: Path) -> Study:
             runs_dir=str(tmp_path / "runs"),
             pretrain={"lr_sweep": [1e-3, 4e-3, 1.6e-2]},
             finetune={"seeds": [42], "labelled_patients": ["all"], "initialization": ["pretrained"]},
-            baselines=[kind for kind in KINDS if kind not in ("pretrain", "sweep", "finetune")],
+            phenome={},
+            baselines=[kind for kind in KINDS if kind not in ("pretrain", "sweep", "phenome", "finetune")],
         )
     )
     for stage in pipeline.data_stages(settings):
         with artifacts.sealed_folder(settings.run_directory / stage.name, "inputs") as folder:
             if stage.name == "labels":
                 (folder / "index").mkdir()
-                for file in ("ckd.parquet", "index/ckd.parquet"):
+                for file in ("ckd.parquet", "index/ckd.parquet", "phenome.parquet"):
                     (folder / file).write_text("labels")
     return settings
 
@@ -94,7 +102,7 @@ def test_a_changed_output_makes_its_readers_stale(study: Study, stage: pipeline.
     before = cell_fingerprints(study), stage_fingerprints(study)
     with artifacts.sealed_folder(study.run_directory / stage.name, "inputs") as folder:
         (folder / "index").mkdir()
-        for file in ("ckd.parquet", "index/ckd.parquet"):
+        for file in ("ckd.parquet", "index/ckd.parquet", "phenome.parquet"):
             (folder / file).write_text("other output")
     readers = {reader.name for reader in pipeline.STAGES if stage.name in reader.inputs}
     if "validity" in readers:

@@ -29,7 +29,7 @@ def advice(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return tiny_study.run(tmp_path_factory.mktemp("golden"))
+    return tiny_study.run(tmp_path_factory.mktemp("tiny_study"))
 
 
 def test_stages_write_what_they_wrote(study: Study) -> None:

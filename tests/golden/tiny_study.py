@@ -37,11 +37,12 @@ pretrain: {seeds: [1], epochs: 1, batch_tokens: 2048, lr_sweep: [0.001, 0.004, 0
 finetune: {labelled_patients: [all], seeds: [1], epochs: 1, learning_rates: [0.001]}
 baselines: [lightgbm, logistic, outcome_history, lightgbm_embeddings, lightgbm_counts_and_embeddings,
             ensemble]
+phenome: {min_cases: 5}
 search: {n_trials: 1}
 compute: {device: cpu, workers: 1, peak_tflops: 1}
 """
-VOLATILE = {"dataset.json", artifacts.MANIFEST}
-"""Files that hold a time or a version."""
+NOT_COMPARED = {"dataset.json", artifacts.MANIFEST, "phenome.parquet"}
+"""Files that hold a time or a version, and the dates of the phenome, which its cell covers."""
 SHOWN = 24
 """Predictions of a cell that are compared, evenly spread over its patients."""
 LOSSES = ("validation_loss", "validation_loss_incident", "train_loss", "tuning_loss", "tuning_log_loss")
@@ -82,6 +83,11 @@ def cell_numbers(study: Study) -> dict[str, dict[str, list[float]]]:
             table = pq.read_table(workspace.folder(cell.id) / "predictions.parquet")
             risks = table["predicted_boolean_probability"].to_numpy()
             numbers["predictions"] = risks[np.linspace(0, len(risks) - 1, SHOWN).astype(int)].tolist()
+        if cell.kind == "phenome":
+            table = pq.read_table(workspace.folder(cell.id) / "outcomes.parquet")
+            numbers |= {name: table[name].to_pylist() for name in ("cases", "auprc", "auroc", "log_loss")}
+            replicates = np.load(workspace.folder(cell.id) / "replicates.npy")
+            numbers["spread"] = replicates.std(axis=2).ravel().astype(float).tolist()
         name = cell.kind if cell.arm is None else f"{cell.kind} {cell.arm}"
         found[name] = {key: [round(value, 7) for value in values] for key, values in numbers.items()}
     return found
@@ -91,7 +97,7 @@ def _contents(folder: Path) -> list[object]:
     return [
         (file.relative_to(folder).as_posix(), _content(file))
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name not in VOLATILE
+        if file.is_file() and file.name not in NOT_COMPARED
     ]
 
 

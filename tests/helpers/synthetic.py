@@ -120,6 +120,7 @@ def summary(
             for place, name in enumerate(sizes)
         ],
         "tasks": entries,
+        "phenome": phenome(random, sizes, codes),
         "task_size_interaction": {"smallest": sizes[0], "largest": sizes[-1], "estimate": 0.031, "low": 0.004, "high": 0.058, "p": 0.027, "reason": None},
         "convergence": {
             "status": "under_trained", "loss_drop_last_doubling": 0.0123, "learning_rates": dict.fromkeys(sizes, True),
@@ -139,6 +140,56 @@ def summary(
         "learning_rate": 0.004,
         "finetune_seeds": [42, 123, 456],
         "provenance": {"versions": {"python": "3.11.0", "torch": "2.13.0"}, "manifests": {"events": "0123456789abcdef"}},
+    }  # fmt: skip
+
+
+KINDS = {"disease": "ICD10//N", "medication": "ATC//C", "procedure": "KUBUN//D"}
+
+
+def phenome(random: np.random.Generator, sizes: list[str], codes: list[str] | None) -> dict[str, Any]:
+    """A phenome of 20 outcomes of each kind: diseases gain from size, the others do not."""
+    outcomes = []
+    for place, (kind, chapter) in enumerate(
+        (kind, chapter) for kind, chapter in KINDS.items() for _ in range(20)
+    ):
+        gain = (0.04 if kind == "disease" else 0.001) + random.normal(0, 0.01)
+        level = random.uniform(0.02, 0.3)
+        outcomes.append(
+            {
+                "code": codes[place % len(codes)] if codes else f"{chapter}{place:02d}",
+                "kind": kind, "chapter": chapter, "cases": int(random.integers(50, 2000)),
+                "auprc": [real(level * (1 + gain * step)) for step in range(len(sizes))],
+                "auroc": [real(0.75 + 0.01 * step) for step in range(len(sizes))],
+                "log_loss": [real(0.1 - 0.001 * step) for step in range(len(sizes))],
+                "gain": {"difference": real(4 * gain), "low": real(4 * gain - 0.05), "high": real(4 * gain + 0.05)},
+                "shrunk_gain": real(3 * gain),
+            }
+        )  # fmt: skip
+    names = {"diseases": "disease", "medications": "medication", "procedures": "procedure"}
+    families = [family(name, sizes, grows=kind == "disease") for name, kind in names.items()]
+    chapters = [family(chapter, sizes, grows=kind == "disease") for kind, chapter in KINDS.items()]
+    return {
+        "test_patients": 7000, "min_cases": 50, "gap_days": 30, "horizon_days": 365, "relative_margin": 0.02,
+        "sizes": sizes, "families": families, "chapters": chapters, "outcomes": outcomes,
+        "interaction": {"difference": 0.03, "low": 0.02, "high": 0.04}, "interaction_p": 0.0001,
+    }  # fmt: skip
+
+
+def family(name: str, sizes: list[str], grows: bool) -> dict[str, Any]:
+    """A family that is not saturated, or is at the second size."""
+    verdict = {
+        "verdict": "not_saturated" if grows else "saturated",
+        "smallest_sufficient": None if grows else sizes[1], "reason": None, "larger": sizes[-1],
+        "smaller": sizes[-2] if grows else sizes[1], "patients_factor": None, "seeds_needed": None,
+        "gain": {"difference": 0.05 if grows else 0.004, "low": 0.03 if grows else -0.004, "high": 0.07 if grows else 0.012},
+    }  # fmt: skip
+    return {
+        "name": name, "outcomes": 20, "recipe": verdict, "trained_models": verdict,
+        "sizes": [
+            {"size": size, "auprc": interval(0.1 + 0.01 * place * grows, 0.01), "auroc": interval(0.8, 0.005)}
+            for place, size in enumerate(sizes)
+        ],
+        "per_doubling": {"difference": 0.02, "low": 0.015, "high": 0.025},
     }  # fmt: skip
 
 

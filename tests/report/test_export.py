@@ -43,6 +43,8 @@ def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:
         "subgroups",
         "sizes",
         "cohort",
+        "families",
+        "outcomes",
     }
 
 

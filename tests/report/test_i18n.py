@@ -13,7 +13,7 @@ import english
 import synthetic
 
 from claimscale.findings import Finding, catalogue, placeholders
-from claimscale.report import cohort_charts, documents, page, page_data
+from claimscale.report import cohort_charts, documents, page, page_data, phenome_picture
 from claimscale.report.i18n import Texts
 from claimscale.sources.issues import ISSUES
 from claimscale.sources.japan import masters
@@ -40,7 +40,10 @@ def labels_in_code() -> set[str]:
     """The labels that templates, the script and modules look up."""
     folder = importlib.resources.files("claimscale.report")
     found = set[str]()
-    for file in [*(folder / "templates").iterdir(), *(folder / name for name in ("documents.py", "page.py"))]:
+    for file in [
+        *(folder / "templates").iterdir(),
+        *(folder / name for name in ("documents.py", "page.py", "phenome_picture.py")),
+    ]:
         if not file.name.endswith(".css"):
             text = re.sub(r'"\s*\n\s*"', "", file.read_text("utf-8"))
             found |= set(re.findall(r'\bt\(\s*"((?:[^"\\]|\\.)*)"', text))
@@ -49,6 +52,7 @@ def labels_in_code() -> set[str]:
     found |= {step for _, step in page.ATTRITION} | {*page.GROUP_NAMES.values(), *page.VERDICT_NAMES.values()}
     found |= {name for name, _ in page_data.ARMS.values()} | set(page_data.SPLIT_NAMES.values())
     found |= {*page_data.ALL_METRICS.values(), *page_data.GROUPS, *page_data.SHORT.values()}
+    found |= {*page.FAMILY_NAMES.values(), *phenome_picture.NAMES.values()}
     found |= {*page.CONVERGENCE_NAMES.values(), *checks.TITLES.values()}
     found |= {cohort_charts.BROKEN_LINE, cohort_charts.GREY_PLACE}
     return {text for text in found if re.search(r"[A-Za-z]", re.sub(r"\{\w+\}", "", text))}

@@ -18,8 +18,14 @@ VISITS = {"index": "every_visit", "first_index_date": "2020-01-01"}
 EXCLUSION = {"codes": {"ICD10": ["C50"]}}
 SIMULATED = {"kind": "simulated", "patients": 900}
 ALL_DATES = {"labels": "all_dates", "finetune.labelled_patients": ["all"]}
+PHENOME = {"phenome": {}}
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "seed": ({}, {"seed": 7}),
+    "phenome.min_cases": (PHENOME, {"phenome": {"min_cases": 60}}),
+    "phenome.levels": (PHENOME, {"phenome": {"levels": {"ICD10": 4}}}),
+    "phenome.gap_days": (PHENOME, {"phenome": {"gap_days": 60}}),
+    "phenome.min_history_days": (PHENOME, {"phenome": {"min_history_days": 180}}),
+    "phenome.washout_days": (PHENOME, {"phenome": {"washout_days": 180}}),
     "source.kind": ({}, {"source": {"kind": "meds", "path": "claims"}}),
     "source.patients": ({"source": SIMULATED}, {"source": SIMULATED | {"patients": 800}}),
     "source.hospitals": ({"source": SIMULATED}, {"source": SIMULATED | {"hospitals": 9}}),

@@ -155,6 +155,7 @@ def test_figures_show_the_numbers_of_the_summary() -> None:
 def test_no_p_value_is_shown_as_zero(summary: dict[str, Any], p: float, text: str, language: str) -> None:
     changed = copy.deepcopy(summary)
     changed["task_size_interaction"]["p"] = p
+    changed["phenome"]["interaction"] = None
     shown = page.html(synthetic.typed(changed), synthetic.STUDY, language)
     assert re.findall(r"p [=<] [\d.]+", body(shown)) == [text]
 
@@ -180,3 +181,12 @@ def test_what_rounds_to_a_thousand_takes_the_next_unit(value: float, text: str) 
 def test_long_durations_are_no_powers_of_ten(hours: float, text: str) -> None:
     assert duration(hours).text == text
     assert duration(hours).render("ja").split()[0] == text.split()[0]
+
+
+@pytest.mark.parametrize("p", [0.0004, 0.03])
+def test_the_interaction_of_the_phenome_has_its_p_value(summary: dict[str, Any], p: float) -> None:
+    changed = copy.deepcopy(summary)
+    changed["task_size_interaction"]["estimate"] = None
+    changed["phenome"]["interaction_p"] = p
+    shown = page.html(synthetic.typed(changed), synthetic.STUDY, "en")
+    assert re.findall(r"p [=<] \d\.\d+", body(shown)) == ["p < 0.001" if p < 0.001 else "p = 0.030"]

@@ -16,6 +16,7 @@ from claimscale.config.base import Count, Settings
 from claimscale.config.cohort import CohortSettings
 from claimscale.config.comparison import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline, Compare, Search
 from claimscale.config.execution import Compute, EngineSettings
+from claimscale.config.phenome import Phenome
 from claimscale.config.sources import Source
 from claimscale.config.tasks import Task, catalogue_task
 from claimscale.config.training import Finetune, Pretrain, Tokens
@@ -72,6 +73,8 @@ class Study(Settings):
     """Hyperparameter search of the baselines."""
     compare: Compare = Compare()
     """Comparison of sizes."""
+    phenome: Phenome | None = None
+    """All outcomes that pretraining predicts, with verdicts by family; `{}` is enough."""
     privacy: Privacy = Privacy()
     """Suppression of small counts."""
     report: Report = Report()
@@ -114,6 +117,17 @@ class Study(Settings):
                 "compare.stopping: futility may omit the largest size, which baselines need: "
                 f"{', '.join(sorted(NEEDS_LARGEST_ENCODER & chosen))}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def phenome_has_its_encoders(self) -> Study:
+        if self.phenome is not None:
+            if not self.pretrain.incident_weight:
+                raise ValueError(
+                    "phenome: needs pretrain.incident_weight above 0, which predicts incident codes"
+                )
+            if "pretrained" not in self.finetune.initialization:
+                raise ValueError("phenome: needs finetune.initialization: [pretrained]")
         return self
 
     @model_validator(mode="after")

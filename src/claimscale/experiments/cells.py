@@ -1,7 +1,7 @@
 """The cells of a study: the grid of pretrainings, fine-tunings and baselines, each with a stable name.
 
-Examples: `pretrain-11M-s42`, `sweep-11M-s42` (learning rates), `finetune-ckd-11M-pretrained-n1000-s42`,
-`lightgbm-ckd-nall-s42`.
+Examples: `pretrain-11M-s42`, `sweep-11M-s42` (learning rates), `phenome-11M-s42`,
+`finetune-ckd-11M-pretrained-n1000-s42`, `lightgbm-ckd-nall-s42`.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class Cell:
         kind: what is trained.
         seed: of weights, order and sampling.
         size: of the encoder; None for baselines without one.
-        task: None for pretraining and learning-rate sweeps.
+        task: None for pretraining, learning-rate sweeps and the phenome.
         arm: how the encoder is initialised; None unless it is fine-tuned.
         patients: labelled training patients; None for pretraining and learning-rate sweeps.
     """
 
-    kind: Literal["pretrain", "sweep", "finetune"] | Baseline
+    kind: Literal["pretrain", "sweep", "phenome", "finetune"] | Baseline
     seed: int
     size: str | None = None
     task: str | None = None
@@ -76,7 +76,7 @@ class Cell:
     @property
     def pretraining(self) -> Cell | None:
         """The pretraining whose weights this cell uses."""
-        if self.arm == "pretrained" or self.kind in USES_EMBEDDINGS:
+        if self.arm == "pretrained" or self.kind in (*USES_EMBEDDINGS, "phenome"):
             return Cell("pretrain", self.seed, self.size)
         return None
 
@@ -109,6 +109,8 @@ def cells_of(
     if study.pretrain.lr_sweep:
         # A sweep is a cell of its own, so that other rates do not make the pretraining stale.
         cells += [Cell("sweep", study.finetune.seeds[0], size) for size in sizes]
+    if study.phenome is not None:
+        cells += [Cell("phenome", seed, size) for size in sizes for seed in study.finetune.seeds]
     for task in trained:
         subsets: list[Patients] = [
             patients

@@ -19,6 +19,7 @@ SECONDS_PER_SIMULATED_PATIENT = 0.0035
 OVERHEAD_SECONDS = {
     "pretrain": 3.0,
     "sweep": 3.0,
+    "phenome": 10.0,
     "finetune": 2.0,
     "lightgbm": 10.0,
     "logistic": 10.0,
@@ -42,6 +43,8 @@ class Corpus:
     """Labelled training patients per task that can be trained."""
     predicted: dict[str, int]
     """Patients to predict per task, over all splits."""
+    tested: int = 0
+    """Held-out patients."""
     dates_per_patient: dict[str, float] = field(default_factory=dict)
     """Mean index dates of a training patient per task; 1 by default."""
     skipped: dict[str, list[int]] = field(default_factory=dict)
@@ -59,6 +62,9 @@ def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
         dated = tokens / corpus.tokens_per_patient if study.pretrain.incident_weight else 0
         masked = round(tokens * study.pretrain.mask_probability)
         return shapes.pretraining_flops(shape, tokens, masked, dated)
+    if cell.kind == "phenome":
+        tokens = round(corpus.tested * corpus.tokens_per_patient)
+        return shapes.forward_flops(shape, shapes.ForwardPass(tokens, pools=True))
     assert cell.task is not None and cell.patients is not None
     everyone = corpus.labelled[cell.task]
     patients = everyone if cell.patients == "all" else min(cell.patients, everyone)

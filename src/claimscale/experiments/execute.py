@@ -19,6 +19,7 @@ from claimscale import artifacts
 from claimscale.baselines import features, gradient_boosting, logistic, outcome_history, search
 from claimscale.codes.systems import TYPES
 from claimscale.evaluation.metrics import mean_log_odds
+from claimscale.experiments import phenome
 from claimscale.experiments.cells import PRETRAINING_KINDS, Cell, CellRecord
 from claimscale.experiments.datasets import LabelledSample, read_risks, write_predictions
 from claimscale.experiments.workspace import Workspace
@@ -241,9 +242,15 @@ def _counts(train: LabelledSample) -> dict[str, int]:
     return {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum())}
 
 
+def _phenome(run: CellRun) -> CellRecord:
+    """Predict every outcome of the phenome with the pretrained encoder as it is."""
+    return phenome.evaluate_phenome(run.workspace, run.cell, run.device, run.progress)
+
+
 EXECUTE: dict[str, Callable[[CellRun], CellRecord]] = {
     "pretrain": _pretrain,
     "sweep": _pretrain,
+    "phenome": _phenome,
     "finetune": _finetune,
     "ensemble": _ensemble,
 }

@@ -15,7 +15,7 @@ from claimscale import artifacts, sources
 from claimscale.config.study import Study
 from claimscale.config.training import NON_TRAINING_FIELDS
 from claimscale.experiments.cells import ENCODER_KINDS, PRETRAINING_KINDS, Cell
-from claimscale.tasks import label_files
+from claimscale.tasks import label_files, phenome_dates
 from claimscale.versions import VERSIONS
 
 if TYPE_CHECKING:
@@ -48,7 +48,10 @@ def _stage_settings(study: Study, name: str) -> dict[str, object]:
             if study.labels == "scarce":  # each seed labels other patients
                 dates = (*dates, study.finetune.seeds)
             files = label_files.identity(study)
-            return {"tasks": tasks, "label_files": files, "dates": dates, "seed": study.seed}
+            settings = {"tasks": tasks, "label_files": files, "dates": dates, "seed": study.seed}
+            if study.phenome is not None:
+                settings["phenome"] = study.phenome.min_history_days
+            return settings
         case "oracle":
             return _stage_settings(study, "events") | _stage_settings(study, "labels")
         case "validity":
@@ -74,13 +77,18 @@ def cell_fingerprint(study: Study, run: Path, cell: Cell) -> str:
     if cell.size is not None:
         tokens = study.tokens
         inputs["sequences"] = (tokens.max_length, tokens.deduplicate, tokens.hierarchical_embeddings)
-    if cell.kind not in ENCODER_KINDS:
+    if cell.kind not in (*ENCODER_KINDS, "phenome"):
         inputs["search"] = study.search.model_dump()
     if cell.kind in PRETRAINING_KINDS or cell.pretraining is not None:
         inputs["cohort"] = artifacts.manifest_digest(run / "cohort")
         inputs["landmark"] = study.cohort.landmark
         inputs["withheld"] = _withheld(study)
         inputs["pretrain"] = _pretraining_settings(study, cell)
+    if cell.kind == "phenome":
+        assert study.phenome is not None
+        inputs["phenome"] = study.phenome.model_dump()
+        labels = artifacts.read_json(run / "labels" / artifacts.MANIFEST)["files"]
+        inputs["dates"] = labels[phenome_dates.FILE]["sha256"]
     if cell.kind == "finetune":
         inputs["finetune"] = study.finetune.model_dump(
             exclude={"seeds", "labelled_patients", "initialization", "checkpoint_minutes"}

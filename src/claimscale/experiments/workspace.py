@@ -53,6 +53,7 @@ class Workspace(StudyData):
             groups=self.token_metadata.group_count,
             pretraining_tokens=round(pretraining_tokens * len(train)),
             tokens_per_patient=tokens_per_patient,
+            tested=len(self.splits["held_out"]),
             labelled={task: counts["train"]["patients"] for task, counts in splits.items()},
             dates_per_patient={
                 task: counts["train"]["n"] / max(counts["train"]["patients"], 1)

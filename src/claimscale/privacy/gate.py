@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from claimscale.privacy.counts import CountTable, Path, replaced
+from claimscale.privacy.phenome import protected_phenome
 from claimscale.privacy.relations import (
     add_codes,
     add_cohort,
@@ -59,9 +60,9 @@ def suppress(statistics: Numbers, profile: Profile) -> Numbers:
         protected_task(task, own, table, hidden, rule) for task, own in zip(shown.tasks, cells, strict=True)
     )
     checks = tuple(_check(check, rule) for check in shown.checks)
-    return _without_suppressed(
-        shown.model_copy(update={"privacy": privacy, "tasks": tasks, "checks": checks})
-    )
+    phenome = shown.phenome and protected_phenome(shown.phenome, rule)
+    changed = {"privacy": privacy, "tasks": tasks, "checks": checks, "phenome": phenome}
+    return _without_suppressed(shown.model_copy(update=changed))
 
 
 def _description(description: DescriptionEntry, hospitals_shown: bool, rule: Rule) -> dict[Path, object]:

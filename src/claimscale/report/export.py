@@ -21,6 +21,7 @@ from claimscale.report.i18n import Texts
 from claimscale.report.page_data import METRICS
 from claimscale.summary.dataset_schema import GroupEntry
 from claimscale.summary.entries import Entry
+from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.schema import Summary
 
 FIGURES, TABLES = "figures", "tables"
@@ -99,6 +100,9 @@ def tables(summary: Summary, t: Texts) -> dict[str, list[Row]]:
         "subgroups": list(_subgroups(summary)),
         "sizes": [SIZE_COLUMNS, *(_values(size, SIZE_COLUMNS) for size in summary.sizes)],
     }
+    if summary.phenome:
+        found["families"] = list(_families(summary.phenome))
+        found["outcomes"] = list(_outcomes(summary.phenome))
     if summary.dataset.description:
         found["cohort"] = list(_cohort(summary.dataset.description.groups))
     return {name: rows for name, rows in found.items() if len(rows) > 1}
@@ -121,6 +125,30 @@ def _subgroups(summary: Summary) -> Iterator[Row]:
                 known = [one and _values(one, BOUNDS) for one in (group.auprc, group.auroc)]
                 values = (value for one in known for value in one or (None,) * len(BOUNDS))
                 yield (task.name, detail.arm, detail.size, *_values(group, FACTS), *values)
+
+
+def _families(phenome: PhenomeEntry) -> Iterator[Row]:
+    """One row per family or chapter and size."""
+    facts = ("verdict", "smallest_sufficient")
+    yield ("family", "outcomes", "size", *(f"{m}_{b}" for m in ("auprc", "auroc") for b in BOUNDS), *facts)
+    for family in (*phenome.families, *phenome.chapters):
+        for size in family.sizes:
+            metrics = (*_values(size.auprc, BOUNDS), *_values(size.auroc, BOUNDS))
+            yield (family.name, family.outcomes, size.size, *metrics, *_values(family.recipe, facts))
+
+
+def _outcomes(phenome: PhenomeEntry) -> Iterator[Row]:
+    """One row per outcome."""
+    metrics, facts = ("auprc", "auroc", "log_loss"), ("code", "kind", "chapter", "cases")
+    gain = ("difference", "low", "high")
+    yield (
+        *facts,
+        *(f"{metric}_{size}" for metric in metrics for size in phenome.sizes),
+        *("gain", "gain_low", "gain_high", "shrunk_gain"),
+    )
+    for one in phenome.outcomes:
+        results = (value for metric in metrics for value in getattr(one, metric))
+        yield (*_values(one, facts), *results, *_values(one.gain, gain), one.shrunk_gain)
 
 
 def _cohort(groups: Mapping[str, GroupEntry]) -> Iterator[Row]:

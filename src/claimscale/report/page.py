@@ -21,9 +21,11 @@ from claimscale.config.comparison import USES_EMBEDDINGS
 from claimscale.config.study import Study
 from claimscale.evaluation.convergence import MAX_GENERALIZATION_GAP, MAX_LOSS_DROP
 from claimscale.findings import duration
-from claimscale.report import documents, figures, methods, tables
+from claimscale.report import documents, figures, methods, phenome_picture, tables
 from claimscale.report.i18n import Texts
 from claimscale.report.page_data import ALL_METRICS, ARMS, SPLIT_NAMES, embedded, splits_of, view
+from claimscale.report.phenome_picture import phenome_svg
+from claimscale.summary.phenome_text import interaction_text
 from claimscale.summary.schema import Summary
 from claimscale.summary.verdict_text import BASELINES, UNDER_TRAINED, crossover_text
 
@@ -39,6 +41,11 @@ VERDICT_NAMES = {
     "not_saturated": "Not saturated",
     "inconclusive": "Inconclusive",
     UNDER_TRAINED: "Under-trained",
+}
+FAMILY_NAMES = {
+    "diseases": "All diseases",
+    "medications": "All medications",
+    "procedures": "All procedures",
 }
 ATTRITION = (
     ("patients", "In the source"),
@@ -101,6 +108,8 @@ def html(summary: Summary, study: Study, language: str = "en") -> str:
             model_card=documents.model_card(summary, study, t),
             tripod=documents.tripod(summary, study, t),
             privacy_note=privacy_note(summary, t),
+            phenome_picture=phenome_svg(summary.phenome, t) if summary.phenome else None,
+            phenome_interaction=interaction_text(summary.phenome) if summary.phenome else None,
         )
     )
 
@@ -135,6 +144,9 @@ def _environment(t: Texts) -> jinja2.Environment:
         "convergence_names": CONVERGENCE_NAMES,
         "limits": {"tokens": MAX_LOSS_DROP, "overfitting": MAX_GENERALIZATION_GAP},
         "references": documents.REFERENCES,
+        "phenome_kinds": phenome_picture.NAMES,
+        "phenome_colours": phenome_picture.COLOURS,
+        "family_names": FAMILY_NAMES,
     }
     return environment
 

@@ -11,6 +11,7 @@ import claimscale
 from claimscale.config.study import Study
 from claimscale.errors import naming
 from claimscale.evaluation.forecast import ForecastRecord
+from claimscale.evaluation.phenome import PhenomeRun, evaluate_phenome, read_phenome
 from claimscale.evaluation.predictions import CellResult, load_predictions
 from claimscale.evaluation.pretrained_sizes import LearningRateTrial, pretrained_sizes
 from claimscale.evaluation.savings import pretraining_costs
@@ -19,6 +20,8 @@ from claimscale.evaluation.task_evaluation import EvaluationInputs, evaluate_tas
 from claimscale.experiments.workspace import InsufficientData
 from claimscale.findings import Finding
 from claimscale.summary.dataset_schema import DatasetEntry
+from claimscale.summary.phenome_entries import phenome_entry
+from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.pretraining_entries import forecasts_entry, interaction_entry, training_losses
 from claimscale.summary.pretraining_schema import ConvergenceEntry, LossFitEntry, SizeEntry
 from claimscale.summary.provenance import provenance
@@ -47,6 +50,8 @@ class StudyResults:
         notes: what cells report about themselves.
         forecasts: forecasts that were recorded before larger sizes were trained.
         partial: progress of an unfinished study.
+        phenome: one entry per pretraining whose phenome was predicted.
+        phenome_patients: test patients of the phenome.
     """
 
     cells: Sequence[CellResult]
@@ -64,6 +69,8 @@ class StudyResults:
     notes: Sequence[Finding] = ()
     forecasts: Sequence[ForecastRecord] = ()
     partial: PartialEntry | None = None
+    phenome: Sequence[PhenomeRun] = ()
+    phenome_patients: int = 0
 
 
 def build_summary(study: Study, run_directory: Path, results: StudyResults) -> Summary:
@@ -111,6 +118,7 @@ def build_summary(study: Study, run_directory: Path, results: StudyResults) -> S
             )
             for one in tasks
         ),
+        phenome=_phenome(study, results, parameters),
         task_size_interaction=interaction_entry(across.interaction),
         convergence=ConvergenceEntry.model_validate(guards),
         forecast=forecasts_entry(across),
@@ -122,3 +130,12 @@ def build_summary(study: Study, run_directory: Path, results: StudyResults) -> S
         finetune_seeds=tuple(study.finetune.seeds),
         provenance=provenance(run_directory),
     )
+
+
+def _phenome(study: Study, results: StudyResults, parameters: Mapping[str, int]) -> PhenomeEntry | None:
+    """The phenome of the sizes that all of its seeds predicted; None without any outcome."""
+    found = read_phenome(results.phenome, study.sizes) if results.phenome else None
+    if found is None:
+        return None
+    evaluated = evaluate_phenome(found, parameters, study.compare.relative_margin, study.seed)
+    return phenome_entry(study, evaluated, results.phenome_patients)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from claimscale import artifacts
 from claimscale.config.study import Study
+from claimscale.evaluation.phenome import PhenomeRun
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.futility import read_forecasts
 from claimscale.experiments.workspace import Workspace
@@ -76,6 +77,14 @@ def collect_results(
             for note in record.get("notes", ())
         ],
         forecasts=read_forecasts(study),
+        phenome=[
+            PhenomeRun(cell.size, cell.seed, workspace.folder(cell.id))
+            for cell in records
+            if cell.kind == "phenome" and cell.size is not None
+        ],
+        phenome_patients=max(
+            (record["patients"] for cell, record in records.items() if cell.kind == "phenome"), default=0
+        ),
         partial=partial,
     )
 

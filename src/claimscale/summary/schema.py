@@ -17,6 +17,8 @@ from claimscale.errors import BadInput
 from claimscale.findings import Finding
 from claimscale.summary.decision_schema import AnswerEntry
 from claimscale.summary.limitations import limitations
+from claimscale.summary.phenome_schema import FamilyAnswerEntry
+from claimscale.summary.phenome_text import family_answers
 from claimscale.summary.statistics_schema import Statistics
 from claimscale.summary.verdict_text import answer
 
@@ -29,6 +31,12 @@ class Summary(Statistics):
     def answers(self) -> tuple[AnswerEntry, ...]:
         """The answer to each task, in the order of `tasks`."""
         return tuple(answer(task) for task in self.tasks)
+
+    @computed_field
+    @property
+    def family_answers(self) -> tuple[FamilyAnswerEntry, ...]:
+        """The answer for each family of the phenome."""
+        return family_answers(self.phenome, self.convergence) if self.phenome else ()
 
     @computed_field
     @property

@@ -7,6 +7,7 @@ from typing import Literal
 from claimscale.findings import Finding
 from claimscale.summary.dataset_schema import DatasetEntry
 from claimscale.summary.entries import Entry, Real, Whole
+from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.pretraining_schema import (
     ConvergenceEntry,
     ForecastsEntry,
@@ -96,6 +97,8 @@ class Statistics(Entry):
     """Model sizes, ascending."""
     tasks: tuple[TaskEntry, ...]
     """Prediction tasks."""
+    phenome: PhenomeEntry | None = None
+    """All outcomes that pretraining predicts, by family; null unless the study has a phenome."""
     task_size_interaction: InteractionEntry
     """Whether diseases gain more from size than medications."""
     convergence: ConvergenceEntry

@@ -28,7 +28,7 @@ from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.events import observation
 from claimscale.events.table import read_events, timestamps
-from claimscale.tasks import index_dates, label_files
+from claimscale.tasks import index_dates, label_files, phenome_dates
 from claimscale.tasks.index_dates import DATES
 from claimscale.tasks.label_counts import LabelCounts, count_labels, refuse_empty_splits
 from claimscale.tasks.labelled_subsets import order_seed
@@ -72,6 +72,9 @@ def build_labels(study: Study, engine: Engine, events: Path, cohort: Path, targe
         counts[task.name] = count_labels(labels, excluded, task, seeds)
         _write(labels, target, task.name)
     refuse_empty_splits(counts)
+    if study.phenome is not None:
+        make_folder(target)
+        phenome_dates.write(at_landmark(study.phenome.min_history_days), study, target)
     write_json(target / "labels.json", counts)
 
 

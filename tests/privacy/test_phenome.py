@@ -1,0 +1,31 @@
+"""The phenome under privacy rules: no small count, and nothing computed from one."""
+
+from __future__ import annotations
+
+import pytest
+import synthetic
+
+from claimscale.privacy.phenome import protected_phenome
+from claimscale.privacy.suppression import PROFILES
+
+
+@pytest.mark.parametrize("profile", ["ndb", "cms", "opensafely", "acro"])
+def test_outcomes_with_few_cases_are_left_out_with_the_means_they_are_part_of(profile: str) -> None:
+    rule = PROFILES[profile]
+    phenome = synthetic.typed(synthetic.summary(tasks=1)).phenome
+    assert rule is not None and phenome is not None
+    few = phenome.outcomes[3].model_copy(update={"cases": 5})
+    outcomes = (*phenome.outcomes[:3], few, *phenome.outcomes[4:])
+    found = protected_phenome(phenome.model_copy(update={"outcomes": outcomes}), rule)
+    assert few.code not in [one.code for one in found.outcomes]
+    assert len(found.outcomes) == len(phenome.outcomes) - 1
+    assert not found.families and not found.chapters and found.interaction is None
+
+
+def test_counts_are_rounded_where_the_profile_says_so() -> None:
+    rule = PROFILES["opensafely"]
+    phenome = synthetic.typed(synthetic.summary(tasks=1)).phenome
+    assert rule is not None and phenome is not None
+    found = protected_phenome(phenome, rule)
+    assert all(isinstance(one.cases, int) and one.cases % 5 == 0 for one in found.outcomes)
+    assert found.families == phenome.families

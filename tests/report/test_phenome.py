@@ -1,0 +1,55 @@
+"""The phenome on the page: its answers first, a dot for every outcome, nothing unescaped."""
+
+from __future__ import annotations
+
+import re
+
+import synthetic
+
+from claimscale.report import page
+from claimscale.report.i18n import Texts
+from claimscale.report.phenome_picture import phenome_svg
+
+
+def test_answers_of_families_stand_before_those_of_tasks() -> None:
+    summary = synthetic.typed(synthetic.shown(synthetic.summary(tasks=1)))
+    shown = page.html(summary, synthetic.STUDY)
+    first = shown.index("All diseases")
+    assert first < shown.index("All medications") < shown.index("question-1")
+    assert [answer.verdict for answer in summary.family_answers] == [
+        "not_saturated",
+        "under_trained",
+        "under_trained",
+    ]
+    assert "Diseases gain more from model size than medications" in shown
+
+
+def test_every_outcome_is_a_dot_inside_the_picture() -> None:
+    phenome = synthetic.typed(synthetic.summary(tasks=1)).phenome
+    assert phenome is not None
+    svg = phenome_svg(phenome, Texts("en"))
+    dots = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', svg)
+    assert len(dots) == len(phenome.outcomes)
+    width, height = map(float, re.findall(r'viewBox="0 0 (\d+) (\d+)"', svg)[0])
+    assert all(0 < float(x) < width and 0 < float(y) < height for x, y in dots)
+    places = [float(x) for x, _ in dots]
+    assert places == sorted(set(places))
+
+
+def test_a_gain_stands_higher_than_a_loss() -> None:
+    phenome = synthetic.typed(synthetic.summary(tasks=1)).phenome
+    assert phenome is not None
+    heights = [
+        float(y) for y in re.findall(r'<circle cx="[\d.]+" cy="([\d.]+)"', phenome_svg(phenome, Texts("en")))
+    ]
+    gains = [outcome.shrunk_gain or 0.0 for outcome in phenome.outcomes]
+    highest, lowest = gains.index(max(gains)), gains.index(min(gains))
+    assert heights[highest] < heights[lowest]
+
+
+def test_codes_cannot_become_markup() -> None:
+    phenome = synthetic.typed(synthetic.summary(tasks=1, codes=synthetic.hostile_labels())).phenome
+    assert phenome is not None
+    svg = phenome_svg(phenome, Texts("en"))
+    assert not re.search(r"<(script|img|iframe|b|/title><script)", svg)
+    assert set(re.findall(r"<(\w+)", svg)) == {"svg", "line", "text", "circle", "title"}
