@@ -4,7 +4,7 @@ cell.
     python benchmarks/decisions.py              everything, about an hour on two cores
     python benchmarks/decisions.py reduced      a tenth of the studies and fewer cells, a few minutes
     python benchmarks/decisions.py verdicts     one part: verdicts, curves, power, interaction, stopping,
-                                                promises, hospitals
+                                                promises, hospitals, spreads, needed
     python benchmarks/decisions.py seed=9000000 other studies than those on which the rule was developed (seed
     0)
 
@@ -42,6 +42,7 @@ from decision_cells import (
     verdict_cell,
 )
 from decision_hospitals import HOSPITAL_CELLS, hospital_cell
+from decision_spreads import NEEDED_CELLS, SPREAD_CELLS, needed_cell, spread_cell
 from decision_worlds import SHAPES
 from record import write_record
 
@@ -221,6 +222,27 @@ def hospitals_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) ->
     return figures
 
 
+def spreads_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
+    """Any task wrongly saturated, per study, where runs vary unequally; in both scopes."""
+    figures: dict[str, float] = {}
+    for (name, gain), found in kept("spreads", cells, spread_cell, 2 * studies, seed):
+        print(f"{name}, gain {gain:g} margins: {found}", flush=True)
+        label = f"spreads_{name.replace(' ', '_')}_gain_{gain:g}"
+        figures |= {f"{label}_{key.replace(' ', '_')}": value for key, value in found.items()}
+    return figures
+
+
+def needed_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
+    """How often what an inconclusive study asks for decides."""
+    figures: dict[str, float] = {}
+    for (positives, spread, seeds), found in kept("needed", cells, needed_cell, 2 * studies, seed):
+        print(f"{positives} positives, spread {spread:g}, {seeds} seeds: {found}", flush=True)
+        label = f"needed_{positives}_spread_{spread:g}_seeds_{seeds}"
+        known = {key: value for key, value in found.items() if np.isfinite(value)}
+        figures |= {f"{label}_{key.replace(' ', '_')}": value for key, value in known.items()}
+    return figures
+
+
 Part = Callable[[int, Sequence[tuple[Any, ...]], int], dict[str, float]]
 PARTS: dict[str, tuple[Part, Sequence[tuple[Any, ...]]]] = {
     "curves": (curves_part, CURVE_CELLS),
@@ -230,6 +252,8 @@ PARTS: dict[str, tuple[Part, Sequence[tuple[Any, ...]]]] = {
     "verdicts": (verdicts, VERDICT_CELLS),
     "promises": (promises_part, PROMISE_CELLS),
     "hospitals": (hospitals_part, HOSPITAL_CELLS),
+    "spreads": (spreads_part, SPREAD_CELLS),
+    "needed": (needed_part, NEEDED_CELLS),
 }
 
 
