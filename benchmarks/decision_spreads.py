@@ -8,19 +8,21 @@ the mean over infinitely many runs; the truth of trained models is that of the r
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from claimscale.constants import Scope
+from claimscale.evaluation import power
+from claimscale.evaluation.families import task_families
 from claimscale.evaluation.intervals import Scores, difference, interval
 from claimscale.evaluation.metrics import Floats
 from claimscale.evaluation.size_decision import SizeCurve, Verdict, decide
 
-LEVEL, MARGIN, REPLICATES = 0.3, 0.02, 150
-PATIENTS = 0.35
-"""Relative standard deviation of a difference of sizes over patients, times the root of the positives."""
+LEVEL, PREVALENCE, MARGIN, REPLICATES = 0.35, 0.05, 0.02, 150
+NOISE = power.components(power.Assumptions(LEVEL, PREVALENCE))
+"""What patients contribute to a difference of sizes, as `plan` assumes."""
 COLLAPSE = 0.15
 """Share of its metric that a failed run loses."""
 SCOPES: tuple[Scope, ...] = ("recipe", "trained_models")
@@ -77,7 +79,10 @@ class Drawn:
 
 def draw(world: World, gain: float, random: np.random.Generator, positives: int | None = None) -> Drawn:
     positives = positives or world.positives
-    noise = PATIENTS / np.sqrt(positives)
+    parts = NOISE.at(positives)
+    of_patients, of_size, of_run = (
+        np.sqrt(variance / positives) for variance in (parts.common, parts.shared / 2, parts.within / 2)
+    )
     by_size = np.geomspace(world.size_factor**-0.5, world.size_factor**0.5, world.sizes)
     random.shuffle(by_size)
     by_task = np.geomspace(world.task_factor**-0.5, world.task_factor**0.5, world.tasks)
@@ -89,11 +94,11 @@ def draw(world: World, gain: float, random: np.random.Generator, positives: int 
         quality = np.ones(shape) + world.spread * by_size[:, None] * by_task[task] * own
         quality[failed] *= 1 - COLLAPSE
         quality[:-1] -= gain * MARGIN
-        parts = (
+        errors = (
             part * random.normal(size=(*size, 1 + REPLICATES))
-            for part, size in ((1.0, (1, 1)), (0.6, (world.sizes, 1)), (0.5, shape))
+            for part, size in ((of_patients, (1, 1)), (of_size, (world.sizes, 1)), (of_run, shape))
         )
-        error = LEVEL * noise * sum(parts, np.zeros(()))
+        error = LEVEL * sum(errors, np.zeros(()))
         values = LEVEL * quality + error[..., 0]
         curves[f"task{task}"] = SizeCurve(
             {
@@ -105,7 +110,7 @@ def draw(world: World, gain: float, random: np.random.Generator, positives: int 
                 )
                 for size in range(world.sizes)
             },
-            0.05,
+            PREVALENCE,
             positives,
         )
         trained[f"task{task}"] = quality.mean(axis=1)
@@ -152,6 +157,36 @@ def _covers(curve: SizeCurve, gain: float) -> bool:
     assert found is not None
     low, high = interval(found).two_sided()
     return low <= gain * MARGIN * LEVEL <= high
+
+
+FAMILY_CELLS = [
+    (spread, shared, seeds, gain)
+    for spread, seeds in ((0.005, 3), (0.01, 3), (0.01, 5))
+    for shared in (0.0, 0.5, 1.0)
+    for gain in (0.0, 1.0, 1.25)
+]
+"""Spread, its share that tasks have in common, seeds, and gain in margins; 12 tasks of 6,900 positives."""
+
+
+def family_cell(
+    spread: float, shared: float, seeds: int, gain: float, studies: int, seed: int
+) -> dict[str, float]:
+    """Six disease tasks and six medication tasks together: shares of families saturated, of studies wrong."""
+    world = World(tasks=12, sizes=5, seeds=seeds, spread=spread, positives=6900, shared=shared)
+    parameters = {f"{size}M": 1e6 * 3**size for size in range(world.sizes)}
+    counts = defaultdict[str, float](float)
+    for study in range(seed, seed + studies):
+        random = np.random.default_rng([study, seeds])
+        drawn = [(curve, curve.scores) for curve in draw(world, gain, random).curves.values()]
+        kinds = {"disease_tasks": drawn[:6], "medication_tasks": drawn[6:]}
+        found = task_families(kinds, parameters, MARGIN, study)
+        saturated = [one.verdict.smallest_sufficient is not None for one in found]
+        counts["saturated"] += float(np.mean(saturated))
+        counts["wrong"] += any(saturated) and gain >= 1
+    tasks = [(power.components(power.Assumptions(LEVEL, PREVALENCE, seed_spread=spread)), 6900)] * 6
+    parts, positives = power.family([(replace(part, sizes=5), own) for part, own in tasks])
+    promised = power.power(parts, positives, seeds, MARGIN, 0.025)
+    return {key: value / studies for key, value in counts.items()} | {"promised": promised}
 
 
 NEEDED_CELLS = [

@@ -4,7 +4,8 @@ cell.
     python benchmarks/decisions.py              everything, about an hour on two cores
     python benchmarks/decisions.py reduced      a tenth of the studies and fewer cells, a few minutes
     python benchmarks/decisions.py verdicts     one part: verdicts, curves, power, interaction, stopping,
-                                                promises, hospitals, spreads, needed
+                                                promises, hospitals, spreads, families,
+                                                needed
     python benchmarks/decisions.py seed=9000000 other studies than those on which the rule was developed (seed
     0)
 
@@ -42,7 +43,14 @@ from decision_cells import (
     verdict_cell,
 )
 from decision_hospitals import HOSPITAL_CELLS, hospital_cell
-from decision_spreads import NEEDED_CELLS, SPREAD_CELLS, needed_cell, spread_cell
+from decision_spreads import (
+    FAMILY_CELLS,
+    NEEDED_CELLS,
+    SPREAD_CELLS,
+    family_cell,
+    needed_cell,
+    spread_cell,
+)
 from decision_worlds import SHAPES
 from record import write_record
 
@@ -232,6 +240,16 @@ def spreads_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> d
     return figures
 
 
+def families_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
+    """Verdicts of six tasks together."""
+    figures: dict[str, float] = {}
+    for (spread, shared, seeds, gain), found in kept("families", cells, family_cell, studies, seed):
+        label = f"families_spread_{spread:g}_shared_{shared:g}_seeds_{seeds}_gain_{gain:g}"
+        print(f"{label}: {found}", flush=True)
+        figures |= {f"{label}_{key}": value for key, value in found.items()}
+    return figures
+
+
 def needed_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
     """How often what an inconclusive study asks for decides."""
     figures: dict[str, float] = {}
@@ -253,6 +271,7 @@ PARTS: dict[str, tuple[Part, Sequence[tuple[Any, ...]]]] = {
     "promises": (promises_part, PROMISE_CELLS),
     "hospitals": (hospitals_part, HOSPITAL_CELLS),
     "spreads": (spreads_part, SPREAD_CELLS),
+    "families": (families_part, FAMILY_CELLS),
     "needed": (needed_part, NEEDED_CELLS),
 }
 

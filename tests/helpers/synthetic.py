@@ -120,6 +120,7 @@ def summary(
             for place, name in enumerate(sizes)
         ],
         "tasks": entries,
+        "task_families": [family("disease_tasks", sizes, grows=True), family("medication_tasks", sizes, grows=False)],
         "phenome": phenome(random, sizes, codes),
         "task_size_interaction": {"smallest": sizes[0], "largest": sizes[-1], "estimate": 0.031, "low": 0.004, "high": 0.058, "p": 0.027, "reason": None},
         "convergence": {
@@ -169,7 +170,7 @@ def phenome(random: np.random.Generator, sizes: list[str], codes: list[str] | No
     families = [family(name, sizes, grows=kind == "disease") for name, kind in names.items()]
     chapters = [family(chapter, sizes, grows=kind == "disease") for kind, chapter in KINDS.items()]
     return {
-        "test_patients": 7000, "min_cases": 50, "gap_days": 30, "horizon_days": 365, "relative_margin": 0.02,
+        "test_patients": 7000, "min_cases": 50, "gap_days": 30, "horizon_days": 365,
         "sizes": sizes, "families": families, "chapters": chapters, "outcomes": outcomes,
         "interaction": {"difference": 0.03, "low": 0.02, "high": 0.04}, "interaction_p": 0.0001,
     }  # fmt: skip
@@ -184,9 +185,9 @@ def family(name: str, sizes: list[str], grows: bool) -> dict[str, Any]:
         "gain": {"difference": 0.05 if grows else 0.004, "low": 0.03 if grows else -0.004, "high": 0.07 if grows else 0.012},
     }  # fmt: skip
     return {
-        "name": name, "outcomes": 20, "recipe": verdict, "trained_models": verdict,
+        "name": name, "metric": "auprc", "relative_margin": 0.02, "outcomes": 20, "recipe": verdict, "trained_models": verdict,
         "sizes": [
-            {"size": size, "auprc": interval(0.1 + 0.01 * place * grows, 0.01), "auroc": interval(0.8, 0.005)}
+            {"size": size, "estimate": interval(0.1 + 0.01 * place * grows, 0.01), "auroc": interval(0.8, 0.005)}
             for place, size in enumerate(sizes)
         ],
         "per_doubling": {"difference": 0.02, "low": 0.015, "high": 0.025},

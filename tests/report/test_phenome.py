@@ -16,7 +16,8 @@ def test_answers_of_families_stand_before_those_of_tasks() -> None:
     shown = page.html(summary, synthetic.STUDY)
     first = shown.index("All diseases")
     assert first < shown.index("All medications") < shown.index("question-1")
-    assert [answer.verdict for answer in summary.family_answers] == [
+    verdicts = [answer.verdict for answer in summary.family_answers if "tasks" not in answer.family]
+    assert verdicts == [
         "not_saturated",
         "under_trained",
         "under_trained",

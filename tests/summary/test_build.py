@@ -15,9 +15,10 @@ from claimscale.evaluation.forecast import ForecastRecord
 from claimscale.findings import Finding, finding
 
 KEYS = [
-    "name", "version", "schema_version", "partial", "privacy", "dataset", "sizes", "tasks", "phenome",
-    "task_size_interaction", "convergence", "forecast", "loss_fit", "training_losses", "checks", "notes",
-    "learning_rate", "finetune_seeds", "provenance", "answers", "family_answers", "limitations",
+    "name", "version", "schema_version", "partial", "privacy", "dataset", "sizes", "tasks",
+    "task_families", "phenome", "task_size_interaction", "convergence", "forecast", "loss_fit",
+    "training_losses", "checks", "notes", "learning_rate", "finetune_seeds", "provenance", "answers",
+    "family_answers", "limitations",
 ]  # fmt: skip
 
 

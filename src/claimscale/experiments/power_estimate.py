@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from claimscale import artifacts
@@ -51,6 +52,7 @@ def power_lines(study: Study, patients: int) -> list[str]:
         by_kind[task.kind].append((parts, tested.positives))
         by_line.setdefault(_task_line(tested, parts, seeds, margin, level), []).append(task.name)
     lines = [f"{', '.join(names)}: {line}" for line, names in by_line.items()]
+    lines += _family_lines(by_kind, seeds, margin)
     enough = seeds >= MIN_SEEDS and min(map(len, by_kind.values())) >= MIN_OUTCOMES
     if enough and len(study.sizes) > 1:
         shown = power.interaction_power(by_kind["disease"], by_kind["medication"], seeds, INTERACTION)
@@ -87,6 +89,26 @@ def _task_line(tested: HeldOut, parts: Components, seeds: int, margin: float, le
         f"{_percent(resolvable)}; a truly flat curve is called saturated at the margin of {_percent(margin)} "
         f"in {_percent(saturated)} of studies, {enough}"
     )
+
+
+def _family_lines(
+    by_kind: Mapping[str, Sequence[tuple[Components, int]]], seeds: int, margin: float
+) -> list[str]:
+    """The power of the verdict on all tasks of a kind together."""
+    families = {kind: tasks for kind, tasks in by_kind.items() if len(tasks) >= MIN_OUTCOMES}
+    lines = []
+    for kind, tasks in families.items():
+        if all(positives for _, positives in tasks):
+            parts, positives = power.family(tasks)
+            level = (1 - CONFIDENCE) / len(families)
+            resolvable = power.resolvable(parts, positives, seeds, level)
+            saturated = power.power(parts, positives, seeds, margin, level)
+            lines.append(
+                f"All {len(tasks)} {kind} tasks together resolve {_percent(resolvable)}; if their mean is "
+                f"truly flat, it is called saturated at the margin of {_percent(margin)} in "
+                f"{_percent(saturated)} of studies."
+            )
+    return lines
 
 
 def _percent(share: float) -> str:

@@ -21,6 +21,7 @@ from claimscale.report.i18n import Texts
 from claimscale.report.page_data import METRICS
 from claimscale.summary.dataset_schema import GroupEntry
 from claimscale.summary.entries import Entry
+from claimscale.summary.family_schema import FamilyEntry
 from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.schema import Summary
 
@@ -100,8 +101,12 @@ def tables(summary: Summary, t: Texts) -> dict[str, list[Row]]:
         "subgroups": list(_subgroups(summary)),
         "sizes": [SIZE_COLUMNS, *(_values(size, SIZE_COLUMNS) for size in summary.sizes)],
     }
+    families = (
+        *((*summary.phenome.families, *summary.phenome.chapters) if summary.phenome else ()),
+        *summary.task_families,
+    )
+    found["families"] = list(_families(families))
     if summary.phenome:
-        found["families"] = list(_families(summary.phenome))
         found["outcomes"] = list(_outcomes(summary.phenome))
     if summary.dataset.description:
         found["cohort"] = list(_cohort(summary.dataset.description.groups))
@@ -127,14 +132,28 @@ def _subgroups(summary: Summary) -> Iterator[Row]:
                 yield (task.name, detail.arm, detail.size, *_values(group, FACTS), *values)
 
 
-def _families(phenome: PhenomeEntry) -> Iterator[Row]:
-    """One row per family or chapter and size."""
+def _families(families: Iterable[FamilyEntry]) -> Iterator[Row]:
+    """One row per family and size."""
     facts = ("verdict", "smallest_sufficient")
-    yield ("family", "outcomes", "size", *(f"{m}_{b}" for m in ("auprc", "auroc") for b in BOUNDS), *facts)
-    for family in (*phenome.families, *phenome.chapters):
+    yield (
+        "family",
+        "metric",
+        "outcomes",
+        "size",
+        *(f"{m}_{b}" for m in ("metric", "auroc") for b in BOUNDS),
+        *facts,
+    )
+    for family in families:
         for size in family.sizes:
-            metrics = (*_values(size.auprc, BOUNDS), *_values(size.auroc, BOUNDS))
-            yield (family.name, family.outcomes, size.size, *metrics, *_values(family.recipe, facts))
+            metrics = (*_values(size.estimate, BOUNDS), *_values(size.auroc, BOUNDS))
+            yield (
+                family.name,
+                family.metric,
+                family.outcomes,
+                size.size,
+                *metrics,
+                *_values(family.recipe, facts),
+            )
 
 
 def _outcomes(phenome: PhenomeEntry) -> Iterator[Row]:

@@ -25,7 +25,7 @@ from claimscale.report import documents, figures, methods, phenome_picture, tabl
 from claimscale.report.i18n import Texts
 from claimscale.report.page_data import ALL_METRICS, ARMS, SPLIT_NAMES, embedded, splits_of, view
 from claimscale.report.phenome_picture import phenome_svg
-from claimscale.summary.phenome_text import interaction_text
+from claimscale.summary.family_text import interaction_text
 from claimscale.summary.schema import Summary
 from claimscale.summary.verdict_text import BASELINES, UNDER_TRAINED, crossover_text
 
@@ -46,6 +46,8 @@ FAMILY_NAMES = {
     "diseases": "All diseases",
     "medications": "All medications",
     "procedures": "All procedures",
+    "disease_tasks": "Disease tasks together",
+    "medication_tasks": "Medication tasks together",
 }
 ATTRITION = (
     ("patients", "In the source"),

@@ -52,7 +52,7 @@ class _Picture:
         step = (WIDTH - LEFT - RIGHT) / (at + 1)
         gains = sorted(outcome.shrunk_gain or 0.0 for outcome in outcomes)
         cut = math.floor((1 - SHOWN_SHARE) / 2 * len(gains))
-        ends = (gains[cut], gains[-1 - cut], 0.0, 1.5 * (phenome.relative_margin or 0.0))
+        ends = (gains[cut], gains[-1 - cut], 0.0, 1.5 * _margin(phenome))
         room = 0.06 * (max(ends) - min(ends))
         return cls([LEFT + step * place for place in places], min(ends) - room, max(ends) + room)
 
@@ -67,7 +67,7 @@ class _Picture:
             colour = "var(--grid)" if number else "var(--faint)"
             yield _line((LEFT, self.y(gain), WIDTH - RIGHT, self.y(gain)), colour)
             yield _text(LEFT - 8, self.y(gain) + 4, formatting.percent(round(gain, 6)))
-        margin = self.y(phenome.relative_margin or 0.0)
+        margin = self.y(_margin(phenome))
         yield _line((LEFT, margin, WIDTH - RIGHT, margin), "var(--open)", dashed=True)
         yield _text(WIDTH - RIGHT, margin - 5, t("margin"), "var(--open)")
 
@@ -94,6 +94,10 @@ class _Picture:
                 COLOURS[outcome.kind],
                 _title(outcome, phenome.sizes, t),
             )
+
+
+def _margin(phenome: PhenomeEntry) -> float:
+    return max((family.relative_margin or 0.0 for family in phenome.families), default=0.0)
 
 
 def _title(outcome: OutcomeEntry, sizes: Sequence[str], t: Texts) -> str:

@@ -10,16 +10,21 @@ from typing import Any
 import claimscale
 from claimscale.config.study import Study
 from claimscale.errors import naming
+from claimscale.evaluation.families import task_families
 from claimscale.evaluation.forecast import ForecastRecord
+from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.phenome import PhenomeRun, evaluate_phenome, read_phenome
-from claimscale.evaluation.predictions import CellResult, load_predictions
+from claimscale.evaluation.predictions import HELD_OUT, CellResult, load_predictions
 from claimscale.evaluation.pretrained_sizes import LearningRateTrial, pretrained_sizes
 from claimscale.evaluation.savings import pretraining_costs
+from claimscale.evaluation.size_decision import SizeCurve
 from claimscale.evaluation.study_evaluation import evaluate_across_tasks, study_convergence
-from claimscale.evaluation.task_evaluation import EvaluationInputs, evaluate_tasks, score_study
+from claimscale.evaluation.task_evaluation import EvaluationInputs, StudyScores, evaluate_tasks, score_study
 from claimscale.experiments.workspace import InsufficientData
 from claimscale.findings import Finding
 from claimscale.summary.dataset_schema import DatasetEntry
+from claimscale.summary.family_entries import family_entry
+from claimscale.summary.family_schema import FamilyEntry
 from claimscale.summary.phenome_entries import phenome_entry
 from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.pretraining_entries import forecasts_entry, interaction_entry, training_losses
@@ -118,6 +123,7 @@ def build_summary(study: Study, run_directory: Path, results: StudyResults) -> S
             )
             for one in tasks
         ),
+        task_families=_task_families(study, scores, parameters),
         phenome=_phenome(study, results, parameters),
         task_size_interaction=interaction_entry(across.interaction),
         convergence=ConvergenceEntry.model_validate(guards),
@@ -139,3 +145,20 @@ def _phenome(study: Study, results: StudyResults, parameters: Mapping[str, int])
         return None
     evaluated = evaluate_phenome(found, parameters, study.compare.relative_margin, study.seed)
     return phenome_entry(study, evaluated, results.phenome_patients)
+
+
+def _task_families(
+    study: Study, scores: StudyScores, parameters: Mapping[str, int]
+) -> tuple[FamilyEntry, ...]:
+    """The tasks of each kind together."""
+    kinds: dict[str, list[tuple[SizeCurve, dict[str, Scores]]]] = {
+        "disease_tasks": [],
+        "medication_tasks": [],
+    }
+    for task in study.tasks:
+        if (compared := scores.compared.get(task.name)) is not None:
+            of_task = scores.by_split[HELD_OUT][task.name]
+            aurocs = {size: of_task[model].by_metric["auroc"] for size, model in compared.models.items()}
+            kinds[f"{task.kind}_tasks"].append((compared.curve, aurocs))
+    found = task_families(kinds, parameters, study.compare.relative_margin, study.seed)
+    return tuple(family_entry(study, one, study.compare.metric) for one in found)

@@ -7,19 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from claimscale.config.study import Study
-from claimscale.evaluation.intervals import Interval, combine, interval
-from claimscale.evaluation.metrics import Floats
-from claimscale.evaluation.phenome import Family, PhenomeEvaluation
-from claimscale.evaluation.size_decision import SizeCurve, Verdict
-from claimscale.summary.decision_entries import RANGES, difference_fields
-from claimscale.summary.entries import DifferenceEntry, EstimateEntry
-from claimscale.summary.phenome_schema import (
-    FamilyEntry,
-    FamilySizeEntry,
-    FamilyVerdictEntry,
-    OutcomeEntry,
-    PhenomeEntry,
-)
+from claimscale.evaluation.phenome import PhenomeEvaluation
+from claimscale.summary.decision_entries import difference_fields
+from claimscale.summary.entries import DifferenceEntry
+from claimscale.summary.family_entries import family_entry
+from claimscale.summary.phenome_schema import OutcomeEntry, PhenomeEntry
 
 
 def phenome_entry(study: Study, found: PhenomeEvaluation, test_patients: int) -> PhenomeEntry:
@@ -30,58 +22,12 @@ def phenome_entry(study: Study, found: PhenomeEvaluation, test_patients: int) ->
         min_cases=study.phenome.min_cases,
         gap_days=study.phenome.gap_days,
         horizon_days=study.pretrain.horizon_days,
-        relative_margin=study.compare.relative_margin,
         sizes=tuple(found.phenome.runs),
-        families=tuple(_family(one) for one in found.families),
-        chapters=tuple(_family(one) for one in found.chapters),
+        families=tuple(family_entry(study, one, "auprc") for one in found.families),
+        chapters=tuple(family_entry(study, one, "auprc") for one in found.chapters),
         interaction=interaction and DifferenceEntry(**difference_fields(interaction)),
         interaction_p=interaction and interaction.p_differs(),
         outcomes=_outcomes(found),
-    )
-
-
-def _family(family: Family) -> FamilyEntry:
-    curve = family.curve
-    return FamilyEntry(
-        name=family.name,
-        outcomes=len(family.outcomes),
-        sizes=tuple(
-            FamilySizeEntry(
-                size=size,
-                auprc=_estimate(interval(scores), "auprc"),
-                auroc=_estimate(interval(family.auroc[size]), "auroc"),
-            )
-            for size, scores in curve.scores.items()
-        ),
-        recipe=_verdict(family.verdict, curve),
-        trained_models=_verdict(family.as_trained, curve.as_trained()),
-        per_doubling=family.per_doubling and DifferenceEntry(**difference_fields(family.per_doubling)),
-    )
-
-
-def _estimate(found: Interval, metric: str) -> EstimateEntry:
-    return EstimateEntry.model_validate(found.bounded(*RANGES[metric]))
-
-
-def _verdict(verdict: Verdict, curve: SizeCurve) -> FamilyVerdictEntry:
-    shown = next(
-        (one for one in verdict.comparisons if verdict.smallest_sufficient in (None, one.smaller)), None
-    )
-    gain = None
-    if shown is not None:
-        pair = curve.scores[shown.larger], curve.scores[shown.smaller]
-        relative = combine(_share, *pair)
-        gain = relative and DifferenceEntry(**difference_fields(interval(relative).conservative()))
-    needed = verdict.positives_needed
-    return FamilyVerdictEntry(
-        verdict=verdict.verdict,
-        smallest_sufficient=verdict.smallest_sufficient,
-        reason=verdict.reason,
-        larger=shown and shown.larger,
-        smaller=shown and shown.smaller,
-        gain=gain,
-        patients_factor=None if needed is None else needed / curve.positives,
-        seeds_needed=verdict.seeds_needed,
     )
 
 
@@ -105,8 +51,3 @@ def _outcomes(found: PhenomeEvaluation) -> tuple[OutcomeEntry, ...]:
         )
         for at, one in enumerate(found.gains)
     )
-
-
-def _share(larger: Floats, smaller: Floats) -> Floats:
-    """The gain as a share of the larger size's metric."""
-    return 1 - smaller / larger

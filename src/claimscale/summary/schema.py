@@ -16,9 +16,9 @@ from pydantic import ValidationError, computed_field, model_validator
 from claimscale.errors import BadInput
 from claimscale.findings import Finding
 from claimscale.summary.decision_schema import AnswerEntry
+from claimscale.summary.family_schema import FamilyAnswerEntry
+from claimscale.summary.family_text import family_answer
 from claimscale.summary.limitations import limitations
-from claimscale.summary.phenome_schema import FamilyAnswerEntry
-from claimscale.summary.phenome_text import family_answers
 from claimscale.summary.statistics_schema import Statistics
 from claimscale.summary.verdict_text import answer
 
@@ -35,8 +35,9 @@ class Summary(Statistics):
     @computed_field
     @property
     def family_answers(self) -> tuple[FamilyAnswerEntry, ...]:
-        """The answer for each family of the phenome."""
-        return family_answers(self.phenome, self.convergence) if self.phenome else ()
+        """The answer for each family: of the phenome, then of the tasks."""
+        families = (*(self.phenome.families if self.phenome else ()), *self.task_families)
+        return tuple(family_answer(family, self.convergence) for family in families)
 
     @computed_field
     @property

@@ -7,6 +7,7 @@ from typing import Literal
 from claimscale.findings import Finding
 from claimscale.summary.dataset_schema import DatasetEntry
 from claimscale.summary.entries import Entry, Real, Whole
+from claimscale.summary.family_schema import FamilyEntry
 from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.pretraining_schema import (
     ConvergenceEntry,
@@ -97,6 +98,8 @@ class Statistics(Entry):
     """Model sizes, ascending."""
     tasks: tuple[TaskEntry, ...]
     """Prediction tasks."""
+    task_families: tuple[FamilyEntry, ...] = ()
+    """Disease tasks and medication tasks together, with at least three tasks of a kind."""
     phenome: PhenomeEntry | None = None
     """All outcomes that pretraining predicts, by family; null unless the study has a phenome."""
     task_size_interaction: InteractionEntry

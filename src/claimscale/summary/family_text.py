@@ -1,15 +1,14 @@
-"""The answers of the phenome: which size suffices for a family of outcomes, and why."""
+"""The answers for families of outcomes: which size suffices, and why."""
 
 from __future__ import annotations
 
 from claimscale.findings import Finding, finding, sentences
-from claimscale.summary.phenome_schema import FamilyAnswerEntry, FamilyEntry, FamilyVerdictEntry, PhenomeEntry
+from claimscale.summary.entries import Metric
+from claimscale.summary.family_schema import FamilyAnswerEntry, FamilyEntry, FamilyVerdictEntry
+from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.pretraining_schema import ConvergenceEntry
 
-
-def family_answers(phenome: PhenomeEntry, convergence: ConvergenceEntry) -> tuple[FamilyAnswerEntry, ...]:
-    """The answer for each family, in their order."""
-    return tuple(_answer(one, phenome, convergence) for one in phenome.families)
+METRIC_NAMES: dict[Metric, str] = {"auprc": "AUPRC", "auroc": "AUROC"}
 
 
 def interaction_text(phenome: PhenomeEntry) -> Finding | None:
@@ -19,14 +18,14 @@ def interaction_text(phenome: PhenomeEntry) -> Finding | None:
         return None
     shown = {"gain": {"estimate": found.difference, "low": found.low, "high": found.high}}
     if found.low > 0:
-        return finding("phenome.diseases_gain_more", **shown, p=phenome.interaction_p)
+        return finding("family.diseases_gain_more", **shown, p=phenome.interaction_p)
     if found.high < 0:
-        return finding("phenome.medications_gain_more", **shown, p=phenome.interaction_p)
-    return finding("phenome.gain_alike", **shown, p=phenome.interaction_p)
+        return finding("family.medications_gain_more", **shown, p=phenome.interaction_p)
+    return finding("family.gain_alike", **shown, p=phenome.interaction_p)
 
 
-def _answer(family: FamilyEntry, phenome: PhenomeEntry, convergence: ConvergenceEntry) -> FamilyAnswerEntry:
-    """The verdict on the recipe; where it is open, that on the trained models."""
+def family_answer(family: FamilyEntry, convergence: ConvergenceEntry) -> FamilyAnswerEntry:
+    """The answer for one family: the verdict on the recipe; where it is open, that on the trained models."""
     recipe, trained = family.recipe, family.trained_models
     scope, found = "recipe", recipe
     if recipe.verdict == "inconclusive" and trained.verdict != "inconclusive":
@@ -35,9 +34,9 @@ def _answer(family: FamilyEntry, phenome: PhenomeEntry, convergence: Convergence
     size = found.smallest_sufficient if found.verdict == "saturated" else None
     if found.verdict == "not_saturated":
         size = found.larger
-    text = _text(family, found, phenome, under_trained)
+    text = _text(family, found, under_trained)
     if scope == "trained_models":
-        text = sentences([text, finding("phenome.trained_only")])
+        text = sentences([text, finding("family.trained_only")])
     elif found.verdict == "saturated" and convergence.status == "unknown":
         text = sentences([text, finding("answer.convergence_not_measured")])
     return FamilyAnswerEntry(
@@ -49,11 +48,9 @@ def _answer(family: FamilyEntry, phenome: PhenomeEntry, convergence: Convergence
     )
 
 
-def _text(
-    family: FamilyEntry, found: FamilyVerdictEntry, phenome: PhenomeEntry, under_trained: bool
-) -> Finding:
+def _text(family: FamilyEntry, found: FamilyVerdictEntry, under_trained: bool) -> Finding:
     if found.gain is None:
-        return finding("phenome.not_compared", n=family.outcomes)
+        return finding("family.not_compared", n=family.outcomes)
     shown = {
         "n": family.outcomes,
         "larger": found.larger,
@@ -61,17 +58,18 @@ def _text(
         "gain": found.gain.difference,
         "low": found.gain.low,
         "high": found.gain.high,
-        "margin": phenome.relative_margin,
+        "margin": family.relative_margin,
+        "metric": METRIC_NAMES[family.metric],
     }
     if under_trained:
-        return finding("phenome.under_trained", **shown)
+        return finding("family.under_trained", **shown)
     if found.verdict == "saturated":
-        return finding("phenome.sufficient", **shown)
+        return finding("family.sufficient", **shown)
     if found.verdict == "not_saturated":
-        return finding("phenome.not_saturated", **shown)
-    parts = [finding("phenome.inconclusive", **shown)]
+        return finding("family.not_saturated", **shown)
+    parts = [finding("family.inconclusive", **shown)]
     if found.patients_factor and found.patients_factor > 1:
-        parts.append(finding("phenome.patients_needed", factor=found.patients_factor))
+        parts.append(finding("family.patients_needed", factor=found.patients_factor))
     if found.seeds_needed:
-        parts.append(finding("phenome.seeds_needed", n=found.seeds_needed))
+        parts.append(finding("family.seeds_needed", n=found.seeds_needed))
     return sentences(parts)
