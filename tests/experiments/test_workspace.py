@@ -143,7 +143,9 @@ def test_only_settings_with_an_effect_make_a_cell_stale(write_study, tmp_path: P
 
     assert stale(lr_sweep=[1e-3, 4e-3, 1.6e-2, 3.2e-2]) == {"sweep"}
     assert stale(lr_sweep_fraction=0.2) == {"sweep"}
-    assert stale(cooldown_fractions=[0.5, 1]) == {"pretrain"}, "the weights that are fine-tuned are the same"
+    assert stale(cooldown_fractions=[0.25, 0.5, 1]) == {"pretrain"}, (
+        "the weights that are fine-tuned are the same"
+    )
     assert stale(learning_rate=1e-3) == {"pretrain", "finetune"}
     assert stale(mask_unit="code") == {"pretrain", "sweep", "finetune"}
     assert stale(checkpoint_minutes=1.0) == set()

@@ -187,7 +187,7 @@ def family(name: str, sizes: list[str], grows: bool) -> dict[str, Any]:
     return {
         "name": name, "metric": "auprc", "relative_margin": 0.02, "outcomes": 20, "recipe": verdict, "trained_models": verdict,
         "sizes": [
-            {"size": size, "estimate": interval(0.1 + 0.01 * place * grows, 0.01), "auroc": interval(0.8, 0.005)}
+            {"size": size, "performance": interval(0.1 + 0.01 * place * grows, 0.01), "auroc": interval(0.8, 0.005)}
             for place, size in enumerate(sizes)
         ],
         "per_doubling": {"difference": 0.02, "low": 0.015, "high": 0.025},

@@ -64,7 +64,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "pretrain.incident_weight": ({}, {"pretrain.incident_weight": 0.0}),
     "pretrain.horizon_days": ({}, {"pretrain.horizon_days": 99}),
     "pretrain.learning_rate": ({}, {"pretrain.learning_rate": 0.007}),
-    "pretrain.cooldown_fractions": ({}, {"pretrain.cooldown_fractions": [0.5, 1.0]}),
+    "pretrain.cooldown_fractions": ({}, {"pretrain.cooldown_fractions": [1.0]}),
     "pretrain.lr_sweep": ({}, {"pretrain.lr_sweep": [0.001, 0.002, 0.004]}),
     "pretrain.lr_sweep_fraction": (
         {"pretrain.lr_sweep": [0.001, 0.002, 0.004]},

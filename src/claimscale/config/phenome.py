@@ -20,8 +20,8 @@ class Phenome(Settings):
     min_cases: Count = 50
     """Fewest test patients with an outcome."""
     levels: dict[str, Count] = {"ICD10": 3, "ICD9CM": 3, "ATC": 4, "YJ": 7}
-    """Per code system, the length to which codes are grouped: characters, or levels of ATC. Codes of other
-    systems are not grouped."""
+    """Per code system, the length to which codes are grouped: characters, or levels of ATC; codes of
+    other systems are not grouped."""
     washout_days: Count = 365
     """Days before the index date without a medication or procedure that make it new."""
     gap_days: Annotated[int, Field(ge=0)] = 30

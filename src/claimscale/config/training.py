@@ -47,8 +47,9 @@ class Pretrain(Settings):
     claim became known."""
     learning_rate: Positive = 4e-3
     """Peak learning rate at the base size; CompleteP scales it to the other sizes."""
-    cooldown_fractions: Annotated[list[Share], Field(min_length=1)] = [1.0]
-    """Shares of the token budget at which a cooldown ends and the weights are saved and scored."""
+    cooldown_fractions: Annotated[list[Share], Field(min_length=1)] = [0.5, 1.0]
+    """Shares of the token budget at which a cooldown ends and the weights are saved and scored; 0.5 and 1
+    show whether the last doubling of tokens still helped."""
     lr_sweep: list[Positive] = []
     """Learning rates of short runs at every size, which show whether `learning_rate` suits it."""
     lr_sweep_fraction: Fraction = 0.1

@@ -104,16 +104,14 @@ class PhenomeEvaluation:
     gains: tuple[OutcomeGain, ...]
 
 
-def read_phenome(runs: Sequence[PhenomeRun], sizes: Sequence[str]) -> Phenome | None:
-    """The phenome of all runs; None without any outcome. Raises BadInput if two runs differ in outcomes."""
+def read_phenome(runs: Sequence[PhenomeRun], sizes: Sequence[str]) -> Phenome:
+    """The phenome of all runs. Raises BadInput if two runs differ in outcomes."""
     tables = {run: pq.read_table(run.folder / "outcomes.parquet") for run in runs}
     named = ["code", "kind", "chapter", "cases", "at_risk"]
     first = next(iter(tables.values()))
     for run, table in tables.items():
         if not table.select(named).equals(first.select(named)):
             raise BadInput(f"{run.folder}: has other outcomes than {runs[0].folder}")
-    if not len(first):
-        return None
     by_size = {}
     for size in sizes:
         own = sorted((run for run in runs if run.size == size), key=lambda run: run.seed)

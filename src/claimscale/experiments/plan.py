@@ -70,7 +70,7 @@ def corpus_of(study: Study) -> tuple[Corpus, bool]:
 
 
 def assumed_corpus(study: Study) -> Corpus:
-    patients = study.source.patients if study.source.kind == "simulated" else ASSUMED_PATIENTS
+    patients = _assumed_patients(study)
     per_patient = min(ASSUMED_TOKENS_PER_PATIENT, study.tokens.max_length)
     train, tuning, held_out = study.cohort.splits.fractions
     labelled = round(patients * train * ASSUMED_LABELLED_SHARE)
@@ -84,6 +84,17 @@ def assumed_corpus(study: Study) -> Corpus:
         labelled={task.name: labelled for task in study.tasks},
         predicted={task.name: predicted for task in study.tasks},
     )
+
+
+def _assumed_patients(study: Study) -> int:
+    """Patients of the cohort: the sampled hospitals' share of the source, at most the sampled patients."""
+    source, sample = study.source, study.cohort.sample
+    if source.kind != "simulated":
+        patients = ASSUMED_PATIENTS
+    else:
+        patients = source.patients * min(sample.hospitals or source.hospitals, source.hospitals)
+        patients = round(patients / source.hospitals)
+    return min(patients, sample.patients or patients)
 
 
 def _assumed_codes(study: Study) -> tuple[int, int]:

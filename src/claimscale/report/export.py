@@ -145,7 +145,7 @@ def _families(families: Iterable[FamilyEntry]) -> Iterator[Row]:
     )
     for family in families:
         for size in family.sizes:
-            metrics = (*_values(size.estimate, BOUNDS), *_values(size.auroc, BOUNDS))
+            metrics = (*_values(size.performance, BOUNDS), *_values(size.auroc, BOUNDS))
             yield (
                 family.name,
                 family.metric,

@@ -139,10 +139,10 @@ def build_summary(study: Study, run_directory: Path, results: StudyResults) -> S
 
 
 def _phenome(study: Study, results: StudyResults, parameters: Mapping[str, int]) -> PhenomeEntry | None:
-    """The phenome of the sizes that all of its seeds predicted; None without any outcome."""
-    found = read_phenome(results.phenome, study.sizes) if results.phenome else None
-    if found is None:
+    """The phenome of the runs so far; without any outcome it says so."""
+    if not results.phenome:
         return None
+    found = read_phenome(results.phenome, study.sizes)
     evaluated = evaluate_phenome(found, parameters, study.compare.relative_margin, study.seed)
     return phenome_entry(study, evaluated, results.phenome_patients)
 

@@ -22,7 +22,7 @@ def family_entry(study: Study, family: Family, metric: Metric) -> FamilyEntry:
         sizes=tuple(
             FamilySizeEntry(
                 size=size,
-                estimate=_estimate(interval(scores), metric),
+                performance=_estimate(interval(scores), metric),
                 auroc=_estimate(interval(family.auroc[size]), "auroc"),
             )
             for size, scores in curve.scores.items()

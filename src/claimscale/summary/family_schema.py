@@ -14,7 +14,7 @@ class FamilySizeEntry(Entry):
 
     size: str
     """Name of the size."""
-    estimate: EstimateEntry
+    performance: EstimateEntry
     """Geometric mean of the metric of the verdict over the outcomes."""
     auroc: EstimateEntry
     """Mean AUROC over the outcomes."""

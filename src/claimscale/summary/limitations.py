@@ -11,6 +11,7 @@ from claimscale.summary.decision_schema import (
     ClusterVerdictEntry,
     SaturationEntry,
 )
+from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.pretraining_schema import ConvergenceEntry, SizeEntry
 from claimscale.summary.result_schema import SkippedSubsetsEntry
 from claimscale.summary.statistics_schema import Statistics
@@ -35,9 +36,19 @@ def limitations(found: Statistics, answers: Sequence[AnswerEntry]) -> tuple[Find
     listed += learning_rates(found.sizes, found.learning_rate)
     if any(task.saturation.reason == SUPPRESSED for task in found.tasks):
         listed.append(finding("limitation.interaction_suppressed"))
-    elif found.task_size_interaction.estimate is None:
+    elif found.task_size_interaction.estimate is None and not (found.phenome and found.phenome.interaction):
         listed.append(finding("limitation.interaction_not_tested"))
+    if found.phenome is not None:
+        listed += _of_phenome(found.phenome)
     return (*listed, *found.notes)
+
+
+def _of_phenome(phenome: PhenomeEntry) -> list[Finding]:
+    if not phenome.outcomes:
+        return [finding("limitation.no_outcomes", n=phenome.min_cases)]
+    if not phenome.families and not phenome.chapters:
+        return [finding("limitation.no_families")]
+    return [finding("limitation.without_fine_tuning")]
 
 
 def of_task(task: str, limitation: Finding) -> Finding:

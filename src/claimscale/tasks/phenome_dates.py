@@ -18,7 +18,8 @@ def write(index: pa.Table, study: Study, labels: Path) -> None:
     """Write the eligible dates of `index` (index_dates.COLUMNS): DATES, by patient and day."""
     assert study.phenome is not None
     day = index["index_day"].to_numpy()
-    seen = index["last_contact"].to_numpy() > day - study.cohort.recency_days
+    recency = study.cohort.recency_days
+    seen = np.full(len(day), True) if recency is None else index["last_contact"].to_numpy() > day - recency
     known = index["first_day"].to_numpy() <= day - study.phenome.min_history_days
     dead = index["dead"].to_numpy(zero_copy_only=False)
     eligible = index.filter(pa.array(seen & known & ~dead)).select(DATES)
