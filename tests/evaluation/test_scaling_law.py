@@ -49,6 +49,12 @@ def test_one_budget_of_tokens_leaves_the_term_in_tokens_out() -> None:
     assert fit_scaling_law(single[:3]) is None
 
 
+def test_a_law_that_the_points_do_not_identify_is_none() -> None:
+    """Losses that fall ever faster have no floor: the estimate stays at its bound, below its own interval."""
+    falling = [LossPoint(str(size), size, 1e8, 1e8, 6 - 0.4 * rank**1.5) for rank, size in enumerate(SIZES)]
+    assert fit_scaling_law(falling) is None
+
+
 def test_repeated_tokens_count_less() -> None:
     assert effective_tokens(50, 100) == 50
     gained = np.diff([effective_tokens(epochs * 100, 100) for epochs in range(1, 40)])

@@ -168,7 +168,7 @@ def test_the_keyboard_reaches_everything(browser: Any, few: tuple[Path, dict[str
         assert not visit.page.is_visible("#tip")
         stops = "section.task:not(.aside) [data-chart=size] .point[tabindex='0']"
         assert visit.page.locator(stops).count() == 1, "one stop of the Tab key per figure"
-        visit.page.focus(".answer a[href^='#task'] >> nth=6")
+        visit.page.focus(".answer a[href='#task-7']")
         keyboard.press("Enter")
         # Not wait_for_function: asked a second time it evaluates text, which the page's policy forbids.
         visit.page.locator("section.task:visible h2", has_text="question-7").wait_for()

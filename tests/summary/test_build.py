@@ -16,7 +16,8 @@ from claimscale.findings import Finding, finding
 
 KEYS = [
     "name", "version", "schema_version", "partial", "privacy", "dataset", "sizes", "tasks",
-    "task_families", "phenome", "task_size_interaction", "convergence", "forecast", "loss_fit",
+    "task_families", "phenome", "task_size_interaction", "convergence", "failed_runs", "unseen_failure_rate",
+    "forecast", "loss_fit",
     "training_losses", "checks", "notes", "learning_rate", "finetune_seeds", "provenance", "answers",
     "family_answers", "limitations",
 ]  # fmt: skip

@@ -33,7 +33,7 @@ class PretrainedSize:
     """One size of the study. Fields are None where the size was not pretrained.
 
     `parameters` to `tokens` are those of every seed, `tokens_per_second` to `hours` means over the seeds.
-    `validation_loss_by_seed` and `cooldowns_by_seed` have one entry per seed of `seeds`.
+    The fields `..._by_seed` have one entry per seed of `seeds`.
     """
 
     name: str
@@ -52,6 +52,7 @@ class PretrainedSize:
     validation_loss_incident: float | None = None
     hours: float | None = None
     validation_loss_by_seed: tuple[float | None, ...] = ()
+    incident_loss_by_seed: tuple[float | None, ...] = ()
     seeds: tuple[int, ...] = ()
     lr_sweep: tuple[LearningRateTrial, ...] | None = None
     cooldowns_by_seed: tuple[Sequence[CooldownLoss] | None, ...] = ()
@@ -88,6 +89,7 @@ def pretrained_sizes(
                 parameters=first.get("parameters", parameter_count(size)),
                 hours=None if seconds is None else seconds / 3600,
                 validation_loss_by_seed=tuple(run.get("validation_loss") for run in runs),
+                incident_loss_by_seed=tuple(run.get("validation_loss_incident") for run in runs),
                 seeds=tuple(run["seed"] for run in runs),
                 lr_sweep=tuple(lr_sweeps[size]) if size in lr_sweeps else None,
                 cooldowns_by_seed=tuple(run.get("cooldowns") for run in runs),

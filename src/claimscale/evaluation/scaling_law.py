@@ -24,6 +24,10 @@ TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 CURVE_POINTS = 25
 
 
+SMALLEST_FLOOR = 1e-3
+"""Share of the lowest loss below which a floor is at its bound of zero."""
+
+
 @dataclass(frozen=True)
 class LossPoint:
     """The validation loss at one end of a pretraining: `tokens` trained on, `tokens_per_epoch` in one
@@ -75,7 +79,8 @@ def effective_tokens(tokens: float, epoch: float) -> float:
 
 
 def fit_scaling_law(points: Sequence[LossPoint], seed: int = 0) -> ScalingLaw | None:
-    """Fit the law; None with fewer points, or fewer different sizes, than it has unknowns.
+    """Fit the law; None with fewer points, or fewer different sizes, than it has unknowns, or where the
+    points do not identify it.
 
     The term in tokens is fitted only if some size was scored at three numbers of tokens or more.
     """
@@ -108,6 +113,9 @@ def fit_scaling_law(points: Sequence[LossPoint], seed: int = 0) -> ScalingLaw | 
     values, lowest, highest = (
         dict(zip(names, map(float, numbers), strict=True)) for numbers in (best.x, low, high)
     )
+    inside = all(lowest[name] <= value <= highest[name] for name, value in values.items())
+    if not inside or values["floor"] < SMALLEST_FLOOR * loss.min():
+        return None  # outside its own interval, or at the bound: the points do not identify the law
     residual = float(np.sqrt(np.mean((loss - fitted) ** 2)))
     return ScalingLaw(values, lowest, highest, units, residual, refits)
 

@@ -10,12 +10,13 @@ from typing import Any
 import claimscale
 from claimscale.config.study import Study
 from claimscale.errors import naming
+from claimscale.evaluation.failed_runs import failed_runs, unseen_failure_rate
 from claimscale.evaluation.families import task_families
 from claimscale.evaluation.forecast import ForecastRecord
 from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.phenome import PhenomeRun, evaluate_phenome, read_phenome
 from claimscale.evaluation.predictions import HELD_OUT, CellResult, load_predictions
-from claimscale.evaluation.pretrained_sizes import LearningRateTrial, pretrained_sizes
+from claimscale.evaluation.pretrained_sizes import LearningRateTrial, PretrainedSize, pretrained_sizes
 from claimscale.evaluation.savings import pretraining_costs
 from claimscale.evaluation.size_decision import SizeCurve
 from claimscale.evaluation.study_evaluation import evaluate_across_tasks, study_convergence
@@ -28,7 +29,7 @@ from claimscale.summary.family_schema import FamilyEntry
 from claimscale.summary.phenome_entries import phenome_entry
 from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.pretraining_entries import forecasts_entry, interaction_entry, training_losses
-from claimscale.summary.pretraining_schema import ConvergenceEntry, LossFitEntry, SizeEntry
+from claimscale.summary.pretraining_schema import ConvergenceEntry, FailedRunEntry, LossFitEntry, SizeEntry
 from claimscale.summary.provenance import provenance
 from claimscale.summary.result_schema import SkippedSubsetsEntry
 from claimscale.summary.schema import Summary
@@ -127,6 +128,8 @@ def build_summary(study: Study, run_directory: Path, results: StudyResults) -> S
         phenome=_phenome(study, results, parameters),
         task_size_interaction=interaction_entry(across.interaction),
         convergence=ConvergenceEntry.model_validate(guards),
+        failed_runs=tuple(FailedRunEntry.model_validate(run) for run in failed_runs(sizes)),
+        unseen_failure_rate=_unseen_failure_rate(sizes),
         forecast=forecasts_entry(across),
         loss_fit=LossFitEntry.model_validate(across.loss_fit),
         training_losses=training_losses(results.pretraining),
@@ -136,6 +139,11 @@ def build_summary(study: Study, run_directory: Path, results: StudyResults) -> S
         finetune_seeds=tuple(study.finetune.seeds),
         provenance=provenance(run_directory),
     )
+
+
+def _unseen_failure_rate(sizes: Sequence[PretrainedSize]) -> float | None:
+    runs = min((len(size.seeds) for size in sizes if size.seeds), default=0)
+    return unseen_failure_rate(runs) if runs > 1 else None
 
 
 def _phenome(study: Study, results: StudyResults, parameters: Mapping[str, int]) -> PhenomeEntry | None:

@@ -38,6 +38,13 @@ def limitations(found: Statistics, answers: Sequence[AnswerEntry]) -> tuple[Find
         listed.append(finding("limitation.interaction_suppressed"))
     elif found.task_size_interaction.estimate is None and not (found.phenome and found.phenome.interaction):
         listed.append(finding("limitation.interaction_not_tested"))
+    listed += [
+        finding("limitation.failed_run", size=run.size, seed=run.seed, excess=run.excess)
+        for run in found.failed_runs
+    ]
+    if found.unseen_failure_rate is not None:
+        runs = min(len(size.seeds) for size in found.sizes if size.seeds)
+        listed.append(finding("limitation.unseen_failures", n=runs, rate=found.unseen_failure_rate))
     if found.phenome is not None:
         listed += _of_phenome(found.phenome)
     return (*listed, *found.notes)

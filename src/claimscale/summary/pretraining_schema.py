@@ -82,6 +82,17 @@ class SizeEntry(Entry):
     """Cooldowns after shares of the tokens, in the order of `seeds`."""
 
 
+class FailedRunEntry(Entry):
+    """A pretraining whose validation loss is far above that of the other runs of its size."""
+
+    size: str
+    """Size of the encoder."""
+    seed: Whole
+    """Seed of the run."""
+    excess: Real
+    """Share by which its loss exceeds the median of the others."""
+
+
 class ConvergenceEntry(Entry):
     """Guards against insufficient pretraining."""
 

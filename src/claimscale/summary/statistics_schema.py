@@ -11,6 +11,7 @@ from claimscale.summary.family_schema import FamilyEntry
 from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.pretraining_schema import (
     ConvergenceEntry,
+    FailedRunEntry,
     ForecastsEntry,
     LossFitEntry,
     SizeEntry,
@@ -106,6 +107,10 @@ class Statistics(Entry):
     """Whether diseases gain more from size than medications."""
     convergence: ConvergenceEntry
     """Guards against insufficient pretraining."""
+    failed_runs: tuple[FailedRunEntry, ...] = ()
+    """Pretrainings that failed, by a rule fixed beforehand."""
+    unseen_failure_rate: Real = None
+    """Largest rate of failed runs that the runs of a size may not show; null with fewer than two runs."""
     forecast: ForecastsEntry
     """Forecasts, and the curves of loss and metric."""
     loss_fit: LossFitEntry
