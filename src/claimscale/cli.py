@@ -44,7 +44,10 @@ def study(file: File, *, set: Set = ()) -> None:
     with progress.display() as display:
         run = pipeline.run_study(resolved, display)
     print()
-    for answer in read_summary(run.folder / pipeline.SUMMARY).answers:
+    summary = read_summary(run.folder / pipeline.SUMMARY)
+    for found in summary.family_answers:
+        print(f"{found.name.text}: {found.text.text}")
+    for answer in summary.answers:
         print(f"{answer.task}: {' '.join(one.text for one in (answer.text, answer.ensemble_text) if one)}")
     fresh = f"{run.cells_run} cells run" if run.cells_run else "nothing had to be recomputed"
     print(f"\nReport: {run.folder / pipeline.REPORT}  ({fresh})")

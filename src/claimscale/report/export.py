@@ -78,6 +78,7 @@ def tables(summary: Summary, t: Texts) -> dict[str, list[Row]]:
         ],
         "answers": [
             ("task", "verdict", "recommendation", "text", "ensemble_text"),
+            *((one.family, one.verdict, one.size, t.say(one.text), None) for one in summary.family_answers),
             *(
                 (
                     *_values(answer, ("task", "verdict", "recommendation")),

@@ -67,6 +67,8 @@ class FamilyAnswerEntry(Entry):
 
     family: str
     """Name of the family."""
+    name: Finding
+    """Name of the family in words."""
     verdict: SizeVerdict | Literal["under_trained"]
     """The verdict on size; under_trained where a plateau may come from too little pretraining."""
     scope: Scope

@@ -8,6 +8,13 @@ from claimscale.summary.family_schema import FamilyAnswerEntry, FamilyEntry, Fam
 from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.pretraining_schema import ConvergenceEntry
 
+NAMES = {
+    "diseases": finding("family.diseases"),
+    "medications": finding("family.medications"),
+    "procedures": finding("family.procedures"),
+    "disease_tasks": finding("family.disease_tasks"),
+    "medication_tasks": finding("family.medication_tasks"),
+}
 METRIC_NAMES: dict[Metric, str] = {"auprc": "AUPRC", "auroc": "AUROC"}
 
 
@@ -41,6 +48,7 @@ def family_answer(family: FamilyEntry, convergence: ConvergenceEntry) -> FamilyA
         text = sentences([text, finding("answer.convergence_not_measured")])
     return FamilyAnswerEntry(
         family=family.name,
+        name=NAMES[family.name],
         verdict="under_trained" if under_trained else found.verdict,
         scope=scope,
         size=None if under_trained else size,
