@@ -26,9 +26,10 @@ source: {{kind: simulated, patients: 3000, hospitals: 4, min_age: 75}}
 cohort: {{landmark: 2020-10-01, splits: {{fractions: [0.5, 0.15, 0.35], held_out_hospitals: 1}}}}
 tokens: {{max_length: 96, min_patients: 50, deduplicate: year}}
 sizes: [80k, 100k]
-pretrain: {{seeds: [1, 2], epochs: 1, batch_tokens: 4096}}
+pretrain: {{seeds: [1, 2], epochs: 1, batch_tokens: 4096, cooldown_fractions: [1]}}
 tasks: [ckd, {{name: rare, kind: disease, outcome: {{ICD10: [A80]}}}}, pregabalin]
 labels: scarce
+phenome: {{min_cases: 15}}
 finetune: {{labelled_patients: [400], seeds: [1, 2], epochs: 1, learning_rates: [0.001]}}
 baselines: [lightgbm, logistic, outcome_history, lightgbm_embeddings, lightgbm_counts_and_embeddings,
             ensemble]
@@ -38,7 +39,7 @@ runs_dir: {runs}
 """
 ARMS = {"pretrained", "scratch"}
 BASELINES = set(get_args(Baseline))
-CELLS = 2 * 2 + 2 * 2 * 2 * 2 + 2 * 2 * len(BASELINES)
+CELLS = 2 * (2 * 2) + 2 * 2 * 2 * 2 + 2 * 2 * len(BASELINES)
 DATA_STAGES = ("events", "cohort", "tokens", "labels", "oracle")
 COST = {
     "tokens", "flops", "wall_hours", "device_hours", "peak_memory", "peak_tflops", "mfu", "energy_kwh"
@@ -143,14 +144,14 @@ def test_the_run_directory_holds_what_the_contract_says(whole: tuple[Path, str])
     for cell in (run / "cells").iterdir():
         kept = {file.name for file in cell.iterdir()}
         assert {"cell.json", "manifest.json", "DONE"} <= kept
-        assert cell.name.startswith("pretrain") == ("predictions.parquet" not in kept)
+        assert cell.name.startswith(("pretrain", "phenome")) == ("predictions.parquet" not in kept)
         assert "checkpoints" not in kept
         cost = json.loads((cell / "cell.json").read_text("utf-8"))["result"]["cost"]
         assert set(cost) == COST and cost["wall_hours"] > 0 and cost["device_hours"] > 0
         assert all((cost[key] is None) == (cost["flops"] is None) for key in ("mfu", "peak_tflops"))
         trained = cell.name.startswith(("pretrain", "finetune"))
         assert (cost["tokens"] is not None) == trained
-        embeds = cell.name.startswith(("lightgbm_embeddings", "lightgbm_counts_and_embeddings"))
+        embeds = cell.name.startswith(("phenome", "lightgbm_embeddings", "lightgbm_counts_and_embeddings"))
         assert (cost["flops"] is not None) == (trained or embeds), (
             "an encoder's pass costs, whoever asks for it"
         )
@@ -163,6 +164,20 @@ def test_the_run_directory_holds_what_the_contract_says(whole: tuple[Path, str])
         assert {result["arm"] for result in task["results"]} == ARMS | BASELINES
         assert all((result["size"] is None) == (result["arm"] in BASELINES) for result in task["results"])
         assert task["saturation"]["verdict"] in {"saturated", "not_saturated", "inconclusive"}
+
+
+def test_the_phenome_has_every_outcome_with_enough_cases_and_none_that_is_withheld(
+    whole: tuple[Path, str],
+) -> None:
+    run, out = whole
+    summary = json.loads((run / "summary.json").read_text("utf-8"))
+    outcomes = summary["phenome"]["outcomes"]
+    assert len(outcomes) > 20 and all(one["cases"] >= 15 for one in outcomes)
+    assert not any(one["code"].startswith(("ICD10//N18", "ATC//N02BF")) for one in outcomes)
+    assert all(len(one["auprc"]) == 2 and 0 < min(one["auroc"]) < 1 for one in outcomes)
+    assert (run / "tables" / "outcomes.csv").read_text("utf-8").count("\n") == len(outcomes) + 1
+    for answer in summary["family_answers"]:
+        assert f"{answer['name']['text']}: {answer['text']['text']}" in out
 
 
 def test_every_row_is_accounted_for(whole: tuple[Path, str]) -> None:

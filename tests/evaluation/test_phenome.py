@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -103,3 +105,13 @@ def test_gains_of_outcomes_are_drawn_to_their_kind_the_more_the_noise() -> None:
         assert shrunk.mean() == pytest.approx(observed.mean(), rel=0.01)
         assert shrunk.std() <= most * observed.std()
     assert shrunk == pytest.approx(observed, abs=0.05 * observed.std())
+
+
+def test_one_size_gives_no_verdict_and_no_warning() -> None:
+    """As in the report of a study that has only begun."""
+    whole = phenome(0.1, 0.0)
+    begun = replace(whole, runs={"1M": whole.runs["1M"]})
+    found = evaluate_phenome(begun, SIZES, MARGIN, 1)
+    assert {family.verdict.reason for family in found.families} == {"one_size"}
+    assert all(family.per_doubling is None for family in found.families) and found.interaction is None
+    assert all(one.gain.estimate == 0 == one.shrunk for one in found.gains)

@@ -117,7 +117,8 @@ class OutcomeTable:
         """Weights of the sizes in the slope over the logarithm (base 2) of their parameters."""
         doublings = np.log2([self.parameters[size] for size in self.log_metric.values])
         centred = doublings - doublings.mean()
-        return centred / (centred @ centred)
+        spread = float(centred @ centred)
+        return centred / spread if spread else centred
 
 
 @dataclass(frozen=True)

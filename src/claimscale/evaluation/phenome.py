@@ -162,7 +162,8 @@ def _gains(
     for own in kinds:
         if len(own) >= MIN_OUTCOMES:
             between = max(float(ends[own].var(ddof=1) - variance[own].mean()), 0.0)
-            share = between / (between + variance[own])
+            total = between + variance[own]
+            share = np.divide(between, total, out=np.zeros(len(own)), where=total > 0)
             shrunk[own] = ends[own].mean() + share * (ends[own] - ends[own].mean())
     return tuple(
         OutcomeGain(
