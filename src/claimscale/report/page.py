@@ -110,7 +110,9 @@ def html(summary: Summary, study: Study, language: str = "en") -> str:
             model_card=documents.model_card(summary, study, t),
             tripod=documents.tripod(summary, study, t),
             privacy_note=privacy_note(summary, t),
-            phenome_picture=phenome_svg(summary.phenome, t) if summary.phenome else None,
+            phenome_picture=phenome_svg(summary.phenome, t)
+            if summary.phenome and summary.phenome.outcomes
+            else None,
             phenome_interaction=interaction_text(summary.phenome) if summary.phenome else None,
         )
     )

@@ -126,7 +126,7 @@ def _line(ends: tuple[float, float, float, float], colour: str, dashed: bool = F
 def _text(x: float, y: float, text: str, colour: str = "var(--ink)", rotated: bool = False) -> Markup:
     """Text that ends at a place."""
     turn = Markup(' transform="rotate(-60 {:.1f} {:.1f})"').format(x, y) if rotated else ""
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="end" fill="{}"{}>{}</text>').format(
+    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="end" style="fill: {}"{}>{}</text>').format(
         x, y, colour, turn, text
     )
 
