@@ -115,3 +115,9 @@ def test_one_size_gives_no_verdict_and_no_warning() -> None:
     assert {family.verdict.reason for family in found.families} == {"one_size"}
     assert all(family.per_doubling is None for family in found.families) and found.interaction is None
     assert all(one.gain.estimate == 0 == one.shrunk for one in found.gains)
+
+
+def test_a_size_is_too_small_where_the_largest_gains_more_than_the_margin_over_it() -> None:
+    found = evaluate_phenome(phenome(0.15, 0.0), SIZES, MARGIN, 1)
+    shown = {family.name: family.too_small and family.too_small.smaller for family in found.families}
+    assert shown == {"diseases": "4M", "medications": None}

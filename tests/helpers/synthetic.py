@@ -190,7 +190,7 @@ def family(name: str, sizes: list[str], grows: bool) -> dict[str, Any]:
             {"size": size, "performance": interval(0.1 + 0.01 * place * grows, 0.01), "auroc": interval(0.8, 0.005)}
             for place, size in enumerate(sizes)
         ],
-        "per_doubling": {"difference": 0.02, "low": 0.015, "high": 0.025},
+        "too_small": None, "per_doubling": {"difference": 0.02, "low": 0.015, "high": 0.025},
     }  # fmt: skip
 
 

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from claimscale.evaluation.intervals import Interval, Scores, combine, interval
+from claimscale.evaluation.intervals import CONFIDENCE, Interval, Scores, combine, interval
 from claimscale.evaluation.metrics import Floats
-from claimscale.evaluation.size_decision import SizeCurve, Verdict, decide
+from claimscale.evaluation.size_decision import Comparison, SizeCurve, Verdict, decide
 
 MIN_OUTCOMES = 3
 """A claim about a family needs at least so many outcomes."""
@@ -130,6 +130,8 @@ class Family:
         curve: geometric mean of the metric by size.
         auroc: mean AUROC by size.
         per_doubling: relative gain of the metric per doubling of the parameters.
+        too_small: the largest size over which, and over all smaller ones, the largest of all is shown to gain
+            more than the margin; with the gain.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Family:
     verdict: Verdict
     as_trained: Verdict
     per_doubling: Interval | None
+    too_small: Comparison | None
 
 
 def evaluate_families(
@@ -158,9 +161,23 @@ def evaluate_families(
             verdicts[name],
             as_trained[name],
             _slope(table.slope_weights(), table.mean(table.log_metric, own)),
+            _too_small(verdicts[name], curves[name].largest, (1 - CONFIDENCE) / len(members)),
         )
         for name, own in members.items()
     )
+
+
+def _too_small(verdict: Verdict, largest: str, alpha: float) -> Comparison | None:
+    """Sizes are tested from the smallest up until the first that is not shown to be too small.
+
+    In a fixed order they need no correction among each other; `alpha` is the family's share.
+    """
+    found = None
+    for pair in reversed([one for one in verdict.comparisons if one.larger == largest]):
+        if pair.p_insufficient >= alpha:
+            break
+        found = pair
+    return found
 
 
 def kind_interaction(

@@ -6,10 +6,10 @@ from claimscale.config.study import Study
 from claimscale.evaluation.families import Family
 from claimscale.evaluation.intervals import Interval, combine, interval
 from claimscale.evaluation.metrics import Floats
-from claimscale.evaluation.size_decision import SizeCurve, Verdict
+from claimscale.evaluation.size_decision import Comparison, SizeCurve, Verdict
 from claimscale.summary.decision_entries import RANGES, difference_fields
 from claimscale.summary.entries import DifferenceEntry, EstimateEntry, Metric
-from claimscale.summary.family_schema import FamilyEntry, FamilySizeEntry, FamilyVerdictEntry
+from claimscale.summary.family_schema import FamilyEntry, FamilySizeEntry, FamilyVerdictEntry, TooSmallEntry
 
 
 def family_entry(study: Study, family: Family, metric: Metric) -> FamilyEntry:
@@ -29,8 +29,21 @@ def family_entry(study: Study, family: Family, metric: Metric) -> FamilyEntry:
         ),
         recipe=_verdict(family.verdict, curve),
         trained_models=_verdict(family.as_trained, curve.as_trained()),
+        too_small=_too_small(family),
         per_doubling=family.per_doubling and DifferenceEntry(**difference_fields(family.per_doubling)),
     )
+
+
+def _too_small(family: Family) -> TooSmallEntry | None:
+    pair = family.too_small
+    gain = pair and _relative_gain(family.curve, pair)
+    return TooSmallEntry(size=pair.smaller, larger=pair.larger, gain=gain) if pair and gain else None
+
+
+def _relative_gain(curve: SizeCurve, pair: Comparison) -> DifferenceEntry | None:
+    """The gain as a share of the larger size's metric."""
+    relative = combine(_share, curve.scores[pair.larger], curve.scores[pair.smaller])
+    return relative and DifferenceEntry(**difference_fields(interval(relative).conservative()))
 
 
 def _estimate(found: Interval, metric: str) -> EstimateEntry:
@@ -41,11 +54,7 @@ def _verdict(verdict: Verdict, curve: SizeCurve) -> FamilyVerdictEntry:
     shown = next(
         (one for one in verdict.comparisons if verdict.smallest_sufficient in (None, one.smaller)), None
     )
-    gain = None
-    if shown is not None:
-        pair = curve.scores[shown.larger], curve.scores[shown.smaller]
-        relative = combine(_share, *pair)
-        gain = relative and DifferenceEntry(**difference_fields(interval(relative).conservative()))
+    gain = shown and _relative_gain(curve, shown)
     needed = verdict.positives_needed
     return FamilyVerdictEntry(
         verdict=verdict.verdict,

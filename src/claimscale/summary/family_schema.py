@@ -41,6 +41,17 @@ class FamilyVerdictEntry(Entry):
     """Seeds that are expected to decide on the same patients; null where they do not."""
 
 
+class TooSmallEntry(Entry):
+    """A size over which the largest is shown to gain more than the margin."""
+
+    size: str
+    """Name of the size."""
+    larger: str
+    """The largest size."""
+    gain: DifferenceEntry
+    """Gain of the largest, as a share of its metric."""
+
+
 class FamilyEntry(Entry):
     """A family of outcomes: a kind, a chapter of a code system, or the tasks of a kind."""
 
@@ -58,6 +69,8 @@ class FamilyEntry(Entry):
     """The verdict on models trained again by the same recipe."""
     trained_models: FamilyVerdictEntry
     """The verdict on the trained models alone."""
+    too_small: TooSmallEntry | None
+    """The largest size that is shown to be too small by itself; null where none is."""
     per_doubling: DifferenceEntry | None
     """Relative gain of the metric per doubling of the parameters; null with one size or one seed."""
 

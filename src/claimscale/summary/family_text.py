@@ -76,6 +76,9 @@ def _text(family: FamilyEntry, found: FamilyVerdictEntry, under_trained: bool) -
     if found.verdict == "not_saturated":
         return finding("family.not_saturated", **shown)
     parts = [finding("family.inconclusive", **shown)]
+    if (small := family.too_small) is not None:
+        gain = {"gain": small.gain.difference, "low": small.gain.low, "high": small.gain.high}
+        parts.append(finding("family.too_small", size=small.size, larger=small.larger, **gain))
     if found.patients_factor and found.patients_factor > 1:
         parts.append(finding("family.patients_needed", factor=found.patients_factor))
     if found.seeds_needed:
