@@ -61,7 +61,9 @@ def test_cooldowns_and_sweeps_cost_what_they_train(write_study) -> None:
             for cell in cells_of(settings)
             if cell.kind in ("pretrain", "sweep")
         }
-        for settings in (loading.load(write_study(pretrain=chosen)) for chosen in ({}, pretrain))
+        for settings in (
+            loading.load(write_study(pretrain=chosen)) for chosen in ({"cooldown_fractions": [1]}, pretrain)
+        )
     )
     assert rich["pretrain"] == pytest.approx(1.15 * plain["pretrain"], rel=1e-3)
     assert rich["sweep"] == pytest.approx(0.4 * plain["pretrain"], rel=1e-3)

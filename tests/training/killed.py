@@ -132,7 +132,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def newest_step(folder: Path) -> int:
-    steps = [int(mark.stem.removeprefix("step-")) for mark in folder.glob("checkpoints/*.json")]
+    steps = [int(mark.stem.removeprefix("step-")) for mark in folder.glob("checkpoints/step-*.json")]
     return max(steps, default=0)
 
 

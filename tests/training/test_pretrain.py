@@ -38,7 +38,7 @@ def test_pretraining_learns_the_topic_and_records_its_work(
     pretrained, tmp_path, corpus, shape, token_metadata
 ):
     train, validation = corpus(800, 0)[0], corpus(200, 1)[0]
-    result = pretrained(tmp_path, train, validation, epochs=6, batch_tokens=800)
+    result = pretrained(tmp_path, train, validation, epochs=6, batch_tokens=800, cooldown_fractions=[1.0])
     # Knowing the topic leaves ten codes nine times in ten; knowing nothing leaves forty.
     known, nothing = 0.9 * math.log(10 / 0.925) + 0.1 * math.log(10 / 0.025), math.log(40)
     assert known - 0.1 < result["validation_loss"] < 0.6 * known + 0.4 * nothing
