@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from claimscale.findings import Finding, finding, sentences
 from claimscale.summary.entries import Metric
 from claimscale.summary.family_schema import FamilyAnswerEntry, FamilyEntry, FamilyVerdictEntry
@@ -31,8 +33,13 @@ def interaction_text(phenome: PhenomeEntry) -> Finding | None:
     return finding("family.gain_alike", **shown, p=phenome.interaction_p)
 
 
-def family_answer(family: FamilyEntry, convergence: ConvergenceEntry) -> FamilyAnswerEntry:
-    """The answer for one family: the verdict on the recipe; where it is open, that on the trained models."""
+def family_answer(
+    family: FamilyEntry, convergence: ConvergenceEntry, hours: Mapping[str, float | None]
+) -> FamilyAnswerEntry:
+    """The answer for one family: the verdict on the recipe; where it is open, that on the trained models.
+
+    `hours` are those of pretraining one seed, by size.
+    """
     recipe, trained = family.recipe, family.trained_models
     scope, found = "recipe", recipe
     if recipe.verdict == "inconclusive" and trained.verdict != "inconclusive":
@@ -41,19 +48,29 @@ def family_answer(family: FamilyEntry, convergence: ConvergenceEntry) -> FamilyA
     size = found.smallest_sufficient if found.verdict == "saturated" else None
     if found.verdict == "not_saturated":
         size = found.larger
-    text = _text(family, found, under_trained)
+    parts = [_text(family, found, under_trained)]
     if scope == "trained_models":
-        text = sentences([text, finding("family.trained_only")])
-    elif found.verdict == "saturated" and convergence.status == "unknown":
-        text = sentences([text, finding("answer.convergence_not_measured")])
+        parts.append(finding("family.trained_only"))
+    if found.verdict == "saturated" and not under_trained:
+        parts += _saved(found, hours)
+        if convergence.status == "unknown":
+            parts.append(finding("answer.convergence_not_measured"))
     return FamilyAnswerEntry(
         family=family.name,
         name=NAMES[family.name],
         verdict="under_trained" if under_trained else found.verdict,
         scope=scope,
         size=None if under_trained else size,
-        text=text,
+        text=sentences(parts),
     )
+
+
+def _saved(found: FamilyVerdictEntry, hours: Mapping[str, float | None]) -> list[Finding]:
+    """The hours of pretraining that the smallest sufficient size saves, one seed."""
+    largest, size = hours.get(found.larger or ""), hours.get(found.smallest_sufficient or "")
+    if not largest or not size or largest <= size:
+        return []
+    return [finding("answer.hours_saved", hours=largest - size)]
 
 
 def _text(family: FamilyEntry, found: FamilyVerdictEntry, under_trained: bool) -> Finding:

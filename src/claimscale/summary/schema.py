@@ -37,7 +37,8 @@ class Summary(Statistics):
     def family_answers(self) -> tuple[FamilyAnswerEntry, ...]:
         """The answer for each family: of the phenome, then of the tasks."""
         families = (*(self.phenome.families if self.phenome else ()), *self.task_families)
-        return tuple(family_answer(family, self.convergence) for family in families)
+        hours = {size.name: size.hours for size in self.sizes}
+        return tuple(family_answer(family, self.convergence, hours) for family in families)
 
     @computed_field
     @property
