@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from claimscale import artifacts
+from claimscale.codes.systems import check_depths
 from claimscale.cohort import selection
 from claimscale.config import loading
 from claimscale.config.study import Study
@@ -206,6 +207,8 @@ def _make(run: StudyRun, stage: Stage) -> None:
 def prepare(study: Study, display: Display | None = None) -> Workspace:
     """Make the data stages that are stale; returns what the cells read."""
     run = StudyRun(study, display or Silent())
+    if study.phenome is not None:  # at once, not after the pretraining
+        check_depths(study.phenome.levels, "phenome.levels")
     artifacts.make_folder(run.folder)
     artifacts.write_text(run.folder / "study.yaml", loading.dump(study))
     started, stages, done = time.monotonic(), data_stages(study), 0.0

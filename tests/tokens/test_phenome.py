@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from claimscale import pipeline
 from claimscale.codes.systems import type_of
+from claimscale.config import loading
 from claimscale.errors import BadInput
 from claimscale.tokens.phenome import CASE, EVER, NOT_AT_RISK, WITHOUT, Window, outcome_states, outcomes_of
 from claimscale.tokens.vocabulary import Vocabulary
@@ -51,7 +53,7 @@ def test_a_suspected_diagnosis_is_no_outcome() -> None:
 
 
 def test_a_level_that_a_system_lacks_is_refused() -> None:
-    with pytest.raises(BadInput, match="ATC"):
+    with pytest.raises(BadInput, match=r"phenome\.levels\.ATC: there are 5 levels, not 9"):
         outcomes_of(vocabulary(CODES), {"ATC": 9})
 
 
@@ -86,3 +88,11 @@ def test_states_follow_the_rules_of_a_task(patients: list[list[tuple[int, int]]]
                 first = min((day for day in after if day > 0), default=EVER)
                 expected = CASE if WINDOW.gap < first <= WINDOW.end else WITHOUT
             assert states[row, place] == expected
+
+
+@pytest.mark.parametrize(("levels", "says"), [({"ATC": 9}, "ATC: there are 5"), ({"ACT": 4}, "ACT: no such")])
+def test_a_wrong_level_is_refused_before_anything_is_read(write_study, tmp_path, levels, says) -> None:
+    study = loading.load(write_study(phenome={"levels": levels}, runs_dir=str(tmp_path / "runs")))
+    with pytest.raises(BadInput, match=f"phenome.levels.{says}"):
+        pipeline.prepare(study)
+    assert not (tmp_path / "runs").exists()

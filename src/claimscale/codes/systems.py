@@ -165,11 +165,14 @@ def merges_longer(code: str, depths: Mapping[str, Depth]) -> bool:
     return depths.get(split(code)[0]) == "who" or roll_up(code + "0", depths) == code
 
 
-def check_depths(depths: Mapping[str, Depth]) -> None:
+def check_depths(depths: Mapping[str, Depth], setting: str = "tokens.rollup") -> None:
     """Raises BadInput for a roll-up of an unknown system, or to a level that the system does not have."""
     for name, depth in depths.items():
         if name not in SYSTEMS:
-            raise BadInput(f"tokens.rollup.{name}: no such code system (known: {', '.join(SYSTEMS)})")
+            raise BadInput(f"{setting}.{name}: no such code system (known: {', '.join(SYSTEMS)})")
+        levels = len(SYSTEMS[name].level_lengths)
+        if levels and depth != "who" and depth > levels:
+            raise BadInput(f"{setting}.{name}: there are {levels} levels, not {depth}")
         SYSTEMS[name].roll_up("", depth)
 
 

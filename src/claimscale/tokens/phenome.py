@@ -58,7 +58,7 @@ def outcomes_of(vocabulary: Vocabulary, levels: Mapping[str, int]) -> list[Outco
 
     Raises BadInput for a level that a code system does not have.
     """
-    check_depths(levels)
+    check_depths(levels, "phenome.levels")
     tokens: dict[str, list[int]] = {}
     kinds: dict[str, Kind] = {}
     for token, (code, kind) in enumerate(zip(vocabulary.codes, vocabulary.types.tolist(), strict=True)):
