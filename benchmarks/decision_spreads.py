@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from claimscale.constants import Scope
-from claimscale.evaluation import power
+from claimscale.evaluation import family_power, power
 from claimscale.evaluation.families import task_families
 from claimscale.evaluation.intervals import Scores, difference, interval
 from claimscale.evaluation.metrics import Floats
@@ -184,7 +184,7 @@ def family_cell(
         counts["saturated"] += float(np.mean(saturated))
         counts["wrong"] += any(saturated) and gain >= 1
     tasks = [(power.components(power.Assumptions(LEVEL, PREVALENCE, seed_spread=spread)), 6900)] * 6
-    parts, positives = power.family([(replace(part, sizes=5), own) for part, own in tasks])
+    parts, positives = family_power.family([(replace(part, sizes=5), own) for part, own in tasks])
     promised = power.power(parts, positives, seeds, MARGIN, 0.025)
     return {key: value / studies for key, value in counts.items()} | {"promised": promised}
 

@@ -29,3 +29,12 @@ def test_counts_are_rounded_where_the_profile_says_so() -> None:
     found = protected_phenome(phenome, rule)
     assert all(isinstance(one.cases, int) and one.cases % 5 == 0 for one in found.outcomes)
     assert found.families == phenome.families
+
+
+def test_a_suppressed_task_does_not_follow_from_the_mean_of_its_kind() -> None:
+    found = synthetic.summary(tasks=3)
+    found["tasks"][0]["splits"]["held_out"]["positives"] = 3
+    whole, shown = synthetic.typed(found), synthetic.typed(synthetic.shown(found, "ndb"))
+    assert whole.task_families
+    suppressed = any(task.saturation.reason == "suppressed" for task in shown.tasks)
+    assert suppressed and shown.task_families == ()

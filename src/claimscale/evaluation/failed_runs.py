@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from claimscale.evaluation.intervals import CONFIDENCE
 from claimscale.evaluation.pretrained_sizes import PretrainedSize
 
 MAX_EXCESS = 0.02
 """Share by which a loss may exceed the median of the other runs; they differ by 0.2 to 0.5 % as a rule."""
 MIN_RUNS = 3
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)

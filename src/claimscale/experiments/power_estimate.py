@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from claimscale import artifacts
 from claimscale.config.study import Study
-from claimscale.evaluation import power
+from claimscale.evaluation import family_power, power
 from claimscale.evaluation.contrasts import MIN_OUTCOMES, MIN_SEEDS
 from claimscale.evaluation.intervals import CONFIDENCE
 from claimscale.evaluation.power import Assumptions, Components
@@ -99,7 +99,7 @@ def _family_lines(
     lines = []
     for kind, tasks in families.items():
         if all(positives for _, positives in tasks):
-            parts, positives = power.family(tasks)
+            parts, positives = family_power.family(tasks)
             level = (1 - CONFIDENCE) / len(families)
             resolvable = power.resolvable(parts, positives, seeds, level)
             saturated = power.power(parts, positives, seeds, margin, level)

@@ -134,5 +134,6 @@ def _without_suppressed(shown: Numbers) -> Numbers:
             "pareto": {task: sizes for task, sizes in shown.forecast.pareto.items() if task not in names},
         }
     )
-    # With the gains of the other tasks, the interaction would disclose the suppressed one.
-    return shown.model_copy(update={"forecast": forecast, "task_size_interaction": InteractionEntry()})
+    # With the results of the other tasks, the interaction and the means would disclose the suppressed one.
+    hidden = {"task_size_interaction": InteractionEntry(), "task_families": ()}
+    return shown.model_copy(update={"forecast": forecast, **hidden})

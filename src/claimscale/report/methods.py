@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from claimscale.config.base import Codes
-from claimscale.config.phenome import Phenome
 from claimscale.config.sources import DpcSource, OmopSource, ReceiptSource, SimulatedSource
 from claimscale.config.study import Study
 from claimscale.config.tasks import Exclusion, Task
 from claimscale.findings import Finding, finding, sentences
+from claimscale.report import phenome_methods
 from claimscale.report.page_data import ARMS
 from claimscale.summary.result_schema import ModelResultEntry
 from claimscale.summary.schema import Summary
@@ -284,28 +284,12 @@ def _evaluation(summary: Summary, study: Study) -> Iterator[Finding]:
     yield finding("methods.metric", metric=metric, replicates=study.compare.bootstrap_replicates)
     yield finding("methods.size_sufficiency", margin=study.compare.relative_margin, metric=metric)
     if study.phenome is not None:
-        yield from _phenome(study, study.phenome)
+        yield from phenome_methods.paragraph(study, study.phenome)
     yield finding("methods.software", version=summary.version)
     if study.privacy.profile == "none":
         yield finding("methods.counts_shown")
     else:
         yield finding("methods.counts_suppressed", profile=study.privacy.profile)
-
-
-def _phenome(study: Study, phenome: Phenome) -> Iterator[Finding]:
-    levels = [
-        finding("methods.rollup_level", system=system, level=level)
-        for system, level in phenome.levels.items()
-    ]
-    yield finding("methods.phenome", levels=levels, cases=phenome.min_cases)
-    yield finding(
-        "methods.phenome_window",
-        first=phenome.gap_days + 1,
-        last=phenome.gap_days + study.pretrain.horizon_days,
-        history=phenome.min_history_days,
-        washout=phenome.washout_days,
-    )
-    yield finding("methods.families")
 
 
 def _codes(codes: Codes) -> list[str]:

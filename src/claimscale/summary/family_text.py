@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from claimscale.findings import Finding, finding, sentences
-from claimscale.summary.entries import Metric
 from claimscale.summary.family_schema import FamilyAnswerEntry, FamilyEntry, FamilyVerdictEntry
 from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.pretraining_schema import ConvergenceEntry
+from claimscale.summary.verdict_text import METRIC_NAMES
 
 NAMES = {
     "diseases": finding("family.diseases"),
@@ -17,7 +17,6 @@ NAMES = {
     "disease_tasks": finding("family.disease_tasks"),
     "medication_tasks": finding("family.medication_tasks"),
 }
-METRIC_NAMES: dict[Metric, str] = {"auprc": "AUPRC", "auroc": "AUROC"}
 
 
 def interaction_text(phenome: PhenomeEntry) -> Finding | None:
