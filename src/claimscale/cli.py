@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import cyclopts
 from cyclopts import App, Parameter
@@ -16,6 +18,9 @@ from claimscale.config import loading
 from claimscale.config.tasks import catalogue
 from claimscale.errors import BadInput, Interrupted, fault
 from claimscale.simulator.options import SimulatedFiles
+
+if TYPE_CHECKING:
+    from claimscale.inference.predict import Account
 
 app = App(
     name="claimscale",
@@ -166,6 +171,100 @@ def compare(run_a: Path, run_b: Path) -> None:
     print(run_comparison.text(names, run_comparison.compare(first, second)))
 
 
+@app.command
+def package(
+    run: Path,
+    out: Path,
+    *,
+    task: str | None = None,
+    model: Literal["encoder", "lightgbm", "logistic", "outcome_history", "ensemble"] = "encoder",
+    size: str | None = None,
+    seeds: tuple[int, ...] = (),
+    license: str = "other",
+) -> None:
+    """Write a model of a finished study as a folder that scores patients: see predict and embed.
+
+    Parameters
+    ----------
+    run
+        The run directory, runs/<study>.
+    out
+        The folder to write; it appears complete or not at all.
+    task
+        The question. Without one, the package is a pretrained encoder, for embed.
+    model
+        What is packaged; `ensemble` averages the encoder and LightGBM.
+    size
+        Size of the encoder; by default the one that the study found sufficient, otherwise its largest.
+    seeds
+        Seeds whose models are averaged; by default the study's first.
+    license
+        SPDX identifier of the licence of the package.
+    """
+    from claimscale import progress
+    from claimscale.inference.packaging import Choice, write_package
+
+    with progress.display() as display:
+        found = write_package(run, Choice(task, model, size, seeds or None, license), out, display)
+    models = ", ".join(member.cell for member in found.config.members)
+    checked = "" if task is None else "; it gives the study's predictions"
+    print(f"Package: {out}  ({models}{checked})")
+
+
+On = Annotated[
+    tuple[str, ...],
+    Parameter(name="--on", negative=(), help="Assess every patient on this date; may be repeated."),
+]
+
+
+@app.command
+def predict(
+    package: Path, source: Path, out: Path, *, on: On = (), visits: bool = False, dates: Path | None = None
+) -> None:
+    """Score the patients of a source with a model package. No outcome is needed.
+
+    Parameters
+    ----------
+    package
+        A folder written by `claimscale package`.
+    source
+        A YAML file with a source section (a study file is one), or the folder of a MEDS dataset.
+    out
+        The Parquet file to write, in the MEDS prediction schema.
+    visits
+        Assess patients on every day on which something became known of them.
+    dates
+        Parquet file with subject_id and prediction_time.
+    """
+    from claimscale.inference import predict as scoring
+
+    _score(package, source, out, (on, visits, dates), scoring.predict, "scored")
+
+
+@app.command
+def embed(
+    package: Path, source: Path, out: Path, *, on: On = (), visits: bool = False, dates: Path | None = None
+) -> None:
+    """Write the vector of each patient and date by the encoder of a model package.
+
+    Parameters
+    ----------
+    package
+        A folder written by `claimscale package`.
+    source
+        A YAML file with a source section (a study file is one), or the folder of a MEDS dataset.
+    out
+        The Parquet file to write.
+    visits
+        Assess patients on every day on which something became known of them.
+    dates
+        Parquet file with subject_id and prediction_time.
+    """
+    from claimscale.inference import predict as scoring
+
+    _score(package, source, out, (on, visits, dates), scoring.embed, "embedded")
+
+
 @app.command(name="simulate")
 def simulate_files(out: Path, *, files: Annotated[SimulatedFiles, Parameter(name="*")]) -> None:
     """Write simulated patients as files of a format that real claims have.
@@ -233,6 +332,34 @@ def tasks(*, aces: Path | None = None) -> None:
     for name, task in catalogue().items():
         codes = "; ".join(f"{system} {' '.join(prefixes)}" for system, prefixes in task.outcome.items())
         print(f"{name:<28} {task.kind:<10} {codes}")
+
+
+def _score(
+    package: Path,
+    source: Path,
+    out: Path,
+    dates: tuple[tuple[str, ...], bool, Path | None],
+    write: Callable[..., Account],
+    done: str,
+) -> None:
+    """Open the package, write `out`, and say what became of the patients."""
+    from claimscale import progress
+    from claimscale.inference.package import ModelPackage
+    from claimscale.inference.predict import Dates, account_text, read_source
+
+    on, visits, file = dates
+    wanted = Dates(tuple(_date(text) for text in on), visits, file)
+    with progress.display() as display:
+        account = write(ModelPackage.open(package), read_source(source), wanted, out, display)
+    print("\n".join(account_text(account, done)))
+    print(f"Written: {out}")
+
+
+def _date(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise BadInput(f"--on {text}: is not a date such as 2024-04-01") from None
 
 
 def _run_cells(file: Path, overrides: tuple[str, ...], wanted: str) -> None:

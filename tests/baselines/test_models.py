@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
 import scipy.sparse as sparse
+from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
-from claimscale.baselines import gradient_boosting, logistic, outcome_history
+from claimscale.baselines import fitted_models, gradient_boosting, logistic, outcome_history
+from claimscale.baselines.fitted_models import LinearModel
 from claimscale.baselines.search import (
     Baseline,
     BaselineJob,
@@ -52,7 +55,7 @@ def fit(
     (train, _), (tuning, _), (test, risk) = cohort(1500, 1), cohort(500, 2), cohort(1500, 3)
     seen: list[float] = []
     settings = {"trials": trials, "seed": seed, "threads": threads, "progress": seen.append}
-    probability, result = fit_predict(model, job(train, tuning, {"held_out": test.features}, **settings))
+    probability, result, _ = fit_predict(model, job(train, tuning, {"held_out": test.features}, **settings))
     assert seen == sorted(seen) and seen[-1] == 1
     return probability["held_out"], result, test.outcome, risk
 
@@ -71,6 +74,26 @@ def test_the_same_seed_gives_the_same_bits(model) -> None:
     one, two = fit(model, seed=1), fit(model, seed=1)
     assert np.array_equal(one[0], two[0])
     assert one[1]["chosen"] == two[1]["chosen"]
+
+
+@every_model
+def test_a_saved_model_gives_the_same_bits(model, tmp_path) -> None:
+    (train, _), (tuning, _), (test, _) = cohort(1500, 1), cohort(500, 2), cohort(1500, 3)
+    fitted = fit_predict(model, job(train, tuning, {"held_out": test.features}, trials=3))
+    fitted.model.save(tmp_path)
+    again = fitted_models.load(tmp_path)
+    assert np.array_equal(again.predict(test.features), fitted.probabilities["held_out"])
+    one_by_one = [again.predict(test.features[place : place + 1]) for place in range(20)]
+    assert np.array_equal(np.concatenate(one_by_one), fitted.probabilities["held_out"][:20])
+
+
+def test_files_that_are_no_baseline_are_bad_input(tmp_path) -> None:
+    trees = {"kind": "lightgbm", "columns": [0, 1]}
+    for content in ({}, {"kind": "pickle", "columns": []}, {"kind": "linear", "columns": [1]}, trees, [1]):
+        (tmp_path / fitted_models.MODEL).write_text(json.dumps(content))
+        (tmp_path / fitted_models.TREES).write_text("tree\nversion=v4\n" if content is trees else "")
+        with pytest.raises(BadInput, match="is not a fitted baseline"):
+            fitted_models.load(tmp_path)
 
 
 @every_model
@@ -120,14 +143,15 @@ def test_the_search_starts_from_first_and_keeps_the_best() -> None:
     tried: list[float] = []
 
     def attempt(trial: optuna.Trial) -> Fitted:
-        value = trial.suggest_float("x", -1.0, 1.0)
+        value = trial.suggest_float("x", 0.01, 0.99)
         tried.append(value)
-        return Fitted((value - 0.25) ** 2, lambda matrix: np.full(1, value), {"number": len(tried)})
+        model = LinearModel(np.zeros(0, np.int64), np.zeros(0), logit(value))
+        return Fitted((value - 0.25) ** 2, model, {"number": len(tried)})
 
     (train, _), (tuning, _) = cohort(100, 1), cohort(50, 2)
     whole = job(train, tuning, {"held_out": tuning.features}, trials=15, seed=7)
-    probability, result = fit_predict(lambda job: (attempt, {"x": -0.5}), whole)
-    assert len(tried) == 15 and tried[0] == -0.5
+    probability, result, _ = fit_predict(lambda job: (attempt, {"x": 0.9}), whole)
+    assert len(tried) == 15 and tried[0] == 0.9
     nearest = min(tried, key=lambda value: abs(value - 0.25))
-    assert probability["held_out"] == nearest and result["chosen"] == {"x": nearest}
+    assert np.allclose(probability["held_out"], nearest) and result["chosen"] == {"x": nearest}
     assert tried[result["number"] - 1] == nearest

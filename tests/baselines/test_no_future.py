@@ -107,7 +107,7 @@ def predictions(matrix: sparse.csr_matrix, kind: str, outcome: np.ndarray) -> np
         {"all": matrix},
     )
     job = BaselineJob(kind, *data, trials=3, seed=5, threads=1, progress=lambda share: None)
-    return fit_predict(BASELINE_MODELS.get(kind, gradient_boosting.baseline), job)[0]["all"]
+    return fit_predict(BASELINE_MODELS.get(kind, gradient_boosting.baseline), job).probabilities["all"]
 
 
 @pytest.mark.parametrize(

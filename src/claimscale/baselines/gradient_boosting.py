@@ -9,8 +9,8 @@ from typing import Any
 import lightgbm
 import numpy as np
 import optuna
-import scipy.sparse as sparse
 
+from claimscale.baselines.fitted_models import TreeModel
 from claimscale.baselines.search import Attempt, BaselineJob, Fitted, Screened
 
 ROUNDS = 2000
@@ -65,12 +65,9 @@ def baseline(job: BaselineJob) -> tuple[Attempt, Mapping[str, float]]:
             valid_names=["tuning"],
             callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
         )
-
-        def predict(matrix: sparse.csr_matrix) -> np.ndarray:
-            return np.asarray(booster.predict(matrix[:, columns], num_threads=job.threads))
-
         loss = float(booster.best_score["tuning"]["binary_logloss"])
-        return Fitted(loss, predict, {"rounds": booster.best_iteration, "columns": len(columns)})
+        model = TreeModel(columns, booster, job.threads)
+        return Fitted(loss, model, {"rounds": booster.best_iteration, "columns": len(columns)})
 
     return attempt, {**FIRST, **screened.first}
 

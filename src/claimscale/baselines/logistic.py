@@ -9,6 +9,7 @@ import numpy as np
 import optuna
 
 from claimscale.baselines.elastic_net import ElasticNet
+from claimscale.baselines.fitted_models import LinearModel
 from claimscale.baselines.search import Attempt, BaselineJob, Fitted, Matrix, Screened, log_loss
 
 FIRST = {"mix": 0.5, "penalty": 0.3}
@@ -32,6 +33,6 @@ def baseline(job: BaselineJob) -> tuple[Attempt, Mapping[str, float]]:
         fit = net.fit(share * net.largest_penalty(mix), mix)
         details = {"columns": len(columns), "nonzero": int(np.count_nonzero(fit.coefficient))}
         loss = log_loss(job.tuning.outcome, fit.predict(tuning))
-        return Fitted(loss, lambda matrix: fit.predict(matrix[:, columns]), details)
+        return Fitted(loss, LinearModel(columns, fit.coefficient, fit.intercept), details)
 
     return attempt, {**FIRST, **screened.first}

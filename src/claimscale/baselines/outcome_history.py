@@ -22,6 +22,7 @@ import scipy.sparse as sparse
 
 from claimscale.baselines.elastic_net import ElasticNet
 from claimscale.baselines.features import PERSON, WINDOWS_DAYS, FeatureColumns, age_squared, support
+from claimscale.baselines.fitted_models import LinearModel
 from claimscale.baselines.search import Attempt, BaselineJob, Fitted, log_loss
 from claimscale.codes.systems import SYSTEMS, TYPES
 from claimscale.config.base import Codes
@@ -91,6 +92,7 @@ def baseline(job: BaselineJob) -> tuple[Attempt, Mapping[str, float]]:
     def attempt(trial: optuna.Trial) -> Fitted:
         fit = net.fit(trial.suggest_float("penalty", 1e-4, 1.0, log=True), mix=0.0)
         loss = log_loss(job.tuning.outcome, fit.predict(tuning))
-        return Fitted(loss, lambda matrix: fit.predict(matrix[:, columns]), {"columns": len(columns)})
+        model = LinearModel(columns, fit.coefficient, fit.intercept)
+        return Fitted(loss, model, {"columns": len(columns)})
 
     return attempt, {"penalty": 1e-2}

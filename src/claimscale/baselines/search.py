@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
 import scipy.sparse as sparse
 
 from claimscale.baselines import features
+from claimscale.baselines.fitted_models import FittedModel
 from claimscale.errors import BadInput
 
 Matrix = sparse.csr_matrix
@@ -58,18 +59,25 @@ class BaselineJob:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trial's model: tuning log-loss, probabilities float64 [n] for features, entries of `cell.json`."""
+    """A trial's model, its tuning log-loss, and entries of `cell.json`."""
 
     loss: float
-    predict: Callable[[Matrix], np.ndarray]
+    model: FittedModel
     details: Mapping[str, int]
 
 
 Attempt = Callable[[optuna.Trial], Fitted]
 Baseline = Callable[[BaselineJob], tuple[Attempt, Mapping[str, Any]]]
 """How to fit one trial of a job, and the hyperparameters of the first trial."""
-Predicted = tuple[dict[str, np.ndarray], dict[str, Any]]
-"""Probabilities per name of `BaselineJob.predict`, float64 [n], and the result in `cell.json`."""
+
+
+class Predicted(NamedTuple):
+    """The best trial's probabilities per name of `BaselineJob.predict`, float64 [n], result and model."""
+
+    probabilities: dict[str, np.ndarray]
+    result: dict[str, Any]
+    """For `cell.json`."""
+    model: FittedModel
 
 
 def fit_predict(baseline: Baseline, job: BaselineJob) -> Predicted:
@@ -92,13 +100,12 @@ def fit_predict(baseline: Baseline, job: BaselineJob) -> Predicted:
             best = fitted, trial.params
         job.progress((number + 1) / (job.trials + 1))
     assert best is not None
-    model, chosen = best
-    probabilities = {name: model.predict(matrix) for name, matrix in job.predict.items()}
+    fitted, chosen = best
+    probabilities = {name: fitted.model.predict(matrix) for name, matrix in job.predict.items()}
     job.progress(1.0)
     seconds = time.perf_counter() - started
-    return probabilities, {
-        "seconds": seconds, "tuning_log_loss": model.loss, "chosen": chosen, **model.details
-    }  # fmt: skip
+    found = {"seconds": seconds, "tuning_log_loss": fitted.loss, "chosen": chosen, **fitted.details}
+    return Predicted(probabilities, found, fitted.model)
 
 
 class Screened:

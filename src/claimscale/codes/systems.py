@@ -42,6 +42,8 @@ class CodeSystem:
     dotted: bool = False
     shape: str = r".+"
     """A regular expression that every code of the system matches as a whole."""
+    shortest_ancestor: int = 0
+    """Characters of the shortest code that can stand for a longer one; 0 if none can."""
 
     def canonicalize(self, text: str) -> str:
         """The canonical form of a code: half-width, upper case, without blanks around it or meaningless dots.
@@ -80,15 +82,15 @@ class CodeSystem:
 SYSTEMS = {
     system.name: system
     for system in (
-        CodeSystem("ICD10", "diagnosis", dotted=True, shape=r"[A-Z][0-9][0-9A-Z-]{0,5}"),
-        CodeSystem("ICD9CM", "diagnosis", dotted=True, shape=r"([0-9]{3}|V[0-9]{2})[0-9]{0,2}|E[0-9]{3,4}"),
+        CodeSystem("ICD10", "diagnosis", (), True, r"[A-Z][0-9][0-9A-Z-]{0,5}", 3),
+        CodeSystem("ICD9CM", "diagnosis", (), True, r"([0-9]{3}|V[0-9]{2})[0-9]{0,2}|E[0-9]{3,4}", 3),
         CodeSystem("DISEASE", "diagnosis", shape=r"[0-9]{7}"),
-        CodeSystem("ATC", "drug", (1, 3, 4, 5, 7), shape=r"[A-Z]([0-9]{2}([A-Z]([A-Z]([0-9]{2})?)?)?)?"),
-        CodeSystem("YJ", "drug", shape=r"[0-9]{4}[0-9A-Z]{0,8}"),
+        CodeSystem("ATC", "drug", (1, 3, 4, 5, 7), False, r"[A-Z]([0-9]{2}([A-Z]([A-Z]([0-9]{2})?)?)?)?", 4),
+        CodeSystem("YJ", "drug", shape=r"[0-9]{4}[0-9A-Z]{0,8}", shortest_ancestor=4),
         CodeSystem("NDC", "drug", shape=r"[0-9]{8,11}"),
-        CodeSystem("KUBUN", "procedure", shape=r"[A-Z][0-9][0-9A-Z-]*"),
+        CodeSystem("KUBUN", "procedure", shape=r"[A-Z][0-9][0-9A-Z-]*", shortest_ancestor=4),
         CodeSystem("HCPCS", "procedure", shape=r"[0-9A-Z]{5}([0-9A-Z]{2})?"),
-        CodeSystem("ICD9PROC", "procedure", dotted=True, shape=r"[0-9]{2,4}"),
+        CodeSystem("ICD9PROC", "procedure", (), True, r"[0-9]{2,4}", 2),
         CodeSystem("VISIT", "visit"),
         CodeSystem("SEX", "sex", shape=r"[FMU]"),
     )
@@ -151,6 +153,21 @@ def roll_up(code: str, depths: Mapping[str, Depth]) -> str:
     if system not in depths:
         return code
     return system + SEPARATOR + SYSTEMS[system].roll_up(value, depths[system])
+
+
+def ancestors(code: str) -> list[str]:
+    """The shorter codes that can stand for this one, the longest first.
+
+    >>> ancestors("ICD10//E1165"), ancestors("ATC//N02BF02"), ancestors("NDC//00093075601")
+    (['ICD10//E116', 'ICD10//E11'], ['ATC//N02BF', 'ATC//N02B'], [])
+    """
+    name, value = split(code)
+    system = SYSTEMS.get(name)
+    if system is None or not system.shortest_ancestor:
+        return []
+    lengths = range(len(value) - 1, system.shortest_ancestor - 1, -1)
+    levels = system.level_lengths
+    return [name + SEPARATOR + value[:length] for length in lengths if not levels or length in levels]
 
 
 def merges_longer(code: str, depths: Mapping[str, Depth]) -> bool:

@@ -183,10 +183,11 @@ def _baseline(run: CellRun) -> CellRecord:
         run.progress,
     )
     model = BASELINE_MODELS.get(cell.kind, gradient_boosting.baseline)
-    probability, result = search.fit_predict(model, job)
-    write_predictions(run.folder, predict, probability)
+    fitted = search.fit_predict(model, job)
+    fitted.model.save(run.folder)
+    write_predictions(run.folder, predict, fitted.probabilities)
     peak_tflops = workspace.study.compute.peak_tflops if meter.flops else None
-    return cast(CellRecord, {**_counts(train), **result, "cost": meter.entry(peak_tflops)})
+    return cast(CellRecord, {**_counts(train), **fitted.result, "cost": meter.entry(peak_tflops)})
 
 
 def _features_of(run: CellRun, meter: CostMeter) -> Callable[[LabelledSample], sparse.csr_matrix]:

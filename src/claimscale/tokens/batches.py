@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -20,10 +20,14 @@ from numba import njit
 
 from claimscale.seeded_random import uniform
 from claimscale.tokens.sequences import Sequences
-from claimscale.tokens.special_tokens import FIRST_CODE, MASK
+from claimscale.tokens.special_tokens import CLS, FIRST_CODE, FIRST_SEX, LEADING, MASK
 
 MaskUnit = Literal["token", "code"]
 
+FILLER = -1
+"""The number of a sequence that only fills a batch."""
+SEQUENCE_MULTIPLE = 16
+"""Matrix products of fewer rows, or of a remainder, may be summed in another order on a CPU."""
 MICROBATCH_TOKENS = 4608
 """Most tokens of a microbatch on a CPU: enough to amortise calls, few enough for activations to stay
 cached."""
@@ -132,6 +136,29 @@ def microbatches(sequences: Sequences, index: np.ndarray, microbatch_tokens: int
         stop = max(start + 1, min(fitting, int(np.searchsorted(ends, equal)) + 1))
         yield _lay_flat(sequences, index[start:stop])
         start = stop
+
+
+def with_fillers(batch: Batch) -> Batch:
+    """The batch with empty sequences ahead, so that their number is a multiple of SEQUENCE_MULTIPLE.
+
+    An empty sequence is [CLS] and a sex; its number in `index` is -1. Its positions have no `source`.
+    """
+    fillers = -len(batch.lengths) % SEQUENCE_MULTIPLE
+
+    def ahead(values: np.ndarray, empty: list[int]) -> np.ndarray:
+        return np.concatenate([np.tile(np.array(empty, values.dtype), fillers), values])
+
+    no_count = np.zeros((LEADING * fillers, batch.count.shape[1]), np.uint8)
+    no_count[:, -1] = 1
+    return replace(
+        batch,
+        token=ahead(batch.token, [CLS, FIRST_SEX]),
+        age_days=ahead(batch.age_days, [0] * LEADING),
+        days=ahead(batch.days, [0] * LEADING),
+        count=np.concatenate([no_count, batch.count]),
+        lengths=ahead(batch.lengths, [LEADING]),
+        index=ahead(batch.index, [FILLER]),
+    )
 
 
 def assigned_to_ranks(lengths: np.ndarray, ranks: int) -> np.ndarray:

@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 from numba import njit
 
 from claimscale.artifacts import write_json
-from claimscale.codes.systems import BIRTH, SEX_PREFIX, TYPES
+from claimscale.codes.systems import BIRTH, SEX_PREFIX
 from claimscale.cohort.selection import read_patients
 from claimscale.config.study import Study
 from claimscale.constants import SEXES
 from claimscale.engine import Engine
 from claimscale.events.table import EPOCH, FIRST_YEAR, day_number, read_events
 from claimscale.tokens.special_tokens import FIRST_SEX
-from claimscale.tokens.vocabulary import Vocabulary, build_vocabulary, code_map
+from claimscale.tokens.vocabulary import TokenLookup, Vocabulary, build_vocabulary, code_map
 
 Int64s = npt.NDArray[np.int64]
 
@@ -83,7 +83,8 @@ class TokenStore:
 def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path) -> None:
     """Build the vocabulary, then write the tokens of all cohort patients, shard by shard.
 
-    `tokens.json` has the number of tokens, and of events that are dropped because their code is too rare.
+    `tokens.json` has the number of tokens, of those whose code is too rare and that have the token of an
+    ancestor, and of events that are dropped because no ancestor has a token.
     """
     table = read_events(engine, events)
     patients = read_patients(cohort)
@@ -93,11 +94,11 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
     vocabulary = build_vocabulary(table, patients, mapping, landmark, study, engine)
     vocabulary.save(target / "vocabulary.parquet")
 
-    token_of = token_lookup(vocabulary, mapping)
+    lookup = TokenLookup.of(vocabulary, mapping)
     subjects = patients["subject_id"].to_numpy()
     birth_day = patients["birth_day"].to_numpy()
     counts = np.zeros(len(subjects), dtype=np.int64)
-    rare = 0
+    rare = of_ancestor = 0
     token_type = np.uint16 if vocabulary.size <= 2**16 else np.int32
     with (
         NpyWriter(target / "token.npy", token_type) as token_file,
@@ -106,8 +107,9 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
         NpyWriter(target / "available.npy", np.int32) as available_file,
     ):
         for shard in sorted((events / "data").glob("*.parquet")):
-            encoded = encode_shard(shard, subjects, token_of)
-            rare += encoded.rare
+            encoded = encode_shard(shard, subjects, lookup)
+            rare += len(encoded.dropped_row)
+            of_ancestor += encoded.of_ancestor
             counts += np.bincount(encoded.row, minlength=len(subjects))
             token_file.append(encoded.token)
             age_file.append(encoded.day - birth_day[encoded.row])
@@ -118,58 +120,56 @@ def build(study: Study, engine: Engine, events: Path, cohort: Path, target: Path
     np.save(target / "offsets.npy", np.concatenate([[0], np.cumsum(counts)]))
     np.save(target / "birth_day.npy", birth_day)
     np.save(target / "sex.npy", sex)
-    counted = {"tokens": int(counts.sum()), "dropped_rare": rare, "vocabulary": vocabulary.size}
+    counted = {
+        "tokens": int(counts.sum()),
+        "of_ancestor": of_ancestor,
+        "dropped_rare": rare,
+        "vocabulary": vocabulary.size,
+    }
     write_json(target / "tokens.json", counted)
-
-
-TokenOf = dict[tuple[str, bool], int]
-
-
-def token_lookup(vocabulary: Vocabulary, mapping: pa.Table) -> TokenOf:
-    """The token of each (code, suspected) of the events whose rolled-up code is in the vocabulary."""
-    ids = {
-        (code, TYPES[kind]): token
-        for token, (code, kind) in enumerate(zip(vocabulary.codes, vocabulary.types, strict=True))
-    }
-    return {
-        (row["code"], row["suspected"]): ids[row["rolled_code"], row["type"]]
-        for row in mapping.to_pylist()
-        if (row["rolled_code"], row["type"]) in ids
-    }
 
 
 @dataclass(frozen=True)
 class EncodedShard:
-    """The n tokens of one shard, in stored order, and the number of `rare` events that are dropped."""
+    """The n tokens of one shard, in stored order.
+
+    `of_ancestor` is how many have the token of an ancestor. `dropped_row` and `dropped_available` are the
+    patients and available days of the events without a token; demographics are not counted.
+    """
 
     row: Int64s
     token: Int64s
     day: Int64s
     available: Int64s
     visit: Int64s
-    rare: int
+    of_ancestor: int
+    dropped_row: Int64s
+    dropped_available: Int64s
 
 
-def encode_shard(shard: Path, subjects: Int64s, token_of: TokenOf) -> EncodedShard:
-    """The tokens of a shard of events: cohort patients and codes of the vocabulary, sorted per patient."""
+def encode_shard(shard: Path, subjects: Int64s, lookup: TokenLookup) -> EncodedShard:
+    """The tokens of a shard of events: patients in `subjects` and codes of the lookup, sorted per patient."""
     columns = ["subject_id", "time", "code", "available_at", "suspected"]
     table = pq.read_table(shard, columns=columns, read_dictionary=["code"])
     subject_id = table["subject_id"].to_numpy()
     code = table.unify_dictionaries()["code"].combine_chunks()
-    token, is_demographic = _tokens(code, table["suspected"].to_numpy(), token_of)
+    token, is_demographic, of_ancestor = _tokens(code, table["suspected"].to_numpy(), lookup)
     row = np.minimum(np.searchsorted(subjects, subject_id), len(subjects) - 1)
     in_cohort = subjects[row] == subject_id
     kept = in_cohort & (token != DROPPED)
-    rare = int(np.count_nonzero(in_cohort & ~kept & ~is_demographic))
+    dropped = in_cohort & ~kept & ~is_demographic
+    available = _day_numbers(table["available_at"])
+    dropped_row, dropped_available = row[dropped], available[dropped]
 
-    row, token = row[kept], token[kept]
+    row, token, available = row[kept], token[kept], available[kept]
     day = _day_numbers(table["time"])[kept]
-    available = _day_numbers(table["available_at"])[kept]
     starts = np.flatnonzero(np.diff(row, prepend=-1))
     key = _pack(available, day, token)
     sort_within(key, np.append(starts, len(row)))
     available, day, token = _unpack(key)
-    return EncodedShard(row, token, day, available, _visits(available, day, starts), rare)
+    visit = _visits(available, day, starts)
+    of_ancestor = int(np.count_nonzero(of_ancestor & kept))
+    return EncodedShard(row, token, day, available, visit, of_ancestor, dropped_row, dropped_available)
 
 
 @njit(cache=True)
@@ -180,16 +180,16 @@ def sort_within(key: Int64s, bounds: Int64s) -> None:
 
 
 def _tokens(
-    code: pa.DictionaryArray, suspected: npt.NDArray[np.bool_], token_of: TokenOf
-) -> tuple[Int64s, npt.NDArray[np.bool_]]:
-    """The token of each event, DROPPED if it has none, and whether the event is demographic."""
+    code: pa.DictionaryArray, suspected: npt.NDArray[np.bool_], lookup: TokenLookup
+) -> tuple[Int64s, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Of each event: its token, or DROPPED; whether it is demographic; whether the token is an ancestor's."""
     distinct = code.dictionary.to_pylist()
-    lookup = np.array(
-        [[token_of.get((text, flag), DROPPED) for text in distinct] for flag in (False, True)], dtype=np.int64
-    )
+    keys = [[(text, flag) for text in distinct] for flag in (False, True)]
+    token = np.array([[lookup.token.get(key, DROPPED) for key in row] for row in keys], dtype=np.int64)
+    of_ancestor = np.array([[key in lookup.of_ancestor for key in row] for row in keys])
     demographic = np.array([text == BIRTH or text.startswith(SEX_PREFIX) for text in distinct])
-    place = code.indices.to_numpy()
-    return lookup[suspected.astype(np.int64), place], demographic[place]
+    flag, place = suspected.astype(np.int64), code.indices.to_numpy()
+    return token[flag, place], demographic[place], of_ancestor[flag, place]
 
 
 def _day_numbers(times: pa.ChunkedArray) -> Int64s:

@@ -1,11 +1,12 @@
 """The vocabulary: a token for each code that enough training patients have before the landmark.
 
-A token is a pair of code and type after roll-up, so a suspected diagnosis is a token of its own.
+A token is a pair of code and type after roll-up, so a suspected diagnosis is a token of its own. A code that
+has no token takes that of its longest ancestor with one: ICD10//E1165 may become ICD10//E11.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ibis import _
 from claimscale.codes.systems import (
     TYPES,
     Depth,
+    ancestors,
     check_depths,
     full_prefixes,
     merges_longer,
@@ -47,7 +49,7 @@ class Vocabulary:
         types: int8 [size], index into `systems.TYPES`.
         patients: int64 [size], training patients with the code before the landmark; 0 for special tokens.
         events: int64 [size], their events with the code.
-        merged: bool [size], whether roll-up merges longer codes into the token.
+        merged: bool [size], whether longer codes have the token, by roll-up or because they are too rare.
     """
 
     codes: list[str]
@@ -98,6 +100,43 @@ class Vocabulary:
         )
 
 
+@dataclass(frozen=True)
+class TokenLookup:
+    """The token of each (code, suspected); `of_ancestor` has those whose token is an ancestor's.
+
+    Codes that are not in `token` have none.
+    """
+
+    token: dict[tuple[str, bool], int]
+    of_ancestor: frozenset[tuple[str, bool]]
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, mapping: pa.Table) -> TokenLookup:
+        """The lookup of the codes in `mapping`, a result of `code_map`."""
+        ids = {
+            (code, TYPES[kind]): token
+            for token, (code, kind) in enumerate(zip(vocabulary.codes, vocabulary.types, strict=True))
+        }
+        forms, found, of_ancestor = known_forms(mapping, ids), {}, set()
+        for row in mapping.to_pylist():
+            rolled, key = (row["rolled_code"], row["type"]), (row["code"], row["suspected"])
+            if rolled in forms:
+                found[key] = ids[forms[rolled], row["type"]]
+                if forms[rolled] != rolled[0]:
+                    of_ancestor.add(key)
+        return cls(found, frozenset(of_ancestor))
+
+
+def known_forms(mapping: pa.Table, known: Container[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """For each (rolled-up code, type) of the mapping: the code or its longest ancestor that is `known`."""
+    pairs = set(zip(mapping["rolled_code"].to_pylist(), mapping["type"].to_pylist(), strict=True))
+    return {
+        (code, kind): form
+        for code, kind in pairs
+        if (form := next((one for one in (code, *ancestors(code)) if (one, kind) in known), None))
+    }
+
+
 def code_map(events: ir.Table, engine: Engine, rollup: Mapping[str, Depth]) -> pa.Table:
     """The rolled-up code and type of each (code, suspected) of the events, with CODE_MAP_SCHEMA.
 
@@ -134,6 +173,8 @@ def build_vocabulary(
     table = engine.to_arrow(common)
     if len(table) == 0:
         raise BadInput(f"tokens.min_patients: no code occurs in {min_patients} of {len(training):,} patients")
+    own = set(zip(table["rolled_code"].to_pylist(), table["type"].to_pylist(), strict=True))
+    with_longer = {form for (code, _kind), form in known_forms(mapping, own).items() if form != code}
     codes = [*SPECIAL_CODES, *table["rolled_code"].to_pylist()]
     kinds = ["special"] * FIRST_SEX + ["sex"] * len(SEXES) + table["type"].to_pylist()
     sexes = training["sex"].to_pylist()
@@ -143,5 +184,5 @@ def build_vocabulary(
         types=np.array([TYPES.index(kind) for kind in kinds], dtype=np.int8),
         patients=np.array([*head, *table["patients"].to_pylist()]),
         events=np.array([*head, *table["events"].to_pylist()]),
-        merged=np.array([merges_longer(code, study.tokens.rollup) for code in codes]),
+        merged=np.array([code in with_longer or merges_longer(code, study.tokens.rollup) for code in codes]),
     )

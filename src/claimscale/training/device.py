@@ -15,7 +15,7 @@ from torch import Tensor
 
 from claimscale.model.attention import BatchLayout
 from claimscale.model.encoder import Encoder, EncoderInputs
-from claimscale.tokens.batches import MICROBATCH_TOKENS, Batch, microbatches
+from claimscale.tokens.batches import FILLER, MICROBATCH_TOKENS, Batch, microbatches, with_fillers
 from claimscale.tokens.sequences import Sequences
 
 GPU_MICROBATCH_TOKENS = 1 << 17
@@ -76,6 +76,22 @@ def evaluate(
     without_gradients = torch.no_grad()(function)
     batches = microbatches(sequences, index, microbatch_tokens(device))
     return in_order((lambda batch=batch: without_gradients(batch) for batch in batches), device)
+
+
+def rows_of(
+    function: Callable[[Batch], Tensor], sequences: Sequences, device: torch.device
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The row that the function gives of each sequence: numbers of sequences [B], and their rows [B, ...].
+
+    On a CPU the bits of a row do not depend on which other sequences are scored with it.
+    """
+
+    def rows(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        filled = with_fillers(batch)
+        real = filled.index != FILLER
+        return filled.index[real], function(filled).cpu().numpy()[real]
+
+    return evaluate(rows, sequences, np.arange(len(sequences)), device)
 
 
 def in_order(work: Iterable[Callable[[], Result]], device: torch.device) -> Iterator[Result]:

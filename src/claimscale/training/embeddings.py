@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from claimscale.model.classifier import SUM_SCALE, EncoderClassifier, pool
 from claimscale.model.encoder import Encoder
@@ -15,7 +16,7 @@ from claimscale.model.shapes import Shape, classifier_flops
 from claimscale.tokens.batches import Batch
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
-from claimscale.training.device import encoder_inputs, evaluate, mixed_precision
+from claimscale.training.device import encoder_inputs, mixed_precision, rows_of
 
 
 class FrozenEncoder:
@@ -41,25 +42,32 @@ class FrozenEncoder:
         self.width = 3 * shape.width + self.model.has_zero_shot
 
     def embed(self, sequences: Sequences) -> npt.NDArray[np.float32]:
-        """Embeddings of all sequences in their order, float32 [n, width], as fine-tuning reads them.
-
-        Columns: the state at [CLS], the mean of the states, the sum pooling, the zero-shot logit if any.
-        """
-        out = np.empty((len(sequences), self.width), dtype=np.float32)
-
-        def embed(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-            with mixed_precision(self.device):
-                inputs = encoder_inputs(batch, batch.token, self.device)
-                states = pool(self.encoder, inputs)
-                columns = [states.cls, states.mean, states.sums.states * SUM_SCALE]
-                if self.model.has_zero_shot:
-                    columns.append(self.model.zero_shot_logit(states, inputs)[:, None])
-            return batch.index, torch.cat(columns, 1).float().cpu().numpy()
-
-        for index, embedding in evaluate(embed, sequences, np.arange(len(sequences)), self.device):
-            out[index] = embedding
-        return out
+        """Embeddings of all sequences in their order, float32 [n, width]; see `embed_sequences`."""
+        return embed_sequences(self.model, sequences, self.device, self.model.has_zero_shot)
 
     def flops(self, sequences: Sequences) -> float:
         """Floating-point operations of `embed`."""
         return classifier_flops(self.shape, sequences.lengths, self.model.has_zero_shot)
+
+
+def embed_sequences(
+    model: EncoderClassifier, sequences: Sequences, device: torch.device, with_zero_shot: bool
+) -> npt.NDArray[np.float32]:
+    """Embeddings of all sequences in their order, float32 [n, width], as fine-tuning reads them.
+
+    Columns: the state at [CLS], the mean of the states, the sum pooling, the zero-shot logit if wanted.
+    """
+    out = np.empty((len(sequences), 3 * model.encoder.shape.width + with_zero_shot), dtype=np.float32)
+
+    def embed(batch: Batch) -> Tensor:
+        with mixed_precision(device):
+            inputs = encoder_inputs(batch, batch.token, device)
+            states = pool(model.encoder, inputs)
+            columns = [states.cls, states.mean, states.sums.states * SUM_SCALE]
+            if with_zero_shot:
+                columns.append(model.zero_shot_logit(states, inputs)[:, None])
+        return torch.cat(columns, 1).float()
+
+    for index, embedding in rows_of(embed, sequences, device):
+        out[index] = embedding
+    return out

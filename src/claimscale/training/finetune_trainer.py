@@ -22,7 +22,7 @@ from claimscale.tokens.sequences import Sequences
 from claimscale.training import adapters, checkpoints
 from claimscale.training.checkpoints import Checkpoint, Checkpoints
 from claimscale.training.cost import CostMeter
-from claimscale.training.device import encoder_inputs, evaluate, microbatch_tokens, mixed_precision, to_device
+from claimscale.training.device import encoder_inputs, microbatch_tokens, mixed_precision, rows_of, to_device
 from claimscale.training.initialization import Initialization
 from claimscale.training.lr_schedule import lr_multiplier
 from claimscale.training.optimizer_step import Diverged, batch_hash, finite_loss, optimizer_step
@@ -273,14 +273,18 @@ def is_worse(before: Tensor, after: Tensor) -> bool:
 def logits(model: EncoderClassifier, sequences: Sequences, device: torch.device) -> Tensor:
     """Logits of all sequences in their order, float64 [n] on the CPU."""
     model.eval()
-    out = torch.empty(len(sequences), dtype=torch.float64)
-
-    def predict(batch: Batch) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(batch.index), _logits_of(model, batch, device).double().cpu()
-
-    for index, logit in evaluate(predict, sequences, np.arange(len(sequences)), device):
+    out = np.empty(len(sequences))
+    for index, logit in rows_of(lambda batch: _logits_of(model, batch, device).double(), sequences, device):
         out[index] = logit
-    return out
+    return torch.from_numpy(out)
+
+
+def probabilities(model: EncoderClassifier, sequences: Sequences, device: torch.device) -> np.ndarray:
+    """Probabilities of all sequences in their order, float64 [n].
+
+    PyTorch's sigmoid would round differently at the end of an array.
+    """
+    return expit(logits(model, sequences, device).numpy())
 
 
 def _logits_of(model: EncoderClassifier, batch: Batch, device: torch.device) -> Tensor:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from claimscale import artifacts
 from claimscale.config.training import Finetune
@@ -19,7 +18,7 @@ from claimscale.tokens.sequences import Sequences
 from claimscale.training import checkpoints
 from claimscale.training.checkpoints import Checkpoints
 from claimscale.training.cost import CostMeter
-from claimscale.training.finetune_trainer import FinetuneTrainer, LabelledSequences, logits
+from claimscale.training.finetune_trainer import FinetuneTrainer, LabelledSequences, probabilities
 from claimscale.training.initialization import Initialization
 from claimscale.training.trainer import MetricsFile
 from claimscale.versions import VERSIONS
@@ -95,7 +94,7 @@ def finetune(
         model = trainer.run(saver, found, metrics, lambda share: progress(TRAINING_SHARE * share))
     seconds = meter.seconds
     checkpoints.save_tensors(job.folder / "model.safetensors", model.state_dict())
-    probability = {name: torch.sigmoid(logits(model, one, device)).numpy() for name, one in predict.items()}
+    probability = {name: probabilities(model, one, device) for name, one in predict.items()}
     for sequences in predict.values():
         meter.count(0, shapes.classifier_flops(shape, sequences.lengths, model.has_zero_shot))
     progress(1.0)

@@ -13,7 +13,7 @@ from claimscale.model.attention import QueryPositions
 from claimscale.model.encoder import Encoder
 from claimscale.tokens.batches import Batch
 from claimscale.tokens.sequences import Sequences
-from claimscale.training.device import cls_positions, encoder_inputs, evaluate, mixed_precision
+from claimscale.training.device import cls_positions, encoder_inputs, mixed_precision, rows_of
 
 
 def incident_log_odds(
@@ -32,7 +32,7 @@ def incident_log_odds(
     group_K = torch.repeat_interleave(torch.arange(len(groups)), sizes).to(device)
     found, done = np.empty((len(sequences), len(groups)), np.float32), 0
 
-    def predict(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    def predict(batch: Batch) -> Tensor:
         inputs = encoder_inputs(batch, batch.token, device)
         with mixed_precision(device):
             x_Td = encoder.embed(inputs)
@@ -40,9 +40,9 @@ def incident_log_odds(
             states = encoder.attend(x_Td, inputs, queries)
             sums = encoder.record_sums(x_Td, states.context, inputs.layout)
             logits_BK = encoder.incident_logits(states.final, sums, inputs, codes)
-        return batch.index, _of_groups(logits_BK.float(), group_K, len(groups)).cpu().numpy()
+        return _of_groups(logits_BK.float(), group_K, len(groups))
 
-    for index, log_odds in evaluate(predict, sequences, np.arange(len(sequences)), device):
+    for index, log_odds in rows_of(predict, sequences, device):
         found[index] = log_odds
         done += len(index)
         progress(done / len(sequences))

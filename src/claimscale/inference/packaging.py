@@ -1,0 +1,269 @@
+"""Writes a model package from a finished study.
+
+The package is opened again before it appears, and must give the study's predictions bit for bit.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+
+from claimscale import __version__, artifacts
+from claimscale.baselines import fitted_models
+from claimscale.codes.systems import split
+from claimscale.config import loading
+from claimscale.config.base import Codes
+from claimscale.config.sources import FileSource
+from claimscale.config.study import Study
+from claimscale.constants import SEXES
+from claimscale.engine import Engine
+from claimscale.errors import BadInput
+from claimscale.evaluation.metrics import mean_log_odds
+from claimscale.experiments.cells import Cell
+from claimscale.experiments.datasets import LabelledSample, read_risks
+from claimscale.experiments.workspace import Workspace
+from claimscale.inference import calibration, model_card, reference
+from claimscale.inference.members import WEIGHTS
+from claimscale.inference.package import (
+    CALIBRATION,
+    CARD,
+    CONFIG,
+    EVIDENCE,
+    REFERENCE,
+    VOCABULARY,
+    ModelPackage,
+)
+from claimscale.inference.package_config import EncoderShape, Kind, Member, PackageConfig
+from claimscale.inference.patients import shards
+from claimscale.progress import Display
+from claimscale.tokens.special_tokens import FIRST_CODE, FIRST_SEX
+
+Model = Literal["encoder", "lightgbm", "logistic", "outcome_history", "ensemble"]
+CHECKED_PATIENTS = 2000
+"""Most predictions per split that are compared with those of the study."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to package: a model of a task, or a pretrained encoder where `task` is None.
+
+    `size` None: the size that the study found sufficient, otherwise its largest. `seeds` None: the first.
+    """
+
+    task: str | None
+    model: Model = "encoder"
+    size: str | None = None
+    seeds: tuple[int, ...] | None = None
+    license: str = "other"
+
+
+def write_package(run: Path, choice: Choice, out: Path, display: Display) -> ModelPackage:
+    """Write the package and return it, opened.
+
+    Raises BadInput if the run is unfinished, has no such model, or `out` exists.
+    """
+    if out.exists():
+        raise BadInput(f"{out}: is there already")
+    workspace = open_run(run)
+    cells = _cells(workspace, choice)
+    config = _config(workspace, choice, cells)
+    artifacts.make_folder(out.absolute().parent)
+    with artifacts.atomic_folder(out) as target:
+        workspace.store.vocabulary.save(target / VOCABULARY)
+        artifacts.write_text(target / CONFIG, config.model_dump_json(indent=1) + "\n")
+        for cell, member in zip(cells, config.members, strict=True):
+            _copy_model(workspace.folder(cell.id), target / member.folder)
+        fitted = _calibration(workspace, cells)
+        artifacts.write_text(target / CALIBRATION, fitted.model_dump_json(indent=1) + "\n")
+        display.update(0.3, 10, "describing the training patients")
+        found = _reference(workspace, config)
+        artifacts.write_text(target / REFERENCE, found.model_dump_json(indent=1) + "\n")
+        evidence = model_card.evidence_of(run, choice.task, choice.model, config.size)
+        artifacts.write_json(target / EVIDENCE, evidence)
+        artifacts.write_text(target / CARD, model_card.card(config, evidence, fitted, found))
+        artifacts.seal(target, artifacts.fingerprint(config=config.model_dump()))
+        (target / artifacts.DONE).unlink()
+        display.update(0.8, 3, "comparing with the study's predictions")
+        _check(ModelPackage.open(target), workspace, cells)
+    return ModelPackage.open(out)
+
+
+def open_run(run: Path) -> Workspace:
+    """The workspace of a run directory. Raises BadInput if it is none."""
+    file = run / "study.yaml"
+    if not file.is_file():
+        raise BadInput(f"{run}: is not a run directory (study.yaml is missing)")
+    workspace = Workspace(loading.load(file), run)
+    for stage in ("tokens", "labels", "events"):
+        if not (run / stage / artifacts.DONE).exists():
+            raise BadInput(f"{run}: {stage} is missing; run the study first")
+    return workspace
+
+
+def _cells(workspace: Workspace, choice: Choice) -> list[Cell]:
+    """The cells whose models are packaged. Raises BadInput if one is missing or has no such name."""
+    study = workspace.study
+    seeds = choice.seeds or (study.finetune.seeds[0],)
+    size = choice.size or _sufficient_size(workspace.run, choice.task) or study.sizes[-1]
+    if size not in study.sizes:
+        raise BadInput(f"--size {size}: the study has {', '.join(study.sizes)}")
+    if choice.task is None:
+        cells = [Cell("pretrain", seeds[0], size)]
+    else:
+        names = [task.name for task in study.tasks]
+        if choice.task not in names:
+            raise BadInput(f"--task {choice.task}: the study has {', '.join(names)}")
+        cells = [cell for seed in seeds for cell in _cells_of_task(workspace, choice, size, seed)]
+    known = {cell.id for cell in workspace.cells}
+    for cell in cells:
+        if cell.id not in known:
+            raise BadInput(f"{workspace.run}: the study has no cell {cell.id}")
+        if not workspace.is_done(cell):
+            raise BadInput(f"{workspace.run}: {cell.id} is missing or out of date; run the study first")
+    return cells
+
+
+def _cells_of_task(workspace: Workspace, choice: Choice, size: str, seed: int) -> list[Cell]:
+    """The cells of one seed, on as many labelled patients as the study has."""
+    study = workspace.study
+    arm = "pretrained" if "pretrained" in study.finetune.initialization else "scratch"
+    patients = {cell.patients for cell in workspace.cells if cell.task == choice.task}
+    most = "all" if "all" in patients else max((p for p in patients if isinstance(p, int)), default="all")
+    encoder = Cell("finetune", seed, size, choice.task, arm, cast("int | Literal['all']", most))
+    if choice.model == "encoder":
+        return [encoder]
+    kind = "lightgbm" if choice.model == "ensemble" else choice.model
+    baseline = Cell(kind, seed, None, choice.task, patients=encoder.patients)
+    return [encoder, baseline] if choice.model == "ensemble" else [baseline]
+
+
+def _sufficient_size(run: Path, task: str | None) -> str | None:
+    """The size that the study's verdict names for the task; None without one."""
+    if task is None or not (run / "summary.json").exists():
+        return None
+    tasks = artifacts.read_json(run / "summary.json")["tasks"]
+    return next((one["saturation"]["smallest_sufficient"] for one in tasks if one["name"] == task), None)
+
+
+def _config(workspace: Workspace, choice: Choice, cells: Sequence[Cell]) -> PackageConfig:
+    study, vocabulary = workspace.study, workspace.store.vocabulary
+    task = None if choice.task is None else workspace.task(choice.task)
+    encoder = next((cell for cell in cells if cell.kind in ("finetune", "pretrain")), None)
+    size = None if encoder is None else encoder.size
+    systems = sorted({split(code)[0] for code in vocabulary.codes[FIRST_CODE:]} - {""})
+    source = study.source
+    return PackageConfig(
+        claimscale=__version__,
+        name="-".join(part for part in (study.name, choice.task, size or choice.model) if part),
+        study=study.name,
+        license=choice.license,
+        size=size,
+        shape=None if size is None else EncoderShape(**vars(workspace.shape(size))),
+        members=[_member(study, cell) for cell in cells],
+        task=task,
+        tokens=study.tokens,
+        hidden_codes={} if task is None else task.hidden_codes,
+        withheld_codes=_withheld_codes(study),
+        min_events=study.cohort.min_events,
+        recency_days=study.cohort.recency_days,
+        landmark=study.cohort.landmark,
+        code_systems=systems,
+        crosswalks=[f"{one.source} to {one.target}" for one in source.crosswalks]
+        if isinstance(source, FileSource)
+        else [],
+        vocabulary_size=vocabulary.size,
+    )
+
+
+def _member(study: Study, cell: Cell) -> Member:
+    predicts = bool(study.pretrain.incident_weight) and study.labels != "scarce"
+    zero_shot = cell.arm == "pretrained" and predicts and study.finetune.zero_shot_init
+    kind = "encoder" if cell.kind in ("finetune", "pretrain") else cell.kind
+    return Member(kind=cast(Kind, kind), folder=f"{kind}-s{cell.seed}", cell=cell.id, zero_shot=zero_shot)
+
+
+def _withheld_codes(study: Study) -> Codes:
+    """The codes of `StudyData.withheld_tokens`."""
+    found: dict[str, set[str]] = {}
+    if study.labels == "scarce":
+        for task in study.tasks:
+            for codes in (task.outcome, task.hidden_codes):
+                for system, prefixes in codes.items():
+                    found.setdefault(system, set()).update(prefixes)
+    return {system: sorted(prefixes) for system, prefixes in found.items()}
+
+
+def _copy_model(cell: Path, target: Path) -> None:
+    artifacts.make_folder(target)
+    files = [cell / name for name in (WEIGHTS, fitted_models.MODEL, fitted_models.TREES)]
+    for file in files:
+        if file.exists():
+            shutil.copyfile(file, target / file.name)
+
+
+def _study_risks(workspace: Workspace, cells: Sequence[Cell], samples: dict[str, LabelledSample]) -> dict:
+    """The study's probabilities of the packaged cells together, by split."""
+    each = [read_risks(workspace.folder(cell.id), samples) for cell in cells]
+    if len(each) == 1:
+        return each[0]
+    return {name: mean_log_odds(np.stack([risks[name] for risks in each])) for name in samples}
+
+
+def _predicted(workspace: Workspace, cell: Cell) -> dict[str, LabelledSample]:
+    return workspace.cell_samples(cell).predict
+
+
+def _calibration(workspace: Workspace, cells: Sequence[Cell]) -> calibration.Calibration:
+    if cells[0].task is None:
+        return calibration.Calibration(method="none")
+    samples = _predicted(workspace, cells[0])
+    return calibration.fit(samples["tuning"].outcome, _study_risks(workspace, cells, samples)["tuning"])
+
+
+def _reference(workspace: Workspace, config: PackageConfig) -> reference.Reference:
+    """The training patients at the study's landmark, or at their index dates of the task."""
+    run, vocabulary = workspace.run, workspace.store.vocabulary
+    if config.task is None:
+        subjects = workspace.splits["train"]
+        days = np.full(len(subjects), workspace.last_pretraining_day)
+    else:
+        train = workspace.samples(config.task.name)["train"]
+        subjects, days = train.subjects, train.index_days.astype(np.int64)
+    parts, sexes = [], np.zeros(len(SEXES), np.int64)
+    with Engine(workspace.study.engine) as engine:
+        for shard in shards(run / "events", engine, config, vocabulary):
+            rows = np.searchsorted(shard.store.subjects, subjects).clip(0, len(shard.store.subjects) - 1)
+            here = shard.store.subjects[rows] == subjects
+            parts.append(reference.measures_of(shard, rows[here], days[here]))
+            sexes += np.bincount(shard.store.sex[rows[here]] - FIRST_SEX, minlength=len(SEXES))
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in reference.MEASURES}
+    each = (sexes / max(sexes.sum(), 1)).round(3).tolist()
+    shares: dict[str, float] = {str(sex): share for sex, share in zip(SEXES, each, strict=True)}
+    return reference.reference_of(joined, shares)
+
+
+def _check(package: ModelPackage, workspace: Workspace, cells: Sequence[Cell]) -> None:
+    """Raises AssertionError unless the package gives the study's predictions, where both used a CPU."""
+    if cells[0].task is None:
+        return
+    samples = _predicted(workspace, cells[0])
+    risks = _study_risks(workspace, cells, samples)
+    exact = workspace.study.compute.device == "cpu" or package_device(package) == "cpu"
+    for name, sample in samples.items():
+        chosen = np.arange(len(sample.rows))[:CHECKED_PATIENTS]
+        some = sample.take(chosen)
+        again = package.risks(workspace.store, some.rows, some.index_days)
+        same = np.array_equal(again, risks[name][chosen])
+        if not (same if exact else np.allclose(again, risks[name][chosen], atol=1e-3)):
+            raise AssertionError(f"the package and {cells[0].id} predict differently for {name}")
+
+
+def package_device(package: ModelPackage) -> str:
+    """The device of the package's encoder; `cpu` without one."""
+    devices = [getattr(member, "device", None) for member in package.members]
+    return next((device.type for device in devices if device is not None), "cpu")

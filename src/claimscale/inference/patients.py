@@ -1,0 +1,178 @@
+"""Patients of any source as a package reads them: their tokens, shard by shard, and their index dates."""
+
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from ibis import _
+
+from claimscale.codes.systems import BIRTH, SEX_PREFIX, full_prefixes
+from claimscale.constants import SEXES
+from claimscale.engine import Engine
+from claimscale.events import observation
+from claimscale.events.table import read_events
+from claimscale.inference.package_config import PackageConfig
+from claimscale.tasks import index_dates
+from claimscale.tasks.index_dates import DATES
+from claimscale.tasks.labels import label_index_dates
+from claimscale.tokens.special_tokens import FIRST_SEX
+from claimscale.tokens.store import TokenStore, encode_shard
+from claimscale.tokens.vocabulary import TokenLookup, Vocabulary, code_map
+
+UNKNOWN_SEX = "U"
+DAY_RANGE = 1 << 20
+"""More than the days of any calendar, so that a row and a day make one number."""
+
+
+@dataclass(frozen=True)
+class CodeAccount:
+    """How the distinct codes of a source are read: events by outcome, and the commonest unread codes."""
+
+    read: int
+    of_ancestor: int
+    unread: int
+    unread_codes: list[tuple[str, int]]
+
+
+class PatientShard:
+    """The patients of one shard of events, with the package's tokens.
+
+    `store` has the tokens; events without one are counted per patient by `unread_share`.
+    """
+
+    def __init__(self, file: Path, vocabulary: Vocabulary, lookup: TokenLookup) -> None:
+        subjects, births, sexes = _people(file)
+        encoded = encode_shard(file, subjects, lookup)
+        offsets = np.searchsorted(encoded.row, np.arange(len(subjects) + 1)).astype(np.int64)
+        self.store = TokenStore(
+            subjects=subjects,
+            offsets=offsets,
+            token=encoded.token.astype(np.int32),
+            age_days=(encoded.day - births[encoded.row]).astype(np.int32),
+            visit=encoded.visit.astype(np.int32),
+            available=encoded.available.astype(np.int32),
+            birth_day=births.astype(np.int32),
+            sex=sexes,
+            vocabulary=vocabulary,
+        )
+        self._read = encoded.row * DAY_RANGE + encoded.available
+        self._unread = np.sort(encoded.dropped_row * DAY_RANGE + encoded.dropped_available)
+
+    def unread_share(self, rows: np.ndarray, index_days: np.ndarray) -> np.ndarray:
+        """Share of the events known at the index day that have no token, float64 [n]; 0 without events."""
+        unread = _until(self._unread, rows, index_days)
+        return unread / np.maximum(unread + self.known_events(rows, index_days), 1)
+
+    def known_events(self, rows: np.ndarray, index_days: np.ndarray) -> np.ndarray:
+        """How many events with a token are known at the index day, int64 [n]."""
+        return _until(self._read, rows, index_days)
+
+
+def shards(
+    events: Path, engine: Engine, config: PackageConfig, vocabulary: Vocabulary
+) -> Iterator[PatientShard]:
+    """The patients of an events folder, one shard after another; memory is that of one shard."""
+    lookup = _lookup(events, engine, config, vocabulary)
+    for file in sorted((events / "data").glob("*.parquet")):
+        yield PatientShard(file, vocabulary, lookup)
+
+
+def code_account(
+    events: Path, engine: Engine, config: PackageConfig, vocabulary: Vocabulary, most: int = 20
+) -> CodeAccount:
+    """How the events of a folder are read."""
+    lookup = _lookup(events, engine, config, vocabulary)
+    table = read_events(engine, events).filter(~_.demographic)
+    counts = engine.to_arrow(table.group_by("code", "suspected").aggregate(events=_.count())).to_pylist()
+    by_code = {(row["code"], row["suspected"]): row["events"] for row in counts}
+    unread = {key: n for key, n in by_code.items() if key not in lookup.token}
+    commonest = sorted(unread.items(), key=lambda item: (-item[1], item[0]))[:most]
+    return CodeAccount(
+        sum(n for key, n in by_code.items() if key in lookup.token),
+        sum(n for key, n in by_code.items() if key in lookup.of_ancestor),
+        sum(unread.values()),
+        [(code, n) for (code, _suspected), n in commonest],
+    )
+
+
+def dates_on(events: ir.Table, days: Sequence[int]) -> ir.Table:
+    """Each of the index days for every patient: DATES, with an empty split."""
+    patients = events.select("subject_id").distinct()
+    each = ibis.memtable(pa.table({"index_day": pa.array(days, pa.int32())}))
+    return patients.cross_join(each).mutate(split=ibis.literal("")).select(DATES)
+
+
+def dates_at_visits(events: ir.Table) -> ir.Table:
+    """Each day on which something became known of a patient: DATES, with an empty split."""
+    known = events.filter(~_.demographic).select("subject_id", index_day=_.available_day).distinct()
+    return known.mutate(split=ibis.literal("")).select(DATES)
+
+
+def eligible_dates(events: Path, engine: Engine, config: PackageConfig, dates: ir.Table) -> pa.Table:
+    """The index dates on which enough is known, sorted by patient and day.
+
+    Columns: those of `index_dates.COLUMNS`; `excluded`, why the patient is not among those whom the question
+    is about, or null; and, if there is a question, those of its labels.
+    """
+    table = read_events(engine, events)
+    known = engine.to_arrow(index_dates.known_at(table, dates, config.min_events))
+    known = observation.with_stated(known, events).sort_by(
+        [("subject_id", "ascending"), ("index_day", "ascending")]
+    )
+    if config.task is None or config.task.labels is not None or not len(known):
+        return known.append_column("excluded", pa.nulls(len(known), pa.string()))
+    return engine.to_arrow(label_index_dates(config.task, known, table, config.recency_days))
+
+
+def _lookup(events: Path, engine: Engine, config: PackageConfig, vocabulary: Vocabulary) -> TokenLookup:
+    """The tokens of the codes of an events folder; a code that must not be seen has none of an ancestor."""
+    found = TokenLookup.of(vocabulary, code_map(read_events(engine, events), engine, config.tokens.rollup))
+    unseen = full_prefixes(config.hidden_codes) + full_prefixes(config.withheld_codes)
+    leaking = {key for key in found.of_ancestor if key[0].startswith(unseen)} if unseen else set()
+    if not leaking:
+        return found
+    kept = {key: token for key, token in found.token.items() if key not in leaking}
+    return TokenLookup(kept, found.of_ancestor - leaking)
+
+
+def _until(keys: np.ndarray, rows: np.ndarray, index_days: np.ndarray) -> np.ndarray:
+    """How many sorted keys (row * DAY_RANGE + day) each row has up to its day, int64 [n]."""
+    first = np.searchsorted(keys, rows * DAY_RANGE - DAY_RANGE // 2)
+    return np.searchsorted(keys, rows * DAY_RANGE + index_days, side="right") - first
+
+
+def _people(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Subject ids of a shard (ascending), birth days, and sex tokens.
+
+    A patient with two recorded sexes, or an unknown one, has the token of an unknown sex.
+    """
+    table = pq.read_table(file, columns=["subject_id", "time", "code"], read_dictionary=["code"])
+    subjects = np.unique(table["subject_id"].to_numpy())
+    code = table["code"].cast(pa.string())
+    is_birth = pc.equal(code, BIRTH)
+    born = table.filter(is_birth)
+    births = np.full(len(subjects), np.iinfo(np.int64).max)
+    days = born["time"].to_numpy().astype("datetime64[D]").astype(np.int64)
+    np.minimum.at(births, np.searchsorted(subjects, born["subject_id"].to_numpy()), days)
+    sexed = table.filter(pc.starts_with(code, SEX_PREFIX))
+    names = np.array(
+        [text[len(SEX_PREFIX) :] for text in sexed["code"].cast(pa.string()).to_pylist()], dtype=str
+    )
+    rows = np.searchsorted(subjects, sexed["subject_id"].to_numpy())
+    unknown = FIRST_SEX + SEXES.index(UNKNOWN_SEX)
+    sexes = np.full(len(subjects), unknown, np.int32)
+    recorded = [np.bincount(rows[names == name], minlength=len(subjects)) > 0 for name in ("F", "M")]
+    others = np.bincount(rows[~np.isin(names, ["F", "M"])], minlength=len(subjects)) > 0
+    for name, one, other in (("F", recorded[0], recorded[1]), ("M", recorded[1], recorded[0])):
+        sexes[one & ~other & ~others] = FIRST_SEX + SEXES.index(name)
+    return subjects, births, sexes
