@@ -205,9 +205,12 @@ def package(
     from claimscale.inference.packaging import Choice, write_package
 
     with progress.display() as display:
-        found = write_package(run, Choice(task, model, size, seeds or None, license), out, display)
+        found, difference = write_package(
+            run, Choice(task, model, size, seeds or None, license), out, display
+        )
     models = ", ".join(member.cell for member in found.config.members)
-    checked = "" if task is None else "; it gives the study's predictions"
+    exact = "bit for bit" if difference == 0 else f"to {difference:.0e}"
+    checked = "" if task is None else f"; it gives the study's predictions {exact}"
     print(f"Package: {out}  ({models}{checked})")
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ibis import _
 
-from claimscale.codes.systems import BIRTH, SEX_PREFIX, full_prefixes
+from claimscale.codes.systems import BIRTH, SEX_PREFIX, full_prefixes, split
 from claimscale.constants import SEXES
 from claimscale.engine import Engine
 from claimscale.events import observation
@@ -36,12 +36,17 @@ DAY_RANGE = 1 << 20
 
 @dataclass(frozen=True)
 class CodeAccount:
-    """How the distinct codes of a source are read: events by outcome, and the commonest unread codes."""
+    """How many events of a source are read, and by a shorter code; how many are not.
+
+    `unread_codes` are the commonest codes without a token, `unread_systems` the code systems of which no code
+    has one; both with their events.
+    """
 
     read: int
     of_ancestor: int
     unread: int
     unread_codes: list[tuple[str, int]]
+    unread_systems: dict[str, int]
 
 
 class PatientShard:
@@ -97,11 +102,17 @@ def code_account(
     by_code = {(row["code"], row["suspected"]): row["events"] for row in counts}
     unread = {key: n for key, n in by_code.items() if key not in lookup.token}
     commonest = sorted(unread.items(), key=lambda item: (-item[1], item[0]))[:most]
+    known = {split(code)[0] for code in vocabulary.codes}
+    systems: dict[str, int] = {}
+    for (code, _suspected), events_of_code in unread.items():
+        if split(code)[0] not in known:
+            systems[split(code)[0] or code] = systems.get(split(code)[0] or code, 0) + events_of_code
     return CodeAccount(
         sum(n for key, n in by_code.items() if key in lookup.token),
         sum(n for key, n in by_code.items() if key in lookup.of_ancestor),
         sum(unread.values()),
         [(code, n) for (code, _suspected), n in commonest],
+        dict(sorted(systems.items(), key=lambda item: -item[1])),
     )
 
 
