@@ -156,6 +156,7 @@ def compare(run_a: Path, run_b: Path) -> None:
     """Compare the verdicts of two runs, and test whether their saturation points differ.
 
     Only summary.json is read, which holds no patient: two sites can compare without sharing patient data.
+    Two validations of a model package are compared as well.
 
     Parameters
     ----------
@@ -165,7 +166,12 @@ def compare(run_a: Path, run_b: Path) -> None:
         Another one, of other patients.
     """
     from claimscale.evaluation import run_comparison
+    from claimscale.inference import validation_text
 
+    if validation_text.is_validation(run_a) and validation_text.is_validation(run_b):
+        pair = validation_text.read_validation(run_a), validation_text.read_validation(run_b)
+        print(validation_text.comparison((str(run_a), str(run_b)), *pair))
+        return
     first, second = run_comparison.read_run(run_a), run_comparison.read_run(run_b)
     names = (f"A: {first.name}", f"B: {second.name}")
     print(run_comparison.text(names, run_comparison.compare(first, second)))
@@ -268,6 +274,47 @@ def embed(
     _score(package, source, out, (on, visits, dates), scoring.embed, "embedded")
 
 
+@app.command
+def validate(
+    package: Path,
+    source: Path,
+    out: Path,
+    *,
+    on: On,
+    privacy: Literal["none", "ndb", "cms", "opensafely", "acro"] = "ndb",
+) -> None:
+    """Check a model package on another database, by the outcomes of its own question.
+
+    Only aggregates are written: they can be sent back. compare reads two of them.
+
+    Parameters
+    ----------
+    package
+        A folder written by `claimscale package`.
+    source
+        A YAML file with a source section (a study file is one), or the folder of a MEDS dataset.
+    out
+        The folder to write: validation.json and validation.html.
+    privacy
+        Rule for small counts.
+    """
+    from claimscale import artifacts, progress
+    from claimscale.inference import validate as validation, validation_page, validation_text
+    from claimscale.inference.package import ModelPackage
+    from claimscale.inference.source_file import read_source
+
+    if out.exists():
+        raise BadInput(f"{out}: is there already")
+    dates = [_date(text) for text in on]
+    with progress.display() as display:
+        found = validation.validate(ModelPackage.open(package), read_source(source), dates, privacy, display)
+    with artifacts.atomic_folder(out) as target:
+        artifacts.write_text(target / validation_text.FILE, found.model_dump_json(indent=1) + "\n")
+        validation_page.write_page(found, target / validation_text.PAGE)
+    print("\n".join(validation_text.conclusions(found)))
+    print(f"Written: {out / validation_text.PAGE}")
+
+
 @app.command(name="simulate")
 def simulate_files(out: Path, *, files: Annotated[SimulatedFiles, Parameter(name="*")]) -> None:
     """Write simulated patients as files of a format that real claims have.
@@ -348,7 +395,8 @@ def _score(
     """Open the package, write `out`, and say what became of the patients."""
     from claimscale import progress
     from claimscale.inference.package import ModelPackage
-    from claimscale.inference.predict import Dates, account_text, read_source
+    from claimscale.inference.predict import account_text
+    from claimscale.inference.source_file import Dates, read_source
 
     on, visits, file = dates
     wanted = Dates(tuple(_date(text) for text in on), visits, file)

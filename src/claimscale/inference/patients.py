@@ -82,6 +82,13 @@ class PatientShard:
         """How many events with a token are known at the index day, int64 [n]."""
         return _until(self._read, rows, index_days)
 
+    def last_day(self) -> np.ndarray:
+        """The last day on which something became known of each patient, int64 [P]; birth without events."""
+        found = self.store.birth_day.astype(np.int64)
+        np.maximum.at(found, self._read // DAY_RANGE, self._read % DAY_RANGE)
+        np.maximum.at(found, self._unread // DAY_RANGE, self._unread % DAY_RANGE)
+        return found
+
 
 def shards(
     events: Path, engine: Engine, config: PackageConfig, vocabulary: Vocabulary
