@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import cyclopts
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from claimscale import __version__
 from claimscale.config import loading
@@ -263,6 +263,49 @@ def embed(
     from claimscale.inference import predict as scoring
 
     _score(package, source, out, (on, visits, dates), scoring.embed, "embedded")
+
+
+@app.command
+def explain(
+    package: Path,
+    source: Path,
+    out: Path,
+    *,
+    on: str,
+    patient: int | None = None,
+    patients: Annotated[int, Parameter(validator=validators.Number(gte=10))] = 1000,
+) -> None:
+    """Show what each code contributes to a risk: for one patient, or on average over a cohort.
+
+    The explanation of one patient is patient data. docs/explain.md says how the numbers are made.
+
+    Parameters
+    ----------
+    package
+        A folder written by `claimscale package`.
+    source
+        A YAML file with a source section (a study file is one), or the folder of a MEDS dataset.
+    out
+        The folder to write: explanation.json and explanation.html.
+    on
+        The date of the assessment.
+    patient
+        The patient's subject_id. Without it, a cohort is explained.
+    patients
+        Most patients of the cohort: a random sample of the eligible ones.
+    """
+    from claimscale import progress
+    from claimscale.inference import explain as explaining
+    from claimscale.inference.explanation_text import explanation_text
+    from claimscale.inference.package import ModelPackage
+    from claimscale.inference.predict import read_source
+
+    assessment = explaining.Assessment(_date(on), patient, patients)
+    with progress.display() as display:
+        opened = ModelPackage.open(package)
+        found = explaining.write_explanation(opened, read_source(source), assessment, out, display)
+    print("\n".join(explanation_text(found)))
+    print(f"Written: {out / explaining.JSON}, {out / explaining.PAGE}")
 
 
 @app.command(name="simulate")
