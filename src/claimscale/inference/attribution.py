@@ -85,7 +85,7 @@ def averaged(members: Sequence[Attribution], log_odds: float) -> Attribution:
 
 
 def without_codes(store: TokenStore, row: int, removed: Sequence[np.ndarray]) -> TokenStore:
-    """Copies of one patient, each without the tokens of one entry of `removed`: rows 0, 1, ... of the store."""
+    """One copy of a patient per entry of `removed`, without these tokens: rows 0, 1, ... of the store."""
     start, stop = int(store.offsets[row]), int(store.offsets[row + 1])
     kept = [start + np.flatnonzero(~np.isin(store.token[start:stop], tokens)) for tokens in removed]
     places = np.concatenate(kept) if kept else np.zeros(0, np.int64)

@@ -1,7 +1,7 @@
 """Explanations of the scores of a source's patients: of one patient, or of a cohort.
 
-`explanation.json` has the layout of `explanation_schema`; `explanation.html` shows it. The files of one patient
-are patient data, and only their owner can read them. Those of a cohort hold no patient.
+`explanation.json` has the layout of `explanation_schema`; `explanation.html` shows it. The files of one
+patient are patient data, and only their owner can read them. Those of a cohort hold no patient.
 """
 
 from __future__ import annotations
@@ -273,5 +273,3 @@ def _write(content: PatientExplanation | CohortExplanation, out: Path) -> None:
             artifacts.write_text(partial / name, text)
             if is_private:
                 (partial / name).chmod(0o600)
-
-

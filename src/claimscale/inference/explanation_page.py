@@ -54,7 +54,7 @@ def cohort_html(found: CohortExplanation) -> str:
 
 
 def timeline(contributions: Sequence[Contribution]) -> Chart:
-    """Codes by day, one lane per type of code, coloured by contribution; codes of one day stand in a stack."""
+    """Codes by day, coloured by contribution, in one lane per type; the codes of a day are stacked."""
     dated = [one for one in contributions if one.day is not None]
     stacks: Counter[tuple[str, Any]] = Counter()
     rows: list[dict[str, Any]] = []
@@ -84,11 +84,11 @@ def timeline(contributions: Sequence[Contribution]) -> Chart:
     y = y.axis(values=list(starts.values()), labelExpr=f"{{{labels}}}[format(datum.value, '~g')]")
     colour = alt.Color("contribution:Q", title="log odds")
     colour = colour.scale(domain=[-largest, 0, largest], range=[LOWER, NONE, HIGHER], interpolate="rgb")
-    chart = alt.Chart(alt.Data(values=points)).mark_circle(
-        size=70, opacity=1, stroke=FAINT, strokeWidth=0.4
-    )
+    chart = alt.Chart(alt.Data(values=points)).mark_circle(size=70, opacity=1, stroke=FAINT, strokeWidth=0.4)
     chart = chart.encode(
-        x=alt.X("day:T", title=None).axis(grid=False, format="%Y-%m", labelOverlap="greedy"),
+        x=alt.X("day:T", title=None)
+        .scale(padding=10)
+        .axis(grid=False, format="%Y-%m", labelOverlap="greedy"),
         y=y,
         color=colour.legend(orient="top", gradientLength=180, titleColor=INK, format=".2f"),
         description="detail:N",

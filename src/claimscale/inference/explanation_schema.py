@@ -12,8 +12,8 @@ from claimscale.inference.package_config import Kind
 
 FORMAT = "claimscale-explanation-1"
 InputKind = Literal["code", "absent_code", "code_group", "age", "sex", "recency", "history", "services"]
-"""A recorded code; a code that is not recorded; a group of codes; age; sex; the time since the newest code; the
-length of the record; the use of services."""
+"""A recorded code; a code that is not recorded; a group of codes; age; sex; the time since the newest code;
+the length of the record; the use of services."""
 FEWEST_PATIENTS = 10
 """Smaller numbers of patients are not shown."""
 
@@ -169,5 +169,3 @@ class CohortExplanation(Settings):
     """Inputs of at least 10 patients, the largest mean absolute contribution first."""
     hidden_inputs: Annotated[int, Field(ge=0)]
     """Inputs of fewer than 10 patients, which are left out."""
-
-

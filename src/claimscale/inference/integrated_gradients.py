@@ -1,7 +1,8 @@
 """Contributions to an encoder's log odds by integrated gradients over the presence of codes.
 
-Integrated gradients (Sundararajan, Taly and Yan 2017, arXiv:1703.01365) are computed by Captum on the line from
-the baseline, a person of the training patients' mean age and average sex without any code, to the patient.
+Captum computes integrated gradients (Sundararajan, Taly and Yan 2017, arXiv:1703.01365) on the line from the
+baseline to the patient. The baseline is a person of the training patients' mean age and average sex without
+any code.
 """
 
 from __future__ import annotations

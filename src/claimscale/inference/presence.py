@@ -5,7 +5,8 @@ mean of the states, in the sums over the record and in the recurrence terms. Wit
 of the model. With presence 0 the code is not there: nothing stands in its place, and the logit is that of the
 model without it. Age, sex and the days since the newest code are vectors in the embeddings of the two leading
 positions.
-Shape suffixes: S points, T positions, C codes (T - 2), K codes of the outcome, d width, h heads, w head width.
+Shape suffixes: S points, T positions, N = S T, C = T - 2 codes, K codes of the outcome, d width, h heads,
+F features.
 """
 
 from __future__ import annotations
@@ -120,7 +121,9 @@ class PresenceModel:
 
 def _inputs(sequence: Sequences, device: torch.device) -> EncoderInputs:
     assert len(sequence) == 1, "one patient"
-    token, age_days, count = (to_device(x, device) for x in (sequence.token, sequence.age_days, sequence.count))
+    token, age_days, count = (
+        to_device(x, device) for x in (sequence.token, sequence.age_days, sequence.count)
+    )
     layout = BatchLayout.of(sequence.lengths, device)
     return EncoderInputs(token, age_days, age_days - age_days[0], count, layout)
 

@@ -1,9 +1,9 @@
 """Contributions to the log odds of the models on counted codes; they are exact.
 
-A linear model's contributions are coefficient times value, and its baseline is the intercept. Those of LightGBM
-are SHAP values of its trees (Lundberg et al., Nat Mach Intell 2020;2:56), and its baseline is their mean over
-the training data. The columns of a code, its counts in every window and its recency, are summed. A group of
-codes is an input of its own.
+A linear model's contributions are coefficient times value, and its baseline is the intercept. Those of
+LightGBM are SHAP values of its trees (Lundberg et al., Nat Mach Intell 2020;2:56), and its baseline is their
+mean over the training data. The columns of a code, its counts in every window and its recency, are summed. A
+group of codes is an input of its own.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ def tabular_attribution(
         if value:
             one = _input(names[column], record)
             contributions[one] = contributions.get(one, 0.0) + value
-    counts = {
-        one: record.counts[one.name, one.suspected] for one in contributions if one.kind == "code"
-    }
+    counts = {one: record.counts[one.name, one.suspected] for one in contributions if one.kind == "code"}
     return Attribution(contributions, counts, baseline, log_odds)
 
 
