@@ -6,8 +6,9 @@
    conditions of the latent state that write the outcome's codes, are a milder stage of such a condition, or
    raise its hazard. Their codes are drivers, apart from everyday codes. Chance level is that of a random
    order of the codes that contribute.
+   Beside it, integrated gradients on the embeddings, with masked codes as the baseline.
 3. The same for encoders fine-tuned on shuffled labels, which hold no information: from scratch, and from the
-   pretrained encoder without the zero-shot logit. As a control, labels are planted: ten codes drive them.
+   pretrained encoder without the zero-shot logit. As a control, labels are planted: five codes drive them.
 
     python benchmarks/explain.py
 """
@@ -21,13 +22,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from captum.attr import IntegratedGradients
 from safetensors.torch import load_file
-from scipy.stats import hypergeom
 
 from claimscale import pipeline
 from claimscale.artifacts import make_folder
@@ -36,17 +37,19 @@ from claimscale.config.sources import SimulatedSource
 from claimscale.config.study import Study
 from claimscale.experiments.datasets import LabelledSample
 from claimscale.experiments.workspace import Workspace
+from claimscale.inference.attribution import token_name
 from claimscale.inference.explained import Explained, explain_row
 from claimscale.inference.package import ModelPackage
 from claimscale.inference.packaging import Choice, write_package
+from claimscale.inference.presence import PresenceModel
 from claimscale.progress import Silent, display
-from claimscale.simulator import description, months
-from claimscale.simulator.description import Condition, Description
-from claimscale.simulator.kernel.histories import states_at
-from claimscale.simulator.population import Population, stream_seed
+from claimscale.simulator import months
+from claimscale.simulator.population import Population
+from claimscale.tokens.special_tokens import LEADING, MASK
 from claimscale.training.finetune_trainer import LabelledSequences
 from claimscale.training.finetuning import FinetuneJob, finetune
 from claimscale.training.initialization import Initialization
+from explain_drivers import TOP, ByCode, Drivers, Hits, hit, hits
 from record import write_record
 
 SIZE, TASKS, SHUFFLES = "240k", ("ckd", "heart_failure"), 2
@@ -60,7 +63,7 @@ STUDY = {
     "finetune": {"seeds": [1], "epochs": 1, "learning_rates": [0.001], "initialization": ["pretrained"]},
     "baselines": ["lightgbm"], "search": {"n_trials": 3},
 }  # fmt: skip
-TOP, HIGH_RISK, COMPLETENESS_PATIENTS = 5, 0.1, 300
+HIGH_RISK, COMPLETENESS_PATIENTS = 0.1, 300
 MODELS: tuple[Literal["encoder", "lightgbm"], ...] = ("encoder", "lightgbm")
 PLANTED_CODES, PLANTED_SHARE, PLANTED_RISKS = 5, 0.3, (0.8, 0.05)
 """Codes that drive the planted labels, of about this share of the commonest code's patients; risk with any of
@@ -68,94 +71,6 @@ them, and without."""
 FROM_SCRATCH = {"epochs": 2, "learning_rates": [0.004]}
 BREADTHS = {"all": 0.0, "strong": 0.5}
 """The least log hazard ratio of causes that count as drivers."""
-STATE_ITSELF, EARLIER_STAGE = 3.0, 2.0
-"""Ranks of the outcome's own condition and of its milder stage, above all causes."""
-
-
-class Hits(NamedTuple):
-    """Over patients: shares with a driver among the top codes, and the chance level of that."""
-
-    share: float
-    chance: float
-    strongest: float
-    strongest_chance: float
-    patients: int
-
-
-class Drivers:
-    """The conditions that drive an outcome in each patient, with their codes."""
-
-    def __init__(self, population: Population, outcome: tuple[str, ...], month: int) -> None:
-        self.description: Description = description.read()
-        country = population.country()
-        self.has, _ = states_at(
-            country.parameters, months.first_days(), stream_seed(population.seed), population.patients, month
-        )
-        self.names = country.conditions
-        self.revised = {
-            old: new for pairs in self.description.practice.revisions.values() for old, new in pairs.items()
-        }
-        everyday = set(self.description.everyday_codes())
-        conditions = self.description.conditions
-        self.codes = {name: self._codes(one) - everyday for name, one in conditions.items()}
-        self.writers = [
-            name
-            for name, one in conditions.items()
-            if any(code.startswith(outcome) for code in self._codes(one))
-        ]
-
-    def of(self, subject: int, least: float) -> dict[str, float]:
-        """The patient's driving conditions with their strengths; causes of at least this log hazard ratio."""
-        conditions = self.description.conditions
-        present = {name for name, has in zip(self.names, self.has[subject - 1], strict=True) if has}
-        found: dict[str, float] = {name: STATE_ITSELF for name in self.writers if name in present}
-        for name in self.writers:
-            stage = conditions[name].stage_of
-            if name in present:
-                continue
-            if stage in present:
-                found.setdefault(stage, EARLIER_STAGE)
-            # Before the earlier stage, its causes come first.
-            target = stage if stage is not None and stage not in present else name
-            for cause, (weight, _years) in conditions[target].causes.items():
-                if cause in present and weight >= least:
-                    found[cause] = max(found.get(cause, 0.0), weight)
-        return found
-
-    def _codes(self, condition: Condition) -> set[str]:
-        codes = {f"ICD10//{code}" for code in condition.diagnoses}
-        codes |= {f"ATC//{code}" for line in condition.drugs for code in line}
-        codes |= {f"KUBUN//{code}" for code in condition.tests}
-        return codes | {self.revised[code] for code in codes if code in self.revised}
-
-
-def hits(explained: Sequence[Explained], subjects: np.ndarray, drivers: Drivers, least: float) -> Hits:
-    """Patients without a driver's code in the record do not count."""
-    found: list[tuple[float, float]] = []
-    strongest: list[tuple[float, float]] = []
-    for one, subject in zip(explained, subjects.tolist(), strict=True):
-        by_code = one.attribution.by_code()
-        keys = sorted(by_code, key=lambda key: -by_code[key])
-        ranked = drivers.of(subject, least)
-        each = [
-            _is_driver(keys, drivers.codes[name]) for name in sorted(ranked, key=lambda name: -ranked[name])
-        ]
-        recorded = [is_driver for is_driver in each if is_driver.any()]
-        if recorded:
-            found.append(_hit(np.any(recorded, axis=0)))
-            strongest.append(_hit(recorded[0]))
-    return Hits(*np.mean(found, axis=0).tolist(), *np.mean(strongest, axis=0).tolist(), len(found))
-
-
-def _is_driver(keys: Sequence[tuple[str, bool]], codes: set[str]) -> np.ndarray:
-    """Whether each code of the record, or a longer code that has its token, is one of the codes: bool [n]."""
-    return np.array([not suspected and any(c.startswith(code) for c in codes) for code, suspected in keys])
-
-
-def _hit(is_driver: np.ndarray) -> tuple[float, float]:
-    """Whether the first TOP hold a driver, and the probability of that for a random order."""
-    chance = hypergeom.sf(0, len(is_driver), is_driver.sum(), min(TOP, len(is_driver)))
-    return float(is_driver[:TOP].any()), float(chance)
 
 
 def main() -> None:
@@ -193,10 +108,17 @@ def _task(workspace: Workspace, task: str, folder: Path) -> dict[str, float]:
         models[f"shuffled_{seed}"] = _fine_tuned(workspace, packages["encoder"], folder / "tuned", seed)
     weights = workspace.folder(f"pretrain-{SIZE}-s1") / "model.safetensors"
     models["shuffled_pretrained"] = _fine_tuned(workspace, packages["encoder"], folder / "tuned", 0, weights)
-    for name, package in models.items():
-        explained = _explain(package, workspace, high)
+    contributions = {
+        name: [one.attribution.by_code() for one in _explain(package, workspace, high)]
+        for name, package in models.items()
+    }
+    contributions["masked_baseline"] = [
+        _from_masked(packages["encoder"], workspace, row, day)
+        for row, day in zip(high.rows.tolist(), high.index_days.tolist(), strict=True)
+    ]
+    for name, by_code in contributions.items():
         for breadth, least in BREADTHS.items():
-            found = hits(explained, high.subjects, drivers, least)
+            found = hits(by_code, high.subjects, drivers, least)
             figures |= {f"{name}_{breadth}_{key}": value for key, value in found._asdict().items()}
             print(f"{task:<14} {name:<12} {breadth:<7} {_line(found)}", flush=True)
     if task == TASKS[0]:
@@ -241,6 +163,31 @@ def _population(study: Study) -> Population:
     return Population(study.source.patients, study.source.hospitals, study.seed, study.source.min_age)
 
 
+def _from_masked(package: ModelPackage, workspace: Workspace, row: int, day: int) -> ByCode:
+    """Integrated gradients on the embedded positions; in their baseline every code is [MASK]."""
+    member, vocabulary = package.encoder, package.vocabulary
+    sequence = member.sequences(workspace.store, np.array([row]), np.array([day]))
+    patient = PresenceModel.of(member.model, sequence, package.reference, member.device)
+    token = patient.inputs.token.clone()
+    token[LEADING:] = MASK
+    with torch.no_grad():
+        embed, masked = member.model.encoder.embed, dataclasses.replace(patient.inputs, token=token)
+        baseline_Td = patient.embedded_Td + embed(masked) - embed(patient.inputs)
+
+    def logits(embedded_STd: torch.Tensor) -> torch.Tensor:
+        each = [dataclasses.replace(patient, embedded_Td=one) for one in embedded_STd]
+        return torch.cat([one.logits(*patient.observed) for one in each])
+
+    found = IntegratedGradients(logits).attribute(patient.embedded_Td[None], baseline_Td[None], n_steps=32)
+    by_code: ByCode = {}
+    for place, value in zip(
+        sequence.token[LEADING:].tolist(), found[0, LEADING:].sum(1).tolist(), strict=True
+    ):
+        name = token_name(vocabulary, place)
+        by_code[name] = by_code.get(name, 0.0) + value
+    return by_code
+
+
 def _planted(
     workspace: Workspace, package: ModelPackage, sample: LabelledSample, folder: Path
 ) -> dict[str, float]:
@@ -263,7 +210,7 @@ def _planted(
             keys = sorted(by_code, key=lambda key: -by_code[key])
             is_driver = np.array([code in names for code, _suspected in keys])
             if is_driver.any():
-                found.append(_hit(is_driver))
+                found.append(hit(is_driver))
         share, chance = np.mean(found, axis=0).tolist()
         figures |= {f"{name}_share": share, f"{name}_chance": chance, f"{name}_patients": len(found)}
         text = f"a planted code in the top {TOP}: {share:.3f} (chance {chance:.3f}); {len(found)} patients"
