@@ -93,7 +93,8 @@ def hits(contributions: Sequence[ByCode], subjects: np.ndarray, drivers: Drivers
         if recorded:
             found.append(hit(np.any(recorded, axis=0)))
             strongest.append(hit(recorded[0]))
-    return Hits(*np.mean(found, axis=0).tolist(), *np.mean(strongest, axis=0).tolist(), len(found))
+    (share, chance), (best, best_chance) = (np.mean(one, axis=0).tolist() for one in (found, strongest))
+    return Hits(share, chance, best, best_chance, len(found))
 
 
 def _is_driver(keys: Sequence[tuple[str, bool]], codes: set[str]) -> np.ndarray:

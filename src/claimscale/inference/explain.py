@@ -115,8 +115,8 @@ def _chosen(
 
 def _check_known(table: ir.Table, engine: Engine, patient: int) -> None:
     """Raises BadInput unless the source has the patient; the message does not repeat the id."""
-    count = engine.to_arrow(table.filter(_.subject_id == patient).aggregate(n=_.count()))["n"][0].as_py()
-    if not count:
+    events = table.filter(_.subject_id == patient)
+    if not engine.to_arrow(events.aggregate(n=events.count()))["n"][0].as_py():
         raise BadInput("--patient: the source has no such patient; subject_id of `predict` names them")
 
 
@@ -246,14 +246,15 @@ def _without_days(found: Attribution) -> dict[Input, float]:
 
 def _cohort_input(name: Input, values: np.ndarray, patients: int) -> CohortInput:
     others = patients - len(values)
+    is_shown = others == 0 or others >= FEWEST_PATIENTS  # the means give the number away
     return CohortInput(
         kind=name.kind,
         name=name.name,
         suspected=name.suspected,
-        patients=len(values) if others == 0 or others >= FEWEST_PATIENTS else None,
+        patients=len(values) if is_shown else None,
         mean_absolute=float(np.abs(values).sum() / patients),
-        mean_absolute_with=float(np.abs(values).mean()),
-        mean_with=float(values.mean()),
+        mean_absolute_with=float(np.abs(values).mean()) if is_shown else None,
+        mean_with=float(values.mean()) if is_shown else None,
     )
 
 

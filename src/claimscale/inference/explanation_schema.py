@@ -134,10 +134,10 @@ class CohortInput(Settings):
     """Patients with a contribution of it; null where fewer than 10, but not none, are without."""
     mean_absolute: Number
     """Mean absolute contribution over all patients, in log odds."""
-    mean_absolute_with: Number
-    """Mean absolute contribution over the patients with one."""
-    mean_with: Number
-    """Mean contribution over the patients with one."""
+    mean_absolute_with: Number | None
+    """Mean absolute contribution over the patients with one; null where `patients` is."""
+    mean_with: Number | None
+    """Mean contribution over the patients with one; null where `patients` is."""
 
 
 class CohortExplanation(Settings):

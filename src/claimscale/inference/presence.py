@@ -5,8 +5,7 @@ mean of the states, in the sums over the record and in the recurrence terms. Wit
 of the model. With presence 0 the code is not there: nothing stands in its place, and the logit is that of the
 model without it. Age, sex and the days since the newest code are vectors in the embeddings of the two leading
 positions.
-Shape suffixes: S points, T positions, N = S T, C = T - 2 codes, K codes of the outcome, d width, h heads,
-F features.
+Shape suffixes: S points, T positions, N = S T, K codes of the outcome, d width, h heads, F features.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ PERSON: tuple[Literal["age", "sex", "recency"], ...] = ("age", "sex", "recency")
 
 
 class Point(NamedTuple):
-    """Presence of the codes [1, C], and the vectors of PERSON [1, 3, d]."""
+    """Presence of each position [1, T], 1 for the leading ones, and the vectors of PERSON [1, 3, d]."""
 
     presence: Tensor
     person: Tensor
@@ -69,28 +68,29 @@ class PresenceModel:
         embedded_Td = encoder.embed(inputs).clone()
         embedded_Td[0] -= person[0] + person[2]
         embedded_Td[1] -= person[0] + person[1]
-        codes = len(sequence.token) - LEADING
+        present = torch.ones(1, len(sequence.token), device=device)
+        absent = torch.zeros_like(present)
+        absent[:, :LEADING] = 1
         empty = _baseline_person(encoder, inputs, reference)
         return cls(
             model,
             inputs,
-            Point(torch.ones(1, codes, device=device), person[None]),
-            Point(torch.zeros(1, codes, device=device), empty[None]),
+            Point(present, person[None]),
+            Point(absent, empty[None]),
             embedded_Td,
             _recurrence(model, inputs) if model.has_zero_shot else None,
         )
 
-    def logits(self, presence_SC: Tensor, person_S3d: Tensor) -> Tensor:
+    def logits(self, presence_ST: Tensor, person_S3d: Tensor) -> Tensor:
         """Logits [S] at the points."""
-        encoder, (points, _) = self.model.encoder, presence_SC.shape
-        presence_ST = F.pad(presence_SC, (LEADING, 0), value=1.0)
+        encoder, points = self.model.encoder, len(presence_ST)
         age_Sd, sex_Sd, recency_Sd = person_S3d.unbind(1)
         leading_S2d = torch.stack((age_Sd + recency_Sd, age_Sd + sex_Sd), 1)
         x_STd = self.embedded_Td + F.pad(leading_S2d, (0, 0, 0, len(self.embedded_Td) - LEADING))
-        x_Nd, context_Nd = x_STd.flatten(0, 1), x_STd.flatten(0, 1)
+        x_Nd = x_STd.flatten(0, 1)
         angle = (self.inputs.days[:, None] * encoder.rotary_rates).repeat(points, 1)
         rotation = angle.cos(), angle.sin()
-        hidden_Nd = x_Nd
+        hidden_Nd = context_Nd = x_Nd
         for block in encoder.blocks:
             assert isinstance(block, Block)
             context_Nd = hidden_Nd
