@@ -112,7 +112,7 @@ def bars(found: CohortExplanation) -> Chart:
         y=alt.Y("name:N", title=None, sort=None).axis(grid=False, labelLimit=320),
         description="detail:N",
     )
-    return styled([chart], 460).properties(height=18 * max(len(rows), 1))
+    return styled([chart], 700).properties(height=18 * max(len(rows), 1))
 
 
 def _detail(one: Contribution) -> str:
