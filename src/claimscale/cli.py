@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import cyclopts
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from claimscale import __version__
 from claimscale.config import loading
@@ -20,7 +20,7 @@ from claimscale.errors import BadInput, Interrupted, fault
 from claimscale.simulator.options import SimulatedFiles
 
 if TYPE_CHECKING:
-    from claimscale.inference.predict import Account
+    from claimscale.inference.predict import Counts
 
 app = App(
     name="claimscale",
@@ -275,6 +275,49 @@ def embed(
 
 
 @app.command
+def explain(
+    package: Path,
+    source: Path,
+    out: Path,
+    *,
+    on: str,
+    patient: int | None = None,
+    patients: Annotated[int, Parameter(validator=validators.Number(gte=10))] = 1000,
+) -> None:
+    """Show what each code contributes to a risk: for one patient, or on average over a cohort.
+
+    The explanation of one patient is patient data. docs/explain.md says how the numbers are made.
+
+    Parameters
+    ----------
+    package
+        A folder written by `claimscale package`.
+    source
+        A YAML file with a source section (a study file is one), or the folder of a MEDS dataset.
+    out
+        The folder to write: explanation.json and explanation.html.
+    on
+        The date of the assessment.
+    patient
+        The patient's subject_id. Without it, a cohort is explained.
+    patients
+        Most patients of the cohort: a random sample of the eligible ones.
+    """
+    from claimscale import progress
+    from claimscale.inference import explain as explaining
+    from claimscale.inference.explanation_text import explanation_text
+    from claimscale.inference.package import ModelPackage
+    from claimscale.inference.source_file import read_source
+
+    assessment = explaining.Assessment(_date(on), patient, patients)
+    with progress.display() as display:
+        opened = ModelPackage.open(package)
+        found = explaining.write_explanation(opened, read_source(source), assessment, out, display)
+    print("\n".join(explanation_text(found)))
+    print(f"Written: {out / explaining.JSON}, {out / explaining.PAGE}")
+
+
+@app.command
 def validate(
     package: Path,
     source: Path,
@@ -389,20 +432,20 @@ def _score(
     source: Path,
     out: Path,
     dates: tuple[tuple[str, ...], bool, Path | None],
-    write: Callable[..., Account],
+    write: Callable[..., Counts],
     done: str,
 ) -> None:
-    """Open the package, write `out`, and say what became of the patients."""
+    """Open the package, write `out`, and say how many patients were scored."""
     from claimscale import progress
     from claimscale.inference.package import ModelPackage
-    from claimscale.inference.predict import account_text
+    from claimscale.inference.predict import counts_text
     from claimscale.inference.source_file import Dates, read_source
 
     on, visits, file = dates
     wanted = Dates(tuple(_date(text) for text in on), visits, file)
     with progress.display() as display:
-        account = write(ModelPackage.open(package), read_source(source), wanted, out, display)
-    print("\n".join(account_text(account, done)))
+        counts = write(ModelPackage.open(package), read_source(source), wanted, out, display)
+    print("\n".join(counts_text(counts, done)))
     print(f"Written: {out}")
 
 

@@ -172,5 +172,5 @@ def test_a_hostile_or_broken_package_is_refused_in_one_line(
 def test_a_package_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no such model package"):
         ModelPackage.open(tmp_path / "none")
-    with pytest.raises(BadInput, match="manifest.json is missing"):
+    with pytest.raises(BadInput, match=r"manifest\.json is missing"):
         ModelPackage.open(tmp_path)

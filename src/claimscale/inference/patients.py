@@ -35,7 +35,7 @@ DAY_RANGE = 1 << 20
 
 
 @dataclass(frozen=True)
-class CodeAccount:
+class CodeCounts:
     """How many events of a source are read, and by a shorter code; how many are not.
 
     `unread_codes` are the commonest codes without a token, `unread_systems` the code systems of which no code
@@ -99,9 +99,9 @@ def shards(
         yield PatientShard(file, vocabulary, lookup)
 
 
-def code_account(
+def code_counts(
     events: Path, engine: Engine, config: PackageConfig, vocabulary: Vocabulary, most: int = 20
-) -> CodeAccount:
+) -> CodeCounts:
     """How the events of a folder are read."""
     lookup = _lookup(events, engine, config, vocabulary)
     table = read_events(engine, events).filter(~_.demographic)
@@ -114,7 +114,7 @@ def code_account(
     for (code, _suspected), events_of_code in unread.items():
         if split(code)[0] not in known:
             systems[split(code)[0] or code] = systems.get(split(code)[0] or code, 0) + events_of_code
-    return CodeAccount(
+    return CodeCounts(
         sum(n for key, n in by_code.items() if key in lookup.token),
         sum(n for key, n in by_code.items() if key in lookup.of_ancestor),
         sum(unread.values()),

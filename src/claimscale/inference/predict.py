@@ -23,9 +23,9 @@ from claimscale.errors import BadInput
 from claimscale.events.table import read_events, timestamps
 from claimscale.inference.package import ModelPackage
 from claimscale.inference.patients import (
-    CodeAccount,
+    CodeCounts,
     PatientShard,
-    code_account,
+    code_counts,
     eligible_dates,
     shards,
 )
@@ -52,19 +52,19 @@ SOURCE_ID = ("source_id", pa.string())
 
 
 @dataclass
-class Account:
-    """What became of the patients of a source: counts that `predict` says."""
+class Counts:
+    """How many patients of a source were scored, marked or left out."""
 
     scored: int = 0
     outside: Counter[str] = field(default_factory=Counter)
     excluded: Counter[str] = field(default_factory=Counter)
     patients: int = 0
     too_few_events: int = 0
-    codes: CodeAccount | None = None
+    codes: CodeCounts | None = None
     unread_share: float = 0.0
 
 
-def predict(package: ModelPackage, source: SourceFile, dates: Dates, out: Path, display: Display) -> Account:
+def predict(package: ModelPackage, source: SourceFile, dates: Dates, out: Path, display: Display) -> Counts:
     """Score the patients of a source and write `out`, a Parquet file with the columns PREDICTION.
 
     Raises BadInput for a source that cannot be read, or if nobody is left to score.
@@ -84,7 +84,7 @@ def predict(package: ModelPackage, source: SourceFile, dates: Dates, out: Path, 
     return _write(package, source, dates, out, schema, score, display)
 
 
-def embed(package: ModelPackage, source: SourceFile, dates: Dates, out: Path, display: Display) -> Account:
+def embed(package: ModelPackage, source: SourceFile, dates: Dates, out: Path, display: Display) -> Counts:
     """Write `out`, a Parquet file with a vector (`embedding`, float32) per patient and date."""
     width = 3 * package.encoder.shape.width
     columns = [*PREDICTION[:2], ("embedding", pa.list_(pa.float32(), width)), *PREDICTION[6:]]
@@ -107,14 +107,14 @@ def _write(
     schema: pa.Schema,
     score: Score,
     display: Display,
-) -> Account:
+) -> Counts:
     artifacts.make_folder(out.absolute().parent)
     landmark = max(dates.on, default=package.config.landmark)
     display.update(0.0, 60, "preparing claims")
     with prepared(package, source, landmark) as (events, engine):
         table = read_events(engine, events)
         found = eligible_dates(events, engine, package.config, dates.table(table))
-        account = _account(package, events, engine, table, found)
+        counts = _counts_before(package, events, engine, table, found)
         ids = _source_ids(events)
         if ids is not None:
             schema = schema.append(pa.field(*SOURCE_ID))
@@ -127,9 +127,9 @@ def _write(
                     if ids is not None:
                         columns["source_id"] = _text_ids(ids, columns["subject_id"])
                     writer.write_table(pa.table({name: columns[name] for name in schema.names}, schema))
-                    _count(account, columns)
-                    display.update(account.scored / len(found), 10, f"{account.scored:,} scored")
-    return account
+                    _count(counts, columns)
+                    display.update(counts.scored / len(found), 10, f"{counts.scored:,} scored")
+    return counts
 
 
 def _source_ids(events: Path) -> pa.Table | None:
@@ -156,50 +156,50 @@ def _columns(
     }
 
 
-def _account(
+def _counts_before(
     package: ModelPackage, events: Path, engine: Engine, table: ir.Table, found: pa.Table
-) -> Account:
+) -> Counts:
     """The counts before scoring. Raises BadInput if nobody is left."""
     patients = engine.to_arrow(table.aggregate(n=table.subject_id.nunique()))["n"][0].as_py()
-    codes = code_account(events, engine, package.config, package.vocabulary)
+    codes = code_counts(events, engine, package.config, package.vocabulary)
     with_dates = len(np.unique(found["subject_id"].to_numpy()))
     if not len(found):
         raise BadInput(
             f"none of {patients:,} patients has {package.config.min_events} known events on the dates given"
         )
-    return Account(patients=patients, too_few_events=patients - with_dates, codes=codes)
+    return Counts(patients=patients, too_few_events=patients - with_dates, codes=codes)
 
 
-def _count(account: Account, columns: dict[str, pa.Array]) -> None:
+def _count(counts: Counts, columns: dict[str, pa.Array]) -> None:
     unread = columns["unread_share"].to_numpy()
-    account.unread_share = (account.unread_share * account.scored + float(unread.sum())) / (
-        account.scored + len(unread)
+    counts.unread_share = (counts.unread_share * counts.scored + float(unread.sum())) / (
+        counts.scored + len(unread)
     )
-    account.scored += len(unread)
-    account.excluded.update(reason for reason in columns["excluded"].to_pylist() if reason)
-    account.outside.update(name for text in columns["outside"].to_pylist() if text for name in text.split())
+    counts.scored += len(unread)
+    counts.excluded.update(reason for reason in columns["excluded"].to_pylist() if reason)
+    counts.outside.update(name for text in columns["outside"].to_pylist() if text for name in text.split())
 
 
-def account_text(account: Account, scored: str = "scored") -> Sequence[str]:
+def counts_text(counts: Counts, scored: str = "scored") -> Sequence[str]:
     """What the command says: one line per finding."""
-    lines = [f"{account.scored:,} {scored}: {account.patients - account.too_few_events:,} patients"]
-    if account.too_few_events:
-        lines.append(f"{account.too_few_events:,} patients left out: too few known events on these dates")
-    if account.codes is not None:
-        total = account.codes.read + account.codes.unread
+    lines = [f"{counts.scored:,} {scored}: {counts.patients - counts.too_few_events:,} patients"]
+    if counts.too_few_events:
+        lines.append(f"{counts.too_few_events:,} patients left out: too few known events on these dates")
+    if counts.codes is not None:
+        total = counts.codes.read + counts.codes.unread
         lines.append(
-            f"Codes: {account.codes.read / max(total, 1):.1%} of {total:,} events are read "
-            f"({account.codes.of_ancestor:,} by a shorter code); the commonest unread: "
-            + (", ".join(f"{code} ({n:,})" for code, n in account.codes.unread_codes[:5]) or "none")
+            f"Codes: {counts.codes.read / max(total, 1):.1%} of {total:,} events are read "
+            f"({counts.codes.of_ancestor:,} by a shorter code); the commonest unread: "
+            + (", ".join(f"{code} ({n:,})" for code, n in counts.codes.unread_codes[:5]) or "none")
         )
-        for system, events in account.codes.unread_systems.items():
+        for system, events in counts.codes.unread_systems.items():
             if events > UNREAD_SYSTEM * total:
                 lines.append(
                     f"{system}: {events / total:.1%} of the events have codes of this system, of which the "
                     "package knows none; source.crosswalks can translate them"
                 )
-    for reason, count in account.excluded.most_common():
+    for reason, count in counts.excluded.most_common():
         lines.append(f"{count:,} marked excluded: {reason} (the question is not about them)")
-    for name, count in account.outside.most_common():
+    for name, count in counts.outside.most_common():
         lines.append(f"{count:,} marked outside: {name} is beyond 99 % of the training patients")
     return lines

@@ -98,7 +98,7 @@ def prepared(package: ModelPackage, source: SourceFile, landmark: dt.date) -> It
 
 
 def parts_of(found: pa.Table, shard: PatientShard) -> Iterator[pa.Table]:
-    """The index dates of the shard's patients, at most MOST_AT_ONCE at a time; sorted by patient and day."""
+    """The index dates of the shard's patients in parts of at most MOST_AT_ONCE, by patient and day."""
     subjects = found["subject_id"].to_numpy()
     here = np.flatnonzero(np.isin(subjects, shard.store.subjects))
     for start in range(0, len(here), MOST_AT_ONCE):

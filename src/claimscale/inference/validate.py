@@ -21,7 +21,7 @@ from claimscale.events.table import read_events
 from claimscale.inference.calibration import FEWEST_POSITIVES, log_odds_of, recalibrate
 from claimscale.inference.package import EVIDENCE, ModelPackage
 from claimscale.inference.package_files import read_json_file
-from claimscale.inference.patients import CodeAccount, PatientShard, code_account, eligible_dates, shards
+from claimscale.inference.patients import CodeCounts, PatientShard, code_counts, eligible_dates, shards
 from claimscale.inference.performance import cross_fitted, discrimination, performance
 from claimscale.inference.reference import MEASURES, measures_of
 from claimscale.inference.source_file import Dates, SourceFile, parts_of, prepared
@@ -81,7 +81,7 @@ def validate(
         eligible = found.filter(pa.array([reason is None for reason in found["excluded"].to_pylist()]))
         if not len(eligible):
             raise BadInput(f"no patient is eligible on {on[0]}: {_reasons(found)}")
-        account = code_account(events, engine, package.config, package.vocabulary)
+        counts = code_counts(events, engine, package.config, package.vocabulary)
         scored = _Scored()
         for shard in shards(events, engine, package.config, package.vocabulary):
             for part in parts_of(eligible, shard):
@@ -103,7 +103,7 @@ def validate(
         performance=entries,
         recalibration=line,
         subgroups=_subgroups(scored, labels, risks, patient, rule),
-        codes=_codes(package, account, scored),
+        codes=_codes(package, counts, scored),
         drift=_drift(package, scored, risks, rule),
         training=_training(package),
     )
@@ -230,14 +230,14 @@ def _group_counts(
     return list(zip(shown[2 + 2 * k :], shown[2 : 2 + k], strict=True))
 
 
-def _codes(package: ModelPackage, account: CodeAccount, scored: _Scored) -> Codes:
-    total = max(account.read + account.unread, 1)
+def _codes(package: ModelPackage, counts: CodeCounts, scored: _Scored) -> Codes:
+    total = max(counts.read + counts.unread, 1)
     unread = scored.joined(scored.measures["unread_share"])
     return Codes(
-        read_share=account.read / total,
-        of_ancestor_share=account.of_ancestor / total,
-        unread_codes=[code for code, _ in account.unread_codes],
-        unread_systems={system: count / total for system, count in account.unread_systems.items()},
+        read_share=counts.read / total,
+        of_ancestor_share=counts.of_ancestor / total,
+        unread_codes=[code for code, _ in counts.unread_codes],
+        unread_systems={system: count / total for system, count in counts.unread_systems.items()},
         mean_unread_share=float(unread.mean()),
     )
 
