@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import cyclopts
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
 
-from claimscale import __version__
+from claimscale import __version__, package_commands
 from claimscale.config import loading
 from claimscale.config.tasks import catalogue
 from claimscale.errors import BadInput, Interrupted, fault
 from claimscale.simulator.options import SimulatedFiles
-
-if TYPE_CHECKING:
-    from claimscale.inference.predict import Counts
 
 app = App(
     name="claimscale",
@@ -30,10 +25,8 @@ app = App(
 )
 
 File = Annotated[Path, Parameter(help="The study file (YAML).")]
-Set = Annotated[
-    tuple[str, ...],
-    Parameter(name="--set", help="Override a setting: --set pretrain.epochs=2", negative=()),
-]
+_SET = Parameter(name="--set", help="Override a setting: --set pretrain.epochs=2", negative=())
+Set = Annotated[tuple[str, ...], _SET]
 
 
 @app.command
@@ -155,8 +148,8 @@ def report(file: File, *, set: Set = ()) -> None:
 def compare(run_a: Path, run_b: Path) -> None:
     """Compare the verdicts of two runs, and test whether their saturation points differ.
 
-    Only summary.json is read, which holds no patient: two sites can compare without sharing patient data.
-    Two validations of a model package are compared as well.
+    Only summary.json is read, which holds no patient: sites compare without sharing patient data. Two
+    validations of a model package are compared as well.
 
     Parameters
     ----------
@@ -177,185 +170,8 @@ def compare(run_a: Path, run_b: Path) -> None:
     print(run_comparison.text(names, run_comparison.compare(first, second)))
 
 
-@app.command
-def package(
-    run: Path,
-    out: Path,
-    *,
-    task: str | None = None,
-    model: Literal["encoder", "lightgbm", "logistic", "outcome_history", "ensemble"] = "encoder",
-    size: str | None = None,
-    seeds: tuple[int, ...] = (),
-    license: str = "other",
-) -> None:
-    """Write a model of a finished study as a folder that scores patients: see predict and embed.
-
-    Parameters
-    ----------
-    run
-        The run directory, runs/<study>.
-    out
-        The folder to write; it appears complete or not at all.
-    task
-        The question. Without one, the package is a pretrained encoder, for embed.
-    model
-        What is packaged; `ensemble` averages the encoder and LightGBM.
-    size
-        Size of the encoder; by default the one that the study found sufficient, otherwise its largest.
-    seeds
-        Seeds whose models are averaged; by default the study's first.
-    license
-        SPDX identifier of the licence of the package.
-    """
-    from claimscale import progress
-    from claimscale.inference.packaging import Choice, write_package
-
-    with progress.display() as display:
-        found, difference = write_package(
-            run, Choice(task, model, size, seeds or None, license), out, display
-        )
-    models = ", ".join(member.cell for member in found.config.members)
-    exact = "bit for bit" if difference == 0 else f"to {difference:.0e}"
-    checked = "" if task is None else f"; it gives the study's predictions {exact}"
-    print(f"Package: {out}  ({models}{checked})")
-
-
-On = Annotated[
-    tuple[str, ...],
-    Parameter(name="--on", negative=(), help="Assess every patient on this date; may be repeated."),
-]
-
-
-@app.command
-def predict(
-    package: Path, source: Path, out: Path, *, on: On = (), visits: bool = False, dates: Path | None = None
-) -> None:
-    """Score the patients of a source with a model package. No outcome is needed.
-
-    Parameters
-    ----------
-    package
-        A folder written by `claimscale package`.
-    source
-        A YAML file with a source section (a study file is one), or the folder of a MEDS dataset.
-    out
-        The Parquet file to write, in the MEDS prediction schema.
-    visits
-        Assess patients on every day on which something became known of them.
-    dates
-        Parquet file with subject_id and prediction_time.
-    """
-    from claimscale.inference import predict as scoring
-
-    _score(package, source, out, (on, visits, dates), scoring.predict, "scored")
-
-
-@app.command
-def embed(
-    package: Path, source: Path, out: Path, *, on: On = (), visits: bool = False, dates: Path | None = None
-) -> None:
-    """Write the vector of each patient and date by the encoder of a model package.
-
-    Parameters
-    ----------
-    package
-        A folder written by `claimscale package`.
-    source
-        A YAML file with a source section (a study file is one), or the folder of a MEDS dataset.
-    out
-        The Parquet file to write.
-    visits
-        Assess patients on every day on which something became known of them.
-    dates
-        Parquet file with subject_id and prediction_time.
-    """
-    from claimscale.inference import predict as scoring
-
-    _score(package, source, out, (on, visits, dates), scoring.embed, "embedded")
-
-
-@app.command
-def explain(
-    package: Path,
-    source: Path,
-    out: Path,
-    *,
-    on: str,
-    patient: int | None = None,
-    patients: Annotated[int, Parameter(validator=validators.Number(gte=10))] = 1000,
-) -> None:
-    """Show what each code contributes to a risk: for one patient, or on average over a cohort.
-
-    The explanation of one patient is patient data. docs/explain.md says how the numbers are made.
-
-    Parameters
-    ----------
-    package
-        A folder written by `claimscale package`.
-    source
-        A YAML file with a source section (a study file is one), or the folder of a MEDS dataset.
-    out
-        The folder to write: explanation.json and explanation.html.
-    on
-        The date of the assessment.
-    patient
-        The patient's subject_id. Without it, a cohort is explained.
-    patients
-        Most patients of the cohort: a random sample of the eligible ones.
-    """
-    from claimscale import progress
-    from claimscale.inference import explain as explaining
-    from claimscale.inference.explanation_text import explanation_text
-    from claimscale.inference.package import ModelPackage
-    from claimscale.inference.source_file import read_source
-
-    assessment = explaining.Assessment(_date(on), patient, patients)
-    with progress.display() as display:
-        opened = ModelPackage.open(package)
-        found = explaining.write_explanation(opened, read_source(source), assessment, out, display)
-    print("\n".join(explanation_text(found)))
-    print(f"Written: {out / explaining.JSON}, {out / explaining.PAGE}")
-
-
-@app.command
-def validate(
-    package: Path,
-    source: Path,
-    out: Path,
-    *,
-    on: On,
-    privacy: Literal["none", "ndb", "cms", "opensafely", "acro"] = "ndb",
-) -> None:
-    """Check a model package on another database, by the outcomes of its own question.
-
-    Only aggregates are written: they can be sent back. compare reads two of them.
-
-    Parameters
-    ----------
-    package
-        A folder written by `claimscale package`.
-    source
-        A YAML file with a source section (a study file is one), or the folder of a MEDS dataset.
-    out
-        The folder to write: validation.json and validation.html.
-    privacy
-        Rule for small counts.
-    """
-    from claimscale import artifacts, progress
-    from claimscale.inference import validate as validation, validation_page, validation_text
-    from claimscale.inference.package import ModelPackage
-    from claimscale.inference.source_file import read_source
-
-    if out.exists():
-        raise BadInput(f"{out}: is there already")
-    dates = [_date(text) for text in on]
-    with progress.display() as display:
-        found = validation.validate(ModelPackage.open(package), read_source(source), dates, privacy, display)
-    with artifacts.atomic_folder(out) as target:
-        artifacts.write_text(target / validation_text.FILE, found.model_dump_json(indent=1) + "\n")
-        validation_page.write_page(found, target / validation_text.PAGE)
-    print("\n".join(validation_text.conclusions(found)))
-    print(f"Written: {out / validation_text.PAGE}")
+for each in package_commands.COMMANDS:
+    app.command(each)
 
 
 @app.command(name="simulate")
@@ -425,35 +241,6 @@ def tasks(*, aces: Path | None = None) -> None:
     for name, task in catalogue().items():
         codes = "; ".join(f"{system} {' '.join(prefixes)}" for system, prefixes in task.outcome.items())
         print(f"{name:<28} {task.kind:<10} {codes}")
-
-
-def _score(
-    package: Path,
-    source: Path,
-    out: Path,
-    dates: tuple[tuple[str, ...], bool, Path | None],
-    write: Callable[..., Counts],
-    done: str,
-) -> None:
-    """Open the package, write `out`, and say how many patients were scored."""
-    from claimscale import progress
-    from claimscale.inference.package import ModelPackage
-    from claimscale.inference.predict import counts_text
-    from claimscale.inference.source_file import Dates, read_source
-
-    on, visits, file = dates
-    wanted = Dates(tuple(_date(text) for text in on), visits, file)
-    with progress.display() as display:
-        counts = write(ModelPackage.open(package), read_source(source), wanted, out, display)
-    print("\n".join(counts_text(counts, done)))
-    print(f"Written: {out}")
-
-
-def _date(text: str) -> dt.date:
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        raise BadInput(f"--on {text}: is not a date such as 2024-04-01") from None
 
 
 def _run_cells(file: Path, overrides: tuple[str, ...], wanted: str) -> None:

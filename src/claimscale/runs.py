@@ -19,7 +19,7 @@ from claimscale.config.study import Study as StudySettings
 from claimscale.errors import BadInput
 from claimscale.experiments.plan import plan_text
 from claimscale.inference.package import ModelPackage
-from claimscale.inference.packaging import Choice, write_package
+from claimscale.inference.packaging import Choice, settings_of, write_package
 from claimscale.progress import Display, Silent
 from claimscale.summary.schema import Summary, read_summary
 
@@ -58,10 +58,7 @@ class Run:
     @classmethod
     def open(cls, folder: str | Path) -> Run:
         """Open `runs/<study>`. Raises BadInput if it is no run directory."""
-        folder = Path(folder)
-        if not (folder / "study.yaml").is_file():
-            raise BadInput(f"{folder}: is not a run directory (study.yaml is missing)")
-        return cls(folder, loading.load(folder / "study.yaml"))
+        return cls(Path(folder), settings_of(Path(folder)))
 
     @property
     def summary(self) -> Summary:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from explain_fixtures import MODELS, ExplainedStudy, explained_study
+from packaged_study import MODELS, PackagedStudy
 from safetensors.torch import load_file
 from scipy.stats import hypergeom
 
@@ -40,12 +40,11 @@ from claimscale.training.finetune_trainer import LabelledSequences, logits
 from claimscale.training.finetuning import FinetuneJob, finetune
 from claimscale.training.initialization import Initialization
 
-__all__ = ["explained_study"]
 CPU = torch.device("cpu")
 PATIENTS = 25
 
 
-def patients(study: ExplainedStudy, count: int = PATIENTS) -> list[tuple[int, int]]:
+def patients(study: PackagedStudy, count: int = PATIENTS) -> list[tuple[int, int]]:
     """Row and index day of test patients."""
     sample = study.workspace.samples("analgesics")["held_out"]
     return list(zip(sample.rows[:count].tolist(), sample.index_days[:count].tolist(), strict=True))
@@ -62,16 +61,16 @@ def without(sequence: Sequences, position: int) -> Sequences:
 
 
 @pytest.fixture(scope="module")
-def explanations(explained_study) -> Callable[[str], list[Explained]]:
+def explanations(packaged_study) -> Callable[[str], list[Explained]]:
     """The explanations of the test patients by a model, made once."""
     found: dict[str, list[Explained]] = {}
 
     def of(model: str) -> list[Explained]:
         if model not in found:
-            package = explained_study.open(model)
+            package = packaged_study.open(model)
             found[model] = [
-                explain_row(package, explained_study.workspace.store, *where)
-                for where in patients(explained_study)
+                explain_row(package, packaged_study.workspace.store, *where)
+                for where in patients(packaged_study)
             ]
         return found[model]
 
@@ -79,9 +78,9 @@ def explanations(explained_study) -> Callable[[str], list[Explained]]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_contributions_add_up_to_the_score(explanations, explained_study, model: str) -> None:
-    package, store = explained_study.open(model), explained_study.workspace.store
-    for explained, (row, day) in zip(explanations(model), patients(explained_study), strict=True):
+def test_contributions_add_up_to_the_score(explanations, packaged_study, model: str) -> None:
+    package, store = packaged_study.open(model), packaged_study.workspace.store
+    for explained, (row, day) in zip(explanations(model), patients(packaged_study), strict=True):
         risk = float(package.risks(store, np.array([row]), np.array([day]))[0])
         assert explained.risk == pytest.approx(risk, rel=1e-12)
         found = explained.attribution
@@ -92,11 +91,11 @@ def test_contributions_add_up_to_the_score(explanations, explained_study, model:
             assert abs(found.completeness_error) < 1e-5 and found.steps is None
 
 
-def test_presence_one_is_the_model_and_presence_zero_is_removal(explained_study) -> None:
-    package, store = explained_study.open("encoder"), explained_study.workspace.store
+def test_presence_one_is_the_model_and_presence_zero_is_removal(packaged_study) -> None:
+    package, store = packaged_study.open("encoder"), packaged_study.workspace.store
     member = package.encoder
     assert member.model.has_zero_shot
-    for row, day in patients(explained_study, 8):
+    for row, day in patients(packaged_study, 8):
         sequence = sequence_of(package, store, row, day)
         patient = PresenceModel.of(member.model, sequence, package.reference, CPU)
         codes = len(sequence.token) - LEADING
@@ -113,9 +112,9 @@ def test_presence_one_is_the_model_and_presence_zero_is_removal(explained_study)
             assert each[position] == pytest.approx(float(removed[0]), abs=1e-4)
 
 
-def test_the_baseline_is_a_person_without_codes(explained_study) -> None:
-    package, store = explained_study.open("encoder"), explained_study.workspace.store
-    row, day = patients(explained_study, 1)[0]
+def test_the_baseline_is_a_person_without_codes(packaged_study) -> None:
+    package, store = packaged_study.open("encoder"), packaged_study.workspace.store
+    row, day = patients(packaged_study, 1)[0]
     sequence = sequence_of(package, store, row, day)
     sex = "FMU"[int(sequence.token[1]) - 3]
     age = float(sequence.age_days[0]) / 365.25
@@ -127,9 +126,9 @@ def test_the_baseline_is_a_person_without_codes(explained_study) -> None:
     assert baseline == pytest.approx(float(logits(package.encoder.model, empty, CPU)[0]), abs=1e-4)
 
 
-def test_a_patient_without_visible_codes_has_contributions_of_the_person(explained_study) -> None:
-    package, store = explained_study.open("encoder"), explained_study.workspace.store
-    row, day = patients(explained_study, 1)[0]
+def test_a_patient_without_visible_codes_has_contributions_of_the_person(packaged_study) -> None:
+    package, store = packaged_study.open("encoder"), packaged_study.workspace.store
+    row, day = patients(packaged_study, 1)[0]
     start, stop = store.offsets[row], store.offsets[row + 1]
     available = np.array(store.available)
     available[start:stop] = day + 1
@@ -138,12 +137,12 @@ def test_a_patient_without_visible_codes_has_contributions_of_the_person(explain
     assert found.attribution.is_complete and found.removals == () and found.removal_correlation is None
 
 
-def test_contributions_of_a_linear_model_are_coefficient_times_value(explained_study) -> None:
-    package, store = explained_study.open("logistic"), explained_study.workspace.store
+def test_contributions_of_a_linear_model_are_coefficient_times_value(packaged_study) -> None:
+    package, store = packaged_study.open("logistic"), packaged_study.workspace.store
     member = package.members[0]
     assert isinstance(member, BaselineMember) and isinstance(member.model, LinearModel)
     names = columns(member)
-    for row, day in patients(explained_study):
+    for row, day in patients(packaged_study):
         values = np.asarray(member.features(store, np.array([row]), np.array([day])).todense())[0]
         expected: dict[tuple[str, str, bool], float] = {}
         for column, weight in zip(member.model.columns, member.model.coefficient, strict=True):
@@ -158,11 +157,11 @@ def test_contributions_of_a_linear_model_are_coefficient_times_value(explained_s
 
 
 @pytest.mark.parametrize("model", ["encoder", "lightgbm", "logistic", "outcome_history"])
-def test_every_column_of_a_model_has_a_name(explained_study, model: str) -> None:
-    for member in explained_study.open(model).members:
+def test_every_column_of_a_model_has_a_name(packaged_study, model: str) -> None:
+    for member in packaged_study.open(model).members:
         if isinstance(member, BaselineMember):
             where = np.array([0]), np.array([18_000])
-            width = member.features(explained_study.workspace.store, *where).get_shape()[1]
+            width = member.features(packaged_study.workspace.store, *where).get_shape()[1]
             assert len(columns(member)) == width
 
 
@@ -175,10 +174,10 @@ def test_removing_a_code_changes_the_risk_in_its_direction(explanations) -> None
     assert np.median([one for one in correlations if one is not None]) > 0.5
 
 
-def test_the_order_of_codes_of_one_day_changes_nothing(explained_study) -> None:
-    package, store = explained_study.open("encoder"), explained_study.workspace.store
+def test_the_order_of_codes_of_one_day_changes_nothing(packaged_study) -> None:
+    package, store = packaged_study.open("encoder"), packaged_study.workspace.store
     random, compared = np.random.default_rng(0), 0
-    for row, day in patients(explained_study, 20):
+    for row, day in patients(packaged_study, 20):
         start, stop = store.offsets[row], store.offsets[row + 1]
         order = np.arange(len(store.token))
         key = store.available[start:stop].astype(np.int64) * 100_000 + store.age_days[start:stop]
@@ -213,10 +212,10 @@ def test_averaged_keeps_inputs_that_one_member_has() -> None:
     assert found.baseline == -3.0 and found.steps == 64 and found.completeness_error == 0.0
 
 
-def test_shuffled_labels_rank_planted_drivers_no_better_than_chance(explained_study, tmp_path: Path) -> None:
+def test_shuffled_labels_rank_planted_drivers_no_better_than_chance(packaged_study, tmp_path: Path) -> None:
     """Four codes drive planted labels: an encoder that learns them ranks these codes first; one that learns
     the same labels shuffled does not."""
-    workspace, package = explained_study.workspace, explained_study.open("encoder")
+    workspace, package = packaged_study.workspace, packaged_study.open("encoder")
     vocabulary = workspace.store.vocabulary
     is_code = vocabulary.patients > 0
     planted = np.flatnonzero(is_code & (vocabulary.patients < 0.35 * vocabulary.patients.max()))[:4]
@@ -242,13 +241,13 @@ def test_shuffled_labels_rank_planted_drivers_no_better_than_chance(explained_st
         finetune(job, {}, lambda share: None)
         member.model = start.model(settings).eval()
         member.model.load_state_dict(load_file(tmp_path / name / "model.safetensors"))
-        shares[name] = hits(dataclasses.replace(package, members=(member,)), explained_study, planted)
+        shares[name] = hits(dataclasses.replace(package, members=(member,)), packaged_study, planted)
     (found, chance), (shuffled, _) = shares["planted"], shares["shuffled"]
     assert found > chance + 0.4
     assert shuffled < chance + 0.2
 
 
-def hits(package: ModelPackage, study: ExplainedStudy, planted: np.ndarray) -> tuple[float, float]:
+def hits(package: ModelPackage, study: PackagedStudy, planted: np.ndarray) -> tuple[float, float]:
     """Shares of patients with a planted code among the five largest contributions, and of a random order."""
     names = {package.vocabulary.codes[token] for token in planted.tolist()}
     found = []
@@ -264,12 +263,12 @@ def hits(package: ModelPackage, study: ExplainedStudy, planted: np.ndarray) -> t
 
 
 @pytest.fixture
-def run(explained_study, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def run(packaged_study, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Call `claimscale explain` for a model; returns exit code, standard output, standard error, folder."""
 
     def call(model: str, *arguments: object, on: str = "2020-10-01", out: Path | None = None):
         folder = out or tmp_path / model
-        named = (explained_study.packages[model], explained_study.file, folder, "--on", on)
+        named = (packaged_study.packages[model], packaged_study.file, folder, "--on", on)
         code = cli.call(["explain", *map(str, (*named, *arguments))])
         captured = capsys.readouterr()
         return code, captured.out, captured.err, folder
@@ -277,9 +276,9 @@ def run(explained_study, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     return call
 
 
-def test_one_patient_from_the_command_line(run, explained_study) -> None:
-    row, _day = patients(explained_study, 1)[0]
-    patient = int(explained_study.workspace.store.subjects[row])
+def test_one_patient_from_the_command_line(run, packaged_study) -> None:
+    row, _day = patients(packaged_study, 1)[0]
+    patient = int(packaged_study.workspace.store.subjects[row])
     code, out, _, folder = run("ensemble", "--patient", patient)
     assert code == 0 and "completeness error" in out and str(folder / "explanation.html") in out
     found = PatientExplanation.model_validate_json((folder / "explanation.json").read_bytes())
@@ -301,7 +300,7 @@ def test_one_patient_from_the_command_line(run, explained_study) -> None:
     assert code == 2 and "is there already" in error
 
 
-def test_a_cohort_names_no_patient_and_no_small_number(run, explained_study) -> None:
+def test_a_cohort_names_no_patient_and_no_small_number(run, packaged_study) -> None:
     code, out, _, folder = run("lightgbm", "--patients", 120)
     assert code == 0 and "120 patients" in out
     text = (folder / "explanation.json").read_text("utf-8")

@@ -27,6 +27,7 @@ SUBGROUP_REPLICATES = 400
 THRESHOLDS = np.geomspace(0.25, 8, 12)
 """Risk thresholds of the net benefit, as multiples of the prevalence."""
 RISK_BINS = 16
+SEX_NAMES = {"F": "Women", "M": "Men", "U": "Sex unknown"}
 AGE_BANDS = ((0, 40), (40, 65), (65, 75), (75, 85), (85, 200))
 MAX_HOSPITALS = 12
 
@@ -185,6 +186,15 @@ def subgroups(
     return found
 
 
+def age_band_name(low: int, high: int) -> str:
+    """The name of one of AGE_BANDS.
+
+    >>> age_band_name(65, 75)
+    '65–74'
+    """
+    return f"{low}+" if high == AGE_BANDS[-1][1] else f"{low}–{high - 1}"
+
+
 def _groups(rows: SplitPredictions, patients_file: Path) -> Iterator[Membership]:
     """Subgroups by sex, age and hospital; those by one variable divide all rows among them."""
     if not patients_file.exists():
@@ -196,7 +206,7 @@ def _groups(rows: SplitPredictions, patients_file: Path) -> Iterator[Membership]
     if (subject[place] != rows.subject).any():
         return
     sex = np.array([value or "U" for value in people["sex"].to_pylist()])[place]
-    for code, name in (("F", "Women"), ("M", "Men"), ("U", "Sex unknown")):
+    for code, name in SEX_NAMES.items():
         if (sex == code).any():
             yield Membership("sex", name, sex == code)
     born = people["birth_day"].to_numpy(zero_copy_only=False).astype(np.float64)[place]
@@ -204,7 +214,7 @@ def _groups(rows: SplitPredictions, patients_file: Path) -> Iterator[Membership]
     for low, high in AGE_BANDS:
         member = (age >= low) & (age < high)
         if member.any():
-            yield Membership("age", f"{low}+" if high == AGE_BANDS[-1][1] else f"{low}–{high - 1}", member)
+            yield Membership("age", age_band_name(low, high), member)
     if (rest := ~((age >= 0) & (age < AGE_BANDS[-1][1]))).any():
         yield Membership("age", "Age unknown", rest)
     hospital = np.array([value or "" for value in people["hospital_id"].cast("string").to_pylist()])[place]

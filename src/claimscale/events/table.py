@@ -50,6 +50,16 @@ def day_number(date: dt.date) -> int:
     return (date - EPOCH).days
 
 
+def usable_days(times: pa.ChunkedArray) -> npt.NDArray[np.int32]:
+    """The last day whose records may be used at each time: the day at midnight, else the day before.
+
+    What became known on the day itself may be later than a time of day.
+    """
+    exact = times.cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]")
+    day = exact.astype("datetime64[D]")
+    return (day.astype(np.int64) - (exact != day)).astype(np.int32)
+
+
 def timestamps(days: npt.NDArray[np.integer]) -> pa.Array:
     """Day numbers as timestamps at midnight."""
     return pa.array(days.astype("datetime64[D]").astype("datetime64[us]"))

@@ -26,9 +26,10 @@ from sklearn.utils import Tags
 
 from claimscale.config.sources import MedsSource
 from claimscale.errors import BadInput
+from claimscale.events.table import usable_days
 from claimscale.inference.calibration import log_odds_of
 from claimscale.inference.package import ModelPackage
-from claimscale.inference.patients import PatientShard, shards
+from claimscale.inference.patients import PatientShard, lookup_of, shards
 from claimscale.inference.source_file import SourceFile, prepared
 
 Floats = NDArray[np.floating]
@@ -175,12 +176,11 @@ def _rows(X: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if table is None or not set(ROWS) <= set(table.column_names):
         raise BadInput("X: needs the columns subject_id and prediction_time, or claims with code")
     try:
-        exact = table["prediction_time"].cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]")
+        day = usable_days(table["prediction_time"])
         subject = table["subject_id"].cast(pa.int64()).to_numpy()
     except pa.ArrowInvalid as error:
         raise BadInput(f"X: {str(error).splitlines()[0]}") from None
-    day = exact.astype("datetime64[D]")
-    return subject, day.astype(np.int64) - (exact != day)
+    return subject, day.astype(np.int64)
 
 
 def _shards(package: ModelPackage, claims: Any) -> list[PatientShard]:
@@ -201,7 +201,8 @@ def _read_shards(package: ModelPackage, claims: Any) -> list[PatientShard]:
         folder = Path(claims) if isinstance(claims, str | Path) else _as_meds(claims, Path(scratch))
         source = SourceFile(source=MedsSource(kind="meds", path=str(folder)))
         with prepared(package, source, dt.date.today()) as (events, engine):
-            return list(shards(events, engine, package.config, package.vocabulary))
+            lookup = lookup_of(events, engine, package.config, package.vocabulary)
+            return list(shards(events, package.vocabulary, lookup))
 
 
 def _as_meds(claims: Any, folder: Path) -> Path:

@@ -33,7 +33,7 @@ from claimscale.inference.explanation_schema import (
     Visit,
 )
 from claimscale.inference.package import ModelPackage
-from claimscale.inference.patients import PatientShard, dates_on, eligible_dates, shards
+from claimscale.inference.patients import PatientShard, dates_on, eligible_dates, lookup_of, shards
 from claimscale.inference.reference import measures_of
 from claimscale.inference.source_file import SourceFile, prepared
 from claimscale.progress import Display
@@ -130,7 +130,8 @@ def _explained(
 ) -> Iterator[tuple[PatientShard, int, Explained]]:
     """The chosen patients, each with its shard and row."""
     subjects, done = np.array(sorted(chosen)), 0
-    for shard in shards(events, engine, package.config, package.vocabulary):
+    lookup = lookup_of(events, engine, package.config, package.vocabulary)
+    for shard in shards(events, package.vocabulary, lookup):
         for row in np.flatnonzero(np.isin(shard.store.subjects, subjects)).tolist():
             yield shard, row, explain_row(package, shard.store, row, assessment.index_day)
             done += 1

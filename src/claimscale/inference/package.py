@@ -73,8 +73,7 @@ class ModelPackage:
         """
         if self.config.task is None:
             raise BadInput(f"{self.folder}: holds an encoder without a question; it gives embeddings only")
-        found = np.stack([member.risks(store, rows, index_days) for member in self.members])
-        return found[0] if len(found) == 1 else mean_log_odds(found)
+        return together(np.stack([member.risks(store, rows, index_days) for member in self.members]))
 
     def embed(self, store: TokenStore, rows: np.ndarray, index_days: np.ndarray) -> np.ndarray:
         """Vectors of the first encoder, float32 [n, width]: state at [CLS], mean of the states, sums.
@@ -92,6 +91,11 @@ class ModelPackage:
             if isinstance(member, EncoderMember):
                 return member
         raise BadInput(f"{self.folder}: holds no encoder")
+
+
+def together(risks: np.ndarray) -> np.ndarray:
+    """The risks of k models [k, n] as one [n]: by their mean log odds; those of one model are unchanged."""
+    return risks[0] if len(risks) == 1 else mean_log_odds(risks)
 
 
 def read_config(folder: Path) -> PackageConfig:

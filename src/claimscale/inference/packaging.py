@@ -7,17 +7,17 @@ for bit.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 
 from claimscale import __version__, artifacts
 from claimscale.baselines import fitted_models
 from claimscale.codes.systems import split
-from claimscale.cohort.selection import HELD_OUT
+from claimscale.cohort.selection import HELD_OUT, TUNING
 from claimscale.config import loading
 from claimscale.config.base import Codes
 from claimscale.config.sources import FileSource
@@ -25,7 +25,6 @@ from claimscale.config.study import Study
 from claimscale.constants import SEXES
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.evaluation.metrics import mean_log_odds
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.datasets import LabelledSample, read_risks
 from claimscale.experiments.workspace import Workspace
@@ -39,9 +38,10 @@ from claimscale.inference.package import (
     REFERENCE,
     VOCABULARY,
     ModelPackage,
+    together,
 )
 from claimscale.inference.package_config import EncoderShape, Kind, Member, PackageConfig
-from claimscale.inference.patients import shards
+from claimscale.inference.patients import lookup_of, shards
 from claimscale.progress import Display
 from claimscale.tokens.special_tokens import FIRST_CODE, FIRST_SEX
 
@@ -82,10 +82,11 @@ def write_package(run: Path, choice: Choice, out: Path, display: Display) -> tup
         artifacts.write_text(target / CONFIG, config.model_dump_json(indent=1) + "\n")
         for cell, member in zip(cells, config.members, strict=True):
             _copy_model(workspace.folder(cell.id), target / member.folder)
-        fitted = _calibration(workspace, cells)
+        predicted = _predicted(workspace, cells)
+        fitted = _calibration(predicted)
         artifacts.write_text(target / CALIBRATION, fitted.model_dump_json(indent=1) + "\n")
         display.update(0.3, 10, "describing the training patients")
-        found = _reference(workspace, config, cells)
+        found = _reference(workspace, config, predicted)
         artifacts.write_text(target / REFERENCE, found.model_dump_json(indent=1) + "\n")
         evidence = model_card.evidence_of(run, choice.task, choice.model, config.size)
         artifacts.write_json(target / EVIDENCE, evidence)
@@ -93,20 +94,26 @@ def write_package(run: Path, choice: Choice, out: Path, display: Display) -> tup
         artifacts.seal(target, artifacts.fingerprint(config=config.model_dump()))
         (target / artifacts.DONE).unlink()
         display.update(0.8, 3, "comparing with the study's predictions")
-        difference = _difference(ModelPackage.open(target), workspace, cells)
-    return ModelPackage.open(out), difference
+        package = ModelPackage.open(target)
+        difference = _difference(package, workspace, predicted)
+    return replace(package, folder=out), difference
 
 
 def open_run(run: Path) -> Workspace:
     """The workspace of a run directory. Raises BadInput if it is none."""
-    file = run / "study.yaml"
-    if not file.is_file():
-        raise BadInput(f"{run}: is not a run directory (study.yaml is missing)")
-    workspace = Workspace(loading.load(file), run)
+    workspace = Workspace(settings_of(run), run)
     for stage in ("tokens", "labels", "events"):
         if not (run / stage / artifacts.DONE).exists():
             raise BadInput(f"{run}: {stage} is missing; run the study first")
     return workspace
+
+
+def settings_of(run: Path) -> Study:
+    """The settings of a run directory. Raises BadInput if it is none."""
+    file = run / "study.yaml"
+    if not file.is_file():
+        raise BadInput(f"{run}: is not a run directory (study.yaml is missing)")
+    return loading.load(file)
 
 
 def _cells(workspace: Workspace, choice: Choice) -> list[Cell]:
@@ -210,26 +217,34 @@ def _copy_model(cell: Path, target: Path) -> None:
             shutil.copyfile(file, target / file.name)
 
 
-def _study_risks(workspace: Workspace, cells: Sequence[Cell], samples: dict[str, LabelledSample]) -> dict:
-    """The study's probabilities of the packaged cells together, by split."""
-    each = [read_risks(workspace.folder(cell.id), samples) for cell in cells]
-    if len(each) == 1:
-        return each[0]
-    return {name: mean_log_odds(np.stack([risks[name] for risks in each])) for name in samples}
+class _Predicted(NamedTuple):
+    """What the study predicted with the packaged models together, and for whom, of one split."""
+
+    sample: LabelledSample
+    risks: np.ndarray
 
 
-def _predicted(workspace: Workspace, cell: Cell) -> dict[str, LabelledSample]:
-    return workspace.cell_samples(cell).predict
-
-
-def _calibration(workspace: Workspace, cells: Sequence[Cell]) -> calibration.Calibration:
+def _predicted(workspace: Workspace, cells: Sequence[Cell]) -> dict[str, _Predicted]:
+    """The study's predictions by split; none of an encoder without a question."""
     if cells[0].task is None:
+        return {}
+    samples = workspace.cell_samples(cells[0]).predict
+    each = [read_risks(workspace.folder(cell.id), samples) for cell in cells]
+    return {
+        name: _Predicted(sample, together(np.stack([risks[name] for risks in each])))
+        for name, sample in samples.items()
+    }
+
+
+def _calibration(predicted: Mapping[str, _Predicted]) -> calibration.Calibration:
+    if not predicted:
         return calibration.Calibration(method="none")
-    samples = _predicted(workspace, cells[0])
-    return calibration.fit(samples["tuning"].outcome, _study_risks(workspace, cells, samples)["tuning"])
+    return calibration.fit(predicted[TUNING].sample.outcome, predicted[TUNING].risks)
 
 
-def _reference(workspace: Workspace, config: PackageConfig, cells: Sequence[Cell]) -> reference.Reference:
+def _reference(
+    workspace: Workspace, config: PackageConfig, predicted: Mapping[str, _Predicted]
+) -> reference.Reference:
     """The training patients at the study's landmark, or at their index dates of the task."""
     run, vocabulary = workspace.run, workspace.store.vocabulary
     if config.task is None:
@@ -240,7 +255,8 @@ def _reference(workspace: Workspace, config: PackageConfig, cells: Sequence[Cell
         subjects, days = train.subjects, train.index_days.astype(np.int64)
     parts, sexes = [], np.zeros(len(SEXES), np.int64)
     with Engine(workspace.study.engine) as engine:
-        for shard in shards(run / "events", engine, config, vocabulary):
+        lookup = lookup_of(run / "events", engine, config, vocabulary)
+        for shard in shards(run / "events", vocabulary, lookup):
             rows = np.searchsorted(shard.store.subjects, subjects).clip(0, len(shard.store.subjects) - 1)
             here = shard.store.subjects[rows] == subjects
             parts.append(reference.measures_of(shard, rows[here], days[here]))
@@ -248,25 +264,21 @@ def _reference(workspace: Workspace, config: PackageConfig, cells: Sequence[Cell
     joined = {name: np.concatenate([part[name] for part in parts]) for name in reference.MEASURES}
     each = (sexes / max(sexes.sum(), 1)).round(3).tolist()
     shares: dict[str, float] = {str(sex): share for sex, share in zip(SEXES, each, strict=True)}
-    risks = np.zeros(0)
-    if config.task is not None:
-        risks = _study_risks(workspace, cells, _predicted(workspace, cells[0]))[HELD_OUT]
+    risks = predicted[HELD_OUT].risks if predicted else np.zeros(0)
     return reference.reference_of(joined, shares, risks)
 
 
-def _difference(package: ModelPackage, workspace: Workspace, cells: Sequence[Cell]) -> float:
+def _difference(package: ModelPackage, workspace: Workspace, predicted: Mapping[str, _Predicted]) -> float:
     """The largest difference between the package's probabilities and those of the study; 0 on the same CPU.
 
     Raises BadInput if it is larger than another machine would explain.
     """
-    if cells[0].task is None:
-        return 0.0
-    samples, largest = _predicted(workspace, cells[0]), 0.0
-    risks = _study_risks(workspace, cells, samples)
-    for name, sample in samples.items():
+    largest = 0.0
+    for sample, risks in predicted.values():
         some = sample.take(np.arange(len(sample.rows))[:CHECKED_PATIENTS])
         again = package.risks(workspace.store, some.rows, some.index_days)
-        largest = max(largest, float(np.abs(again - risks[name][: len(again)]).max(initial=0.0)))
+        largest = max(largest, float(np.abs(again - risks[: len(again)]).max(initial=0.0)))
     if largest > TOLERANCE:
-        raise BadInput(f"{cells[0].id}: the package differs from the study's predictions by {largest:.1g}")
+        cell = package.config.members[0].cell
+        raise BadInput(f"{cell}: the package differs from the study's predictions by {largest:.1g}")
     return largest

@@ -90,20 +90,19 @@ class PatientShard:
         return found
 
 
-def shards(
-    events: Path, engine: Engine, config: PackageConfig, vocabulary: Vocabulary
-) -> Iterator[PatientShard]:
-    """The patients of an events folder, one shard after another; memory is that of one shard."""
-    lookup = _lookup(events, engine, config, vocabulary)
+def shards(events: Path, vocabulary: Vocabulary, lookup: TokenLookup) -> Iterator[PatientShard]:
+    """The patients of an events folder, one shard after another; memory is that of one shard.
+
+    `lookup` is a result of `lookup_of`.
+    """
     for file in sorted((events / "data").glob("*.parquet")):
         yield PatientShard(file, vocabulary, lookup)
 
 
 def code_counts(
-    events: Path, engine: Engine, config: PackageConfig, vocabulary: Vocabulary, most: int = 20
+    events: Path, engine: Engine, vocabulary: Vocabulary, lookup: TokenLookup, most: int = 20
 ) -> CodeCounts:
     """How the events of a folder are read."""
-    lookup = _lookup(events, engine, config, vocabulary)
     table = read_events(engine, events).filter(~_.demographic)
     counts = engine.to_arrow(table.group_by("code", "suspected").aggregate(events=_.count())).to_pylist()
     by_code = {(row["code"], row["suspected"]): row["events"] for row in counts}
@@ -152,7 +151,7 @@ def eligible_dates(events: Path, engine: Engine, config: PackageConfig, dates: i
     return engine.to_arrow(label_index_dates(config.task, known, table, config.recency_days))
 
 
-def _lookup(events: Path, engine: Engine, config: PackageConfig, vocabulary: Vocabulary) -> TokenLookup:
+def lookup_of(events: Path, engine: Engine, config: PackageConfig, vocabulary: Vocabulary) -> TokenLookup:
     """The tokens of the codes of an events folder; a code that must not be seen has none of an ancestor."""
     found = TokenLookup.of(vocabulary, code_map(read_events(engine, events), engine, config.tokens.rollup))
     unseen = full_prefixes(config.hidden_codes) + full_prefixes(config.withheld_codes)

@@ -113,13 +113,13 @@ def _curve(labels: Flags, risks: Floats, rule: Rule | None) -> list[CurvePoint]:
         waiting = np.concatenate([waiting, part])
         positives = int(labels[waiting].sum())
         if rule is None or min(positives, len(waiting) - positives) >= least:
-            points.append((waiting, positives))
+            points.append(waiting)
             waiting = np.zeros(0, np.int64)
     if len(waiting) and points:  # the rest joins the last bin
-        points[-1] = (np.concatenate([points[-1][0], waiting]), 0)
+        points[-1] = np.concatenate([points[-1], waiting])
     return [
         CurvePoint(predicted=float(risks[rows].mean()), observed=float(labels[rows].mean()))
-        for rows, _positives in points
+        for rows in points
         if len(rows)
     ]
 

@@ -27,6 +27,7 @@ from claimscale.inference.patients import (
     PatientShard,
     code_counts,
     eligible_dates,
+    lookup_of,
     shards,
 )
 from claimscale.inference.reference import measures_of
@@ -44,7 +45,7 @@ PREDICTION = [
     ("outside", pa.string()),
     ("excluded", pa.string()),
 ]
-"""The MEDS prediction schema without `boolean_value`, and more; docs/predict.md describes each column."""
+"""The MEDS prediction schema without `boolean_value`, and more; docs/packages.md describes each column."""
 UNREAD_SYSTEM = 0.001
 """Share of the events from which an unknown code system is named."""
 SOURCE_ID = ("source_id", pa.string())
@@ -114,12 +115,14 @@ def _write(
     with prepared(package, source, landmark) as (events, engine):
         table = read_events(engine, events)
         found = eligible_dates(events, engine, package.config, dates.table(table))
-        counts = _counts_before(package, events, engine, table, found)
+        lookup = lookup_of(events, engine, package.config, package.vocabulary)
+        counts = _counts_before(package, engine, table, found)
+        counts.codes = code_counts(events, engine, package.vocabulary, lookup)
         ids = _source_ids(events)
         if ids is not None:
             schema = schema.append(pa.field(*SOURCE_ID))
         with artifacts.atomic_file(out) as partial, pq.ParquetWriter(partial, schema) as writer:
-            for shard in shards(events, engine, package.config, package.vocabulary):
+            for shard in shards(events, package.vocabulary, lookup):
                 for part in parts_of(found, shard):
                     rows = np.searchsorted(shard.store.subjects, part["subject_id"].to_numpy())
                     days = part["index_day"].to_numpy().astype(np.int64)
@@ -156,18 +159,15 @@ def _columns(
     }
 
 
-def _counts_before(
-    package: ModelPackage, events: Path, engine: Engine, table: ir.Table, found: pa.Table
-) -> Counts:
+def _counts_before(package: ModelPackage, engine: Engine, table: ir.Table, found: pa.Table) -> Counts:
     """The counts before scoring. Raises BadInput if nobody is left."""
     patients = engine.to_arrow(table.aggregate(n=table.subject_id.nunique()))["n"][0].as_py()
-    codes = code_counts(events, engine, package.config, package.vocabulary)
     with_dates = len(np.unique(found["subject_id"].to_numpy()))
     if not len(found):
         raise BadInput(
             f"none of {patients:,} patients has {package.config.min_events} known events on the dates given"
         )
-    return Counts(patients=patients, too_few_events=patients - with_dates, codes=codes)
+    return Counts(patients=patients, too_few_events=patients - with_dates)
 
 
 def _count(counts: Counts, columns: dict[str, pa.Array]) -> None:

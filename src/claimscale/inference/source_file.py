@@ -27,7 +27,7 @@ from claimscale.config.yaml_files import read_mapping
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.events import build as events_stage
-from claimscale.events.table import day_number
+from claimscale.events.table import day_number, usable_days
 from claimscale.inference.package import ModelPackage
 from claimscale.inference.patients import PatientShard, dates_at_visits, dates_on
 
@@ -116,12 +116,9 @@ def _dates_of(file: Path) -> ir.Table:
         raise BadInput(f"{file}: cannot be read ({str(error).splitlines()[0]})") from None
     if len(table.column_names) < 2 or not pa.types.is_integer(table.schema.field("subject_id").type):
         raise BadInput(f"{file}: needs subject_id (whole numbers) and prediction_time")
-    exact = table["prediction_time"].cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]")
-    day = exact.astype("datetime64[D]")
-    days = (day.astype(np.int64) - (exact != day)).astype(np.int32)
     columns = {
         "subject_id": table["subject_id"].cast(pa.int64()),
         "split": pa.array([""] * len(table), pa.string()),
-        "index_day": pa.array(days),
+        "index_day": pa.array(usable_days(table["prediction_time"])),
     }
     return ibis.memtable(pa.table(columns)).distinct()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +15,19 @@ from numpy.typing import NDArray
 
 from claimscale.constants import SEXES
 from claimscale.errors import BadInput
-from claimscale.evaluation.model_diagnostics import AGE_BANDS
+from claimscale.evaluation.model_diagnostics import AGE_BANDS, SEX_NAMES, age_band_name
 from claimscale.events.table import read_events
 from claimscale.inference.calibration import FEWEST_POSITIVES, log_odds_of, recalibrate
 from claimscale.inference.package import EVIDENCE, ModelPackage
 from claimscale.inference.package_files import read_json_file
-from claimscale.inference.patients import CodeCounts, PatientShard, code_counts, eligible_dates, shards
+from claimscale.inference.patients import (
+    CodeCounts,
+    PatientShard,
+    code_counts,
+    eligible_dates,
+    lookup_of,
+    shards,
+)
 from claimscale.inference.performance import cross_fitted, discrimination, performance
 from claimscale.inference.reference import MEASURES, measures_of
 from claimscale.inference.source_file import Dates, SourceFile, parts_of, prepared
@@ -40,7 +46,6 @@ from claimscale.privacy.suppression import PROFILES, Rule, Sum, suppress_cells
 from claimscale.progress import Display
 from claimscale.tokens.special_tokens import FIRST_CODE, FIRST_SEX
 
-SEX_NAMES = {"F": "Women", "M": "Men", "U": "Sex unknown"}
 DRIFTED_CODES = 20
 LEAST_SHARE = 1e-4
 """Shares are bounded by it in stability indices."""
@@ -56,9 +61,6 @@ class _Scored:
     sex: list[np.ndarray] = field(default_factory=list)
     measures: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in MEASURES})
     patients_with_code: NDArray[np.int64] | None = None
-
-    def joined(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def validate(
@@ -81,15 +83,16 @@ def validate(
         eligible = found.filter(pa.array([reason is None for reason in found["excluded"].to_pylist()]))
         if not len(eligible):
             raise BadInput(f"no patient is eligible on {on[0]}: {_reasons(found)}")
-        counts = code_counts(events, engine, package.config, package.vocabulary)
+        lookup = lookup_of(events, engine, package.config, package.vocabulary)
+        counts = code_counts(events, engine, package.vocabulary, lookup)
         scored = _Scored()
-        for shard in shards(events, engine, package.config, package.vocabulary):
+        for shard in shards(events, package.vocabulary, lookup):
             for part in parts_of(eligible, shard):
                 _score(package, shard, part, scored)
                 display.update(0.8, 10, "scoring")
     display.update(0.9, 5, "comparing with outcomes")
-    labels, risks = scored.joined(scored.label).astype(bool), scored.joined(scored.risk)
-    patient = np.unique(scored.joined(scored.subject), return_inverse=True)[1].astype(np.int64)
+    labels, risks = np.concatenate(scored.label).astype(bool), np.concatenate(scored.risk)
+    patient = np.unique(np.concatenate(scored.subject), return_inverse=True)[1].astype(np.int64)
     entries, line = _performance(package, labels, risks, patient, rule)
     return Validation(
         package=package.config.name,
@@ -121,14 +124,12 @@ def _score(package: ModelPackage, shard: PatientShard, part: pa.Table, scored: _
         scored.measures[name].append(values)
     # A patient counts once, at the last of several dates.
     last = np.append(np.diff(rows) != 0, True) if len(rows) else np.zeros(0, bool)
-    seen = package.vocabulary.size
-    count = np.zeros(seen, np.int64)
+    count = np.zeros(package.vocabulary.size, np.int64)
     for row, day in zip(rows[last], days[last], strict=True):
         own = slice(store.offsets[row], store.offsets[row + 1])
         count[np.unique(store.token[own][store.available[own] <= day])] += 1
-    scored.patients_with_code = count + (
-        0 if scored.patients_with_code is None else scored.patients_with_code
-    )
+    before = scored.patients_with_code
+    scored.patients_with_code = count if before is None else before + count
 
 
 def _reasons(found: pa.Table) -> str:
@@ -183,22 +184,18 @@ def _performance(
 def _subgroups(
     scored: _Scored, labels: np.ndarray, risks: np.ndarray, patient: np.ndarray, rule: Rule | None
 ) -> list[Subgroup]:
-    sex, age = scored.joined(scored.sex), scored.joined(scored.measures["age_years"])
+    sex, age = np.concatenate(scored.sex), np.concatenate(scored.measures["age_years"])
     members = {("sex", SEX_NAMES[name]): sex == place for place, name in enumerate(SEXES)}
     for low, high in AGE_BANDS:
-        name = f"{low}+" if high == AGE_BANDS[-1][1] else f"{low}–{high - 1}"
-        members["age", name] = (age >= low) & (age < high)
+        members["age", age_band_name(low, high)] = (age >= low) & (age < high)
     found = []
     for by in ("sex", "age"):
         own = {name: member for (kind, name), member in members.items() if kind == by and member.any()}
         shown = _group_counts(own, labels, rule)
         for (name, member), (total, positives) in zip(own.items(), shown, strict=True):
-            may_show = isinstance(total, int) and isinstance(positives, int)
-            nothing = np.zeros(0, bool)
-            chosen = member if may_show else np.zeros(len(labels), bool)
-            auroc, ratio = discrimination(
-                labels[chosen] if may_show else nothing, risks[chosen], patient[chosen]
-            )
+            # Where a count is hidden, nothing is computed that would disclose it.
+            chosen = member if isinstance(total, int) and isinstance(positives, int) else ~member & member
+            auroc, ratio = discrimination(labels[chosen], risks[chosen], patient[chosen])
             found.append(
                 Subgroup(
                     by=by,
@@ -232,7 +229,7 @@ def _group_counts(
 
 def _codes(package: ModelPackage, counts: CodeCounts, scored: _Scored) -> Codes:
     total = max(counts.read + counts.unread, 1)
-    unread = scored.joined(scored.measures["unread_share"])
+    unread = np.concatenate(scored.measures["unread_share"])
     return Codes(
         read_share=counts.read / total,
         of_ancestor_share=counts.of_ancestor / total,
@@ -245,7 +242,7 @@ def _codes(package: ModelPackage, counts: CodeCounts, scored: _Scored) -> Codes:
 def _drift(package: ModelPackage, scored: _Scored, risks: np.ndarray, rule: Rule | None) -> Drift:
     ranges, outside = package.reference.ranges, {}
     for name, limits in ranges.items():
-        values = scored.joined(scored.measures[name])
+        values = np.concatenate(scored.measures[name])
         outside[name] = float(((values < limits.low) | (values > limits.high)).mean())
     shares, code_psi = _code_shares(package, scored, rule)
     return Drift(
@@ -273,7 +270,7 @@ def _code_shares(
     trained = int(vocabulary.patients[FIRST_SEX:FIRST_CODE].sum())
     if counts is None or not trained:
         return [], None
-    people = len(np.unique(scored.joined(scored.subject)))
+    people = len(np.unique(np.concatenate(scored.subject)))
     there = np.clip(vocabulary.patients[FIRST_CODE:] / trained, LEAST_SHARE, 1 - LEAST_SHARE)
     here = np.clip(counts[FIRST_CODE:] / people, LEAST_SHARE, 1 - LEAST_SHARE)
     index = (here - there) * (np.log(here / there) - np.log((1 - here) / (1 - there)))
@@ -293,5 +290,5 @@ def _code_shares(
 
 
 def _training(package: ModelPackage) -> list[dict[str, object]]:
-    file = Path(package.folder) / EVIDENCE
+    file = package.folder / EVIDENCE
     return read_json_file(file).get("results", []) if file.exists() else []

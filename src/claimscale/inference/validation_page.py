@@ -10,8 +10,8 @@ import jinja2
 from markupsafe import Markup
 
 from claimscale import artifacts, formatting
-from claimscale.inference.validation_schema import Estimate, Shown, Validation
-from claimscale.inference.validation_text import VERSIONS, conclusions
+from claimscale.inference.validation_schema import Shown, Validation
+from claimscale.inference.validation_text import VERSIONS, conclusions, with_interval
 from claimscale.report.chart_theme import FAINT, PRETRAINED, Chart, styled
 from claimscale.report.figures import inline_svg
 from claimscale.report.i18n import Texts
@@ -47,7 +47,7 @@ def page(validation: Validation) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"estimate": estimate_text, "count": shown_text, "percent": formatting.percent}
+    environment.filters |= {"estimate": with_interval, "count": shown_text, "percent": formatting.percent}
     charts = {}
     if validation.performance:
         charts = {
@@ -63,15 +63,6 @@ def page(validation: Validation) -> str:
         measures=MEASURES,
         conclusions=conclusions(validation),
     )
-
-
-def estimate_text(one: Estimate, digits: int = 3) -> str:
-    """An estimate with its interval, as text."""
-    if one.estimate is None:
-        return "–"
-    if one.low is None or one.high is None:
-        return f"{one.estimate:.{digits}f}"
-    return f"{one.estimate:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"
 
 
 def shown_text(count: Shown) -> str:

@@ -67,7 +67,7 @@ def _discrimination(validation: Validation) -> list[str]:
     here = validation.performance[0].auroc
     if here.estimate is None or here.low is None:
         return []
-    text = f"Discrimination: AUROC {_with_interval(here)}."
+    text = f"Discrimination: AUROC {with_interval(here)}."
     study = next((one for one in validation.training if one.get("split") == "held_out"), None)
     before = study.get("auroc") if study else None
     if isinstance(before, dict) and before.get("low") is not None:
@@ -83,7 +83,7 @@ def _calibration(validation: Validation) -> list[str]:
     ratio = found["as_is"].observed_expected
     if ratio.estimate is None or ratio.low is None or ratio.high is None:
         return []
-    said = [f"Calibration: {_with_interval(ratio, 2)} patients have the outcome per patient expected."]
+    said = [f"Calibration: {with_interval(ratio, 2)} patients have the outcome per patient expected."]
     if ratio.low > 1:
         said[0] += " The risks are too low here."
     elif ratio.high < 1:
@@ -93,7 +93,7 @@ def _calibration(validation: Validation) -> list[str]:
         again = found["recalibrated"].observed_expected
         said.append(
             f"Recalibrated (log odds times {slope:.2f}, plus {intercept:.2f}), it is "
-            f"{_with_interval(again, 2)}."
+            f"{with_interval(again, 2)}."
         )
     return said
 
@@ -116,7 +116,7 @@ def comparison(names: tuple[str, str], one: Validation, other: Validation) -> st
         lines.append(f"\n{VERSIONS[version]}")
         for name, title in METRICS.items():
             first, second = getattr(pair[0], name), getattr(pair[1], name)
-            columns = f"{_with_interval(first):<26} {_with_interval(second):<26}"
+            columns = f"{with_interval(first):<26} {with_interval(second):<26}"
             lines.append(f"  {title:<22} {columns} {_said(second, first)}")
     return "\n".join(lines)
 
@@ -149,7 +149,8 @@ def _direction(difference: float, low: float, high: float) -> str:
     return f"{said} (difference {difference:+.3f}, {low:+.3f} to {high:+.3f})"
 
 
-def _with_interval(one: Estimate, digits: int = 3) -> str:
+def with_interval(one: Estimate, digits: int = 3) -> str:
+    """An estimate with its interval, as text."""
     if one.estimate is None:
         return "–"
     if one.low is None or one.high is None:

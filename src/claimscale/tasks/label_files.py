@@ -13,7 +13,7 @@ from claimscale.cohort.selection import HELD_OUT, TEMPORAL, TRAIN, read_patients
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.errors import BadInput
-from claimscale.events.table import day_number
+from claimscale.events.table import day_number, usable_days
 from claimscale.seeded_random import hashed_order
 
 NOT_FOUND = -1
@@ -47,7 +47,7 @@ def read(task: Task, study: Study, events: Path, cohort: Path) -> tuple[pa.Table
         (UNKNOWN, NOT_IN_COHORT, OUTSIDE, AFTER, REPEATED, NOT_SAMPLED), 0
     )
     subject, is_known = _subject_ids(given["subject_id"], task, events)
-    day = _days(given["prediction_time"])
+    day = usable_days(given["prediction_time"])
     value = given["boolean_value"].to_numpy()
 
     observed = pq.read_table(events / "observation.parquet")
@@ -131,13 +131,6 @@ def _subject_ids(given: pa.ChunkedArray, task: Task, events: Path) -> tuple[np.n
         [numbers.get(text, NOT_FOUND) for text in given.cast(pa.string()).to_pylist()], np.int64
     )
     return subject, subject != NOT_FOUND
-
-
-def _days(times: pa.ChunkedArray) -> np.ndarray:
-    """The day of each time at midnight, else the day before: int32 day numbers."""
-    exact = times.cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]")
-    day = exact.astype("datetime64[D]")
-    return (day.astype(np.int64) - (exact != day)).astype(np.int32)
 
 
 def _places(subject: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
