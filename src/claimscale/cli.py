@@ -265,6 +265,31 @@ def embed(
     _score(package, source, out, (on, visits, dates), scoring.embed, "embedded")
 
 
+@app.command
+def serve(package: Path, *, port: int = 8321, masters: Path | None = None, max_body_mib: float = 8.0) -> None:
+    """Score patients with a model package over HTTP, on this machine only: see docs/serve.md.
+
+    Every request needs the token, which is printed once, or that of the environment variable
+    CLAIMSCALE_TOKEN. Requests are not logged.
+
+    Parameters
+    ----------
+    package
+        A folder written by `claimscale package`.
+    port
+        Port on 127.0.0.1; 0 for a free one.
+    masters
+        Folder of the national master files, for receipts; without it codes stay receipt codes.
+    max_body_mib
+        Largest request body, in MiB.
+    """
+    from claimscale.inference.serve import serve as serve_package
+
+    if not 0 < max_body_mib <= 1024:
+        raise BadInput(f"--max-body-mib {max_body_mib:g}: must be above 0 and at most 1024")
+    serve_package(package, port, masters, int(max_body_mib * (1 << 20)))
+
+
 @app.command(name="simulate")
 def simulate_files(out: Path, *, files: Annotated[SimulatedFiles, Parameter(name="*")]) -> None:
     """Write simulated patients as files of a format that real claims have.

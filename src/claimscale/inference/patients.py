@@ -93,8 +93,13 @@ def code_account(
     """How the events of a folder are read."""
     lookup = _lookup(events, engine, config, vocabulary)
     table = read_events(engine, events).filter(~_.demographic)
-    counts = engine.to_arrow(table.group_by("code", "suspected").aggregate(events=_.count())).to_pylist()
-    by_code = {(row["code"], row["suspected"]): row["events"] for row in counts}
+    counts = engine.to_arrow(table.group_by("code", "suspected").aggregate(events=_.count()))
+    return count_codes(counts, lookup, most)
+
+
+def count_codes(counts: pa.Table, lookup: TokenLookup, most: int = 20) -> CodeAccount:
+    """As `code_account`, from the numbers of `events` of each `code` and `suspected`."""
+    by_code = {(row["code"], row["suspected"]): row["events"] for row in counts.to_pylist()}
     unread = {key: n for key, n in by_code.items() if key not in lookup.token}
     commonest = sorted(unread.items(), key=lambda item: (-item[1], item[0]))[:most]
     return CodeAccount(
@@ -135,8 +140,12 @@ def eligible_dates(events: Path, engine: Engine, config: PackageConfig, dates: i
 
 
 def _lookup(events: Path, engine: Engine, config: PackageConfig, vocabulary: Vocabulary) -> TokenLookup:
-    """The tokens of the codes of an events folder; a code that must not be seen has none of an ancestor."""
-    found = TokenLookup.of(vocabulary, code_map(read_events(engine, events), engine, config.tokens.rollup))
+    return lookup_of(code_map(read_events(engine, events), engine, config.tokens.rollup), config, vocabulary)
+
+
+def lookup_of(mapping: pa.Table, config: PackageConfig, vocabulary: Vocabulary) -> TokenLookup:
+    """The tokens of the codes of a `code_map`; a code that must not be seen has none of an ancestor."""
+    found = TokenLookup.of(vocabulary, mapping)
     unseen = full_prefixes(config.hidden_codes) + full_prefixes(config.withheld_codes)
     leaking = {key for key in found.of_ancestor if key[0].startswith(unseen)} if unseen else set()
     if not leaking:

@@ -143,19 +143,23 @@ def predict(package: ModelPackage, source: SourceFile, dates: Dates, out: Path, 
 
     Raises BadInput for a source that cannot be read, or if nobody is left to score.
     """
-    schema = pa.schema(PREDICTION)
+    return _write(package, source, dates, out, pa.schema(PREDICTION), _risks_of(package), display)
 
+
+def predict_dates(package: ModelPackage, shard: PatientShard, dates: pa.Table) -> pa.Table:
+    """The scores of the shard's patients on `dates`, as of `eligible_dates`: the columns PREDICTION."""
+    return _scored(package, shard, dates, pa.schema(PREDICTION), _risks_of(package))
+
+
+def _risks_of(package: ModelPackage) -> Score:
     def score(shard: PatientShard, rows: np.ndarray, days: np.ndarray) -> dict[str, pa.Array]:
         risks = package.risks(shard.store, rows, days)
-        low, high = package.calibration.interval(risks)
-        return {
-            "predicted_boolean_probability": pa.array(risks),
-            "calibrated_probability": pa.array(package.calibration.calibrated(risks)),
-            "low": pa.array(low, from_pandas=True),
-            "high": pa.array(high, from_pandas=True),
-        }
+        calibration = package.calibration
+        columns = (risks, calibration.calibrated(risks), *calibration.interval(risks))
+        names = [name for name, _kind in PREDICTION[2:6]]
+        return {name: pa.array(column, from_pandas=True) for name, column in zip(names, columns, strict=True)}
 
-    return _write(package, source, dates, out, schema, score, display)
+    return score
 
 
 def embed(package: ModelPackage, source: SourceFile, dates: Dates, out: Path, display: Display) -> Account:
@@ -192,11 +196,9 @@ def _write(
         with artifacts.atomic_file(out) as partial, pq.ParquetWriter(partial, schema) as writer:
             for shard in shards(events, engine, package.config, package.vocabulary):
                 for part in _parts(found, shard):
-                    rows = np.searchsorted(shard.store.subjects, part["subject_id"].to_numpy())
-                    days = part["index_day"].to_numpy().astype(np.int64)
-                    columns = score(shard, rows, days) | _columns(package, shard, part, rows, days)
-                    writer.write_table(pa.table({name: columns[name] for name in schema.names}, schema))
-                    _count(account, columns)
+                    scored = _scored(package, shard, part, schema, score)
+                    writer.write_table(scored)
+                    _count(account, scored)
                     display.update(account.scored / len(found), 10, f"{account.scored:,} scored")
     return account
 
@@ -207,6 +209,16 @@ def _parts(found: pa.Table, shard: PatientShard) -> Iterator[pa.Table]:
     here = np.flatnonzero(np.isin(subjects, shard.store.subjects))
     for start in range(0, len(here), MOST_AT_ONCE):
         yield found.take(pa.array(here[start : start + MOST_AT_ONCE]))
+
+
+def _scored(
+    package: ModelPackage, shard: PatientShard, part: pa.Table, schema: pa.Schema, score: Score
+) -> pa.Table:
+    """The index dates of patients of the shard, scored: a table of the schema."""
+    rows = np.searchsorted(shard.store.subjects, part["subject_id"].to_numpy())
+    days = part["index_day"].to_numpy().astype(np.int64)
+    columns = score(shard, rows, days) | _columns(package, shard, part, rows, days)
+    return pa.table({name: columns[name] for name in schema.names}, schema)
 
 
 def _columns(
@@ -236,7 +248,7 @@ def _account(
     return Account(patients=patients, too_few_events=patients - with_dates, codes=codes)
 
 
-def _count(account: Account, columns: dict[str, pa.Array]) -> None:
+def _count(account: Account, columns: pa.Table) -> None:
     unread = columns["unread_share"].to_numpy()
     account.unread_share = (account.unread_share * account.scored + float(unread.sum())) / (
         account.scored + len(unread)
