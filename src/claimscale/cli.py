@@ -266,6 +266,37 @@ def embed(
 
 
 @app.command
+def export(package: Path, out: Path, *, source: Path | None = None, on: On = ()) -> None:
+    """Write the encoder classifier of a model package as an ONNX model: tokens in, logits out.
+
+    ONNX Runtime must give the package's logits to 1e-4 on sequences of random codes of all lengths, and on
+    the patients of a source if one is given. Otherwise no file is written.
+
+    Parameters
+    ----------
+    package
+        A folder written by `claimscale package`.
+    out
+        The file to write, for example model.onnx.
+    source
+        Also check on these patients: a YAML file with a source section, or the folder of a MEDS dataset.
+    """
+    from claimscale.inference import onnx_export
+    from claimscale.inference.package import ModelPackage
+    from claimscale.inference.predict import Dates
+
+    if (source is None) != (not on):
+        raise BadInput("--source and --on: one needs the other")
+    found = ModelPackage.open(package)
+    dates = tuple(_date(text) for text in on)
+    checked = [] if source is None else onnx_export.patient_sequences(found, source, Dates(dates))
+    sequences, largest = onnx_export.export(found, out, checked)
+    print(f"Written: {out}  (on {sequences:,} sequences logits differ by at most {largest:.1g})")
+    if len(found.members) > 1:
+        print(f"It is one of {len(found.members)} models of the package, not their average.")
+
+
+@app.command
 def serve(package: Path, *, port: int = 8321, masters: Path | None = None, max_body_mib: float = 8.0) -> None:
     """Score patients with a model package over HTTP, on this machine only: see docs/serve.md.
 

@@ -1,6 +1,6 @@
 """Scores of the few patients of one request, with the events, tokens and rules of `claimscale predict`.
 
-For JSON, the Ibis expressions of `predict` are compiled once, at the start. Receipts run the stages of `predict`.
+For JSON, the Ibis expressions of `predict` are compiled once, at the start. Receipts run its own stages.
 """
 
 from __future__ import annotations
