@@ -71,11 +71,12 @@ def read_token() -> tuple[str, bool]:
 
 
 def bound(port: int) -> socket.socket:
-    """A socket on the loopback interface. Raises BadInput if the port cannot be used."""
+    """A listening socket on the loopback interface. Raises BadInput if the port cannot be used."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((ADDRESS, port))
+        listener.listen()
     except (OSError, OverflowError) as error:
         listener.close()
         cause = error.strerror if isinstance(error, OSError) else "must be from 0 to 65535"

@@ -16,7 +16,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BeforeValidator
 
 from claimscale import __version__
-from claimscale.errors import BadInput
+from claimscale.errors import BadInput, fault
 from claimscale.inference.package import EVIDENCE, ModelPackage
 from claimscale.inference.package_files import read_json_file
 from claimscale.inference.serving.guard import Guard
@@ -56,6 +56,7 @@ def create_app(scorer: Scorer, token: str, largest_body: int) -> Guard:
     )
     app.add_exception_handler(BadInput, _bad_input)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _fault)
     app.add_api_route("/", lambda: HTMLResponse(page), include_in_schema=False)
     app.add_api_route("/health", _health, responses={400: PROBLEMS[400], 403: PROBLEMS[403]})
     _add_model(app, scorer)
@@ -120,8 +121,12 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     return _problem(problem_line(error.errors()))
 
 
-def _problem(line: str) -> JSONResponse:
-    return JSONResponse({"detail": " ".join(line.split())}, 422)
+async def _fault(request: Request, error: Exception) -> JSONResponse:
+    return _problem(str(fault(error)), 500)
+
+
+def _problem(line: str, status: int = 422) -> JSONResponse:
+    return JSONResponse({"detail": " ".join(line.split())}, status)
 
 
 def problem_line(errors: Sequence[Any]) -> str:
