@@ -253,6 +253,15 @@ def test_the_page_is_self_contained_and_protected(client: TestClient) -> None:
         assert headers["x-frame-options"] == "DENY" and "server" not in headers
 
 
+def test_the_example_of_the_page_is_scored(client: TestClient) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serve.md").read_text("utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    answer = client.post("/predict", content=example, headers={"Content-Type": "application/json"})
+    assert len(answer.json()["predictions"]) == 1 and not answer.json()["rows_not_used"]
+    for name in answer.json()["predictions"][0].keys() - {"subject_id", "source_id"}:
+        assert f"`{name}`" in page
+
+
 EVENT = {"subject_id": 1, "time": "2020-01-01", "code": "ICD10//E11"}
 
 
