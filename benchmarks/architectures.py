@@ -53,14 +53,14 @@ def positions(inputs: EncoderInputs) -> Tensor:
 
 def without_features(first: int, last: int) -> Alternative:
     """Some time features are zero, in the input and in the recurrence rule."""
-    features = Encoder._features
+    features = Encoder.features
 
     def otherwise(self: Encoder, inputs: EncoderInputs) -> Tensor:
         found = features(self, inputs).clone()
         found[:, first:last] = 0
         return found
 
-    return lambda: patch.object(Encoder, "_features", otherwise)
+    return lambda: patch.object(Encoder, "features", otherwise)
 
 
 def reads(chosen: Callable[[PooledStates], PooledStates]) -> Alternative:

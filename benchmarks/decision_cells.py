@@ -14,10 +14,11 @@ from scipy import stats
 from claimscale.evaluation import power
 from claimscale.evaluation.contrasts import interaction_interval
 from claimscale.evaluation.forecast import MIN_SIZES, forecast_gain
-from claimscale.evaluation.intervals import difference, interval, patient_degrees, variance_components
+from claimscale.evaluation.intervals import difference, interval
 from claimscale.evaluation.metrics import Floats
 from claimscale.evaluation.power import Assumptions
 from claimscale.evaluation.size_decision import SizeCurve, decide
+from claimscale.evaluation.variance_components import patient_degrees, variance_components
 from decision_worlds import SHAPES, as_scores, curves, predictions, some_seeds
 
 REPLICATES = 200

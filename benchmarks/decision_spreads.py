@@ -190,31 +190,72 @@ def family_cell(
 
 
 NEEDED_CELLS = [
-    (positives, spread, seeds) for positives in (1000, 4000) for spread in (0.0, 0.005) for seeds in (2, 3, 5)
+    *[
+        (positives, spread, seeds, 2)
+        for positives in (1000, 4000)
+        for spread in (0.0, 0.005)
+        for seeds in (2, 3, 5)
+    ],
+    *[(positives, 0.0025, seeds, 2) for positives in (1000, 4000) for seeds in (2, 3, 5)],
+    *[(4000, 0.01, seeds, 2) for seeds in (2, 3, 5)],
+    *[(positives, spread, 3, 4) for positives in (1000, 4000) for spread in (0.0, 0.005, 0.01)],
 ]
-"""Positives, spread, seeds of a first study of equal sizes."""
+"""Positives, spread, seeds and sizes of a first study of equal sizes."""
 
 
-def needed_cell(positives: int, spread: float, seeds: int, studies: int, seed: int) -> dict[str, float]:
+def needed_cell(
+    positives: int, spread: float, seeds: int, sizes: int, studies: int, seed: int
+) -> dict[str, float]:
     """Of inconclusive studies of equal sizes: how often the positives, or the seeds, that they ask for
-    decide."""
-    world = World(sizes=2, seeds=seeds, spread=spread, positives=positives)
-    decided: dict[str, list[bool]] = {"positives": [], "seeds": []}
+    decide.
+
+    Beside it, how often the same positives and seeds decide, and one more seed: fewer cannot be asked for.
+    """
+    world = World(sizes=sizes, seeds=seeds, spread=spread, positives=positives)
+    decided, asked = defaultdict[str, list[bool]](list), defaultdict[str, list[int]](list)
     for study in range(seed, seed + studies):
-        random = np.random.default_rng([study, positives, seeds])
+        random = np.random.default_rng([study, positives, seeds, sizes])
         [verdict] = decide(draw(world, 0.0, random).curves, MARGIN).values()
         if verdict.verdict != "inconclusive":
             continue
-        if verdict.positives_needed is not None:
-            again = draw(world, 0.0, random, verdict.positives_needed)
-            decided["positives"].append(_saturated(again))
+        decided["the same"].append(_saturated(draw(world, 0.0, random)))
+        decided["one more seed"].append(_saturated(draw(world._replace(seeds=seeds + 1), 0.0, random)))
+        if (needed := verdict.positives_needed) is not None:
+            outcome = _saturated(draw(world, 0.0, random, needed))
+            for what in ("positives", f"positives if {verdict.reason}"):
+                decided[what].append(outcome)
+                asked[what].append(needed)
         if verdict.seeds_needed is not None:
             more = world._replace(seeds=verdict.seeds_needed)
             decided["seeds"].append(_saturated(draw(more, 0.0, random)))
-    found: dict[str, float] = {}
-    for what, outcomes in decided.items():
-        found |= {f"{what} asked": len(outcomes), f"{what} decide": float(np.mean(outcomes or [np.nan]))}
+            asked["seeds"].append(verdict.seeds_needed)
+    found: dict[str, float] = {"inconclusive": len(decided["the same"])}
+    found |= {f"{what} decide": float(np.mean(outcomes)) for what, outcomes in decided.items() if outcomes}
+    for what, numbers in asked.items():
+        found |= {f"{what} asked": len(numbers), f"{what} median": float(np.median(numbers))}
     return found
+
+
+BORDERLINE_CELLS = [(4000, 0.0, 5), (4000, 0.005, 5), (8000, 0.0, 3), (8000, 0.005, 5)]
+"""Positives, spread, seeds."""
+
+
+def borderline_cell(positives: int, spread: float, seeds: int, studies: int, seed: int) -> dict[str, float]:
+    """Of borderline studies of two sizes: how often the positives that they ask for give any verdict.
+
+    True gains are normal with mean zero and a standard deviation of one margin.
+    """
+    world = World(sizes=2, seeds=seeds, spread=spread, positives=positives)
+    decided, borderline = list[bool](), 0
+    for study in range(seed, seed + studies):
+        random = np.random.default_rng([study, positives, seeds])
+        gain = float(random.normal())
+        [verdict] = decide(draw(world, gain, random).curves, MARGIN).values()
+        borderline += verdict.reason == "borderline"
+        if verdict.reason == "borderline" and verdict.positives_needed is not None:
+            [again] = decide(draw(world, gain, random, verdict.positives_needed).curves, MARGIN).values()
+            decided.append(again.verdict != "inconclusive")
+    return {"borderline": borderline, "asked": len(decided), "decide": float(np.mean(decided or [np.nan]))}
 
 
 def _saturated(drawn: Drawn) -> bool:

@@ -4,8 +4,7 @@ cell.
     python benchmarks/decisions.py              everything, about an hour on two cores
     python benchmarks/decisions.py reduced      a tenth of the studies and fewer cells, a few minutes
     python benchmarks/decisions.py verdicts     one part: verdicts, curves, power, interaction, stopping,
-                                                promises, hospitals, spreads, families,
-                                                needed
+                                                promises, hospitals, spreads, families, needed, borderline
     python benchmarks/decisions.py seed=9000000 other studies than those on which the rule was developed (seed
     0)
 
@@ -44,9 +43,11 @@ from decision_cells import (
 )
 from decision_hospitals import HOSPITAL_CELLS, hospital_cell
 from decision_spreads import (
+    BORDERLINE_CELLS,
     FAMILY_CELLS,
     NEEDED_CELLS,
     SPREAD_CELLS,
+    borderline_cell,
     family_cell,
     needed_cell,
     spread_cell,
@@ -250,12 +251,14 @@ def families_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> 
     return figures
 
 
-def needed_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
-    """How often what an inconclusive study asks for decides."""
+def repeats_part(studies: int, cells: Sequence[tuple[Any, ...]], seed: int) -> dict[str, float]:
+    """How often what an inconclusive, or a borderline, study asks for decides."""
     figures: dict[str, float] = {}
-    for (positives, spread, seeds), found in kept("needed", cells, needed_cell, 2 * studies, seed):
-        print(f"{positives} positives, spread {spread:g}, {seeds} seeds: {found}", flush=True)
-        label = f"needed_{positives}_spread_{spread:g}_seeds_{seeds}"
+    part, simulate = ("needed", needed_cell) if len(cells[0]) == 4 else ("borderline", borderline_cell)
+    for cell, found in kept(part, cells, simulate, 2 * studies, seed):
+        names = zip(("", "spread_", "seeds_", "sizes_"), cell, strict=False)
+        label = "_".join([part, *(f"{name}{value:g}" for name, value in names)])
+        print(f"{label}: {found}", flush=True)
         known = {key: value for key, value in found.items() if np.isfinite(value)}
         figures |= {f"{label}_{key.replace(' ', '_')}": value for key, value in known.items()}
     return figures
@@ -272,7 +275,8 @@ PARTS: dict[str, tuple[Part, Sequence[tuple[Any, ...]]]] = {
     "hospitals": (hospitals_part, HOSPITAL_CELLS),
     "spreads": (spreads_part, SPREAD_CELLS),
     "families": (families_part, FAMILY_CELLS),
-    "needed": (needed_part, NEEDED_CELLS),
+    "needed": (repeats_part, NEEDED_CELLS),
+    "borderline": (repeats_part, BORDERLINE_CELLS),
 }
 
 

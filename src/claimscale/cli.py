@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import cyclopts
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from claimscale import __version__
 from claimscale.config import loading
@@ -20,7 +20,7 @@ from claimscale.errors import BadInput, Interrupted, fault
 from claimscale.simulator.options import SimulatedFiles
 
 if TYPE_CHECKING:
-    from claimscale.inference.predict import Account
+    from claimscale.inference.predict import Counts
 
 app = App(
     name="claimscale",
@@ -156,6 +156,7 @@ def compare(run_a: Path, run_b: Path) -> None:
     """Compare the verdicts of two runs, and test whether their saturation points differ.
 
     Only summary.json is read, which holds no patient: two sites can compare without sharing patient data.
+    Two validations of a model package are compared as well.
 
     Parameters
     ----------
@@ -165,7 +166,12 @@ def compare(run_a: Path, run_b: Path) -> None:
         Another one, of other patients.
     """
     from claimscale.evaluation import run_comparison
+    from claimscale.inference import validation_text
 
+    if validation_text.is_validation(run_a) and validation_text.is_validation(run_b):
+        pair = validation_text.read_validation(run_a), validation_text.read_validation(run_b)
+        print(validation_text.comparison((str(run_a), str(run_b)), *pair))
+        return
     first, second = run_comparison.read_run(run_a), run_comparison.read_run(run_b)
     names = (f"A: {first.name}", f"B: {second.name}")
     print(run_comparison.text(names, run_comparison.compare(first, second)))
@@ -205,9 +211,12 @@ def package(
     from claimscale.inference.packaging import Choice, write_package
 
     with progress.display() as display:
-        found = write_package(run, Choice(task, model, size, seeds or None, license), out, display)
+        found, difference = write_package(
+            run, Choice(task, model, size, seeds or None, license), out, display
+        )
     models = ", ".join(member.cell for member in found.config.members)
-    checked = "" if task is None else "; it gives the study's predictions"
+    exact = "bit for bit" if difference == 0 else f"to {difference:.0e}"
+    checked = "" if task is None else f"; it gives the study's predictions {exact}"
     print(f"Package: {out}  ({models}{checked})")
 
 
@@ -266,6 +275,90 @@ def embed(
 
 
 @app.command
+def explain(
+    package: Path,
+    source: Path,
+    out: Path,
+    *,
+    on: str,
+    patient: int | None = None,
+    patients: Annotated[int, Parameter(validator=validators.Number(gte=10))] = 1000,
+) -> None:
+    """Show what each code contributes to a risk: for one patient, or on average over a cohort.
+
+    The explanation of one patient is patient data. docs/explain.md says how the numbers are made.
+
+    Parameters
+    ----------
+    package
+        A folder written by `claimscale package`.
+    source
+        A YAML file with a source section (a study file is one), or the folder of a MEDS dataset.
+    out
+        The folder to write: explanation.json and explanation.html.
+    on
+        The date of the assessment.
+    patient
+        The patient's subject_id. Without it, a cohort is explained.
+    patients
+        Most patients of the cohort: a random sample of the eligible ones.
+    """
+    from claimscale import progress
+    from claimscale.inference import explain as explaining
+    from claimscale.inference.explanation_text import explanation_text
+    from claimscale.inference.package import ModelPackage
+    from claimscale.inference.source_file import read_source
+
+    assessment = explaining.Assessment(_date(on), patient, patients)
+    with progress.display() as display:
+        opened = ModelPackage.open(package)
+        found = explaining.write_explanation(opened, read_source(source), assessment, out, display)
+    print("\n".join(explanation_text(found)))
+    print(f"Written: {out / explaining.JSON}, {out / explaining.PAGE}")
+
+
+@app.command
+def validate(
+    package: Path,
+    source: Path,
+    out: Path,
+    *,
+    on: On,
+    privacy: Literal["none", "ndb", "cms", "opensafely", "acro"] = "ndb",
+) -> None:
+    """Check a model package on another database, by the outcomes of its own question.
+
+    Only aggregates are written: they can be sent back. compare reads two of them.
+
+    Parameters
+    ----------
+    package
+        A folder written by `claimscale package`.
+    source
+        A YAML file with a source section (a study file is one), or the folder of a MEDS dataset.
+    out
+        The folder to write: validation.json and validation.html.
+    privacy
+        Rule for small counts.
+    """
+    from claimscale import artifacts, progress
+    from claimscale.inference import validate as validation, validation_page, validation_text
+    from claimscale.inference.package import ModelPackage
+    from claimscale.inference.source_file import read_source
+
+    if out.exists():
+        raise BadInput(f"{out}: is there already")
+    dates = [_date(text) for text in on]
+    with progress.display() as display:
+        found = validation.validate(ModelPackage.open(package), read_source(source), dates, privacy, display)
+    with artifacts.atomic_folder(out) as target:
+        artifacts.write_text(target / validation_text.FILE, found.model_dump_json(indent=1) + "\n")
+        validation_page.write_page(found, target / validation_text.PAGE)
+    print("\n".join(validation_text.conclusions(found)))
+    print(f"Written: {out / validation_text.PAGE}")
+
+
+@app.command
 def export(package: Path, out: Path, *, source: Path | None = None, on: On = ()) -> None:
     """Write the encoder classifier of a model package as an ONNX model: tokens in, logits out.
 
@@ -283,7 +376,7 @@ def export(package: Path, out: Path, *, source: Path | None = None, on: On = ())
     """
     from claimscale.inference import onnx_export
     from claimscale.inference.package import ModelPackage
-    from claimscale.inference.predict import Dates
+    from claimscale.inference.source_file import Dates
 
     if (source is None) != (not on):
         raise BadInput("--source and --on: one needs the other")
@@ -395,19 +488,20 @@ def _score(
     source: Path,
     out: Path,
     dates: tuple[tuple[str, ...], bool, Path | None],
-    write: Callable[..., Account],
+    write: Callable[..., Counts],
     done: str,
 ) -> None:
-    """Open the package, write `out`, and say what became of the patients."""
+    """Open the package, write `out`, and say how many patients were scored."""
     from claimscale import progress
     from claimscale.inference.package import ModelPackage
-    from claimscale.inference.predict import Dates, account_text, read_source
+    from claimscale.inference.predict import counts_text
+    from claimscale.inference.source_file import Dates, read_source
 
     on, visits, file = dates
     wanted = Dates(tuple(_date(text) for text in on), visits, file)
     with progress.display() as display:
-        account = write(ModelPackage.open(package), read_source(source), wanted, out, display)
-    print("\n".join(account_text(account, done)))
+        counts = write(ModelPackage.open(package), read_source(source), wanted, out, display)
+    print("\n".join(counts_text(counts, done)))
     print(f"Written: {out}")
 
 

@@ -1,6 +1,5 @@
 """Verdicts on simulated curves whose truth is known."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +13,6 @@ from claimscale.evaluation.size_decision import (
     Verdict,
     decide,
     holm_alphas,
-    positives_needed,
 )
 
 SimulatedModels = Callable[..., dict[str, Scores]]
@@ -95,14 +93,16 @@ def test_the_needed_number_of_positives_decides(simulated_models: SimulatedModel
     noise = {"1M": 0.5, "10M": 0.5}
     estimates, positives = [], []
     for seed in range(40):
-        one = curve(simulated_models(noise, seed=seed, patients=600))
-        estimates.append(positives_needed(verdict(one).comparisons[0], one.positives, alpha=0.05) or np.inf)
+        one = curve(simulated_models(noise, seed=seed, patients=600, seeds=5))
+        estimates.append(verdict(one).positives_needed or np.inf)
         positives.append(one.positives)
     needed = float(np.median(estimates))
     assert needed > 2 * np.mean(positives)
     patients = int(600 * needed / np.mean(positives))
     called = [
-        verdict(curve(simulated_models(noise, seed=100 + seed, patients=patients, replicates=100))).verdict
+        verdict(
+            curve(simulated_models(noise, seed=100 + seed, patients=patients, seeds=5, replicates=100))
+        ).verdict
         for seed in range(40)
     ]
     assert 0.6 <= called.count("saturated") / 40 <= 0.97
@@ -166,7 +166,7 @@ def test_equally_uninformative_models_are_not_saturated() -> None:
 
 def test_borderline_gains_differ_from_underpowered_ones() -> None:
     """Plenty of data for equality, but the gain sits just inside the margin: only far more can decide."""
-    found = verdict(exact_curve([0.3925, 0.40], spread=4e-4, positives=500))
+    found = verdict(exact_curve([0.3925, 0.40], spread=4e-4, positives=500, seeds=5))
     assert found.verdict == "inconclusive" and found.reason == "borderline"
     assert found.positives_needed is not None and found.positives_needed > 500
 
@@ -196,15 +196,6 @@ def test_signal_must_be_shown_not_estimated() -> None:
     """Every size is above the chance level, but by less than its standard error."""
     assert verdict(exact_curve([0.13, 0.13], spread=0.03)).reason == "not_above_chance"
     assert verdict(exact_curve([0.13, 0.13], spread=0.01)).reason != "not_above_chance"
-
-
-def test_positives_needed_follows_the_formula() -> None:
-    gain = Interval(0.0, patient_variance=0.0004, seed_variance=0.0, degrees=100.0, seeds=3)
-    comparison = Comparison("1M", "3M", gain, 0.01, gain)
-    needed = positives_needed(comparison, positives=200, alpha=0.05)
-    assert needed == math.ceil(200 * 0.0004 * (1.66023 + 0.84523) ** 2 / 0.01**2)
-    noisy = Interval(0.0, 0.0004, 0.01, degrees=3.0, seeds=3, irreducible_seed_variance=0.01)
-    assert positives_needed(Comparison("1M", "3M", noisy, 0.01, noisy), 200, 0.05) is None
 
 
 def test_holm_alphas() -> None:

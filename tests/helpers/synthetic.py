@@ -74,6 +74,7 @@ def undecided(task: dict[str, Any], reason: str, needed: int | None) -> dict[str
         "smallest_sufficient": None,
         "reason": reason,
         "positives_needed": needed,
+        "seeds_needed": None,
     }
     recommendation = {"verdict": "inconclusive", "size": None, "against_baseline": None}
     return {**task, "saturation": task["saturation"] | verdict, "recommendation": recommendation}

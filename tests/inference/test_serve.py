@@ -27,9 +27,10 @@ from claimscale import cli
 from claimscale.errors import BadInput
 from claimscale.inference import serve
 from claimscale.inference.package import ModelPackage
-from claimscale.inference.predict import Dates, predict, read_source
+from claimscale.inference.predict import predict
 from claimscale.inference.serving import scoring
 from claimscale.inference.serving.scoring import Scorer
+from claimscale.inference.source_file import Dates, read_source
 from claimscale.progress import Silent
 from claimscale.simulator.population import Population, simulate
 from claimscale.sources.raw import EVENT_SCHEMA
@@ -160,7 +161,8 @@ def test_receipts_are_scored_as_by_predict(tmp_path: Path) -> None:
         form = {"data": {"date": LANDMARK.isoformat()}, "files": {"file": ("a.uke", file.read_bytes())}}
         answer = client.post("/predict/receipt", **form)
     found = answer.json()["predictions"]
-    assert [as_predicted(one) for one in found] == expected and found
+    rows = [as_predicted(one) | {"source_id": one["source_id"]} for one in found]
+    assert rows == expected and rows
     assert all(re.fullmatch(r"\d+-\w+", one["source_id"]) for one in found)
 
 

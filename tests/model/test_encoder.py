@@ -94,7 +94,7 @@ def test_codes_are_token_states_alike_by_position_and_from_a_table(embedding: in
     encoder = _encoder(shapes.Shape(VOCABULARY, 64, 1, 64, embedding))
     token = torch.arange(VOCABULARY).repeat(2)
     assert len(token) > VOCABULARY
-    whole, few = encoder._token_states(token), encoder._token_states(token[5:20])
+    whole, few = encoder.token_states(token), encoder.token_states(token[5:20])
     torch.testing.assert_close(whole[5:20], few, atol=1e-5, rtol=1e-5)
 
 

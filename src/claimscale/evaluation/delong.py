@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from claimscale.evaluation.intervals import Interval, interval_of, patient_degrees
+from claimscale.evaluation.intervals import Interval, interval_of
 from claimscale.evaluation.metrics import Floats
 from claimscale.evaluation.predictions import SplitPredictions
 from claimscale.evaluation.scoring import Model, cells_by_model
+from claimscale.evaluation.variance_components import patient_degrees
 
 
 def placements(labels: NDArray[np.bool_], scores: Floats) -> Floats:

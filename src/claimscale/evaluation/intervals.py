@@ -3,36 +3,23 @@
 Other patients and other training runs would both give other results. Resampling patients alone would treat
 the k training runs of the study as the only possible ones.
 
-The variance of a seed-mean is V_p + sum of s² / k over its models. s² is the variance of a model's runs,
-which includes that each run errs on other patients. V_p is the bootstrap variance of the seed-mean minus that
-part. The degrees of freedom follow Satterthwaite. docs/decisions.md compares this rule with others.
+`variance_components` says how the two add up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import stats
 
 from claimscale.evaluation.metrics import Floats
+from claimscale.evaluation.variance_components import RunSpread, patient_degrees, variance_components
 
 CONFIDENCE = 0.95
 USABLE_REPLICATES = 0.95
 """Share of replicates that must contain both classes; otherwise there is no interval."""
-POSITIVES_PER_DEGREE = 4
-"""A few positives with the highest scores determine most of a precision-recall curve: the bootstrap variance
-of its area is as uncertain as that of a quarter as many normal observations (measured: 2 to 8)."""
-
-
-class RunSpread(NamedTuple):
-    """The variance between the runs of one model, with its degrees of freedom."""
-
-    variance: float
-    degrees: float
 
 
 @dataclass(frozen=True)
@@ -147,9 +134,11 @@ class Interval:
 
     Attributes:
         seed_variance: 0 with one seed, because it is unknown.
-        irreducible_seed_variance: the part of it that more test patients would not remove; the rest comes
-            from runs that err on different patients.
-        bootstrap_variance: the variance over resampled patients alone.
+        within_variance: what patients contribute to the variance between seeds (not their mean), because runs
+            err on different patients; more test patients remove it.
+        bootstrap_variance: the variance over resampled patients alone, with `patient_degrees` degrees of
+            freedom.
+        run_degrees: of the variance between one model's runs, the mean over models.
     """
 
     estimate: float
@@ -157,8 +146,10 @@ class Interval:
     seed_variance: float
     degrees: float
     seeds: int
-    irreducible_seed_variance: float = 0.0
+    within_variance: float = 0.0
     bootstrap_variance: float = 0.0
+    patient_degrees: float = np.inf
+    run_degrees: float = np.inf
 
     def conservative(self) -> Interval:
         """The same with at least the bootstrap variance, for decisions.
@@ -253,47 +244,13 @@ def interval_of(
     """
     seeds, estimate = len(values), float(values.mean())
     if seeds == 1:
-        return Interval(estimate, over_patients, 0.0, patient_degrees, 1, 0.0, over_patients)
+        alone = (0.0, over_patients, patient_degrees)
+        return Interval(estimate, over_patients, 0.0, patient_degrees, 1, *alone)
     within = max(within, 0.0)
     spreads = spreads or [RunSpread(float(own.var(ddof=1)), seeds - 1) for own in runs]
     by_model, run_degrees = (np.array(part) for part in zip(*spreads, strict=True))
     patients, spread, degrees = variance_components(
         over_patients, within, by_model, seeds, patient_degrees, run_degrees
     )
-    irreducible = max(0.0, float(by_model.sum()) - within) / seeds
-    return Interval(
-        estimate, float(patients), float(spread), float(degrees), seeds, irreducible, over_patients
-    )
-
-
-def variance_components(
-    bootstrap: ArrayLike,
-    within: ArrayLike,
-    by_model: ArrayLike,
-    seeds: int,
-    patient_degrees: float,
-    run_degrees: ArrayLike | None = None,
-) -> tuple[Floats, Floats, Floats]:
-    """The patient part and the seed part of a seed-mean's variance, and the degrees of freedom of their sum.
-
-    Args:
-        bootstrap: variance of the seed-mean over resampled patients, any shape.
-        within: what resampling adds to the variance between seeds, the same shape.
-        by_model: variance between the runs of each model in the contrast, models along the last axis.
-        seeds: runs of each model, 2 or more.
-        patient_degrees: degrees of freedom of the variance over patients.
-        run_degrees: of the variances between runs, models along the last axis; by default seeds - 1.
-    """
-    own_degrees = seeds - 1 if run_degrees is None else np.asarray(run_degrees, dtype=float)
-    bootstrap, by_model = np.asarray(bootstrap, dtype=float), np.asarray(by_model, dtype=float)
-    spread = by_model.sum(axis=-1) / seeds
-    shared = np.maximum(bootstrap - np.asarray(within) / seeds, 0.0)
-    freedom = shared**2 / patient_degrees + ((by_model / seeds) ** 2 / own_degrees).sum(axis=-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        degrees = np.where(freedom > 0, (shared + spread) ** 2 / freedom, patient_degrees)
-    return shared, spread, degrees
-
-
-def patient_degrees(positives: int) -> float:
-    """Degrees of freedom of a variance over patients with this many positives."""
-    return max(positives / POSITIVES_PER_DEGREE, 1.0)
+    sources = within, over_patients, patient_degrees, float(run_degrees.mean())
+    return Interval(estimate, float(patients), float(spread), float(degrees), seeds, *sources)

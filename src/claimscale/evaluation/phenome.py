@@ -20,8 +20,9 @@ from claimscale.evaluation.families import (
     evaluate_families,
     kind_interaction,
 )
-from claimscale.evaluation.intervals import Interval, patient_degrees
+from claimscale.evaluation.intervals import Interval
 from claimscale.evaluation.metrics import Floats
+from claimscale.evaluation.variance_components import patient_degrees
 
 FAMILIES = {"disease": "diseases", "medication": "medications", "procedure": "procedures"}
 METRICS = ("auprc", "auroc", "log_loss")

@@ -3,7 +3,7 @@
 The difference of two sizes has two sources of variance: the tested patients and the training runs. Their
 contributions are computed on simulated scores (one normal distribution for patients with the outcome, one for
 the others; models that share part of their errors). The decision is then simulated many times by the rule
-that is used on results (`intervals.variance_components`).
+that is used on results (`variance_components`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from functools import lru_cache
 import numpy as np
 from scipy import optimize, stats
 
-from claimscale.evaluation.intervals import CONFIDENCE, patient_degrees, variance_components
+from claimscale.evaluation.intervals import CONFIDENCE
 from claimscale.evaluation.metrics import Floats
 from claimscale.evaluation.run_variance import MIN_VARIANCES
 from claimscale.evaluation.size_decision import MIN_POSITIVES, POWER
+from claimscale.evaluation.variance_components import patient_degrees, variance_components
 
 SIMULATIONS = 20_000
 SIMULATED_POSITIVES = 4000

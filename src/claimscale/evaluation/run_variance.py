@@ -20,8 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize, special
 
-from claimscale.evaluation.intervals import RunSpread, Scores
+from claimscale.evaluation.intervals import Scores
 from claimscale.evaluation.metrics import Floats
+from claimscale.evaluation.variance_components import RunSpread
 
 LARGEST_DEGREES = 1000.0
 MIN_VARIANCES = 3

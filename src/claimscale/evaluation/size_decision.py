@@ -14,17 +14,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scipy import stats
-
 from claimscale.constants import Reason, Scope, SizeVerdict
+from claimscale.evaluation.assurance import (
+    POWER,
+    Evidence,
+    assurance,
+    positives_for_verdict,
+    seeds_for_verdict,
+)
 from claimscale.evaluation.intervals import CONFIDENCE, Interval, Scores, combine, difference, interval
 from claimscale.evaluation.metrics import Floats
 from claimscale.evaluation.run_variance import moderated
 
 MIN_POSITIVES = 30
 """With fewer positives the bootstrap variance itself is too uncertain for a verdict."""
-POWER = 0.8
-MOST_SEEDS = 50
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,9 @@ class Verdict:
         alpha: one-sided error rate of the task's tests after Holm's correction.
         comparisons: smaller sizes from the largest down, each with all larger ones, the largest first.
         reason: why the verdict is inconclusive, if it is.
-        positives_needed: if inconclusive, test patients with the outcome that are expected to decide it.
+        positives_needed: if inconclusive, test patients with the outcome that are expected to decide it, in
+            80 % of repeats: if the sizes are equally good, or, if borderline, with the gains that the study
+            allows.
         seeds_needed: if inconclusive, seeds that are expected to decide it with the same test patients.
     """
 
@@ -150,7 +155,8 @@ def decide(
             verdicts[task] = Verdict("not_saturated", None, margin, gain_alphas[task], pairs)
         else:
             reason, needed = _inconclusive_reason(curve, pairs, obstacles[task], alpha)
-            seeds = seeds_needed(pairs[0], alpha) if scope == "recipe" and reason == "underpowered" else None
+            study = _evidence(curve, pairs[0], alpha) if reason == "underpowered" else None
+            seeds = seeds_for_verdict(study) if study and scope == "recipe" else None
             verdicts[task] = Verdict("inconclusive", None, margin, alpha, pairs, reason, needed, seeds)
     return verdicts
 
@@ -171,41 +177,6 @@ def holm_alphas(p_values: Mapping[str, Sequence[float]], alpha: float) -> dict[s
         for name in [min(rejected, key=lambda name: max(p_values[name]))] if rejected else remaining:
             alphas[name] = share
     return alphas
-
-
-def positives_needed(
-    comparison: Comparison, positives: int, alpha: float, distance: float | None = None
-) -> int | None:
-    """Positives with which 80 % of studies would find the smaller size sufficient if it is truly as good.
-
-    The variance of the gain has a part V_n that falls as 1 / positives and a part V_s between seeds that does
-    not. The sample-size formula of a non-inferiority trial, with quantiles of Student's t,
-    (t_alpha + t_power)² (V_n · positives / needed + V_s) = distance² (the margin by default), gives
-    needed = positives · V_n / (distance² / (t_alpha + t_power)² - V_s).
-    None where the seeds alone differ too much: only more seeds can decide.
-    """
-    gain, distance = comparison.excess, comparison.margin if distance is None else distance
-    quantiles = float(stats.t.ppf(1 - alpha, gain.degrees) + stats.t.ppf(POWER, gain.degrees))
-    irreducible = gain.irreducible_seed_variance
-    falling = gain.patient_variance + gain.seed_variance - irreducible
-    room = (distance / quantiles) ** 2 - irreducible
-    return None if not room > 0 or math.isnan(falling) else math.ceil(positives * falling / room)
-
-
-def seeds_needed(comparison: Comparison, alpha: float) -> int | None:
-    """Seeds with which 80 % of studies on the same test patients would find the smaller size sufficient.
-
-    As `positives_needed`, for a size that is truly as good; the variance between runs falls as 1 / seeds.
-    None where more than MOST_SEEDS would be needed: only more patients can decide.
-    """
-    gain = comparison.excess
-    for seeds in range(gain.seeds + 1, MOST_SEEDS + 1):
-        degrees = gain.degrees * (seeds - 1) / (gain.seeds - 1)
-        quantiles = float(stats.t.ppf(1 - alpha, degrees) + stats.t.ppf(POWER, degrees))
-        variance = gain.patient_variance + gain.seed_variance * gain.seeds / seeds
-        if quantiles**2 * variance <= comparison.margin**2:
-            return seeds
-    return None
 
 
 def _comparisons(curve: SizeCurve, relative_margin: float) -> tuple[Comparison, ...]:
@@ -277,11 +248,21 @@ def _inconclusive_reason(
     """Why a task is inconclusive, and how many positives would decide it."""
     if obstacle in ("one_size", "one_seed", "not_above_chance", "non_monotone"):
         return obstacle, None
-    needed = positives_needed(compared[0], curve.positives, alpha)
+    study = _evidence(curve, compared[0], alpha)
+    if study is None:
+        return obstacle or "underpowered", None
     if obstacle is not None:
+        needed = positives_for_verdict(study)
         return obstacle, None if needed is None else max(needed, MIN_POSITIVES)
-    if needed is not None and needed <= curve.positives:
+    if assurance(study, curve.positives, study.excess.seeds) >= POWER:
         # The sample could show equality but did not: the gain is near the margin, and its distance decides.
-        gap = abs(compared[0].margin - compared[0].gain.estimate)
-        return "borderline", positives_needed(compared[0], curve.positives, alpha, gap)
-    return "underpowered", needed
+        return "borderline", positives_for_verdict(replace(study, equal=False))
+    return "underpowered", positives_for_verdict(study)
+
+
+def _evidence(curve: SizeCurve, pair: Comparison, alpha: float) -> Evidence | None:
+    """What the first comparison tested says about repeats; None without positives, a variance or a margin."""
+    if not curve.positives or math.isnan(pair.excess.standard_error) or not pair.margin > 0:
+        return None
+    metric = float(curve.scores[curve.largest].values.mean())
+    return Evidence(pair.excess, pair.margin, metric, curve.positives, alpha)

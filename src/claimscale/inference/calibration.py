@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 from scipy.special import expit, logit
-from sklearn.isotonic import IsotonicRegression
+from sklearn.isotonic import IsotonicRegression, isotonic_regression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
@@ -159,12 +159,16 @@ def _cross_validated(
 
 
 def _venn_abers(odds: Floats, outcome: np.ndarray, grid: Floats) -> tuple[Floats, Floats]:
-    """Both Venn-Abers probabilities at each log odds of the grid, float64 each."""
-    from venn_abers import VennAbers
+    """Both Venn-Abers probabilities at each log odds of the grid, float64 each.
 
-    def two_columns(risks: Floats) -> Floats:
-        return np.column_stack([1 - risks, risks])
-
-    fitted = VennAbers().fit(two_columns(expit(odds)), outcome.astype(int))
-    pairs = fitted.predict_proba(two_columns(expit(grid)))[1]
-    return np.asarray(pairs[:, 0], np.float64), np.asarray(pairs[:, 1], np.float64)
+    They are the isotonic regressions of the tuning patients and one more patient, at the log odds, with and
+    without the outcome.
+    """
+    order = np.argsort(odds, kind="stable")
+    odds, outcome = odds[order], outcome[order].astype(np.float64)
+    place = np.searchsorted(odds, grid)
+    found = []
+    for added in (0.0, 1.0):
+        steps = [isotonic_regression(np.insert(outcome, at, added), y_min=0, y_max=1)[at] for at in place]
+        found.append(np.array(steps))
+    return found[0], found[1]

@@ -102,11 +102,12 @@ class BaselineMember:
         if self.kind == "logistic":
             return features.linear_features(counts, self.columns)
         if self.kind == "outcome_history":
-            return outcome_history.history_features(counts, self.columns, self._families)
+            return outcome_history.history_features(counts, self.columns, self.families)
         return counts
 
     @cached_property
-    def _families(self) -> list[np.ndarray]:
+    def families(self) -> list[np.ndarray]:
+        """Families of codes of the outcome history, int32 tokens each."""
         return outcome_history.families(self.vocabulary, self.task)
 
 

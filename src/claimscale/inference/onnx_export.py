@@ -34,7 +34,7 @@ from claimscale.inference.exportable import ExportableClassifier
 from claimscale.inference.members import EncoderMember
 from claimscale.inference.package import ModelPackage
 from claimscale.inference.patients import eligible_dates, shards
-from claimscale.inference.predict import Dates, prepared, read_source
+from claimscale.inference.source_file import Dates, prepared, read_source
 from claimscale.tokens.sequences import WINDOWS_DAYS, Sequences
 from claimscale.tokens.special_tokens import CLS, FIRST_CODE, FIRST_SEX, LEADING, PAD
 from claimscale.training.finetune_trainer import logits

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ibis import _
 
-from claimscale.codes.systems import BIRTH, SEX_PREFIX, full_prefixes
+from claimscale.codes.systems import BIRTH, SEX_PREFIX, full_prefixes, split
 from claimscale.constants import SEXES
 from claimscale.engine import Engine
 from claimscale.events import observation
@@ -35,13 +35,18 @@ DAY_RANGE = 1 << 20
 
 
 @dataclass(frozen=True)
-class CodeAccount:
-    """How the distinct codes of a source are read: events by outcome, and the commonest unread codes."""
+class CodeCounts:
+    """How many events of a source are read, and by a shorter code; how many are not.
+
+    `unread_codes` are the commonest codes without a token, `unread_systems` the code systems of which no code
+    has one; both with their events.
+    """
 
     read: int
     of_ancestor: int
     unread: int
     unread_codes: list[tuple[str, int]]
+    unread_systems: dict[str, int]
 
 
 class PatientShard:
@@ -77,6 +82,13 @@ class PatientShard:
         """How many events with a token are known at the index day, int64 [n]."""
         return _until(self._read, rows, index_days)
 
+    def last_day(self) -> np.ndarray:
+        """The last day on which something became known of each patient, int64 [P]; birth without events."""
+        found = self.store.birth_day.astype(np.int64)
+        np.maximum.at(found, self._read // DAY_RANGE, self._read % DAY_RANGE)
+        np.maximum.at(found, self._unread // DAY_RANGE, self._unread % DAY_RANGE)
+        return found
+
 
 def shards(
     events: Path, engine: Engine, config: PackageConfig, vocabulary: Vocabulary
@@ -87,26 +99,32 @@ def shards(
         yield PatientShard(file, vocabulary, lookup)
 
 
-def code_account(
+def code_counts(
     events: Path, engine: Engine, config: PackageConfig, vocabulary: Vocabulary, most: int = 20
-) -> CodeAccount:
+) -> CodeCounts:
     """How the events of a folder are read."""
     lookup = _lookup(events, engine, config, vocabulary)
     table = read_events(engine, events).filter(~_.demographic)
     counts = engine.to_arrow(table.group_by("code", "suspected").aggregate(events=_.count()))
-    return count_codes(counts, lookup, most)
+    return count_codes(counts, vocabulary, lookup, most)
 
 
-def count_codes(counts: pa.Table, lookup: TokenLookup, most: int = 20) -> CodeAccount:
-    """As `code_account`, from the numbers of `events` of each `code` and `suspected`."""
+def count_codes(counts: pa.Table, vocabulary: Vocabulary, lookup: TokenLookup, most: int = 20) -> CodeCounts:
+    """As `code_counts`, from the numbers of `events` of each `code` and `suspected`."""
     by_code = {(row["code"], row["suspected"]): row["events"] for row in counts.to_pylist()}
     unread = {key: n for key, n in by_code.items() if key not in lookup.token}
     commonest = sorted(unread.items(), key=lambda item: (-item[1], item[0]))[:most]
-    return CodeAccount(
+    known = {split(code)[0] for code in vocabulary.codes}
+    systems: dict[str, int] = {}
+    for (code, _suspected), events_of_code in unread.items():
+        if split(code)[0] not in known:
+            systems[split(code)[0] or code] = systems.get(split(code)[0] or code, 0) + events_of_code
+    return CodeCounts(
         sum(n for key, n in by_code.items() if key in lookup.token),
         sum(n for key, n in by_code.items() if key in lookup.of_ancestor),
         sum(unread.values()),
         [(code, n) for (code, _suspected), n in commonest],
+        dict(sorted(systems.items(), key=lambda item: -item[1])),
     )
 
 

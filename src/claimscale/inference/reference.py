@@ -42,6 +42,8 @@ class Reference(Settings):
     """Share of each sex."""
     mean: dict[str, Number] = {}
     """Mean of each measure."""
+    risk_deciles: Annotated[list[Number], Field(max_length=9)] = []
+    """The nine deciles of the risks of the study's test patients."""
 
     def outside(self, measures: dict[str, np.ndarray]) -> list[str | None]:
         """The measures of each patient beyond the range of training, separated by spaces, or None."""
@@ -73,12 +75,15 @@ def measures_of(shard: PatientShard, rows: np.ndarray, index_days: np.ndarray) -
     }
 
 
-def reference_of(measures: dict[str, np.ndarray], sexes: dict[str, float]) -> Reference:
-    """The reference from the measures of the training patients, float64 [n] each."""
+def reference_of(
+    measures: dict[str, np.ndarray], sexes: dict[str, float], test_risks: np.ndarray
+) -> Reference:
+    """The reference from the measures of training patients and the risks of test patients, float64 each."""
     patients = len(next(iter(measures.values()), ()))
     mean = {name: float(values.mean()) for name, values in measures.items()} if patients else {}
     ranges = {}
     if patients >= FEWEST_PATIENTS:
         ends = {name: np.quantile(values, [TAIL, 1 - TAIL]) for name, values in measures.items()}
         ranges = {name: Range(low=float(low), high=float(high)) for name, (low, high) in ends.items()}
-    return Reference(patients=patients, ranges=ranges, sex=sexes, mean=mean)
+    deciles = np.quantile(test_risks, np.arange(1, 10) / 10).tolist() if len(test_risks) else []
+    return Reference(patients=patients, ranges=ranges, sex=sexes, mean=mean, risk_deciles=deciles)

@@ -180,7 +180,7 @@ class Encoder(nn.Module):
         token_T = inputs.token.long()
         weights_TF = F.embedding(self.types[token_T], self.recurrence.weight)
         weights_TF = weights_TF + self.own_recurrence(F.embedding(token_T, embeddings_VE))
-        recurrence_T = (weights_TF * self._features(inputs)).sum(1).float()
+        recurrence_T = (weights_TF * self.features(inputs)).sum(1).float()
         lengths_B = inputs.layout.bounds.long().diff()
         row_T = torch.arange(len(lengths_B), device=token_T.device)
         row_T = row_T.repeat_interleave(lengths_B, output_size=len(token_T))
@@ -234,7 +234,7 @@ class Encoder(nn.Module):
             hidden_ME = self.down_projection(hidden_ME)
         return hidden_ME * completep.output_multiplier(self.shape.embedding)
 
-    def _features(self, inputs: EncoderInputs) -> Tensor:
+    def features(self, inputs: EncoderInputs) -> Tensor:
         """Features of age, recency and count of each position, [T, F], each of about unit size."""
         age = inputs.age_days[:, None] * self.age_rates
         recency = newest_code_days(inputs)[:, None] * self.recency_rates
@@ -245,10 +245,10 @@ class Encoder(nn.Module):
 
     def embed(self, inputs: EncoderInputs) -> Tensor:
         """Inputs of the first layer, [T, d]: code, type, time and count of each position."""
-        time_Td = self.time(self._features(inputs) / math.sqrt(TIME_FEATURES / 2))
-        return (self._token_states(inputs.token) + time_Td) * completep.input_multiplier()
+        time_Td = self.time(self.features(inputs) / math.sqrt(TIME_FEATURES / 2))
+        return (self.token_states(inputs.token) + time_Td) * completep.input_multiplier()
 
-    def _token_states(self, token_T: Tensor) -> Tensor:
+    def token_states(self, token_T: Tensor) -> Tensor:
         """States of codes and their types, [T, d], projected by position or by token, whichever is fewer."""
         embeddings_VE = self.code_embeddings()
         if len(token_T) < self.shape.vocabulary:

@@ -29,17 +29,18 @@ from claimscale.events.build import ShardResult, validate_shard
 from claimscale.events.table import day_number, read_events, with_days
 from claimscale.inference.package import ModelPackage
 from claimscale.inference.patients import (
-    CodeAccount,
+    CodeCounts,
     PatientShard,
-    code_account,
+    code_counts,
     count_codes,
     dates_on,
     eligible_dates,
     lookup_of,
     shards,
 )
-from claimscale.inference.predict import SourceFile, predict_dates, prepared
+from claimscale.inference.predict import predict_dates
 from claimscale.inference.serving.schema import MOST_PATIENTS, Event, Patients, Prediction, Scores, UnreadCode
+from claimscale.inference.source_file import SourceFile, prepared
 from claimscale.sources import meds
 from claimscale.sources.raw import EVENT_SCHEMA
 from claimscale.tasks import index_dates
@@ -130,7 +131,7 @@ class Scorer:
             [predictions],
             dict.fromkeys(sorted(numbers)),
             (len(rows), result.reconciliation.used, not_used),
-            count_codes(counts, lookup, SHOWN_CODES),
+            count_codes(counts, vocabulary, lookup, SHOWN_CODES),
         )
 
     def _eligible(self, events: pa.Table, date: dt.date) -> pa.Table:
@@ -159,7 +160,7 @@ class Scorer:
             ids = pq.read_table(events / "subjects.parquet").to_pydict()
             if len(ids["subject_id"]) > MOST_PATIENTS:
                 raise BadInput(f"receipts: must be of {MOST_PATIENTS} patients or fewer")
-            codes = code_account(events, engine, package.config, package.vocabulary, SHOWN_CODES)
+            codes = code_counts(events, engine, package.config, package.vocabulary, SHOWN_CODES)
         not_used = Counter(quality["quarantined"]) + Counter(quality["dropped"])
         names = dict(zip(ids["subject_id"], ids["source_id"], strict=True))
         return self._scores(tables, names, (quality["rows_in"], quality["used"], not_used), codes)
@@ -169,7 +170,7 @@ class Scorer:
         tables: Sequence[pa.Table],
         names: dict[int, str | None],
         rows: tuple[int, int, Counter[str]],
-        codes: CodeAccount,
+        codes: CodeCounts,
     ) -> Scores:
         """The answer. `names` are the patients of the request; `rows` came in, are used, and are not used."""
         predictions = [one for table in tables for one in _predictions(table, names)]

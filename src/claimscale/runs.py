@@ -1,0 +1,104 @@
+"""Studies and finished runs from Python: what the commands study, plan and package do, as objects.
+
+study = Study.load("study.yaml")
+run = study.run()
+run.summary.answers, run.results.to_pandas(), run.predictions("lightgbm-ckd-nall-s42")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from claimscale import artifacts, pipeline
+from claimscale.config import loading
+from claimscale.config.study import Study as StudySettings
+from claimscale.errors import BadInput
+from claimscale.experiments.plan import plan_text
+from claimscale.inference.package import ModelPackage
+from claimscale.inference.packaging import Choice, write_package
+from claimscale.progress import Display, Silent
+from claimscale.summary.schema import Summary, read_summary
+
+
+class Study:
+    """A study: its settings, and how to run it."""
+
+    def __init__(self, settings: StudySettings, file: Path) -> None:
+        self.settings, self.file = settings, file
+
+    @classmethod
+    def load(cls, file: str | Path, **settings: Any) -> Study:
+        """Read a study file; `settings` override it, dots written as two underscores (`pretrain__epochs=2`).
+
+        Raises BadInput with one line for a wrong setting.
+        """
+        overrides = [f"{name.replace('__', '.')}={_yaml(value)}" for name, value in settings.items()]
+        return cls(loading.load(Path(file), overrides), Path(file))
+
+    def plan(self) -> str:
+        """What the study would run, its time and memory, and what it can decide."""
+        return plan_text(self.settings, self.file, "a100", False)
+
+    def run(self, display: Display | None = None) -> Run:
+        """Run the whole study; what is there and current is not made again."""
+        done = pipeline.run_study(self.settings, display or Silent())
+        return Run.open(done.folder)
+
+
+class Run:
+    """A run directory, read only."""
+
+    def __init__(self, folder: Path, settings: StudySettings) -> None:
+        self.folder, self.settings = folder, settings
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Open `runs/<study>`. Raises BadInput if it is no run directory."""
+        folder = Path(folder)
+        if not (folder / "study.yaml").is_file():
+            raise BadInput(f"{folder}: is not a run directory (study.yaml is missing)")
+        return cls(folder, loading.load(folder / "study.yaml"))
+
+    @property
+    def summary(self) -> Summary:
+        """All results as typed objects. Raises BadInput before the study is finished."""
+        return read_summary(self.folder / pipeline.SUMMARY)
+
+    @property
+    def results(self) -> pa.Table:
+        """One row per model, task and test set; `.to_pandas()` or `polars.from_arrow` convert it.
+
+        Raises BadInput before the study is finished.
+        """
+        return _table(self.folder / "results.parquet")
+
+    @property
+    def cells(self) -> list[str]:
+        """The names of the finished cells."""
+        done = self.folder.glob(f"cells/*/{artifacts.DONE}")
+        return sorted(file.parent.name for file in done)
+
+    def predictions(self, cell: str) -> pa.Table:
+        """The predictions of a cell in the MEDS prediction schema. Raises BadInput if it has none."""
+        return _table(self.folder / "cells" / cell / "predictions.parquet")
+
+    def package(self, out: str | Path, task: str | None = None, **choice: Any) -> ModelPackage:
+        """Write a model package and open it; `choice` are the further fields of `packaging.Choice`."""
+        return write_package(self.folder, Choice(task, **choice), Path(out), Silent())[0]
+
+
+def _table(file: Path) -> pa.Table:
+    if not file.is_file():
+        raise BadInput(f"{file}: is missing; the study is not finished, or has no such cell")
+    return pq.read_table(file)
+
+
+def _yaml(value: Any) -> str:
+    """A value as the text after `--set key=`."""
+    import yaml
+
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip()
