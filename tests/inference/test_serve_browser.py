@@ -78,7 +78,12 @@ def test_a_patient_is_scored(page: tuple[Any, list[str]], address: str) -> None:
 
 @pytest.mark.parametrize(
     ("token", "text", "said"),
-    [("wrong", "[]", "bearer token"), (TOKEN, "{", "not JSON"), (TOKEN, "[]", "events"), (TOKEN, "null", "events")],
+    [
+        ("wrong", "[]", "bearer token"),
+        (TOKEN, "{", "not JSON"),
+        (TOKEN, "[]", "events"),
+        (TOKEN, "null", "events"),
+    ],
 )
 def test_refusals_are_shown(page: tuple[Any, list[str]], token: str, text: str, said: str) -> None:
     opened, _seen = page
