@@ -187,6 +187,61 @@ def validate(
     print(f"Written: {out / validation_text.PAGE}")
 
 
+def export(package: Package, out: Path, *, source: Source | None = None, on: On = ()) -> None:
+    """Write the encoder classifier of a model package as an ONNX model: tokens in, logits out.
+
+    ONNX Runtime must give the package's logits to 1e-4 on sequences of random codes of all lengths, and on
+    the patients of a source if one is given. Otherwise no file is written.
+
+    Parameters
+    ----------
+    out
+        The file to write, for example model.onnx.
+    source
+        Also check on these patients: a YAML file with a source section, or a MEDS dataset's folder.
+    on
+        The index dates of these patients; may be repeated.
+    """
+    from claimscale.inference import onnx_export
+    from claimscale.inference.package import ModelPackage
+    from claimscale.inference.source_file import Dates, read_source
+
+    if (source is None) != (not on):
+        raise BadInput("--source and --on: one needs the other")
+    found, checked = ModelPackage.open(package), []
+    if source is not None:
+        dates = Dates(tuple(_date(text) for text in on))
+        checked = onnx_export.patient_sequences(found, read_source(source), dates)
+    sequences, largest = onnx_export.export(found, out, checked)
+    print(f"Written: {out}  (on {sequences:,} sequences logits differ by at most {largest:.1g})")
+    if len(found.members) > 1:
+        print(f"It is one of {len(found.members)} models of the package, not their average.")
+
+
+def serve(
+    package: Package, *, port: int = 8321, masters: Path | None = None, max_body_mib: float = 8.0
+) -> None:
+    """Score patients with a model package over HTTP, on this machine only: see docs/serve.md.
+
+    Every request needs the token, which is printed once, or that of the environment variable
+    CLAIMSCALE_TOKEN. Requests are not logged.
+
+    Parameters
+    ----------
+    port
+        Port on 127.0.0.1; 0 for a free one.
+    masters
+        Folder of the national master files, for receipts; without it codes stay receipt codes.
+    max_body_mib
+        Largest request body, in MiB.
+    """
+    from claimscale.inference.serve import serve as serve_package
+
+    if not 0 < max_body_mib <= 1024:
+        raise BadInput(f"--max-body-mib {max_body_mib:g}: must be above 0 and at most 1024")
+    serve_package(package, port, masters, int(max_body_mib * (1 << 20)))
+
+
 def _score(
     package: Path,
     source: Path,
@@ -216,5 +271,5 @@ def _date(text: str) -> dt.date:
         raise BadInput(f"--on {text}: is not a date such as 2024-04-01") from None
 
 
-COMMANDS: tuple[Callable[..., Any], ...] = (package, predict, embed, explain, validate)
+COMMANDS: tuple[Callable[..., Any], ...] = (package, predict, embed, explain, validate, serve, export)
 """All commands, in the order in which the help lists them."""

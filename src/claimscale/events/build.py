@@ -70,7 +70,7 @@ def write_events_folder(
     shards = split_into_shards(raw, engine, scratch, shard_rows)
     make_folder(target / "data")
     run = functools.partial(
-        _validate_shard, today=dt.date.today(), crosswalks=raw.crosswalks, folder=target / "data"
+        validate_shard, today=dt.date.today(), crosswalks=raw.crosswalks, folder=target / "data"
     )
     reconciliation, contacts = Reconciliation(), [observation.SCHEMA.empty_table()]
     hospitals: set[str] = set()
@@ -104,7 +104,7 @@ def write_events_folder(
 
 
 @dataclass(frozen=True)
-class _ShardResult:
+class ShardResult:
     """What validating a shard returns beside its events."""
 
     reconciliation: Reconciliation
@@ -114,9 +114,10 @@ class _ShardResult:
     in_several_hospitals: int
 
 
-def _validate_shard(
+def validate_shard(
     shard: int, files: list[Path], today: dt.date, crosswalks: Sequence[Crosswalk], folder: Path
-) -> _ShardResult:
+) -> ShardResult:
+    """Validate the raw events of whole patients, and write the valid ones as a shard of `folder`."""
     table = pa.concat_tables(pq.ParquetFile(file, read_dictionary=[*TEXTS]).read() for file in files)
     valid, quarantined, reconciliation = validate(table, today, crosswalks)
     if len(valid):
@@ -125,7 +126,7 @@ def _validate_shard(
         # Without the Arrow schema, dictionaries are read back as plain text.
         file = folder / f"{shard:05d}.parquet"
         pq.write_table(events, file, compression="zstd", write_page_checksum=True, store_schema=False)
-    return _ShardResult(reconciliation, quarantined, observation.contact_periods(valid), *_hospitals(valid))
+    return ShardResult(reconciliation, quarantined, observation.contact_periods(valid), *_hospitals(valid))
 
 
 def _hospitals(events: EventColumns) -> tuple[set[str], int]:

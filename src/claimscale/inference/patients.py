@@ -104,8 +104,13 @@ def code_counts(
 ) -> CodeCounts:
     """How the events of a folder are read."""
     table = read_events(engine, events).filter(~_.demographic)
-    counts = engine.to_arrow(table.group_by("code", "suspected").aggregate(events=_.count())).to_pylist()
-    by_code = {(row["code"], row["suspected"]): row["events"] for row in counts}
+    counts = engine.to_arrow(table.group_by("code", "suspected").aggregate(events=_.count()))
+    return count_codes(counts, vocabulary, lookup, most)
+
+
+def count_codes(counts: pa.Table, vocabulary: Vocabulary, lookup: TokenLookup, most: int = 20) -> CodeCounts:
+    """As `code_counts`, from the numbers of `events` of each `code` and `suspected`."""
+    by_code = {(row["code"], row["suspected"]): row["events"] for row in counts.to_pylist()}
     unread = {key: n for key, n in by_code.items() if key not in lookup.token}
     commonest = sorted(unread.items(), key=lambda item: (-item[1], item[0]))[:most]
     known = {split(code)[0] for code in vocabulary.codes}
@@ -153,7 +158,14 @@ def eligible_dates(events: Path, engine: Engine, config: PackageConfig, dates: i
 
 def lookup_of(events: Path, engine: Engine, config: PackageConfig, vocabulary: Vocabulary) -> TokenLookup:
     """The tokens of the codes of an events folder; a code that must not be seen has none of an ancestor."""
-    found = TokenLookup.of(vocabulary, code_map(read_events(engine, events), engine, config.tokens.rollup))
+    return allowed_lookup(
+        code_map(read_events(engine, events), engine, config.tokens.rollup), config, vocabulary
+    )
+
+
+def allowed_lookup(mapping: pa.Table, config: PackageConfig, vocabulary: Vocabulary) -> TokenLookup:
+    """As `lookup_of`, from a `code_map`."""
+    found = TokenLookup.of(vocabulary, mapping)
     unseen = full_prefixes(config.hidden_codes) + full_prefixes(config.withheld_codes)
     leaking = {key for key in found.of_ancestor if key[0].startswith(unseen)} if unseen else set()
     if not leaking:

@@ -70,8 +70,16 @@ def predict(package: ModelPackage, source: SourceFile, dates: Dates, out: Path, 
 
     Raises BadInput for a source that cannot be read, or if nobody is left to score.
     """
-    schema = pa.schema(PREDICTION)
+    return _write(package, source, dates, out, pa.schema(PREDICTION), _risks_of(package), display)
 
+
+def predict_dates(package: ModelPackage, shard: PatientShard, dates: pa.Table) -> pa.Table:
+    """The scores of the shard's patients on `dates`, as of `eligible_dates`: the columns PREDICTION."""
+    columns, schema = _scored(package, shard, dates, _risks_of(package)), pa.schema(PREDICTION)
+    return pa.table({name: columns[name] for name in schema.names}, schema)
+
+
+def _risks_of(package: ModelPackage) -> Score:
     def score(shard: PatientShard, rows: np.ndarray, days: np.ndarray) -> dict[str, pa.Array]:
         risks = package.risks(shard.store, rows, days)
         low, high = package.calibration.interval(risks)
@@ -82,7 +90,7 @@ def predict(package: ModelPackage, source: SourceFile, dates: Dates, out: Path, 
             "high": pa.array(high, from_pandas=True),
         }
 
-    return _write(package, source, dates, out, schema, score, display)
+    return score
 
 
 def embed(package: ModelPackage, source: SourceFile, dates: Dates, out: Path, display: Display) -> Counts:
@@ -124,9 +132,7 @@ def _write(
         with artifacts.atomic_file(out) as partial, pq.ParquetWriter(partial, schema) as writer:
             for shard in shards(events, package.vocabulary, lookup):
                 for part in parts_of(found, shard):
-                    rows = np.searchsorted(shard.store.subjects, part["subject_id"].to_numpy())
-                    days = part["index_day"].to_numpy().astype(np.int64)
-                    columns = score(shard, rows, days) | _columns(package, shard, part, rows, days)
+                    columns = _scored(package, shard, part, score)
                     if ids is not None:
                         columns["source_id"] = _text_ids(ids, columns["subject_id"])
                     writer.write_table(pa.table({name: columns[name] for name in schema.names}, schema))
@@ -146,11 +152,12 @@ def _text_ids(ids: pa.Table, subjects: pa.Array) -> pa.Array:
     return ids["source_id"].combine_chunks().take(pa.array(place))
 
 
-def _columns(
-    package: ModelPackage, shard: PatientShard, part: pa.Table, rows: np.ndarray, days: np.ndarray
-) -> dict[str, pa.Array]:
+def _scored(package: ModelPackage, shard: PatientShard, part: pa.Table, score: Score) -> dict[str, pa.Array]:
+    """The columns of index dates of patients of the shard."""
+    rows = np.searchsorted(shard.store.subjects, part["subject_id"].to_numpy())
+    days = part["index_day"].to_numpy().astype(np.int64)
     measures = measures_of(shard, rows, days)
-    return {
+    return score(shard, rows, days) | {
         "subject_id": part["subject_id"].combine_chunks().cast(pa.int64()),
         "prediction_time": timestamps(days),
         "unread_share": pa.array(measures["unread_share"]),

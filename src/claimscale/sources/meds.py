@@ -23,6 +23,7 @@ from claimscale.sources.table_files import folder_of
 
 NEEDED = ("subject_id", "time", "code")
 TABLE = "data"
+NO_TIME = "fact without a time"
 SEX_CODES = r"(?i)^(SEX|GENDER)//"
 SEXES = {"M": ("m", "male", "man", "8507"), "F": ("f", "female", "woman", "8532")}
 
@@ -47,22 +48,32 @@ def read(source: MedsSource, engine: Engine, scratch: Path) -> RawEvents:
         raise BadInput(f"{files[0]}: subject_id holds {table.subject_id.type()}, not integers")
     given = [name for name in EVENT_SCHEMA if name in table.columns and name != "subject_id"]
     _check_types(table, given, files[0])
-    patient = integer_of(table.subject_id)
-    issue = is_unreadable(table.subject_id, patient).ifelse("unreadable id", NO_TEXT)
-    rows = table.select(patient=patient, issue=issue, **{name: table[name] for name in given})
-    code: Expression = rows.code
-    rows = rows.mutate(is_sex=rows.time.isnull() & code.re_search(SEX_CODES))
-    timed = rows.filter(_.time.notnull() | rows.code.isnull())
-    details: dict[str, Expression] = {name: timed[name] for name in (*given, "issue")}
-    if "available_at" in given:
-        details["available_at"] = ibis.coalesce(timed.available_at, timed.time)
-    events = ibis.union(
-        raw_events(timed, source_table=TABLE, **details), _sexes(rows.filter(_.is_sex), timed)
-    )
+    rows = _marked(table)
     without = rows.filter(_.time.isnull(), ~_.is_sex, _.code.notnull())
     count = engine.count(rows)
-    reasons = {"fact without a time": engine.count(without)}
-    return RawEvents(events, {TABLE: {"rows": count, "without_event": reasons}}, events=count)
+    reasons = {NO_TIME: engine.count(without)}
+    return RawEvents(events_of(table), {TABLE: {"rows": count, "without_event": reasons}}, events=count)
+
+
+def events_of(table: ir.Table) -> ir.Table:
+    """Raw events from the columns of a MEDS dataset."""
+    rows = _marked(table)
+    timed = rows.filter(_.time.notnull() | _.code.isnull())
+    given = [name for name in (*EVENT_SCHEMA, "issue") if name in rows.columns]
+    details: dict[str, Expression] = {name: timed[name] for name in given}
+    if "available_at" in given:
+        details["available_at"] = ibis.coalesce(timed.available_at, timed.time)
+    return ibis.union(raw_events(timed, source_table=TABLE, **details), _sexes(rows.filter(_.is_sex), timed))
+
+
+def _marked(table: ir.Table) -> ir.Table:
+    """The rows with `patient`, `issue`, and `is_sex` for facts that are a sex."""
+    patient = integer_of(table.subject_id)
+    issue = is_unreadable(table.subject_id, patient).ifelse("unreadable id", NO_TEXT)
+    given = [name for name in EVENT_SCHEMA if name in table.columns and name != "subject_id"]
+    rows = table.select(patient=patient, issue=issue, **{name: table[name] for name in given})
+    code: Expression = rows.code
+    return rows.mutate(is_sex=rows.time.isnull() & code.re_search(SEX_CODES))
 
 
 def _check_types(table: ir.Table, columns: list[str], file: Path) -> None:

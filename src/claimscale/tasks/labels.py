@@ -36,6 +36,7 @@ from claimscale.tasks.labelled_subsets import order_seed
 CONFIRM_BEFORE_DAYS = 30
 """A confirming drug or procedure counts from so many days before the first outcome code."""
 KEYS = ["subject_id", "prediction_time"]
+MONTHS = ("month_start", "month_end")
 EXCLUSIONS = ("dead", "no_recent_contact", "history_too_short", "outcome_before_index", "excluded_code")
 
 
@@ -112,7 +113,11 @@ def label_index_dates(
     `boolean_value`, `outcome_in_gap` (the first outcome code is too early, which makes a negative) and
     `censored` (negative, and last observed before the window's end).
     """
-    dates = ibis.memtable(_with_months(index))
+    return label_dates(task, ibis.memtable(with_months(index)), table, recency_days)
+
+
+def label_dates(task: Task, dates: ir.Table, table: ir.Table, recency_days: int | None) -> ir.Table:
+    """As `label_index_dates`, for a table of index dates with the columns that `with_months` adds."""
     joined = dates.left_join(_outcomes(task, dates, table), DATES)
     joined = joined.drop(*(f"{name}_right" for name in DATES))
     confirmed = _days_of(table, task.confirmation_codes)
@@ -141,16 +146,19 @@ def label_index_dates(
         window_end=end,
     )
     labelled = labelled.mutate(censored=~_.boolean_value & (_.observed_until < _.window_end))
-    kept = [*index.column_names, "excluded", "boolean_value", "outcome_in_gap", "censored"]
+    kept = [name for name in dates.columns if name not in MONTHS]
+    kept += ["excluded", "boolean_value", "outcome_in_gap", "censored"]
     return labelled.select(kept).order_by("subject_id", "index_day")
 
 
-def _with_months(index: pa.Table) -> pa.Table:
+def with_months(index: pa.Table) -> pa.Table:
     """The index dates with the first and the last day of their calendar months, as day numbers."""
     months = index["index_day"].to_numpy().astype("datetime64[D]").astype("datetime64[M]")
     start = months.astype("datetime64[D]").astype(np.int32)
     end = (months + 1).astype("datetime64[D]").astype(np.int32) - 1
-    return index.append_column("month_start", pa.array(start)).append_column("month_end", pa.array(end))
+    for name, days in zip(MONTHS, (start, end), strict=True):
+        index = index.append_column(name, pa.array(days))
+    return index
 
 
 def _outcomes(task: Task, dates: ir.Table, table: ir.Table) -> ir.Table:

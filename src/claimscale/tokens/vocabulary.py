@@ -142,9 +142,13 @@ def code_map(events: ir.Table, engine: Engine, rollup: Mapping[str, Depth]) -> p
 
     Demographics are left out. Raises BadInput for a roll-up that no code system has.
     """
-    check_depths(rollup)
     distinct = events.filter(~_.demographic).select("code", "suspected").distinct()
-    pairs = engine.to_arrow(distinct.order_by("code", "suspected"))
+    return map_codes(engine.to_arrow(distinct.order_by("code", "suspected")), rollup)
+
+
+def map_codes(pairs: pa.Table, rollup: Mapping[str, Depth]) -> pa.Table:
+    """As `code_map`, of distinct pairs of `code` and `suspected`."""
+    check_depths(rollup)
     codes = pairs["code"].to_pylist()
     suspected = pairs["suspected"].to_pylist()
     kinds = [type_of(code, flag) for code, flag in zip(codes, suspected, strict=True)]

@@ -1,0 +1,1 @@
+"""The parts of `claimscale serve`: messages, scoring, protection, the application, and its page."""
