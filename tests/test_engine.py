@@ -65,7 +65,7 @@ def test_scratch_folder_is_gone_after_closing(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_during_a_query_is_an_interrupt(engine: Engine, tmp_path: Path) -> None:
-    numbers = ibis.range(40_000).unnest().name("n").as_table()
+    numbers = ibis.range(400_000).unnest().name("n").as_table()
     endless = numbers.cross_join(numbers.view()).aggregate(total=ibis._.n.sum())
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
