@@ -11,7 +11,7 @@ from typing import Annotated
 import cyclopts
 from cyclopts import App, Parameter
 
-from claimscale import __version__, package_commands
+from claimscale import __version__, package_commands, validation_commands
 from claimscale.config import loading
 from claimscale.config.tasks import catalogue
 from claimscale.errors import BadInput, Interrupted, fault
@@ -170,7 +170,7 @@ def compare(run_a: Path, run_b: Path) -> None:
     print(run_comparison.text(names, run_comparison.compare(first, second)))
 
 
-for each in package_commands.COMMANDS:
+for each in (*package_commands.COMMANDS, validation_commands.validate, validation_commands.monitor):
     app.command(each)
 
 

@@ -1,32 +1,18 @@
-"""The commands on model packages: write one, score patients with it, explain it, check it elsewhere."""
+"""The commands on model packages: write one, score patients with it, explain it, serve it."""
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 
+from claimscale.command_options import DatesFile, On, Package, Source, Visits, date_of
 from claimscale.errors import BadInput
 
 if TYPE_CHECKING:
     from claimscale.inference.predict import Counts
-
-Package = Annotated[Path, Parameter(help="A folder written by `claimscale package`.")]
-Source = Annotated[
-    Path,
-    Parameter(help="A YAML file with a source section (a study file is one), or a MEDS dataset's folder."),
-]
-On = Annotated[
-    tuple[str, ...],
-    Parameter(name="--on", negative=(), help="Assess every patient on this date; may be repeated."),
-]
-Visits = Annotated[
-    bool, Parameter(help="Assess patients on every day on which something became known of them.")
-]
-DatesFile = Annotated[Path | None, Parameter(help="Parquet file with subject_id and prediction_time.")]
 
 
 def package(
@@ -143,48 +129,12 @@ def explain(
     from claimscale.inference.package import ModelPackage
     from claimscale.inference.source_file import read_source
 
-    assessment = explaining.Assessment(_date(on), patient, patients)
+    assessment = explaining.Assessment(date_of(on), patient, patients)
     with progress.display() as display:
         opened = ModelPackage.open(package)
         found = explaining.write_explanation(opened, read_source(source), assessment, out, display)
     print("\n".join(explanation_text(found)))
     print(f"Written: {out / explaining.JSON}, {out / explaining.PAGE}")
-
-
-def validate(
-    package: Package,
-    source: Source,
-    out: Path,
-    *,
-    on: On,
-    privacy: Literal["none", "ndb", "cms", "opensafely", "acro"] = "ndb",
-) -> None:
-    """Check a model package on another database, by the outcomes of its own question.
-
-    Only aggregates are written: they can be sent back. compare reads two of them.
-
-    Parameters
-    ----------
-    out
-        The folder to write: validation.json and validation.html.
-    privacy
-        Rule for small counts.
-    """
-    from claimscale import artifacts, progress
-    from claimscale.inference import validate as validation, validation_page, validation_text
-    from claimscale.inference.package import ModelPackage
-    from claimscale.inference.source_file import read_source
-
-    if out.exists():
-        raise BadInput(f"{out}: is there already")
-    dates = [_date(text) for text in on]
-    with progress.display() as display:
-        found = validation.validate(ModelPackage.open(package), read_source(source), dates, privacy, display)
-    with artifacts.atomic_folder(out) as target:
-        artifacts.write_text(target / validation_text.FILE, found.model_dump_json(indent=1) + "\n")
-        validation_page.write_page(found, target / validation_text.PAGE)
-    print("\n".join(validation_text.conclusions(found)))
-    print(f"Written: {out / validation_text.PAGE}")
 
 
 def export(package: Package, out: Path, *, source: Source | None = None, on: On = ()) -> None:
@@ -210,7 +160,7 @@ def export(package: Package, out: Path, *, source: Source | None = None, on: On 
         raise BadInput("--source and --on: one needs the other")
     found, checked = ModelPackage.open(package), []
     if source is not None:
-        dates = Dates(tuple(_date(text) for text in on))
+        dates = Dates(tuple(date_of(text) for text in on))
         checked = onnx_export.patient_sequences(found, read_source(source), dates)
     sequences, largest = onnx_export.export(found, out, checked)
     print(f"Written: {out}  (on {sequences:,} sequences logits differ by at most {largest:.1g})")
@@ -257,19 +207,12 @@ def _score(
     from claimscale.inference.source_file import Dates, read_source
 
     on, visits, file = dates
-    wanted = Dates(tuple(_date(text) for text in on), visits, file)
+    wanted = Dates(tuple(date_of(text) for text in on), visits, file)
     with progress.display() as display:
         counts = write(ModelPackage.open(package), read_source(source), wanted, out, display)
     print("\n".join(counts_text(counts, done)))
     print(f"Written: {out}")
 
 
-def _date(text: str) -> dt.date:
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        raise BadInput(f"--on {text}: is not a date such as 2024-04-01") from None
-
-
-COMMANDS: tuple[Callable[..., Any], ...] = (package, predict, embed, explain, validate, serve, export)
+COMMANDS: tuple[Callable[..., Any], ...] = (package, predict, embed, explain, serve, export)
 """All commands, in the order in which the help lists them."""

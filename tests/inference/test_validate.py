@@ -12,8 +12,8 @@ from scipy.special import expit, logit
 
 from claimscale import cli
 from claimscale.inference import calibration
+from claimscale.inference.drift import risk_psi
 from claimscale.inference.performance import cross_fitted, performance
-from claimscale.inference.validate import risk_psi
 from claimscale.inference.validation_text import conclusions, read_validation
 from claimscale.privacy.suppression import PROFILES
 

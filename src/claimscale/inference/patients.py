@@ -73,10 +73,16 @@ class PatientShard:
         self._read = encoded.row * DAY_RANGE + encoded.available
         self._unread = np.sort(encoded.dropped_row * DAY_RANGE + encoded.dropped_available)
 
-    def unread_share(self, rows: np.ndarray, index_days: np.ndarray) -> np.ndarray:
-        """Share of the events known at the index day that have no token, float64 [n]; 0 without events."""
-        unread = _until(self._unread, rows, index_days)
-        return unread / np.maximum(unread + self.known_events(rows, index_days), 1)
+    def unread_share(self, rows: np.ndarray, index_days: np.ndarray, window: int | None = None) -> np.ndarray:
+        """Share of the events known at the index day that have no token, float64 [n]; 0 without events.
+
+        With a `window`, of those that became known in so many days up to it.
+        """
+        unread, read = _until(self._unread, rows, index_days), self.known_events(rows, index_days)
+        if window is not None:
+            unread -= _until(self._unread, rows, index_days - window)
+            read -= self.known_events(rows, index_days - window)
+        return unread / np.maximum(unread + read, 1)
 
     def known_events(self, rows: np.ndarray, index_days: np.ndarray) -> np.ndarray:
         """How many events with a token are known at the index day, int64 [n]."""

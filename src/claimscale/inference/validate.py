@@ -7,34 +7,26 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from claimscale.config.tasks import Task
 from claimscale.constants import SEXES
+from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.evaluation.model_diagnostics import AGE_BANDS, SEX_NAMES, age_band_name
 from claimscale.events.table import read_events
 from claimscale.inference.calibration import FEWEST_POSITIVES, log_odds_of, recalibrate
+from claimscale.inference.drift import codes_of, drift
 from claimscale.inference.package import EVIDENCE, ModelPackage
 from claimscale.inference.package_files import read_json_file
-from claimscale.inference.patients import (
-    CodeCounts,
-    PatientShard,
-    code_counts,
-    eligible_dates,
-    lookup_of,
-    shards,
-)
+from claimscale.inference.patients import code_counts, eligible_dates, lookup_of, shards
 from claimscale.inference.performance import cross_fitted, discrimination, performance
-from claimscale.inference.reference import MEASURES, measures_of
+from claimscale.inference.scored_dates import ScoredDates
 from claimscale.inference.source_file import Dates, SourceFile, parts_of, prepared
 from claimscale.inference.validation_schema import (
-    Codes,
-    CodeShare,
-    Drift,
     Flow,
     Performance,
     Profile,
@@ -44,23 +36,6 @@ from claimscale.inference.validation_schema import (
 )
 from claimscale.privacy.suppression import PROFILES, Rule, Sum, suppress_cells
 from claimscale.progress import Display
-from claimscale.tokens.special_tokens import FIRST_CODE, FIRST_SEX
-
-DRIFTED_CODES = 20
-LEAST_SHARE = 1e-4
-"""Shares are bounded by it in stability indices."""
-
-
-@dataclass
-class _Scored:
-    """The eligible patients and dates of a source, n of them, and what was counted on the way."""
-
-    subject: list[np.ndarray] = field(default_factory=list)
-    risk: list[np.ndarray] = field(default_factory=list)
-    label: list[np.ndarray] = field(default_factory=list)
-    sex: list[np.ndarray] = field(default_factory=list)
-    measures: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in MEASURES})
-    patients_with_code: NDArray[np.int64] | None = None
 
 
 def validate(
@@ -70,29 +45,20 @@ def validate(
 
     Raises BadInput for a package without a question or without rules, and if nobody is eligible.
     """
-    task = package.config.task
-    if task is None or task.labels is not None:
-        raise BadInput(f"{package.folder}: has no question with rules, so that no outcome can be found")
+    task = rules_of(package)
     rule = PROFILES[profile]
     display.update(0.0, 60, "preparing claims")
     with prepared(package, source, max(on)) as (events, engine):
-        dates = Dates(on=tuple(on)).table(read_events(engine, events))
-        found = eligible_dates(events, engine, package.config, dates)
-        if not len(found):
-            raise BadInput(f"no patient has {package.config.min_events} known events on {on[0]}")
-        eligible = found.filter(pa.array([reason is None for reason in found["excluded"].to_pylist()]))
-        if not len(eligible):
-            raise BadInput(f"no patient is eligible on {on[0]}: {_reasons(found)}")
+        found, eligible = with_outcomes(package, events, engine, on)
         lookup = lookup_of(events, engine, package.config, package.vocabulary)
         counts = code_counts(events, engine, package.vocabulary, lookup)
-        scored = _Scored()
+        scored = ScoredDates()
         for shard in shards(events, package.vocabulary, lookup):
             for part in parts_of(eligible, shard):
-                _score(package, shard, part, scored)
+                scored.add(package, shard, part)
                 display.update(0.8, 10, "scoring")
     display.update(0.9, 5, "comparing with outcomes")
-    labels, risks = np.concatenate(scored.label).astype(bool), np.concatenate(scored.risk)
-    patient = np.unique(np.concatenate(scored.subject), return_inverse=True)[1].astype(np.int64)
+    labels, risks, patient = scored.labels, scored.risks, scored.patient
     entries, line = _performance(package, labels, risks, patient, rule)
     return Validation(
         package=package.config.name,
@@ -105,31 +71,36 @@ def validate(
         flow=_flow(found, eligible, rule),
         performance=entries,
         recalibration=line,
-        subgroups=_subgroups(scored, labels, risks, patient, rule),
-        codes=_codes(package, counts, scored),
-        drift=_drift(package, scored, risks, rule),
+        subgroups=_subgroups(scored, rule),
+        codes=codes_of(counts, scored),
+        drift=drift(package, scored, rule),
         training=_training(package),
     )
 
 
-def _score(package: ModelPackage, shard: PatientShard, part: pa.Table, scored: _Scored) -> None:
-    store = shard.store
-    rows = np.searchsorted(store.subjects, part["subject_id"].to_numpy())
-    days = part["index_day"].to_numpy().astype(np.int64)
-    scored.subject.append(part["subject_id"].to_numpy())
-    scored.risk.append(package.risks(store, rows, days))
-    scored.label.append(part["boolean_value"].to_numpy(zero_copy_only=False))
-    scored.sex.append(store.sex[rows] - FIRST_SEX)
-    for name, values in measures_of(shard, rows, days).items():
-        scored.measures[name].append(values)
-    # A patient counts once, at the last of several dates.
-    last = np.append(np.diff(rows) != 0, True) if len(rows) else np.zeros(0, bool)
-    count = np.zeros(package.vocabulary.size, np.int64)
-    for row, day in zip(rows[last], days[last], strict=True):
-        own = slice(store.offsets[row], store.offsets[row + 1])
-        count[np.unique(store.token[own][store.available[own] <= day])] += 1
-    before = scored.patients_with_code
-    scored.patients_with_code = count if before is None else before + count
+def rules_of(package: ModelPackage) -> Task:
+    """The question of a package. Raises BadInput unless it has rules by which outcomes are found."""
+    task = package.config.task
+    if task is None or task.labels is not None:
+        raise BadInput(f"{package.folder}: has no question with rules, so that no outcome can be found")
+    return task
+
+
+def with_outcomes(
+    package: ModelPackage, events: Path, engine: Engine, on: Sequence[dt.date]
+) -> tuple[pa.Table, pa.Table]:
+    """The index dates with enough known events, as `eligible_dates`, and those of them that are eligible.
+
+    Raises BadInput if nobody is eligible.
+    """
+    dates = Dates(on=tuple(on)).table(read_events(engine, events))
+    found = eligible_dates(events, engine, package.config, dates)
+    if not len(found):
+        raise BadInput(f"no patient has {package.config.min_events} known events on {on[0]}")
+    eligible = found.filter(pa.array([reason is None for reason in found["excluded"].to_pylist()]))
+    if not len(eligible):
+        raise BadInput(f"no patient is eligible on {on[0]}: {_reasons(found)}")
+    return found, eligible
 
 
 def _reasons(found: pa.Table) -> str:
@@ -181,10 +152,9 @@ def _performance(
     return entries, recalibrate(labels, risks)
 
 
-def _subgroups(
-    scored: _Scored, labels: np.ndarray, risks: np.ndarray, patient: np.ndarray, rule: Rule | None
-) -> list[Subgroup]:
-    sex, age = np.concatenate(scored.sex), np.concatenate(scored.measures["age_years"])
+def _subgroups(scored: ScoredDates, rule: Rule | None) -> list[Subgroup]:
+    labels, risks, patient = scored.labels, scored.risks, scored.patient
+    sex, age = scored.sexes, scored.measure("age_years")
     members = {("sex", SEX_NAMES[name]): sex == place for place, name in enumerate(SEXES)}
     for low, high in AGE_BANDS:
         members["age", age_band_name(low, high)] = (age >= low) & (age < high)
@@ -225,68 +195,6 @@ def _group_counts(
     sums += [Sum(2 + 2 * k + place, (2 + place, 2 + k + place)) for place in range(k)]
     shown = suppress_cells(counts, sums, rule)
     return list(zip(shown[2 + 2 * k :], shown[2 : 2 + k], strict=True))
-
-
-def _codes(package: ModelPackage, counts: CodeCounts, scored: _Scored) -> Codes:
-    total = max(counts.read + counts.unread, 1)
-    unread = np.concatenate(scored.measures["unread_share"])
-    return Codes(
-        read_share=counts.read / total,
-        of_ancestor_share=counts.of_ancestor / total,
-        unread_codes=[code for code, _ in counts.unread_codes],
-        unread_systems={system: count / total for system, count in counts.unread_systems.items()},
-        mean_unread_share=float(unread.mean()),
-    )
-
-
-def _drift(package: ModelPackage, scored: _Scored, risks: np.ndarray, rule: Rule | None) -> Drift:
-    ranges, outside = package.reference.ranges, {}
-    for name, limits in ranges.items():
-        values = np.concatenate(scored.measures[name])
-        outside[name] = float(((values < limits.low) | (values > limits.high)).mean())
-    shares, code_psi = _code_shares(package, scored, rule)
-    return Drift(
-        outside=outside,
-        risk_psi=risk_psi(package.reference.risk_deciles, risks),
-        code_psi=code_psi,
-        codes=shares,
-    )
-
-
-def risk_psi(deciles: Sequence[float], risks: np.ndarray) -> float | None:
-    """Population stability index of risks over ten bins with equal shares in the study; None without them."""
-    if len(deciles) != 9 or len(set(deciles)) != 9 or not len(risks):
-        return None
-    counts = np.bincount(np.searchsorted(deciles, risks, side="right"), minlength=10)
-    here, there = np.maximum(counts / counts.sum(), LEAST_SHARE), 0.1
-    return float(((here - there) * np.log(here / there)).sum())
-
-
-def _code_shares(
-    package: ModelPackage, scored: _Scored, rule: Rule | None
-) -> tuple[list[CodeShare], float | None]:
-    """The codes whose shares of patients differ most, and the mean stability index over all codes."""
-    vocabulary, counts = package.vocabulary, scored.patients_with_code
-    trained = int(vocabulary.patients[FIRST_SEX:FIRST_CODE].sum())
-    if counts is None or not trained:
-        return [], None
-    people = len(np.unique(np.concatenate(scored.subject)))
-    there = np.clip(vocabulary.patients[FIRST_CODE:] / trained, LEAST_SHARE, 1 - LEAST_SHARE)
-    here = np.clip(counts[FIRST_CODE:] / people, LEAST_SHARE, 1 - LEAST_SHARE)
-    index = (here - there) * (np.log(here / there) - np.log((1 - here) / (1 - there)))
-    may_show = np.ones(len(index), bool)
-    if rule is not None:
-        may_show = (counts[FIRST_CODE:] >= rule.least) & (people - counts[FIRST_CODE:] >= rule.least)
-    order = [place for place in np.argsort(-index) if may_show[place]][:DRIFTED_CODES]
-    shares = [
-        CodeShare(
-            code=vocabulary.codes[FIRST_CODE + place],
-            training=float(there[place]),
-            here=float(here[place]),
-        )
-        for place in order
-    ]
-    return shares, float(index.mean())
 
 
 def _training(package: ModelPackage) -> list[dict[str, object]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.resources
-from pathlib import Path
 
 import altair as alt
 import jinja2
 from markupsafe import Markup
 
-from claimscale import artifacts, formatting
+from claimscale import formatting
 from claimscale.inference.validation_schema import Shown, Validation
 from claimscale.inference.validation_text import VERSIONS, conclusions, with_interval
 from claimscale.report.chart_theme import FAINT, PRETRAINED, Chart, styled
@@ -32,37 +31,41 @@ MEASURES = {
 }
 
 
-def write_page(validation: Validation, target: Path) -> None:
-    """Write the page."""
-    artifacts.write_text(target, page(validation))
-
-
 def page(validation: Validation) -> str:
     """The page's HTML."""
     texts = Texts("en")
-    css = (importlib.resources.files("claimscale.report") / "templates" / "report.css").read_text("utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("claimscale.inference"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"estimate": with_interval, "count": shown_text, "percent": formatting.percent}
     charts = {}
     if validation.performance:
         charts = {
             "calibration": inline_svg(calibration_chart(validation), texts),
             "benefit": inline_svg(benefit_chart(validation), texts),
         }
-    return environment.get_template("validation.html.j2").render(
-        validation=validation,
-        css=Markup(css),
-        charts=charts,
-        versions=VERSIONS,
-        excluded=EXCLUDED,
-        measures=MEASURES,
-        conclusions=conclusions(validation),
+    return (
+        environment()
+        .get_template("validation.html.j2")
+        .render(
+            validation=validation,
+            charts=charts,
+            versions=VERSIONS,
+            excluded=EXCLUDED,
+            measures=MEASURES,
+            conclusions=conclusions(validation),
+        )
     )
+
+
+def environment() -> jinja2.Environment:
+    """The templates of the pages of this folder, with the report's style as `css`."""
+    css = (importlib.resources.files("claimscale.report") / "templates" / "report.css").read_text("utf-8")
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("claimscale.inference"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"estimate": with_interval, "count": shown_text, "percent": formatting.percent}
+    found.globals["css"] = Markup(css)
+    return found
 
 
 def shown_text(count: Shown) -> str:
