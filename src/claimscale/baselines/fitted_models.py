@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import lightgbm
 import numpy as np
 import scipy.sparse as sparse
 from scipy.special import expit
 
 from claimscale.artifacts import read_json, write_json
 from claimscale.errors import BadInput
+
+if TYPE_CHECKING:
+    import lightgbm
 
 MODEL, TREES = "model.json", "trees.txt"
 """The files of a fitted baseline; only boosted trees have the second."""
@@ -83,7 +85,7 @@ def load(folder: Path) -> LinearModel | TreeModel:
         if content["kind"] == "lightgbm":
             return _trees(folder / TREES, columns)
         raise ValueError("unknown kind")
-    except (OSError, ValueError, KeyError, TypeError, lightgbm.basic.LightGBMError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{folder / MODEL}: is not a fitted baseline ({str(error).splitlines()[0]})") from None
 
 
@@ -95,10 +97,15 @@ def _linear(content: dict[str, Any], columns: np.ndarray) -> LinearModel:
 
 
 def _trees(file: Path, columns: np.ndarray) -> TreeModel:
+    import lightgbm  # loads scikit-learn, which takes most of a second: encoders do without
+
     text = file.read_text("utf-8")
     if not text.startswith("tree\n"):
         raise ValueError(f"{file.name} holds no trees")
-    booster = lightgbm.Booster(model_str=text)
+    try:
+        booster = lightgbm.Booster(model_str=text)
+    except lightgbm.basic.LightGBMError as error:
+        raise ValueError(str(error)) from None
     if booster.num_feature() != len(columns):
         raise ValueError(f"{file.name} has {booster.num_feature()} columns, not {len(columns)}")
     return TreeModel(columns, booster)

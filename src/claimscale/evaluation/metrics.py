@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 SMALLEST_RISK = 1e-7
 """Risks are clipped this far from 0 and 1 before a logarithm."""
@@ -24,6 +23,8 @@ Floats = NDArray[np.float64]
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve; NaN if only one class is present. Source: scikit-learn."""
+    from sklearn.metrics import roc_auc_score  # takes most of a second, which scoring new patients can save
+
     labels = np.asarray(labels, dtype=bool)
     return float(roc_auc_score(labels, scores)) if _has_both_classes(labels) else float("nan")
 
@@ -33,6 +34,8 @@ def auprc(labels: ArrayLike, scores: ArrayLike) -> float:
 
     Source: scikit-learn. Its chance level is the prevalence.
     """
+    from sklearn.metrics import average_precision_score
+
     labels = np.asarray(labels, dtype=bool)
     return float(average_precision_score(labels, scores)) if _has_both_classes(labels) else float("nan")
 

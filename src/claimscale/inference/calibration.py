@@ -13,9 +13,6 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 from scipy.special import expit, logit
-from sklearn.isotonic import IsotonicRegression, isotonic_regression
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 
 from claimscale.config.base import Number, Settings
 from claimscale.errors import BadInput
@@ -122,6 +119,8 @@ def log_odds_of(risks: Floats) -> Floats:
 
 def _line(odds: Floats, outcome: np.ndarray) -> tuple[float, float]:
     """Intercept and slope of a logistic regression on log odds."""
+    from sklearn.linear_model import LogisticRegression  # only fits wait for scikit-learn to load
+
     line = LogisticRegression(C=1e6).fit(odds[:, None], outcome)
     return float(np.asarray(line.intercept_)[0]), float(np.asarray(line.coef_)[0, 0])
 
@@ -132,6 +131,8 @@ def _platt(odds: Floats, outcome: np.ndarray) -> Callable[[Floats], Floats]:
 
 
 def _isotonic(odds: Floats, outcome: np.ndarray) -> Callable[[Floats], Floats]:
+    from sklearn.isotonic import IsotonicRegression
+
     smallest = 1 / (len(outcome) + 2)  # a bin without outcomes is not proof of risk 0
     return (
         IsotonicRegression(y_min=smallest, y_max=1 - smallest, out_of_bounds="clip")
@@ -151,6 +152,8 @@ def _cross_validated(
     make: Callable[[Floats, np.ndarray], Callable[[Floats], Floats]], odds: Floats, outcome: np.ndarray
 ) -> float:
     """Mean log-loss over patients whom the map has not seen."""
+    from sklearn.model_selection import StratifiedKFold
+
     losses = np.empty(len(odds))
     for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(odds[:, None], outcome):
         risk = np.clip(make(odds[train], outcome[train])(odds[test]), LEAST_RISK, 1 - LEAST_RISK)
@@ -164,6 +167,8 @@ def _venn_abers(odds: Floats, outcome: np.ndarray, grid: Floats) -> tuple[Floats
     They are the isotonic regressions of the tuning patients and one more patient, at the log odds, with and
     without the outcome.
     """
+    from sklearn.isotonic import isotonic_regression
+
     order = np.argsort(odds, kind="stable")
     odds, outcome = odds[order], outcome[order].astype(np.float64)
     place = np.searchsorted(odds, grid)

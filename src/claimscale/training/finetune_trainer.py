@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import brentq
 from scipy.special import expit
 from torch import Tensor
 
@@ -147,6 +146,8 @@ class FinetuneTrainer:
 
     def _initial_bias(self) -> float:
         """The bias with which initial predictions sum to the positive outcomes of the training patients."""
+        from scipy.optimize import brentq  # only training has use for it
+
         prevalence = float(self.train.outcome.mean())
         log_odds = math.log(prevalence / (1 - prevalence))
         model = self.initialization.model(self.settings)
