@@ -16,20 +16,13 @@ from claimscale.codes.systems import TYPES, type_of
 from claimscale.config.tasks import catalogue_task
 from claimscale.config.training import Tokens
 from claimscale.inference.calibration import Calibration
-from claimscale.inference.members import WEIGHTS, outcome_tokens
-from claimscale.inference.package import (
-    CALIBRATION,
-    CARD,
-    CONFIG,
-    EVIDENCE,
-    REFERENCE,
-    VOCABULARY,
-    ModelPackage,
-)
-from claimscale.inference.package_config import EncoderShape, Member, PackageConfig
+from claimscale.inference.members import outcome_tokens
+from claimscale.inference.package import ModelPackage
 from claimscale.inference.reference import MEASURES, Range, Reference
 from claimscale.model.classifier import EncoderClassifier
 from claimscale.model.encoder import Encoder
+from claimscale.packages.config import EncoderShape, Member, PackageConfig
+from claimscale.packages.files import CALIBRATION, CARD, CONFIG, EVIDENCE, REFERENCE, VOCABULARY, WEIGHTS
 from claimscale.tokens.special_tokens import FIRST_SEX, SPECIAL_CODES
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.tokens.vocabulary import Vocabulary

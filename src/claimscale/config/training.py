@@ -32,6 +32,9 @@ class Pretrain(Settings):
     """Random seeds; each gives one pretraining per size."""
     epochs: Count = 8
     """Number of passes over the training patients."""
+    start: str | None = None
+    """Folder of a model package whose encoder every pretraining starts from; null starts from random
+    weights."""
     batch_tokens: Annotated[int, Field(ge=64)] = 65536
     """Tokens per training step."""
     mask_probability: Fraction = 0.3
@@ -72,8 +75,8 @@ class Pretrain(Settings):
         return value
 
 
-NON_TRAINING_FIELDS = {"seeds", "checkpoint_minutes", "lr_sweep", "lr_sweep_fraction"}
-"""Settings of `Pretrain` that do not change the weights of a pretraining."""
+NON_TRAINING_FIELDS = {"seeds", "start", "checkpoint_minutes", "lr_sweep", "lr_sweep_fraction"}
+"""Settings of `Pretrain` that do not change the weights of a pretraining; the content of `start` does."""
 
 
 class Finetune(Settings):

@@ -17,10 +17,12 @@ from claimscale.config.study import Study, parameter_count
 from claimscale.config.tasks import Task
 from claimscale.experiments.cells import Cell, Patients
 from claimscale.model import shapes
+from claimscale.packages import start
 from claimscale.tasks import labelled_subsets, labels
 from claimscale.tokens.pretraining_inputs import PatientHistories
 from claimscale.tokens.store import TokenStore
 from claimscale.tokens.token_metadata import TokenMetadata
+from claimscale.training.transfer import EncoderStart
 
 
 @dataclass(frozen=True)
@@ -79,17 +81,21 @@ class StudyData:
 
     @cached_property
     def token_metadata(self) -> TokenMetadata:
-        vocabulary = self.store.vocabulary
-        return (
-            TokenMetadata.of(vocabulary)
-            if self.study.tokens.hierarchical_embeddings
-            else TokenMetadata.plain(vocabulary.types)
-        )
+        return start.metadata_of(self.store.vocabulary, self.study.tokens)
 
     def shape(self, size: str) -> shapes.Shape:
-        return shapes.solve(
-            parameter_count(size), self.store.vocabulary.size, self.token_metadata.group_count
-        )
+        """The shape of an encoder of this size; that of the package where pretraining starts from one."""
+        vocabulary, groups = self.store.vocabulary, self.token_metadata.group_count
+        if self.study.pretrain.start is not None:
+            return start.start_shape(self.study, vocabulary, groups)
+        return shapes.solve(parameter_count(size), vocabulary.size, groups)
+
+    @cached_property
+    def start(self) -> EncoderStart | None:
+        """What pretraining starts from; None for random weights."""
+        if self.study.pretrain.start is None:
+            return None
+        return start.read_start(Path(self.study.pretrain.start), self.store.vocabulary, self.token_metadata)
 
     @cached_property
     def withheld_tokens(self) -> np.ndarray:

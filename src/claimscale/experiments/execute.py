@@ -129,6 +129,7 @@ def _pretrain(run: CellRun) -> CellRecord:
         cell.seed,
         run.device,
         distributed.current(),
+        workspace.start,
     )
     # Losses are measured at dates like those of training: elsewhere the model extrapolates.
     validated = validation.Validation(

@@ -15,6 +15,7 @@ from claimscale import artifacts, sources
 from claimscale.config.study import Study
 from claimscale.config.training import NON_TRAINING_FIELDS
 from claimscale.experiments.cells import ENCODER_KINDS, PRETRAINING_KINDS, Cell
+from claimscale.packages.start import start_digest
 from claimscale.tasks import label_files, phenome_dates
 from claimscale.versions import VERSIONS
 
@@ -126,7 +127,10 @@ def _pretraining_settings(study: Study, cell: Cell) -> dict[str, object]:
         unused = set(NON_TRAINING_FIELDS)
     else:  # the weights at the full budget do not depend on the other cooldowns
         unused = NON_TRAINING_FIELDS | {"cooldown_fractions"}
-    return study.pretrain.model_dump(exclude=unused)
+    settings = study.pretrain.model_dump(exclude=unused | {"start"})
+    if study.pretrain.start is not None:
+        settings["start"] = start_digest(Path(study.pretrain.start))
+    return settings
 
 
 def summary_fingerprint(

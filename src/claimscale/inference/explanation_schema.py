@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from claimscale.config.base import Number, Settings
-from claimscale.inference.package_config import Kind
+from claimscale.packages.config import Kind
 
 FORMAT = "claimscale-explanation-1"
 InputKind = Literal["code", "absent_code", "code_group", "age", "sex", "recency", "history", "services"]

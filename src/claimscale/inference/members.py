@@ -21,17 +21,16 @@ from claimscale.baselines import features, fitted_models, outcome_history
 from claimscale.codes.systems import TYPES
 from claimscale.config.base import Codes
 from claimscale.errors import BadInput
-from claimscale.inference.package_config import Member, PackageConfig
 from claimscale.model.classifier import EncoderClassifier
 from claimscale.model.encoder import Encoder
+from claimscale.packages.config import Member, PackageConfig
+from claimscale.packages.files import WEIGHTS
+from claimscale.packages.start import metadata_of
 from claimscale.tokens.code_groups import CodeGroups
 from claimscale.tokens.sequences import Sequences, select_inputs
 from claimscale.tokens.store import TokenStore
-from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.tokens.vocabulary import Vocabulary
 from claimscale.training.finetune_trainer import probabilities
-
-WEIGHTS = "model.safetensors"
 
 
 class PackagedMember(Protocol):
@@ -53,9 +52,7 @@ class EncoderMember:
             vocabulary.tokens_with_prefix(config.hidden_codes),
             vocabulary.tokens_with_prefix(config.withheld_codes),
         )
-        hierarchical = config.tokens.hierarchical_embeddings
-        metadata = TokenMetadata.of(vocabulary) if hierarchical else TokenMetadata.plain(vocabulary.types)
-        encoder = Encoder(self.shape, metadata)
+        encoder = Encoder(self.shape, metadata_of(vocabulary, config.tokens))
         outcome = outcome_tokens(vocabulary, config) if member.zero_shot else None
         self.model = EncoderClassifier(encoder, outcome)
         module = encoder if config.task is None else self.model

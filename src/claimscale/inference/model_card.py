@@ -13,8 +13,8 @@ import yaml
 
 from claimscale import artifacts
 from claimscale.inference.calibration import Calibration
-from claimscale.inference.package_config import PackageConfig
 from claimscale.inference.reference import Reference
+from claimscale.packages.config import PackageConfig
 
 SUMMARY = "summary.json"
 ARMS = ("pretrained", "scratch")

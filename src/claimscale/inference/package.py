@@ -7,35 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from claimscale import artifacts
-from claimscale.codes.systems import TYPES
 from claimscale.config.loading import validated
 from claimscale.errors import BadInput
 from claimscale.evaluation.metrics import mean_log_odds
 from claimscale.inference.calibration import Calibration
 from claimscale.inference.members import EncoderMember, PackagedMember, load_member
-from claimscale.inference.package_config import PackageConfig
-from claimscale.inference.package_files import check_files, read_json_file
 from claimscale.inference.reference import Reference
-from claimscale.tokens.special_tokens import SPECIAL_CODES
+from claimscale.packages.config import PackageConfig, read_config, read_vocabulary
+from claimscale.packages.files import CALIBRATION, REFERENCE, VOCABULARY, check_files, read_json_file
 from claimscale.tokens.store import TokenStore
 from claimscale.tokens.vocabulary import Vocabulary
 from claimscale.training.embeddings import embed_sequences
-
-CONFIG, VOCABULARY, CALIBRATION, REFERENCE, EVIDENCE, CARD = (
-    "config.json",
-    "vocabulary.parquet",
-    "calibration.json",
-    "reference.json",
-    "evidence.json",
-    "README.md",
-)
-"""The files of a package, beside one folder per model."""
-LARGEST_VOCABULARY = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -96,30 +80,3 @@ class ModelPackage:
 def together(risks: np.ndarray) -> np.ndarray:
     """The risks of k models [k, n] as one [n]: by their mean log odds; those of one model are unchanged."""
     return risks[0] if len(risks) == 1 else mean_log_odds(risks)
-
-
-def read_config(folder: Path) -> PackageConfig:
-    """The configuration of a package. Raises BadInput if it is none."""
-    file = folder / CONFIG
-    read_json_file(file)  # one line for what is no JSON
-    try:
-        return PackageConfig.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        place = ".".join(map(str, problem["loc"]))
-        raise BadInput(f"{file}: {place}: {problem['msg'].splitlines()[0]}") from None
-
-
-def read_vocabulary(file: Path, size: int) -> Vocabulary:
-    """The vocabulary of a package. Raises BadInput unless it is one, of this size."""
-    try:
-        rows = pq.read_metadata(file).num_rows
-        if rows != size or rows > LARGEST_VOCABULARY:
-            raise BadInput(f"{file}: has {rows:,} tokens, not {size:,}")
-        vocabulary = Vocabulary.load(file)
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise BadInput(f"{file}: is no vocabulary ({str(error).splitlines()[0]})") from None
-    if tuple(vocabulary.codes[: len(SPECIAL_CODES)]) != SPECIAL_CODES or None in vocabulary.codes:
-        raise BadInput(f"{file}: is no vocabulary (it does not start with the special tokens)")
-    assert len(TYPES) > int(vocabulary.types.max(initial=0))
-    return vocabulary

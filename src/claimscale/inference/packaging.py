@@ -29,19 +29,10 @@ from claimscale.experiments.cells import Cell
 from claimscale.experiments.datasets import LabelledSample, read_risks
 from claimscale.experiments.workspace import Workspace
 from claimscale.inference import calibration, model_card, reference
-from claimscale.inference.members import WEIGHTS
-from claimscale.inference.package import (
-    CALIBRATION,
-    CARD,
-    CONFIG,
-    EVIDENCE,
-    REFERENCE,
-    VOCABULARY,
-    ModelPackage,
-    together,
-)
-from claimscale.inference.package_config import EncoderShape, Kind, Member, PackageConfig
+from claimscale.inference.package import ModelPackage, together
 from claimscale.inference.patients import lookup_of, shards
+from claimscale.packages.config import EncoderShape, Kind, Member, PackageConfig
+from claimscale.packages.files import CALIBRATION, CARD, CONFIG, EVIDENCE, REFERENCE, VOCABULARY, WEIGHTS
 from claimscale.progress import Display
 from claimscale.tokens.special_tokens import FIRST_CODE, FIRST_SEX
 

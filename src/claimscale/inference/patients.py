@@ -21,7 +21,7 @@ from claimscale.constants import SEXES
 from claimscale.engine import Engine
 from claimscale.events import observation
 from claimscale.events.table import read_events
-from claimscale.inference.package_config import PackageConfig
+from claimscale.packages.config import PackageConfig
 from claimscale.tasks import index_dates
 from claimscale.tasks.index_dates import DATES
 from claimscale.tasks.labels import label_index_dates

@@ -20,8 +20,7 @@ from claimscale.evaluation.model_diagnostics import AGE_BANDS, SEX_NAMES, age_ba
 from claimscale.events.table import read_events
 from claimscale.inference.calibration import FEWEST_POSITIVES, log_odds_of, recalibrate
 from claimscale.inference.drift import codes_of, drift
-from claimscale.inference.package import EVIDENCE, ModelPackage
-from claimscale.inference.package_files import read_json_file
+from claimscale.inference.package import ModelPackage
 from claimscale.inference.patients import code_counts, eligible_dates, lookup_of, shards
 from claimscale.inference.performance import cross_fitted, discrimination, performance
 from claimscale.inference.scored_dates import ScoredDates
@@ -34,6 +33,7 @@ from claimscale.inference.validation_schema import (
     Subgroup,
     Validation,
 )
+from claimscale.packages.files import EVIDENCE, read_json_file
 from claimscale.privacy.suppression import PROFILES, Rule, Sum, suppress_cells
 from claimscale.progress import Display
 

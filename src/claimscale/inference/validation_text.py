@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from claimscale.errors import BadInput
-from claimscale.inference.package_files import read_json_file
 from claimscale.inference.validation_schema import Estimate, Performance, Validation
+from claimscale.packages.files import read_json_file
 
 FILE, PAGE = "validation.json", "validation.html"
 VERSIONS = {

@@ -66,7 +66,9 @@ class PretrainingJob:
         """The fingerprint that a checkpoint must have to be resumed here, by any number of ranks."""
         setup, first = self.setup, self.setup.train(0)
         sequences, incident = first.sequences, first.incident
+        start = {} if setup.start is None else {"start": setup.start.digest}
         return artifacts.fingerprint(
+            **start,
             shape=asdict(setup.shape),
             settings=setup.settings.model_dump(exclude=NON_TRAINING_FIELDS),
             seed=setup.seed,

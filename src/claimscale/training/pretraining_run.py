@@ -30,6 +30,7 @@ from claimscale.training import device as devices, memory
 from claimscale.training.distributed import SINGLE, ProcessGroup
 from claimscale.training.lr_schedule import LrSchedule
 from claimscale.training.optimizer_step import batch_hash, finite_loss, optimizer_step, optimizer_step_async
+from claimscale.training.transfer import EncoderStart
 
 WEIGHT_DECAY = 0.1
 OPTIMIZER_BYTES = 12
@@ -49,6 +50,7 @@ class PretrainingSetup:
     seed: int
     device: torch.device
     group: ProcessGroup = SINGLE
+    start: EncoderStart | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class PretrainingRun:
         self.model = Encoder(setup.shape, setup.token_metadata).to(device)
         if first.incident is not None:  # learning that rare codes are rare would take a whole training
             self.model.start_at(first.incident.log_odds(setup.shape.vocabulary))
+        if setup.start is not None:
+            setup.start.load(self.model)
         devices.compile_blocks(self.model, device)
         self.optimizer = make_optimizer(self.model, setup.shape.layers, settings.learning_rate, WEIGHT_DECAY)
         self._epoch = lru_cache(maxsize=1)(self._prepare_epoch)

@@ -17,8 +17,7 @@ from pydantic import BeforeValidator
 
 from claimscale import __version__
 from claimscale.errors import BadInput, fault
-from claimscale.inference.package import EVIDENCE, ModelPackage
-from claimscale.inference.package_files import read_json_file
+from claimscale.inference.package import ModelPackage
 from claimscale.inference.serving.guard import Guard
 from claimscale.inference.serving.schema import (
     Day,
@@ -30,6 +29,7 @@ from claimscale.inference.serving.schema import (
     date_text,
 )
 from claimscale.inference.serving.scoring import Scorer
+from claimscale.packages.files import EVIDENCE, read_json_file
 
 FormDate = Annotated[Day, BeforeValidator(date_text), Form()]
 NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field, ValidationError, model_validator
 
+from claimscale.codes.systems import TYPES
 from claimscale.config.base import Codes, Count, Settings
 from claimscale.config.tasks import Task
 from claimscale.config.training import Tokens
+from claimscale.errors import BadInput
 from claimscale.model.shapes import Shape
+from claimscale.packages.files import CONFIG, read_json_file
+from claimscale.tokens.special_tokens import SPECIAL_CODES
+from claimscale.tokens.vocabulary import Vocabulary
 
 FORMAT = "claimscale-package-1"
+LARGEST_VOCABULARY = 5_000_000
 Kind = Literal["encoder", "lightgbm", "logistic", "outcome_history"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
 
@@ -102,3 +111,30 @@ class PackageConfig(Settings):
         if self.task is None and (len(self.members) > 1 or not has_encoder):
             raise ValueError("task: only a single encoder can do without")
         return self
+
+
+def read_config(folder: Path) -> PackageConfig:
+    """The configuration of a package. Raises BadInput if it is none."""
+    file = folder / CONFIG
+    read_json_file(file)  # one line for what is no JSON
+    try:
+        return PackageConfig.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise BadInput(f"{file}: {place}: {problem['msg'].splitlines()[0]}") from None
+
+
+def read_vocabulary(file: Path, size: int) -> Vocabulary:
+    """The vocabulary of a package. Raises BadInput unless it is one, of this size."""
+    try:
+        rows = pq.read_metadata(file).num_rows
+        if rows != size or rows > LARGEST_VOCABULARY:
+            raise BadInput(f"{file}: has {rows:,} tokens, not {size:,}")
+        vocabulary = Vocabulary.load(file)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise BadInput(f"{file}: is no vocabulary ({str(error).splitlines()[0]})") from None
+    if tuple(vocabulary.codes[: len(SPECIAL_CODES)]) != SPECIAL_CODES or None in vocabulary.codes:
+        raise BadInput(f"{file}: is no vocabulary (it does not start with the special tokens)")
+    assert len(TYPES) > int(vocabulary.types.max(initial=0))
+    return vocabulary

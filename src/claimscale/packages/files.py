@@ -15,6 +15,17 @@ from typing import Any
 from claimscale.artifacts import MANIFEST, file_digest
 from claimscale.errors import BadInput
 
+CONFIG, VOCABULARY, CALIBRATION, REFERENCE, EVIDENCE, CARD = (
+    "config.json",
+    "vocabulary.parquet",
+    "calibration.json",
+    "reference.json",
+    "evidence.json",
+    "README.md",
+)
+"""The files of a package, beside one folder per model."""
+WEIGHTS = "model.safetensors"
+"""The weights of an encoder, in its folder."""
 LARGEST_JSON = 16 << 20
 LARGEST_HEADER = 8 << 20
 """Bytes of a JSON file, and of the header of a safetensors file."""
