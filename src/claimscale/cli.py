@@ -78,7 +78,7 @@ def ingest(file: File, *, set: Set = ()) -> None:
     resolved = loading.load(file, list(set))
     try:
         with progress.display() as display, artifacts.locked(resolved.run_directory):
-            workspace = pipeline.prepare(resolved, display)
+            workspace = pipeline.prepare(resolved, display, read_again=True)
     finally:
         # Shown also when a later stage refuses.
         if (quality := pipeline.quality(resolved)) is not None:

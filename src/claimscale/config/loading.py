@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from claimscale.config.renamed import refuse_old_names
-from claimscale.config.secrets import redact, redacted
+from claimscale.config.secrets import redacted
 from claimscale.config.study import Study
 from claimscale.config.yaml_files import parse, read_mapping
 from claimscale.errors import BadInput
@@ -36,7 +36,7 @@ def validated(model: type[Model], data: dict[str, Any], place: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise BadInput(redact(f"{place}: {_first_problem(error)}")) from None
+        raise BadInput(f"{place}: {_first_problem(error)}") from None
 
 
 def dump(study: Study) -> str:
@@ -53,7 +53,6 @@ _ListDumper.add_representer(tuple, yaml.SafeDumper.represent_list)  # pyright: i
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
-    override = redact(override)
     if not separator or not key:
         raise BadInput(f"--set {override}: is not of the form key.path=value")
     *parents, last = key.split(".")

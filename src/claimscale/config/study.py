@@ -17,6 +17,7 @@ from claimscale.config.cohort import CohortSettings
 from claimscale.config.comparison import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline, Compare, Search
 from claimscale.config.execution import Compute, EngineSettings
 from claimscale.config.phenome import Phenome
+from claimscale.config.secrets import expand
 from claimscale.config.sources import Source
 from claimscale.config.tasks import Task, catalogue_task
 from claimscale.config.training import Finetune, Pretrain, Tokens
@@ -155,7 +156,7 @@ class Study(Settings):
     @property
     def run_directory(self) -> Path:
         """The folder of the study's results."""
-        return Path(self.runs_dir) / self.name
+        return Path(expand(self.runs_dir, "runs_dir")) / self.name
 
 
 def parameter_count(size: str) -> int:

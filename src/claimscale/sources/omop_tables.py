@@ -6,7 +6,6 @@ Source: OHDSI Common Data Model 5.4, https://ohdsi.github.io/CommonDataModel/cdm
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +13,13 @@ import ibis
 import ibis.expr.types as ir
 from ibis.common.exceptions import TableNotFound
 
-from claimscale.config.secrets import HIDDEN, redact
 from claimscale.config.sources import OmopSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
+from claimscale.redaction import HIDDEN, redact
 from claimscale.sources.casting import NO_TEXT, Expression, integer_of, is_unreadable, text_of
 from claimscale.sources.dates import timestamp_of
 from claimscale.sources.table_files import files_of_table, folder_of, no_table, open_table
-
-STARTED = dt.datetime.now().isoformat()
 
 
 @dataclass(frozen=True)
@@ -65,14 +62,12 @@ def files_of(source: OmopSource) -> dict[str, list[Path]]:
     return found
 
 
-def other_inputs(source: OmopSource) -> list[int] | str | None:
-    """Size and age of a DuckDB file. The age of other databases is unknown: every run reads them again."""
-    if not is_database(source):
-        return None
+def other_inputs(source: OmopSource) -> list[int] | None:
+    """Size and age of a DuckDB file; None for files, and for a server, whose age is unknown."""
     file = Path(source.path.partition("://")[2])
     if source.path.startswith("duckdb://") and file.is_file():
         return [file.stat().st_size, file.stat().st_mtime_ns]
-    return STARTED
+    return None
 
 
 class OmopTables:
