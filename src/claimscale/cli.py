@@ -71,9 +71,14 @@ def plan(file: File, *, set: Set = (), gpu: str = "a100", calibrate: bool = Fals
 
 @app.command
 def ingest(file: File, *, set: Set = ()) -> None:
-    """Prepare the claims only: events with their row reconciliation, cohort, tokens, labels."""
+    """Prepare the claims only: events with their row reconciliation, cohort, tokens, labels.
+
+    A table shows for each question who is eligible, how many have the outcome, and who is excluded and why.
+    """
     from claimscale import artifacts, pipeline, progress
+    from claimscale.events.table import read_codes
     from claimscale.report.quality_text import reconciliation_text
+    from claimscale.report.question_text import questions_text
 
     resolved = loading.load(file, list(set))
     try:
@@ -83,7 +88,8 @@ def ingest(file: File, *, set: Set = ()) -> None:
         # Shown also when a later stage refuses.
         if (quality := pipeline.quality(resolved)) is not None:
             print(reconciliation_text(quality))
-    print(f"Prepared: {workspace.run}")
+    codes = read_codes(workspace.run / "events")
+    print(f"\n{questions_text(resolved, workspace.labels, codes)}\nPrepared: {workspace.run}")
 
 
 @app.command

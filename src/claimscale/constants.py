@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+DEATH = "MEDS_DEATH"
+"""The code of a death, which has no code system."""
 SEXES = ("F", "M", "U")
 """Codes of sex: female, male, unknown."""
 DAYS_PER_YEAR = 365.25

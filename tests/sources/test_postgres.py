@@ -28,10 +28,8 @@ TYPES = {"int64": "bigint", "int32": "int", "date32[day]": "date", "timestamp[us
 
 def programs() -> Path:
     """The folder of PostgreSQL's server programs; the test is skipped where there is none."""
-    found = shutil.which("initdb")
-    folders = (
-        [str(Path(found).parent)] if found else sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))
-    )
+    found, here = shutil.which("initdb"), Path("/usr/lib/postgresql")
+    folders = [str(Path(found).parent)] if found else sorted(map(str, here.glob("*/bin")))
     if not folders:
         pytest.skip("no PostgreSQL server is installed")
     return Path(folders[-1])

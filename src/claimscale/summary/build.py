@@ -164,7 +164,8 @@ def _task_families(
         "medication_tasks": [],
     }
     for task in study.tasks:
-        if (compared := scores.compared.get(task.name)) is not None:
+        compared = scores.compared.get(task.name)
+        if compared is not None and f"{task.kind}_tasks" in kinds:
             of_task = scores.by_split[HELD_OUT][task.name]
             aurocs = {size: of_task[model].by_metric["auroc"] for size, model in compared.models.items()}
             kinds[f"{task.kind}_tasks"].append((compared.curve, aurocs))

@@ -27,7 +27,7 @@ class TaskEntry(Entry):
 
     name: str
     """Name of the task."""
-    kind: Literal["disease", "medication"]
+    kind: Literal["disease", "medication", "other"]
     """Kind of the outcome."""
     source: str | None
     """Source of the outcome's definition."""
