@@ -6,6 +6,8 @@ import re
 from urllib.parse import unquote
 
 HIDDEN = "***"
+SHORT = 4
+"""Passwords with fewer characters are hidden where they stand alone."""
 PASSWORD = re.compile(r"(?<=:/)(/?[^:/\s]*):(?!\$\{\w+\}@)(.*)@")
 """User and password of a URL. The last @ ends the password, which may contain others; a user may contain one
 too (reader@server). Paths of files write the two slashes as one."""
@@ -27,6 +29,8 @@ def redact(text: str, url: str = "") -> str:
     """
     found = [match[2] for pattern in (PASSWORD, PARAMETER, KEYWORD) for match in pattern.finditer(url)]
     for secret in sorted({*found, *map(unquote, found)} - {""}, key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
+        # A short one is also a part of other words.
+        pattern = re.escape(secret) if len(secret) >= SHORT else rf"(?<!\w){re.escape(secret)}(?!\w)"
+        text = re.sub(pattern, HIDDEN, text)
     text = PASSWORD.sub(rf"\g<1>:{HIDDEN}@", text)
     return KEYWORD.sub(rf"\g<1>{HIDDEN}", PARAMETER.sub(rf"\g<1>{HIDDEN}", text))

@@ -97,6 +97,35 @@ def test_errors_of_the_driver_hide_the_password(
     assert SECRET not in message and "p%40ss" not in message and "***" in message
 
 
+@pytest.mark.parametrize(
+    ("scheme", "package"),
+    [
+        ("postgres", "claimscale[postgres]"),
+        ("postgresql", "claimscale[postgres]"),
+        ("mysql", "ibis-framework[mysql]"),
+        ("snowflake", "ibis-framework[snowflake]"),
+    ],
+)
+def test_a_missing_driver_names_its_package(
+    scheme: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(resource: str) -> None:
+        raise ImportError("Failed to import")
+
+    monkeypatch.setattr(ibis, "connect", refuse)
+    with Engine(EngineSettings(), tmp_path) as engine, pytest.raises(BadInput) as caught:
+        sources.read(study_of(f"{scheme}://u:p@host/cdm", tmp_path), engine, tmp_path)
+    expected = f"is not installed: pip install '{package}'"
+    assert str(caught.value).startswith("source.path: the driver of ") and str(caught.value).endswith(
+        expected
+    )
+
+
+def test_a_short_password_does_not_spoil_other_words() -> None:
+    url = "postgres://u:p@host/cdm"
+    assert redact("password p of postgres refused", url) == "password *** of postgres refused"
+
+
 def test_a_variable_is_expanded_for_the_connection_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ here, with the reason (immortal time).
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import functools
 import importlib.resources
 import re
@@ -160,5 +161,7 @@ def catalogue_task(name: str) -> Task:
     """A task of the catalogue. Raises ValueError for an unknown name."""
     known = catalogue()
     if name not in known:
-        raise ValueError(f"{name!r} is not in the task catalogue ({', '.join(sorted(known))})")
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f"did you mean {near[0]}?" if near else ", ".join(sorted(known))
+        raise ValueError(f"{name!r} is not in the task catalogue ({meant})")
     return known[name]

@@ -136,6 +136,13 @@ def _open(files: list[Path], engine: Engine, scratch: Path) -> ir.Table:
     return table.rename({name.lower(): name for name in table.columns})
 
 
+def _driver_of(url: str) -> str:
+    """Which package connects to the database of a URL, as an instruction."""
+    scheme = url.partition("://")[0].partition("+")[0].replace("postgresql", "postgres")
+    package = "claimscale[postgres]" if scheme == "postgres" else f"ibis-framework[{scheme}]"
+    return f"the driver of {scheme} is not installed: pip install '{package}'"
+
+
 def _copy_database(url: str, engine: Engine, scratch: Path) -> dict[str, ir.Table]:
     """Tables of a database, copied to Parquet in `scratch`. Raises BadInput if it cannot be read."""
     if f":{HIDDEN}@" in url:
@@ -149,6 +156,8 @@ def _copy_database(url: str, engine: Engine, scratch: Path) -> dict[str, ir.Tabl
                     database.to_parquet(database.table(spelling), scratch / f"{name}.parquet")
                     break
         database.disconnect()
+    except ImportError:
+        raise BadInput(f"source.path: {_driver_of(url)}") from None
     except Exception as error:  # every database has exceptions of its own
         cause = f"{type(error).__name__}: {redact(str(error), url)}".splitlines()[0]
         raise BadInput(f"source.path: the database cannot be read ({cause})") from None
