@@ -13,6 +13,7 @@ Scope = Literal["recipe", "trained_models"]
 """What a verdict holds for: models trained again by the same recipe, or the trained models alone."""
 SizeVerdict = Literal["saturated", "not_saturated", "inconclusive"]
 Reason = Literal[
+    "no_encoder",
     "one_size",
     "one_seed",
     "few_positives",

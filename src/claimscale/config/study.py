@@ -103,6 +103,8 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def baselines_have_their_encoders(self) -> Study:
+        if not self.baselines and not self.finetune.initialization:
+            raise ValueError("baselines: nothing is trained; list a baseline, or finetune.initialization")
         chosen, pretrained = set(self.baselines), "pretrained" in self.finetune.initialization
         if len(chosen) != len(self.baselines):
             raise ValueError("baselines: one is listed twice")

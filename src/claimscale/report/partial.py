@@ -48,7 +48,9 @@ class PartialReport:
 
 
 def write_partial_report(workspace: Workspace, cells: Sequence[Cell]) -> bool:
-    """Write the report of the cells that are done; False if no task has a fine-tuned encoder yet.
+    """Write the report of the cells that are done; False if no task has a model yet that counts.
+
+    A fine-tuned encoder counts; in a study without encoders any model does.
 
     Its summary is in `partial/`, apart from the final one, and rests on few bootstrap replicates.
     """
@@ -56,7 +58,8 @@ def write_partial_report(workspace: Workspace, cells: Sequence[Cell]) -> bool:
 
     study = workspace.study
     done = [cell for cell in cells if workspace.is_done(cell)]
-    started = {cell.task for cell in done if cell.kind == "finetune"}
+    has_encoders = bool(study.finetune.initialization)
+    started = {cell.task for cell in done if cell.task and (cell.kind == "finetune" or not has_encoders)}
     if not started:
         return False
     replicates = min(study.compare.bootstrap_replicates, MAX_REPLICATES)

@@ -198,6 +198,13 @@ def _oracle(scores: Mapping[str, Scores]) -> OracleEntry:
 def _saturation(study: Study, evaluation: TaskEvaluation) -> SaturationEntry:
     verdict, saved, clustered = evaluation.verdict, evaluation.saving, evaluation.clustered
     additional = evaluation.additional_needed
+    if saved is None:
+        return SaturationEntry(
+            verdict=verdict.verdict,
+            metric=study.compare.metric,
+            relative_margin=study.compare.relative_margin,
+            reason=verdict.reason,
+        )
     return SaturationEntry(
         verdict=verdict.verdict,
         smallest_sufficient=verdict.smallest_sufficient,

@@ -166,6 +166,8 @@ def _not_trained(task: TaskEntry, cause: str | None, group: Finding) -> Finding:
 
 def _inconclusive(task: TaskEntry) -> Finding:
     saturation, reason = task.saturation, task.saturation.reason
+    if reason == "no_encoder":
+        return _best_baseline(task)
     if needed := saturation.positives_needed:
         remedy = [finding("answer.positives_needed", needed=needed, positives=task.positives)]
     elif reason == "few_positives":
@@ -192,6 +194,26 @@ def _inconclusive(task: TaskEntry) -> Finding:
     shown = _compared(saturation, first) | {"margin": saturation.margin}
     code = "answer.borderline" if reason == "borderline" else "answer.underpowered"
     return sentences([finding(code, **shown), *remedy])
+
+
+def _best_baseline(task: TaskEntry) -> Finding:
+    """The baseline with the highest estimate, where no encoder was trained."""
+    metric = task.saturation.metric
+    held_out = [one for one in task.results if one.split == "held_out" and one.arm in BASELINES]
+    known = [(getattr(one, metric), one) for one in held_out]
+    known = [(found, one) for found, one in known if found.estimate is not None]
+    if not known:
+        return finding("answer.no_encoder")
+    most = max(one.n_labelled for _, one in known)
+    found, best = max(
+        ((found, one) for found, one in known if one.n_labelled == most), key=lambda pair: pair[0].estimate
+    )
+    shown = {
+        "baseline": BASELINES[best.arm],
+        "metric": METRIC_NAMES[metric],
+        "own": {"estimate": found.estimate, "low": found.low, "high": found.high},
+    }
+    return sentences([finding("answer.no_encoder"), finding("answer.best_baseline", **shown)])
 
 
 def _compared(saturation: SaturationEntry, pair: ComparisonEntry) -> dict[str, object]:
