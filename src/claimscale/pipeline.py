@@ -125,7 +125,12 @@ def _data_stage(name: str, inputs: tuple[str, ...], build: Callable[..., None], 
 def _run_cells(run: StudyRun) -> None:
     cells = run.workspace.cells
     runner = runner_for(run.study, partial_report.PartialReport(run.workspace, cells))
-    run.cells_run = runner.run(run.workspace, cells, run.display)
+    try:
+        run.cells_run = runner.run(run.workspace, cells, run.display)
+    except BaseException:
+        with contextlib.suppress(Exception):  # what stopped the cells is told, not this
+            partial_report.mark_stopped(run.study)
+        raise
 
 
 def _validity_fingerprint(run: StudyRun) -> str:

@@ -44,6 +44,7 @@ from claimscale.summary.result_schema import (
     OracleEntry,
     PretrainingGainEntry,
     SplitCountsEntry,
+    TopDecileEntry,
 )
 from claimscale.summary.task_schema import TaskEntry
 
@@ -147,6 +148,9 @@ def _described(task: Task, splits: SplitCounts, held_out: SplitCountsEntry) -> p
         kind=task.kind,
         source=task.source,
         has_outcome_codes=task.labels is None,
+        outcome_codes=tuple(
+            f"{system} {' '.join(prefixes)}".strip() for system, prefixes in task.outcome.items() if prefixes
+        ),
         n_train=splits["train"].patients if "train" in splits else None,
         n_test=held_out.index_dates,
         positives=held_out.positives,
@@ -260,7 +264,12 @@ def _comparison(one: SizeContrast, alpha: float, evaluation: TaskEvaluation) -> 
 def _diagnostics(found: ModelDiagnostics) -> ModelDiagnosticsEntry:
     computed = vars(found.diagnostics) if found.diagnostics else {}
     return ModelDiagnosticsEntry(
-        arm=found.arm, size=found.size, highlighted=found.highlighted, cells=tuple(found.cells), **computed
+        arm=found.arm,
+        size=found.size,
+        highlighted=found.highlighted,
+        cells=tuple(found.cells),
+        top_decile=TopDecileEntry(**found.top_decile._asdict()),
+        **computed,
     )
 
 

@@ -15,7 +15,7 @@ from claimscale.summary.decision_schema import (
     TrainedModelsEntry,
 )
 from claimscale.summary.entries import DifferenceEntry, Metric, Real
-from claimscale.summary.result_schema import CrossoverEntry
+from claimscale.summary.result_schema import CrossoverEntry, ModelResultEntry
 from claimscale.summary.task_schema import TaskEntry
 
 BASELINES = {
@@ -51,6 +51,15 @@ def answer(task: TaskEntry) -> AnswerEntry:
     advice, metric = task.recommendation, METRIC_NAMES[task.saturation.metric]
     baseline, on_size = advice.baseline if advice else None, _on_size(task)
     above = advice.against_baseline if advice and baseline is None else None
+    if baseline and (nothing := _not_above_chance(task, baseline)) is not None:
+        return AnswerEntry(
+            task=task.name,
+            verdict="inconclusive",
+            recommendation=None,
+            text=nothing,
+            size_text=on_size,
+            ensemble_text=None,
+        )
     text = _baseline(baseline, bool(advice and advice.size), metric) if baseline else on_size
     return AnswerEntry(
         task=task.name,
@@ -249,6 +258,29 @@ def _baseline(found: BaselineComparisonEntry, advised: bool, metric: str) -> Fin
         gain=_interval(found.gain),
         metric=metric,
     )
+
+
+def _not_above_chance(task: TaskEntry, found: BaselineComparisonEntry) -> Finding | None:
+    """That not even the advised baseline exceeds chance level, by its interval; None if it does."""
+    metric = task.saturation.metric
+    chance = task.prevalence if metric == "auprc" else 0.5
+    reached = next(
+        (getattr(one, metric) for one in main_results(task) if (one.arm, one.size) == (found.baseline, None)),
+        None,
+    )
+    if chance is None or reached is None or reached.low is None or reached.low > chance:
+        return None
+    own = {"estimate": reached.estimate, "low": reached.low, "high": reached.high}
+    name, metric_name = BASELINES[found.baseline], METRIC_NAMES[metric]
+    return finding("answer.none_above_chance", best=name, metric=metric_name, own=own, chance=chance)
+
+
+def main_results(task: TaskEntry) -> list[ModelResultEntry]:
+    """Held-out results at the largest number of labelled patients: those of the verdict."""
+    held_out = [result for result in task.results if result.split == "held_out"]
+    encoders = [result for result in held_out if result.size is not None]
+    largest = max((result.n_labelled for result in encoders or held_out), default=0)
+    return [result for result in held_out if result.n_labelled == largest]
 
 
 def _above_baseline(found: BaselineComparisonEntry, metric: str) -> Finding:
