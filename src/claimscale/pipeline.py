@@ -128,7 +128,7 @@ def _run_cells(run: StudyRun) -> None:
     try:
         run.cells_run = runner.run(run.workspace, cells, run.display)
     except BaseException:
-        with contextlib.suppress(Exception):  # what stopped the cells is told, not this
+        with contextlib.suppress(Exception):  # what stopped the cells is raised, not this
             partial_report.mark_stopped(run.study)
         raise
 
