@@ -1,4 +1,4 @@
-"""A database whose age is unknown: only `ingest` reads it again, and a report needs neither it nor its password."""
+"""A database of unknown age: only `ingest` reads it again; a report needs neither it nor its password."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ tasks: [{name: analgesics, kind: medication, outcome: {ATC: [M01]}, washout_days
 finetune: {seeds: [1], initialization: []}
 baselines: [outcome_history]
 search: {n_trials: 1}
-compare: {bootstrap_replicates: 20}
+compare: {bootstrap_replicates: 100}
 compute: {device: cpu, workers: 1}
 """
 
