@@ -1,4 +1,5 @@
 # Two commands do everything on a fresh machine with Python >= 3.11, pip and make:
+#   make install install into .venv
 #   make study   install into .venv, run the demo study, print the answer
 #   make test    install, then lint, types, import rules and tests with coverage (under ten minutes)
 # While you work:
@@ -11,8 +12,10 @@ INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 IN := $(VENV)/bin/
 
-.PHONY: study check test test-faults bench lint clean
+.PHONY: install study check test test-faults bench lint clean
 .DEFAULT_GOAL := study
+
+install: $(INSTALLED)
 
 study: $(INSTALLED)
 	@$(IN)claimscale study $(STUDY)

@@ -11,7 +11,8 @@ import synthetic
 
 from claimscale import cli
 
-TASK_NOBODY_HAS = {"name": "nobody", "kind": "disease", "outcome": {"ICD10": ["ZZZ"]}}
+TASK_NOBODY_HAS = {"name": "nobody", "kind": "disease", "outcome": {"ICD10": ["N18"]}, "gap_days": 9000}
+"""The window is after the end of all claims."""
 
 
 @pytest.fixture
@@ -40,13 +41,61 @@ def test_aces_configurations_are_written_to_a_new_folder_only(run, tmp_path: Pat
 
 
 def test_a_study_without_cases_says_how_many_it_needs(run, write_study, tmp_path: Path) -> None:
-    tasks = "tasks=[{name: nobody, kind: disease, outcome: {ICD10: [ZZZ]}}]"
+    tasks = f"tasks={json.dumps([TASK_NOBODY_HAS])}"
     code, out, _ = run("study", write_study(), "--set", f"runs_dir={tmp_path / 'runs'}", "--set", tasks)
     assert code == 0
     assert "nobody: Inconclusive: no model was trained." in out
     assert "At least 40 more patients with the outcome are needed (10 for training, 30 for testing)." in out
     assert not list((tmp_path / "runs").rglob("cells/*"))
     assert next((tmp_path / "runs").rglob("report.html")).stat().st_size > 0
+
+
+def test_ingest_prints_who_is_eligible_and_plan_uses_it(run, write_study, tmp_path: Path) -> None:
+    death = {"name": "death", "kind": "other", "outcome": "MEDS_DEATH", "exclude": [{"codes": {"X": ["1"]}}]}
+    file = write_study(
+        source={"kind": "simulated", "patients": 800, "hospitals": 2, "min_age": 70},
+        tasks=[death, TASK_NOBODY_HAS],
+        finetune={"seeds": [1, 2]},
+        pretrain={"seeds": [1, 2]},
+        runs_dir=str(tmp_path / "runs"),
+    )
+    code, planned, _ = run("plan", file)
+    assert code == 0 and "(assumed)" in planned and "(as labelled)" not in planned
+    code, out, _ = run("ingest", file)
+    labels = json.loads((tmp_path / "runs" / "tiny" / "labels" / "labels.json").read_text("utf-8"))
+    for task in ("death", "nobody"):
+        cells = next(line for line in out.splitlines() if line.startswith(f"{task} ")).split("  ")
+        cells = [cell.strip() for cell in cells if cell.strip()]
+        splits = labels[task]["splits"]
+        cases = [splits[name]["positives"] for name in ("train", "tuning", "held_out")]
+        eligible = sum(split["n"] for split in splits.values())
+        assert cells[1:-1] == [f"{count:,}" for count in (eligible, sum(cases), *cases)]
+        excluded = {reason.replace("_", " "): n for reason, n in labels[task]["excluded"].items() if n}
+        assert cells[-1] == ", ".join(f"{n:,} {reason}" for reason, n in excluded.items())
+    assert labels["death"]["splits"]["train"]["positives"] > 10
+    assert "nobody: no model is trained; too few patients with the outcome" in out
+    assert "death: no event has a code of exclude.0.codes (X//1)" in out
+    code, planned, _ = run("plan", file)
+    tested = labels["death"]["splits"]["held_out"]["positives"]
+    assert f"death: with {tested:,} test positives (as labelled)" in planned
+    assert "nobody: with 0 test positives (as labelled)" in planned
+    assert "nobody: no model is trained, because too few labelled patients have the outcome" in planned
+    assert "(assumed)" not in planned
+    code, planned, _ = run(
+        "plan", file, "--set", "cohort.landmark=2020-11-01", "--set", "dates_per_patient=2"
+    )
+    assert code == 0 and "(as labelled)" not in planned, "labels of other settings are not those of the study"
+
+
+def test_an_outcome_that_no_event_has_is_bad_input(run, write_study, tmp_path: Path) -> None:
+    tasks = "tasks=[{name: htn, kind: disease, outcome: {icd10: [I10]}}]"
+    settings = ("--set", f"runs_dir={tmp_path / 'runs'}", "--set", tasks)
+    code, out, _ = run("plan", write_study(), *settings)
+    assert code == 0 and "tasks.htn.outcome: icd10 is no code system; the nearest is ICD10" in out
+    for command in ("ingest", "check", "study"):
+        code, _, error = run(command, write_study(), *settings)
+        assert code == 2 and is_one_clear_line(error)
+        assert "tasks.htn.outcome: icd10 is no code system; the nearest is ICD10" in error
 
 
 @pytest.mark.parametrize(

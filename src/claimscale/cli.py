@@ -12,6 +12,7 @@ import cyclopts
 from cyclopts import App, Parameter
 
 from claimscale import __version__, package_commands, validation_commands
+from claimscale.command_line import STOPPED, end_at_second_interrupt, refuse_loose_values, say
 from claimscale.config import loading
 from claimscale.config.tasks import catalogue
 from claimscale.errors import BadInput, Interrupted, fault
@@ -71,19 +72,25 @@ def plan(file: File, *, set: Set = (), gpu: str = "a100", calibrate: bool = Fals
 
 @app.command
 def ingest(file: File, *, set: Set = ()) -> None:
-    """Prepare the claims only: events with their row reconciliation, cohort, tokens, labels."""
+    """Prepare the claims only: events with their row reconciliation, cohort, tokens, labels.
+
+    A table shows for each question who is eligible, how many have the outcome, and who is excluded and why.
+    """
     from claimscale import artifacts, pipeline, progress
+    from claimscale.events.table import read_codes
     from claimscale.report.quality_text import reconciliation_text
+    from claimscale.report.question_text import questions_text
 
     resolved = loading.load(file, list(set))
     try:
         with progress.display() as display, artifacts.locked(resolved.run_directory):
-            workspace = pipeline.prepare(resolved, display)
+            workspace = pipeline.prepare(resolved, display, read_again=True)
     finally:
         # Shown also when a later stage refuses.
         if (quality := pipeline.quality(resolved)) is not None:
             print(reconciliation_text(quality))
-    print(f"Prepared: {workspace.run}")
+    codes = read_codes(workspace.run / "events")
+    print(f"\n{questions_text(resolved, workspace.labels, codes)}\nPrepared: {workspace.run}")
 
 
 @app.command
@@ -257,42 +264,33 @@ def _run_cells(file: Path, overrides: tuple[str, ...], wanted: str) -> None:
 
 def main() -> None:
     """Entry point: every error is one clear line and an exit code."""
+    end_at_second_interrupt()
     sys.exit(call(sys.argv[1:]))
 
 
 def call(arguments: list[str]) -> int:
     """Run the command line; returns the exit code."""
     try:
+        refuse_loose_values(arguments)
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except cyclopts.CycloptsError as error:
-        return _say(" ".join(str(error).split()), 2)
+        return say(" ".join(str(error).split()), 2)
     except (BadInput, Interrupted) as error:
-        return _say(str(error), error.exit_code)
+        return say(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _say("stopped; run the same command to resume", 3)
+        return say(STOPPED, Interrupted.exit_code)
     except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         place = error.filename or "the machine"
-        return _say(f"{place}: {error.strerror or error}; run the same command to resume", 3)
+        return say(f"{place}: {error.strerror or error}; run the same command to resume", 3)
     except Exception as error:
         if os.environ.get("CLAIMSCALE_DEBUG"):
             raise
-        return _say(str(fault(error)), Interrupted.exit_code)
+        return say(str(fault(error)), Interrupted.exit_code)
     return 0
-
-
-def _say(line: str, code: int) -> int:
-    from claimscale.experiments.runners import torchrun
-
-    if not torchrun.is_main():  # all processes find the same fault: one prints it
-        if code == BadInput.exit_code:
-            return code
-        line = f"rank {os.environ['RANK']}: {line}"
-    print(f"claimscale: {line}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

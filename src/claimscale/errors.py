@@ -1,4 +1,4 @@
-"""The errors that end a command, each with its exit code; no message holds a patient's data."""
+"""The errors that end a command, each with its exit code; no message holds a patient's data or a secret."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from claimscale.redaction import redact
+
 
 class BadInput(Exception):
     """An input cannot be used: one line that names the cause and the place. Exit code 2."""
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 class Interrupted(Exception):

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from claimscale import artifacts
+from claimscale import artifacts, sources
 from claimscale.codes.systems import check_depths
 from claimscale.cohort import selection
 from claimscale.config import loading
@@ -125,7 +125,12 @@ def _data_stage(name: str, inputs: tuple[str, ...], build: Callable[..., None], 
 def _run_cells(run: StudyRun) -> None:
     cells = run.workspace.cells
     runner = runner_for(run.study, partial_report.PartialReport(run.workspace, cells))
-    run.cells_run = runner.run(run.workspace, cells, run.display)
+    try:
+        run.cells_run = runner.run(run.workspace, cells, run.display)
+    except BaseException:
+        with contextlib.suppress(Exception):  # what stopped the cells is raised, not this
+            partial_report.mark_stopped(run.study)
+        raise
 
 
 def _validity_fingerprint(run: StudyRun) -> str:
@@ -197,15 +202,18 @@ def data_stages(study: Study) -> list[Stage]:
     return [stage for stage in STAGES if stage.effort and (simulated or stage.name != "oracle")]
 
 
-def _make(run: StudyRun, stage: Stage) -> None:
-    """Make a stage unless it is current."""
-    if not stage.is_current(run):
+def _make(run: StudyRun, stage: Stage, always: bool = False) -> None:
+    """Make a stage unless it is current; `always` makes it in any case."""
+    if always or not stage.is_current(run):
         stage.make(run)
         artifacts.append_audit(run.folder, "made", stage=stage.name)
 
 
-def prepare(study: Study, display: Display | None = None) -> Workspace:
-    """Make the data stages that are stale; returns what the cells read."""
+def prepare(study: Study, display: Display | None = None, read_again: bool = False) -> Workspace:
+    """Make the data stages that are stale; returns what the cells read.
+
+    `read_again` reads a source again where nothing shows whether it has changed: a database.
+    """
     run = StudyRun(study, display or Silent())
     if study.phenome is not None:  # at once, not after the pretraining
         check_depths(study.phenome.levels, "phenome.levels")
@@ -216,7 +224,8 @@ def prepare(study: Study, display: Display | None = None) -> Workspace:
         fraction = done / sum(stage.effort for stage in stages)
         left = preparation_seconds(study) if not done else (time.monotonic() - started) * (1 / fraction - 1)
         run.display.update(0.0, left, f"preparing claims: {stage.name}")
-        _make(run, stage)
+        again = read_again and stage.name == "events" and sources.age_is_unknown(study.source)
+        _make(run, stage, again)
         done += stage.effort
     return run.workspace
 
@@ -268,7 +277,7 @@ def report_again(study: Study, display: Display) -> tuple[Path, int, int]:
     """Write the report again, partial if cells are missing; returns its path, cells done, and all cells."""
     run = StudyRun(study, display)
     with artifacts.locked(run.folder):
-        stale = [stage.name for stage in data_stages(study) if not stage.is_current(run)]
+        stale = [stage.name for stage in data_stages(study) if not _is_usable(run, stage)]
         if stale:
             raise BadInput(f"{run.folder}: {stale[0]} is missing or out of date; run the study first")
         cells = run.cells
@@ -282,6 +291,14 @@ def report_again(study: Study, display: Display) -> tuple[Path, int, int]:
                 f"{run.folder}: {len(missing)} of {len(cells)} cells are missing: {missing[0]} ..."
             )
     return run.folder / REPORT, len(cells) - len(missing), len(cells)
+
+
+def _is_usable(run: StudyRun, stage: Stage) -> bool:
+    """Whether a report can be written from a data stage: it is current, or its source is out of reach."""
+    try:
+        return stage.is_current(run)
+    except BadInput:  # what was read is what was ingested
+        return (run.folder / stage.name / artifacts.DONE).exists()
 
 
 def quality(study: Study) -> dict[str, Any] | None:

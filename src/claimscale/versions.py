@@ -27,6 +27,6 @@ VERSIONS: dict[str, int] = {
     "ensemble": 3,
     # Results.
     "validity": 2,
-    "summary": 5,
-    "report": 6,
+    "summary": 6,
+    "report": 7,
 }

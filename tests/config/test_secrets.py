@@ -44,6 +44,17 @@ def study_of(path: str, runs: Path) -> Study:
         ("duckdb://cdm.duckdb", "duckdb://cdm.duckdb"),
         ("postgres://reader:${PASSWORD}@host/cdm", "postgres://reader:${PASSWORD}@host/cdm"),
         ("claims/2021", "claims/2021"),
+        ("postgres://reader@server:secret@host/cdm", "postgres://reader@server:***@host/cdm"),
+        ("postgres://reader@host:5432/cdm", "postgres://reader@host:5432/cdm"),
+        ("postgres:/reader:secret@host is not a folder", "postgres:/reader:***@host is not a folder"),
+        ("snowflake://reader:secret@org/cdm?warehouse=w", "snowflake://reader:***@org/cdm?warehouse=w"),
+        ("az://cdm?sv=2024&sig=secret%3D", "az://cdm?sv=2024&sig=***"),
+        ("jdbc:sqlserver://host;user=a;pwd=secret;x=1", "jdbc:sqlserver://host;user=a;pwd=***;x=1"),
+        ("host=cdm user=reader password=secret port=1", "host=cdm user=reader password=*** port=1"),
+        ("host=cdm password='a b' port=1", "host=cdm password=*** port=1"),
+        ("password=${CDM_PASSWORD}", "password=${CDM_PASSWORD}"),
+        ("finetune.token_dropout=0.1", "finetune.token_dropout=0.1"),
+        ("s3://bucket/passwords/key.parquet", "s3://bucket/passwords/key.parquet"),
     ],
 )
 def test_a_password_is_hidden_and_nothing_else(text: str, shown: str) -> None:
@@ -84,6 +95,35 @@ def test_errors_of_the_driver_hide_the_password(
     message = str(caught.value)
     assert message.startswith("source.path: the database cannot be read (RuntimeError: login failed: ")
     assert SECRET not in message and "p%40ss" not in message and "***" in message
+
+
+@pytest.mark.parametrize(
+    ("scheme", "package"),
+    [
+        ("postgres", "claimscale[postgres]"),
+        ("postgresql", "claimscale[postgres]"),
+        ("mysql", "ibis-framework[mysql]"),
+        ("snowflake", "ibis-framework[snowflake]"),
+    ],
+)
+def test_a_missing_driver_names_its_package(
+    scheme: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(resource: str) -> None:
+        raise ImportError("Failed to import")
+
+    monkeypatch.setattr(ibis, "connect", refuse)
+    with Engine(EngineSettings(), tmp_path) as engine, pytest.raises(BadInput) as caught:
+        sources.read(study_of(f"{scheme}://u:p@host/cdm", tmp_path), engine, tmp_path)
+    expected = f"is not installed: pip install '{package}'"
+    assert str(caught.value).startswith("source.path: the driver of ") and str(caught.value).endswith(
+        expected
+    )
+
+
+def test_a_short_password_does_not_spoil_other_words() -> None:
+    url = "postgres://u:p@host/cdm"
+    assert redact("password p of postgres refused", url) == "password *** of postgres refused"
 
 
 def test_a_variable_is_expanded_for_the_connection_only(
@@ -130,3 +170,41 @@ def test_a_hidden_password_is_not_tried(tmp_path: Path) -> None:
         pytest.raises(BadInput, match="the password is hidden"),
     ):
         sources.read(study_of(redact(URL), tmp_path), engine, tmp_path)
+
+
+URLS = [
+    URL,
+    f"postgres://reader@server:{SECRET}@host/cdm",
+    f"host=cdm user=reader password={SECRET.replace(' ', '')}",
+    f"mssql://host/cdm?user=reader&password={SECRET}",
+]
+
+
+@pytest.mark.parametrize("kind", ["omop", "tables", "meds", "synpuf", "receipt", "dpc"])
+@pytest.mark.parametrize("by_variable", [False, True])
+@pytest.mark.parametrize("url", URLS)
+def test_no_kind_of_source_tells_a_password(
+    url: str, kind: str, by_variable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDM", url)
+    study = study_of("${CDM}" if by_variable else url, tmp_path)
+    settings = study.model_dump() | {"source": {"kind": kind, "path": study.source.path}}  # pyright: ignore
+    study = Study.model_validate(settings)
+    with pytest.raises(BadInput) as caught:
+        pipeline.prepare(study)
+    written = [file.read_text("utf-8") for file in tmp_path.rglob("*") if file.is_file()]
+    assert written and not any(SECRET in text for text in [str(caught.value), *written])
+
+
+def test_a_variable_works_in_every_place_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERE", str(tmp_path))
+    study = study_of("${HERE}/cdm", Path("${HERE}"))
+    assert study.run_directory == tmp_path / "x"
+    receipt = {"kind": "receipt", "path": "${HERE}/uke", "masters": "${HERE}/masters"}
+    (tmp_path / "uke").mkdir()
+    (tmp_path / "uke" / "claims.UKE").write_text("", "utf-8")
+    with pytest.raises(BadInput, match=f"^source.masters: {tmp_path}/masters"):
+        sources.fingerprint(Study.model_validate(study.model_dump() | {"source": receipt}).source)
+    monkeypatch.delenv("HERE")
+    with pytest.raises(BadInput, match=r"^runs_dir: environment variable HERE is not set$"):
+        _ = study.run_directory

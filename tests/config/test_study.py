@@ -85,6 +85,17 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
         ),
         ({"name": "../elsewhere"}, "name"),
         (
+            {"source": {"kind": "omopp", "path": "x"}},
+            "source: kind: 'omopp' is none of simulated, tables, receipt, dpc, omop, meds, synpuf; "
+            "did you mean omop?",
+        ),
+        ({"source": {"path": "x"}}, "source: kind: is missing"),
+        ({"source": "omop"}, "source: 'omop': holds no settings (key: value)"),
+        ({"pretrain": 3}, "pretrain: 3: holds no settings (key: value)"),
+        ({"tasks": "ckd"}, "tasks: 'ckd': is no list, such as [a, b]"),
+        ({"tasks": ["ckdd"]}, "tasks: 'ckdd' is not in the task catalogue (did you mean ckd?)"),
+        ({"tasks": [{**CKD, "kind": "drug"}]}, "tasks.0.kind: 'drug': is none of disease, medication, other"),
+        (
             {"tasks": [{**CKD, "alive_at_days": 90}]},
             "tasks.0: alive_at_days: is a condition on the time after",
         ),
@@ -245,8 +256,8 @@ def test_a_value_that_yaml_cannot_read_is_one_line(write_study, value: str) -> N
 
 def test_an_impossible_date_is_named_with_its_line(write_study) -> None:
     text = problem(write_study("name: a\ncohort:\n  landmark: 2000-13-01\n"))
-    assert text.endswith("is not valid YAML (line 3: '2000-13-01' is not a valid timestamp)")
-    assert "'2000-02-30' is not a valid timestamp" in problem(write_study(), "cohort.landmark=2000-02-30")
+    assert text.endswith("is not valid YAML (line 3: '2000-13-01' is not a valid date)")
+    assert "'2000-02-30' is not a valid date" in problem(write_study(), "cohort.landmark=2000-02-30")
 
 
 @pytest.mark.parametrize("value", [".inf", ".nan", "-.inf"])

@@ -35,7 +35,7 @@ def study_of(tasks: list) -> Study:
 
 def test_every_example_is_a_task() -> None:
     found = [yaml.safe_load(content) for _, name, content in BLOCKS if name == "task"]
-    assert len(found) == 4
+    assert len(found) == 5
     for tasks in found:
         assert study_of(tasks).tasks[0].name == tasks[0]["name"]
 

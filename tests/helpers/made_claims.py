@@ -10,6 +10,7 @@ from pathlib import Path
 import ibis
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ibis import _
 
@@ -18,6 +19,7 @@ from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.events.build import write_events_folder
 from claimscale.events.table import day_number
+from claimscale.meds_metadata import codes_table
 from claimscale.sources import raw as sources
 from claimscale.sources.raw import EVENT_SCHEMA, RawEvents
 
@@ -145,6 +147,9 @@ def write_events(engine: Engine, tmp_path: Path):
     def write(rows: Iterable[Event], name: str = "events", shard_rows: int = 1000) -> Path:
         folder = tmp_path / name
         write_events_folder(raw_events(rows), engine, tmp_path / f"{name}.scratch", folder, shard_rows)
+        (folder / "metadata").mkdir()
+        codes = engine.to_arrow(engine.read_parquet(folder / "data" / "*.parquet").select("code"))
+        pq.write_table(codes_table(codes["code"].to_pylist()), folder / "metadata" / "codes.parquet")
         return folder
 
     return write

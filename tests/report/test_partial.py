@@ -14,7 +14,7 @@ from claimscale.report import partial
 def test_a_partial_report_that_fails_does_not_end_the_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*arguments: Any) -> bool:
+    def fail(*arguments: Any, **more: Any) -> bool:
         raise ValueError("patient 00012345")
 
     monkeypatch.setattr(partial, "write_partial_report", fail)

@@ -410,9 +410,10 @@ def test_training_has_earlier_dates_unless_labels_are_scarce(
 
 
 def test_insufficient_data_of_one_task_does_not_stop_others(claims, build, study: Study) -> None:
-    none = made_task(name="none", outcome={"ICD10": ["Z999"]}, min_history_days=100)
-    common = made_task(name="common", outcome={"ICD10": ["A018"]}, min_history_days=100, washout_days=90)
-    impossible = made_task(name="impossible", min_history_days=9000)
+    some = {"ICD10": ["A018"]}
+    none = made_task(name="none", outcome=some, gap_days=9000, min_history_days=100, washout_days=90)
+    common = made_task(name="common", outcome=some, min_history_days=100, washout_days=90)
+    impossible = made_task(name="impossible", outcome=some, min_history_days=9000)
     folder = build(claims.random(500, seed=3), study.model_copy(update={"tasks": [none, common, impossible]}))
     counted = read_json(folder / "labels.json")
     assert counted["none"]["insufficient_data"] == {
@@ -444,7 +445,8 @@ def test_tuning_needs_both_outcomes(label: str, only: bool) -> None:
 
 
 def test_tasks_without_eligible_patients_are_bad_input(claims, build, study: Study) -> None:
-    found = [made_task(min_history_days=9000), made_task(name="other", min_history_days=9000)]
+    rules = {"outcome": {"ICD10": ["A018"]}, "min_history_days": 9000}
+    found = [made_task(**rules), made_task(name="other", **rules)]
     message = (
         r"task ckd: no training patient is eligible \(40 history_too_short\); nor has any of the 2 tasks"
     )

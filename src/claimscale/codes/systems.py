@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from claimscale.codes import icd
+from claimscale.constants import DEATH as DEATH
 from claimscale.errors import BadInput
 
 SEPARATOR = "//"
 BIRTH = "MEDS_BIRTH"
-DEATH = "MEDS_DEATH"
 SEX_PREFIX = "SEX//"
 ADMISSION, DISCHARGE = "VISIT//ADMISSION", "VISIT//DISCHARGE"
 
@@ -194,13 +194,16 @@ def check_depths(depths: Mapping[str, Depth], setting: str = "tokens.rollup") ->
 
 
 def full_prefixes(prefixes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Prefixes per system as prefixes of whole codes, in canonical form.
+    """Prefixes per system as prefixes of whole codes, in canonical form; the system "" is that of a death.
 
     >>> full_prefixes({"ICD10": ["N18", "z99.2"], "ATC": ["B05Z"]})
     ('ICD10//N18', 'ICD10//Z992', 'ATC//B05Z')
+    >>> full_prefixes({"": ["MEDS_DEATH"]})
+    ('MEDS_DEATH',)
     """
+    start = {name: name + SEPARATOR if name else "" for name in prefixes}
     return tuple(
-        name + SEPARATOR + (SYSTEMS[name].canonicalize(prefix) if name in SYSTEMS else prefix)
+        start[name] + (SYSTEMS[name].canonicalize(prefix) if name in SYSTEMS else prefix)
         for name, listed in prefixes.items()
         for prefix in listed
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from claimscale.config.renamed import refuse_old_names
-from claimscale.config.secrets import redact, redacted
+from claimscale.config.secrets import redacted
 from claimscale.config.study import Study
 from claimscale.config.yaml_files import parse, read_mapping
 from claimscale.errors import BadInput
@@ -36,7 +37,7 @@ def validated(model: type[Model], data: dict[str, Any], place: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise BadInput(redact(f"{place}: {_first_problem(error)}")) from None
+        raise BadInput(f"{place}: {_first_problem(error)}") from None
 
 
 def dump(study: Study) -> str:
@@ -53,7 +54,6 @@ _ListDumper.add_representer(tuple, yaml.SafeDumper.represent_list)  # pyright: i
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
-    override = redact(override)
     if not separator or not key:
         raise BadInput(f"--set {override}: is not of the form key.path=value")
     *parents, last = key.split(".")
@@ -92,6 +92,12 @@ def _setting_names() -> list[str]:
     return sorted({name for part in parts for name in part.get("properties", {})})
 
 
+def _expected(context: dict[str, Any]) -> list[str]:
+    """The values that pydantic names as allowed, quoted and joined in words."""
+    named = str(context.get("expected_tags") or context.get("expected"))
+    return re.findall(r"'([^']*)'", named) or [named]
+
+
 def _cause(problem: ErrorDetails) -> str:
     given, context = problem["input"], problem.get("ctx", {})
     match problem["type"]:
@@ -100,6 +106,18 @@ def _cause(problem: ErrorDetails) -> str:
             return f"unknown key; did you mean {near[0]}?" if near else "unknown key"
         case "missing":
             return "is missing"
+        case "union_tag_invalid":
+            near = difflib.get_close_matches(str(context["tag"]), _expected(context), 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            return f"kind: {context['tag']!r} is none of {', '.join(_expected(context))}{meant}"
+        case "union_tag_not_found":
+            return "kind: is missing"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"{given!r}: holds no settings (key: value)"
+        case "list_type":
+            return f"{given!r}: is no list, such as [a, b]"
+        case "literal_error":
+            return f"{given!r}: is none of {', '.join(_expected(context))}"
         case "value_error":
             return str(context["error"])
         case "greater_than":

@@ -1,45 +1,51 @@
 """Secrets in settings: passwords in database URLs, and environment variables that hold them.
 
-A run connects with the secret. Everything that is written or printed uses `redact` or `redacted` first.
+A run connects with the secret. What is written is `redacted` first, and errors redact themselves.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from urllib.parse import quote, unquote
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import quote
 
-from claimscale.config.sources import FileSource
-from claimscale.config.study import Study
+from pydantic import BaseModel
+
 from claimscale.errors import BadInput
+from claimscale.redaction import redact
 
-HIDDEN = "***"
-PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):(?!\$\{\w+\}@)(.*)@")
-"""User and password of a URL. The last @ ends the password, which may contain others."""
-PARAMETER = re.compile(r"([?&;]\w*(?:password|passwd|pwd|token|secret|key)\w*=)(?!\$\{\w+\})([^&;\s]*)", re.I)
 VARIABLE = re.compile(r"\$\{(\w+)\}")
+Model = TypeVar("Model", bound=BaseModel)
 
 
-def redact(text: str, url: str = "") -> str:
-    """The text without the passwords of the URLs in it, and without those of `url`.
+def redacted(settings: Model) -> Model:
+    """The settings as they may be written: no text in them holds a password."""
+    return with_texts(settings, lambda text, place: redact(text))
 
-    >>> redact("postgres://reader:secret@host/cdm"), redact("no user secret", "postgres://reader:secret@host")
-    ('postgres://reader:***@host/cdm', 'no user ***')
-    >>> redact("postgres://reader:${PASSWORD}@host/cdm")
-    'postgres://reader:${PASSWORD}@host/cdm'
+
+def expanded(settings: Model, place: str) -> Model:
+    """The settings with the values of environment variables in every text of them.
+
+    Raises BadInput for a variable that is not set.
     """
-    found = [match[2] for pattern in (PASSWORD, PARAMETER) for match in pattern.finditer(url)]
-    for secret in sorted({*found, *map(unquote, found)} - {""}, key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
-    return PARAMETER.sub(rf"\g<1>{HIDDEN}", PASSWORD.sub(rf"\g<1>:{HIDDEN}@", text))
+    return with_texts(settings, expand, place)
 
 
-def redacted(study: Study) -> Study:
-    """The study as it may be written: without the password in `source.path`."""
-    if not isinstance(study.source, FileSource):
-        return study
-    source = study.source.model_copy(update={"path": redact(study.source.path)})
-    return study.model_copy(update={"source": source})
+def with_texts(settings: Any, change: Callable[[str, str], str], place: str = "") -> Any:
+    """The settings with `change(text, place)` for every text in them, at any depth; keys stay."""
+    if isinstance(settings, str):
+        return change(settings, place)
+    if isinstance(settings, BaseModel):
+        names = type(settings).model_fields
+        update = {name: with_texts(getattr(settings, name), change, f"{place}.{name}") for name in names}
+        return settings.model_copy(update=update)
+    if isinstance(settings, dict):
+        return {key: with_texts(value, change, f"{place}.{key}") for key, value in settings.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(settings, list | tuple):
+        return type(settings)(with_texts(value, change, place) for value in settings)  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
+    return settings
 
 
 def expand(text: str, place: str) -> str:

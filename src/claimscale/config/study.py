@@ -17,6 +17,7 @@ from claimscale.config.cohort import CohortSettings
 from claimscale.config.comparison import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline, Compare, Search
 from claimscale.config.execution import Compute, EngineSettings
 from claimscale.config.phenome import Phenome
+from claimscale.config.secrets import expand
 from claimscale.config.sources import Source
 from claimscale.config.tasks import Task, catalogue_task
 from claimscale.config.training import Finetune, Pretrain, Tokens
@@ -102,6 +103,8 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def baselines_have_their_encoders(self) -> Study:
+        if not self.baselines and not self.finetune.initialization:
+            raise ValueError("baselines: nothing is trained; list a baseline, or finetune.initialization")
         chosen, pretrained = set(self.baselines), "pretrained" in self.finetune.initialization
         if len(chosen) != len(self.baselines):
             raise ValueError("baselines: one is listed twice")
@@ -155,7 +158,7 @@ class Study(Settings):
     @property
     def run_directory(self) -> Path:
         """The folder of the study's results."""
-        return Path(self.runs_dir) / self.name
+        return Path(expand(self.runs_dir, "runs_dir")) / self.name
 
 
 def parameter_count(size: str) -> int:

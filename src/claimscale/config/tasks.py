@@ -7,6 +7,7 @@ here, with the reason (immortal time).
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import functools
 import importlib.resources
 import re
@@ -16,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from claimscale.config.base import Codes, Count, Settings
 from claimscale.config.yaml_files import read_mapping
+from claimscale.constants import DEATH
 
 IMMORTAL = "eligibility would depend on the future (immortal time)"
 LOOKS_AHEAD = re.compile(r"follow|observ|later|after|ahead|future|surviv|alive|subsequent|next_")
@@ -74,10 +76,11 @@ class Task(EligibilityRules):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     """Name of the task."""
-    kind: Literal["disease", "medication"]
-    """Kind of the outcome: onset of a disease, or start of a medication."""
+    kind: Literal["disease", "medication", "other"]
+    """Kind of the outcome: onset of a disease, start of a medication, or another one, such as death."""
     outcome: Codes = {}
-    """Code prefixes per code system that define the outcome; suspected diagnoses never count."""
+    """Code prefixes per code system that define the outcome, or `MEDS_DEATH`; suspected diagnoses never
+    count."""
     confirmation_days: Annotated[int, Field(ge=1)] | None = None
     """Fewest days from the first outcome code to a second one that confirms it; null needs no second one."""
     confirmation_codes: Codes = {}
@@ -103,6 +106,12 @@ class Task(EligibilityRules):
     """File of labels in the MEDS label schema, which replaces all the rules above."""
     source: str = ""
     """Reference for the definition."""
+
+    @field_validator("outcome", mode="before")
+    @classmethod
+    def read_death(cls, value: object) -> object:
+        names = list(cast("dict[object, object]", value)) if isinstance(value, dict) else [value]
+        return {"": [DEATH]} if names == [DEATH] else cast("object", value)
 
     @field_validator("gap_days")
     @classmethod
@@ -152,5 +161,7 @@ def catalogue_task(name: str) -> Task:
     """A task of the catalogue. Raises ValueError for an unknown name."""
     known = catalogue()
     if name not in known:
-        raise ValueError(f"{name!r} is not in the task catalogue ({', '.join(sorted(known))})")
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f"did you mean {near[0]}?" if near else ", ".join(sorted(known))
+        raise ValueError(f"{name!r} is not in the task catalogue ({meant})")
     return known[name]

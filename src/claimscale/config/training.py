@@ -84,11 +84,8 @@ class Finetune(Settings):
 
     labelled_patients: Annotated[list[Count | Literal["all"]], Field(min_length=1)] = ["all"]
     """Numbers of labelled training patients; the subsets are nested."""
-    initialization: Annotated[list[Literal["pretrained", "scratch"]], Field(min_length=1)] = [
-        "pretrained",
-        "scratch",
-    ]
-    """Weights at the start of fine-tuning: pretrained, or from scratch."""
+    initialization: list[Literal["pretrained", "scratch"]] = ["pretrained", "scratch"]
+    """Weights at the start of fine-tuning: pretrained, or from scratch; `[]` trains baselines alone."""
     seeds: Seeds = [42, 123, 456]
     """Random seeds; each starts from the pretraining of the same seed."""
     epochs: Count = 5

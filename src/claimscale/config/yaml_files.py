@@ -52,7 +52,7 @@ class _SettingsLoader(yaml.SafeLoader):
         try:
             return cast("object", super().construct_object(node, deep))  # pyright: ignore[reportUnknownMemberType]
         except UNREADABLE:
-            kind = node.tag.rpartition(":")[2]
+            kind = node.tag.rpartition(":")[2].replace("timestamp", "date")
             shown = f"{node.value!r} is not a valid {kind}" if isinstance(node, yaml.ScalarNode) else kind
             raise _error(shown, node) from None
 

@@ -78,6 +78,13 @@ class Diagnostics:
     subgroups: list[Subgroup]
 
 
+class TopDecile(NamedTuple):
+    """The tenth of the test labels with the highest predicted risks, one seed: labels, with the outcome."""
+
+    labels: int
+    positives: int
+
+
 @dataclass(frozen=True)
 class ModelDiagnostics:
     """One model: `cells` are its cells, `highlighted` marks the models that figures show.
@@ -89,6 +96,7 @@ class ModelDiagnostics:
     size: str | None
     highlighted: bool
     cells: list[str]
+    top_decile: TopDecile
     diagnostics: Diagnostics | None
 
 
@@ -126,8 +134,15 @@ def diagnose_models(
                 subgroups=subgroups(rows.labels, risks, groups, min(replicates, SUBGROUP_REPLICATES), seed),
             )
         names = [rows.cells[place].predictions.parent.name for place in places]
-        found.append(ModelDiagnostics(model.arm, model.size, highlighted, names, diagnostics))
+        top = top_decile(rows.labels, rows.risks[places[0]])
+        found.append(ModelDiagnostics(model.arm, model.size, highlighted, names, top, diagnostics))
     return found
+
+
+def top_decile(labels: Flags, risks: Floats) -> TopDecile:
+    """The tenth of the labels (n) with the highest risks (n), rounded up; ties keep the order of the rows."""
+    chosen = np.argsort(-risks, kind="stable")[: -(-len(labels) // 10)]
+    return TopDecile(len(chosen), int(labels[chosen].sum()))
 
 
 def net_benefit(labels: Flags, risks: Floats) -> list[NetBenefit]:

@@ -32,6 +32,8 @@ def largest_labelled_set(scores: TaskScores) -> int | Literal["all"]:
     n_labelled: dict[int | Literal["all"], int] = {
         model.labelled_patients: found.n_labelled for model, found in scores.items() if model.arm == arm
     }
+    if not n_labelled:  # a study without an encoder
+        n_labelled = {model.labelled_patients: found.n_labelled for model, found in scores.items()}
     if not n_labelled:
         return "all"
     return max(n_labelled, key=lambda setting: (n_labelled[setting], setting == "all"))

@@ -44,7 +44,7 @@ def evaluate_across_tasks(
     recorded: Sequence[ForecastRecord],
 ) -> CrossTaskEvaluation:
     """`recorded` are the forecasts of forecasts.json; if there are none, they are made now."""
-    kinds: dict[str, list[SizeCurve]] = {"disease": [], "medication": []}
+    kinds: dict[str, list[SizeCurve]] = {"disease": [], "medication": [], "other": []}
     for task in study.tasks:
         if task.name in curves:
             kinds[task.kind].append(curves[task.name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from claimscale.config.study import Study
@@ -21,7 +21,7 @@ from claimscale.evaluation.contrasts import (
 from claimscale.evaluation.convergence import Convergence
 from claimscale.evaluation.crossover import Crossover, crossovers
 from claimscale.evaluation.delong import PairedAurocs
-from claimscale.evaluation.intervals import Interval, Scores, combine, interval
+from claimscale.evaluation.intervals import CONFIDENCE, Interval, Scores, combine, interval
 from claimscale.evaluation.model_diagnostics import ModelDiagnostics, diagnose_models
 from claimscale.evaluation.predictions import HELD_OUT, TEST_SPLITS, SplitPredictions, aligned_values
 from claimscale.evaluation.recommendation import EnsembleGain, Recommendation, ensemble_gain, recommend
@@ -43,10 +43,14 @@ Predictions = Mapping[tuple[str, str], SplitPredictions]
 
 @dataclass(frozen=True)
 class StudyScores:
-    """Scores by split and task, and by trained task what its size decision compares."""
+    """Scores by split and task, and by trained task what its size decision compares.
+
+    `without_encoder` are the held-out predictions of the tasks of a study that trains baselines alone.
+    """
 
     by_split: Mapping[str, Mapping[str, TaskScores]]
     compared: Mapping[str, ComparedTask]
+    without_encoder: Mapping[str, SplitPredictions] = field(default_factory=dict[str, SplitPredictions])
 
     @property
     def curves(self) -> dict[str, SizeCurve]:
@@ -94,7 +98,7 @@ class TaskEvaluation:
         as_trained: the verdict on the trained models themselves.
         contrasts: one per comparison of the verdict, in its order.
         clustered: the verdict with whole hospitals resampled, None where there are too few.
-        saving: what the smallest sufficient size saves.
+        saving: what the smallest sufficient size saves; None without encoders.
         additional_needed: positives needed for a decision beyond those of the task; None where unknown.
         pretraining_gains: each with its gain in AUROC.
         crossovers: by size.
@@ -106,7 +110,7 @@ class TaskEvaluation:
     contrasts: tuple[SizeContrast, ...]
     clustered: ClusterVerdict | None
     convergence: Convergence
-    saving: Saving
+    saving: Saving | None
     additional_needed: int | None
     pretraining_gains: tuple[tuple[PretrainingGain, Interval | None], ...]
     crossovers: Mapping[str, Crossover]
@@ -120,28 +124,78 @@ class TaskEvaluation:
 def score_study(study: Study, predictions: Predictions, tasks: Collection[str]) -> StudyScores:
     """Score all models of these tasks, on every split.
 
-    Raises BadInput if a task has no predictions for held-out patients, or no encoder.
+    Raises BadInput if a task has no predictions for held-out patients, or lacks the encoder of the settings.
     """
     for task in tasks:
         if (task, HELD_OUT) not in predictions:
             raise BadInput(f"task {task} has no predictions for held-out patients")
     replicates = study.compare.bootstrap_replicates
     by_split = {split: score_models(predictions, split, replicates, study.seed) for split in TEST_SPLITS}
-    compared = {}
+    compared, without_encoder = dict[str, ComparedTask](), dict[str, SplitPredictions]()
     for task in tasks:
         rows, scores = predictions[task, HELD_OUT], by_split[HELD_OUT][task]
         models = compared_models(scores, study.sizes)
         curve = size_curve(scores, models, study.compare.metric, float(rows.labels.mean()))
-        if curve is None:
+        if curve is not None:
+            compared[task] = ComparedTask(curve, rows, models)
+        elif study.finetune.initialization:
             raise BadInput(f"no encoder was fine-tuned for {task}")
-        compared[task] = ComparedTask(curve, rows, models)
-    return StudyScores(by_split, compared)
+        else:
+            without_encoder[task] = rows
+    return StudyScores(by_split, compared, without_encoder)
 
 
 def evaluate_tasks(
     study: Study, scores: StudyScores, guards: Convergence, inputs: EvaluationInputs
 ) -> dict[str, TaskEvaluation]:
     """All results of every task, decided together."""
+    found = {
+        task: _without_encoder(study, task, rows, scores, guards, inputs)
+        for task, rows in scores.without_encoder.items()
+    }
+    return found | _with_encoders(study, scores, guards, inputs)
+
+
+def _without_encoder(
+    study: Study, task: str, rows: SplitPredictions, scores: StudyScores, guards: Convergence,
+    inputs: EvaluationInputs,
+) -> TaskEvaluation:  # fmt: skip
+    """The results of the baselines of a task; no size is compared."""
+    metric, replicates = study.compare.metric, study.compare.bootstrap_replicates
+    of_task = scores.by_split[HELD_OUT][task]
+    verdict = Verdict("inconclusive", None, 0.0, 1 - CONFIDENCE, (), "no_encoder")
+    return TaskEvaluation(
+        verdict=verdict,
+        as_trained=verdict,
+        contrasts=(),
+        clustered=None,
+        convergence=guards,
+        saving=None,
+        additional_needed=None,
+        pretraining_gains=(),
+        crossovers={},
+        diagnostics=tuple(diagnose_models(rows, of_task, inputs.patients_file, replicates, study.seed)),
+        oracle=_oracle(study, task, rows, inputs),
+        recommendation=recommend(verdict, verdict, guards.status, of_task, metric),
+        ensemble=None,
+        seed_ensembles=seed_ensembles(rows, of_task, metric, replicates, study.seed),
+    )
+
+
+def _oracle(
+    study: Study, task: str, rows: SplitPredictions, inputs: EvaluationInputs
+) -> Mapping[str, Scores] | None:
+    """The metrics of the true risks; None where they are unknown."""
+    if task not in inputs.oracle:
+        return None
+    risks = aligned_values(rows, inputs.oracle[task], HELD_OUT, "risk")
+    return score_ranking(rows.labels, risks, study.compare.bootstrap_replicates, study.seed)
+
+
+def _with_encoders(
+    study: Study, scores: StudyScores, guards: Convergence, inputs: EvaluationInputs
+) -> dict[str, TaskEvaluation]:
+    """The results of the tasks with encoders, decided together."""
     verdicts = decide(scores.curves, study.compare.relative_margin)
     as_trained = decide(scores.curves, study.compare.relative_margin, "trained_models")
     hospitals = read_hospitals(inputs.patients_file)
@@ -152,10 +206,7 @@ def evaluate_tasks(
         curve, rows, verdict = compared.curve, compared.predictions, verdicts[task]
         of_task, aurocs = scores.by_split[HELD_OUT][task], PairedAurocs.of(rows)
         reference = study.sizes[-1] if task in inputs.stopped else curve.largest
-        needed, oracle = verdict.positives_needed, None
-        if task in inputs.oracle:
-            risks = aligned_values(rows, inputs.oracle[task], HELD_OUT, "risk")
-            oracle = score_ranking(rows.labels, risks, replicates, study.seed)
+        needed = verdict.positives_needed
         evaluations[task] = TaskEvaluation(
             verdict=verdict,
             as_trained=as_trained[task],
@@ -167,7 +218,7 @@ def evaluate_tasks(
             pretraining_gains=_pretraining_gains(of_task, metric, aurocs),
             crossovers=crossovers(of_task, study.sizes, metric, study.seed),
             diagnostics=tuple(diagnose_models(rows, of_task, inputs.patients_file, replicates, study.seed)),
-            oracle=oracle,
+            oracle=_oracle(study, task, rows, inputs),
             recommendation=recommend(verdict, as_trained[task], guards.status, of_task, metric),
             ensemble=ensemble_gain(of_task, metric, study.sizes[-1]),
             seed_ensembles=seed_ensembles(rows, of_task, metric, replicates, study.seed),

@@ -6,9 +6,11 @@ import datetime as dt
 from pathlib import Path
 
 import ibis.expr.types as ir
+import meds
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 from ibis import Deferred, _
 
 from claimscale.codes.systems import BIRTH, SEX_PREFIX
@@ -21,6 +23,11 @@ FIRST_YEAR = 1900
 def read_events(engine: Engine, events: Path) -> ir.Table:
     """The events of a folder, with the columns that `with_days` adds."""
     return with_days(engine.read_parquet(events / "data" / "*.parquet"))
+
+
+def read_codes(events: Path) -> list[str]:
+    """The distinct codes of all events of a folder."""
+    return pq.read_table(events / meds.code_metadata_filepath, columns=["code"])["code"].to_pylist()
 
 
 def with_days(events: ir.Table) -> ir.Table:

@@ -10,12 +10,14 @@ from pathlib import Path
 from claimscale import artifacts
 from claimscale.config.study import Study, parameter_count
 from claimscale.errors import BadInput
+from claimscale.experiments import fingerprints
 from claimscale.experiments.cells import Cell, cells_of
 from claimscale.experiments.cost_estimate import Corpus, cell_flops
 from claimscale.experiments.power_estimate import power_lines
-from claimscale.experiments.workspace import Workspace
+from claimscale.experiments.workspace import LACKING, Workspace
 from claimscale.model import shapes
 from claimscale.progress import duration
+from claimscale.tasks.outcome_codes import misspelt_systems
 
 ASSUMED_VOCABULARIES = (10_000, 5_000, 2_000, 1_000, 500)
 """Tried in this order until the smallest encoder has room for the vocabulary."""
@@ -61,12 +63,19 @@ class SizePlan:
     memory_bytes: float
 
 
-def corpus_of(study: Study) -> tuple[Corpus, bool]:
-    """The numbers of the prepared run (True), or assumed ones where it is not prepared (False)."""
+def prepared_workspace(study: Study) -> Workspace | None:
+    """The prepared data of the study; None unless tokens and labels are there and are those of its settings.
+
+    The source is not looked at.
+    """
     run = study.run_directory
-    if all((run / stage / artifacts.DONE).exists() for stage in ("tokens", "cohort", "labels")):
-        return Workspace(study, run).corpus, True
-    return assumed_corpus(study), False
+    with suppress(OSError):  # a stage is missing
+        for stage in ("tokens", "labels"):
+            fingerprint = fingerprints.stage_fingerprint(study, run, stage, ("events", "cohort"))
+            if not artifacts.is_current(run / stage, fingerprint):
+                return None
+        return Workspace(study, run)
+    return None
 
 
 def assumed_corpus(study: Study) -> Corpus:
@@ -166,13 +175,14 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
     """
     if gpu not in GPUS:
         raise BadInput(f"{gpu}: no such GPU is known ({', '.join(GPUS)})")
-    corpus, prepared = corpus_of(study)
+    workspace = prepared_workspace(study)
+    corpus = assumed_corpus(study) if workspace is None else workspace.corpus
     cells = cells_of(study, corpus.labelled, corpus.skipped)
     plans = plan_sizes(study, corpus, cells)
     rate = GPU_SHARE * GPUS[gpu]
     counts = {kind: sum(cell.kind == kind for cell in cells) for kind in ("pretrain", "sweep", "finetune")}
     baselines = len(cells) - sum(counts.values())
-    basis = "as prepared in the run directory" if prepared else "assumed, as the claims are not prepared yet"
+    basis = "as prepared in the run directory" if workspace else "assumed, as the claims are not prepared yet"
     lines = [
         f"{study.name} ({path}): {len(cells)} cells, of which {counts['pretrain']} pretraining, "
         f"{counts['finetune']} fine-tuning, {baselines} baselines ({', '.join(study.baselines) or 'none'})",
@@ -198,7 +208,8 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
         "Memory is that of one cell: weights, optimiser and one batch. "
         f"Disk: about {_disk_bytes(study, corpus, cells, plans) / 2**30:,.1f} GiB.",
         "",
-        *power_lines(study, _tested(study)),
+        *_without_models(study, workspace),
+        *power_lines(study, _tested(study), workspace and workspace.labels),
     ]
     return "\n".join(lines)
 
@@ -210,6 +221,17 @@ def _skipped(corpus: Corpus) -> list[str]:
     ]
     line = f"Subsets left out, too few patients with or without the outcome: {'; '.join(subsets)}"
     return [line] if subsets else []
+
+
+def _without_models(study: Study, workspace: Workspace | None) -> list[str]:
+    """A line for each task that no model is or, for a misspelt code system, will be trained for."""
+    if workspace is None:
+        return [line for task in study.tasks for line in misspelt_systems(task)]
+    lacking = workspace.insufficient_data
+    return [
+        f"{task}: no model is trained, because too few labelled patients {LACKING[reason['label']]}"
+        for task, reason in lacking.items()
+    ]
 
 
 def _tested(study: Study) -> int:

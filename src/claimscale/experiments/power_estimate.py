@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from claimscale import artifacts
 from claimscale.config.study import Study
 from claimscale.evaluation import family_power, power
 from claimscale.evaluation.contrasts import MIN_OUTCOMES, MIN_SEEDS
@@ -14,6 +13,7 @@ from claimscale.evaluation.intervals import CONFIDENCE
 from claimscale.evaluation.power import Assumptions, Components
 from claimscale.evaluation.size_decision import MIN_POSITIVES
 from claimscale.summary.schema import read_summary
+from claimscale.tasks.label_counts import LabelCounts
 
 ASSUMED_PREVALENCE = 0.03
 INTERACTION = 0.05
@@ -30,10 +30,10 @@ class HeldOut:
     known: str
 
 
-def power_lines(study: Study, patients: int) -> list[str]:
+def power_lines(study: Study, patients: int, labels: Mapping[str, LabelCounts] | None) -> list[str]:
     """Per task the smallest difference that its held-out patients resolve; then the interaction test's power.
 
-    `patients` is the assumed number of held-out patients of a task that has no labels yet.
+    `patients` is the assumed number of held-out patients of a task as long as there are no `labels`.
     """
     seeds, margin = len(study.finetune.seeds), study.compare.relative_margin
     if seeds < 2:
@@ -45,11 +45,12 @@ def power_lines(study: Study, patients: int) -> list[str]:
     by_line: dict[str, list[str]] = {}
     by_kind: dict[str, list[tuple[Components, int]]] = {"disease": [], "medication": []}
     for task in study.tasks:
-        tested = _held_out(study, task.name, patients)
+        tested = _held_out(study, task.name, patients, labels)
         parts = replace(
             power.components(Assumptions(tested.auprc, tested.prevalence)), sizes=len(study.sizes)
         )
-        by_kind[task.kind].append((parts, tested.positives))
+        if task.kind in by_kind:
+            by_kind[task.kind].append((parts, tested.positives))
         by_line.setdefault(_task_line(tested, parts, seeds, margin, level), []).append(task.name)
     lines = [f"{', '.join(names)}: {line}" for line, names in by_line.items()]
     lines += _family_lines(by_kind, seeds, margin)
@@ -115,16 +116,13 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share < 0.995 else "100 %"
 
 
-def _held_out(study: Study, task: str, patients: int) -> HeldOut:
-    """From the run directory if it has labels; an unknown AUPRC is assumed as the root of the prevalence."""
-    run = study.run_directory
+def _held_out(study: Study, task: str, patients: int, labels: Mapping[str, LabelCounts] | None) -> HeldOut:
+    """From the labels if there are any; an unknown AUPRC is assumed as the root of the prevalence."""
     positives, prevalence, known = round(ASSUMED_PREVALENCE * patients), ASSUMED_PREVALENCE, "assumed"
-    if (run / "labels" / artifacts.DONE).exists():
-        labels = artifacts.read_json(run / "labels" / "labels.json")
-        counts = labels.get(task, {}).get("splits", {}).get("held_out")
-        if counts and counts["positives"]:
-            positives, known = counts["positives"], "as labelled"
-            prevalence = counts["positives"] / max(counts["n"], 1)
+    if labels is not None:
+        counts = labels[task]["splits"]["held_out"]
+        positives, known = counts["positives"], "as labelled"
+        prevalence = counts["prevalence"] or ASSUMED_PREVALENCE
     auprc = _best_auprc(study, task) or math.sqrt(prevalence)
     return HeldOut(positives, min(prevalence, 0.9), min(max(auprc, 1.05 * prevalence), 0.98), known)
 

@@ -83,7 +83,7 @@ def card(config: PackageConfig, evidence: dict[str, Any], fitted: Calibration, f
 
 
 def _codes(codes: dict[str, list[str]]) -> str:
-    return "; ".join(f"{system} {', '.join(prefixes)}" for system, prefixes in codes.items())
+    return "; ".join(f"{system} {', '.join(prefixes)}".strip() for system, prefixes in codes.items())
 
 
 def _question(config: PackageConfig) -> str:

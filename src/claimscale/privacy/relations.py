@@ -131,6 +131,13 @@ def add_task(place: int, task: TaskEntry, cohort: CohortCells, table: CountTable
                 table.also(positives, *root, "results", number, "positives")
                 table.also(dates, *root, "results", number, "n_test")
         found.patients[split], found.index_dates[split], found.positives[split] = patients, dates, positives
+    excluded = [table.cell(count, *root, "excluded", reason) for reason, count in task.excluded.items()]
+    if excluded:
+        parts = [*found.index_dates.values(), *excluded]
+        assessed = table.implied_cell(sum(table.counts[part] for part in parts))
+        table.sum(assessed, parts)
+        if table.counts[assessed] == table.counts[cohort.whole]:
+            table.sum(assessed, [cohort.whole])
     if task.pretraining_positives is not None and "train" in cohort.splits:
         seen = table.cell(task.pretraining_positives, *root, "pretraining_positives")
         table.sum(cohort.splits["train"], [seen])

@@ -159,6 +159,7 @@ def _diagnostics(
     curve, benefit, risks = one.curve, one.net_benefit, one.risk_distribution
     return one.model_copy(
         update={
+            "top_decile": None,
             "curve": None if held_out is None or curve is None else merge_curve_bins(curve, seeds, rule),
             "net_benefit": (
                 None

@@ -34,6 +34,11 @@ DEDUPLICATION = {
     "year": finding("methods.deduplicate_year"),
     "history": finding("methods.deduplicate_history"),
 }
+KINDS = {
+    "disease": (finding("methods.disease"),),
+    "medication": (finding("methods.medication"),),
+    "other": (),
+}
 METHODS = {
     "full": finding("methods.full"),
     "lora": finding("methods.lora"),
@@ -238,13 +243,10 @@ def _task(task: Task, summary: Summary, study: Study) -> Iterator[Finding]:
 
 
 def _definition(task: Task) -> Iterator[Finding]:
-    if task.kind == "disease":
-        yield finding("methods.disease")
-    else:
-        yield finding("methods.medication")
     if task.labels is not None:
         yield finding("methods.label_file")
     else:
+        yield from KINDS[task.kind]
         yield from _outcome(task)
         for exclusion in task.exclude:
             yield _exclusion(exclusion)
@@ -293,4 +295,4 @@ def _evaluation(summary: Summary, study: Study) -> Iterator[Finding]:
 
 
 def _codes(codes: Codes) -> list[str]:
-    return [f"{system} {'/'.join(prefixes)}" for system, prefixes in codes.items() if prefixes]
+    return [f"{system} {'/'.join(prefixes)}".strip() for system, prefixes in codes.items() if prefixes]

@@ -25,9 +25,12 @@ from claimscale.report import documents, figures, methods, phenome_picture, tabl
 from claimscale.report.i18n import Texts
 from claimscale.report.page_data import ALL_METRICS, ARMS, SPLIT_NAMES, embedded, splits_of, view
 from claimscale.report.phenome_picture import phenome_svg
+from claimscale.summary.decision_schema import AnswerEntry
 from claimscale.summary.family_text import interaction_text
+from claimscale.summary.result_schema import ModelDiagnosticsEntry
 from claimscale.summary.schema import Summary
-from claimscale.summary.verdict_text import BASELINES, UNDER_TRAINED, crossover_text
+from claimscale.summary.task_schema import TaskEntry
+from claimscale.summary.verdict_text import BASELINES, UNDER_TRAINED, crossover_text, main_results
 
 GROUP_NAMES = {
     "all": "All",
@@ -56,6 +59,20 @@ ATTRITION = (
     ("with_enough_events", "With enough events"),
     ("included", "Included"),
 )
+EXCLUSION_NAMES = {
+    "dead": "dead",
+    "no_recent_contact": "no recent contact",
+    "history_too_short": "history too short",
+    "outcome_before_index": "outcome before the index date",
+    "excluded_code": "excluded by a code",
+    "not_sampled": "not sampled",
+    "unknown_patient": "patient unknown",
+    "not_in_cohort": "not in the cohort",
+    "outside_observation": "outside observation",
+    "after_landmark": "after the landmark",
+    "repeated_row": "repeated row",
+}
+"""Reasons why an index date has no label (`tasks/labels.py`, `tasks/label_files.py`)."""
 CONVERGENCE_NAMES = {
     "converged": "All convergence guards passed.",
     "under_trained": "A convergence guard failed: a plateau may be insufficient training.",
@@ -105,7 +122,7 @@ def html(summary: Summary, study: Study, language: str = "en") -> str:
             script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             splits=splits_of(summary),
             limitations=documents.limitations(summary, t),
-            verdicts=Counter(answer.verdict for answer in summary.answers),
+            badges=Counter(map(badge, summary.answers)).most_common(),
             methods=[t.say(paragraph) for paragraph in methods.paragraphs(summary, study)],
             model_card=documents.model_card(summary, study, t),
             tripod=documents.tripod(summary, study, t),
@@ -135,6 +152,10 @@ def _environment(t: Texts) -> jinja2.Environment:
     environment.globals |= {
         "t": t,
         "share": share,
+        "badge": badge,
+        "top_decile": top_decile,
+        "assessed_dates": assessed_dates,
+        "exclusion_names": EXCLUSION_NAMES,
         "formatted": lambda value, how: FILTERS[how](value),
         "arms": ARMS,
         "split_names": SPLIT_NAMES,
@@ -164,6 +185,33 @@ def share(part: float | str | None, whole: float | str | None) -> str:
     if not isinstance(part, int | float) or not isinstance(whole, int | float) or not whole:
         return ""
     return formatting.percent(part / whole)
+
+
+def assessed_dates(task: TaskEntry) -> int | None:
+    """All index dates of a task, labelled or excluded; None where a part is suppressed."""
+    parts = [*task.excluded.values(), *(found.index_dates for found in task.splits.values())]
+    known = [part for part in parts if isinstance(part, int)]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def top_decile(summary: Summary, answer: AnswerEntry) -> ModelDiagnosticsEntry | None:
+    """The model of an answer, for its outcomes among the highest risks: the one to use, or else the best.
+
+    None where its outcomes are suppressed, or no model was trained.
+    """
+    task = next(one for one in summary.tasks if one.name == answer.task)
+    metric = task.saturation.metric
+    order = {(one.arm, one.size): getattr(one, metric).estimate or 0.0 for one in main_results(task)}
+    known = [one for one in task.per_model if one.top_decile is not None and (one.arm, one.size) in order]
+    used = [one for one in known if answer.recommendation in (one.size or one.arm,)]
+    return max(used or known, key=lambda one: order[one.arm, one.size], default=None)
+
+
+def badge(answer: AnswerEntry) -> str:
+    """The word or two at the head of an answer: the baseline to use, or the verdict on size."""
+    if answer.recommendation in BASELINES:
+        return ARMS[answer.recommendation][0]
+    return VERDICT_NAMES[answer.verdict]
 
 
 def privacy_note(summary: Summary, t: Texts) -> str:

@@ -116,7 +116,7 @@ def _row(result: ModelResultEntry, arms: list[str], sizes: list[str], splits: li
 
 
 def _plotted(found: ModelDiagnosticsEntry) -> dict[str, Any]:
-    return found.model_dump(exclude={"cells"})
+    return found.model_dump(exclude={"cells", "top_decile"})
 
 
 def embedded(content: Any) -> str:

@@ -40,15 +40,17 @@ class PartialReport:
         if started < self.next:
             return
         try:
-            write_partial_report(self.workspace, self.cells)
+            write_partial_report(self.workspace, self.cells, running=True)
         except Exception as error:
             artifacts.append_audit(self.workspace.run, "partial report failed", error=type(error).__name__)
         taken = time.monotonic() - started
         self.next = time.monotonic() + max(INTERVAL_SECONDS, taken / MAX_TIME_FRACTION)
 
 
-def write_partial_report(workspace: Workspace, cells: Sequence[Cell]) -> bool:
-    """Write the report of the cells that are done; False if no task has a fine-tuned encoder yet.
+def write_partial_report(workspace: Workspace, cells: Sequence[Cell], running: bool = False) -> bool:
+    """Write the report of the cells that are done; False if no task has a model yet that counts.
+
+    A fine-tuned encoder counts; in a study without encoders any model does.
 
     Its summary is in `partial/`, apart from the final one, and rests on few bootstrap replicates.
     """
@@ -56,7 +58,8 @@ def write_partial_report(workspace: Workspace, cells: Sequence[Cell]) -> bool:
 
     study = workspace.study
     done = [cell for cell in cells if workspace.is_done(cell)]
-    started = {cell.task for cell in done if cell.kind == "finetune"}
+    has_encoders = bool(study.finetune.initialization)
+    started = {cell.task for cell in done if cell.task and (cell.kind == "finetune" or not has_encoders)}
     if not started:
         return False
     replicates = min(study.compare.bootstrap_replicates, MAX_REPLICATES)
@@ -69,9 +72,21 @@ def write_partial_report(workspace: Workspace, cells: Sequence[Cell]) -> bool:
     included = [cell for cell in done if cell.task is None or cell.task in started]
     folder = workspace.run / FOLDER
     artifacts.make_folder(folder)
-    progress = PartialEntry(done=len(done), total=len(cells))
+    progress = PartialEntry(done=len(done), total=len(cells), running=running)
     write_report(study, write_summary(workspace, reduced, included, [], folder, progress))
     return True
+
+
+def mark_stopped(study: Study) -> None:
+    """Write the partial report again, if there is one, for a study that does not run any more."""
+    from claimscale.summary.schema import read_summary
+
+    file = study.run_directory / FOLDER / "summary.json"
+    if file.is_file():
+        summary = read_summary(file)
+        if summary.partial is not None and summary.partial.running:
+            stopped = summary.partial.model_copy(update={"running": False})
+            write_report(study, summary.model_copy(update={"partial": stopped}))
 
 
 def write_summary(

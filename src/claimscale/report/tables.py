@@ -9,6 +9,7 @@ from claimscale.summary.entries import EstimateEntry
 from claimscale.summary.pretraining_schema import SizeEntry
 from claimscale.summary.result_schema import ModelResultEntry, OracleEntry
 from claimscale.summary.task_schema import TaskEntry
+from claimscale.summary.verdict_text import main_results
 
 
 class ForestRow(NamedTuple):
@@ -29,14 +30,6 @@ class SweepRow(NamedTuple):
 class Sweeps(NamedTuple):
     rates: list[float]
     rows: list[SweepRow]
-
-
-def main_results(task: TaskEntry) -> list[ModelResultEntry]:
-    """Held-out results at the largest number of labelled patients: those of the verdict."""
-    held_out = [result for result in task.results if result.split == "held_out"]
-    encoders = [result for result in held_out if result.size is not None]
-    largest = max((result.n_labelled for result in encoders or held_out), default=0)
-    return [result for result in held_out if result.n_labelled == largest]
 
 
 def forest(task: TaskEntry) -> list[ForestRow]:

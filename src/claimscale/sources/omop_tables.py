@@ -6,7 +6,6 @@ Source: OHDSI Common Data Model 5.4, https://ohdsi.github.io/CommonDataModel/cdm
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +13,13 @@ import ibis
 import ibis.expr.types as ir
 from ibis.common.exceptions import TableNotFound
 
-from claimscale.config.secrets import HIDDEN, redact
 from claimscale.config.sources import OmopSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
+from claimscale.redaction import HIDDEN, redact
 from claimscale.sources.casting import NO_TEXT, Expression, integer_of, is_unreadable, text_of
 from claimscale.sources.dates import timestamp_of
 from claimscale.sources.table_files import files_of_table, folder_of, no_table, open_table
-
-STARTED = dt.datetime.now().isoformat()
 
 
 @dataclass(frozen=True)
@@ -65,14 +62,12 @@ def files_of(source: OmopSource) -> dict[str, list[Path]]:
     return found
 
 
-def other_inputs(source: OmopSource) -> list[int] | str | None:
-    """Size and age of a DuckDB file. The age of other databases is unknown: every run reads them again."""
-    if not is_database(source):
-        return None
+def other_inputs(source: OmopSource) -> list[int] | None:
+    """Size and age of a DuckDB file; None for files, and for a server, whose age is unknown."""
     file = Path(source.path.partition("://")[2])
     if source.path.startswith("duckdb://") and file.is_file():
         return [file.stat().st_size, file.stat().st_mtime_ns]
-    return STARTED
+    return None
 
 
 class OmopTables:
@@ -141,6 +136,13 @@ def _open(files: list[Path], engine: Engine, scratch: Path) -> ir.Table:
     return table.rename({name.lower(): name for name in table.columns})
 
 
+def _driver_of(url: str) -> str:
+    """Which package connects to the database of a URL, as an instruction."""
+    scheme = url.partition("://")[0].partition("+")[0].replace("postgresql", "postgres")
+    package = "claimscale[postgres]" if scheme == "postgres" else f"ibis-framework[{scheme}]"
+    return f"the driver of {scheme} is not installed: pip install '{package}'"
+
+
 def _copy_database(url: str, engine: Engine, scratch: Path) -> dict[str, ir.Table]:
     """Tables of a database, copied to Parquet in `scratch`. Raises BadInput if it cannot be read."""
     if f":{HIDDEN}@" in url:
@@ -154,6 +156,8 @@ def _copy_database(url: str, engine: Engine, scratch: Path) -> dict[str, ir.Tabl
                     database.to_parquet(database.table(spelling), scratch / f"{name}.parquet")
                     break
         database.disconnect()
+    except ImportError:
+        raise BadInput(f"source.path: {_driver_of(url)}") from None
     except Exception as error:  # every database has exceptions of its own
         cause = f"{type(error).__name__}: {redact(str(error), url)}".splitlines()[0]
         raise BadInput(f"source.path: the database cannot be read ({cause})") from None

@@ -50,6 +50,7 @@ class StudyResults:
         oracle: by task, a Parquet file with subject_id, prediction_time, split, risk (simulated data only).
         insufficient_data: by task, why no model was trained.
         pretraining_positives: by task, training patients with an outcome code that pretraining sees.
+        excluded: by task, index dates that are not labelled, by reason.
         skipped_subsets: by task, subsets that were too small.
         checks: validity checks.
         lr_sweeps: by size, the validation loss at each learning rate; None where training diverged.
@@ -67,6 +68,7 @@ class StudyResults:
     oracle: Mapping[str, Path] = field(default_factory=dict[str, Path])
     insufficient_data: Mapping[str, InsufficientData] = field(default_factory=dict[str, InsufficientData])
     pretraining_positives: Mapping[str, int] = field(default_factory=dict[str, int])
+    excluded: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     skipped_subsets: Mapping[str, SkippedSubsetsEntry] = field(default_factory=dict[str, SkippedSubsetsEntry])
     checks: Sequence[CheckEntry] = ()
     lr_sweeps: Mapping[str, Sequence[LearningRateTrial]] = field(
@@ -120,6 +122,7 @@ def build_summary(study: Study, run_directory: Path, results: StudyResults) -> S
                 update={
                     "skipped_labelled_patients": results.skipped_subsets.get(one.name),
                     "pretraining_positives": results.pretraining_positives.get(one.name),
+                    "excluded": results.excluded.get(one.name, {}),
                 }
             )
             for one in tasks
@@ -164,7 +167,8 @@ def _task_families(
         "medication_tasks": [],
     }
     for task in study.tasks:
-        if (compared := scores.compared.get(task.name)) is not None:
+        compared = scores.compared.get(task.name)
+        if compared is not None and f"{task.kind}_tasks" in kinds:
             of_task = scores.by_split[HELD_OUT][task.name]
             aurocs = {size: of_task[model].by_metric["auroc"] for size, model in compared.models.items()}
             kinds[f"{task.kind}_tasks"].append((compared.curve, aurocs))

@@ -63,6 +63,10 @@ def collect_results(
         pretraining_positives={
             task.name: workspace.pretraining_positives(task) for task in study.tasks if task.labels is None
         },
+        excluded={
+            name: {reason: n for reason, n in task["excluded"].items() if n}
+            for name, task in workspace.labels.items()
+        },
         skipped_subsets={
             task: SkippedSubsetsEntry(label=skipped.label, labelled_patients=tuple(skipped.patients))
             for task, skipped in workspace.skipped_subsets.items()

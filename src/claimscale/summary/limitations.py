@@ -23,7 +23,7 @@ FEW_POSITIVES = 100
 
 def limitations(found: Statistics, answers: Sequence[AnswerEntry]) -> tuple[Finding, ...]:
     """All limitations; those of one task are wrapped in `limitation.of_task`."""
-    listed = _convergence(found.convergence)
+    listed = _convergence(found.convergence) if any(size.seeds for size in found.sizes) else []
     if found.dataset.source == "simulated":
         listed.append(finding("limitation.simulated"))
     for check in found.checks:

@@ -195,6 +195,15 @@ class SubgroupEntry(Entry):
     """Area under the ROC curve; null unless both outcomes occur."""
 
 
+class TopDecileEntry(Entry):
+    """The tenth of the test labels with the highest predicted risks, one seed."""
+
+    labels: Whole
+    """Labels of the tenth."""
+    positives: Whole
+    """Those with the outcome."""
+
+
 class ModelDiagnosticsEntry(Entry):
     """Diagnostics of one model with the largest number of labelled patients."""
 
@@ -206,6 +215,8 @@ class ModelDiagnosticsEntry(Entry):
     """Whether figures show the model."""
     cells: tuple[str, ...]
     """Cells of the model, one per seed."""
+    top_decile: TopDecileEntry | None = None
+    """Outcomes in the tenth with the highest risks; null under a privacy profile."""
     curve: tuple[CalibrationPointEntry, ...] | None = None
     """Calibration curve."""
     net_benefit: tuple[NetBenefitPointEntry, ...] | None = None

@@ -78,6 +78,8 @@ class PartialEntry(Entry):
     """Finished cells."""
     total: Whole
     """All cells."""
+    running: bool = False
+    """Whether the study was running when this was written."""
 
 
 class Statistics(Entry):

@@ -44,6 +44,7 @@ from claimscale.summary.result_schema import (
     OracleEntry,
     PretrainingGainEntry,
     SplitCountsEntry,
+    TopDecileEntry,
 )
 from claimscale.summary.task_schema import TaskEntry
 
@@ -147,6 +148,9 @@ def _described(task: Task, splits: SplitCounts, held_out: SplitCountsEntry) -> p
         kind=task.kind,
         source=task.source,
         has_outcome_codes=task.labels is None,
+        outcome_codes=tuple(
+            f"{system} {' '.join(prefixes)}".strip() for system, prefixes in task.outcome.items() if prefixes
+        ),
         n_train=splits["train"].patients if "train" in splits else None,
         n_test=held_out.index_dates,
         positives=held_out.positives,
@@ -198,6 +202,13 @@ def _oracle(scores: Mapping[str, Scores]) -> OracleEntry:
 def _saturation(study: Study, evaluation: TaskEvaluation) -> SaturationEntry:
     verdict, saved, clustered = evaluation.verdict, evaluation.saving, evaluation.clustered
     additional = evaluation.additional_needed
+    if saved is None:
+        return SaturationEntry(
+            verdict=verdict.verdict,
+            metric=study.compare.metric,
+            relative_margin=study.compare.relative_margin,
+            reason=verdict.reason,
+        )
     return SaturationEntry(
         verdict=verdict.verdict,
         smallest_sufficient=verdict.smallest_sufficient,
@@ -253,7 +264,12 @@ def _comparison(one: SizeContrast, alpha: float, evaluation: TaskEvaluation) -> 
 def _diagnostics(found: ModelDiagnostics) -> ModelDiagnosticsEntry:
     computed = vars(found.diagnostics) if found.diagnostics else {}
     return ModelDiagnosticsEntry(
-        arm=found.arm, size=found.size, highlighted=found.highlighted, cells=tuple(found.cells), **computed
+        arm=found.arm,
+        size=found.size,
+        highlighted=found.highlighted,
+        cells=tuple(found.cells),
+        top_decile=TopDecileEntry(**found.top_decile._asdict()),
+        **computed,
     )
 
 

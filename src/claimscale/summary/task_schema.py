@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from claimscale.summary.decision_schema import (
     EnsembleGainEntry,
     RecommendationEntry,
@@ -27,12 +29,16 @@ class TaskEntry(Entry):
 
     name: str
     """Name of the task."""
-    kind: Literal["disease", "medication"]
+    kind: Literal["disease", "medication", "other"]
     """Kind of the outcome."""
     source: str | None
     """Source of the outcome's definition."""
     has_outcome_codes: bool
     """Whether codes define the outcome; false where labels come from a file."""
+    outcome_codes: tuple[str, ...] = ()
+    """Code prefixes that define the outcome, by code system; empty where labels come from a file."""
+    excluded: dict[str, Count] = Field(default_factory=dict[str, Count])
+    """Index dates of all splits that are not labelled, by the first reason that applies."""
     n_train: Count
     """Labelled training patients."""
     n_test: Count

@@ -15,7 +15,7 @@ from claimscale.summary.decision_schema import (
     TrainedModelsEntry,
 )
 from claimscale.summary.entries import DifferenceEntry, Metric, Real
-from claimscale.summary.result_schema import CrossoverEntry
+from claimscale.summary.result_schema import CrossoverEntry, ModelResultEntry
 from claimscale.summary.task_schema import TaskEntry
 
 BASELINES = {
@@ -51,6 +51,15 @@ def answer(task: TaskEntry) -> AnswerEntry:
     advice, metric = task.recommendation, METRIC_NAMES[task.saturation.metric]
     baseline, on_size = advice.baseline if advice else None, _on_size(task)
     above = advice.against_baseline if advice and baseline is None else None
+    if baseline and (nothing := _not_above_chance(task, baseline)) is not None:
+        return AnswerEntry(
+            task=task.name,
+            verdict="inconclusive",
+            recommendation=None,
+            text=nothing,
+            size_text=on_size,
+            ensemble_text=None,
+        )
     text = _baseline(baseline, bool(advice and advice.size), metric) if baseline else on_size
     return AnswerEntry(
         task=task.name,
@@ -166,6 +175,8 @@ def _not_trained(task: TaskEntry, cause: str | None, group: Finding) -> Finding:
 
 def _inconclusive(task: TaskEntry) -> Finding:
     saturation, reason = task.saturation, task.saturation.reason
+    if reason == "no_encoder":
+        return _best_baseline(task)
     if needed := saturation.positives_needed:
         remedy = [finding("answer.positives_needed", needed=needed, positives=task.positives)]
     elif reason == "few_positives":
@@ -192,6 +203,26 @@ def _inconclusive(task: TaskEntry) -> Finding:
     shown = _compared(saturation, first) | {"margin": saturation.margin}
     code = "answer.borderline" if reason == "borderline" else "answer.underpowered"
     return sentences([finding(code, **shown), *remedy])
+
+
+def _best_baseline(task: TaskEntry) -> Finding:
+    """The baseline with the highest estimate, where no encoder was trained."""
+    metric = task.saturation.metric
+    held_out = [one for one in task.results if one.split == "held_out" and one.arm in BASELINES]
+    known = [(getattr(one, metric), one) for one in held_out]
+    known = [(found, one) for found, one in known if found.estimate is not None]
+    if not known:
+        return finding("answer.no_encoder")
+    most = max(one.n_labelled for _, one in known)
+    found, best = max(
+        ((found, one) for found, one in known if one.n_labelled == most), key=lambda pair: pair[0].estimate
+    )
+    shown = {
+        "baseline": BASELINES[best.arm],
+        "metric": METRIC_NAMES[metric],
+        "own": {"estimate": found.estimate, "low": found.low, "high": found.high},
+    }
+    return sentences([finding("answer.no_encoder"), finding("answer.best_baseline", **shown)])
 
 
 def _compared(saturation: SaturationEntry, pair: ComparisonEntry) -> dict[str, object]:
@@ -227,6 +258,29 @@ def _baseline(found: BaselineComparisonEntry, advised: bool, metric: str) -> Fin
         gain=_interval(found.gain),
         metric=metric,
     )
+
+
+def _not_above_chance(task: TaskEntry, found: BaselineComparisonEntry) -> Finding | None:
+    """That not even the advised baseline exceeds chance level, by its interval; None if it does."""
+    metric = task.saturation.metric
+    chance = task.prevalence if metric == "auprc" else 0.5
+    reached = next(
+        (getattr(one, metric) for one in main_results(task) if (one.arm, one.size) == (found.baseline, None)),
+        None,
+    )
+    if chance is None or reached is None or reached.low is None or reached.low > chance:
+        return None
+    own = {"estimate": reached.estimate, "low": reached.low, "high": reached.high}
+    name, metric_name = BASELINES[found.baseline], METRIC_NAMES[metric]
+    return finding("answer.none_above_chance", best=name, metric=metric_name, own=own, chance=chance)
+
+
+def main_results(task: TaskEntry) -> list[ModelResultEntry]:
+    """Held-out results at the largest number of labelled patients: those of the verdict."""
+    held_out = [result for result in task.results if result.split == "held_out"]
+    encoders = [result for result in held_out if result.size is not None]
+    largest = max((result.n_labelled for result in encoders or held_out), default=0)
+    return [result for result in held_out if result.n_labelled == largest]
 
 
 def _above_baseline(found: BaselineComparisonEntry, metric: str) -> Finding:

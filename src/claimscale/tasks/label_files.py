@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from claimscale.cohort.selection import HELD_OUT, TEMPORAL, TRAIN, read_patients
+from claimscale.config.secrets import expand
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.errors import BadInput
@@ -82,7 +83,7 @@ def read(task: Task, study: Study, events: Path, cohort: Path) -> tuple[pa.Table
 
 def _files(task: Task) -> list[Path]:
     assert task.labels is not None
-    place = Path(task.labels)
+    place = Path(expand(task.labels, f"tasks.{task.name}.labels"))
     files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
     if not files:
         raise BadInput(f"task {task.name}: labels: {place}: holds no Parquet file")

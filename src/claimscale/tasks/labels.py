@@ -27,11 +27,12 @@ from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.events import observation
-from claimscale.events.table import read_events, timestamps
+from claimscale.events.table import read_codes, read_events, timestamps
 from claimscale.tasks import index_dates, label_files, phenome_dates
 from claimscale.tasks.index_dates import DATES
 from claimscale.tasks.label_counts import LabelCounts, count_labels, refuse_empty_splits
 from claimscale.tasks.labelled_subsets import order_seed
+from claimscale.tasks.outcome_codes import refuse_absent_outcomes
 
 CONFIRM_BEFORE_DAYS = 30
 """A confirming drug or procedure counts from so many days before the first outcome code."""
@@ -43,9 +44,12 @@ EXCLUSIONS = ("dead", "no_recent_contact", "history_too_short", "outcome_before_
 def build_labels(study: Study, engine: Engine, events: Path, cohort: Path, target: Path) -> None:
     """Write the labels of every task.
 
-    A task with insufficient data is marked in `labels.json`. Raises BadInput if no task has an eligible
-    patient in the train, tuning and held-out split, or a label file cannot be used.
+    A task with insufficient data is marked in `labels.json`. Raises BadInput if no event has an outcome code
+    of a task, no task has an eligible patient in the train, tuning and held-out split, or a label file cannot
+    be used.
     """
+    if any(task.labels is None for task in study.tasks):
+        refuse_absent_outcomes(study.tasks, read_codes(events))
     patients = ibis.memtable(read_patients(cohort).select(["subject_id", "split"]))
     table = read_events(engine, events).inner_join(patients, "subject_id")
 

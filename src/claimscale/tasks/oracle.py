@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from claimscale import artifacts
-from claimscale.codes.systems import full_prefixes
+from claimscale.codes.systems import DEATH, full_prefixes
 from claimscale.cohort.selection import HELD_OUT
 from claimscale.config.sources import SimulatedSource
 from claimscale.config.study import Study
@@ -27,8 +27,8 @@ from claimscale.tasks.labels import read_labels
 def build(study: Study, labels: Path, target: Path) -> None:
     """Write the true risks of every task whose label rule the simulator can compute.
 
-    A task with confirmation by drugs or procedures, with index dates at every visit, or with a label file
-    has none.
+    A task with confirmation by drugs or procedures, with index dates at every visit, with death as its
+    outcome, or with a label file has none.
     """
     source = study.source
     assert isinstance(source, SimulatedSource)
@@ -36,6 +36,7 @@ def build(study: Study, labels: Path, target: Path) -> None:
     counts = artifacts.read_json(labels / "labels.json")
     for task in study.tasks:
         is_known = task.labels is None and task.index == "landmark" and not task.confirmation_codes
+        is_known = is_known and DEATH not in full_prefixes(task.outcome)
         if is_known and counts[task.name]["insufficient_data"] is None:
             pq.write_table(_risks(task, oracle, labels), target / f"{task.name}.parquet")
 
