@@ -17,7 +17,7 @@ from claimscale.config.cohort import CohortSettings
 from claimscale.config.comparison import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline, Compare, Search
 from claimscale.config.execution import Compute, EngineSettings
 from claimscale.config.phenome import Phenome
-from claimscale.config.sources import Source
+from claimscale.config.sources import FileSource, Source
 from claimscale.config.tasks import Task, catalogue_task
 from claimscale.config.training import Finetune, Pretrain, Tokens
 
@@ -150,7 +150,17 @@ class Study(Settings):
         later = self.cohort.splits.temporal_date
         if later is not None and later <= self.cohort.landmark:
             raise ValueError("cohort.splits.temporal_date: must be after cohort.landmark")
+        if later is not None and self.has_shifted_dates:
+            raise ValueError(
+                "cohort.splits.temporal_date: with source.dates: shifted, patients have no calendar in "
+                "common; omit it"
+            )
         return self
+
+    @property
+    def has_shifted_dates(self) -> bool:
+        """Whether dates count from each patient's anchor, so that no calendar is common to the patients."""
+        return isinstance(self.source, FileSource) and self.source.dates == "shifted"
 
     @property
     def run_directory(self) -> Path:

@@ -12,7 +12,7 @@ from claimscale.config.sources import FileSource, SimulatedSource, Source
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources import crosswalks, meds, omop, simulated, synpuf, tables
+from claimscale.sources import anchoring, crosswalks, meds, omop, simulated, synpuf, tables
 from claimscale.sources.japan import dpc, receipt
 from claimscale.sources.raw import RawEvents
 
@@ -39,6 +39,8 @@ def read(study: Study, engine: Engine, scratch: Path) -> RawEvents:
     if isinstance(source, SimulatedSource):
         return simulated.read(source, study.seed, engine, scratch)
     raw: RawEvents = READERS[source.kind].read(_connectable(source), engine, scratch)
+    if source.dates == "shifted":
+        raw = anchoring.anchored(raw, engine, scratch / "anchored")
     return dataclasses.replace(raw, crosswalks=tuple(map(crosswalks.load, source.crosswalks)))
 
 

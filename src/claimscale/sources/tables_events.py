@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import ibis
 import ibis.expr.types as ir
-from ibis import _
+from ibis import _, selectors
 
 from claimscale.codes.systems import ADMISSION, BIRTH, DEATH, DISCHARGE, SEPARATOR, SEX_PREFIX
 from claimscale.errors import BadInput
@@ -18,7 +18,7 @@ from claimscale.sources.casting import (
     text_id_of,
     text_of,
 )
-from claimscale.sources.dates import last_day_of, month_end, timestamp_of
+from claimscale.sources.dates import birth_of, last_day_of, month_end, timestamp_of
 from claimscale.sources.raw import raw_events
 from claimscale.sources.tables_mapping import CodeTable, RowFilter, TableMapping
 
@@ -47,6 +47,11 @@ class MappedTables:
     def patients(self) -> ir.Table:
         """`patient` of each row of the table of patients."""
         return self.tables[self.mapping.patients.table].select(patient=self.listed())
+
+    def anchors(self, column: str) -> ir.Table:
+        """`patient` and `anchor`, the date in a column of the table of patients."""
+        table = self.tables[self.mapping.patients.table]
+        return table.select(patient=self.listed(), anchor=birth_of(table[column], self.mapping.dates))
 
     def date(self, table: ir.Table, column: str | None) -> Expression:
         """A column as a date; null where it holds none."""
@@ -78,6 +83,19 @@ def is_selected(table: ir.Table, rows: RowFilter) -> Expression:
     return ibis.coalesce(selected, False)
 
 
+def is_stay(opened: MappedTables, table: ir.Table) -> Expression:
+    """Whether a visit is a stay: the mapping says so, or it lasts at least one night.
+
+    Visits whose dates cannot be read, or are in the wrong order, count as stays: they are quarantined.
+    """
+    visits = opened.mapping.visits
+    assert visits is not None
+    if visits.stay is not None:
+        return is_selected(table, visits.stay)
+    same_day: Expression = opened.date(table, visits.start) == opened.date(table, visits.end)
+    return _has_text(table, visits.start) & _has_text(table, visits.end) & ~same_day.fill_null(False)
+
+
 def people(opened: MappedTables) -> ir.Table:
     """Birth and sex of each row of the table of patients, and death of the dead."""
     people = opened.mapping.patients
@@ -93,7 +111,7 @@ def people(opened: MappedTables) -> ir.Table:
     known = table.select(
         patient=opened.listed(),
         is_unreadable=_unreadable_id(table, people.patient),
-        birth=opened.date(table, people.birth),
+        birth=birth_of(table[people.birth], opened.mapping.dates),
         sex=ibis.cases((male, SEX_PREFIX + "M"), (female, SEX_PREFIX + "F"), else_=SEX_PREFIX + "U"),
         death=opened.last_day(table, death_column),
         is_dead=is_dead.fill_null(False),
@@ -120,7 +138,7 @@ def stays(opened: MappedTables) -> ir.Table:
     table = opened.tables[visits.table]
     start, end = opened.date(table, visits.start), opened.date(table, visits.end)
     hospital = _optional(table, visits.hospital)
-    rows = table.filter(is_selected(table, visits.stay)).select(
+    rows = table.filter(is_stay(opened, table)).select(
         patient=opened.unique_patient(text_id_of(table[visits.patient]), hospital),
         is_unreadable=_unreadable_id(table, visits.patient),
         start=start,
@@ -159,7 +177,7 @@ def admissions_and_discharges(opened: MappedTables, rows: ir.Table) -> ir.Table:
 
 
 def coded(opened: MappedTables, codes: CodeTable) -> ir.Table:
-    """One event per row of a table of codes, or per row that `only` selects."""
+    """One event per code of the rows of a table, or of those that `only` selects."""
     table = opened.tables[codes.table]
     if codes.only is not None:
         table = table.filter(is_selected(table, codes.only))
@@ -170,7 +188,7 @@ def coded(opened: MappedTables, codes: CodeTable) -> ir.Table:
     rows = table.select(
         patient=text_id_of(table[codes.patient]),
         is_unreadable=_unreadable_id(table, codes.patient),
-        code=_code(table, codes),
+        **{f"code_{place}": _code(table, codes, name) for place, name in enumerate(codes.code_columns)},
         date=date,
         is_no_date=_has_text(table, codes.date) & date.isnull(),
         month=opened.date(table, codes.month),
@@ -180,6 +198,7 @@ def coded(opened: MappedTables, codes: CodeTable) -> ir.Table:
         numeric_value=number,
         is_no_number=is_no_number,
     )
+    rows = _one_code_per_row(rows, opened, codes)
     if codes.lookup:
         rows = _with_lookup(rows, opened, codes)
     rows = _with_visits(rows, opened, codes)
@@ -201,12 +220,23 @@ def coded(opened: MappedTables, codes: CodeTable) -> ir.Table:
     )
 
 
-def _code(table: ir.Table, codes: CodeTable) -> Expression:
+def _code(table: ir.Table, codes: CodeTable, column: str) -> Expression:
     """The code as text, null if empty. Raises BadInput for a column of numbers."""
     if codes.width is None:
-        _refuse_numbers(table, codes.table, codes.code)
-        return text_of(table[codes.code])
-    return text_of(table[codes.code]).lpad(codes.width, "0")
+        _refuse_numbers(table, codes.table, column)
+        return text_of(table[column])
+    return text_of(table[column]).lpad(codes.width, "0")
+
+
+def _one_code_per_row(rows: ir.Table, opened: MappedTables, codes: CodeTable) -> ir.Table:
+    """The rows with `code`: several columns of codes below each other, without their empty cells."""
+    if len(codes.code_columns) == 1:
+        rows = rows.rename(code="code_0")
+    else:
+        places = [f"code_{place}" for place in range(len(codes.code_columns))]
+        rows = rows.pivot_longer(selectors.cols(*places), names_to="of_column", values_to="code")
+        rows = rows.drop("of_column")
+    return rows.filter(_.code.notnull()) if opened.mapping.has_empty_cells(codes) else rows
 
 
 def _refuse_numbers(table: ir.Table, name: str, column: str) -> None:
