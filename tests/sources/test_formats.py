@@ -1,4 +1,4 @@
-"""One small set of claims in every form of file gives the same events, or one line that names file and line."""
+"""One small set of claims in every form of file gives the same events; a broken file is named with its line."""
 
 from __future__ import annotations
 
@@ -75,9 +75,11 @@ def test_forms_of_csv_give_the_same_events(form: str, ingest) -> None:
 
 @pytest.mark.parametrize(
     ("encoding", "sign"),
-    [("utf-8", "é"), ("utf-8", "高"), ("utf-8", "𠮷"), ("utf-16", "é"), ("utf-16", "高"), ("utf-16", "𠮷")]
-    + [("cp932", "高"), ("cp932", "ソ"), ("cp1252", "é"), ("cp1252", "€"), ("latin-1", "é"), ("latin-1", "ß")],
-)
+    [
+        ("utf-8", "é"), ("utf-8", "高"), ("utf-8", "𠮷"), ("utf-16", "é"), ("utf-16", "高"), ("utf-16", "𠮷"),
+        ("cp932", "高"), ("cp932", "ソ"), ("cp1252", "é"), ("cp1252", "€"), ("latin-1", "é"), ("latin-1", "ß"),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("delimiter", [",", ";"])
 def test_encodings(encoding: str, sign: str, delimiter: str, ingest) -> None:
     files = {

@@ -78,9 +78,10 @@ def _blocks(file: Path, encoding: str) -> Iterator[str]:
         raise BadInput(f"{file}: ends in the middle of a character") from None
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise BadInput(f"{file}: is no gzip file, or is cut off") from None
-    except (OSError, UnicodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else f"is not {encoding} text"
-        raise BadInput(f"{file}: cannot be read ({cause})") from None
+    except UnicodeError:  # no byte order mark
+        raise BadInput(f"{file}: is not {encoding} text (source.encoding)") from None
+    except OSError as error:
+        raise BadInput(f"{file}: cannot be read ({error.strerror})") from None
 
 
 def _check_header(file: Path, named: Path) -> str:
