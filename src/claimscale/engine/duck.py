@@ -21,8 +21,8 @@ from claimscale.errors import BadInput
 MIN_BUFFERED_ROWS, MAX_BUFFERED_ROWS = 100_000, 524_288
 BUFFERED_ROWS_PER_VALUE = 2_000
 
-TYPES_UNKNOWN_TO_IBIS = {"TIMESTAMPTZ_NS": "timestamp('UTC', 6)", '"NULL"': "string", "NULL": "string"}
-"""Types of DuckDB that Ibis has no name for, and the types that columns of them are read as."""
+TIMES_IN_NANOSECONDS, ALL_NULL = "TIMESTAMPTZ_NS", ("NULL", '"NULL"')
+"""Types of DuckDB that Ibis has no name for: times with a zone, and columns without any value."""
 
 
 class DuckBackend:
@@ -53,8 +53,13 @@ class DuckBackend:
         if not any(kind.is_unknown() for kind in table.schema().values()):
             return table
         described = self._connection.raw_sql(f'DESCRIBE "{table.get_name()}"').fetchall()
-        known = {name: TYPES_UNKNOWN_TO_IBIS.get(kind) for name, kind, *_ in described}
-        return table.mutate(**{name: table[name].cast(kind) for name, kind in known.items() if kind})
+        known: dict[str, ir.Value] = {}
+        for name, kind, *_ in described:
+            if kind == TIMES_IN_NANOSECONDS:
+                known[name] = table[name].cast("timestamp('UTC', 6)")
+            elif kind in ALL_NULL:
+                known[name] = ibis.null()
+        return table.mutate(**known)
 
     def read_csv(self, files: list[str], delimiter: str, named: Sequence[Path] | None) -> ir.Table:
         self._csv.add(files, delimiter, named)
