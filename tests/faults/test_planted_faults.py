@@ -331,14 +331,14 @@ KINDS = [
     T("death unreadable", cell("patients", 3, "2022-02-30"), issues=UNREADABLE),
     T("no date anywhere", row("drugs", lambda text: ",".join(["VX", *text.split(",")[1:3], ""])), issues={"missing time": 1}),
     # Patients.
-    T("two birth dates", also("patients", lambda text: text.replace("1950", "1951")), issues={"conflicting birth date": 1, "exact duplicate": 1}),
-    T("two death dates", also("patients", lambda text: text.replace("2022-01-05", "2022-02-05")), issues={"conflicting death date": 1, "exact duplicate": 2}),
-    T("another sex", also("patients", lambda text: text.replace(",F,", ",X,").replace(",M,", ",X,")), issues={"conflicting sex": 1, "exact duplicate": 2}),
+    T("two birth dates", also("patients", lambda text: text.replace("1950", "1951")), issues={"conflicting birth date": 1, "same patient, time, code, value and visit": 1}),
+    T("two death dates", also("patients", lambda text: text.replace("2022-01-05", "2022-02-05")), issues={"conflicting death date": 1, "same patient, time, code, value and visit": 2}),
+    T("another sex", also("patients", lambda text: text.replace(",F,", ",X,").replace(",M,", ",X,")), issues={"conflicting sex": 1, "same patient, time, code, value and visit": 2}),
     T("a patient not listed", cell("drugs", 1, "P999"), issues={"unknown patient": 1}),
     T("a patient's id in other letters", row("drugs", lambda text: text.replace("P0", "p0")), issues={"unknown patient": 1}),
     T("no patient", cell("drugs", 1, ""), issues={"missing patient": 1}),
     T("a blank patient", cell("drugs", 1, "  "), issues={"missing patient": 1}),
-    T("one id in two hospitals", also("patients", lambda text: text.replace("1950", "1971").replace(",H", ",H1")), issues={"conflicting birth date": 1, "exact duplicate": 1}),
+    T("one id in two hospitals", also("patients", lambda text: text.replace("1950", "1971").replace(",H", ",H1")), issues={"conflicting birth date": 1, "same patient, time, code, value and visit": 1}),
     T("claims of one hospital", only_one_hospital, warning="single hospital"),
     # Codes.
     T("no code", cell("drugs", 2, ""), issues={"missing code": 1}),
@@ -352,8 +352,8 @@ KINDS = [
     T("a dot", cell("diagnoses", 2, "N18.9"), issues=SPELT),
     T("a hyphen for nothing", cell("diagnoses", 2, "N18-"), issues=SPELT),
     # Rows.
-    T("a row twice", also("drugs", lambda text: text), issues={"exact duplicate": 1}),
-    T("a visit twice", also("visits", lambda text: text), issues={"exact duplicate": 2}),
+    T("a row twice", also("drugs", lambda text: text), issues={"same patient, time, code, value and visit": 1}),
+    T("a visit twice", also("visits", lambda text: text), issues={"same patient, time, code, value and visit": 2}),
     # Receipts.
     R("a UTF-8 mark", line(lambda lines, at: put(lines, 0, "\ufeff" + lines[0])), rejected="UTF-8 mark"),
     R("a NUL byte in a receipt", line(lambda lines, at: put(lines, at + 1, "SY,\0")), rejected="NUL"),

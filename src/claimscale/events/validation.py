@@ -24,7 +24,7 @@ from claimscale.codes.systems import (
 )
 from claimscale.constants import MICROSECONDS_PER_DAY
 from claimscale.events.columns import MISSING, ORDER, Bools, EventColumns, Int64s, sort_events
-from claimscale.sources.issues import ISSUES, Handling
+from claimscale.sources.issues import ISSUES, SAME_EVENT, Handling
 from claimscale.sources.raw import EVENT_SCHEMA, Crosswalk
 
 UNDECIDED = -2
@@ -101,7 +101,7 @@ def validate(
     quarantined = _quarantine(events.where(issue >= 0), issue[issue >= 0], names)
     valid = events.where(issue < 0)
     is_duplicate = _duplicates(valid)
-    reconciliation.count("exact duplicate", int(np.count_nonzero(is_duplicate)))
+    reconciliation.count(SAME_EVENT, int(np.count_nonzero(is_duplicate)))
     valid = valid.where(~is_duplicate)
     reconciliation.used = len(valid)
     for name in MARKS:

@@ -26,9 +26,12 @@ BY_VALIDATION = (
 )
 """In the order in which validation tests them."""
 
+SAME_EVENT = "same patient, time, code, value and visit"
+"""A row that repeats an event. It may differ in columns that are not read."""
+
 ISSUES: dict[str, Handling] = {
     **dict.fromkeys((*BY_READERS, *BY_VALIDATION), Handling.QUARANTINE),
-    "exact duplicate": Handling.DROP,
+    SAME_EVENT: Handling.DROP,
     "available before event": Handling.REPAIR,
     "non-canonical code": Handling.REPAIR,
     "code not in crosswalk": Handling.WARN,

@@ -32,6 +32,10 @@ class MappedValues:
     meaning: str
     all: bool = False
 
+    def filled(self, table: ir.Table) -> Expression:
+        """Rows with a value."""
+        return text_of(table[self.column]).notnull()
+
     def unknown(self, table: ir.Table) -> Expression:
         """Rows with another value."""
         value = text_of(table[self.column]).lower()
@@ -46,6 +50,7 @@ def count_rows(opened: MappedTables, engine: Engine) -> RowCounts:
         reasons, values = dict(_without_event(opened, name)), list(_mapped_values(opened, name))
         wanted = {f"reason_{place}": each for place, each in enumerate(reasons.values())}
         wanted |= {f"unknown_{place}": each.unknown(table) for place, each in enumerate(values)}
+        wanted |= {f"filled_{place}": each.filled(table) for place, each in enumerate(values)}
         sums = {column: rows.sum() for column, rows in wanted.items()}
         (found,) = engine.to_arrow(table.aggregate(rows=table.count(), **sums)).to_pylist()
         counts.rows[name] = found["rows"]
@@ -55,7 +60,7 @@ def count_rows(opened: MappedTables, engine: Engine) -> RowCounts:
             counts.no_event(name, "reference table", found["rows"])
         for place, each in enumerate(values):
             unknown = found[f"unknown_{place}"] or 0
-            if unknown and (each.all or unknown == _filled(table, each, engine)):
+            if unknown and (each.all or unknown == found[f"filled_{place}"]):
                 counts.warnings[_warning(name, table, each, engine)] += unknown
     return counts
 
@@ -103,10 +108,6 @@ def _mapped_values(opened: MappedTables, name: str) -> Iterator[MappedValues]:
         if each.table == name:
             yield from rows(each.suspected, "not suspected", NEGATIVES)
             yield from rows(each.only, "not read")
-
-
-def _filled(table: ir.Table, values: MappedValues, engine: Engine) -> int:
-    return engine.count(table.filter(text_of(table[values.column]).notnull()))
 
 
 def _warning(name: str, table: ir.Table, values: MappedValues, engine: Engine) -> str:
