@@ -165,6 +165,11 @@ LATER = {"landmark": "2001-01-01", "splits": {"temporal_date": "2002-01-01"}}
         ({"kind": "tables", "anchor": "enrolled"}, {}, "anchor: needs dates: shifted"),
         ({"kind": "meds", "dates": "shifted", "anchor": "x"}, {}, "a column needs kind: tables or omop"),
         ({"kind": "synpuf", "dates": "shifted", "anchor": "x"}, {}, "a column needs kind: tables or omop"),
+        (
+            {"kind": "tables", "dates": "shifted"},
+            {"landmark": "2150-01-01"},
+            "landmark: with source.dates: shifted",
+        ),
         ({"kind": "tables", "dates": "moved"}, {}, "'calendar' or 'shifted'"),
     ],
 )

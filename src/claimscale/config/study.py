@@ -21,6 +21,9 @@ from claimscale.config.sources import FileSource, Source
 from claimscale.config.tasks import Task, catalogue_task
 from claimscale.config.training import Finetune, Pretrain, Tokens
 
+LAST_SHIFTED_YEAR = 2100
+"""Shifted contacts of this year are more than a century after the anchor: they are quarantined."""
+
 
 class Privacy(Settings):
     """Suppression of small counts in the summary and the report."""
@@ -154,6 +157,11 @@ class Study(Settings):
             raise ValueError(
                 "cohort.splits.temporal_date: with source.dates: shifted, patients have no calendar in "
                 "common; omit it"
+            )
+        if self.has_shifted_dates and self.cohort.landmark.year >= LAST_SHIFTED_YEAR:
+            raise ValueError(
+                "cohort.landmark: with source.dates: shifted, each patient's anchor is 2000-01-01; "
+                "the landmark is a time after it, such as 2001-01-01"
             )
         return self
 

@@ -39,15 +39,13 @@ class CsvFiles:
         if named not in self._opened:
             return None
         delimiter, name = self._opened[named]
-        if line is None:  # an error in the first rows
-            found = first_broken_row(Path(named), delimiter)
-            return f"{name}, {found}" if found else None
-        cause = "cannot be read"
-        if cells := DUCKDB_CELLS.search(message):
-            cause = _other_number(int(cells[1]), int(cells[2]))
-        elif "unterminated quote" in message:
-            cause = "an unclosed quote"
-        return f"{name}, line {line[1]}: {cause}"
+        cells = DUCKDB_CELLS.search(message)
+        if line and cells:
+            return f"{name}, line {line[1]}: {_other_number(int(cells[1]), int(cells[2]))}"
+        if line and "unterminated quote" in message:
+            return f"{name}, line {line[1]}: an unclosed quote"
+        found = first_broken_row(Path(named), delimiter)
+        return f"{name}, {found}" if found else None
 
     def first_cause(self) -> str | None:
         """File, line and cause of the first broken row of all files, for an engine that names none."""
