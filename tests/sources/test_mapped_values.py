@@ -109,6 +109,23 @@ def test_columns_of_truth_values_are_read(ingest) -> None:
     assert warnings(quality) == {}
 
 
+@pytest.mark.parametrize(
+    ("age", "at", "born"),
+    [
+        ("52", "2018", "1966-01-01"), ("52.0", "2018-12-31", "1966-01-01"), ("0", "201804", "2018-01-01"),
+        ("x", "2018", None), ("52", "x", None), ("", "2018", None), ("52.5", "2018", None),
+    ],
+)  # fmt: skip
+def test_a_birth_may_be_an_age_and_its_date(age: str, at: str, born: str | None, ingest) -> None:
+    files = claims()
+    files["people.csv"] = f"id,age,at,sex,died,gone\nP0,{age},{at},M,,0\nP1,30,2000,M,,0\n"
+    mapping = MAPPING.format(stay=STAY).replace("birth: born", "birth: {age: age, at: at}")
+    events, quality = ingest(files, mapping)
+    found = {row["source_id"]: f"{row['time']:%Y-%m-%d}" for row in events if row["code"] == "MEDS_BIRTH"}
+    assert found == {"P1": "1970-01-01"} | ({"P0": born} if born else {})
+    assert quality["quarantined"].get("unreadable date", 0) == (0 if born else 2)
+
+
 GENDERS = "person_id,gender_concept_id,year_of_birth\n1,8507,1950\n2,8532,1960\n"
 
 

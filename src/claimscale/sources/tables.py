@@ -52,7 +52,7 @@ def columns_used(mapping: TableMapping) -> dict[str, list[str]]:
         return rows.column if rows else None
 
     people, visits, death = mapping.patients, mapping.visits, mapping.patients.death
-    use(people.table, people.patient, people.hospital, people.birth, people.sex.column)
+    use(people.table, people.patient, people.hospital, *mapping.birth_columns, people.sex.column)
     use(people.table, *(people.observed or ()))
     if death:
         use(people.table, death.column, column_of(death.only))

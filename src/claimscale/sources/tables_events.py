@@ -13,6 +13,7 @@ from claimscale.errors import BadInput
 from claimscale.sources.casting import (
     NO_TEXT,
     Expression,
+    integer_of,
     is_unreadable,
     number_of,
     text_id_of,
@@ -52,6 +53,15 @@ class MappedTables:
         """`patient` and `anchor`, the date in a column of the table of patients."""
         table = self.tables[self.mapping.patients.table]
         return table.select(patient=self.listed(), anchor=birth_of(table[column], self.mapping.dates))
+
+    def birth(self, table: ir.Table) -> Expression:
+        """The birth of each row of the table of patients."""
+        birth = self.mapping.patients.birth
+        if isinstance(birth, str):
+            return birth_of(table[birth], self.mapping.dates)
+        at: Expression = birth_of(table[birth.at], self.mapping.dates)
+        year = (at.year() - integer_of(table[birth.age])).cast("string")
+        return year.concat("-01-01").try_cast("date").cast("timestamp(6)")
 
     def date(self, table: ir.Table, column: str | None) -> Expression:
         """A column as a date; null where it holds none."""
@@ -111,7 +121,7 @@ def people(opened: MappedTables) -> ir.Table:
     known = table.select(
         patient=opened.listed(),
         is_unreadable=_unreadable_id(table, people.patient),
-        birth=birth_of(table[people.birth], opened.mapping.dates),
+        birth=opened.birth(table),
         sex=ibis.cases((male, SEX_PREFIX + "M"), (female, SEX_PREFIX + "F"), else_=SEX_PREFIX + "U"),
         death=opened.last_day(table, death_column),
         is_dead=is_dead.fill_null(False),

@@ -56,6 +56,15 @@ class DeathColumn(Settings):
     """Rows of the dead; without it, all rows with a value in the column."""
 
 
+class AgeColumn(Settings):
+    """A birth that is known by an age only."""
+
+    age: Column
+    """Age in years."""
+    at: Column
+    """Day, month or year of this age; the birth is January 1 of that year minus the age."""
+
+
 class PatientTable(Settings):
     """One row per patient, or several equal ones."""
 
@@ -66,8 +75,8 @@ class PatientTable(Settings):
     hospital: Column | None = None
     """Hospital, if ids are unique within a hospital only: one id in two hospitals is then two people. Every
     table then needs a hospital, in a column of its own or through its visits."""
-    birth: Column
-    """Birth: a day, a month (its first day) or a year (its first day)."""
+    birth: Column | AgeColumn
+    """Birth: a column with a day, or a month or a year (their first day); or an age and its date."""
     sex: SexColumn
     """Column of the sex, and its values."""
     death: DeathColumn | None = None
@@ -182,6 +191,12 @@ class TableMapping(Settings):
                     f"patients.hospital: {incomplete[0]} has no hospital, which distinguishes patients"
                 )
         return self
+
+    @property
+    def birth_columns(self) -> list[str]:
+        """The columns that give the birth."""
+        birth = self.patients.birth
+        return [birth] if isinstance(birth, str) else [birth.age, birth.at]
 
     def with_columns(self, columns: Mapping[str, Sequence[str]]) -> TableMapping:
         """The mapping with patterns replaced by the `columns` of their table, in the order of the table.
