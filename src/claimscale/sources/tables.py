@@ -13,7 +13,7 @@ from claimscale.artifacts import make_folder
 from claimscale.config.sources import FIRST_CONTACT, TablesSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources import tables_events, tables_mapping
+from claimscale.sources import tables_events, tables_mapping, tables_stays
 from claimscale.sources.raw import RawEvents
 from claimscale.sources.table_files import check_types, files_of_table, folder_of, no_table, open_table
 from claimscale.sources.tables_counts import count_rows
@@ -78,8 +78,8 @@ def read(source: TablesSource, engine: Engine, scratch: Path) -> RawEvents:
     events = [tables_events.people(opened), *(tables_events.coded(opened, each) for each in mapping.codes)]
     counts = count_rows(opened, engine)
     if mapping.visits:
-        stays = tables_events.stays(opened)
-        events.append(tables_events.admissions_and_discharges(opened, stays))
+        stays = tables_stays.stays(opened)
+        events.append(tables_stays.admissions_and_discharges(opened, stays))
         repeated = engine.count(stays.filter(~(_.admits | _.discharges)))
         counts.no_event(mapping.visits.table, "repeated stay", repeated)
     return RawEvents(

@@ -14,8 +14,9 @@ from ibis import _
 from claimscale.engine import Engine
 from claimscale.sources.casting import Expression, text_of
 from claimscale.sources.raw import RowCounts
-from claimscale.sources.tables_events import MappedTables, is_selected, is_stay
+from claimscale.sources.tables_events import MappedTables, is_selected
 from claimscale.sources.tables_mapping import RowFilter
+from claimscale.sources.tables_stays import is_stay
 
 MAX_SHOWN, MAX_LENGTH, MIN_ROWS = 10, 20, 2
 """A value is shown if it is short, in several rows, and one of few: it cannot be a patient's id."""

@@ -1,4 +1,4 @@
-"""The events of flat tables: births and deaths, stays, and codes, by the mapping of their columns."""
+"""The events of flat tables: births and deaths, and codes, by the mapping of their columns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _, selectors
 
-from claimscale.codes.systems import ADMISSION, BIRTH, DEATH, DISCHARGE, SEPARATOR, SEX_PREFIX
+from claimscale.codes.systems import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
 from claimscale.errors import BadInput
 from claimscale.sources.casting import (
     NO_TEXT,
@@ -43,7 +43,7 @@ class MappedTables:
         """The patient of each row of the table of patients."""
         people = self.mapping.patients
         table = self.tables[people.table]
-        return self.unique_patient(text_id_of(table[people.patient]), _optional(table, people.hospital))
+        return self.unique_patient(text_id_of(table[people.patient]), optional_text(table, people.hospital))
 
     def patients(self) -> ir.Table:
         """`patient` of each row of the table of patients."""
@@ -76,34 +76,21 @@ class MappedTables:
         return last_day_of(table[column], self.mapping.dates)
 
 
-def _optional(table: ir.Table, column: str | None) -> Expression:
+def optional_text(table: ir.Table, column: str | None) -> Expression:
     return NO_TEXT if column is None else text_of(table[column])
 
 
-def _has_text(table: ir.Table, column: str | None) -> Expression:
+def has_text(table: ir.Table, column: str | None) -> Expression:
     return ibis.literal(False) if column is None else text_of(table[column]).notnull()
 
 
-def _unreadable_id(table: ir.Table, column: str) -> Expression:
+def unreadable_id(table: ir.Table, column: str) -> Expression:
     return is_unreadable(table[column], text_id_of(table[column]))
 
 
 def is_selected(table: ir.Table, rows: RowFilter) -> Expression:
     selected = text_of(table[rows.column]).lower().isin([value.lower() for value in rows.values])
     return ibis.coalesce(selected, False)
-
-
-def is_stay(opened: MappedTables, table: ir.Table) -> Expression:
-    """Whether a visit is a stay: the mapping says so, or it lasts at least one night.
-
-    Visits whose dates cannot be read, or are in the wrong order, count as stays: they are quarantined.
-    """
-    visits = opened.mapping.visits
-    assert visits is not None
-    if visits.stay is not None:
-        return is_selected(table, visits.stay)
-    same_day: Expression = opened.date(table, visits.start) == opened.date(table, visits.end)
-    return _has_text(table, visits.start) & _has_text(table, visits.end) & ~same_day.fill_null(False)
 
 
 def people(opened: MappedTables) -> ir.Table:
@@ -115,12 +102,12 @@ def people(opened: MappedTables) -> ir.Table:
         sex.isin([value.upper() for value in values]) for values in (people.sex.male, people.sex.female)
     )
     death_column = people.death.column if people.death else None
-    is_dead = _has_text(table, death_column)
+    is_dead = has_text(table, death_column)
     if people.death and people.death.only:
         is_dead &= is_selected(table, people.death.only)
     known = table.select(
         patient=opened.listed(),
-        is_unreadable=_unreadable_id(table, people.patient),
+        is_unreadable=unreadable_id(table, people.patient),
         birth=opened.birth(table),
         sex=ibis.cases((male, SEX_PREFIX + "M"), (female, SEX_PREFIX + "F"), else_=SEX_PREFIX + "U"),
         death=opened.last_day(table, death_column),
@@ -137,55 +124,6 @@ def people(opened: MappedTables) -> ir.Table:
     return ibis.union(events(known, BIRTH, _.birth), events(known, _.sex, _.birth), dead)
 
 
-def stays(opened: MappedTables) -> ir.Table:
-    """Each row of a stay, with `admits` and `discharges`: whether it is the first with this admission or
-    discharge.
-
-    Monthly claims of a long stay repeat both. Rows with an issue are kept, each on its own.
-    """
-    visits = opened.mapping.visits
-    assert visits is not None
-    table = opened.tables[visits.table]
-    start, end = opened.date(table, visits.start), opened.date(table, visits.end)
-    hospital = _optional(table, visits.hospital)
-    rows = table.filter(is_stay(opened, table)).select(
-        patient=opened.unique_patient(text_id_of(table[visits.patient]), hospital),
-        is_unreadable=_unreadable_id(table, visits.patient),
-        start=start,
-        end=end,
-        has_start=_has_text(table, visits.start),
-        has_end=_has_text(table, visits.end),
-        visit_id=text_of(table[visits.visit]),
-        hospital_id=hospital,
-        known=ibis.coalesce(month_end(opened.date(table, visits.month)), month_end(end)),
-    )
-    issue = ibis.cases(
-        (_.is_unreadable, "unreadable id"),
-        ((_.has_start & _.start.isnull()) | (_.has_end & _.end.isnull()), "unreadable date"),
-        (_.end < _.start, "end before start"),
-        else_=NO_TEXT,
-    )
-    rows = rows.mutate(issue=issue, known=ibis.coalesce(_.known, month_end(_.start)))
-    has_issue = rows.issue.notnull() | rows.patient.isnull()
-
-    def is_first(day: str) -> Expression:
-        same = ibis.window(group_by=["patient", "hospital_id", day], order_by=["known", "visit_id"])
-        # Rows that are equal in all columns are both first. Validation drops one and counts it.
-        return (ibis.rank().over(same) == 0) | has_issue | rows[day].isnull()
-
-    return rows.mutate(admits=is_first("start"), discharges=is_first("end") & _.has_end)
-
-
-def admissions_and_discharges(opened: MappedTables, rows: ir.Table) -> ir.Table:
-    """Admission and discharge of each of the `stays`; other visits make no event."""
-    assert opened.mapping.visits is not None
-    shared = {name: _[name] for name in ("visit_id", "hospital_id", "issue")}
-    shared |= {"source_table": ibis.literal(opened.mapping.visits.table), "available_at": _.known}
-    admissions = raw_events(rows.filter(_.admits), code=ADMISSION, time=_.start, **shared)
-    discharges = raw_events(rows.filter(_.discharges), code=DISCHARGE, time=_.end, **shared)
-    return ibis.union(admissions, discharges)
-
-
 def coded(opened: MappedTables, codes: CodeTable) -> ir.Table:
     """One event per code of the rows of a table, or of those that `only` selects."""
     table = opened.tables[codes.table]
@@ -197,13 +135,13 @@ def coded(opened: MappedTables, codes: CodeTable) -> ir.Table:
         number, is_no_number = number_of(table[codes.value])
     rows = table.select(
         patient=text_id_of(table[codes.patient]),
-        is_unreadable=_unreadable_id(table, codes.patient),
+        is_unreadable=unreadable_id(table, codes.patient),
         **{f"code_{place}": _code(table, codes, name) for place, name in enumerate(codes.code_columns)},
         date=date,
-        is_no_date=_has_text(table, codes.date) & date.isnull(),
+        is_no_date=has_text(table, codes.date) & date.isnull(),
         month=opened.date(table, codes.month),
-        hospital_id=_optional(table, codes.hospital),
-        visit_id=_optional(table, codes.visit),
+        hospital_id=optional_text(table, codes.hospital),
+        visit_id=optional_text(table, codes.visit),
         suspected=is_selected(table, codes.suspected) if codes.suspected else ibis.literal(False),
         numeric_value=number,
         is_no_number=is_no_number,
@@ -282,7 +220,7 @@ def visit_details(opened: MappedTables) -> ir.Table | None:
         of_visit=text_of(table[visits.visit]),
         of_id=text_id_of(table[visits.patient]),
         visit_month=opened.date(table, visits.month),
-        visit_hospital=_optional(table, visits.hospital),
+        visit_hospital=optional_text(table, visits.hospital),
     )
     # A repeated visit must not double its rows.
     hospital: Expression = _.visit_hospital.min()
