@@ -82,6 +82,36 @@ def test_values_that_map_in_part_are_only_counted_as_rows(ingest) -> None:
     assert quality["source_rows"]["visits"]["without_event"]["not an inpatient stay"] == 1
 
 
+BY_VERSION = """
+patients: {table: people, patient: id, birth: born, sex: {column: sex, male: [M], female: [F]}}
+codes:
+  - {table: dx, patient: id, date: day, system: ICD9CM, code: code, only: {column: version, values: ["9"]}}
+  - {table: dx, patient: id, date: day, system: ICD10, code: code, only: {column: version, values: ["10"]}}
+  - {table: dx, patient: id, date: day, system: OTHER, code: code, only: {column: version, values: ["9"]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("versions", "expected"),
+    [
+        (["10", "10"], {}),
+        (["9", "10"], {}),
+        (["9", "9"], {}),
+        (["10", "IX", "IX"], {"dx.version: 'IX' taken for not read": 2}),
+        (["IX", "IX", "X", "X"], {"dx.version: 'IX', 'X' taken for not read": 4}),
+        (["9", "10", "11"], {}),
+        ([""], {}),
+    ],
+)
+def test_filters_of_one_column_know_each_other(versions: list[str], expected: dict, ingest) -> None:
+    rows = "".join(f"P0,2021-03-{day:02d},N189,{one}\n" for day, one in enumerate(versions, 1))
+    files = {"people.csv": "id,born,sex\nP0,1950,M\n", "dx.csv": "id,day,code,version\n" + rows}
+    _, quality = ingest(files, BY_VERSION)
+    assert warnings(quality) == expected
+    none = quality["source_rows"]["dx"]["without_event"]["not selected by `only`"]
+    assert none == sum(one not in ("9", "10") for one in versions)
+
+
 def test_ids_in_the_place_of_a_sex_are_never_shown(ingest) -> None:
     files = claims()
     people = "".join(f"P{place},1950,SECRET{place},,0\n" * 2 for place in range(30))

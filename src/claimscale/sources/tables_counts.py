@@ -26,22 +26,31 @@ NEGATIVES = ("0", "false", "f", "no", "n")
 
 @dataclass(frozen=True)
 class MappedValues:
-    """A column with the values that the mapping knows. `all`: every value must be one of them."""
+    """Values that a part of the mapping looks for in a column.
+
+    Attributes:
+        values: these values.
+        others: values that other parts of the mapping look for in it, or that rightly match nothing.
+        meaning: what all other values are taken for.
+        is_list: whether other values are unexpected even where some of `values` occur.
+    """
 
     column: str
-    known: tuple[str, ...]
+    values: tuple[str, ...]
+    others: tuple[str, ...]
     meaning: str
-    all: bool = False
+    is_list: bool = False
 
-    def filled(self, table: ir.Table) -> Expression:
-        """Rows with a value."""
-        return text_of(table[self.column]).notnull()
+    def matched(self, table: ir.Table) -> Expression:
+        """Rows with one of the values."""
+        return ibis.coalesce(self._among(table, self.values), False)
 
     def unknown(self, table: ir.Table) -> Expression:
-        """Rows with another value."""
-        value = text_of(table[self.column]).lower()
-        others: Expression = ~value.isin([each.lower() for each in self.known])
-        return ibis.coalesce(others, False)
+        """Rows with a value that no part of the mapping looks for."""
+        return ibis.coalesce(~self._among(table, self.values + self.others), False)
+
+    def _among(self, table: ir.Table, values: tuple[str, ...]) -> Expression:
+        return text_of(table[self.column]).lower().isin([value.lower() for value in values])
 
 
 def count_rows(opened: MappedTables, engine: Engine) -> RowCounts:
@@ -51,7 +60,7 @@ def count_rows(opened: MappedTables, engine: Engine) -> RowCounts:
         reasons, values = dict(_without_event(opened, name)), list(_mapped_values(opened, name))
         wanted = {f"reason_{place}": each for place, each in enumerate(reasons.values())}
         wanted |= {f"unknown_{place}": each.unknown(table) for place, each in enumerate(values)}
-        wanted |= {f"filled_{place}": each.filled(table) for place, each in enumerate(values)}
+        wanted |= {f"matched_{place}": each.matched(table) for place, each in enumerate(values)}
         sums = {column: rows.sum() for column, rows in wanted.items()}
         (found,) = engine.to_arrow(table.aggregate(rows=table.count(), **sums)).to_pylist()
         counts.rows[name] = found["rows"]
@@ -61,8 +70,8 @@ def count_rows(opened: MappedTables, engine: Engine) -> RowCounts:
             counts.no_event(name, "reference table", found["rows"])
         for place, each in enumerate(values):
             unknown = found[f"unknown_{place}"] or 0
-            if unknown and (each.all or unknown == found[f"filled_{place}"]):
-                counts.warnings[_warning(name, table, each, engine)] += unknown
+            if unknown and (each.is_list or not found[f"matched_{place}"]):
+                counts.warnings[_warning(name, table, each, engine)] = unknown
     return counts
 
 
@@ -92,23 +101,24 @@ def _without_event(opened: MappedTables, name: str) -> Iterator[tuple[str, Expre
 
 
 def _mapped_values(opened: MappedTables, name: str) -> Iterator[MappedValues]:
+    """What the mapping looks for in the columns of the table."""
     mapping = opened.mapping
     people, visits = mapping.patients, mapping.visits
-
-    def rows(only: RowFilter | None, meaning: str, more: tuple[str, ...] = ()) -> Iterator[MappedValues]:
-        if only is not None:
-            yield MappedValues(only.column, (*only.values, *more), meaning)
-
+    filters: list[tuple[RowFilter | None, str, tuple[str, ...]]] = []
     if name == people.table:
         sexes = (*people.sex.male, *people.sex.female)
-        yield MappedValues(people.sex.column, sexes, "neither male nor female", all=True)
-        yield from rows(people.death.only if people.death else None, "no death", NEGATIVES)
+        yield MappedValues(people.sex.column, sexes, (), "neither male nor female", is_list=True)
+        filters.append((people.death.only if people.death else None, "no death", NEGATIVES))
     if visits is not None and name == visits.table:
-        yield from rows(visits.stay, "no stay")
+        filters.append((visits.stay, "no stay", ()))
     for each in mapping.codes:
         if each.table == name:
-            yield from rows(each.suspected, "not suspected", NEGATIVES)
-            yield from rows(each.only, "not read")
+            filters += [(each.suspected, "not suspected", NEGATIVES), (each.only, "not read", ())]
+    for rows, meaning, negatives in filters:
+        if rows is not None:
+            same = [one for one, *_ in filters if one is not None and one.column == rows.column]
+            others = tuple(value for one in same for value in one.values)
+            yield MappedValues(rows.column, tuple(rows.values), others + negatives, meaning)
 
 
 def _warning(name: str, table: ir.Table, values: MappedValues, engine: Engine) -> str:
