@@ -9,7 +9,7 @@ from __future__ import annotations
 
 VERSIONS: dict[str, int] = {
     # Data stages, in order.
-    "events": 1,
+    "events": 2,
     "cohort": 2,
     "tokens": 2,
     "labels": 2,

@@ -50,7 +50,7 @@ ON_SPARK = [pytest.param("spark", marks=needs_spark)] if "CLAIMSCALE_SPARK_KINDS
 
 
 @pytest.mark.parametrize("engine_kind", ["duckdb", *ON_SPARK])
-@pytest.mark.parametrize("page", ["tables", "jmdc", "dpc", "omop", "meds", "synpuf"])
+@pytest.mark.parametrize("page", ["tables", "jmdc", "mimic", "wide-claims", "dpc", "omop", "meds", "synpuf"])
 def test_the_example_of_a_page(
     page: str, engine_kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

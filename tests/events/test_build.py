@@ -46,7 +46,7 @@ def rows_by_issue(claims) -> dict[str, list]:
         "conflicting sex": [event(2, 5, "SEX//F")],
         "before birth": [event(1, -10_001, CODE)],
         "after death": [event(2, 101, CODE), event(2, 500, CODE)],
-        "exact duplicate": [event(1, 20, CODE)],
+        "same patient, time, code, value and visit": [event(1, 20, CODE)],
     }
 
 
@@ -74,8 +74,8 @@ def test_each_issue_is_handled_and_rows_add_up(claims, validate_rows) -> None:
     planted = rows_by_issue(claims)
     rows = sound(claims) + [row for listed in planted.values() for row in listed]
     quality, events, aside = validate_rows(rows)
-    duplicates = planted.pop("exact duplicate")
-    assert quality["dropped"] == {"exact duplicate": len(duplicates)}
+    duplicates = planted.pop("same patient, time, code, value and visit")
+    assert quality["dropped"] == {"same patient, time, code, value and visit": len(duplicates)}
     assert quality["quarantined"] == {reason: len(listed) for reason, listed in planted.items()}
     assert Counter(row["issue"] for row in aside) == quality["quarantined"]
     assert quality["rows_in"] == len(rows)

@@ -71,7 +71,7 @@ DATASET = {
         "rows_in": 805_300,
         "used": 801_234,
         "quarantined": {"unreadable date": 1200, "before birth": 36},
-        "dropped": {"exact duplicate": 2830},
+        "dropped": {"same patient, time, code, value and visit": 2830},
         "repaired": {"non-canonical code": 77},
         "warnings": {"code not in masters": 5},
     },

@@ -492,7 +492,7 @@ def dataset(
         "codes": [{"code": code, "type": "diagnosis", "patients": int(random.integers(1, 20_000))} for code in codes],
         "quality": {
             "rows_in": 9_000_000 + dropped + aside, "used": 9_000_000, "quarantined": {"unreadable date": aside},
-            "dropped": {"exact duplicate": dropped}, "repaired": {"non-canonical code": 77}, "warnings": {"code not in masters": 5},
+            "dropped": {"same patient, time, code, value and visit": dropped}, "repaired": {"non-canonical code": 77}, "warnings": {"code not in masters": 5},
             "source_rows": {"drugs": {"rows": 5_000_000, "events": 4_999_996, "without_event": {"comment": 4}}},
         },
     }  # fmt: skip

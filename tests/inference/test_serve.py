@@ -140,7 +140,7 @@ def test_what_is_not_read_is_counted(client: TestClient) -> None:
     answer = client.post("/predict", json=body(events)).json()
     assert answer["rows_in"] == len(events) == answer["rows_used"] + sum(answer["rows_not_used"].values())
     assert answer["rows_not_used"]["fact without a time"] == 1
-    assert answer["rows_not_used"]["exact duplicate"] == 1
+    assert answer["rows_not_used"]["same patient, time, code, value and visit"] == 1
     assert {one["code"] for one in answer["unread_codes"]} <= {"ICD10//Q999", "LAB//718-7", "ICD10//E1165"}
     assert answer["unread_codes"] and answer["predictions"][0]["unread_share"] > 0
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from claimscale import sources
 from claimscale.config.execution import EngineSettings
+from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.events.build import write_events_folder
 from claimscale.simulator import population
@@ -60,3 +64,34 @@ def validated(engine: Engine, tmp_path: Path):
         return engine.to_arrow(events), quality
 
     return passed
+
+
+@pytest.fixture
+def ingest(engine: Engine, validated, tmp_path: Path):
+    """Read the files of a source; returns the events and the quality.
+
+    `files`: name to text, bytes or a table, which is written as Parquet. A mapping is written beside them.
+    """
+
+    def run(
+        files: Mapping[str, str | bytes | pa.Table], mapping: str | None = None, **settings: Any
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        folder = tmp_path / "claims"
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, pa.Table):
+                pq.write_table(content, folder / name)
+            else:
+                (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        source = {"kind": "tables", "path": str(folder)} | settings
+        if mapping is not None:
+            (tmp_path / "mapping.yaml").write_text(mapping, "utf-8")
+            source["mapping"] = str(tmp_path / "mapping.yaml")
+        study = {"name": "x", "source": source, "cohort": {"landmark": "2021-01-01"}, "sizes": ["80k"]}
+        (tmp_path / "raw").mkdir()
+        valid = Study.model_validate(study | {"tasks": ["ckd"]}, strict=False)
+        events, quality = validated(sources.read(valid, engine, tmp_path / "raw"))
+        return events.to_pylist(), quality
+
+    return run

@@ -84,3 +84,113 @@ def test_every_day_is_read_back(engine, day: dt.date) -> None:
     year = day.year - dates.ERAS[era]
     if year < 100:
         assert read(engine, f"{era}{year:02d}{day:%m%d}", "wareki") == day
+
+
+@pytest.mark.parametrize(
+    ("style", "text"),
+    [
+        ("western", "2021-4-3"),
+        ("western", "2021-04-3"),
+        ("western", "2021/4/03"),
+        ("western", "2021.04.03"),
+        ("western", "2021.4.3"),
+        ("western", "2021/04/03 00:00"),
+        ("western", "2021-4-3 00:00:00"),
+        ("western", "2021-4-3T13:45:00+09:00"),
+        ("western", "03APR2021"),
+        ("western", "3apr2021"),
+        ("western", "03-Apr-2021"),
+        ("western", "3 Apr 2021"),
+        ("western", "03APR2021:00:00:00"),
+        ("western", "\t2021-04-03\n"),
+        ("month_first", "04/03/2021"),
+        ("month_first", "4/3/2021"),
+        ("month_first", "04-03-2021"),
+        ("month_first", "04/03/2021 12:00:00 AM"),
+        ("month_first", "2021-04-03"),
+        ("month_first", "20210403"),
+        ("month_first", "03APR2021"),
+        ("day_first", "03/04/2021"),
+        ("day_first", "3/4/2021"),
+        ("day_first", "03.04.2021"),
+        ("day_first", "3.4.2021 23:59"),
+        ("day_first", "2021/04/03"),
+        ("excel", "2021.4.3"),
+    ],
+)
+def test_spellings_of_one_day(style, text, engine) -> None:
+    assert read(engine, text, style) == DAY
+
+
+@pytest.mark.parametrize(
+    ("style", "text"),
+    [
+        ("western", "04/03/2021"),
+        ("western", "03/04/2021"),
+        ("western", "21-04-03"),
+        ("western", "2021-4-31"),
+        ("western", "2021-13-1"),
+        ("western", "2021-0-1"),
+        ("western", "2021"),
+        ("western", "2021-4"),
+        ("western", "03XXX2021"),
+        ("western", "31FEB2021"),
+        ("western", "2021-4-3garbage"),
+        ("western", "0000-00-00"),
+        ("month_first", "13/03/2021"),
+        ("month_first", "02/30/2021"),
+        ("month_first", "4/3/21"),
+        ("month_first", "04/03"),
+        ("day_first", "03/13/2021"),
+        ("day_first", "31.04.2021"),
+        ("day_first", "3.4.21"),
+        ("wareki", "2021-04-03"),
+    ],
+)
+def test_no_day_is_guessed(style, text, engine) -> None:
+    assert read(engine, text, style) is None
+
+
+@pytest.mark.parametrize(
+    ("style", "text", "first", "last"),
+    [
+        ("western", "2021-02", dt.date(2021, 2, 1), dt.date(2021, 2, 28)),
+        ("month_first", "02/2024", dt.date(2024, 2, 1), dt.date(2024, 2, 29)),
+        ("day_first", "2/2024", dt.date(2024, 2, 1), dt.date(2024, 2, 29)),
+        ("day_first", "202402", dt.date(2024, 2, 1), dt.date(2024, 2, 29)),
+        ("month_first", "02/03/2024", dt.date(2024, 2, 3), dt.date(2024, 2, 3)),
+    ],
+)
+def test_months_of_each_style(style, text, first, last, engine) -> None:
+    assert (read(engine, text, style), read(engine, text, style, last=True)) == (first, last)
+
+
+BORN = dt.date(1937, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("column", "day"),
+    [
+        (pa.array(["1937"]), BORN),
+        (pa.array([" 1937 "]), BORN),
+        (pa.array(["1937.0"]), BORN),
+        (pa.array([1937]), BORN),
+        (pa.array([1937], pa.int16()), BORN),
+        (pa.array([1937.0]), BORN),
+        (pa.array(["1937-12-1"]), dt.date(1937, 12, 1)),
+        (pa.array(["193712"]), dt.date(1937, 12, 1)),
+        (pa.array([19371201]), dt.date(1937, 12, 1)),
+        (pa.array([dt.date(1937, 12, 1)]), dt.date(1937, 12, 1)),
+        (pa.array([dt.datetime(1937, 12, 1, 5)]), dt.date(1937, 12, 1)),
+        (pa.array(["937"]), None),
+        (pa.array(["3937"]), None),
+        (pa.array(["0"]), None),
+        (pa.array([0]), None),
+        (pa.array([1937.5]), None),
+        (pa.array([""]), None),
+    ],
+)
+def test_a_year_of_birth_is_its_first_day(column: pa.Array, day: dt.date | None, engine) -> None:
+    table = ibis.memtable(pa.table({"born": column}))
+    found = engine.to_arrow(table.select(day=dates.birth_of(table.born)))["day"][0].as_py()
+    assert (None if found is None else found.date()) == day

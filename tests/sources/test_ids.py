@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ibis
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ import pytest
 
 from claimscale.config.sources import MedsSource, OmopSource, TablesSource
 from claimscale.engine import Engine
-from claimscale.sources import meds, omop, tables
+from claimscale.sources import casting, meds, omop, tables
 from claimscale.sources.raw import RawEvents
 
 Validated = Callable[[RawEvents], tuple[pa.Table, dict[str, Any]]]
@@ -138,3 +139,60 @@ def test_meds_ids_beyond_int64_are_unreadable(validated: Validated, engine: Engi
     events, quality = validated(meds.read(MedsSource(kind="meds", path=str(tmp_path)), engine, tmp_path))
     assert events["subject_id"].to_pylist() == [1, 1]
     assert quality["quarantined"] == {"unreadable id": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "id"),
+    [
+        ("0", 0), ("-0", 0), ("1", 1), ("-1", -1), ("+5", 5), ("007", 7), (" 12 ", 12), ("12\r", 12),
+        ("1.0", 1), ("1.", 1), ("-3.000", -3), ("123456789012345.0", 123456789012345),
+        ("3589912774911670296", 3589912774911670296), ("-3589912774911670296", -3589912774911670296),
+        (str(LARGEST), LARGEST), (str(SMALLEST), SMALLEST), ("000" + str(LARGEST), LARGEST),
+        ("9223372036854775808", None), ("-9223372036854775809", None), ("9" * 19, None), ("1" * 20, None),
+        ("9" * 400, None), ("1234567890123456.0", None), ("1.5", None), ("1e5", None), ("1E+18", None), ("x7", None),
+        ("0x10", None), ("1_000", None), ("1,000", None), ("1 000", None), ("--1", None), ("5-", None), ("NaN", None),
+        ("inf", None), ("true", None), ("１２", None), ("1/2", None),
+    ],
+)  # fmt: skip
+def test_a_text_is_an_integer_id_or_unreadable(text: str, id: int | None, engine: Engine) -> None:
+    table = ibis.memtable(pa.table({"given": [text]}))
+    found = casting.integer_of(table.given)
+    columns = {"id": found, "unreadable": casting.is_unreadable(table.given, found)}
+    assert engine.to_arrow(table.select(**columns)).to_pylist() == [{"id": id, "unreadable": id is None}]
+
+
+@pytest.mark.parametrize("text", [None, "", " ", "\t"])
+def test_an_empty_id_is_missing_and_not_unreadable(text: str | None, engine: Engine) -> None:
+    table = ibis.memtable(pa.table({"given": pa.array([text], pa.string())}))
+    found = casting.integer_of(table.given)
+    columns = {"id": found, "unreadable": casting.is_unreadable(table.given, found)}
+    assert engine.to_arrow(table.select(**columns)).to_pylist() == [{"id": None, "unreadable": False}]
+
+
+@pytest.mark.parametrize(
+    ("ids", "integers", "texts"),
+    [
+        (pa.array([-128, 127], pa.int8()), [-128, 127], ["-128", "127"]),
+        (pa.array([0, 65535], pa.uint16()), [0, 65535], ["0", "65535"]),
+        (pa.array([SMALLEST, LARGEST]), [SMALLEST, LARGEST], [str(SMALLEST), str(LARGEST)]),
+        (pa.array([1, 2**64 - 1], pa.uint64()), [1, None], ["1", str(2**64 - 1)]),
+        (pa.array([2.0**24, 7.5], pa.float32()), [2**24, None], [str(2**24), None]),
+        (pa.array([2.0**53 - 1, 2.0**53]), [2**53 - 1, None], [str(2**53 - 1), None]),
+        (pa.array([-(2.0**53) + 1, -(2.0**53)]), [1 - 2**53, None], [str(1 - 2**53), None]),
+        (pa.array([*ALIKE]).cast(pa.decimal128(19, 0)), [*ALIKE], [*map(str, ALIKE)]),
+        (pa.array([*ALIKE]).cast(pa.decimal128(30, 2)), [*ALIKE], [*map(str, ALIKE)]),
+        (pa.array([*map(str, ALIKE)], pa.large_string()), [*ALIKE], [*map(str, ALIKE)]),
+        (pa.array([*map(str, ALIKE)]).dictionary_encode(), [*ALIKE], [*map(str, ALIKE)]),
+        (pa.array(["A-1", "a-1"]), [None, None], ["A-1", "a-1"]),
+        (pa.array([None, "é"]), [None, None], [None, "é"]),
+        (pa.nulls(2), [None, None], [None, None]),
+    ],
+)
+def test_ids_of_every_type_stay_apart(
+    ids: pa.Array, integers: list[int | None], texts: list[str | None], engine: Engine, tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"given": ids, "place": [0, 1]}), tmp_path / "ids.parquet")
+    table = engine.read_parquet(tmp_path / "ids.parquet").order_by("place")
+    columns = {"integer": casting.integer_of(table.given), "text": casting.text_id_of(table.given)}
+    found = engine.to_arrow(table.select(**columns))
+    assert (found["integer"].to_pylist(), found["text"].to_pylist()) == (integers, texts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from pathlib import Path
 
 import meds
@@ -10,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from claimscale.config.execution import EngineSettings
 from claimscale.config.sources import MedsSource
+from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.sources import meds as meds_dataset
 from claimscale.sources.raw import EVENT_SCHEMA
@@ -101,3 +104,67 @@ def test_columns_of_another_type_are_refused(column, values, message, engine, tm
     with pytest.raises(BadInput, match=message) as caught:
         meds_dataset.read(source(tmp_path), engine, tmp_path)
     assert "SECRET" not in str(caught.value)
+
+
+CODES = pa.array(["MEDS_BIRTH", "LAB//718-7"])
+TIMES = [dt.datetime(1950, 4, 1), dt.datetime(2020, 1, 5, 23, 30)]
+
+
+def times(kind: pa.DataType) -> dict[str, pa.Array]:
+    return {"time": pa.array(TIMES).cast(kind)}
+
+
+TYPES: dict[str, dict[str, pa.Array]] = {
+    **{f"timestamp in {unit}": times(pa.timestamp(unit)) for unit in ("s", "ms", "us", "ns")},
+    **{f"timestamp in {unit} of UTC": times(pa.timestamp(unit, tz="UTC")) for unit in ("ms", "us", "ns")},
+    "timestamp in ns of New York": times(pa.timestamp("ns", tz="America/New_York")),
+    "timestamp in us of Tokyo": times(pa.timestamp("us", tz="Asia/Tokyo")),
+    "large_string": {"code": CODES.cast(pa.large_string())},
+    "string_view": {"code": CODES.cast(pa.string_view())},
+    "dictionary": {"code": CODES.dictionary_encode()},
+    "bytes": {"code": CODES.cast(pa.binary())},
+    "int16 id": {"subject_id": pa.array([7, 7], pa.int16())},
+    "uint64 id": {"subject_id": pa.array([7, 7], pa.uint64())},
+    "decimal id": {"subject_id": pa.array([7, 7]).cast(pa.decimal128(20, 0))},
+    "float64 number": {"numeric_value": pa.array([None, 13.5])},
+    "decimal number": {"numeric_value": pa.array([None, 13.5]).cast(pa.decimal128(8, 2))},
+    "large_string hospital": {"hospital_id": pa.array(["H", "H"], pa.large_string())},
+    "dictionary visit": {"visit_id": pa.array(["V", "V"]).dictionary_encode()},
+    "available in ns of UTC": {"available_at": pa.array(TIMES).cast(pa.timestamp("ns", tz="UTC"))},
+    "no number at all": {"numeric_value": pa.nulls(2)},
+}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_types_of_other_writers_give_the_same_events(kind: str, ingest) -> None:
+    plain = {"subject_id": pa.array([7, 7]), "code": CODES, **times(pa.timestamp("us"))}
+    events, quality = ingest({"data/0.parquet": pa.table(plain | TYPES[kind])}, kind="meds")
+    found = [(row["subject_id"], row["time"], row["code"]) for row in events]
+    assert sorted(found) == [(7, day, code) for day, code in zip(TIMES, CODES.to_pylist(), strict=True)]
+    assert {row["numeric_value"] for row in events} == {None} | (
+        {13.5} if "number" in kind and "all" not in kind else set()
+    )
+    assert not quality["quarantined"] and not quality["repaired"]
+
+
+def test_days_and_mixed_case_columns(ingest) -> None:
+    columns = {"Subject_ID": pa.array([7, 7]), "Time": pa.array(TIMES).cast(pa.date32()), "CODE": CODES}
+    events, quality = ingest({"data/0.parquet": pa.table(columns)}, kind="meds")
+    assert sorted(row["time"].date() for row in events) == [day.date() for day in TIMES]
+    assert not quality["quarantined"]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Tokyo"])
+def test_the_zone_of_the_machine_does_not_matter(zone: str, engine, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        with Engine(EngineSettings(memory="500MB"), tmp_path / "engine") as own:
+            given = pa.table({"time": pa.array(TIMES).cast(pa.timestamp("us", tz="UTC"))})
+            pq.write_table(given, tmp_path / "times.parquet")
+            table = own.read_parquet(tmp_path / "times.parquet").order_by("time")
+            found = own.to_arrow(table.select(time=table.time.cast("timestamp(6)")))["time"].to_pylist()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert found == TIMES

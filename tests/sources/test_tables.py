@@ -166,7 +166,7 @@ def test_numeric_codes_are_refused_without_a_width(tmp_path, written, engine) ->
         ("drug.csv: claim_id=member_id", r"drug\.csv, line 1: column 'member_id' is repeated"),
         ("drug.csv: 100=1\0", r"drug\.csv, line 2: holds a NUL byte"),
         ("drug.csv: 100=\udcff", r"drug\.csv, line 2: is not utf-8 text"),
-        ("drug.csv: C1=\"C1", r"drug\.csv: cannot be read"),
+        ("drug.csv: C1=\"C1", r"drug\.csv, line 2: an unclosed quote"),
     ],
 )  # fmt: skip
 def test_errors_of_whole_files_name_the_file(change: str, message: str, jmdc: Path, engine, tmp_path) -> None:

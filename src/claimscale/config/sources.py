@@ -51,6 +51,9 @@ class CodeCrosswalk(Settings):
         return self
 
 
+FIRST_CONTACT = "first_contact"
+
+
 class FileSource(Settings):
     """Claims in the user's files."""
 
@@ -58,6 +61,21 @@ class FileSource(Settings):
     """Folder of the files; for OMOP also the URL of a database."""
     crosswalks: list[CodeCrosswalk] = []
     """Maps between code systems, applied to all codes in the order of the list."""
+    dates: Literal["calendar", "shifted"] = "calendar"
+    """`shifted`: the dates of each patient were moved by an unknown time, as in de-identified databases; each
+    patient's `anchor` becomes 2000-01-01, and dates are not compared with the calendar."""
+    anchor: str = FIRST_CONTACT
+    """With shifted dates, the day of a patient that becomes 2000-01-01: the first contact, or the date in
+    this column of the table of patients (`tables` and `omop`)."""
+
+    @model_validator(mode="after")
+    def anchor_can_be_read(self) -> FileSource:
+        if self.anchor != FIRST_CONTACT:
+            if self.dates != "shifted":
+                raise ValueError("anchor: needs dates: shifted")
+            if not isinstance(self, TablesSource | OmopSource):
+                raise ValueError("anchor: a column needs kind: tables or omop; use first_contact")
+        return self
 
 
 class SynpufSource(FileSource):
@@ -74,7 +92,7 @@ class TablesSource(FileSource):
     """The claims are flat tables."""
     mapping: str = "neutral"
     """Meaning of the columns: a built-in mapping by name, or the path of a YAML file."""
-    encoding: Literal["utf-8", "cp932"] = "utf-8"
+    encoding: Literal["utf-8", "utf-16", "cp932", "cp1252", "latin-1"] = "utf-8"
     """Text encoding of CSV files."""
 
 
@@ -108,6 +126,9 @@ class OmopSource(FileSource):
     """The claims are an OMOP common data model."""
     codes: Literal["source", "standard"] = "source"
     """Codes that are read: those of the source systems, or those of the standard vocabularies."""
+    stays: list[int] | None = None
+    """Visit concepts that are inpatient stays; null: the inpatient concepts of OMOP, and other visits of at
+    least one night unless their concept is outpatient."""
 
 
 class MedsSource(FileSource):

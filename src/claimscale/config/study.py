@@ -18,9 +18,12 @@ from claimscale.config.comparison import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS,
 from claimscale.config.execution import Compute, EngineSettings
 from claimscale.config.phenome import Phenome
 from claimscale.config.secrets import expand
-from claimscale.config.sources import Source
+from claimscale.config.sources import FileSource, Source
 from claimscale.config.tasks import Task, catalogue_task
 from claimscale.config.training import Finetune, Pretrain, Tokens
+
+LAST_SHIFTED_YEAR = 2100
+"""Shifted contacts of this year are more than a century after the anchor: they are quarantined."""
 
 
 class Privacy(Settings):
@@ -153,7 +156,22 @@ class Study(Settings):
         later = self.cohort.splits.temporal_date
         if later is not None and later <= self.cohort.landmark:
             raise ValueError("cohort.splits.temporal_date: must be after cohort.landmark")
+        if later is not None and self.has_shifted_dates:
+            raise ValueError(
+                "cohort.splits.temporal_date: with source.dates: shifted, patients have no calendar in "
+                "common; omit it"
+            )
+        if self.has_shifted_dates and self.cohort.landmark.year >= LAST_SHIFTED_YEAR:
+            raise ValueError(
+                "cohort.landmark: with source.dates: shifted, each patient's anchor is 2000-01-01; "
+                "the landmark is a time after it, such as 2001-01-01"
+            )
         return self
+
+    @property
+    def has_shifted_dates(self) -> bool:
+        """Whether dates count from each patient's anchor, so that no calendar is common to the patients."""
+        return isinstance(self.source, FileSource) and self.source.dates == "shifted"
 
     @property
     def run_directory(self) -> Path:

@@ -73,13 +73,16 @@ class Engine:
         listed = [str(files)] if isinstance(files, str | Path) else [str(file) for file in files]
         return self._backend.read_parquet(listed)
 
-    def read_csv(self, files: Sequence[Path]) -> ir.Table:
-        """The rows of comma-separated files with one header line, every column a string, empty cells null.
+    def read_csv(
+        self, files: Sequence[Path], delimiter: str = ",", named: Sequence[Path] | None = None
+    ) -> ir.Table:
+        """The rows of CSV files with one header line, every column a string, empty cells null.
 
         Columns are matched by name; a column that a file lacks is null there. Texts are unchanged: "0123"
-        stays "0123". Raises BadInput if a file cannot be read.
+        stays "0123". Files whose names end in `.gz` are gzipped. `named`: the names of the files in errors.
+        Raises BadInput, here or when rows are evaluated, with the file and line of a row that cannot be read.
         """
-        return self._backend.read_csv([str(file) for file in files])
+        return self._backend.read_csv([str(file) for file in files], delimiter, named)
 
     def write_parquet(self, table: ir.Table, file: Path) -> None:
         """Evaluate the table into one Parquet file, rows in no particular order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -12,6 +12,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from claimscale.config.execution import EngineSettings
+from claimscale.engine.csv_files import CsvFiles
 from claimscale.errors import BadInput
 
 # Rows that a thread buffers before it writes them to the files of their partitions. A small buffer leaves
@@ -19,6 +20,9 @@ from claimscale.errors import BadInput
 # small one makes many tiny row groups.
 MIN_BUFFERED_ROWS, MAX_BUFFERED_ROWS = 100_000, 524_288
 BUFFERED_ROWS_PER_VALUE = 2_000
+
+TIMES_IN_NANOSECONDS, ALL_NULL = "TIMESTAMPTZ_NS", ("NULL", '"NULL"')
+"""Types of DuckDB that Ibis has no name for: times with a zone, and columns without any value."""
 
 
 class DuckBackend:
@@ -32,21 +36,39 @@ class DuckBackend:
             # Only `order_by` defines an order of rows, so the engine need not keep any other.
             preserve_insertion_order=False,
         )
+        # Times with a zone become days in UTC. By default the zone of the machine would decide.
+        self._connection.raw_sql("SET TimeZone = 'UTC'")
+        self._csv = CsvFiles()
 
     def close(self) -> None:
         self._connection.disconnect()
 
     def read_parquet(self, files: list[str]) -> ir.Table:
-        with _errors_as_bad_input(files[0], duckdb.IOException):
-            return self._connection.read_parquet(files, union_by_name=len(files) > 1)
+        with self._errors_as_bad_input(files[0], duckdb.IOException):
+            # Writers without the text annotation of Parquet (Impala, old Spark) write text as bytes.
+            table = self._connection.read_parquet(files, union_by_name=len(files) > 1, binary_as_string=True)
+            return self._with_known_types(table)
 
-    def read_csv(self, files: list[str]) -> ir.Table:
-        with _errors_as_bad_input(files[0], duckdb.IOException):
+    def _with_known_types(self, table: ir.Table) -> ir.Table:
+        if not any(kind.is_unknown() for kind in table.schema().values()):
+            return table
+        described = self._connection.raw_sql(f'DESCRIBE "{table.get_name()}"').fetchall()
+        known: dict[str, ir.Value] = {}
+        for name, kind, *_ in described:
+            if kind == TIMES_IN_NANOSECONDS:
+                known[name] = table[name].cast("timestamp('UTC', 6)")
+            elif kind in ALL_NULL:
+                known[name] = ibis.null()
+        return table.mutate(**known)
+
+    def read_csv(self, files: list[str], delimiter: str, named: Sequence[Path] | None) -> ir.Table:
+        self._csv.add(files, delimiter, named)
+        with self._errors_as_bad_input(named[0] if named else files[0], duckdb.IOException):
             return self._connection.read_csv(
                 files,
                 all_varchar=True,
                 header=True,
-                delim=",",
+                delim=delimiter,
                 quote='"',
                 escape='"',
                 # By default DuckDB detects these, and skips lines that look like comments or titles.
@@ -57,35 +79,36 @@ class DuckBackend:
             )
 
     def write_parquet(self, table: ir.Table, file: Path) -> None:
-        with _errors_as_bad_input("source"):
+        with self._errors_as_bad_input("source"):
             self._connection.to_parquet(table, file, compression="zstd")
 
     def write_partitions(self, table: ir.Table, folder: Path, by: str, values: int) -> None:
         rows = min(max(MIN_BUFFERED_ROWS, BUFFERED_ROWS_PER_VALUE * values), MAX_BUFFERED_ROWS)
         self._connection.raw_sql(f"SET partitioned_write_flush_threshold = {rows}")
-        with _errors_as_bad_input("source"):
+        with self._errors_as_bad_input("source"):
             self._connection.to_parquet(table, folder, partition_by=by, compression="lz4")
 
     def to_arrow(self, table: ir.Table) -> pa.Table:
-        with _errors_as_bad_input("source"):
+        with self._errors_as_bad_input("source"):
             return self._connection.to_pyarrow(table)
 
+    @contextlib.contextmanager
+    def _errors_as_bad_input(self, place: object, *more: type[duckdb.Error]) -> Iterator[None]:
+        """Errors of the data as BadInput, and Ctrl-C as KeyboardInterrupt.
 
-@contextlib.contextmanager
-def _errors_as_bad_input(place: object, *more: type[duckdb.Error]) -> Iterator[None]:
-    """Errors of the data as BadInput, and Ctrl-C as KeyboardInterrupt.
-
-    Only the first line of an error is quoted, because the next may hold a row of a patient. Conversion errors
-    are not quoted, because they name the value.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if str(error) != "Query interrupted":  # the message of Ctrl-C in DuckDB
-            raise
-        raise KeyboardInterrupt from None
-    except duckdb.ConversionException:
-        raise BadInput(f"{place}: cannot be read (a value is not of its column's type)") from None
-    except (duckdb.InvalidInputException, *more) as error:
-        cause = str(error).splitlines()[0]
-        raise BadInput(f"{place}: cannot be read ({cause})") from None
+        Only the first line of an error is quoted, because the next may hold a row of a patient. Conversion
+        errors are not quoted, because they name the value.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if str(error) != "Query interrupted":  # the message of Ctrl-C in DuckDB
+                raise
+            raise KeyboardInterrupt from None
+        except duckdb.ConversionException:
+            raise BadInput(f"{place}: cannot be read (a value is not of its column's type)") from None
+        except (duckdb.InvalidInputException, *more) as error:
+            if found := self._csv.cause(str(error)):
+                raise BadInput(found) from None
+            cause = str(error).splitlines()[0]
+            raise BadInput(f"{place}: cannot be read ({cause})") from None

@@ -11,7 +11,7 @@ import itertools
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from claimscale.config.execution import EngineSettings
+from claimscale.engine.csv_files import CsvFiles
 from claimscale.errors import BadInput
 
 SETTINGS = {
@@ -30,6 +31,7 @@ SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.timestampType": "TIMESTAMP_NTZ",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.binaryAsString": "true",
     # A cast that fails gives null, as on DuckDB.
     "spark.sql.ansi.enabled": "false",
     "spark.sql.shuffle.partitions": "8",
@@ -42,6 +44,7 @@ class SparkBackend:
     def __init__(self, settings: EngineSettings, scratch: Path) -> None:
         self._scratch = scratch
         self._numbers = itertools.count()
+        self._csv = CsvFiles()
         self._session = _session(settings.master, settings.memory, scratch.parent)
         with _quiet():
             self._connection: Any = ibis.pyspark.connect(self._session)
@@ -50,15 +53,18 @@ class SparkBackend:
         """Keeps the session, which the next engine of this process uses."""
 
     def read_parquet(self, files: list[str]) -> ir.Table:
-        with _errors_as_bad_input(files[0]):
+        with self._errors_as_bad_input(files[0]):
             merged = str(len(files) > 1).lower()
             return self._table(
                 self._session.read.option("mergeSchema", merged).parquet(*map(_absolute, files))
             )
 
-    def read_csv(self, files: list[str]) -> ir.Table:
-        with _errors_as_bad_input(files[0]):
-            reader = self._session.read.options(header=True, quote='"', escape='"', multiLine=True)
+    def read_csv(self, files: list[str], delimiter: str, named: Sequence[Path] | None) -> ir.Table:
+        self._csv.add(files, delimiter, named)
+        with self._errors_as_bad_input(named[0] if named else files[0]):
+            reader = self._session.read.options(
+                header=True, sep=delimiter, quote='"', escape='"', multiLine=True
+            )
             frames = [reader.option("mode", "FAILFAST").csv(_absolute(file)) for file in files]
             whole = frames[0]
             for frame in frames[1:]:
@@ -73,7 +79,7 @@ class SparkBackend:
     def write_parquet(self, table: ir.Table, file: Path) -> None:
         """Spark writes a folder; its parts are joined into one file, row group by row group."""
         folder = self._scratch / f"parts_{next(self._numbers)}"
-        with _errors_as_bad_input("source"):
+        with self._errors_as_bad_input("source"):
             self._frame(table).write.parquet(str(folder))
         schema = table.schema().to_pyarrow()
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
@@ -84,17 +90,35 @@ class SparkBackend:
         shutil.rmtree(folder)
 
     def write_partitions(self, table: ir.Table, folder: Path, by: str, values: int) -> None:
-        with _errors_as_bad_input("source"):
+        with self._errors_as_bad_input("source"):
             self._frame(table).write.partitionBy(by).parquet(str(folder))
 
     def to_arrow(self, table: ir.Table) -> pa.Table:
-        with _errors_as_bad_input("source"):
+        with self._errors_as_bad_input("source"):
             return self._connection.to_pyarrow(table).cast(table.schema().to_pyarrow())
 
     def _frame(self, table: ir.Table) -> Any:
         with _quiet():
             self._connection._run_pre_execute_hooks(table)
             return self._session.sql(self._connection.compile(table))
+
+    @contextlib.contextmanager
+    def _errors_as_bad_input(self, place: object) -> Iterator[None]:
+        """Errors of the data as BadInput, without Spark's messages, which may hold a row of a patient."""
+        from py4j.protocol import Py4JJavaError
+        from pyspark.errors import PySparkException
+
+        try:
+            with _quiet():
+                yield
+        except (PySparkException, Py4JJavaError) as error:
+            if found := self._csv.first_cause():
+                raise BadInput(found) from None
+            if isinstance(error, PySparkException):
+                cause = error.getCondition() or type(error).__name__
+            else:
+                cause = error.java_exception.getClass().getName()
+            raise BadInput(f"{place}: cannot be read ({cause})") from None
 
 
 def _absolute(file: str) -> str:
@@ -133,18 +157,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-@contextlib.contextmanager
-def _errors_as_bad_input(place: object) -> Iterator[None]:
-    """Errors of the data as BadInput, without Spark's messages, which may hold a row of a patient."""
-    from py4j.protocol import Py4JJavaError
-    from pyspark.errors import PySparkException
-
-    try:
-        with _quiet():
-            yield
-    except PySparkException as error:
-        raise BadInput(f"{place}: cannot be read ({error.getCondition() or type(error).__name__})") from None
-    except Py4JJavaError as error:
-        raise BadInput(f"{place}: cannot be read ({error.java_exception.getClass().getName()})") from None

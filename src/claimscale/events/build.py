@@ -51,6 +51,7 @@ def build(study: Study, engine: Engine, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=engine.scratch) as scratch:
         raw = sources.read(study, engine, Path(scratch))
         quality = write_events_folder(raw, engine, Path(scratch), target)
+        _refuse_shifted_dates(quality)
         if quality["used"] == 0:
             reasons = (quality["quarantined"] | quality["dropped"]).items()
             causes = ", ".join(f"{rows:,} {reason}" for reason, rows in reasons) or "it has none"
@@ -58,6 +59,16 @@ def build(study: Study, engine: Engine, target: Path) -> None:
     events = read_events(engine, target)
     _write_metadata(events, study.name, engine, target)
     write_json(target / "quality.json", quality | _summary(events, engine))
+
+
+def _refuse_shifted_dates(quality: Mapping[str, Any]) -> None:
+    """Raises BadInput if most events have an impossible date, which is so if dates were shifted."""
+    impossible = sum(quality["quarantined"].get(issue, 0) for issue in ("future date", "placeholder date"))
+    if 2 * impossible > quality["rows_in"]:
+        raise BadInput(
+            f"source: {impossible:,} of its {quality['rows_in']:,} events are dated in the future or by a "
+            "placeholder; if the dates were shifted for de-identification, set source.dates: shifted"
+        )
 
 
 def write_events_folder(
@@ -69,9 +80,8 @@ def write_events_folder(
     """
     shards = split_into_shards(raw, engine, scratch, shard_rows)
     make_folder(target / "data")
-    run = functools.partial(
-        validate_shard, today=dt.date.today(), crosswalks=raw.crosswalks, folder=target / "data"
-    )
+    today = None if raw.shifted else dt.date.today()
+    run = functools.partial(validate_shard, today=today, crosswalks=raw.crosswalks, folder=target / "data")
     reconciliation, contacts = Reconciliation(), [observation.SCHEMA.empty_table()]
     hospitals: set[str] = set()
     in_several = 0
@@ -115,7 +125,7 @@ class ShardResult:
 
 
 def validate_shard(
-    shard: int, files: list[Path], today: dt.date, crosswalks: Sequence[Crosswalk], folder: Path
+    shard: int, files: list[Path], today: dt.date | None, crosswalks: Sequence[Crosswalk], folder: Path
 ) -> ShardResult:
     """Validate the raw events of whole patients, and write the valid ones as a shard of `folder`."""
     table = pa.concat_tables(pq.ParquetFile(file, read_dictionary=[*TEXTS]).read() for file in files)

@@ -24,7 +24,7 @@ from claimscale.codes.systems import (
 )
 from claimscale.constants import MICROSECONDS_PER_DAY
 from claimscale.events.columns import MISSING, ORDER, Bools, EventColumns, Int64s, sort_events
-from claimscale.sources.issues import ISSUES, Handling
+from claimscale.sources.issues import ISSUES, SAME_EVENT, Handling
 from claimscale.sources.raw import EVENT_SCHEMA, Crosswalk
 
 UNDECIDED = -2
@@ -80,9 +80,9 @@ class Reconciliation:
 
 
 def validate(
-    table: pa.Table, today: dt.date, crosswalks: Sequence[Crosswalk] = ()
+    table: pa.Table, today: dt.date | None, crosswalks: Sequence[Crosswalk] = ()
 ) -> tuple[EventColumns, pa.Table, Reconciliation]:
-    """Validate the raw events of whole patients.
+    """Validate the raw events of whole patients. `today` is None for dates that were shifted and anchored.
 
     Returns the valid events, sorted and without duplicates; the quarantined rows (QUARANTINE_SCHEMA); and
     the row reconciliation.
@@ -101,7 +101,7 @@ def validate(
     quarantined = _quarantine(events.where(issue >= 0), issue[issue >= 0], names)
     valid = events.where(issue < 0)
     is_duplicate = _duplicates(valid)
-    reconciliation.count("exact duplicate", int(np.count_nonzero(is_duplicate)))
+    reconciliation.count(SAME_EVENT, int(np.count_nonzero(is_duplicate)))
     valid = valid.where(~is_duplicate)
     reconciliation.used = len(valid)
     for name in MARKS:
@@ -149,7 +149,7 @@ def _apply_crosswalks(codes: Sequence[str], crosswalks: Sequence[Crosswalk]) -> 
     return mapped, unmapped
 
 
-def _find_issues(events: EventColumns, today: dt.date) -> tuple[Int64s, list[str]]:
+def _find_issues(events: EventColumns, today: dt.date | None) -> tuple[Int64s, list[str]]:
     """The first issue of each row that quarantines it, as a place in the list of names, or -1."""
     found, time = events.columns, events.columns["time"]
     names: list[str] = []
@@ -166,9 +166,15 @@ def _find_issues(events: EventColumns, today: dt.date) -> tuple[Int64s, list[str
     is_empty = np.array([not split(code)[1].strip() for code in codes] + [True])
     mark("missing code", is_empty[found["code"]])
     mark("missing time", (time == MISSING) | (found["available_at"] == MISSING))
-    mark("placeholder date", (time <= EARLIEST_TIME) | (found["available_at"] >= LATEST_AVAILABLE))
-    tomorrow = int(np.datetime64(today + dt.timedelta(days=1), "us").astype(np.int64))
-    mark("future date", time >= tomorrow)
+    is_placeholder = (time <= EARLIEST_TIME) | (found["available_at"] >= LATEST_AVAILABLE)
+    if today is not None:
+        mark("placeholder date", is_placeholder)
+        tomorrow = int(np.datetime64(today + dt.timedelta(days=1), "us").astype(np.int64))
+        mark("future date", time >= tomorrow)
+    else:
+        # Anchors are on 2000-01-01, so these contacts are a century away. Births may be centuries away.
+        is_born = np.array([code == BIRTH or code.startswith(SEX_PREFIX) for code in codes] + [False])
+        mark("placeholder date", is_placeholder & ~is_born[found["code"]])
     is_malformed = np.array([not is_well_formed(code) for code in codes] + [False])
     mark("malformed code", is_malformed[found["code"]])
     person = _persons(events, issue < 0)

@@ -12,12 +12,12 @@ def reconciliation_text(quality: Mapping[str, Any]) -> str:
     """The content of `events/quality.json`: rows of every source table, then events by handling and reason.
 
     >>> rows = {"drugs": {"rows": 3, "events": 2, "without_event": {"comment": 1}}}
-    >>> dropped = {"exact duplicate": 1}
+    >>> dropped = {"same patient, time, code, value and visit": 1}
     >>> print(reconciliation_text({"rows_in": 2, "used": 1, "dropped": dropped, "source_rows": rows}))
     table   rows  events  rows without an event
     drugs      3       2  1 comment
     2 events = 1 used + 0 quarantined + 1 dropped
-    dropped   1  exact duplicate
+    dropped   1  same patient, time, code, value and visit
     """
     lines = []
     if source_rows := quality.get("source_rows", {}):

@@ -12,7 +12,7 @@ from claimscale.config.sources import FileSource, OmopSource, SimulatedSource, S
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources import crosswalks, meds, omop, omop_tables, simulated, synpuf, tables
+from claimscale.sources import anchoring, crosswalks, meds, omop, omop_tables, simulated, synpuf, tables
 from claimscale.sources.japan import dpc, receipt
 from claimscale.sources.raw import RawEvents
 
@@ -41,6 +41,8 @@ def read(study: Study, engine: Engine, scratch: Path) -> RawEvents:
         return simulated.read(source, study.seed, engine, scratch)
     source = expanded(source, "source")
     raw: RawEvents = READERS[source.kind].read(source, engine, scratch)
+    if source.dates == "shifted":
+        raw = anchoring.anchored(raw, engine, scratch / "anchored")
     return dataclasses.replace(raw, crosswalks=tuple(map(crosswalks.load, source.crosswalks)))
 
 

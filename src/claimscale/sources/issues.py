@@ -18,7 +18,7 @@ class Handling(StrEnum):
     WARN = "warn"
 
 
-BY_READERS = ("unreadable id", "unreadable date", "unreadable value", "end before start")
+BY_READERS = ("unreadable id", "unreadable date", "unreadable value", "end before start", "missing anchor")
 BY_VALIDATION = (
     *("missing patient", "missing code", "missing time", "placeholder date", "future date", "malformed code"),
     *("unknown patient", "conflicting birth date", "conflicting death date", "conflicting sex"),
@@ -26,9 +26,12 @@ BY_VALIDATION = (
 )
 """In the order in which validation tests them."""
 
+SAME_EVENT = "same patient, time, code, value and visit"
+"""A row that repeats an event. It may differ in columns that are not read."""
+
 ISSUES: dict[str, Handling] = {
     **dict.fromkeys((*BY_READERS, *BY_VALIDATION), Handling.QUARANTINE),
-    "exact duplicate": Handling.DROP,
+    SAME_EVENT: Handling.DROP,
     "available before event": Handling.REPAIR,
     "non-canonical code": Handling.REPAIR,
     "code not in crosswalk": Handling.WARN,

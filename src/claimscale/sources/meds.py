@@ -19,7 +19,7 @@ from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.sources.casting import NO_TEXT, Expression, integer_of, is_unreadable
 from claimscale.sources.raw import EVENT_SCHEMA, RawEvents, raw_events
-from claimscale.sources.table_files import folder_of
+from claimscale.sources.table_files import folder_of, lower_case
 
 NEEDED = ("subject_id", "time", "code")
 TABLE = "data"
@@ -40,11 +40,11 @@ def files_of(source: MedsSource) -> dict[str, list[Path]]:
 def read(source: MedsSource, engine: Engine, scratch: Path) -> RawEvents:
     """All shards as raw events. Raises BadInput for missing columns and ids that are no integers."""
     files = files_of(source)[TABLE]
-    table = engine.read_parquet(files)
+    table = lower_case(engine.read_parquet(files), files[0])
     missing = [name for name in NEEDED if name not in table.columns]
     if missing:
         raise BadInput(f"{files[0]}: has no column {', '.join(missing)}")
-    if not table.subject_id.type().is_integer():
+    if not (table.subject_id.type().is_integer() or table.subject_id.type().is_decimal()):
         raise BadInput(f"{files[0]}: subject_id holds {table.subject_id.type()}, not integers")
     given = [name for name in EVENT_SCHEMA if name in table.columns and name != "subject_id"]
     _check_types(table, given, files[0])

@@ -14,10 +14,10 @@ import ibis.expr.types as ir
 from ibis import _
 
 from claimscale.codes.systems import ADMISSION, BIRTH, DEATH, DISCHARGE, SEX_PREFIX
-from claimscale.config.sources import OmopSource
+from claimscale.config.sources import FIRST_CONTACT, OmopSource
 from claimscale.engine import Engine
 from claimscale.sources.casting import NO_TEXT, Expression, number_of, text_of
-from claimscale.sources.dates import month_end, timestamp_of
+from claimscale.sources.dates import birth_of, month_end, timestamp_of
 from claimscale.sources.omop_tables import DOMAINS, OmopDomain, OmopTables, files_of, other_inputs
 from claimscale.sources.raw import RawEvents, RowCounts, raw_events
 
@@ -29,8 +29,12 @@ HEALTH_RECORD_TYPES = (32817, 32818, 32827, 44818518)
 count as claims: a late availability is safe, an early one would show a model the future."""
 PRELIMINARY = 32899
 """Condition status: preliminary diagnosis."""
-STAYS = (9201, 262, 8971, 8920, 32037)
-"""Visit concepts: inpatient, emergency and inpatient, psychiatric, rehabilitation, intensive care."""
+STAYS = (9201, 262, 8717, 8971, 8920, 32037)
+"""Visit concepts: inpatient, emergency and inpatient, inpatient hospital, psychiatric, rehabilitation,
+intensive care. They are stays of any length, also without an end."""
+OUTPATIENT = (9202, 581477, 581476, 5083, 581458, 32036, 581478)
+"""Visit concepts: outpatient, office, home, telehealth, pharmacy, laboratory, ambulance. A claim may run over
+a month of such visits, which is no stay. Visits of all other concepts are stays if they last a night."""
 SYSTEM_OF_VOCABULARY = dict.fromkeys(("ICD10", "ICD10CM", "ICD10GM", "KCD7"), "ICD10")
 SYSTEM_OF_VOCABULARY |= {"ICD9CM": "ICD9CM", "ICD9Proc": "ICD9PROC"}
 
@@ -60,6 +64,8 @@ def read(source: OmopSource, engine: Engine, scratch: Path) -> RawEvents:
         patients=tables["person"].select(patient=tables.person("person")["patient"]),
         events=counts.rows.total(),
         observation=_observation(tables),
+        warnings=_unknown_genders(tables),
+        anchors=None if source.anchor == FIRST_CONTACT else _anchors(tables, source.anchor.strip().lower()),
     )
 
 
@@ -93,6 +99,22 @@ def _people(tables: OmopTables) -> ir.Table:
     )
 
 
+def _unknown_genders(tables: OmopTables) -> dict[str, int]:
+    """Persons by each gender concept that is neither male nor female."""
+    gender = tables.id("person", "gender_concept_id", optional=True)
+    others = tables["person"].select(gender=gender).filter(_.gender.notnull(), ~_.gender.isin([MALE, FEMALE]))
+    found = tables.engine.to_arrow(others.group_by("gender").aggregate(rows=_.count()).order_by("gender"))
+    return {
+        f"person.gender_concept_id: {row['gender']} taken for neither male nor female": row["rows"]
+        for row in found.to_pylist()
+    }
+
+
+def _anchors(tables: OmopTables, column: str) -> ir.Table:
+    anchor = birth_of(tables.column("person", column))
+    return tables["person"].select(patient=tables.person("person")["patient"], anchor=anchor)
+
+
 def _deaths(tables: OmopTables) -> ir.Table:
     day = timestamp_of(tables.column("death", "death_date"))
     dead = tables["death"].select(**tables.person("death"), day=day)
@@ -113,7 +135,7 @@ def _visits(tables: OmopTables) -> ir.Table:
             tables.text(name, "visit_source_value"), tables.text(name, "visit_occurrence_id")
         ),
         site=tables.id(name, "care_site_id", optional=True),
-        is_stay=tables.id(name, "visit_concept_id").isin(list(STAYS)).fill_null(False),
+        is_stay=_is_stay(tables, start, end),
         is_record=_is_record(tables, name, "visit"),
     )
     visits = visits.mutate(over=ibis.coalesce(_.end, _.start))
@@ -127,6 +149,14 @@ def _visits(tables: OmopTables) -> ir.Table:
     sites = sites.group_by("care_site").aggregate(site_name=_.site_name.min())
     joined = visits.left_join(sites, [("site", "care_site")])
     return joined.mutate(hospital_id=ibis.coalesce(_.site_name, _.site.cast("string")))
+
+
+def _is_stay(tables: OmopTables, start: Expression, end: Expression) -> Expression:
+    """Whether a visit is a stay: by its concept, or by a night between its start and its end."""
+    concept = tables.id("visit_occurrence", "visit_concept_id").fill_null(0)
+    if tables.stays is not None:
+        return concept.isin(tables.stays)
+    return concept.isin(list(STAYS)) | (~concept.isin(list(OUTPATIENT)) & (end > start).fill_null(False))
 
 
 def _is_record(tables: OmopTables, table: str, stem: str) -> Expression:

@@ -76,10 +76,11 @@ class OmopTables:
     def __init__(self, source: OmopSource, engine: Engine, scratch: Path) -> None:
         self.engine = engine
         self.codes = source.codes
+        self.stays = source.stays
         self.tables = (
             _copy_database(source.path, engine, scratch)
             if is_database(source)
-            else {name: _open(files, engine, scratch) for name, files in files_of(source).items()}
+            else {name: open_table(files, engine, scratch) for name, files in files_of(source).items()}
         )
         columns = [table[VISIT] for table in self.tables.values() if VISIT in table.columns]
         self._visits_are_integers = all(column.type().is_integer() for column in columns)
@@ -131,11 +132,6 @@ class OmopTables:
 VISIT = "visit_occurrence_id"
 
 
-def _open(files: list[Path], engine: Engine, scratch: Path) -> ir.Table:
-    table = open_table(files, engine, scratch)
-    return table.rename({name.lower(): name for name in table.columns})
-
-
 def _driver_of(url: str) -> str:
     """Which package connects to the database of a URL, as an instruction."""
     scheme = url.partition("://")[0].partition("+")[0].replace("postgresql", "postgres")
@@ -162,7 +158,7 @@ def _copy_database(url: str, engine: Engine, scratch: Path) -> dict[str, ir.Tabl
         cause = f"{type(error).__name__}: {redact(str(error), url)}".splitlines()[0]
         raise BadInput(f"source.path: the database cannot be read ({cause})") from None
     copies = {
-        name: _open([file], engine, scratch)
+        name: open_table([file], engine, scratch)
         for name in NAMES
         if (file := scratch / f"{name}.parquet").exists()
     }

@@ -89,6 +89,9 @@ class RawEvents:
             the source states, several rows per patient possible. None if it states none.
         warnings: what a user should know but what stops nothing: name to number of cases.
         crosswalks: applied in turn to the canonical codes.
+        anchors: `patient`, `anchor` (a timestamp), possibly repeated: the column that anchors shifted dates.
+            None if the first contact does, or dates are not shifted.
+        shifted: whether times count from the anchor of each patient, so that no calendar is common to them.
     """
 
     table: ir.Table
@@ -98,6 +101,8 @@ class RawEvents:
     observation: ir.Table | None = None
     warnings: dict[str, int] = field(default_factory=dict)
     crosswalks: tuple[Crosswalk, ...] = ()
+    anchors: ir.Table | None = None
+    shifted: bool = False
 
 
 def raw_events(table: ir.Table, **columns: ir.Value | Deferred | str) -> ir.Table:

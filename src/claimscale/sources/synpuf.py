@@ -66,7 +66,10 @@ CLAIMS = {
 def files_of(source: SynpufSource) -> dict[str, list[Path]]:
     """The folder's files by kind. Raises BadInput when the folder, or every file of a kind, is missing."""
     folder = folder_of(source.path)
-    files = {kind: sorted(folder.glob(pattern)) for kind, pattern in FILES.items()}
+    files = {
+        kind: sorted({*folder.glob(pattern), *folder.glob(pattern + ".gz")})
+        for kind, pattern in FILES.items()
+    }
     for kind, found in files.items():
         if not found:
             raise BadInput(f"source.path: {folder} holds no {kind} file ({FILES[kind]})")
@@ -83,7 +86,7 @@ def read(source: SynpufSource, engine: Engine, scratch: Path) -> RawEvents:
     make_folder(parsed)
     rows: dict[str, TableRows] = {}
     for kind, found in files.items():
-        table = engine.read_csv(csv_checks.checked(found, "utf-8", parsed))
+        table = _upper_case(engine.read_csv(*csv_checks.checked(found, "utf-8", parsed)))
         _check_columns(table, kind, found[0])
         events = _beneficiary_events(table) if kind == "beneficiary" else _claim_events(table, kind)
         events = events.mutate(source_table=ibis.literal(kind))
@@ -101,7 +104,7 @@ def _coverage(files: list[Path], engine: Engine) -> ir.Table | None:
     """
     years = []
     for file in files:
-        table: Expression = engine.read_csv([file])
+        table: Expression = _upper_case(engine.read_csv(*csv_checks.checked([file], "utf-8", file.parent)))
         year = re.search(r"_(20\d\d)_", file.name)
         if year is None or not {*COVERAGE, "BENE_DEATH_DT"} <= set(table.columns):
             continue
@@ -115,6 +118,11 @@ def _coverage(files: list[Path], engine: Engine) -> ir.Table | None:
         )
         years.append(periods)
     return ibis.union(*years) if len(years) > 1 else (years or [None])[0]
+
+
+def _upper_case(table: ir.Table) -> ir.Table:
+    """The table with column names in upper case, as CMS writes them."""
+    return table.rename({name.upper(): name for name in table.columns if name != name.upper()})
 
 
 def _check_columns(table: ir.Table, kind: str, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import ibis.expr.types as ir
@@ -10,7 +11,7 @@ from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.sources.csv_checks import checked
 
-ENDINGS = (".parquet", ".csv")
+FORMATS = {".parquet": "Parquet", ".csv": "CSV", ".csv.gz": "CSV", ".tsv": "CSV", ".tsv.gz": "CSV"}
 
 
 def folder_of(path: str) -> Path:
@@ -22,20 +23,42 @@ def folder_of(path: str) -> Path:
 
 
 def files_of_table(folder: Path, table: str) -> list[Path]:
-    """`<table>.csv|parquet`, or all such files in the folder `<table>`; case is ignored.
+    """The file of a table, named after it (`drugs.csv`), or all files in the folder of that name; case is
+    ignored.
 
-    Raises BadInput for a table that exists in both formats.
+    A folder may have a file ending (`drugs.parquet/`) and further folders. Raises BadInput for a table that
+    exists twice, or whose folder holds another kind of file.
     """
-    files = [
-        file
-        for place in sorted(folder.iterdir())
-        if (place.name if place.is_dir() else place.stem).lower() == table.lower()
-        for file in (sorted(place.iterdir()) if place.is_dir() else [place])
-        if file.suffix.lower() in ENDINGS
-    ]
-    if len({file.suffix.lower() for file in files}) > 1:
+    places = [place for place in sorted(folder.iterdir()) if _is_table(place, table.lower())]
+    files = [file for place in places for file in (_parts(place) if place.is_dir() else [place])]
+    if len({FORMATS[_ending(file.name)] for file in files}) > 1:
         raise BadInput(f"source.path: {folder} holds table {table} as CSV and as Parquet")
+    if len(places) > 1 and files:
+        names = " and ".join(place.name for place in places)
+        raise BadInput(f"source.path: {folder} holds table {table} twice: {names}")
     return files
+
+
+def _is_table(place: Path, table: str) -> bool:
+    ending = _ending(place.name)
+    stem = place.name.lower().removesuffix(ending)
+    return stem == table and (place.is_dir() or ending != "")
+
+
+def _ending(name: str) -> str:
+    """The longest ending of a known format, or the empty text."""
+    return max((ending for ending in FORMATS if name.lower().endswith(ending)), key=len, default="")
+
+
+def _parts(folder: Path) -> Iterator[Path]:
+    """The files of a table's folder. Names that begin with `_` or `.` are notes of the writer."""
+    for file in sorted(folder.rglob("*")):
+        parts = file.relative_to(folder).parts
+        if file.is_dir() or any(part.startswith(("_", ".")) for part in parts):
+            continue
+        if not _ending(file.name):
+            raise BadInput(f"{file}: is none of {', '.join(FORMATS)}")
+        yield file
 
 
 def no_table(folder: Path, table: str) -> BadInput:
@@ -43,7 +66,32 @@ def no_table(folder: Path, table: str) -> BadInput:
 
 
 def open_table(files: list[Path], engine: Engine, scratch: Path, encoding: str = "utf-8") -> ir.Table:
-    """The rows of the files; `scratch` is for CSV files that are recoded."""
-    if files[0].suffix.lower() == ".csv":
-        return engine.read_csv(checked(files, encoding, scratch))
-    return engine.read_parquet(files)
+    """The rows of the files, column names in lower case and without blanks around them.
+
+    `scratch` is for CSV files that are recoded. Raises BadInput for a file that cannot be read, or two
+    columns whose names differ in case only.
+    """
+    if FORMATS[_ending(files[0].name)] == "CSV":
+        table = engine.read_csv(*checked(files, encoding, scratch))
+    else:
+        table = engine.read_parquet(files)
+    return lower_case(table, files[0])
+
+
+def lower_case(table: ir.Table, file: Path) -> ir.Table:
+    """The table with column names in lower case. Raises BadInput if two become one."""
+    names: dict[str, str] = {}
+    for name in table.columns:
+        if name.strip().lower() in names:
+            raise BadInput(f"{file}: column {name!r} is repeated")
+        names[name.strip().lower()] = name
+    return table.rename({new: old for new, old in names.items() if new != old})
+
+
+def check_types(table: ir.Table, file: Path) -> None:
+    """Raises BadInput for a column that is no text, number, date or time."""
+    for name, kind in table.schema().items():
+        known = (kind.is_string(), kind.is_numeric(), kind.is_boolean(), kind.is_temporal(), kind.is_null())
+        if not any((*known, kind.is_uuid())) or kind.is_interval() or kind.is_time():
+            shown = "values of an unknown type" if kind.is_unknown() else f"values of type {kind}"
+            raise BadInput(f"{file}: column {name} holds {shown}, not text, numbers or dates")

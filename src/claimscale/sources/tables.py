@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from pathlib import Path
 from typing import Any
 
 import ibis
+import ibis.expr.types as ir
 from ibis import _
 
 from claimscale.artifacts import make_folder
-from claimscale.config.sources import TablesSource
+from claimscale.config.sources import FIRST_CONTACT, TablesSource
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources import tables_events, tables_mapping
-from claimscale.sources.raw import RawEvents, RowCounts
-from claimscale.sources.table_files import files_of_table, folder_of, no_table, open_table
-from claimscale.sources.tables_events import MappedTables, is_selected
+from claimscale.sources import tables_events, tables_mapping, tables_stays
+from claimscale.sources.raw import RawEvents
+from claimscale.sources.table_files import check_types, files_of_table, folder_of, no_table, open_table
+from claimscale.sources.tables_counts import count_rows
+from claimscale.sources.tables_events import MappedTables
 from claimscale.sources.tables_mapping import RowFilter, TableMapping
 
 
@@ -45,23 +45,23 @@ def columns_used(mapping: TableMapping) -> dict[str, list[str]]:
 
     def use(table: str, *columns: str | None) -> None:
         used.setdefault(table, []).extend(
-            column for column in columns if column and column not in used[table]
+            column for column in dict.fromkeys(columns) if column and column not in used[table]
         )
 
     def column_of(rows: RowFilter | None) -> str | None:
         return rows.column if rows else None
 
     people, visits, death = mapping.patients, mapping.visits, mapping.patients.death
-    use(people.table, people.patient, people.hospital, people.birth, people.sex.column)
+    use(people.table, people.patient, people.hospital, *mapping.birth_columns, people.sex.column)
     use(people.table, *(people.observed or ()))
     if death:
         use(people.table, death.column, column_of(death.only))
     if visits:
         use(visits.table, visits.patient, visits.visit, visits.hospital, visits.month, visits.start)
-        use(visits.table, visits.end, visits.stay.column)
+        use(visits.table, visits.end, column_of(visits.stay))
     for each in mapping.codes:
-        use(each.table, each.patient, each.visit, each.hospital, each.month, each.date, each.code, each.value)
-        use(each.table, column_of(each.suspected), column_of(each.only))
+        use(each.table, each.patient, each.visit, each.hospital, each.month, each.date, each.value)
+        use(each.table, *each.code_columns, column_of(each.suspected), column_of(each.only))
         if each.lookup:
             use(each.lookup.table, each.lookup.by, each.lookup.take)
     return used
@@ -69,28 +69,17 @@ def columns_used(mapping: TableMapping) -> dict[str, list[str]]:
 
 def read(source: TablesSource, engine: Engine, scratch: Path) -> RawEvents:
     """All tables as raw events. Raises BadInput for missing or unreadable files and columns."""
-    mapping = tables_mapping.load(source.mapping)
-    used = columns_used(mapping)
-    make_folder(scratch)
-    tables = {}
-    for name, files in files_of(source).items():
-        table = open_table(files, engine, scratch / "utf8" / name, source.encoding)
-        missing = [column for column in used[name] if column not in table.columns]
-        if missing:
-            raise BadInput(
-                f"{files[0]}: has no column {', '.join(missing)} (source.mapping: {source.mapping})"
-            )
-        tables[name] = table.select(*used[name])
-    opened = MappedTables(mapping, tables)
+    opened = _open(source, engine, scratch)
+    mapping = opened.mapping
     if (visits := tables_events.visit_details(opened)) is not None:
         # Evaluated once, because every table of codes joins it.
         engine.write_parquet(visits, scratch / "visits.parquet")
-        opened = MappedTables(mapping, tables, engine.read_parquet(scratch / "visits.parquet"))
+        opened = MappedTables(mapping, opened.tables, engine.read_parquet(scratch / "visits.parquet"))
     events = [tables_events.people(opened), *(tables_events.coded(opened, each) for each in mapping.codes)]
-    counts = _count_rows(opened, engine)
+    counts = count_rows(opened, engine)
     if mapping.visits:
-        stays = tables_events.stays(opened)
-        events.append(tables_events.admissions_and_discharges(opened, stays))
+        stays = tables_stays.stays(opened)
+        events.append(tables_stays.admissions_and_discharges(opened, stays))
         repeated = engine.count(stays.filter(~(_.admits | _.discharges)))
         counts.no_event(mapping.visits.table, "repeated stay", repeated)
     return RawEvents(
@@ -99,22 +88,34 @@ def read(source: TablesSource, engine: Engine, scratch: Path) -> RawEvents:
         patients=opened.patients(),
         events=counts.rows.total(),
         observation=tables_events.observation(opened),
+        warnings=dict(counts.warnings),
+        anchors=None if source.anchor == FIRST_CONTACT else opened.anchors(_anchor(source)),
     )
 
 
-def _count_rows(opened: MappedTables, engine: Engine) -> RowCounts:
-    """Rows of each table, and why some of them make no event."""
-    mapping, counts = opened.mapping, RowCounts()
-    for name, table in opened.tables.items():
-        counts.rows[name] = engine.count(table)
-        filters = [each.only for each in mapping.codes if each.table == name]
-        selected = [is_selected(table, only) for only in filters if only is not None]
-        if mapping.visits is not None and name == mapping.visits.table:
-            others = engine.count(table.filter(~is_selected(table, mapping.visits.stay)))
-            counts.no_event(name, "not an inpatient stay", others)
-        elif filters and len(selected) == len(filters):
-            others = engine.count(table.filter(~functools.reduce(operator.or_, selected)))
-            counts.no_event(name, "not selected by `only`", others)
-        elif not filters and name != mapping.patients.table:
-            counts.no_event(name, "reference table", counts.rows[name])
-    return counts
+def _anchor(source: TablesSource) -> str:
+    return source.anchor.strip().lower()
+
+
+def _open(source: TablesSource, engine: Engine, scratch: Path) -> MappedTables:
+    """The tables with the columns that are used. Raises BadInput if one cannot be read or lacks a column."""
+    mapping, files = tables_mapping.load(source.mapping), files_of(source)
+    make_folder(scratch)
+    whole = {
+        name: open_table(found, engine, scratch / "utf8" / name, source.encoding)
+        for name, found in files.items()
+    }
+    mapping = mapping.with_columns({name: table.columns for name, table in whole.items()})
+    used = columns_used(mapping)
+    if source.anchor != FIRST_CONTACT and _anchor(source) not in used[mapping.patients.table]:
+        used[mapping.patients.table].append(_anchor(source))
+    tables: dict[str, ir.Table] = {}
+    for name, table in whole.items():
+        missing = [column for column in used[name] if column not in table.columns]
+        if missing:
+            raise BadInput(
+                f"{files[name][0]}: has no column {', '.join(missing)} (source.mapping: {source.mapping})"
+            )
+        tables[name] = table.select(*used[name])
+        check_types(tables[name], files[name][0])
+    return MappedTables(mapping, tables)

@@ -1,4 +1,4 @@
-"""The events of flat tables: births and deaths, stays, and codes, by the mapping of their columns."""
+"""The events of flat tables: births and deaths, and codes, by the mapping of their columns."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from dataclasses import dataclass
 
 import ibis
 import ibis.expr.types as ir
-from ibis import _
+from ibis import _, selectors
 
-from claimscale.codes.systems import ADMISSION, BIRTH, DEATH, DISCHARGE, SEPARATOR, SEX_PREFIX
+from claimscale.codes.systems import BIRTH, DEATH, SEPARATOR, SEX_PREFIX
 from claimscale.errors import BadInput
 from claimscale.sources.casting import (
     NO_TEXT,
     Expression,
+    integer_of,
     is_unreadable,
     number_of,
     text_id_of,
     text_of,
 )
-from claimscale.sources.dates import last_day_of, month_end, timestamp_of
+from claimscale.sources.dates import birth_of, last_day_of, month_end, timestamp_of
 from claimscale.sources.raw import raw_events
 from claimscale.sources.tables_mapping import CodeTable, RowFilter, TableMapping
 
@@ -42,11 +43,25 @@ class MappedTables:
         """The patient of each row of the table of patients."""
         people = self.mapping.patients
         table = self.tables[people.table]
-        return self.unique_patient(text_id_of(table[people.patient]), _optional(table, people.hospital))
+        return self.unique_patient(text_id_of(table[people.patient]), optional_text(table, people.hospital))
 
     def patients(self) -> ir.Table:
         """`patient` of each row of the table of patients."""
         return self.tables[self.mapping.patients.table].select(patient=self.listed())
+
+    def anchors(self, column: str) -> ir.Table:
+        """`patient` and `anchor`, the date in a column of the table of patients."""
+        table = self.tables[self.mapping.patients.table]
+        return table.select(patient=self.listed(), anchor=birth_of(table[column], self.mapping.dates))
+
+    def birth(self, table: ir.Table) -> Expression:
+        """The birth of each row of the table of patients."""
+        birth = self.mapping.patients.birth
+        if isinstance(birth, str):
+            return birth_of(table[birth], self.mapping.dates)
+        at: Expression = birth_of(table[birth.at], self.mapping.dates)
+        year = (at.year() - integer_of(table[birth.age])).cast("string")
+        return year.concat("-01-01").try_cast("date").cast("timestamp(6)")
 
     def date(self, table: ir.Table, column: str | None) -> Expression:
         """A column as a date; null where it holds none."""
@@ -61,15 +76,15 @@ class MappedTables:
         return last_day_of(table[column], self.mapping.dates)
 
 
-def _optional(table: ir.Table, column: str | None) -> Expression:
+def optional_text(table: ir.Table, column: str | None) -> Expression:
     return NO_TEXT if column is None else text_of(table[column])
 
 
-def _has_text(table: ir.Table, column: str | None) -> Expression:
+def has_text(table: ir.Table, column: str | None) -> Expression:
     return ibis.literal(False) if column is None else text_of(table[column]).notnull()
 
 
-def _unreadable_id(table: ir.Table, column: str) -> Expression:
+def unreadable_id(table: ir.Table, column: str) -> Expression:
     return is_unreadable(table[column], text_id_of(table[column]))
 
 
@@ -87,13 +102,13 @@ def people(opened: MappedTables) -> ir.Table:
         sex.isin([value.upper() for value in values]) for values in (people.sex.male, people.sex.female)
     )
     death_column = people.death.column if people.death else None
-    is_dead = _has_text(table, death_column)
+    is_dead = has_text(table, death_column)
     if people.death and people.death.only:
         is_dead &= is_selected(table, people.death.only)
     known = table.select(
         patient=opened.listed(),
-        is_unreadable=_unreadable_id(table, people.patient),
-        birth=opened.date(table, people.birth),
+        is_unreadable=unreadable_id(table, people.patient),
+        birth=opened.birth(table),
         sex=ibis.cases((male, SEX_PREFIX + "M"), (female, SEX_PREFIX + "F"), else_=SEX_PREFIX + "U"),
         death=opened.last_day(table, death_column),
         is_dead=is_dead.fill_null(False),
@@ -109,57 +124,8 @@ def people(opened: MappedTables) -> ir.Table:
     return ibis.union(events(known, BIRTH, _.birth), events(known, _.sex, _.birth), dead)
 
 
-def stays(opened: MappedTables) -> ir.Table:
-    """Each row of a stay, with `admits` and `discharges`: whether it is the first with this admission or
-    discharge.
-
-    Monthly claims of a long stay repeat both. Rows with an issue are kept, each on its own.
-    """
-    visits = opened.mapping.visits
-    assert visits is not None
-    table = opened.tables[visits.table]
-    start, end = opened.date(table, visits.start), opened.date(table, visits.end)
-    hospital = _optional(table, visits.hospital)
-    rows = table.filter(is_selected(table, visits.stay)).select(
-        patient=opened.unique_patient(text_id_of(table[visits.patient]), hospital),
-        is_unreadable=_unreadable_id(table, visits.patient),
-        start=start,
-        end=end,
-        has_start=_has_text(table, visits.start),
-        has_end=_has_text(table, visits.end),
-        visit_id=text_of(table[visits.visit]),
-        hospital_id=hospital,
-        known=ibis.coalesce(month_end(opened.date(table, visits.month)), month_end(end)),
-    )
-    issue = ibis.cases(
-        (_.is_unreadable, "unreadable id"),
-        ((_.has_start & _.start.isnull()) | (_.has_end & _.end.isnull()), "unreadable date"),
-        (_.end < _.start, "end before start"),
-        else_=NO_TEXT,
-    )
-    rows = rows.mutate(issue=issue, known=ibis.coalesce(_.known, month_end(_.start)))
-    has_issue = rows.issue.notnull() | rows.patient.isnull()
-
-    def is_first(day: str) -> Expression:
-        same = ibis.window(group_by=["patient", "hospital_id", day], order_by=["known", "visit_id"])
-        # Rows that are equal in all columns are both first. Validation drops one and counts it.
-        return (ibis.rank().over(same) == 0) | has_issue | rows[day].isnull()
-
-    return rows.mutate(admits=is_first("start"), discharges=is_first("end") & _.has_end)
-
-
-def admissions_and_discharges(opened: MappedTables, rows: ir.Table) -> ir.Table:
-    """Admission and discharge of each of the `stays`; other visits make no event."""
-    assert opened.mapping.visits is not None
-    shared = {name: _[name] for name in ("visit_id", "hospital_id", "issue")}
-    shared |= {"source_table": ibis.literal(opened.mapping.visits.table), "available_at": _.known}
-    admissions = raw_events(rows.filter(_.admits), code=ADMISSION, time=_.start, **shared)
-    discharges = raw_events(rows.filter(_.discharges), code=DISCHARGE, time=_.end, **shared)
-    return ibis.union(admissions, discharges)
-
-
 def coded(opened: MappedTables, codes: CodeTable) -> ir.Table:
-    """One event per row of a table of codes, or per row that `only` selects."""
+    """One event per code of the rows of a table, or of those that `only` selects."""
     table = opened.tables[codes.table]
     if codes.only is not None:
         table = table.filter(is_selected(table, codes.only))
@@ -169,17 +135,18 @@ def coded(opened: MappedTables, codes: CodeTable) -> ir.Table:
         number, is_no_number = number_of(table[codes.value])
     rows = table.select(
         patient=text_id_of(table[codes.patient]),
-        is_unreadable=_unreadable_id(table, codes.patient),
-        code=_code(table, codes),
+        is_unreadable=unreadable_id(table, codes.patient),
+        **{f"code_{place}": _code(table, codes, name) for place, name in enumerate(codes.code_columns)},
         date=date,
-        is_no_date=_has_text(table, codes.date) & date.isnull(),
+        is_no_date=has_text(table, codes.date) & date.isnull(),
         month=opened.date(table, codes.month),
-        hospital_id=_optional(table, codes.hospital),
-        visit_id=_optional(table, codes.visit),
+        hospital_id=optional_text(table, codes.hospital),
+        visit_id=optional_text(table, codes.visit),
         suspected=is_selected(table, codes.suspected) if codes.suspected else ibis.literal(False),
         numeric_value=number,
         is_no_number=is_no_number,
     )
+    rows = _one_code_per_row(rows, opened, codes)
     if codes.lookup:
         rows = _with_lookup(rows, opened, codes)
     rows = _with_visits(rows, opened, codes)
@@ -201,12 +168,23 @@ def coded(opened: MappedTables, codes: CodeTable) -> ir.Table:
     )
 
 
-def _code(table: ir.Table, codes: CodeTable) -> Expression:
+def _code(table: ir.Table, codes: CodeTable, column: str) -> Expression:
     """The code as text, null if empty. Raises BadInput for a column of numbers."""
     if codes.width is None:
-        _refuse_numbers(table, codes.table, codes.code)
-        return text_of(table[codes.code])
-    return text_of(table[codes.code]).lpad(codes.width, "0")
+        _refuse_numbers(table, codes.table, column)
+        return text_of(table[column])
+    return text_of(table[column]).lpad(codes.width, "0")
+
+
+def _one_code_per_row(rows: ir.Table, opened: MappedTables, codes: CodeTable) -> ir.Table:
+    """The rows with `code`: several columns of codes below each other, without their empty cells."""
+    if len(codes.code_columns) == 1:
+        rows = rows.rename(code="code_0")
+    else:
+        places = [f"code_{place}" for place in range(len(codes.code_columns))]
+        rows = rows.pivot_longer(selectors.cols(*places), names_to="of_column", values_to="code")
+        rows = rows.drop("of_column")
+    return rows.filter(_.code.notnull()) if opened.mapping.has_empty_cells(codes) else rows
 
 
 def _refuse_numbers(table: ir.Table, name: str, column: str) -> None:
@@ -242,7 +220,7 @@ def visit_details(opened: MappedTables) -> ir.Table | None:
         of_visit=text_of(table[visits.visit]),
         of_id=text_id_of(table[visits.patient]),
         visit_month=opened.date(table, visits.month),
-        visit_hospital=_optional(table, visits.hospital),
+        visit_hospital=optional_text(table, visits.hospital),
     )
     # A repeated visit must not double its rows.
     hospital: Expression = _.visit_hospital.min()

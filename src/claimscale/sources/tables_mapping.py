@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.resources
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from claimscale.config import loading
 from claimscale.config.base import Settings
@@ -16,42 +18,71 @@ from claimscale.sources.dates import DateStyle
 Width = Annotated[int, Field(ge=1, le=20)]
 
 
+def _lower(name: str) -> str:
+    return name.strip().lower()
+
+
+Column = Annotated[str, AfterValidator(_lower)]
+"""The name of a column. Case and blanks around it are ignored."""
+PATTERN_SIGNS = frozenset("*?[")
+
+
 class RowFilter(Settings):
     """Rows in which a column has one of the values; case is ignored."""
 
-    column: str
+    column: Column
+    """Column that is compared."""
     values: Annotated[list[str], Field(min_length=1)]
+    """Values that select a row."""
 
 
 class SexColumn(Settings):
-    """The values that mean male and female; all other values are unknown."""
+    """The sex of a patient. All values that are in neither list are unknown, and are reported."""
 
-    column: str
+    column: Column
+    """Column of the sex."""
     male: list[str]
+    """Values that mean male; case is ignored."""
     female: list[str]
+    """Values that mean female; case is ignored."""
 
 
 class DeathColumn(Settings):
-    """The column with the day, or the month, of death; `only` selects the rows of the dead."""
+    """The death of a patient."""
 
-    column: str
+    column: Column
+    """Day of death; a month means its last day."""
     only: RowFilter | None = None
+    """Rows of the dead; without it, all rows with a value in the column."""
+
+
+class AgeColumn(Settings):
+    """A birth that is known by an age only."""
+
+    age: Column
+    """Age in years."""
+    at: Column
+    """Day, month or year of this age; the birth is January 1 of that year minus the age."""
 
 
 class PatientTable(Settings):
-    """One row per patient, or several equal ones. `observed`: first and last day, or month, of insurance.
-
-    With `hospital`, patient ids are unique within a hospital only: one id in two hospitals is two people.
-    Every table then needs a hospital, in a column of its own or through its visits.
-    """
+    """One row per patient, or several equal ones."""
 
     table: str
-    patient: str
-    hospital: str | None = None
-    birth: str
+    """Name of the table."""
+    patient: Column
+    """Id of the patient."""
+    hospital: Column | None = None
+    """Hospital, if ids are unique within a hospital only: one id in two hospitals is then two people. Every
+    table then needs a hospital, in a column of its own or through its visits."""
+    birth: Column | AgeColumn
+    """Birth: a column with a day, or a month or a year (their first day); or an age and its date."""
     sex: SexColumn
+    """Column of the sex, and its values."""
     death: DeathColumn | None = None
-    observed: tuple[str, str] | None = None
+    """Column of the day of death."""
+    observed: tuple[Column, Column] | None = None
+    """Columns of the first and the last day, or month, of insurance."""
 
     @field_validator("observed", mode="before")
     @classmethod
@@ -60,56 +91,85 @@ class PatientTable(Settings):
 
 
 class VisitTable(Settings):
-    """One row per claim or visit. Rows that `stay` selects become an admission and a discharge."""
+    """One row per claim or visit. Stays become an admission and a discharge; other visits make no event."""
 
     table: str
-    patient: str
-    visit: str
-    hospital: str | None = None
-    month: str | None = None
-    start: str
-    end: str
-    stay: RowFilter
+    """Name of the table."""
+    patient: Column
+    """Id of the patient."""
+    visit: Column
+    """Id of the claim or visit."""
+    hospital: Column | None = None
+    """Hospital of the visit."""
+    month: Column | None = None
+    """Month of the claim, at whose end the visit is known; without it, the month in which the visit ends."""
+    start: Column
+    """First day of the visit; for a stay, the admission."""
+    end: Column
+    """Last day of the visit; for a stay, the discharge."""
+    stay: RowFilter | None = None
+    """Rows that are inpatient stays; without it, the visits of at least one night."""
 
 
 class CodeLookup(Settings):
-    """A code table: a code is found in column `by` and replaced by the value of column `take`."""
+    """A code table, which translates codes. Codes that it lacks are quarantined as `missing code`."""
 
     table: str
-    by: str
-    take: str
+    """Name of the code table."""
+    by: Column
+    """Column of the codes as they are in the claims."""
+    take: Column
+    """Column of the codes that replace them."""
 
 
 class CodeTable(Settings):
-    """A table with one code per row.
-
-    A row is dated to `date`, else to the first day of `month`. Hospital and month come from the row's visit
-    if the table lacks them. `width`, the length of every code, restores leading zeros that were lost. `only`
-    selects rows: a table with codes of several systems is listed once for each system.
-    """
+    """A table with one code per row, or with several columns of codes. It may be listed several times."""
 
     table: str
-    patient: str
-    visit: str | None = None
-    hospital: str | None = None
-    month: str | None = None
-    date: str | None = None
+    """Name of the table."""
+    patient: Column
+    """Id of the patient."""
+    visit: Column | None = None
+    """Id of the claim or visit, from which a row has the hospital and month that it lacks."""
+    hospital: Column | None = None
+    """Hospital of the row."""
+    month: Column | None = None
+    """Month of the claim, at whose end the row is known; rows without a date are dated to its first day."""
+    date: Column | None = None
+    """Day of the row."""
     system: str
-    code: str
+    """Code system of the codes, such as ICD10, ICD9CM, ATC, NDC or a name of your own."""
+    code: Column | Annotated[list[Column], Field(min_length=1)]
+    """Column of the code; for a table with several, a list of columns or a pattern such as `dx*`. Empty cells
+    of several columns make no event."""
     width: Width | None = None
+    """Length of every code, to restore leading zeros that were lost."""
     lookup: CodeLookup | None = None
+    """Code table that translates the codes."""
     only: RowFilter | None = None
+    """Rows that are read; without it, all."""
     suspected: RowFilter | None = None
-    value: str | None = None
+    """Rows whose diagnosis is only suspected."""
+    value: Column | None = None
+    """Number of the row: a quantity or a measured value. Rows that differ in it alone are all kept."""
+
+    @property
+    def code_columns(self) -> list[str]:
+        """The columns of codes, or patterns of their names."""
+        return [self.code] if isinstance(self.code, str) else self.code
 
 
 class TableMapping(Settings):
-    """The tables of a folder. `dates` is the format of dates in text; Parquet may have a date type."""
+    """The tables of a folder."""
 
     dates: DateStyle = "western"
+    """Format of dates in text; columns of Parquet may have a date type."""
     patients: PatientTable
+    """Table of the patients."""
     visits: VisitTable | None = None
+    """Table of claims or visits."""
     codes: Annotated[list[CodeTable], Field(min_length=1)]
+    """Tables of codes."""
 
     @model_validator(mode="after")
     def rows_are_dated_and_placed(self) -> TableMapping:
@@ -131,6 +191,36 @@ class TableMapping(Settings):
                     f"patients.hospital: {incomplete[0]} has no hospital, which distinguishes patients"
                 )
         return self
+
+    @property
+    def birth_columns(self) -> list[str]:
+        """The columns that give the birth."""
+        birth = self.patients.birth
+        return [birth] if isinstance(birth, str) else [birth.age, birth.at]
+
+    def with_columns(self, columns: Mapping[str, Sequence[str]]) -> TableMapping:
+        """The mapping with patterns replaced by the `columns` of their table, in the order of the table.
+
+        Raises BadInput for a pattern that matches no column.
+        """
+        codes: list[CodeTable] = []
+        for each in self.codes:
+            named: list[str] = []
+            for wanted in each.code_columns:
+                found = [wanted]
+                if PATTERN_SIGNS & set(wanted) and wanted not in columns[each.table]:
+                    found = [name for name in columns[each.table] if fnmatch.fnmatchcase(name, wanted)]
+                    if not found:
+                        raise BadInput(f"source.mapping: table {each.table} has no column {wanted}")
+                named += [name for name in found if name not in named]
+            codes.append(each.model_copy(update={"code": named}))
+        return self.model_copy(update={"codes": codes})
+
+    def has_empty_cells(self, codes: CodeTable) -> bool:
+        """Whether the table has several columns of codes, so that a row need not fill all."""
+        return (
+            len({name for each in self.codes if each.table == codes.table for name in each.code_columns}) > 1
+        )
 
 
 def load(name: str) -> TableMapping:

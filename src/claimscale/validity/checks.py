@@ -110,15 +110,17 @@ def _of_study(study: Study, run: Path, engine: Engine, store: TokenStore) -> lis
     tests = inputs.read_test_subjects(study, run)
     subjects = np.asarray(store.subjects)
     landmark = day_number(study.cohort.landmark)
-    return [
+    found = [
         overlap.split_overlap(
             subjects, np.isin(subjects, learning), np.isin(subjects, tests),
             np.asarray(store.birth_day), np.asarray(store.sex), np.asarray(store.offsets), store.token,
         ),
         overlap.pretraining_overlap(pretrained, tests, landmark - 1, landmark),
         follow_up.single_site_visibility(inputs.read_hospitals(run, engine)),
-        drift.code_drift(*inputs.read_periods(study, run, store)),
     ]  # fmt: skip
+    if not study.has_shifted_dates:  # they have no periods in common
+        found.append(drift.code_drift(*inputs.read_periods(study, run, store)))
+    return found
 
 
 def _immortal_time(study: Study, task: Task, candidates: Candidates) -> CheckResult:

@@ -347,7 +347,7 @@ def test_a_receipt_sent_again_is_the_same_visit(lines, validated) -> None:
     assert {row["visit_id"] for row in rows if row["visit_id"]} == {"1"}
     _, raw = lines(*once, *once, head(f4="202106"), "SY,8833421,,1,,,,")
     events, quality = validated(raw)
-    assert quality["dropped"] == {"exact duplicate": 2}
+    assert quality["dropped"] == {"same patient, time, code, value and visit": 2}
     assert quality["quarantined"] == {}
     assert set(events["source_id"].to_pylist()) == {PATIENT}
 

@@ -67,7 +67,7 @@ def read(source: ReceiptSource, engine: Engine, scratch: Path) -> RawEvents:
 def _number_visits(folder: Path, engine: Engine) -> ir.Table:
     """The receipts, with `visit`: the number of a patient's claim of a month, hospital and kind.
 
-    A receipt that was sent again has the number of the first, so that its events are exact duplicates. The
+    A receipt that was sent again has the number of the first, so that what it repeats is dropped. The
     number is the place in the sorted order of all receipts and reveals nothing of the patient's own number.
     """
     receipts = engine.read_parquet(folder / "receipts-*.parquet")
