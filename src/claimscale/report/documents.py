@@ -15,8 +15,8 @@ from claimscale.config.study import Study
 from claimscale.findings import Finding, sentences
 from claimscale.report import methods
 from claimscale.report.i18n import Texts
+from claimscale.summary.entries import METRIC_NAMES
 from claimscale.summary.schema import Summary
-from claimscale.summary.verdict_text import METRIC_NAMES
 
 
 class Item(NamedTuple):

@@ -14,9 +14,9 @@ from claimscale.config.tasks import Exclusion, Task
 from claimscale.findings import Finding, finding, sentences
 from claimscale.report import phenome_methods
 from claimscale.report.page_data import ARMS
+from claimscale.summary.entries import METRIC_NAMES
 from claimscale.summary.result_schema import ModelResultEntry
 from claimscale.summary.schema import Summary
-from claimscale.summary.verdict_text import METRIC_NAMES
 
 SOURCES = {
     "simulated": finding("source.simulated"),

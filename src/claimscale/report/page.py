@@ -25,12 +25,13 @@ from claimscale.report import documents, figures, methods, phenome_picture, tabl
 from claimscale.report.i18n import Texts
 from claimscale.report.page_data import ALL_METRICS, ARMS, SPLIT_NAMES, embedded, splits_of, view
 from claimscale.report.phenome_picture import phenome_svg
+from claimscale.summary.baseline_text import BASELINES, main_results
 from claimscale.summary.decision_schema import AnswerEntry
 from claimscale.summary.family_text import interaction_text
 from claimscale.summary.result_schema import ModelDiagnosticsEntry
 from claimscale.summary.schema import Summary
 from claimscale.summary.task_schema import TaskEntry
-from claimscale.summary.verdict_text import BASELINES, UNDER_TRAINED, crossover_text, main_results
+from claimscale.summary.verdict_text import UNDER_TRAINED, crossover_text
 
 GROUP_NAMES = {
     "all": "All",

@@ -7,10 +7,9 @@ from typing import Any
 
 from claimscale.config.comparison import USES_EMBEDDINGS
 from claimscale.report.i18n import Texts
-from claimscale.summary.entries import EstimateEntry
+from claimscale.summary.entries import METRIC_NAMES, EstimateEntry
 from claimscale.summary.result_schema import ModelDiagnosticsEntry, ModelResultEntry, SplitCountsEntry
 from claimscale.summary.schema import Summary
-from claimscale.summary.verdict_text import METRIC_NAMES
 
 METRICS = ("auprc", "auroc", "log_loss", "calibration")
 ALL_METRICS = {**METRIC_NAMES, "log_loss": "Log-loss", "calibration": "Calibration slope"}

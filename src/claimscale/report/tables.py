@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from claimscale.summary.baseline_text import main_results
 from claimscale.summary.entries import EstimateEntry
 from claimscale.summary.pretraining_schema import SizeEntry
 from claimscale.summary.result_schema import ModelResultEntry, OracleEntry
 from claimscale.summary.task_schema import TaskEntry
-from claimscale.summary.verdict_text import main_results
 
 
 class ForestRow(NamedTuple):

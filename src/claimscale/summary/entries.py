@@ -13,6 +13,7 @@ DIGITS = 6
 
 Split = Literal["train", "tuning", "held_out", "hospital", "temporal"]
 Metric = Literal["auprc", "auroc"]
+METRIC_NAMES: dict[Metric, str] = {"auprc": "AUPRC", "auroc": "AUROC"}
 
 
 class Entry(BaseModel):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from claimscale.findings import Finding, finding, sentences
+from claimscale.summary.entries import METRIC_NAMES
 from claimscale.summary.family_schema import FamilyAnswerEntry, FamilyEntry, FamilyVerdictEntry
 from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.pretraining_schema import ConvergenceEntry
-from claimscale.summary.verdict_text import METRIC_NAMES
 
 NAMES = {
     "diseases": finding("family.diseases"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from claimscale.findings import Finding, finding
+from claimscale.summary.baseline_text import BASELINES
 from claimscale.summary.decision_schema import (
     SUPPRESSED,
     AnswerEntry,
@@ -16,7 +17,7 @@ from claimscale.summary.pretraining_schema import ConvergenceEntry, SizeEntry
 from claimscale.summary.result_schema import SkippedSubsetsEntry
 from claimscale.summary.statistics_schema import Statistics
 from claimscale.summary.task_schema import TaskEntry
-from claimscale.summary.verdict_text import BASELINES, NOT_TRAINED
+from claimscale.summary.verdict_text import NOT_TRAINED
 
 FEW_POSITIVES = 100
 

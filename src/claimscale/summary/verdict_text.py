@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from claimscale.findings import Finding, finding, sentences
+from claimscale.summary.baseline_text import (
+    above_baseline,
+    baseline_text,
+    best_baseline,
+    interval_text,
+    model_name,
+    not_above_chance,
+)
 from claimscale.summary.decision_schema import (
     SUPPRESSED,
     AnswerEntry,
-    BaselineComparisonEntry,
     ComparisonEntry,
     EnsembleGainEntry,
     SaturationEntry,
     TrainedModelsEntry,
 )
-from claimscale.summary.entries import DifferenceEntry, Metric, Real
-from claimscale.summary.result_schema import CrossoverEntry, ModelResultEntry
+from claimscale.summary.entries import METRIC_NAMES
+from claimscale.summary.result_schema import CrossoverEntry
 from claimscale.summary.task_schema import TaskEntry
 
-BASELINES = {
-    "lightgbm": finding("model.lightgbm"),
-    "logistic": finding("model.logistic"),
-    "outcome_history": finding("model.outcome_history"),
-}
-"""Baselines that use no encoder, and may therefore replace one."""
 NOT_TRAINED = {
     "not_trained_few_positives": (None, finding("group.positives")),
     "not_trained_few_negatives": (None, finding("group.negatives")),
@@ -35,15 +34,6 @@ NOT_TRAINED = {
 """Reasons why no model was trained: the code that states it without counts, and who more is needed of."""
 UNDER_TRAINED = "under_trained"
 """The verdict in place of saturation where pretraining had not converged."""
-METRIC_NAMES: dict[Metric, str] = {"auprc": "AUPRC", "auroc": "AUROC"}
-
-
-class IntervalText(TypedDict):
-    """An estimate with its interval, as a parameter of a finding."""
-
-    estimate: Real
-    low: Real
-    high: Real
 
 
 def answer(task: TaskEntry) -> AnswerEntry:
@@ -51,7 +41,7 @@ def answer(task: TaskEntry) -> AnswerEntry:
     advice, metric = task.recommendation, METRIC_NAMES[task.saturation.metric]
     baseline, on_size = advice.baseline if advice else None, _on_size(task)
     above = advice.against_baseline if advice and baseline is None else None
-    if baseline and (nothing := _not_above_chance(task, baseline)) is not None:
+    if baseline and (nothing := not_above_chance(task, baseline)) is not None:
         return AnswerEntry(
             task=task.name,
             verdict="inconclusive",
@@ -60,13 +50,13 @@ def answer(task: TaskEntry) -> AnswerEntry:
             size_text=on_size,
             ensemble_text=None,
         )
-    text = _baseline(baseline, bool(advice and advice.size), metric) if baseline else on_size
+    text = baseline_text(baseline, bool(advice and advice.size), metric) if baseline else on_size
     return AnswerEntry(
         task=task.name,
         verdict=advice.verdict if advice else task.saturation.verdict,
         scope=advice.scope if advice else "recipe",
         recommendation=baseline.baseline if baseline else advice.size if advice else None,
-        text=sentences([text, _above_baseline(above, metric)]) if above else text,
+        text=sentences([text, above_baseline(above, metric)]) if above else text,
         size_text=on_size,
         ensemble_text=task.ensemble and _ensemble(task.ensemble, metric),
     )
@@ -107,7 +97,7 @@ def _as_trained(found: TrainedModelsEntry, saturation: SaturationEntry) -> Findi
     shown = {
         "larger": found.larger,
         "smaller": found.smaller,
-        "gain": _interval(found.gain),
+        "gain": interval_text(found.gain),
         "metric": METRIC_NAMES[saturation.metric],
         "margin": saturation.relative_margin,
     }
@@ -137,7 +127,7 @@ def _saturated(saturation: SaturationEntry) -> Finding:
         "size": size,
         "largest": largest.larger,
         "metric": METRIC_NAMES[saturation.metric],
-        "gain": _interval(largest),
+        "gain": interval_text(largest),
     }
     if saturation.convergence_status == UNDER_TRAINED:
         return finding("answer.under_trained", **shown)
@@ -176,7 +166,7 @@ def _not_trained(task: TaskEntry, cause: str | None, group: Finding) -> Finding:
 def _inconclusive(task: TaskEntry) -> Finding:
     saturation, reason = task.saturation, task.saturation.reason
     if reason == "no_encoder":
-        return _best_baseline(task)
+        return best_baseline(task)
     if needed := saturation.positives_needed:
         remedy = [finding("answer.positives_needed", needed=needed, positives=task.positives)]
     elif reason == "few_positives":
@@ -198,31 +188,11 @@ def _inconclusive(task: TaskEntry) -> Finding:
     if reason == "non_monotone":
         pairs = [pair for pair in saturation.comparisons if pair.larger == first.larger]
         worst = min(pairs, key=lambda pair: pair.difference or 0.0)
-        shown = _compared(saturation, first) | {"gain": _interval(worst)}
+        shown = _compared(saturation, first) | {"gain": interval_text(worst)}
         return finding("answer.non_monotone", **shown, other=worst.smaller)
     shown = _compared(saturation, first) | {"margin": saturation.margin}
     code = "answer.borderline" if reason == "borderline" else "answer.underpowered"
     return sentences([finding(code, **shown), *remedy])
-
-
-def _best_baseline(task: TaskEntry) -> Finding:
-    """The baseline with the highest estimate, where no encoder was trained."""
-    metric = task.saturation.metric
-    held_out = [one for one in task.results if one.split == "held_out" and one.arm in BASELINES]
-    known = [(getattr(one, metric), one) for one in held_out]
-    known = [(found, one) for found, one in known if found.estimate is not None]
-    if not known:
-        return finding("answer.no_encoder")
-    most = max(one.n_labelled for _, one in known)
-    found, best = max(
-        ((found, one) for found, one in known if one.n_labelled == most), key=lambda pair: pair[0].estimate
-    )
-    shown = {
-        "baseline": BASELINES[best.arm],
-        "metric": METRIC_NAMES[metric],
-        "own": {"estimate": found.estimate, "low": found.low, "high": found.high},
-    }
-    return sentences([finding("answer.no_encoder"), finding("answer.best_baseline", **shown)])
 
 
 def _compared(saturation: SaturationEntry, pair: ComparisonEntry) -> dict[str, object]:
@@ -230,69 +200,9 @@ def _compared(saturation: SaturationEntry, pair: ComparisonEntry) -> dict[str, o
     return {
         "larger": pair.larger,
         "smaller": pair.smaller,
-        "gain": _interval(pair),
+        "gain": interval_text(pair),
         "metric": METRIC_NAMES[saturation.metric],
     }
-
-
-def _interval(found: DifferenceEntry) -> IntervalText:
-    return {"estimate": found.difference, "low": found.low, "high": found.high}
-
-
-def _baseline(found: BaselineComparisonEntry, advised: bool, metric: str) -> Finding:
-    """The advice to use a baseline, because the encoder has no higher estimate."""
-    if advised:
-        code = (
-            "answer.baseline_better_than_advised"
-            if found.superior
-            else "answer.baseline_not_worse_than_advised"
-        )
-    else:
-        code = "answer.baseline_better" if found.superior else "answer.baseline_not_worse"
-    return finding(
-        code,
-        baseline=BASELINES[found.baseline],
-        encoder=_model(found.encoder_arm, found.encoder_size),
-        own=found.baseline_estimate,
-        other=found.encoder_estimate,
-        gain=_interval(found.gain),
-        metric=metric,
-    )
-
-
-def _not_above_chance(task: TaskEntry, found: BaselineComparisonEntry) -> Finding | None:
-    """That not even the advised baseline exceeds chance level, by its interval; None if it does."""
-    metric = task.saturation.metric
-    chance = task.prevalence if metric == "auprc" else 0.5
-    reached = next(
-        (getattr(one, metric) for one in main_results(task) if (one.arm, one.size) == (found.baseline, None)),
-        None,
-    )
-    if chance is None or reached is None or reached.low is None or reached.low > chance:
-        return None
-    own = {"estimate": reached.estimate, "low": reached.low, "high": reached.high}
-    name, metric_name = BASELINES[found.baseline], METRIC_NAMES[metric]
-    return finding("answer.none_above_chance", best=name, metric=metric_name, own=own, chance=chance)
-
-
-def main_results(task: TaskEntry) -> list[ModelResultEntry]:
-    """Held-out results at the largest number of labelled patients: those of the verdict."""
-    held_out = [result for result in task.results if result.split == "held_out"]
-    encoders = [result for result in held_out if result.size is not None]
-    largest = max((result.n_labelled for result in encoders or held_out), default=0)
-    return [result for result in held_out if result.n_labelled == largest]
-
-
-def _above_baseline(found: BaselineComparisonEntry, metric: str) -> Finding:
-    """How far the encoder is above the best baseline, and whether that is shown."""
-    shown = (found.gain.low or 0.0) > 0
-    return finding(
-        "answer.above_baseline" if shown else "answer.above_baseline_not_shown",
-        baseline=BASELINES[found.baseline],
-        encoder=_model(found.encoder_arm, found.encoder_size),
-        gain=_interval(found.gain),
-        metric=metric,
-    )
 
 
 def _ensemble(found: EnsembleGainEntry, metric: str) -> Finding:
@@ -302,13 +212,6 @@ def _ensemble(found: EnsembleGainEntry, metric: str) -> Finding:
         size=found.encoder_size,
         metric=metric,
         value=found.estimate,
-        gain=_interval(found),
-        best=_model(found.over_arm, found.over_size),
+        gain=interval_text(found),
+        best=model_name(found.over_arm, found.over_size),
     )
-
-
-def _model(arm: str, size: str | None) -> Finding:
-    """The name of a model."""
-    if arm in BASELINES:
-        return BASELINES[arm]
-    return finding("model.scratch", size=size) if arm == "scratch" else finding("model.pretrained", size=size)
