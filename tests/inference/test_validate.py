@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from scipy.special import expit, logit
 
 from claimscale import cli
 from claimscale.inference import calibration
-from claimscale.inference.drift import risk_psi
+from claimscale.inference.drift import outside_shares, risk_psi
 from claimscale.inference.performance import cross_fitted, performance
+from claimscale.inference.reference import Range, Reference
 from claimscale.inference.validation_text import conclusions, read_validation
 from claimscale.privacy.suppression import PROFILES
 
@@ -73,6 +75,23 @@ def test_stability_index_is_zero_for_the_same_risks_and_grows_with_a_shift() -> 
     deciles = np.quantile(risks, np.arange(1, 10) / 10).tolist()
     same, moved = risk_psi(deciles, risks), risk_psi(deciles, expit(logit(risks) + 1))
     assert same is not None and moved is not None and same < 0.001 and moved > 0.25
+
+
+def test_a_share_of_few_patients_is_not_shown() -> None:
+    """Nine beyond a range are hidden, and so are nine within; ten are shown."""
+    ages = np.array([50.0] * 91 + [100.0] * 9)
+    ranges = {"age_years": Range(low=20, high=90)}
+    package = SimpleNamespace(reference=Reference(patients=5000, ranges=ranges))
+    rule = PROFILES["ndb"]
+    for values, expected in (
+        (ages, None),
+        (150 - ages, None),
+        (np.append(ages, 100.0), 10 / 101),
+        (ages[:91], 0.0),
+    ):
+        scored = SimpleNamespace(measure=lambda name, values=values: values)
+        assert outside_shares(package, scored, rule) == {"age_years": expected}
+        assert outside_shares(package, scored, None)["age_years"] == pytest.approx((values > 90).mean())
 
 
 @pytest.fixture(scope="module")

@@ -34,19 +34,24 @@ def drift(package: ModelPackage, scored: ScoredDates, rule: Rule | None) -> Drif
     """The differences; under a rule no code is shown that a small count has or lacks."""
     shares, code_psi = _code_shares(package, scored, rule)
     return Drift(
-        outside=outside_shares(package, scored),
+        outside=outside_shares(package, scored, rule),
         risk_psi=risk_psi(package.reference.risk_deciles, scored.risks),
         code_psi=code_psi,
         codes=shares,
     )
 
 
-def outside_shares(package: ModelPackage, scored: ScoredDates) -> dict[str, float]:
-    """By measure, the share of the dates beyond the range of 99 % of the training patients."""
-    found = {}
+def outside_shares(package: ModelPackage, scored: ScoredDates, rule: Rule | None) -> dict[str, float | None]:
+    """By measure, the share of the dates beyond the range of 99 % of the training patients.
+
+    Under a rule it is None where few are beyond, or few within.
+    """
+    found: dict[str, float | None] = {}
     for name, limits in package.reference.ranges.items():
         values = scored.measure(name)
-        found[name] = float(((values < limits.low) | (values > limits.high)).mean())
+        beyond = int(((values < limits.low) | (values > limits.high)).sum())
+        is_small = rule is not None and (rule.is_small(beyond) or rule.is_small(len(values) - beyond))
+        found[name] = None if is_small else beyond / len(values)
     return found
 
 

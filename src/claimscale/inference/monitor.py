@@ -147,7 +147,7 @@ def _monitored(
         risk_psi=risk_psi(package.reference.risk_deciles, risks) if is_shown else None,
         code_psi=float(index.mean()) if is_shown else None,
         unread_share=float(scored.recent_unread.mean()) if is_shown else None,
-        outside=outside_shares(package, scored) if is_shown else {},
+        outside=outside_shares(package, scored, rule) if is_shown else {},
         is_complete=is_complete,
         positives=positives if is_complete else None,
         observed_expected=ratio,

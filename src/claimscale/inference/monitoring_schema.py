@@ -27,8 +27,8 @@ class MonitoredDate(Settings):
     """Mean population stability index over codes of the year before, against the first date."""
     unread_share: Number | None
     """Mean over patients of the share of their events of the year before that have no token."""
-    outside: dict[str, Number]
-    """By measure, the share beyond the range of 99 % of the training patients."""
+    outside: dict[str, Number | None]
+    """By measure, the share beyond the range of 99 % of the training patients; null where few are."""
     is_complete: bool
     """Whether the time of the outcome has passed; without it the rest is null."""
     positives: Shown

@@ -117,8 +117,9 @@ class Codes(Settings):
 class Drift(Settings):
     """How far the patients differ from those of training."""
 
-    outside: dict[str, Number]
-    """By measure, the share of predictions beyond the range of 99 % of the training patients."""
+    outside: dict[str, Number | None]
+    """By measure, the share of predictions beyond the range of 99 % of the training patients; null where few
+    are."""
     risk_psi: Number | None
     """Population stability index of the risks, over deciles of the study's test patients."""
     code_psi: Number | None
