@@ -16,12 +16,15 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from claimscale import pipeline
 from claimscale.artifacts import write_json
 from claimscale.config import loading
 from claimscale.config.study import Study, parameter_count
+from claimscale.evaluation.intervals import difference, interval
 from claimscale.evaluation.phenome import PhenomeRun, evaluate_phenome, read_phenome
+from claimscale.evaluation.size_decision import SizeCurve
 from claimscale.progress import Silent
 from record import write_record
 
@@ -31,11 +34,11 @@ LARGE = {
     "cohort.splits": "{fractions: [0.0933, 0.0133, 0.8934], held_out_hospitals: 1}",
     "phenome.min_cases": 150,
 }
-Verdicts = dict[str, dict[str, str | None]]
+Verdicts = dict[str, dict[str, Any]]
 
 
 def verdicts(study: Study) -> Verdicts:
-    """By family: the sufficient size in both scopes, and the largest size shown to be too small."""
+    """By family: the sufficient size in both scopes, the largest size shown to be too small, and the gains."""
     pipeline.run_cells(study, "phenome", Silent())
     seeds, sizes = study.finetune.seeds, study.sizes
     cells = study.run_directory / "cells"
@@ -48,9 +51,23 @@ def verdicts(study: Study) -> Verdicts:
             "recipe": family.verdict.smallest_sufficient,
             "as_trained": family.as_trained.smallest_sufficient,
             "too_small": family.too_small.smaller if family.too_small else None,
+            "gains": gains(family.curve),
         }
         for family in found.families
     }
+
+
+def gains(curve: SizeCurve) -> dict[str, list[float]]:
+    """Gain of the largest size over each other, as a share of its metric: estimate, low, high.
+
+    They show whether countries differ by more than their intervals say.
+    """
+    found, largest = {}, curve.scores[curve.largest]
+    for size, scores in curve.scores.items():
+        if (gained := difference(largest, scores)) is not None and size != curve.largest:
+            one, whole = interval(gained), float(largest.values.mean())
+            found[size] = [float(value) / whole for value in (one.estimate, one.low, one.high)]
+    return found
 
 
 def opposite(one: Verdicts, other: Verdicts) -> list[str]:
