@@ -38,7 +38,7 @@ Verdicts = dict[str, dict[str, Any]]
 
 
 def verdicts(study: Study) -> Verdicts:
-    """By family: the sufficient size in both scopes, the largest size shown to be too small, and the gains."""
+    """By family: the sufficient size in both scopes, the largest that is shown too small, and the gains."""
     pipeline.run_cells(study, "phenome", Silent())
     seeds, sizes = study.finetune.seeds, study.sizes
     cells = study.run_directory / "cells"
@@ -66,7 +66,7 @@ def gains(curve: SizeCurve) -> dict[str, list[float]]:
     for size, scores in curve.scores.items():
         if (gained := difference(largest, scores)) is not None and size != curve.largest:
             one, whole = interval(gained), float(largest.values.mean())
-            found[size] = [float(value) / whole for value in (one.estimate, one.low, one.high)]
+            found[size] = [value / whole for value in (one.estimate, *one.two_sided())]
     return found
 
 
