@@ -28,7 +28,7 @@ cohort: {{landmark: 2020-10-01, splits: {{fractions: [0.5, 0.15, 0.35], held_out
 tokens: {{max_length: 96, min_patients: 50, deduplicate: year}}
 sizes: [80k, 100k]
 pretrain: {{seeds: [1, 2], epochs: 1, batch_tokens: 4096, cooldown_fractions: [1]}}
-tasks: [ckd, {{name: rare, kind: disease, outcome: {{ICD10: [A80]}}}}, pregabalin]
+tasks: [ckd, {{name: rare, kind: disease, outcome: {{ICD10: [C95]}}}}, pregabalin]
 labels: scarce
 phenome: {{min_cases: 15}}
 finetune: {{labelled_patients: [400], seeds: [1, 2], epochs: 1, learning_rates: [0.001]}}
