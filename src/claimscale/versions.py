@@ -28,5 +28,5 @@ VERSIONS: dict[str, int] = {
     # Results.
     "validity": 2,
     "summary": 6,
-    "report": 7,
+    "report": 8,
 }

@@ -42,6 +42,18 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"source": {"kind": "omop", "path": "x"}},
         {"source": {"kind": "omop", "path": "x", "codes": "standard"}},
     ),
+    "source.stays": (
+        {"source": {"kind": "omop", "path": "x"}},
+        {"source": {"kind": "omop", "path": "x", "stays": [9201]}},
+    ),
+    "source.dates": (
+        {"source": {"kind": "meds", "path": "x"}},
+        {"source": {"kind": "meds", "path": "x", "dates": "shifted"}},
+    ),
+    "source.anchor": (
+        {"source": {"kind": "omop", "path": "x", "dates": "shifted"}},
+        {"source": {"kind": "omop", "path": "x", "dates": "shifted", "anchor": "admitted"}},
+    ),
     "cohort.landmark": ({}, {"cohort.landmark": "2021-05-01"}),
     "cohort.min_events": ({}, {"cohort.min_events": 9}),
     "cohort.recency_days": ({}, {"cohort.recency_days": 180}),
@@ -56,6 +68,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "tokens.deduplicate": ({}, {"tokens.deduplicate": "month"}),
     "tokens.hierarchical_embeddings": ({}, {"tokens.hierarchical_embeddings": True}),
     "pretrain.seeds": ({}, {"pretrain.seeds": [42, 123, 456, 789]}),
+    "pretrain.start": ({}, {"pretrain.start": "package"}),
     "pretrain.epochs": ({}, {"pretrain.epochs": 77}),
     "pretrain.batch_tokens": ({}, {"pretrain.batch_tokens": 777}),
     "pretrain.mask_probability": ({}, {"pretrain.mask_probability": 0.17}),

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from claimscale.config.base import Codes
-from claimscale.config.sources import DpcSource, OmopSource, ReceiptSource, SimulatedSource
+from claimscale.config.sources import (
+    FIRST_CONTACT,
+    DpcSource,
+    FileSource,
+    OmopSource,
+    ReceiptSource,
+    SimulatedSource,
+    Source,
+)
 from claimscale.config.study import Study
 from claimscale.config.tasks import Exclusion, Task
 from claimscale.findings import Finding, finding, sentences
@@ -109,6 +117,7 @@ def _data(summary: Summary, study: Study) -> Iterator[Finding]:
         yield finding("methods.omop_standard")
     elif isinstance(source, OmopSource):
         yield finding("methods.omop_source")
+    yield from _dates_and_stays(source)
     if cohort.sample.hospitals is not None:
         yield finding("methods.sampled_hospitals", n=cohort.sample.hospitals)
     if cohort.sample.patients is not None:
@@ -165,12 +174,23 @@ def models(summary: Summary, study: Study) -> Iterator[Finding]:
         yield finding("methods.no_results")
 
 
+def _dates_and_stays(source: Source) -> Iterator[Finding]:
+    if isinstance(source, OmopSource) and source.stays is not None:
+        yield finding("methods.stay_concepts", concepts=[str(concept) for concept in source.stays])
+    if isinstance(source, FileSource) and source.dates == "shifted":
+        is_first = source.anchor == FIRST_CONTACT
+        anchor = finding("methods.first_contact") if is_first else source.anchor
+        yield finding("methods.shifted_dates", anchor=anchor)
+
+
 def _pretraining(study: Study, sizes: list[str]) -> Iterator[Finding]:
     chosen = study.pretrain
     yield finding(
         "methods.pretrained", sizes=sizes, epochs=chosen.epochs, batch=chosen.batch_tokens,
         rate=chosen.learning_rate, seeds=chosen.seeds,
     )  # fmt: skip
+    if chosen.start is not None:
+        yield finding("methods.started")
     if chosen.mask_unit == "code":
         yield finding("methods.masked_codes", share=chosen.mask_probability)
     else:
