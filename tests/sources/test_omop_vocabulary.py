@@ -204,14 +204,16 @@ def test_codes_are_translated_as_declared(form, ingest, tmp_path: Path) -> None:
         settings["vocabulary"] = str(tmp_path / "vocabulary")
     if form == "schema":
         with duckdb.connect(str(tmp_path / "cdm.duckdb")) as database:
-            database.sql("CREATE SCHEMA vocab")
+            database.sql("CREATE SCHEMA vocab; CREATE SCHEMA cdm.cdm")
             for name, text in CLINICAL.items():
                 (tmp_path / name).write_text(text, "utf-8")
-                database.sql(f"CREATE TABLE {name.partition('.')[0]} AS FROM read_csv('{tmp_path / name}')")
+                database.sql(
+                    f"CREATE TABLE cdm.cdm.{name.partition('.')[0]} AS FROM read_csv('{tmp_path / name}')"
+                )
             for name in ROWS:
                 (tmp_path / f"{name}.csv").write_text(comma_separated(name), "utf-8")
                 database.sql(f"CREATE TABLE vocab.{name} AS FROM read_csv('{tmp_path / name}.csv')")
-        settings |= {"vocabulary": "vocab", "path": f"duckdb://{tmp_path / 'cdm.duckdb'}"}
+        settings |= {"vocabulary": "vocab", "path": f"duckdb://{tmp_path / 'cdm.duckdb'}?schema=cdm"}
     events, quality = ingest(files, kind="omop", translate_to=BOTH, **settings)
     coded = [row for row in events if row["time"].year == 2020]
     for day in range(1, max(len(CONDITIONS), len(DRUGS)) + 1):
@@ -359,6 +361,13 @@ def test_a_missing_schema_is_refused(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     with pytest.raises(BadInput, match=r"^source\.vocabulary: schema vocab has no table concept"):
         omop.read(given, engine, tmp_path / "raw")
+
+
+def test_the_age_of_a_database_file_is_known_with_a_schema(tmp_path: Path) -> None:
+    file = tmp_path / "cdm.duckdb"
+    duckdb.connect(str(file)).close()
+    given = OmopSource(kind="omop", path=f"duckdb://{file}?schema=cdm")
+    assert omop.other_inputs(given) == [file.stat().st_size, file.stat().st_mtime_ns]
 
 
 def test_vocabularies_have_no_url() -> None:

@@ -92,8 +92,9 @@ def other_inputs(source: OmopSource) -> list[int] | str | None:
     """Size and age of a DuckDB file. The age of other databases is unknown: every run reads them again."""
     if not is_database(source):
         return None
-    file = Path(source.path.partition("://")[2])
-    if source.path.startswith("duckdb://") and file.is_file():
+    url, _schema = _schema_of_duckdb(source.path)
+    file = Path(url.partition("://")[2])
+    if url.startswith("duckdb://") and file.is_file():
         return [file.stat().st_size, file.stat().st_mtime_ns]
     return STARTED
 
@@ -163,20 +164,35 @@ class OmopTables:
 VISIT = "visit_occurrence_id"
 
 
+def _schema_of_duckdb(url: str) -> tuple[str, str | None]:
+    """The URL without `schema=`, and that schema, for DuckDB only: Ibis reads it in other URLs."""
+    place, _mark, query = url.partition("?")
+    settings = query.split("&") if query else []
+    found = [setting for setting in settings if setting.startswith("schema=")]
+    if not found or not url.startswith("duckdb://"):
+        return url, None
+    others = "&".join(setting for setting in settings if setting not in found)
+    return f"{place}?{others}" if others else place, found[0].removeprefix("schema=")
+
+
 def _copy_database(source: OmopSource, engine: Engine, scratch: Path) -> dict[str, ir.Table]:
     """Tables of a database, copied to Parquet in `scratch`. Raises BadInput if it cannot be read."""
-    url, schemas = source.path, dict[str, str | None].fromkeys(CLINICAL)
+    url, own = _schema_of_duckdb(source.path)
+    schemas = dict.fromkeys(CLINICAL, own)
     if source.vocabulary is None or vocabulary_is_schema(source):
-        schemas |= dict.fromkeys(vocabulary_tables(source), source.vocabulary)
+        schemas |= dict.fromkeys(vocabulary_tables(source), source.vocabulary or own)
     if f":{HIDDEN}@" in url:
         raise BadInput("source.path: the password is hidden; write ${NAME} to take it from the environment")
     try:
         database: Expression = ibis.connect(url)
+        is_duckdb = url.startswith("duckdb://")
         for name, schema in schemas.items():
+            # A DuckDB file and its schema often have the same name, which then needs the file's as well.
+            place = (database.current_catalog, schema) if is_duckdb and schema else schema
             # Each table is tried by name, because Ibis 12 cannot list the tables of DuckDB 2.
             for spelling in (name, name.upper()):
                 with contextlib.suppress(TableNotFound):
-                    table = database.table(spelling, database=schema)
+                    table = database.table(spelling, database=place)
                     database.to_parquet(table, scratch / f"{name}.parquet")
                     break
         database.disconnect()
