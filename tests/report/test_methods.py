@@ -54,6 +54,10 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"source": {"kind": "omop", "path": "x", "dates": "shifted"}},
         {"source": {"kind": "omop", "path": "x", "dates": "shifted", "anchor": "admitted"}},
     ),
+    "source.translate_to": (
+        {"source": {"kind": "omop", "path": "x"}},
+        {"source": {"kind": "omop", "path": "x", "translate_to": ["ATC"]}},
+    ),
     "cohort.landmark": ({}, {"cohort.landmark": "2021-05-01"}),
     "cohort.min_events": ({}, {"cohort.min_events": 9}),
     "cohort.recency_days": ({}, {"cohort.recency_days": 180}),

@@ -10,9 +10,15 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from claimscale.codes.systems import full_prefixes
 from claimscale.config.sources import OmopSource
+from claimscale.config.tasks import Task, catalogue
 from claimscale.errors import BadInput
+from claimscale.simulator.parameters import build_country
 from claimscale.sources import omop
+
+HOSPITALS, SEED = 5, 11
+"""Those of `simulated`."""
 
 
 def source(folder: Path | str, **settings) -> OmopSource:
@@ -54,6 +60,40 @@ def test_row_counts_equal_those_of_the_files(written, validated, engine, tmp_pat
         assert counts["rows"] == rows
         if name.endswith(("_occurrence", "_exposure")) and name != "visit_occurrence":
             assert counts["events"] == rows
+
+
+def in_standard_concepts(code: str, codes: set[str]) -> str:
+    """What translation makes of a simulated code: other and unspecified forms of a disease share a concept."""
+    system, _, value = code.partition("//")
+    pair = {f"{code[:-1]}8", f"{code[:-1]}9"}
+    return code[:-1] if system == "ICD10" and value[3:] in ("8", "9") and pair <= codes else code
+
+
+def test_standard_concepts_give_the_labels_of_source_codes(
+    written, simulated, validated, engine, tmp_path
+) -> None:
+    (tmp_path / "raw").mkdir()
+    given = source(written("omop"), codes="standard", translate_to=["ICD10", "ATC"])
+    events, quality = validated(omop.read(given, engine, tmp_path / "raw"))
+    assert not quality["quarantined"]
+    country = set(build_country(HOSPITALS, SEED).codes)
+    rows = simulated.to_pylist()
+    expected = [row | {"code": in_standard_concepts(row["code"], country)} for row in rows]
+    assert set(compared(events.to_pylist())) == set(compared(expected))
+    merged = sum(row["code"] != one["code"] for row, one in zip(rows, expected, strict=True))
+    assert sum(quality["warnings"].values()) > 0 and merged > 0
+
+    def cases(task: Task, listed: list[dict]) -> set[tuple]:
+        prefixes = full_prefixes(task.outcome)
+        wanted = (row for row in listed if row["code"].startswith(prefixes) and not row["suspected"])
+        return {(row["subject_id"], row["time"]) for row in wanted}
+
+    found = {
+        name: cases(task, events.to_pylist()) == cases(task, rows)
+        for name, task in catalogue().items()
+        if cases(task, rows)
+    }
+    assert len(found) > 5 and sum(found.values()) >= 0.95 * len(found), found
 
 
 PERSON = (

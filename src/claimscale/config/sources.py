@@ -126,9 +126,21 @@ class OmopSource(FileSource):
     """The claims are an OMOP common data model."""
     codes: Literal["source", "standard"] = "source"
     """Codes that are read: those of the source systems, or those of the standard vocabularies."""
+    vocabulary: str | None = None
+    """Folder of the vocabulary tables, or their schema in the database of `path` (a name without a slash);
+    null: they are beside the clinical tables."""
+    translate_to: list[Literal["ICD10", "ATC"]] = []
+    """Code systems to which conditions (ICD10) and drugs (ATC) of other systems are translated by the
+    vocabulary tables; codes without a clear target are unchanged and counted."""
     stays: list[int] | None = None
     """Visit concepts that are inpatient stays; null: the inpatient concepts of OMOP, and other visits of at
     least one night unless their concept is outpatient."""
+
+    @model_validator(mode="after")
+    def vocabulary_is_no_url(self) -> OmopSource:
+        if self.vocabulary is not None and "://" in self.vocabulary:
+            raise ValueError("vocabulary: is a folder, or a schema of the database of path, not a URL")
+        return self
 
 
 class MedsSource(FileSource):

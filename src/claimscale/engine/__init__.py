@@ -74,15 +74,21 @@ class Engine:
         return self._backend.read_parquet(listed)
 
     def read_csv(
-        self, files: Sequence[Path], delimiter: str = ",", named: Sequence[Path] | None = None
+        self,
+        files: Sequence[Path],
+        delimiter: str = ",",
+        named: Sequence[Path] | None = None,
+        *,
+        quoted: bool = True,
     ) -> ir.Table:
         """The rows of CSV files with one header line, every column a string, empty cells null.
 
         Columns are matched by name; a column that a file lacks is null there. Texts are unchanged: "0123"
         stays "0123". Files whose names end in `.gz` are gzipped. `named`: the names of the files in errors.
+        `quoted`: whether a cell may be quoted; if not, quotes are characters as any other.
         Raises BadInput, here or when rows are evaluated, with the file and line of a row that cannot be read.
         """
-        return self._backend.read_csv([str(file) for file in files], delimiter, named)
+        return self._backend.read_csv([str(file) for file in files], delimiter, named, quoted)
 
     def write_parquet(self, table: ir.Table, file: Path) -> None:
         """Evaluate the table into one Parquet file, rows in no particular order."""

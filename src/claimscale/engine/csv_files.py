@@ -24,13 +24,15 @@ def open_text(file: Path, encoding: str = "utf-8-sig") -> IO[str]:
 
 @dataclass
 class CsvFiles:
-    """The files that were opened, with the delimiter of each and the name by which the user knows it."""
+    """The files that were opened: delimiter, whether cells may be quoted, and the user's name of the file."""
 
-    _opened: dict[str, tuple[str, Path]] = field(default_factory=dict)
+    _opened: dict[str, tuple[str, bool, Path]] = field(default_factory=dict)
 
-    def add(self, files: Sequence[str], delimiter: str, named: Sequence[Path] | None) -> None:
+    def add(
+        self, files: Sequence[str], delimiter: str, named: Sequence[Path] | None, quoted: bool = True
+    ) -> None:
         for file, name in zip(files, named or map(Path, files), strict=True):
-            self._opened[file] = (delimiter, name)
+            self._opened[file] = (delimiter, quoted, name)
 
     def cause(self, message: str) -> str | None:
         """File, line and cause of an error of DuckDB, as one line; None if it is not about these files."""
@@ -38,29 +40,30 @@ class CsvFiles:
         named = (match[1] or match[2]) if match else None
         if named not in self._opened:
             return None
-        delimiter, name = self._opened[named]
+        delimiter, quoted, name = self._opened[named]
         cells = DUCKDB_CELLS.search(message)
         if line and cells:
             return f"{name}, line {line[1]}: {_other_number(int(cells[1]), int(cells[2]))}"
         if line and "unterminated quote" in message:
             return f"{name}, line {line[1]}: an unclosed quote"
-        found = first_broken_row(Path(named), delimiter)
+        found = first_broken_row(Path(named), delimiter, quoted)
         return f"{name}, {found}" if found else None
 
     def first_cause(self) -> str | None:
         """File, line and cause of the first broken row of all files, for an engine that names none."""
-        for file, (delimiter, name) in self._opened.items():
-            if found := first_broken_row(Path(file), delimiter):
+        for file, (delimiter, quoted, name) in self._opened.items():
+            if found := first_broken_row(Path(file), delimiter, quoted):
                 return f"{name}, {found}"
         return None
 
 
-def first_broken_row(file: Path, delimiter: str) -> str | None:
+def first_broken_row(file: Path, delimiter: str, quoted: bool = True) -> str | None:
     """The line and the cause of the first row that does not fit the header; None if all do."""
     begin = 1
     try:
         with open_text(file) as stream:
-            rows = csv.reader(stream, delimiter=delimiter, strict=True)
+            quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+            rows = csv.reader(stream, delimiter=delimiter, strict=True, quoting=quoting)
             width = len(next(rows, []))
             begin = rows.line_num + 1
             for row in rows:

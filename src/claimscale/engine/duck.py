@@ -61,16 +61,18 @@ class DuckBackend:
                 known[name] = ibis.null()
         return table.mutate(**known)
 
-    def read_csv(self, files: list[str], delimiter: str, named: Sequence[Path] | None) -> ir.Table:
-        self._csv.add(files, delimiter, named)
+    def read_csv(
+        self, files: list[str], delimiter: str, named: Sequence[Path] | None, quoted: bool
+    ) -> ir.Table:
+        self._csv.add(files, delimiter, named, quoted)
         with self._errors_as_bad_input(named[0] if named else files[0], duckdb.IOException):
             return self._connection.read_csv(
                 files,
                 all_varchar=True,
                 header=True,
                 delim=delimiter,
-                quote='"',
-                escape='"',
+                quote='"' if quoted else "",
+                escape='"' if quoted else "",
                 # By default DuckDB detects these, and skips lines that look like comments or titles.
                 comment="",
                 skip=0,

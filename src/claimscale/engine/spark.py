@@ -59,11 +59,14 @@ class SparkBackend:
                 self._session.read.option("mergeSchema", merged).parquet(*map(_absolute, files))
             )
 
-    def read_csv(self, files: list[str], delimiter: str, named: Sequence[Path] | None) -> ir.Table:
-        self._csv.add(files, delimiter, named)
+    def read_csv(
+        self, files: list[str], delimiter: str, named: Sequence[Path] | None, quoted: bool
+    ) -> ir.Table:
+        self._csv.add(files, delimiter, named, quoted)
         with self._errors_as_bad_input(named[0] if named else files[0]):
+            quote = '"' if quoted else ""
             reader = self._session.read.options(
-                header=True, sep=delimiter, quote='"', escape='"', multiLine=True
+                header=True, sep=delimiter, quote=quote, escape=quote, multiLine=quoted
             )
             frames = [reader.option("mode", "FAILFAST").csv(_absolute(file)) for file in files]
             whole = frames[0]

@@ -63,6 +63,7 @@ BASELINES = {
 EXEMPT = {
     "name": "names the study",
     "source.path": "is a place on this machine",
+    "source.vocabulary": "is a place on this machine",
     "source.crosswalks.file": "is a place on this machine",
     "source.crosswalks.columns": "says how a file is read",
     "source.mapping": "says how files are read",
@@ -117,6 +118,8 @@ def _data(summary: Summary, study: Study) -> Iterator[Finding]:
         yield finding("methods.omop_standard")
     elif isinstance(source, OmopSource):
         yield finding("methods.omop_source")
+    if isinstance(source, OmopSource) and source.translate_to:
+        yield finding("methods.omop_translated", systems=source.translate_to)
     yield from _dates_and_stays(source)
     if cohort.sample.hospitals is not None:
         yield finding("methods.sampled_hospitals", n=cohort.sample.hospitals)

@@ -105,3 +105,9 @@ def _check_header(file: Path, named: Path) -> str:
             raise BadInput(f"{named}, line 1: column {name!r} is repeated")
         seen.add(name.strip().lower())
     return delimiter
+
+
+def has_quoted_header(file: Path) -> bool:
+    """Whether the first line of a checked file quotes a column name."""
+    with open_text(file) as stream:
+        return '"' in stream.readline()

@@ -18,7 +18,11 @@ class Handling(StrEnum):
     WARN = "warn"
 
 
-BY_READERS = ("unreadable id", "unreadable date", "unreadable value", "end before start", "missing anchor")
+UNLISTED_CONCEPT = "concept not in the vocabulary"
+BY_READERS = (
+    *("unreadable id", "unreadable date", "unreadable value", "end before start", "missing anchor"),
+    UNLISTED_CONCEPT,
+)
 BY_VALIDATION = (
     *("missing patient", "missing code", "missing time", "placeholder date", "future date", "malformed code"),
     *("unknown patient", "conflicting birth date", "conflicting death date", "conflicting sex"),

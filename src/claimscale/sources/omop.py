@@ -16,9 +16,18 @@ from ibis import _
 from claimscale.codes.systems import ADMISSION, BIRTH, DEATH, DISCHARGE, SEX_PREFIX
 from claimscale.config.sources import FIRST_CONTACT, OmopSource
 from claimscale.engine import Engine
-from claimscale.sources.casting import NO_TEXT, Expression, number_of, text_of
+from claimscale.sources.casting import NO_TEXT, Expression, number_of
 from claimscale.sources.dates import birth_of, month_end, timestamp_of
-from claimscale.sources.omop_tables import DOMAINS, OmopDomain, OmopTables, files_of, other_inputs
+from claimscale.sources.issues import UNLISTED_CONCEPT
+from claimscale.sources.omop_codes import PairCodes, pair_codes, pair_of
+from claimscale.sources.omop_tables import (
+    DOMAINS,
+    VOCABULARY,
+    OmopDomain,
+    OmopTables,
+    files_of,
+    other_inputs,
+)
 from claimscale.sources.raw import RawEvents, RowCounts, raw_events
 
 __all__ = ["files_of", "other_inputs", "read"]
@@ -35,16 +44,18 @@ intensive care. They are stays of any length, also without an end."""
 OUTPATIENT = (9202, 581477, 581476, 5083, 581458, 32036, 581478)
 """Visit concepts: outpatient, office, home, telehealth, pharmacy, laboratory, ambulance. A claim may run over
 a month of such visits, which is no stay. Visits of all other concepts are stays if they last a night."""
-SYSTEM_OF_VOCABULARY = dict.fromkeys(("ICD10", "ICD10CM", "ICD10GM", "KCD7"), "ICD10")
-SYSTEM_OF_VOCABULARY |= {"ICD9CM": "ICD9CM", "ICD9Proc": "ICD9PROC"}
 
 
 def read(source: OmopSource, engine: Engine, scratch: Path) -> RawEvents:
     """All clinical tables as raw events; `person_id` is the subject id."""
     tables = OmopTables(source, engine, scratch)
     counts = RowCounts()
-    counts.rows.update({name: engine.count(table) for name, table in tables.tables.items()})
-    for name in ("care_site", "concept", "observation_period"):
+    codes = pair_codes(tables, scratch)
+    counted = codes.rows if codes else {}
+    counts.rows.update(
+        {name: counted.get(name) or engine.count(table) for name, table in tables.tables.items()}
+    )
+    for name in ("care_site", "observation_period", *VOCABULARY):
         if tables.has(name):
             counts.no_event(name, "reference table", counts.rows[name])
     events = [_people(tables)]
@@ -57,14 +68,16 @@ def read(source: OmopSource, engine: Engine, scratch: Path) -> RawEvents:
         events.append(_stays(stays))
         others = counts.rows["visit_occurrence"] - engine.count(stays)
         counts.no_event("visit_occurrence", "not an inpatient stay", others)
-    events += [_domain_events(tables, domain, visits) for domain in DOMAINS if tables.has(domain.table)]
+    events += [
+        _domain_events(tables, domain, visits, codes) for domain in DOMAINS if tables.has(domain.table)
+    ]
     return RawEvents(
         ibis.union(*events),
         counts.tables(),
         patients=tables["person"].select(patient=tables.person("person")["patient"]),
         events=counts.rows.total(),
         observation=_observation(tables),
-        warnings=_unknown_genders(tables),
+        warnings=_unknown_genders(tables) | dict(codes.warnings if codes else {}),
         anchors=None if source.anchor == FIRST_CONTACT else _anchors(tables, source.anchor.strip().lower()),
     )
 
@@ -176,7 +189,9 @@ def _stays(stays: ir.Table) -> ir.Table:
     return ibis.union(admissions, discharges)
 
 
-def _domain_events(tables: OmopTables, domain: OmopDomain, visits: ir.Table | None) -> ir.Table:
+def _domain_events(
+    tables: OmopTables, domain: OmopDomain, visits: ir.Table | None, codes: PairCodes | None
+) -> ir.Table:
     """One event per row of a clinical table."""
     name, stem = domain.table, domain.stem
     status = tables.id(name, "condition_status_concept_id", optional=True)
@@ -187,8 +202,7 @@ def _domain_events(tables: OmopTables, domain: OmopDomain, visits: ir.Table | No
         **tables.person(name),
         time=timestamp_of(tables.column(name, domain.date)),
         has_date=tables.text(name, domain.date).notnull(),
-        standard=tables.id(name, f"{stem}_concept_id"),
-        own=tables.id(name, f"{stem}_source_concept_id", optional=True),
+        **pair_of(tables, domain),
         source_value=tables.text(name, f"{stem}_source_value"),
         of_visit=tables.visit(name),
         suspected=status.isin([PRELIMINARY]).fill_null(False),
@@ -196,7 +210,7 @@ def _domain_events(tables: OmopTables, domain: OmopDomain, visits: ir.Table | No
         is_no_number=is_no_number,
         is_record=_is_record(tables, name, stem),
     )
-    rows = _with_codes(tables, rows)
+    rows = _with_codes(tables, domain, rows, codes)
     available = ibis.ifelse(_.is_record, _.time, month_end(_.time))
     details: dict[str, Expression] = {"available_at": available, "visit_id": NO_TEXT, "hospital_id": NO_TEXT}
     if visits is not None:
@@ -212,32 +226,24 @@ def _domain_events(tables: OmopTables, domain: OmopDomain, visits: ir.Table | No
         details["available_at"] = ibis.cases(
             (_.of_record, ibis.coalesce(_.known, _.time)), (_.known.notnull(), of_claim), else_=available
         )
-    issue = _issue((_.has_date & _.time.isnull(), "unreadable date"), (_.is_no_number, "unreadable value"))
+    issue = _issue(
+        (_.has_date & _.time.isnull(), "unreadable date"),
+        (_.is_no_number, "unreadable value"),
+        (_.is_unlisted & _.code.isnull(), UNLISTED_CONCEPT),
+    )
     kept = {column: _[column] for column in ("time", "code", "suspected", "numeric_value")}
     return raw_events(rows, source_table=domain.table, issue=issue, **kept, **details)
 
 
-def _with_codes(tables: OmopTables, rows: ir.Table) -> ir.Table:
-    """The rows with `code`, in the source's own system or the standard one; null if a row has neither."""
+def _with_codes(tables: OmopTables, domain: OmopDomain, rows: ir.Table, codes: PairCodes | None) -> ir.Table:
+    """The rows with `code`, null if a row has none, and `is_unlisted`."""
     is_standard = tables.codes == "standard"
-    concept = _.standard.nullif(0)
-    rows = rows.mutate(concept=concept if is_standard else ibis.coalesce(_.own.nullif(0), concept))
     value = NO_TEXT if is_standard else "SOURCE//" + _.source_value
-    if not tables.has("concept"):
-        return rows.mutate(code=ibis.coalesce("CONCEPT//" + _.concept.cast("string"), value))
-    vocabulary = text_of(tables.column("concept", "vocabulary_id"))
-    system: Expression = ibis.cases(
-        *((vocabulary == name, system) for name, system in SYSTEM_OF_VOCABULARY.items()),
-        else_=vocabulary.replace(" ", ""),
-    )
-    concepts = tables["concept"].select(
-        concept_id=tables.id("concept", "concept_id"),
-        named=system.concat("//", text_of(tables.column("concept", "concept_code"))),
-    )
-    # A concept that is listed twice must not double its events.
-    concepts = concepts.group_by("concept_id").aggregate(named=_.named.min())
-    joined = rows.left_join(concepts, [("concept", "concept_id")])
-    return joined.mutate(code=ibis.coalesce(_.named, value))
+    if codes is not None:
+        return codes.join(rows, domain).mutate(code=ibis.coalesce(_.named, value))
+    concept: Expression = _.standard if is_standard else ibis.coalesce(_.own.nullif(0), _.standard)
+    named = "CONCEPT//" + concept.nullif(0).cast("string")
+    return rows.mutate(code=ibis.coalesce(named, value), is_unlisted=ibis.literal(False))
 
 
 def _observation(tables: OmopTables) -> ir.Table | None:

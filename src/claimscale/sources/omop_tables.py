@@ -41,31 +41,57 @@ DOMAINS = (
     OmopDomain("device_exposure", "device", "device_exposure_start_date"),
 )
 NEEDED = "person"
-NAMES = (
-    *(NEEDED, "visit_occurrence", "observation_period", "death", "care_site", "concept"),
+CLINICAL = (
+    *(NEEDED, "visit_occurrence", "observation_period", "death", "care_site"),
     *(domain.table for domain in DOMAINS),
 )
+CONCEPT, RELATIONSHIP, ANCESTOR = VOCABULARY = ("concept", "concept_relationship", "concept_ancestor")
+VOCABULARY_SETTING = "source.vocabulary"
 
 
 def is_database(source: OmopSource) -> bool:
     return "://" in source.path
 
 
+def vocabulary_tables(source: OmopSource) -> tuple[str, ...]:
+    """The vocabulary tables that are read if they exist."""
+    return VOCABULARY if source.translate_to else (CONCEPT,)
+
+
+def vocabulary_is_schema(source: OmopSource) -> bool:
+    """Whether `source.vocabulary` is a schema of the database and not a folder."""
+    return is_database(source) and source.vocabulary is not None and not set(source.vocabulary) & {*"/\\"}
+
+
 def files_of(source: OmopSource) -> dict[str, list[Path]]:
-    """The files of each table; none for a database. Raises BadInput for a missing folder or table."""
-    if is_database(source):
-        return {}
-    folder = folder_of(source.path)
-    found = {name: files for name in NAMES if (files := files_of_table(folder, name))}
-    if NEEDED not in found:
-        raise no_table(folder, NEEDED)
+    """The files of each table; none for those in a database.
+
+    Raises BadInput for a missing folder or table.
+    """
+    found: dict[str, list[Path]] = {}
+    if not is_database(source):
+        folder = folder_of(source.path)
+        names = CLINICAL if source.vocabulary else (*CLINICAL, *vocabulary_tables(source))
+        found = {name: files for name in names if (files := files_of_table(folder, name))}
+        if NEEDED not in found:
+            raise no_table(folder, NEEDED)
+    if source.vocabulary is not None and not vocabulary_is_schema(source):
+        folder = folder_of(source.vocabulary, VOCABULARY_SETTING)
+        for name in vocabulary_tables(source):
+            if files := files_of_table(folder, name, VOCABULARY_SETTING):
+                found[name] = files
+        if CONCEPT not in found:
+            raise no_table(folder, CONCEPT, VOCABULARY_SETTING)
     return found
 
 
 def other_inputs(source: OmopSource) -> list[int] | None:
     """Size and age of a DuckDB file; None for files, and for a server, whose age is unknown."""
-    file = Path(source.path.partition("://")[2])
-    if source.path.startswith("duckdb://") and file.is_file():
+    if not is_database(source):
+        return None
+    url, _schema = _schema_of_duckdb(source.path)
+    file = Path(url.partition("://")[2])
+    if url.startswith("duckdb://") and file.is_file():
         return [file.stat().st_size, file.stat().st_mtime_ns]
     return None
 
@@ -76,12 +102,15 @@ class OmopTables:
     def __init__(self, source: OmopSource, engine: Engine, scratch: Path) -> None:
         self.engine = engine
         self.codes = source.codes
+        self.translate_to = source.translate_to
         self.stays = source.stays
-        self.tables = (
-            _copy_database(source.path, engine, scratch)
-            if is_database(source)
-            else {name: open_table(files, engine, scratch) for name, files in files_of(source).items()}
-        )
+        self.tables = {
+            # Athena writes tabs between its columns and does not quote names that contain quotes.
+            name: open_table(files, engine, scratch, bare_quotes=name in VOCABULARY)
+            for name, files in files_of(source).items()
+        }
+        if is_database(source):
+            self.tables |= _copy_database(source, engine, scratch)
         columns = [table[VISIT] for table in self.tables.values() if VISIT in table.columns]
         self._visits_are_integers = all(column.type().is_integer() for column in columns)
 
@@ -139,17 +168,36 @@ def _driver_of(url: str) -> str:
     return f"the driver of {scheme} is not installed: pip install '{package}'"
 
 
-def _copy_database(url: str, engine: Engine, scratch: Path) -> dict[str, ir.Table]:
+def _schema_of_duckdb(url: str) -> tuple[str, str | None]:
+    """The URL without `schema=`, and that schema, for DuckDB only: Ibis reads it in other URLs."""
+    place, _mark, query = url.partition("?")
+    settings = query.split("&") if query else []
+    found = [setting for setting in settings if setting.startswith("schema=")]
+    if not found or not url.startswith("duckdb://"):
+        return url, None
+    others = "&".join(setting for setting in settings if setting not in found)
+    return f"{place}?{others}" if others else place, found[0].removeprefix("schema=")
+
+
+def _copy_database(source: OmopSource, engine: Engine, scratch: Path) -> dict[str, ir.Table]:
     """Tables of a database, copied to Parquet in `scratch`. Raises BadInput if it cannot be read."""
+    url, own = _schema_of_duckdb(source.path)
+    schemas = dict.fromkeys(CLINICAL, own)
+    if source.vocabulary is None or vocabulary_is_schema(source):
+        schemas |= dict.fromkeys(vocabulary_tables(source), source.vocabulary or own)
     if f":{HIDDEN}@" in url:
         raise BadInput("source.path: the password is hidden; write ${NAME} to take it from the environment")
     try:
         database: Expression = ibis.connect(url)
-        for name in NAMES:
+        is_duckdb = url.startswith("duckdb://")
+        for name, schema in schemas.items():
+            # A DuckDB file and its schema often have the same name, which then needs the file's as well.
+            place = (database.current_catalog, schema) if is_duckdb and schema else schema
             # Each table is tried by name, because Ibis 12 cannot list the tables of DuckDB 2.
             for spelling in (name, name.upper()):
                 with contextlib.suppress(TableNotFound):
-                    database.to_parquet(database.table(spelling), scratch / f"{name}.parquet")
+                    table = database.table(spelling, database=place)
+                    database.to_parquet(table, scratch / f"{name}.parquet")
                     break
         database.disconnect()
     except ImportError:
@@ -159,9 +207,12 @@ def _copy_database(url: str, engine: Engine, scratch: Path) -> dict[str, ir.Tabl
         raise BadInput(f"source.path: the database cannot be read ({cause})") from None
     copies = {
         name: open_table([file], engine, scratch)
-        for name in NAMES
+        for name in schemas
         if (file := scratch / f"{name}.parquet").exists()
     }
     if NEEDED not in copies:
         raise BadInput(f"source.path: the database has no table {NEEDED}")
+    if vocabulary_is_schema(source) and CONCEPT not in copies:
+        cause = f"schema {source.vocabulary} has no table {CONCEPT} (a folder's name needs a slash)"
+        raise BadInput(f"{VOCABULARY_SETTING}: {cause}")
     return copies

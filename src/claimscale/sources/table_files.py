@@ -9,20 +9,20 @@ import ibis.expr.types as ir
 
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.sources.csv_checks import checked
+from claimscale.sources.csv_checks import checked, has_quoted_header
 
 FORMATS = {".parquet": "Parquet", ".csv": "CSV", ".csv.gz": "CSV", ".tsv": "CSV", ".tsv.gz": "CSV"}
 
 
-def folder_of(path: str) -> Path:
+def folder_of(path: str, setting: str = "source.path") -> Path:
     """The folder of a source. Raises BadInput if there is none."""
     folder = Path(path)
     if not folder.is_dir():
-        raise BadInput(f"source.path: {folder} is not a folder")
+        raise BadInput(f"{setting}: {folder} is not a folder")
     return folder
 
 
-def files_of_table(folder: Path, table: str) -> list[Path]:
+def files_of_table(folder: Path, table: str, setting: str = "source.path") -> list[Path]:
     """The file of a table, named after it (`drugs.csv`), or all files in the folder of that name; case is
     ignored.
 
@@ -32,10 +32,10 @@ def files_of_table(folder: Path, table: str) -> list[Path]:
     places = [place for place in sorted(folder.iterdir()) if _is_table(place, table.lower())]
     files = [file for place in places for file in (_parts(place) if place.is_dir() else [place])]
     if len({FORMATS[_ending(file.name)] for file in files}) > 1:
-        raise BadInput(f"source.path: {folder} holds table {table} as CSV and as Parquet")
+        raise BadInput(f"{setting}: {folder} holds table {table} as CSV and as Parquet")
     if len(places) > 1 and files:
         names = " and ".join(place.name for place in places)
-        raise BadInput(f"source.path: {folder} holds table {table} twice: {names}")
+        raise BadInput(f"{setting}: {folder} holds table {table} twice: {names}")
     return files
 
 
@@ -61,18 +61,23 @@ def _parts(folder: Path) -> Iterator[Path]:
         yield file
 
 
-def no_table(folder: Path, table: str) -> BadInput:
-    return BadInput(f"source.path: {folder} holds no table {table} (.csv or .parquet)")
+def no_table(folder: Path, table: str, setting: str = "source.path") -> BadInput:
+    return BadInput(f"{setting}: {folder} holds no table {table} (.csv or .parquet)")
 
 
-def open_table(files: list[Path], engine: Engine, scratch: Path, encoding: str = "utf-8") -> ir.Table:
+def open_table(
+    files: list[Path], engine: Engine, scratch: Path, encoding: str = "utf-8", *, bare_quotes: bool = False
+) -> ir.Table:
     """The rows of the files, column names in lower case and without blanks around them.
 
-    `scratch` is for CSV files that are recoded. Raises BadInput for a file that cannot be read, or two
-    columns whose names differ in case only.
+    `scratch` is for CSV files that are recoded. `bare_quotes`: cells of a file with tabs are not quoted,
+    unless its header is, so a quote is a character as any other. Raises BadInput for a file that cannot be
+    read, or two columns whose names differ in case only.
     """
     if FORMATS[_ending(files[0].name)] == "CSV":
-        table = engine.read_csv(*checked(files, encoding, scratch))
+        csv = checked(files, encoding, scratch)
+        quoted = not bare_quotes or csv.delimiter != "\t" or any(map(has_quoted_header, csv.files))
+        table = engine.read_csv(*csv, quoted=quoted)
     else:
         table = engine.read_parquet(files)
     return lower_case(table, files[0])

@@ -29,6 +29,10 @@ REQUIRED = {
     "care_site": "care_site_id",
     "concept": "concept_id concept_name domain_id vocabulary_id concept_class_id concept_code "
     "valid_start_date valid_end_date",
+    "concept_relationship": "concept_id_1 concept_id_2 relationship_id valid_start_date valid_end_date",
+    "concept_ancestor": "ancestor_concept_id descendant_concept_id min_levels_of_separation "
+    "max_levels_of_separation",
+    "vocabulary": "vocabulary_id vocabulary_name vocabulary_concept_id",
 }
 
 
@@ -111,3 +115,66 @@ def test_events_are_in_the_observation_period(known, written):
         assert period["observation_period_start_date"] <= day <= period["observation_period_end_date"]
     for person, day in known.deaths.items():
         assert periods[person]["observation_period_end_date"] <= day
+
+
+STANDARD = {
+    "condition_occurrence": ("condition", "SNOMED"),
+    "drug_exposure": ("drug", "RxNorm"),
+    "procedure_occurrence": ("procedure", "KUBUN"),
+}
+
+
+@pytest.mark.parametrize("name", STANDARD)
+def test_rows_have_standard_concepts_of_the_vocabulary(known, written, name):
+    folder = written("omop", known.events)
+    concepts = {row["concept_id"]: row for row in rows_of(folder, "concept")}
+    stem, vocabulary = STANDARD[name]
+    used = [concepts[row[f"{stem}_concept_id"]] for row in rows_of(folder, name)]
+    assert {(row["standard_concept"], row["vocabulary_id"]) for row in used} == {("S", vocabulary)}
+    assert all(row["concept_code"].startswith("simulated ") for row in used if vocabulary != "KUBUN")
+
+
+def test_every_relationship_leads_to_concepts(known, written):
+    folder = written("omop", known.events)
+    concepts = {row["concept_id"]: row for row in rows_of(folder, "concept")}
+    assert {row["vocabulary_id"] for row in concepts.values()} == {
+        row["vocabulary_id"] for row in rows_of(folder, "vocabulary")
+    }
+    maps = {"Maps to": set(), "Mapped from": set()}
+    for row in rows_of(folder, "concept_relationship"):
+        maps[row["relationship_id"]].add((row["concept_id_1"], row["concept_id_2"]))
+    assert maps["Maps to"] == {(one, other) for other, one in maps["Mapped from"]}
+    assert all(concepts[target]["standard_concept"] == "S" for _, target in maps["Maps to"])
+    for row in rows_of(folder, "condition_occurrence"):
+        assert (row["condition_source_concept_id"], row["condition_concept_id"]) in maps["Maps to"]
+
+
+def test_drugs_descend_from_their_classes(known, written):
+    folder = written("omop", known.events)
+    concepts = {row["concept_id"]: row for row in rows_of(folder, "concept")}
+    classes: dict[int, dict[int, str]] = {}
+    for row in rows_of(folder, "concept_ancestor"):
+        ancestor = concepts[row["ancestor_concept_id"]]
+        assert row["min_levels_of_separation"] == row["max_levels_of_separation"]
+        if ancestor["vocabulary_id"] == "ATC":
+            above = classes.setdefault(row["descendant_concept_id"], {})
+            above[row["min_levels_of_separation"]] = ancestor["concept_code"]
+    for row in rows_of(folder, "drug_exposure"):
+        code = row["drug_source_value"]
+        expected = [code, code[:5], code[:4], code[:3], code[:1]]
+        assert classes[row["drug_concept_id"]] == dict(enumerate(expected, 1))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_times_are_the_midnight_of_dates(known, written, name):
+    for row in rows_of(written("omop", known.events), name):
+        for column in row:
+            if column.endswith("_datetime") and (date := column.removesuffix("time")) in row:
+                assert (row[column] and row[column].isoformat()) == (
+                    row[date] and f"{row[date].isoformat()}T00:00:00"
+                )
+        if name == "person":
+            born = row["birth_datetime"]
+            assert [born.year, born.month, born.day] == [
+                row[f"{unit}_of_birth"] for unit in ("year", "month", "day")
+            ]

@@ -1,7 +1,8 @@
 """OMOP CDM 5.4 as Parquet: the tables that claims can fill, with every column of the specification.
 
-The country's codes are local concepts, not standard ones: `*_concept_id` is 0, and `*_source_concept_id` and
-`*_source_value` name the code. A suspected diagnosis has the condition status "Preliminary diagnosis".
+The country's codes are local source concepts. `*_concept_id` are standard concepts, which are made up for
+diseases and drugs (`omop_vocabulary`). A suspected diagnosis has the condition status "Preliminary
+diagnosis".
 """
 
 from __future__ import annotations
@@ -32,15 +33,13 @@ from claimscale.simulator.writers.omop_schema import (
     MALE,
     OUTPATIENT,
     SCHEMAS,
-    STANDARD_CONCEPTS,
 )
+from claimscale.simulator.writers.omop_vocabulary import STRENGTHS, Vocabulary
 from claimscale.simulator.writers.tables import dates
 from claimscale.simulator.writers.text import choose, hospital_numbers
 
 CLAIM = 32810
 CONFIRMED, PRELIMINARY = 32893, 32899
-FIRST_LOCAL_CONCEPT = 2_000_000_000
-DOMAINS = {"ICD10": "Condition", "ATC": "Drug", "KUBUN": "Procedure"}
 ROWS_PER_SHARD = 2**32
 """Row ids of a shard start at its number times this, so that they are unique across shards."""
 
@@ -48,12 +47,11 @@ Column = np.ndarray | pa.Array | Sequence[object]
 
 
 class OmopWriter:
-    """`<table>/<shard>.parquet`; `care_site/` and `concept/` have one file each, written at the end."""
+    """`<table>/<shard>.parquet`; `care_site/` and the vocabulary have one file each, written at the end."""
 
     def __init__(self, folder: Path, country_codes: Sequence[str], options: WriterOptions) -> None:
         self.folder = folder
-        claimed = sorted({code for code in country_codes if split(code)[0] in SYSTEMS})
-        self.concepts = {code: FIRST_LOCAL_CONCEPT + number for number, code in enumerate(claimed, 1)}
+        self.vocabulary = Vocabulary(list({code for code in country_codes if split(code)[0] in SYSTEMS}))
 
     def write(self, events: pa.Table, shard: int) -> None:
         claims = claims_of(events)
@@ -87,17 +85,8 @@ class OmopWriter:
 
     def finish(self) -> None:
         """Write the concepts, and the care sites that the shards name."""
-        codes = [split(code) for code in self.concepts]
-        local = [
-            (number, f"simulated {code}", DOMAINS[system], system, system, None, code)
-            for number, (system, code) in zip(self.concepts.values(), codes, strict=True)
-        ]
-        columns = zip(*STANDARD_CONCEPTS, *local, strict=True)
-        size = len(STANDARD_CONCEPTS) + len(local)
-        concepts: dict[str, Column] = dict(zip(SCHEMAS["concept"].names, columns, strict=False))
-        concepts["valid_start_date"] = np.zeros(size, "M8[D]")
-        concepts["valid_end_date"] = np.full(size, "2099-12-31", "M8[D]")
-        self._save("concept", "concept", concepts)
+        for name, columns in self.vocabulary.tables().items():
+            self._save(name, name, columns)
         sites: set[int | None] = set()
         for file in sorted((self.folder / "person").glob("*.parquet")):
             sites.update(pq.read_table(file, columns=["care_site_id"])["care_site_id"].unique().to_pylist())
@@ -107,29 +96,44 @@ class OmopWriter:
         self._save("care_site", "care_site", {"care_site_id": ids, **named})
 
     def _save(self, table: str, file: str, columns: Mapping[str, Column]) -> None:
-        """Write columns in the order and types of the specification; missing columns are null."""
+        """Write columns in the order and types of the specification; missing columns are null.
+
+        Times are the midnight of their dates.
+        """
         schema = SCHEMAS[table]
         assert columns.keys() <= set(schema.names), columns.keys()
         size = len(next(iter(columns.values())))
-        arrays = [
-            pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(size, field.type)
-            for field in schema
-        ]
+        arrays: list[pa.Array] = []
+        for field in schema:
+            day = f"{field.name.removesuffix('datetime')}date"
+            if field.name in columns:
+                arrays.append(pa.array(columns[field.name], field.type))
+            elif day in columns:
+                arrays.append(pa.array(columns[day], pa.date32()).cast(field.type))
+            else:
+                arrays.append(pa.nulls(size, field.type))
         write_parquet(self.folder / table / f"{file}.parquet", pa.table(arrays, schema=schema))
 
     def _services(self, claims: Claims, rows: Services, system: str, stem: str) -> dict[str, Column]:
         def concept(code: str) -> int:
-            if f"{system}//{code}" not in self.concepts:
+            if f"{system}//{code}" not in self.vocabulary.local:
                 raise BadInput(f"{system}//{code}: not among the country's codes")
-            return self.concepts[f"{system}//{code}"]
+            return self.vocabulary.local[f"{system}//{code}"]
 
+        person = claims.patients.subject[claims.visits.patient[rows.visit]]
+        local = rows.look_up(concept, np.int64)
+        standard = [
+            rows.look_up(lambda code, one=one: self.vocabulary.standard[f"{system}//{code}"][one], np.int64)
+            for one in range(STRENGTHS)
+        ]
         return {
-            "person_id": claims.patients.subject[claims.visits.patient[rows.visit]],
-            f"{stem}_concept_id": np.zeros(rows.code.size, np.int64),
+            "person_id": person,
+            # A patient keeps the strength of a drug.
+            f"{stem}_concept_id": np.choose(person % STRENGTHS, standard),
             f"{stem}_type_concept_id": np.full(rows.code.size, CLAIM),
             "visit_occurrence_id": _visit_ids(claims)[rows.visit],
             f"{stem}_source_value": rows.codes.take(rows.code),
-            f"{stem}_source_concept_id": rows.look_up(concept, np.int64),
+            f"{stem}_source_concept_id": local,
         }
 
 
@@ -156,6 +160,7 @@ def _persons(claims: Claims) -> dict[str, Column]:
         "gender_concept_id": np.where(patients.is_female, FEMALE, MALE),
         "year_of_birth": month.astype("datetime64[Y]").astype(np.int64) + 1970,
         "month_of_birth": month.astype(np.int64) % 12 + 1,
+        "birth_datetime": birth.astype("datetime64[us]"),
         "day_of_birth": (birth - month.astype("datetime64[D]")).astype(np.int64) + 1,
         "race_concept_id": unknown,
         "ethnicity_concept_id": unknown,

@@ -34,10 +34,25 @@ COLUMNS = {
         care_site_source_value place_of_service_source_value""",
     "concept": """concept_id concept_name domain_id vocabulary_id concept_class_id standard_concept
         concept_code valid_start_date valid_end_date invalid_reason""",
+    "concept_relationship": """concept_id_1 concept_id_2 relationship_id valid_start_date valid_end_date
+        invalid_reason""",
+    "concept_ancestor": """ancestor_concept_id descendant_concept_id min_levels_of_separation
+        max_levels_of_separation""",
+    "vocabulary": """vocabulary_id vocabulary_name vocabulary_reference vocabulary_version
+        vocabulary_concept_id""",
 }
 
-TEXT_IDS = {"domain_id", "vocabulary_id", "concept_class_id"}
-NUMBERS = {"year_of_birth", "month_of_birth", "day_of_birth", "refills", "days_supply"}
+TEXT_IDS = {"domain_id", "vocabulary_id", "concept_class_id", "relationship_id"}
+NUMBERS = {
+    "year_of_birth",
+    "month_of_birth",
+    "day_of_birth",
+    "refills",
+    "days_supply",
+    "concept_id_1",
+    "concept_id_2",
+}
+NUMBERS |= {"min_levels_of_separation", "max_levels_of_separation"}
 
 
 def _type(table: str, name: str) -> pa.DataType:
