@@ -23,7 +23,7 @@ from claimscale.inference.drift import Counted, code_psi, most_drifted, outside_
 from claimscale.inference.monitoring_schema import CodeChange, MonitoredDate, Monitoring
 from claimscale.inference.package import ModelPackage
 from claimscale.inference.patients import lookup_of, shards
-from claimscale.inference.performance import discrimination
+from claimscale.inference.performance import auroc, observed_expected
 from claimscale.inference.scored_dates import ScoredDates
 from claimscale.inference.source_file import SourceFile, parts_of, prepared
 from claimscale.inference.validate import rules_of, with_outcomes
@@ -58,7 +58,7 @@ def monitor(
     last_day = day_number(until)
     complete = {day for day in scored if outcome_end(task, day) <= last_day}
     first = scored[min(scored)]
-    observed_expected, auroc = _pooled(package, [scored[day] for day in sorted(complete)], rule)
+    ratio, area = _pooled(package, [scored[day] for day in sorted(complete)], rule)
     return Monitoring(
         package=package.config.name,
         digest=package.digest,
@@ -69,8 +69,8 @@ def monitor(
         claims_until=until,
         first_complete=_date(outcome_end(task, min(scored))),
         dates=[_monitored(package, scored[day], day, first, day in complete, rule) for day in sorted(scored)],
-        observed_expected=observed_expected,
-        auroc=auroc,
+        observed_expected=ratio,
+        auroc=area,
         codes=_changes(package, first, scored[max(scored)], rule),
     )
 
@@ -135,10 +135,8 @@ def _monitored(
     total, positives = _counts(scored, rule)
     is_shown = isinstance(total, int)
     risks, calibrated = scored.risks, package.calibration.calibrated(scored.risks)
-    ratio, auroc = HIDDEN, HIDDEN
-    if is_complete and is_shown and isinstance(positives, int):
-        auroc, _ = discrimination(scored.labels, risks, scored.patient)
-        _, ratio = discrimination(scored.labels, calibrated, scored.patient)
+    may_compare = is_complete and is_shown and isinstance(positives, int)
+    labels, patient = scored.labels, scored.patient
     index = code_psi(_counted(first), _counted(scored))[FIRST_CODE:]
     return MonitoredDate(
         date=_date(day + 1),
@@ -150,8 +148,8 @@ def _monitored(
         outside=outside_shares(package, scored, rule) if is_shown else {},
         is_complete=is_complete,
         positives=positives if is_complete else None,
-        observed_expected=ratio,
-        auroc=auroc,
+        observed_expected=observed_expected(labels, calibrated, patient) if may_compare else HIDDEN,
+        auroc=auroc(labels, risks, patient) if may_compare else HIDDEN,
     )
 
 
@@ -180,9 +178,8 @@ def _pooled(
     least = max(2, rule.least if rule else 0)
     if min(labels.sum(), len(labels) - labels.sum()) < least:
         return HIDDEN, HIDDEN
-    auroc, _ = discrimination(labels, risks, subjects)
-    _, ratio = discrimination(labels, package.calibration.calibrated(risks), subjects)
-    return ratio, auroc
+    calibrated = package.calibration.calibrated(risks)
+    return observed_expected(labels, calibrated, subjects), auroc(labels, risks, subjects)
 
 
 def _changes(

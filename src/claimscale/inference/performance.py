@@ -56,14 +56,24 @@ def performance(
     )
 
 
-def discrimination(labels: Flags, risks: Floats, patient: NDArray[np.int64]) -> tuple[Estimate, Estimate]:
-    """AUROC, and observed per expected outcome; nulls unless both outcomes occur."""
+def auroc(labels: Flags, risks: Floats, patient: NDArray[np.int64]) -> Estimate:
+    """Area under the ROC curve; null unless both outcomes occur."""
     if labels.all() or not labels.any():
-        return Estimate(estimate=None), Estimate(estimate=None)
-    numbers = np.unique(patient, return_inverse=True)[1].astype(np.int64)
-    areas = score_runs(labels, risks[None], REPLICATES, SEED, numbers)
-    means = _means(np.column_stack([labels.astype(np.float64), risks]), numbers)
-    return _estimate(areas["auroc"], 0.0, 1.0), _ratio(means, 0, int(labels.sum()))
+        return Estimate(estimate=None)
+    areas = score_runs(labels, risks[None], REPLICATES, SEED, _numbered(patient))
+    return _estimate(areas["auroc"], 0.0, 1.0)
+
+
+def observed_expected(labels: Flags, risks: Floats, patient: NDArray[np.int64]) -> Estimate:
+    """Observed per expected outcome; null unless both outcomes occur."""
+    if labels.all() or not labels.any():
+        return Estimate(estimate=None)
+    means = _means(np.column_stack([labels.astype(np.float64), risks]), _numbered(patient))
+    return _ratio(means, 0, int(labels.sum()))
+
+
+def _numbered(patient: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.unique(patient, return_inverse=True)[1].astype(np.int64)
 
 
 def cross_fitted(labels: Flags, log_odds: Floats, patient: NDArray[np.int64]) -> Floats:

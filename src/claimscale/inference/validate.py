@@ -22,7 +22,7 @@ from claimscale.inference.calibration import FEWEST_POSITIVES, log_odds_of, reca
 from claimscale.inference.drift import codes_of, drift
 from claimscale.inference.package import ModelPackage
 from claimscale.inference.patients import code_counts, eligible_dates, lookup_of, shards
-from claimscale.inference.performance import cross_fitted, discrimination, performance
+from claimscale.inference.performance import auroc, cross_fitted, observed_expected, performance
 from claimscale.inference.scored_dates import ScoredDates
 from claimscale.inference.source_file import Dates, SourceFile, parts_of, prepared
 from claimscale.inference.validation_schema import (
@@ -165,15 +165,15 @@ def _subgroups(scored: ScoredDates, rule: Rule | None) -> list[Subgroup]:
         for (name, member), (total, positives) in zip(own.items(), shown, strict=True):
             # Where a count is hidden, nothing is computed that would disclose it.
             chosen = member if isinstance(total, int) and isinstance(positives, int) else ~member & member
-            auroc, ratio = discrimination(labels[chosen], risks[chosen], patient[chosen])
+            own_patients = labels[chosen], risks[chosen], patient[chosen]
             found.append(
                 Subgroup(
                     by=by,
                     group=name,
                     predictions=total,
                     positives=positives,
-                    auroc=auroc,
-                    observed_expected=ratio,
+                    auroc=auroc(*own_patients),
+                    observed_expected=observed_expected(*own_patients),
                 )
             )
     return found
