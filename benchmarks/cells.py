@@ -5,6 +5,7 @@ Finished cells are not run again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -23,7 +24,7 @@ from claimscale.experiments.execute import run_cell
 from claimscale.experiments.workspace import Workspace
 from claimscale.progress import Silent
 
-WORKERS = 2
+WORKERS = int(os.environ.get("CLAIMSCALE_BENCH_WORKERS", "2"))
 
 
 def prepare(file: Path, overrides: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ are tested on all test patients in sight at the landmark. The gain is the mean r
 interval over outcomes.
 
 Prints a table and writes `benchmarks/results/phenome.json`: `phenome.py [--runs FOLDER] [--size SIZE]`, or
-`make bench NAME=phenome`, after `evidence.py`.
+`make bench NAME=phenome`, after `evidence.py`. Every LightGBM is kept as it ends: a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
+from pathlib import Path
 
 import lightgbm
 import numpy as np
@@ -30,6 +31,7 @@ from sklearn.metrics import average_precision_score
 
 import evidence
 from cells import WORKERS
+from claimscale import artifacts
 from claimscale.baselines.features import count_features
 from claimscale.cohort.selection import read_patients
 from claimscale.config import loading
@@ -155,10 +157,10 @@ def encoder_log_odds(phenome: Phenome, seed: int, tokens: list[int]) -> np.ndarr
     return found
 
 
-def lightgbm_scores(overrides: list[str], tokens: list[int]) -> list[float]:
+def lightgbm_scores(overrides: list[str], tokens: list[int], kept: Path) -> None:
     """AUPRC on test patients of LightGBM, trained per outcome; the features are binned once for all."""
     warnings.filterwarnings("ignore", message="Overriding the parameters from Reference Dataset")
-    phenome, found = Phenome(overrides), []
+    phenome = Phenome(overrides)
     workspace = phenome.workspace
     splits = {name: phenome.dates(name) for name in ("train", "tuning")} | {"test": phenome.test}
     codes = {name: dates.outcomes(workspace) for name, dates in splits.items()}
@@ -174,8 +176,9 @@ def lightgbm_scores(overrides: list[str], tokens: list[int]) -> list[float]:
         booster = lightgbm.train(SETTINGS, train, ROUNDS, [tuning], callbacks=[stop])
         outcome, asked = labels["test"]
         risk = np.asarray(booster.predict(features["test"][np.flatnonzero(asked)]))
-        found.append(float(average_precision_score(outcome[asked], risk)))
-    return found
+        auprc = float(average_precision_score(outcome[asked], risk))
+        artifacts.write_json(kept / f"{token}.json", {"auprc": auprc, "rounds": booster.best_iteration})
+        print(f"token {token}: {labels['train'][0].sum():,} training cases, AUPRC {auprc:.4f}", flush=True)
 
 
 def at_risk(binned: lightgbm.Dataset, outcome: np.ndarray, asked: np.ndarray) -> lightgbm.Dataset:
@@ -195,11 +198,14 @@ def main() -> None:
     phenome = Phenome(overrides)
     chosen = phenome.chosen()
     tokens = [token for token, _ in chosen]
+    kept = phenome.workspace.run / "phenome-lightgbm"
+    artifacts.make_folder(kept)
+    missing = [token for token in tokens if not (kept / f"{token}.json").exists()]
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        parts = [pool.submit(lightgbm_scores, overrides, tokens[place::WORKERS]) for place in range(WORKERS)]
-        trees = np.zeros(len(tokens))
-        for place, part in enumerate(parts):
-            trees[place::WORKERS] = part.result()
+        shares = [missing[place::WORKERS] for place in range(WORKERS)]
+        for part in [pool.submit(lightgbm_scores, overrides, share, kept) for share in shares if share]:
+            part.result()
+    trees = np.array([artifacts.read_json(kept / f"{token}.json")["auprc"] for token in tokens])
     codes = phenome.test.outcomes(phenome.workspace)
     labels = [labels_of(codes, token) for token in tokens]
     by_seed = []
