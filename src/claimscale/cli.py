@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
 import cyclopts
 from cyclopts import App, Parameter
 
-from claimscale import __version__, package_commands, validation_commands
+from claimscale import __version__, package_commands, source_commands, validation_commands
 from claimscale.command_line import STOPPED, end_at_second_interrupt, refuse_loose_values, say
 from claimscale.config import loading
 from claimscale.config.tasks import catalogue
 from claimscale.errors import BadInput, Interrupted, fault
-from claimscale.simulator.options import SimulatedFiles
 
 app = App(
     name="claimscale",
@@ -71,10 +69,15 @@ def plan(file: File, *, set: Set = (), gpu: str = "a100", calibrate: bool = Fals
 
 
 @app.command
-def ingest(file: File, *, set: Set = ()) -> None:
+def ingest(file: File, *, set: Set = (), dry_run: bool = False) -> None:
     """Prepare the claims only: events with their row reconciliation, cohort, tokens, labels.
 
     A table shows for each question who is eligible, how many have the outcome, and who is excluded and why.
+
+    Parameters
+    ----------
+    dry_run
+        Write nothing: read the first rows of each flat table, and show what they would become.
     """
     from claimscale import artifacts, pipeline, progress
     from claimscale.events.table import read_codes
@@ -82,6 +85,9 @@ def ingest(file: File, *, set: Set = ()) -> None:
     from claimscale.report.question_text import questions_text
 
     resolved = loading.load(file, list(set))
+    if dry_run:
+        print(source_commands.preview(resolved))
+        return
     try:
         with progress.display() as display, artifacts.locked(resolved.run_directory):
             workspace = pipeline.prepare(resolved, display, read_again=True)
@@ -177,36 +183,13 @@ def compare(run_a: Path, run_b: Path) -> None:
     print(run_comparison.text(names, run_comparison.compare(first, second)))
 
 
-for each in (*package_commands.COMMANDS, validation_commands.validate, validation_commands.monitor):
+for each in (
+    *source_commands.COMMANDS,
+    *package_commands.COMMANDS,
+    validation_commands.validate,
+    validation_commands.monitor,
+):
     app.command(each)
-
-
-@app.command(name="simulate")
-def simulate_files(out: Path, *, files: Annotated[SimulatedFiles, Parameter(name="*")]) -> None:
-    """Write simulated patients as files of a format that real claims have.
-
-    They are for tests and trials: findings on them are no evidence about real patients.
-
-    Parameters
-    ----------
-    out
-        The folder to write; it appears complete or not at all.
-    """
-    from claimscale import progress
-    from claimscale.simulator.population import Population, simulate
-    from claimscale.simulator.writers import WriterOptions
-
-    patients, started = files.patients, time.monotonic()
-    population = Population(patients, files.hospitals, files.seed, files.min_age)
-    options = WriterOptions(csv=files.csv, wareki=files.wareki)
-    with progress.display() as display:
-
-        def report(fraction: float) -> None:
-            left = (time.monotonic() - started) * (1 - fraction) / fraction
-            display.update(fraction, left, f"{fraction * patients:,.0f} of {patients:,} patients")
-
-        simulate(out, population, files.format, options=options, workers=files.workers, progress=report)
-    print(f"{patients:,} simulated patients of {files.hospitals} hospitals: {out}")
 
 
 @app.command

@@ -30,8 +30,8 @@ def files_of_table(folder: Path, table: str, setting: str = "source.path") -> li
     exists twice, or whose folder holds another kind of file.
     """
     places = [place for place in sorted(folder.iterdir()) if _is_table(place, table.lower())]
-    files = [file for place in places for file in (_parts(place) if place.is_dir() else [place])]
-    if len({FORMATS[_ending(file.name)] for file in files}) > 1:
+    files = [file for place in places for file in (parts_of(place) if place.is_dir() else [place])]
+    if len({FORMATS[ending(file.name)] for file in files}) > 1:
         raise BadInput(f"{setting}: {folder} holds table {table} as CSV and as Parquet")
     if len(places) > 1 and files:
         names = " and ".join(place.name for place in places)
@@ -40,23 +40,26 @@ def files_of_table(folder: Path, table: str, setting: str = "source.path") -> li
 
 
 def _is_table(place: Path, table: str) -> bool:
-    ending = _ending(place.name)
-    stem = place.name.lower().removesuffix(ending)
-    return stem == table and (place.is_dir() or ending != "")
+    return stem_of(place.name).lower() == table and (place.is_dir() or ending(place.name) != "")
 
 
-def _ending(name: str) -> str:
+def stem_of(name: str) -> str:
+    """The name of the table in a file or folder name."""
+    return name[: len(name) - len(ending(name))]
+
+
+def ending(name: str) -> str:
     """The longest ending of a known format, or the empty text."""
-    return max((ending for ending in FORMATS if name.lower().endswith(ending)), key=len, default="")
+    return max((one for one in FORMATS if name.lower().endswith(one)), key=len, default="")
 
 
-def _parts(folder: Path) -> Iterator[Path]:
+def parts_of(folder: Path) -> Iterator[Path]:
     """The files of a table's folder. Names that begin with `_` or `.` are notes of the writer."""
     for file in sorted(folder.rglob("*")):
         parts = file.relative_to(folder).parts
         if file.is_dir() or any(part.startswith(("_", ".")) for part in parts):
             continue
-        if not _ending(file.name):
+        if not ending(file.name):
             raise BadInput(f"{file}: is none of {', '.join(FORMATS)}")
         yield file
 
@@ -74,7 +77,7 @@ def open_table(
     unless its header is, so a quote is a character as any other. Raises BadInput for a file that cannot be
     read, or two columns whose names differ in case only.
     """
-    if FORMATS[_ending(files[0].name)] == "CSV":
+    if FORMATS[ending(files[0].name)] == "CSV":
         csv = checked(files, encoding, scratch)
         quoted = not bare_quotes or csv.delimiter != "\t" or any(map(has_quoted_header, csv.files))
         table = engine.read_csv(*csv, quoted=quoted)

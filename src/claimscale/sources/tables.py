@@ -54,8 +54,10 @@ def columns_used(mapping: TableMapping) -> dict[str, list[str]]:
     people, visits, death = mapping.patients, mapping.visits, mapping.patients.death
     use(people.table, people.patient, people.hospital, *mapping.birth_columns, people.sex.column)
     use(people.table, *(people.observed or ()))
+    if death and people.death_table:
+        use(people.death_table, death.patient or people.patient)
     if death:
-        use(people.table, death.column, column_of(death.only))
+        use(people.death_table or people.table, death.column, column_of(death.only))
     if visits:
         use(visits.table, visits.patient, visits.visit, visits.hospital, visits.month, visits.start)
         use(visits.table, visits.end, column_of(visits.stay))

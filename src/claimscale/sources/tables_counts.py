@@ -78,7 +78,8 @@ def count_rows(opened: MappedTables, engine: Engine) -> RowCounts:
 def _is_read(opened: MappedTables, name: str) -> bool:
     mapping = opened.mapping
     visits = mapping.visits.table if mapping.visits else None
-    return name in {mapping.patients.table, visits, *(each.table for each in mapping.codes)}
+    people = {mapping.patients.table, mapping.patients.death_table}
+    return name in {*people, visits, *(each.table for each in mapping.codes)}
 
 
 def _without_event(opened: MappedTables, name: str) -> Iterator[tuple[str, Expression]]:
@@ -108,6 +109,7 @@ def _mapped_values(opened: MappedTables, name: str) -> Iterator[MappedValues]:
     if name == people.table:
         sexes = (*people.sex.male, *people.sex.female)
         yield MappedValues(people.sex.column, sexes, (), "neither male nor female", is_list=True)
+    if name == (people.death_table or people.table):
         filters.append((people.death.only if people.death else None, "no death", NEGATIVES))
     if visits is not None and name == visits.table:
         filters.append((visits.stay, "no stay", ()))

@@ -101,27 +101,40 @@ def people(opened: MappedTables) -> ir.Table:
     male, female = (
         sex.isin([value.upper() for value in values]) for values in (people.sex.male, people.sex.female)
     )
-    death_column = people.death.column if people.death else None
-    is_dead = has_text(table, death_column)
-    if people.death and people.death.only:
-        is_dead &= is_selected(table, people.death.only)
     known = table.select(
         patient=opened.listed(),
         is_unreadable=unreadable_id(table, people.patient),
-        birth=opened.birth(table),
+        time=opened.birth(table),
         sex=ibis.cases((male, SEX_PREFIX + "M"), (female, SEX_PREFIX + "F"), else_=SEX_PREFIX + "U"),
-        death=opened.last_day(table, death_column),
+    )
+    both = (_of_person(known, code, people.table) for code in (BIRTH, _.sex))
+    return ibis.union(*both, *([deaths(opened)] if people.death else []))
+
+
+def deaths(opened: MappedTables) -> ir.Table:
+    """The death of each row with a day of death, or of those that `only` selects."""
+    people, death = opened.mapping.patients, opened.mapping.patients.death
+    assert death is not None
+    name = people.death_table or people.table
+    table = opened.tables[name]
+    id = (death.patient or people.patient) if people.death_table else people.patient
+    is_dead = has_text(table, death.column)
+    if death.only:
+        is_dead &= is_selected(table, death.only)
+    known = table.select(
+        patient=text_id_of(table[id]) if people.death_table else opened.listed(),
+        is_unreadable=unreadable_id(table, id),
+        time=opened.last_day(table, death.column),
         is_dead=is_dead.fill_null(False),
     )
+    return _of_person(known.filter(_.is_dead), DEATH, name)
 
-    def events(rows: ir.Table, code: Expression, time: Expression) -> ir.Table:
-        issue = ibis.cases(
-            (_.is_unreadable, "unreadable id"), (time.isnull(), "unreadable date"), else_=NO_TEXT
-        )
-        return raw_events(rows, code=code, time=time, source_table=people.table, issue=issue)
 
-    dead = events(known.filter(_.is_dead), DEATH, _.death)
-    return ibis.union(events(known, BIRTH, _.birth), events(known, _.sex, _.birth), dead)
+def _of_person(rows: ir.Table, code: Expression, table: str) -> ir.Table:
+    issue = ibis.cases(
+        (_.is_unreadable, "unreadable id"), (_.time.isnull(), "unreadable date"), else_=NO_TEXT
+    )
+    return raw_events(rows, code=code, time=_.time, source_table=table, issue=issue)
 
 
 def coded(opened: MappedTables, codes: CodeTable) -> ir.Table:

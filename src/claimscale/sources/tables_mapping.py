@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import importlib.resources
 from collections.abc import Mapping, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,10 @@ class SexColumn(Settings):
 class DeathColumn(Settings):
     """The death of a patient."""
 
+    table: str | None = None
+    """Table of deaths; without it, the table of the patients."""
+    patient: Column | None = None
+    """Id of the patient in the table of deaths; without it, the column of the same name."""
     column: Column
     """Day of death; a month means its last day."""
     only: RowFilter | None = None
@@ -83,6 +88,17 @@ class PatientTable(Settings):
     """Column of the day of death."""
     observed: tuple[Column, Column] | None = None
     """Columns of the first and the last day, or month, of insurance."""
+
+    @property
+    def death_table(self) -> str | None:
+        """The table of deaths, if it is another one."""
+        return self.death.table if self.death and self.death.table != self.table else None
+
+    @model_validator(mode="after")
+    def deaths_are_of_one_patient(self) -> PatientTable:
+        if self.death_table and self.hospital:
+            raise ValueError("death.table: cannot be used with hospital, which distinguishes patients")
+        return self
 
     @field_validator("observed", mode="before")
     @classmethod
@@ -198,6 +214,15 @@ class TableMapping(Settings):
         birth = self.patients.birth
         return [birth] if isinstance(birth, str) else [birth.age, birth.at]
 
+    def categories(self, table: str) -> set[str]:
+        """The columns of a table whose values the mapping lists."""
+        people, visits = self.patients, self.visits
+        filters = [(people.death_table or people.table, people.death.only if people.death else None)]
+        filters += [(visits.table, visits.stay)] if visits else []
+        filters += [(each.table, rows) for each in self.codes for rows in (each.only, each.suspected)]
+        listed = {rows.column for name, rows in filters if rows and name == table}
+        return listed | ({people.sex.column} if people.table == table else set())
+
     def with_columns(self, columns: Mapping[str, Sequence[str]]) -> TableMapping:
         """The mapping with patterns replaced by the `columns` of their table, in the order of the table.
 
@@ -223,11 +248,19 @@ class TableMapping(Settings):
         )
 
 
+def built_in() -> list[str]:
+    """The names of the built-in mappings."""
+    return sorted(Path(each.name).stem for each in _folder().iterdir() if each.name.endswith(".yaml"))
+
+
 def load(name: str) -> TableMapping:
     """A built-in mapping by its name, or a YAML file. Raises BadInput naming the file and the key."""
-    built_in = importlib.resources.files("claimscale.sources").joinpath("mappings")
-    names = sorted(Path(each.name).stem for each in built_in.iterdir() if each.name.endswith(".yaml"))
+    names = built_in()
     if name not in names and not name.endswith((".yaml", ".yml")):
         raise BadInput(f"source.mapping: {name!r} is none of {', '.join(names)}, nor a YAML file")
-    file = built_in.joinpath(f"{name}.yaml") if name in names else Path(name)
+    file = _folder().joinpath(f"{name}.yaml") if name in names else Path(name)
     return loading.validated(TableMapping, loading.read_mapping(file), name)
+
+
+def _folder() -> Traversable:
+    return importlib.resources.files("claimscale.sources").joinpath("mappings")

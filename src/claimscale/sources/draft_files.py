@@ -1,0 +1,165 @@
+"""The files of a draft: a mapping and a study, with every column of the claims as a comment."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from claimscale.artifacts import atomic_folder, write_text
+from claimscale.config.sources import (
+    DpcSource,
+    FileSource,
+    MedsSource,
+    OmopSource,
+    ReceiptSource,
+    SynpufSource,
+    TablesSource,
+)
+from claimscale.config.tasks import catalogue
+from claimscale.errors import BadInput
+from claimscale.sources import READERS, draft_mapping, tables_mapping
+from claimscale.sources.draft_mapping import Draft
+from claimscale.sources.draft_tables import DraftTable
+from claimscale.sources.table_files import folder_of
+
+MAPPING, STUDY = "mapping.yaml", "study.yaml"
+TASKS = 3
+CATEGORIES = ("sex", "suspected", "version")
+"""Roles of columns whose values are shown."""
+FOLLOW_UP_MONTHS = 14
+"""From the landmark to the end of the data: a horizon of a year, its gap, and a margin."""
+
+
+def known_source(folder: Path) -> FileSource | None:
+    """The settings of a folder in a format that needs no draft: one that has a reader, or a mapping.
+
+    Raises BadInput if there is no folder.
+    """
+    path = str(folder_of(str(folder), "folder"))
+    candidates = (
+        MedsSource(kind="meds", path=path),
+        OmopSource(kind="omop", path=path),
+        SynpufSource(kind="synpuf", path=path),
+        ReceiptSource(kind="receipt", path=path),
+        DpcSource(kind="dpc", path=path),
+        *(TablesSource(kind="tables", path=path, mapping=name) for name in tables_mapping.built_in()),
+    )
+    for source in candidates:
+        with contextlib.suppress(BadInput):
+            if len(READERS[source.kind].files_of(source)) > (source.kind == "omop"):  # not `person` alone
+                return source
+    return None
+
+
+def write_draft(claims: Path, out: Path) -> Draft | None:
+    """Write `study.yaml` into a new folder, with `mapping.yaml` unless the format is known: then None.
+
+    Raises BadInput if the folder exists, or if no patients or codes are recognised in the claims.
+    """
+    if out.exists():
+        raise BadInput(f"{out}: is there already")
+    known = known_source(claims)
+    draft = None if known else draft_mapping.draft(claims)
+    with atomic_folder(out) as partial:
+        if draft is not None:
+            write_text(partial / MAPPING, mapping_text(draft))
+        source = known or TablesSource(kind="tables", path=str(claims), mapping=str(out / MAPPING))
+        write_text(partial / STUDY, study_text(draft, source))
+    return draft
+
+
+def mapping_text(draft: Draft) -> str:
+    """The mapping as YAML."""
+    lines = ["# A draft from the first rows of each table. Check it: docs/sources/mapping.md has all keys."]
+    lines += [f"# Check: {note}" for note in draft.notes]
+    lines.append(_yaml(draft.mapping))
+    for table in draft.tables:
+        lines += _table_lines(table)
+    return "\n".join(lines) + "\n"
+
+
+def study_text(draft: Draft | None, source: FileSource) -> str:
+    """A study of these claims as YAML, with tasks of the catalogue whose codes are among its systems."""
+    landmark, tasks = None, list(catalogue())
+    lines = ["# A draft. docs/study.md has all settings, `claimscale tasks` lists the catalogue."]
+    settings = source.model_dump(exclude_defaults=True)
+    if draft is not None:
+        if draft.encoding != "utf-8":
+            settings["encoding"] = draft.encoding
+        systems = {entry["system"] for entry in draft.mapping["codes"]}
+        tasks = [name for name, task in catalogue().items() if set(task.outcome) & systems]
+        landmark = draft_landmark(draft)
+    if landmark is None:
+        lines.append("# Check: cohort.landmark, after which there must be more than a year of data")
+    if not tasks:
+        lines.append("# Check: no task of the catalogue has codes of these systems (docs/tasks.md)")
+    lines.append(f"name: {_study_name(Path(source.path))}")
+    lines.append("source: " + _flow(settings))
+    lines.append(f"cohort: {{landmark: {landmark or dt.date(2020, 10, 1)}}}")
+    lines.append("sizes: [300k, 1.3M, 5M]")
+    lines.append(f"tasks: [{', '.join(tasks[:TASKS] or ['ckd'])}]")
+    return "\n".join(lines) + "\n"
+
+
+def draft_landmark(draft: Draft) -> dt.date | None:
+    """The first of a month that leaves a year and a gap before the last day of the sampled codes."""
+    tables = {table.name: table for table in draft.tables}
+    last = (_last_month(tables[entry["table"]], entry) for entry in draft.mapping["codes"])
+    known = [month for month in last if month is not None]
+    if not known:
+        return None
+    year, month = divmod(max(known) - FOLLOW_UP_MONTHS, 12)
+    return dt.date(year, month + 1, 1)
+
+
+def _last_month(table: DraftTable, entry: dict[str, Any]) -> int | None:
+    column = table.columns.get(entry.get("date") or entry.get("month", ""))
+    if column is None or column.years is None:
+        return None
+    months = [
+        month for value, number in column.counts.items() for month in [_month_of(value)] * number if month
+    ]
+    return sorted(months)[int(0.98 * (len(months) - 1))] if months else None
+
+
+def _month_of(value: str) -> int | None:
+    """Months since the year 0 of a day or month that begins or ends with its year."""
+    digits = "".join(character if character.isdigit() else " " for character in value).split()
+    if digits and len(digits[0]) in (6, 8):
+        year, month = int(digits[0][:4]), int(digits[0][4:6])
+    elif len(digits) >= 2 and len(digits[0]) == 4:
+        year, month = int(digits[0]), int(digits[1])
+    elif len(digits) >= 3 and len(digits[2]) == 4:
+        year, month = int(digits[2]), 1
+    else:
+        return None
+    return 12 * year + month - 1 if 1900 <= year < 2200 and 1 <= month <= 12 else None
+
+
+def _study_name(claims: Path) -> str:
+    name = "".join(one if one.isalnum() or one in "-_" else "-" for one in claims.resolve().name.lower())
+    return name.strip("-_") or "claims"
+
+
+def _table_lines(table: DraftTable) -> list[str]:
+    title = f"# {table.name}: {table.rows:,} rows of {table.files} file{'s' if table.files > 1 else ''}"
+    width = max(map(len, table.columns), default=0)
+    longest = max(map(len, table.roles.values()), default=1)
+    lines: list[str] = []
+    for name, column in table.columns.items():
+        role = table.roles.get(name, "-")
+        lines.append(f"#   {name:<{width}}  {role:<{longest}}  {column.looks_like(role in CATEGORIES)}")
+    return [title, *lines]
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+
+
+def _flow(content: dict[str, Any]) -> str:
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=True, width=10_000, allow_unicode=True)
+    return text.strip()

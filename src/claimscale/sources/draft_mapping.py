@@ -1,0 +1,219 @@
+"""A draft of the mapping of unknown tables, from the names and the values of their columns.
+
+A draft is a suggestion: every choice is written down with its reason, for a person who knows the data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from claimscale.errors import BadInput
+from claimscale.sources.column_forms import WRITTEN_STYLES
+from claimscale.sources.dates import DateStyle
+from claimscale.sources.draft_tables import (
+    BIRTH,
+    DATE,
+    EMPTY_SHARE,
+    END,
+    HOSPITAL,
+    OBSERVED,
+    PATIENT,
+    START,
+    STAY,
+    SUSPECTED,
+    DraftTable,
+)
+from claimscale.sources.table_samples import sample, tables_of
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A draft of a folder: `mapping` as in `tables_mapping`, the tables, and what a person must check."""
+
+    mapping: dict[str, Any]
+    tables: Sequence[DraftTable]
+    notes: Sequence[str]
+    encoding: str
+
+
+def draft(folder: Path) -> Draft:
+    """A draft of the mapping of the tables in a folder.
+
+    Raises BadInput for a folder in which no patients or no codes are recognised.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: is not a folder")
+    samples = [sample(name, files) for name, files in tables_of(folder).items()]
+    tables = [DraftTable.of(one) for one in samples]
+    encodings = [one.encoding for one in samples if one.encoding != "utf-8"]
+    notes: list[str] = []
+    people = _people(folder, tables, notes)
+    mapping: dict[str, Any] = {"dates": _date_style(tables, notes)}
+    mapping["patients"] = _patients_entry(people, tables, notes)
+    ids = _patient_columns(tables, mapping["patients"]["patient"])
+    _add_deaths(mapping["patients"], tables, ids)
+    if visits := _visits_entry(tables, ids, people):
+        mapping["visits"] = visits
+    mapping["codes"] = list(_code_entries(tables, ids, "visits" in mapping, notes))
+    if not mapping["codes"]:
+        raise BadInput(
+            f"{folder}: no column of codes was recognised (docs/sources/mapping.md lists the keys)"
+        )
+    notes += [f"{one.name}: is not used" for one in tables if not one.roles]
+    return Draft(mapping, tables, notes, encodings[0] if encodings else "utf-8")
+
+
+def _people(folder: Path, tables: Sequence[DraftTable], notes: list[str]) -> DraftTable:
+    """The table of patients: that with births and sexes; of several, the one with the most columns known."""
+    found = [one for one in tables if one.birth and one.sex and next(one.named(PATIENT), None)]
+    if not found:
+        raise BadInput(f"{folder}: no table with a patient, a birth and a sex was recognised")
+    chosen = max(found, key=lambda one: (bool(one.death), -len(one.codes), one.rows))
+    others = [one.name for one in found if one is not chosen]
+    if others:
+        notes.append(
+            f"patients: {', '.join(others)} could be the table of patients too; put parts in a folder"
+        )
+    return chosen
+
+
+def _date_style(tables: Sequence[DraftTable], notes: list[str]) -> DateStyle:
+    """The one style of all dates in text."""
+    columns = [
+        one for table in tables for one in table.columns.values() if re.search(f"{DATE}|{BIRTH}", one.name)
+    ]
+    styles = Counter(one.date_style for one in columns if one.date_style and not one.is_ambiguous)
+    unclear = [one for one in columns if one.is_ambiguous]
+    if not styles and unclear:
+        notes.append(f"dates: {unclear[0].name} can be read as month_first and as day_first")
+        return "month_first"
+    for table in tables:
+        found = {style for style in (one.date_style for one in table.columns.values()) if style}
+        if len(found - {"western"}) > 1:
+            notes.append(f"dates: {table.name} has dates of more than one format; a mapping has one")
+    for style in sorted(WRITTEN_STYLES, key=lambda one: -styles[one]):
+        if styles[style] and style != "western":
+            return style
+    return "western"
+
+
+def _patients_entry(people: DraftTable, tables: Sequence[DraftTable], notes: list[str]) -> dict[str, Any]:
+    assert people.sex is not None and people.birth is not None
+    patient = max(people.named(PATIENT), key=lambda one: sum(one.name in other.columns for other in tables))
+    male, female, other = _sexes(people.sex.few_values)
+    if not male or not female:
+        notes.append(f"patients.sex: which of {', '.join(people.sex.few_values)} mean male and female?")
+    elif other:
+        notes.append(f"patients.sex: {', '.join(other)} will be unknown")
+    entry: dict[str, Any] = {"table": people.name, "patient": patient.name, "birth": people.birth}
+    entry["sex"] = {"column": people.sex.name, "male": male, "female": female}
+    people.roles |= {patient.name: "patient", people.birth: "birth", people.sex.name: "sex"}
+    if people.death:
+        entry["death"] = {"column": people.death}
+        people.roles[people.death] = "death"
+    periods = [people.first_date(f"({OBSERVED}).*({edge})|({edge}).*({OBSERVED})") for edge in (START, END)]
+    if all(periods) and periods[0] is not periods[1]:
+        entry["observed"] = [one.name for one in periods if one]
+        people.roles |= dict.fromkeys(entry["observed"], "observed")
+    return entry
+
+
+def _sexes(values: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """The values that mean male, female, and neither. 1 and 2 mean male and female (ISO/IEC 5218)."""
+    male = [one for one in values if one.lower() in ("m", "male", "1", "01", "男", "男性")]
+    female = [one for one in values if one.lower() in ("f", "female", "2", "02", "w", "女", "女性")]
+    return male, female, [one for one in values if one not in male + female]
+
+
+def _patient_columns(tables: Sequence[DraftTable], patient: str) -> dict[str, str]:
+    """The column of the patient by table: the same name, or the first that is named like one."""
+    found: dict[str, str] = {}
+    for table in tables:
+        names = [one.name for one in table.named(PATIENT) if one.filled >= EMPTY_SHARE * table.rows]
+        if patient in table.columns or names:
+            found[table.name] = patient if patient in table.columns else names[0]
+    return found
+
+
+def _add_deaths(entry: dict[str, Any], tables: Sequence[DraftTable], ids: dict[str, str]) -> None:
+    """The table of deaths, if the table of patients has none."""
+    for table in tables:
+        if "death" not in entry and table.death and table.name in ids and not table.codes:
+            entry["death"] = {"table": table.name, "patient": ids[table.name], "column": table.death}
+            table.roles |= {ids[table.name]: "patient", table.death: "death"}
+
+
+def _visits_entry(
+    tables: Sequence[DraftTable], ids: dict[str, str], people: DraftTable
+) -> dict[str, Any] | None:
+    """The table of visits: with a visit's id, admission and discharge."""
+    for table in tables:
+        start, end = table.first_date(STAY + "|" + START, f"{BIRTH}|{END}"), table.first_date(END)
+        visit = table.visit
+        if table is people or table.name not in ids or not (start and end and visit):
+            continue
+        if not re.search(STAY + "|visit|encounter", f"{table.name.lower()} {start.name} {end.name}"):
+            continue
+        entry = {"table": table.name, "patient": ids[table.name], "visit": visit}
+        table.roles |= {ids[table.name]: "patient", visit: "visit"}
+        if hospital := next((one.name for one in table.named(HOSPITAL) if one.name != visit), None):
+            entry["hospital"] = hospital
+            table.roles[hospital] = "hospital"
+        table.roles |= {start.name: "start", end.name: "end"}
+        return {**entry, "start": start.name, "end": end.name}
+    return None
+
+
+def _code_entries(
+    tables: Sequence[DraftTable], ids: dict[str, str], has_visits: bool, notes: list[str]
+) -> Iterator[dict[str, Any]]:
+    for table in tables:
+        if table.name not in ids or not table.codes:
+            continue
+        found = [table.first_date(words) for words in (START, DATE, ".")]
+        dates = [one for one in found if one and one.filled >= EMPTY_SHARE * table.rows]
+        visit = table.visit
+        if not dates and not (has_visits and visit):
+            notes.append(f"{table.name}: has codes and no date, so it is not used")
+            continue
+        table.roles[ids[table.name]] = "patient"
+        for system, names in table.codes:
+            entry: dict[str, Any] = {"table": table.name, "patient": ids[table.name], "system": system}
+            entry["code"] = names[0] if len(names) == 1 else names
+            table.roles |= dict.fromkeys(names, f"code ({system})")
+            if dates:
+                key = "date" if dates[0].date_style else "month"
+                entry[key] = dates[0].name
+                table.roles[dates[0].name] = key
+            if visit and has_visits:
+                entry["visit"] = visit
+                table.roles.setdefault(visit, "visit")
+            doubt = next((one for one in table.named(SUSPECTED) if one.few_values), None)
+            if doubt and system in ("ICD10", "ICD9CM"):
+                entry["suspected"] = {"column": doubt.name, "values": _true_values(doubt.few_values)}
+                table.roles[doubt.name] = "suspected"
+            yield from _by_version(table, entry, notes)
+
+
+def _true_values(values: Sequence[str]) -> list[str]:
+    return [one for one in values if one.lower() in ("1", "true", "t", "y", "yes")] or list(values[-1:])
+
+
+def _by_version(table: DraftTable, entry: dict[str, Any], notes: list[str]) -> Iterator[dict[str, Any]]:
+    """A column of ICD-9 and ICD-10 codes is read once for each, by the column that tells them apart."""
+    flag = table.version
+    if flag is None or entry["system"] not in ("ICD10", "ICD9CM"):
+        yield entry
+        return
+    table.roles[flag.name] = "version"
+    for system, numbers in (("ICD9CM", ("9",)), ("ICD10", ("10", ""))):  # some write 0 for ICD-10
+        values = [one for one in flag.few_values if re.sub(r"\D", "", one).lstrip("0") in numbers]
+        if values:
+            yield {**entry, "system": system, "only": {"column": flag.name, "values": values}}
+        else:
+            notes.append(f"{table.name}.{flag.name}: no value was recognised as {system}")
