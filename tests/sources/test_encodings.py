@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from claimscale.errors import BadInput
@@ -62,3 +64,27 @@ def test_a_nul_is_refused_in_every_encoding(encoding: str, ingest) -> None:
     files = {"people.csv": PEOPLE.encode(encoding), "drugs.csv": drugs("a\0b").encode(encoding)}
     with pytest.raises(BadInput, match=r"drugs\.csv, line 3: holds a NUL byte$"):
         ingest(files, MAPPING, encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("written", "stated", "code"),
+    [
+        ("utf-8-sig", "utf-8", "高血圧"),
+        ("utf-8", "utf-8", "Ménière"),
+        ("utf-8", "utf-8", "🩺"),
+        ("utf-16", "utf-16", "高血圧"),
+        ("cp932", "cp932", "高血圧①"),
+        ("cp932", "cp932", "ｶﾞｽﾀｰ錠"),
+        ("shift_jis", "cp932", "表予能"),  # the second byte of each is a backslash
+        ("cp1252", "cp1252", "5 €"),
+        ("latin-1", "latin-1", "µg/m²"),
+        ("latin-1", "cp1252", "Ménière"),
+        ("ascii", "cp932", "plain"),
+    ],
+)
+def test_text_is_read_as_it_was_written(written: str, stated: str, code: str, ingest) -> None:
+    files = {"people.csv": PEOPLE.encode(written), "drugs.csv": drugs(code).encode(written)}
+    events, quality = ingest(files, MAPPING, encoding=stated)
+    expected = unicodedata.normalize("NFKC", code)
+    assert {row["code"] for row in events} >= {"LAB//x", f"LAB//{expected}"}
+    assert not quality["quarantined"]

@@ -48,6 +48,8 @@ ALL = FIRST_THREE | {E119: 1}
         ("[dx*, dx1]", ALL, 1),
         ("[dx10, dx*]", ALL, 1),
         ("[dx3, dx10]", {N189: 1, I10: 1, E119: 1}, 2),
+        ("'*x1'", {I10: 2, D4280: 1, "DX//Y": 1, "DX//N": 1}, 1),
+        ("'dx[!1]'", {N189: 1, D5859: 1, I10: 1}, 1),
     ],
 )
 def test_columns_are_listed_or_matched(columns: str, expected: dict, empty: int, ingest) -> None:
@@ -66,7 +68,7 @@ def test_one_column_keeps_its_missing_codes(ingest) -> None:
     assert codes(events) == {I10: 2, D4280: 1} and quality["quarantined"] == {"missing code": 1}
 
 
-@pytest.mark.parametrize("pattern", ["poa_*", "'poa_dx?'"])
+@pytest.mark.parametrize("pattern", ["poa_*", "'poa_dx?'", "'poa[_]dx1'"])
 def test_a_pattern_of_one_column_is_one_column(pattern: str, ingest) -> None:
     mapping = PATIENTS + f"codes: [{{{ROW}, system: POA, code: {pattern}}}]"
     events, quality = ingest({"people.csv": PEOPLE, "claims.csv": CLAIMS}, mapping)
