@@ -33,7 +33,7 @@ check: $(DEVELOPED)
 
 test: $(DEVELOPED) lint
 	@$(IN)coverage erase
-	@$(IN)coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(TESTS)
+	@$(IN)coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder $(TESTS)
 	@$(IN)coverage combine --quiet
 	@$(IN)coverage report --fail-under=90
 

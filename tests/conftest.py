@@ -1,4 +1,4 @@
-"""Fixtures every test may use."""
+"""Fixtures every test may use, and the order of the suite."""
 
 from __future__ import annotations
 
@@ -39,3 +39,32 @@ def write_study(tmp_path: Path):
         return file
 
     return write
+
+
+LONG = (
+    *(
+        "test_end_to_end.py",
+        "test_small_subsets.py",
+        "inference",
+        "test_engine_spark.py",
+        "test_databases.py",
+    ),
+    *("training/test_kills.py", "training/test_distributed.py", "simulator/test_oracle.py", "golden"),
+    *("summary/test_golden.py", "validity/test_run.py", "report/test_browser.py"),
+)
+"""Files and folders, the longest first. Each runs first and on one worker: its tests share what is slow to
+make, a finished study for example. On two workers it would be made twice; at the end one would wait."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        parts = [item.path, *item.path.parents]
+        return next((number for number, name in enumerate(LONG) if here / name in parts), len(LONG))
+
+    for item in items:
+        if (number := place(item)) < len(LONG):
+            item.add_marker(pytest.mark.xdist_group(LONG[number]))
+    items.sort(key=place)

@@ -18,6 +18,7 @@ VERSIONS: dict[str, int] = {
     "pretrain": 3,
     "sweep": 3,
     "phenome": 2,
+    "phenome_lightgbm": 1,
     "finetune": 4,
     "lightgbm": 3,
     "logistic": 3,
@@ -27,6 +28,6 @@ VERSIONS: dict[str, int] = {
     "ensemble": 3,
     # Results.
     "validity": 2,
-    "summary": 6,
-    "report": 8,
+    "summary": 7,
+    "report": 9,
 }

@@ -174,6 +174,29 @@ def phenome(random: np.random.Generator, sizes: list[str], codes: list[str] | No
         "test_patients": 7000, "min_cases": 50, "gap_days": 30, "horizon_days": 365,
         "sizes": sizes, "families": families, "chapters": chapters, "outcomes": outcomes,
         "interaction": {"difference": 0.03, "low": 0.02, "high": 0.04}, "interaction_p": 0.0001,
+        "lightgbm": [
+            {
+                "code": one["code"], "kind": one["kind"], "training_cases": 25 * (place + 1) ** 2,
+                "auprc": one["auprc"][0], "auroc": 0.74,
+                "gains": [real(0.3 - 0.02 * place + 0.01 * step) for step in range(len(sizes))],
+            }
+            for place, one in enumerate(outcomes[::2])
+        ],
+        "against_lightgbm": [against_lightgbm(size) for size in sizes],
+    }  # fmt: skip
+
+
+def against_lightgbm(size: str) -> dict[str, Any]:
+    """A size that is ahead of LightGBM below 850 training cases."""
+    gain = {"difference": 0.05, "low": 0.01, "high": 0.09}
+    bounds = zip((0, 100, 300, 1000), (100, 300, 1000, None), strict=True)
+    return {
+        "size": size, "gain": gain, "per_tenfold": {"estimate": -0.2, "low": -0.3, "high": -0.1},
+        "break_even": {"estimate": 850.0, "low": 400.0, "high": 2100.0}, "line": (0.3, -0.15),
+        "bands": [
+            {"low": low, "high": high, "outcomes": 7, "encoder": 0.11, "lightgbm": 0.1, "gain": gain}
+            for low, high in bounds
+        ],
     }  # fmt: skip
 
 

@@ -45,6 +45,7 @@ def test_every_figure_and_table_is_written_anew(tmp_path: Path) -> None:
         "cohort",
         "families",
         "outcomes",
+        "outcomes_lightgbm",
     }
 
 

@@ -25,6 +25,10 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "phenome.levels": (PHENOME, {"phenome": {"levels": {"ICD10": 4}}}),
     "phenome.gap_days": (PHENOME, {"phenome": {"gap_days": 60}}),
     "phenome.min_history_days": (PHENOME, {"phenome": {"min_history_days": 180}}),
+    "phenome.lightgbm_outcomes": (
+        ALL_DATES | PHENOME,
+        ALL_DATES | {"phenome": {"lightgbm_outcomes": 20}},
+    ),
     "phenome.washout_days": (PHENOME, {"phenome": {"washout_days": 180}}),
     "source.kind": ({}, {"source": {"kind": "meds", "path": "claims"}}),
     "source.patients": ({"source": SIMULATED}, {"source": SIMULATED | {"patients": 800}}),

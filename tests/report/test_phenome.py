@@ -7,8 +7,11 @@ import re
 import synthetic
 
 from claimscale.report import page
+from claimscale.report.break_even_picture import break_even_svg
 from claimscale.report.i18n import Texts
 from claimscale.report.phenome_picture import phenome_svg
+from claimscale.summary.break_even_entries import break_even_text
+from claimscale.summary.phenome_schema import PhenomeEntry
 
 
 def test_answers_of_families_stand_before_those_of_tasks() -> None:
@@ -54,3 +57,37 @@ def test_codes_cannot_become_markup() -> None:
     svg = phenome_svg(phenome, Texts("en"))
     assert not re.search(r"<(script|img|iframe|b|/title><script)", svg)
     assert set(re.findall(r"<(\w+)", svg)) == {"svg", "line", "text", "circle", "title"}
+
+
+def with_gain(low: float, high: float) -> PhenomeEntry:
+    """A phenome whose largest size has no break-even, and this gain over LightGBM."""
+    phenome = synthetic.typed(synthetic.summary(tasks=1)).phenome
+    assert phenome is not None
+    *others, largest = phenome.against_lightgbm
+    gain = largest.gain.model_copy(update={"difference": (low + high) / 2, "low": low, "high": high})
+    changed = largest.model_copy(update={"break_even": None, "gain": gain})
+    return phenome.model_copy(update={"against_lightgbm": (*others, changed)})
+
+
+def test_the_answer_says_who_is_ahead_only_where_it_is_shown() -> None:
+    phenome = synthetic.typed(synthetic.summary(tasks=1)).phenome
+    assert phenome is not None
+    found = [with_gain(0.01, 0.1), with_gain(-0.1, -0.01), with_gain(-0.1, 0.1)]
+    codes = [text.code for text in map(break_even_text, (phenome, *found)) if text]
+    assert codes == ["break_even.at", "break_even.encoder", "break_even.lightgbm", "break_even.open"]
+    assert break_even_text(phenome.model_copy(update={"against_lightgbm": ()})) is None
+
+
+def test_every_compared_outcome_is_a_dot_and_more_cases_stand_to_the_right() -> None:
+    phenome = synthetic.typed(synthetic.summary(tasks=1)).phenome
+    assert phenome is not None
+    svg = break_even_svg(phenome, Texts("en"))
+    dots = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', svg)]
+    assert len(dots) == len(phenome.lightgbm)
+    assert dots == sorted(dots)  # fewer cases have larger gains here, which stand higher
+    width, height = map(float, re.findall(r'viewBox="0 0 (\d+) (\d+)"', svg)[0])
+    assert all(0 < x < width and 0 < y < height for x, y in dots)
+    (crossing,) = re.findall(r'<line x1="([\d.]+)"[^>]*stroke-dasharray', svg)
+    cases = [one.training_cases for one in phenome.lightgbm]
+    left = [x for (x, _), n in zip(dots, cases, strict=True) if isinstance(n, int) and n < 850]
+    assert max(left) < float(crossing) < min(x for x, _ in dots[len(left) :])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -28,3 +28,6 @@ class Phenome(Settings):
     """Days after the index date in which an outcome does not count."""
     min_history_days: Count = 365
     """Fewest days between a patient's first contact and the index date."""
+    lightgbm_outcomes: Annotated[int, Field(ge=0)] | Literal["all"] = 40
+    """Outcomes for which LightGBM is trained and compared, evenly spaced by training cases; not with
+    `labels: scarce`."""

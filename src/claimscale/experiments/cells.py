@@ -1,6 +1,6 @@
 """The cells of a study: the grid of pretrainings, fine-tunings and baselines, each with a stable name.
 
-Examples: `pretrain-11M-s42`, `sweep-11M-s42` (learning rates), `phenome-11M-s42`,
+Examples: `pretrain-11M-s42`, `sweep-11M-s42` (learning rates), `phenome-11M-s42`, `phenome_lightgbm-s42`,
 `finetune-ckd-11M-pretrained-n1000-s42`, `lightgbm-ckd-nall-s42`.
 """
 
@@ -55,7 +55,7 @@ class Cell:
         patients: labelled training patients; None for pretraining and learning-rate sweeps.
     """
 
-    kind: Literal["pretrain", "sweep", "phenome", "finetune"] | Baseline
+    kind: Literal["pretrain", "sweep", "phenome", "phenome_lightgbm", "finetune"] | Baseline
     seed: int
     size: str | None = None
     task: str | None = None
@@ -111,6 +111,8 @@ def cells_of(
         cells += [Cell("sweep", study.finetune.seeds[0], size) for size in sizes]
     if study.phenome is not None:
         cells += [Cell("phenome", seed, size) for size in sizes for seed in study.finetune.seeds]
+        if sizes and study.phenome.lightgbm_outcomes and study.labels != "scarce":
+            cells.append(Cell("phenome_lightgbm", study.finetune.seeds[0]))
     for task in trained:
         subsets: list[Patients] = [
             patients

@@ -20,6 +20,7 @@ OVERHEAD_SECONDS = {
     "pretrain": 3.0,
     "sweep": 3.0,
     "phenome": 10.0,
+    "phenome_lightgbm": 120.0,
     "finetune": 2.0,
     "lightgbm": 10.0,
     "logistic": 10.0,

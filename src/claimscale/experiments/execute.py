@@ -19,7 +19,7 @@ from claimscale import artifacts
 from claimscale.baselines import features, gradient_boosting, logistic, outcome_history, search
 from claimscale.codes.systems import TYPES
 from claimscale.evaluation.metrics import mean_log_odds
-from claimscale.experiments import phenome
+from claimscale.experiments import phenome, phenome_lightgbm
 from claimscale.experiments.cells import PRETRAINING_KINDS, Cell, CellRecord
 from claimscale.experiments.datasets import LabelledSample, read_risks, write_predictions
 from claimscale.experiments.workspace import Workspace
@@ -249,10 +249,16 @@ def _phenome(run: CellRun) -> CellRecord:
     return phenome.evaluate_phenome(run.workspace, run.cell, run.device, run.progress)
 
 
+def _phenome_lightgbm(run: CellRun) -> CellRecord:
+    """Train LightGBM for each of a sample of the phenome's outcomes."""
+    return phenome_lightgbm.train_and_test(run.workspace, run.cell, run.threads, run.progress)
+
+
 EXECUTE: dict[str, Callable[[CellRun], CellRecord]] = {
     "pretrain": _pretrain,
     "sweep": _pretrain,
     "phenome": _phenome,
+    "phenome_lightgbm": _phenome_lightgbm,
     "finetune": _finetune,
     "ensemble": _ensemble,
 }

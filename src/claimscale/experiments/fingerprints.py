@@ -78,16 +78,19 @@ def cell_fingerprint(study: Study, run: Path, cell: Cell) -> str:
     if cell.size is not None:
         tokens = study.tokens
         inputs["sequences"] = (tokens.max_length, tokens.deduplicate, tokens.hierarchical_embeddings)
-    if cell.kind not in (*ENCODER_KINDS, "phenome"):
+    if cell.kind == "phenome_lightgbm":
+        inputs["horizon"] = study.pretrain.horizon_days
+    elif cell.kind not in (*ENCODER_KINDS, "phenome"):
         inputs["search"] = study.search.model_dump()
     if cell.kind in PRETRAINING_KINDS or cell.pretraining is not None:
         inputs["cohort"] = artifacts.manifest_digest(run / "cohort")
         inputs["landmark"] = study.cohort.landmark
         inputs["withheld"] = _withheld(study)
         inputs["pretrain"] = _pretraining_settings(study, cell)
-    if cell.kind == "phenome":
+    if cell.kind in ("phenome", "phenome_lightgbm"):
         assert study.phenome is not None
-        inputs["phenome"] = study.phenome.model_dump()
+        unused = {"lightgbm_outcomes"} if cell.kind == "phenome" else set[str]()
+        inputs["phenome"] = study.phenome.model_dump(exclude=unused)
         labels = artifacts.read_json(run / "labels" / artifacts.MANIFEST)["files"]
         inputs["dates"] = labels[phenome_dates.FILE]["sha256"]
     if cell.kind == "finetune":

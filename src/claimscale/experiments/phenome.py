@@ -136,7 +136,14 @@ def random_signs(n: int, seed: int) -> Iterator[tuple[slice, np.ndarray]]:
         yield slice(start, start + rows), signs.astype(np.float32) * 2 - 1
 
 
-def write_results(folder: Path, tested: TestedOutcomes, metrics: np.ndarray, replicates: np.ndarray) -> None:
+def write_results(
+    folder: Path,
+    tested: TestedOutcomes,
+    metrics: np.ndarray,
+    replicates: np.ndarray,
+    training_cases: np.ndarray | None = None,
+) -> None:
+    """Write METRICS and replicates of each outcome; `training_cases` int64 [K] of trained models."""
     columns = {
         "code": [one.code for one in tested.outcomes],
         "kind": [one.kind for one in tested.outcomes],
@@ -145,6 +152,8 @@ def write_results(folder: Path, tested: TestedOutcomes, metrics: np.ndarray, rep
         "at_risk": (tested.states != NOT_AT_RISK).sum(0).astype(np.int64),
         **{name: metrics[:, place] for place, name in enumerate(METRICS)},
     }
+    if training_cases is not None:
+        columns["training_cases"] = training_cases
     pq.write_table(pa.table(columns), folder / "outcomes.parquet", write_page_checksum=True)
     np.save(folder / "replicates.npy", replicates)
 

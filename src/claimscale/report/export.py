@@ -109,6 +109,7 @@ def tables(summary: Summary, t: Texts) -> dict[str, list[Row]]:
     found["families"] = list(_families(families))
     if summary.phenome:
         found["outcomes"] = list(_outcomes(summary.phenome))
+        found["outcomes_lightgbm"] = list(_lightgbm_outcomes(summary.phenome))
     if summary.dataset.description:
         found["cohort"] = list(_cohort(summary.dataset.description.groups))
     return {name: rows for name, rows in found.items() if len(rows) > 1}
@@ -169,6 +170,14 @@ def _outcomes(phenome: PhenomeEntry) -> Iterator[Row]:
     for one in phenome.outcomes:
         results = (value for metric in metrics for value in getattr(one, metric))
         yield (*_values(one, facts), *results, *_values(one.gain, gain), one.shrunk_gain)
+
+
+def _lightgbm_outcomes(phenome: PhenomeEntry) -> Iterator[Row]:
+    """One row per outcome for which LightGBM was trained."""
+    facts = ("code", "kind", "training_cases", "auprc", "auroc")
+    yield (*facts, *(f"gain_{size}" for size in phenome.sizes))
+    for one in phenome.lightgbm:
+        yield (*_values(one, facts), *one.gains)
 
 
 def _cohort(groups: Mapping[str, GroupEntry]) -> Iterator[Row]:

@@ -22,10 +22,12 @@ from claimscale.config.study import Study
 from claimscale.evaluation.convergence import MAX_GENERALIZATION_GAP, MAX_LOSS_DROP
 from claimscale.findings import duration
 from claimscale.report import documents, figures, methods, phenome_picture, tables
+from claimscale.report.break_even_picture import break_even_svg
 from claimscale.report.i18n import Texts
 from claimscale.report.page_data import ALL_METRICS, ARMS, SPLIT_NAMES, embedded, splits_of, view
 from claimscale.report.phenome_picture import phenome_svg
 from claimscale.summary.baseline_text import BASELINES, main_results
+from claimscale.summary.break_even_entries import break_even_text
 from claimscale.summary.decision_schema import AnswerEntry
 from claimscale.summary.family_text import interaction_text
 from claimscale.summary.result_schema import ModelDiagnosticsEntry
@@ -132,6 +134,10 @@ def html(summary: Summary, study: Study, language: str = "en") -> str:
             if summary.phenome and summary.phenome.outcomes
             else None,
             phenome_interaction=interaction_text(summary.phenome) if summary.phenome else None,
+            break_even_answer=break_even_text(summary.phenome) if summary.phenome else None,
+            break_even_picture=break_even_svg(summary.phenome, t)
+            if summary.phenome and summary.phenome.against_lightgbm
+            else None,
         )
     )
 

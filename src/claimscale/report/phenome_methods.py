@@ -22,4 +22,10 @@ def paragraph(study: Study, phenome: Phenome) -> Iterator[Finding]:
         history=phenome.min_history_days,
         washout=phenome.washout_days,
     )
+    if phenome.lightgbm_outcomes and study.labels != "scarce":
+        everyone = phenome.lightgbm_outcomes == "all"
+        yield finding(
+            "methods.phenome_lightgbm_all" if everyone else "methods.phenome_lightgbm",
+            **({} if everyone else {"n": phenome.lightgbm_outcomes}),
+        )
     yield finding("methods.families")

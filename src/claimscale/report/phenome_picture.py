@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from claimscale import formatting
 from claimscale.report.i18n import Texts
+from claimscale.report.svg_parts import line, nice, text
 from claimscale.summary.phenome_schema import OutcomeEntry, PhenomeEntry
 
 WIDTH, TOP, PLOT, BOTTOM, LEFT, RIGHT = 1080, 18, 300, 92, 58, 8
@@ -61,15 +62,15 @@ class _Picture:
         return TOP + PLOT * (self.high - inside) / (self.high - self.low)
 
     def axis(self, phenome: PhenomeEntry, t: Texts) -> Iterator[Markup]:
-        step = _nice((self.high - self.low) / TICKS)
+        step = nice((self.high - self.low) / TICKS)
         for number in range(math.ceil(self.low / step), math.floor(self.high / step) + 1):
             gain = number * step
             colour = "var(--grid)" if number else "var(--faint)"
-            yield _line((LEFT, self.y(gain), WIDTH - RIGHT, self.y(gain)), colour)
-            yield _text(LEFT - 8, self.y(gain) + 4, formatting.percent(round(gain, 6)))
+            yield line((LEFT, self.y(gain), WIDTH - RIGHT, self.y(gain)), colour)
+            yield text(LEFT - 8, self.y(gain) + 4, formatting.percent(round(gain, 6)))
         margin = self.y(_margin(phenome))
-        yield _line((LEFT, margin, WIDTH - RIGHT, margin), "var(--open)", dashed=True)
-        yield _text(WIDTH - RIGHT, margin - 5, t("margin"), "var(--open)")
+        yield line((LEFT, margin, WIDTH - RIGHT, margin), "var(--open)", dashed=True)
+        yield text(WIDTH - RIGHT, margin - 5, t("margin"), "var(--open)")
 
     def chapters(self, phenome: PhenomeEntry) -> Iterator[Markup]:
         """The name of each chapter, and the smallest sufficient size where one is shown."""
@@ -81,7 +82,7 @@ class _Picture:
             size = verdicts.get(chapter)
             label = chapter.partition("//")[2] + (f" · {size}" if size else "")
             colour = "var(--good)" if size else "var(--faint)"
-            yield _text(middle + 4, TOP + PLOT + 14, label, colour, rotated=True)
+            yield text(middle + 4, TOP + PLOT + 14, label, colour, rotated=True)
             place += count
 
     def dots(self, phenome: PhenomeEntry, t: Texts) -> Iterator[Markup]:
@@ -114,24 +115,3 @@ def _title(outcome: OutcomeEntry, sizes: Sequence[str], t: Texts) -> str:
         low=formatting.percent(gain.low),
         high=formatting.percent(gain.high),
     )
-
-
-def _line(ends: tuple[float, float, float, float], colour: str, dashed: bool = False) -> Markup:
-    dashes = Markup(' stroke-dasharray="6 4"') if dashed else ""
-    return Markup('<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="{}"{}/>').format(
-        *ends, colour, dashes
-    )
-
-
-def _text(x: float, y: float, text: str, colour: str = "var(--ink)", rotated: bool = False) -> Markup:
-    """Text that ends at a place."""
-    turn = Markup(' transform="rotate(-60 {:.1f} {:.1f})"').format(x, y) if rotated else ""
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="end" style="fill: {}"{}>{}</text>').format(
-        x, y, colour, turn, text
-    )
-
-
-def _nice(step: float) -> float:
-    """The step rounded up to 1, 2 or 5 times a power of ten."""
-    power = 10 ** math.floor(math.log10(step))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * 0.999)

@@ -10,6 +10,7 @@ from typing import Any
 import claimscale
 from claimscale.config.study import Study
 from claimscale.errors import naming
+from claimscale.evaluation.break_even import compare_with_lightgbm, read_lightgbm
 from claimscale.evaluation.failed_runs import failed_runs, unseen_failure_rate
 from claimscale.evaluation.families import task_families
 from claimscale.evaluation.forecast import ForecastRecord
@@ -59,6 +60,7 @@ class StudyResults:
         partial: progress of an unfinished study.
         phenome: one entry per pretraining whose phenome was predicted.
         phenome_patients: test patients of the phenome.
+        phenome_lightgbm: the folder of LightGBM on a sample of its outcomes.
     """
 
     cells: Sequence[CellResult]
@@ -79,6 +81,7 @@ class StudyResults:
     partial: PartialEntry | None = None
     phenome: Sequence[PhenomeRun] = ()
     phenome_patients: int = 0
+    phenome_lightgbm: Path | None = None
 
 
 def build_summary(study: Study, run_directory: Path, results: StudyResults) -> Summary:
@@ -155,7 +158,11 @@ def _phenome(study: Study, results: StudyResults, parameters: Mapping[str, int])
         return None
     found = read_phenome(results.phenome, study.sizes)
     evaluated = evaluate_phenome(found, parameters, study.compare.relative_margin, study.seed)
-    return phenome_entry(study, evaluated, results.phenome_patients)
+    break_even = None
+    if results.phenome_lightgbm is not None:
+        trees = read_lightgbm(results.phenome_lightgbm, found)
+        break_even = compare_with_lightgbm(found, trees, study.seed)
+    return phenome_entry(study, evaluated, break_even, results.phenome_patients)
 
 
 def _task_families(

@@ -89,6 +89,9 @@ def collect_results(
         phenome_patients=max(
             (record["patients"] for cell, record in records.items() if cell.kind == "phenome"), default=0
         ),
+        phenome_lightgbm=next(
+            (workspace.folder(cell.id) for cell in records if cell.kind == "phenome_lightgbm"), None
+        ),
         partial=partial,
     )
 

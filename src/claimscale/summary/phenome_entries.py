@@ -7,14 +7,18 @@ from collections.abc import Mapping
 import numpy as np
 
 from claimscale.config.study import Study
+from claimscale.evaluation.break_even import BreakEven
 from claimscale.evaluation.phenome import PhenomeEvaluation
+from claimscale.summary.break_even_entries import outcome_entries, size_entries
 from claimscale.summary.decision_entries import difference_fields
 from claimscale.summary.entries import DifferenceEntry
 from claimscale.summary.family_entries import family_entry
 from claimscale.summary.phenome_schema import OutcomeEntry, PhenomeEntry
 
 
-def phenome_entry(study: Study, found: PhenomeEvaluation, test_patients: int) -> PhenomeEntry:
+def phenome_entry(
+    study: Study, found: PhenomeEvaluation, break_even: BreakEven | None, test_patients: int
+) -> PhenomeEntry:
     assert study.phenome is not None
     interaction = found.interaction
     return PhenomeEntry(
@@ -28,6 +32,8 @@ def phenome_entry(study: Study, found: PhenomeEvaluation, test_patients: int) ->
         interaction=interaction and DifferenceEntry(**difference_fields(interaction)),
         interaction_p=interaction and interaction.p_differs(),
         outcomes=_outcomes(found),
+        lightgbm=outcome_entries(found.phenome, break_even) if break_even else (),
+        against_lightgbm=size_entries(break_even) if break_even else (),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from claimscale.summary.entries import Count, DifferenceEntry, Entry, Real, Whole
+from claimscale.summary.entries import Count, DifferenceEntry, Entry, EstimateEntry, Number, Real, Whole
 from claimscale.summary.family_schema import FamilyEntry
 
 
@@ -31,6 +31,57 @@ class OutcomeEntry(Entry):
     """The gain shrunken towards the mean of its kind by as much as patients leave it uncertain."""
 
 
+class LightgbmOutcomeEntry(Entry):
+    """One outcome for which LightGBM was trained."""
+
+    code: str
+    """Code or group of codes."""
+    kind: Literal["disease", "medication", "procedure"]
+    """Kind of the outcome."""
+    training_cases: Count
+    """Index dates of training patients with the outcome."""
+    auprc: Real
+    """Average precision of LightGBM."""
+    auroc: Real
+    """Area under the ROC curve of LightGBM."""
+    gains: tuple[Real, ...]
+    """Relative gain of AUPRC of the pretrained encoder over LightGBM, by size, mean over seeds."""
+
+
+class BandEntry(Entry):
+    """Outcomes of a range of training cases."""
+
+    low: Whole
+    """Fewest training cases."""
+    high: Whole | None
+    """Training cases below which outcomes belong to it; null for no limit."""
+    outcomes: Whole
+    """Number of outcomes."""
+    encoder: Real
+    """AUPRC of the encoder, geometric mean over outcomes and seeds."""
+    lightgbm: Real
+    """AUPRC of LightGBM, geometric mean over outcomes."""
+    gain: DifferenceEntry
+    """Relative gain of the encoder; interval over patients, runs and outcomes."""
+
+
+class AgainstLightgbmEntry(Entry):
+    """One size of the pretrained encoder, without fine-tuning, against LightGBM per outcome."""
+
+    size: str
+    """Size of the encoder."""
+    bands: tuple[BandEntry, ...]
+    """Outcomes by training cases, the fewest first; only ranges with at least three outcomes."""
+    gain: DifferenceEntry
+    """Relative gain of AUPRC over all compared outcomes."""
+    per_tenfold: EstimateEntry | None
+    """Change of the gain (a logarithm) per tenfold training cases; null for too few outcomes."""
+    break_even: EstimateEntry | None
+    """Training cases below which the encoder is above LightGBM; null where no crossing is shown."""
+    line: tuple[Number, Number] | None
+    """Gain (a logarithm) at the fewest and at the most training cases, by the line over their logarithm."""
+
+
 class PhenomeEntry(Entry):
     """The phenome: every outcome with enough cases, predicted without fine-tuning."""
 
@@ -54,3 +105,7 @@ class PhenomeEntry(Entry):
     """Two-sided p-value against no difference."""
     outcomes: tuple[OutcomeEntry, ...]
     """All outcomes."""
+    lightgbm: tuple[LightgbmOutcomeEntry, ...] = ()
+    """Outcomes for which LightGBM was trained, the fewest training cases first."""
+    against_lightgbm: tuple[AgainstLightgbmEntry, ...] = ()
+    """The comparison by size, ascending."""

@@ -1,0 +1,154 @@
+"""LightGBM for a sample of the phenome's outcomes: below how many cases is an encoder better?
+
+Each outcome has a model of its own. The outcomes are evenly spaced by their training cases. Every model
+learns from all eligible index dates of all training patients, also from the year after the landmark, which
+no pretraining has seen. Two sets of parameters are tried, one of them for few cases; the tuning patients
+stop the training and choose.
+
+The cell writes `outcomes.parquet` and `replicates.npy` as a phenome cell does, with the same signs of
+patients, so that both models are paired.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import lightgbm
+import numpy as np
+import scipy.sparse as sparse
+import torch
+from scipy.special import logit
+
+from claimscale.baselines.features import count_features
+from claimscale.baselines.gradient_boosting import FIRST, FIXED, PATIENCE, ROUNDS
+from claimscale.evaluation.metrics import MIN_RISK
+from claimscale.experiments.cells import Cell, CellRecord
+from claimscale.experiments.phenome import TestedOutcomes, score, tested_outcomes, write_results
+from claimscale.experiments.workspace import Workspace
+from claimscale.tasks import phenome_dates
+from claimscale.tokens.code_groups import CodeGroups
+from claimscale.tokens.phenome import CASE, NOT_AT_RISK, Outcome, Window, outcome_states
+from claimscale.training.cost import CostMeter
+
+MIN_TRAINING_CASES, MIN_TUNING_CASES = 20, 1
+"""Outcomes with fewer are not compared. No privacy profile hides a count of 20."""
+FEW_CASES: dict[str, Any] = {**FIRST, "num_leaves": 5, "min_data_in_leaf": 50, "lambda_l2": 30.0}
+ATTEMPTS = (FIRST, FEW_CASES)
+
+
+class Part(NamedTuple):
+    """The index dates of one split: features float32 [n, p], and states of the outcomes, int8 [n, K]."""
+
+    features: sparse.csr_matrix
+    states: np.ndarray
+
+
+def train_and_test(
+    workspace: Workspace, cell: Cell, threads: int, progress: Callable[[float], None]
+) -> CellRecord:
+    """Train and test LightGBM for each chosen outcome, and write what the summary needs."""
+    meter = CostMeter(torch.device("cpu"))
+    rows, days = _dates(workspace, "held_out")
+    tested = tested_outcomes(workspace, rows, days)
+    train, tuning = (_part(workspace, split, tested.outcomes) for split in ("train", "tuning"))
+    chosen = evenly_spaced(train.states, tuning.states, _wanted(workspace))
+    kept = TestedOutcomes([tested.outcomes[place] for place in chosen], tested.states[:, chosen])
+    features = _features(workspace, rows, days)
+    log_odds = np.zeros(kept.states.shape, np.float32)
+    models = (
+        _Models(train, tuning, {**FIXED, "seed": cell.seed, "num_threads": threads}) if len(chosen) else None
+    )
+    for place, outcome in enumerate(chosen):
+        assert models is not None
+        booster = models.fit(outcome)
+        at_risk = np.flatnonzero(kept.states[:, place] != NOT_AT_RISK)
+        risk = np.asarray(booster.predict(features[at_risk], num_threads=threads))
+        log_odds[at_risk, place] = logit(risk.clip(MIN_RISK, 1 - MIN_RISK))
+        progress(0.9 * (place + 1) / len(chosen))
+    metrics, replicates = score(kept.states, log_odds, workspace.study.seed)
+    training_cases = (train.states[:, chosen] == CASE).sum(0).astype(np.int64)
+    write_results(workspace.folder(cell.id), kept, metrics, replicates, training_cases)
+    progress(1.0)
+    return cast(
+        CellRecord,
+        {
+            "seconds": meter.seconds,
+            "cost": meter.entry(),
+            "patients": len(np.unique(_dates(workspace, "train")[0])),
+            "positives": int(training_cases.sum()),
+        },
+    )
+
+
+def evenly_spaced(train: np.ndarray, tuning: np.ndarray, wanted: int) -> np.ndarray:
+    """Outcomes with enough cases to learn from, evenly spaced by the rank of their training cases, int64 [k].
+
+    `train` and `tuning` are states, int8 [n, K].
+    """
+    cases = (train == CASE).sum(0)
+    usable = np.flatnonzero((cases >= MIN_TRAINING_CASES) & ((tuning == CASE).sum(0) >= MIN_TUNING_CASES))
+    usable = usable[np.argsort(cases[usable], kind="stable")]
+    places = np.linspace(0, len(usable) - 1, min(wanted, len(usable))).round().astype(np.int64)
+    return usable[places]
+
+
+def _wanted(workspace: Workspace) -> int:
+    assert workspace.study.phenome is not None
+    wanted = workspace.study.phenome.lightgbm_outcomes
+    return 2**31 if wanted == "all" else wanted
+
+
+def _dates(workspace: Workspace, split: str) -> tuple[np.ndarray, np.ndarray]:
+    subjects, days = phenome_dates.read(workspace.run / "labels", split)
+    return workspace.store.rows_of(subjects), days
+
+
+def _features(workspace: Workspace, rows: np.ndarray, days: np.ndarray) -> sparse.csr_matrix:
+    store = workspace.store
+    return count_features(store, CodeGroups.of(store.vocabulary), rows, days, np.zeros(0, np.int32))
+
+
+def _part(workspace: Workspace, split: str, outcomes: list[Outcome]) -> Part:
+    rows, days = _dates(workspace, split)
+    assert workspace.study.phenome is not None
+    window = Window.of(workspace.study.phenome, workspace.study.pretrain.horizon_days)
+    states = outcome_states(workspace.store, rows, days, outcomes, window)
+    return Part(_features(workspace, rows, days), states)
+
+
+class _Models:
+    """Boosted trees on features that are binned once for all outcomes."""
+
+    def __init__(self, train: Part, tuning: Part, fixed: dict[str, Any]) -> None:
+        self._train, self._tuning, self._fixed = train, tuning, fixed
+        self._binned = lightgbm.Dataset(train.features, params=fixed, free_raw_data=False)
+        self._binned_tuning = self._binned.create_valid(tuning.features)
+        for dataset in (self._binned, self._binned_tuning):
+            dataset.construct()
+
+    def fit(self, outcome: int) -> lightgbm.Booster:
+        """The attempt with the lowest log-loss on the tuning dates at risk."""
+        train = _at_risk(self._binned, self._train.states[:, outcome])
+        tuning = _at_risk(self._binned_tuning, self._tuning.states[:, outcome])
+        with warnings.catch_warnings():
+            # The attempts share the bins, and LightGBM says so for every subset.
+            warnings.filterwarnings("ignore", message="Overriding the parameters from Reference Dataset")
+            found = [self._trained(attempt, train, tuning) for attempt in ATTEMPTS]
+        return min(found, key=lambda booster: booster.best_score["tuning"]["binary_logloss"])
+
+    def _trained(
+        self, attempt: dict[str, Any], train: lightgbm.Dataset, tuning: lightgbm.Dataset
+    ) -> lightgbm.Booster:
+        stop = lightgbm.early_stopping(PATIENCE, verbose=False)
+        settings = {**self._fixed, **attempt}
+        return lightgbm.train(settings, train, ROUNDS, [tuning], ["tuning"], callbacks=[stop])
+
+
+def _at_risk(binned: lightgbm.Dataset, states: np.ndarray) -> lightgbm.Dataset:
+    """The dates at risk of an outcome, with its labels."""
+    rows = np.flatnonzero(states != NOT_AT_RISK)
+    subset = binned.subset(rows.tolist())
+    subset.construct()
+    return subset.set_label(states[rows] == CASE)
