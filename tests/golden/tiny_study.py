@@ -83,7 +83,7 @@ def cell_numbers(study: Study) -> dict[str, dict[str, list[float]]]:
             table = pq.read_table(workspace.folder(cell.id) / "predictions.parquet")
             risks = table["predicted_boolean_probability"].to_numpy()
             numbers["predictions"] = risks[np.linspace(0, len(risks) - 1, SHOWN).astype(int)].tolist()
-        if cell.kind == "phenome":
+        if cell.kind in ("phenome", "phenome_lightgbm"):
             table = pq.read_table(workspace.folder(cell.id) / "outcomes.parquet")
             numbers |= {name: table[name].to_pylist() for name in ("cases", "auprc", "auroc", "log_loss")}
             replicates = np.load(workspace.folder(cell.id) / "replicates.npy")

@@ -124,17 +124,17 @@ class _Models:
     def __init__(self, train: Part, tuning: Part, fixed: dict[str, Any]) -> None:
         self._train, self._tuning, self._fixed = train, tuning, fixed
         self._binned = lightgbm.Dataset(train.features, params=fixed, free_raw_data=False)
-        self._binned_tuning = self._binned.create_valid(tuning.features)
+        self._binned_tuning = self._binned.create_valid(tuning.features, params=fixed)
         for dataset in (self._binned, self._binned_tuning):
             dataset.construct()
 
     def fit(self, outcome: int) -> lightgbm.Booster:
         """The attempt with the lowest log-loss on the tuning dates at risk."""
-        train = _at_risk(self._binned, self._train.states[:, outcome])
-        tuning = _at_risk(self._binned_tuning, self._tuning.states[:, outcome])
         with warnings.catch_warnings():
-            # The attempts share the bins, and LightGBM says so for every subset.
+            # Outcomes and attempts share the bins, and LightGBM says so for each.
             warnings.filterwarnings("ignore", message="Overriding the parameters from Reference Dataset")
+            train = _at_risk(self._binned, self._train.states[:, outcome])
+            tuning = _at_risk(self._binned_tuning, self._tuning.states[:, outcome])
             found = [self._trained(attempt, train, tuning) for attempt in ATTEMPTS]
         return min(found, key=lambda booster: booster.best_score["tuning"]["binary_logloss"])
 

@@ -11,11 +11,13 @@ from markupsafe import Markup
 from claimscale import formatting
 from claimscale.report.i18n import Texts
 from claimscale.report.phenome_picture import COLOURS
-from claimscale.report.svg_parts import line, nice, text
+from claimscale.report.svg_parts import line, text
 from claimscale.summary.phenome_schema import AgainstLightgbmEntry, LightgbmOutcomeEntry, PhenomeEntry
 
-WIDTH, TOP, PLOT, BOTTOM, LEFT, RIGHT = 720, 18, 260, 44, 58, 16
-TICKS = 5
+WIDTH, TOP, PLOT, BOTTOM, LEFT, RIGHT = 1080, 18, 300, 44, 58, 16
+TICKS = (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+FINE_TICKS = (-0.1, -0.05, 0.0, 0.05, 0.1)
+"""Gains at the axis; the fine ones where fewer than three of the others are inside."""
 FACTORS = (1, 3)
 """The axis of cases has ticks at these multiples of powers of ten."""
 DOT = '<circle cx="{:.1f}" cy="{:.1f}" r="3.5" fill="{}" fill-opacity="0.7"><title>{}</title></circle>'
@@ -54,11 +56,13 @@ class _Picture:
         return TOP + PLOT * (self.high - log_gain) / (self.high - self.low)
 
     def axes(self, t: Texts) -> Iterator[Markup]:
-        step = nice((self.high - self.low) / TICKS)
-        for number in range(math.ceil(self.low / step), math.floor(self.high / step) + 1):
-            y = self.y(number * step)
-            yield line((LEFT, y, WIDTH - RIGHT, y), "var(--grid)" if number else "var(--faint)")
-            yield text(LEFT - 8, y + 4, formatting.rough_percent(math.expm1(number * step)))
+        inside = [gain for gain in TICKS if self.low <= math.log1p(gain) <= self.high]
+        if len(inside) < 3:
+            inside = [gain for gain in FINE_TICKS if self.low <= math.log1p(gain) <= self.high]
+        for gain in inside:
+            y = self.y(math.log1p(gain))
+            yield line((LEFT, y, WIDTH - RIGHT, y), "var(--grid)" if gain else "var(--faint)")
+            yield text(LEFT - 8, y + 4, formatting.percent(gain))
         for power in range(math.floor(self.fewest), math.ceil(self.most) + 1):
             for factor in FACTORS:
                 tens = power + math.log10(factor)
@@ -87,7 +91,7 @@ class _Picture:
                 cases=formatting.count(one.training_cases),
                 auprc=formatting.figure(one.auprc),
                 size=shown.size,
-                gain=formatting.rough_percent(one.gains[-1]),
+                gain=formatting.percent(one.gains[-1] and round(one.gains[-1], 3)),
             )
             place = self.x(_tens(one)), self.y(_log_gain(one))
             yield Markup(DOT).format(*place, COLOURS[one.kind], title)
