@@ -8,7 +8,10 @@ if (location.protocol === "file:") {
       frame.hidden = true
       document.body.append(frame)
       this.inner = frame.contentWindow
-      const deliver = (target, data) => setTimeout(() => target.dispatchEvent(new MessageEvent("message", { data })), 0)
+      const deliver = (target, message) => {
+        const data = structuredClone(message) // as a worker does: neither side sees later changes
+        setTimeout(() => target.dispatchEvent(new MessageEvent("message", { data })), 0)
+      }
       this.send = data => deliver(this.inner, data)
       this.inner.postMessage = data => deliver(this, data)
       this.inner.importScripts = (...urls) =>
