@@ -1,7 +1,7 @@
 """Build the documentation site: `make docs`, or `python docs/website/build.py [SITE]`.
 
-Pages are copied to build/pages; those that come from the program are written there; Zensical renders them. The
-site opens from disk and asks the network for nothing: this is checked, and so is every link and anchor.
+Pages are copied to build/pages; those that come from the program are written there; Zensical renders them.
+The site opens from disk and loads nothing from a network: this is checked, and so is every link and anchor.
 """
 
 from __future__ import annotations
@@ -130,7 +130,12 @@ class Links(HTMLParser):
         loads = {"script": "src", "img": "src", "iframe": "src", "source": "src"}
         if tag in loads and given.get(loads[tag]):
             self.loaded.append(given[loads[tag]])
-        if tag == "link" and set(given.get("rel", "").split()) & {"stylesheet", "icon", "preload", "preconnect"}:
+        if tag == "link" and set(given.get("rel", "").split()) & {
+            "stylesheet",
+            "icon",
+            "preload",
+            "preconnect",
+        }:
             self.loaded.append(given["href"])
 
 
@@ -142,7 +147,11 @@ def read(file: Path) -> Links:
 
 def problems(site: Path) -> list[str]:
     """Links and anchors of a built site that lead nowhere, and what would be loaded from a network."""
-    pages = {file: read(file) for file in site.rglob("*.html") if file.name not in ("404.html", "sample_report.html")}
+    pages = {
+        file: read(file)
+        for file in site.rglob("*.html")
+        if file.name not in ("404.html", "sample_report.html")
+    }
     found: list[str] = []
     for file, page in pages.items():
         name = file.relative_to(site)
@@ -158,7 +167,10 @@ def problems(site: Path) -> list[str]:
             elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
                 found.append(f"{name}: {url} has no such anchor")
     for file in site.rglob("*.css"):
-        found += [f"{file.name}: loads {url}" for url in re.findall(r"url\([\"']?(https?://[^)\"']+)", file.read_text("utf-8"))]
+        found += [
+            f"{file.name}: loads {url}"
+            for url in re.findall(r"url\([\"']?(https?://[^)\"']+)", file.read_text("utf-8"))
+        ]
     return sorted(set(found))
 
 

@@ -159,7 +159,7 @@ def summary_page() -> str:
     schema = json.loads((ROOT / "docs" / "summary.schema.json").read_text("utf-8"))
     lines = [
         "# summary.json\n",
-        "This page is written from [summary.schema.json](../summary.schema.json). A small count is text, `\"<10\"`; a count "
+        'This page is written from [summary.schema.json](../summary.schema.json). A small count is text, `"<10"`; a count '
         "that would disclose one is null. [Run directory](../files.md) has the other files.\n",
     ]
     for name, part in {"Summary": schema, **schema["$defs"]}.items():
@@ -177,7 +177,9 @@ def sample_page() -> str:
     """The report of the demonstration: whole if it has been run here, otherwise its picture."""
     lines = ["# Sample report\n"]
     if REPORT.is_file():
-        lines.append("[The report of the demonstration](../sample_report.html) opens in this window. It is one file.\n")
+        lines.append(
+            "[The report of the demonstration](../sample_report.html) opens in this window. It is one file.\n"
+        )
     else:
         lines.append(
             "The report of the demonstration was not there when these pages were built. `make study` writes it (seven to "
@@ -188,4 +190,9 @@ def sample_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"settings.md": settings_page, "cli.md": cli_page, "summary.md": summary_page, "sample-report.md": sample_page}
+PAGES = {
+    "settings.md": settings_page,
+    "cli.md": cli_page,
+    "summary.md": summary_page,
+    "sample-report.md": sample_page,
+}
