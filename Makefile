@@ -66,7 +66,7 @@ bench: $(DEVELOPED)
 	@$(IN)python benchmarks/$(NAME).py
 
 clean:
-	rm -rf $(VENV) runs build site .coverage* .pytest_cache .ruff_cache
+	rm -rf $(VENV) runs site .coverage* .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "claimscale needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 2; }

@@ -1,6 +1,7 @@
 """Build the documentation site: `make docs`, or `python docs/website/build.py [SITE]`.
 
-Pages are copied to build/pages; those that come from the program are written there; Zensical renders them.
+Pages are copied to a temporary folder, those that come from the program are written there, and Zensical
+renders them.
 The site opens from disk and loads nothing from a network: this is checked, and so is every link and anchor.
 """
 
@@ -13,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -22,8 +24,6 @@ import reference
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-WORK = ROOT / "build"
-PAGES = WORK / "pages"
 NETWORK_SHIM = "https://unpkg.com/iframe-worker/shim"
 """What the theme loads for a search from disk; search_frame.js takes its place."""
 LINK = re.compile(r"(?<!`)(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
@@ -54,9 +54,10 @@ def notebook_page(file: Path) -> str:
 
 
 class Assembly:
-    """The pages of the site, from those of the repository."""
+    """The pages of the site, from those of the repository, in a folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, pages: Path) -> None:
+        self.pages = pages
         self.waiting: list[tuple[Path, Path]] = []
         self.placed: dict[Path, Path] = {}
 
@@ -64,9 +65,11 @@ class Assembly:
         """Where a file of the repository lies among the pages; it is copied later."""
         if file not in self.placed:
             inside = file.is_relative_to(DOCS)
-            target = PAGES / (file.relative_to(DOCS) if inside else Path("project") / file.relative_to(ROOT))
-            if target == PAGES / "README.md":
-                target = PAGES / "index.md"
+            target = self.pages / (
+                file.relative_to(DOCS) if inside else Path("project") / file.relative_to(ROOT)
+            )
+            if target == self.pages / "README.md":
+                target = self.pages / "index.md"
             if target.suffix == ".ipynb":
                 target = target.with_suffix(".md")
             self.placed[file] = target
@@ -82,7 +85,7 @@ class Assembly:
                 return match[0]
             linked = Path(os.path.normpath(file.parent / unquote(name)))
             if linked.is_relative_to(DOCS / "reference"):  # written from the program
-                found = PAGES / linked.relative_to(DOCS)
+                found = self.pages / linked.relative_to(DOCS)
             elif linked.is_file():
                 found = self.place(linked)
             else:
@@ -92,8 +95,7 @@ class Assembly:
         return FENCE.sub(fence, LINK.sub(link, text))
 
     def write(self) -> None:
-        """Write all pages to build/pages."""
-        shutil.rmtree(PAGES, ignore_errors=True)
+        """Write all pages."""
         for file in sorted(DOCS.rglob("*")):
             if file.suffix in {".md", ".png", ".svg", ".css", ".js", ".json", ".ipynb"}:
                 self.place(file)
@@ -106,11 +108,11 @@ class Assembly:
             else:
                 shutil.copy(file, target)
         for name, page in reference.PAGES.items():
-            target = PAGES / "reference" / name
+            target = self.pages / "reference" / name
             target.parent.mkdir(exist_ok=True)
             target.write_text(page(), "utf-8")
         if reference.REPORT.is_file():
-            shutil.copy(reference.REPORT, PAGES / "sample_report.html")
+            shutil.copy(reference.REPORT, self.pages / "sample_report.html")
 
 
 class Links(HTMLParser):
@@ -176,20 +178,22 @@ def problems(site: Path) -> list[str]:
 
 def build(site: Path) -> list[str]:
     """Build the site into a folder and return its problems."""
-    Assembly().write()
-    shutil.copy(DOCS / "website" / "zensical.toml", WORK / "zensical.toml")
-    shutil.rmtree(WORK / "site", ignore_errors=True)
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-m", "zensical", "build", "--clean"]
-    done = subprocess.run(command, cwd=WORK, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
-    for page in (WORK / "site").rglob("*.html"):
-        text = page.read_text("utf-8")
-        shim = os.path.relpath(WORK / "site" / "website" / "search_frame.js", page.parent)
-        page.write_text(text.replace(NETWORK_SHIM, shim), "utf-8")
-    shutil.rmtree(site, ignore_errors=True)
-    shutil.move(WORK / "site", site)
+    with tempfile.TemporaryDirectory(prefix="claimscale-docs-") as folder:
+        work = Path(folder)
+        Assembly(work / "pages").write()
+        config = (DOCS / "website" / "zensical.toml").read_text("utf-8")
+        (work / "zensical.toml").write_text(config.replace("../src", str(ROOT / "src")), "utf-8")
+        command = [sys.executable, "-m", "zensical", "build"]
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(done.stdout + done.stderr)
+        built = work / "site"
+        for page in built.rglob("*.html"):
+            text = page.read_text("utf-8")
+            shim = os.path.relpath(built / "website" / "search_frame.js", page.parent)
+            page.write_text(text.replace(NETWORK_SHIM, shim), "utf-8")
+        shutil.rmtree(site, ignore_errors=True)
+        shutil.move(built, site)
     return problems(site)
 
 
