@@ -24,10 +24,16 @@ import reference
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+JAPANESE = DOCS / "ja"
 NETWORK_SHIM = "https://unpkg.com/iframe-worker/shim"
 """What the theme loads for a search from disk; search_frame.js takes its place."""
 LINK = re.compile(r"(?<!`)(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 FENCE = re.compile(r"^(`{3,})(\w+) +([^\n{=]+?) *$", re.MULTILINE)
+
+WRAP = re.compile(
+    r"(?<=[\u3000-\u30ff\u4e00-\u9fff\uff01-\uffee])\n(?=[\u3000-\u30ff\u4e00-\u9fff\uff01-\uffee])"
+)
+"""A line break between two Japanese characters."""
 
 
 def fence(match: re.Match[str]) -> str:
@@ -36,6 +42,12 @@ def fence(match: re.Match[str]) -> str:
     if language in ("file", "parquet"):
         return f'{ticks}text title="{name}"'
     return f"{ticks}{language}"
+
+
+def unwrapped(text: str) -> str:
+    """Japanese text without the line breaks that a browser would show as spaces; code is left as it is."""
+    parts = re.split(r"^(```.*?^```)", text, flags=re.MULTILINE | re.DOTALL)
+    return "".join(part if part.startswith("```") else WRAP.sub("", part) for part in parts)
 
 
 def notebook_page(file: Path) -> str:
@@ -92,7 +104,8 @@ class Assembly:
                 return match[0]
             return f"{before}{os.path.relpath(found, target.parent)}{after}"
 
-        return FENCE.sub(fence, LINK.sub(link, text))
+        text = FENCE.sub(fence, LINK.sub(link, text))
+        return unwrapped(text) if file.is_relative_to(JAPANESE) else text
 
     def write(self) -> None:
         """Write all pages."""
@@ -191,7 +204,10 @@ def build(site: Path) -> list[str]:
         for page in built.rglob("*.html"):
             text = page.read_text("utf-8")
             shim = os.path.relpath(built / "website" / "search_frame.js", page.parent)
-            page.write_text(text.replace(NETWORK_SHIM, shim), "utf-8")
+            text = text.replace(NETWORK_SHIM, shim)
+            if page.parent.name == JAPANESE.name:
+                text = text.replace('<html lang="en"', '<html lang="ja"')
+            page.write_text(text, "utf-8")
         shutil.rmtree(site, ignore_errors=True)
         shutil.move(built, site)
     return problems(site)

@@ -36,6 +36,8 @@ class Study:
 
         Raises BadInput with one line for a wrong setting.
 
+        Examples
+        --------
         >>> from tempfile import mkdtemp
         >>> file = Path(mkdtemp(), "first.yaml")
         >>> text = "{name: first, source: {kind: simulated}, cohort: {landmark: 2020-10-01}"
@@ -50,6 +52,8 @@ class Study:
     def plan(self) -> str:
         """What the study would run, its time and memory, and what it can decide.
 
+        Examples
+        --------
         >>> print(Study.load("study.yaml").plan())  # doctest: +SKIP
         """
         return plan_text(self.settings, self.file, "a100", False)
@@ -59,6 +63,8 @@ class Study:
 
         `display` shows the progress; nothing is shown without one.
 
+        Examples
+        --------
         >>> run = Study.load("examples/demo.yaml").run()  # doctest: +SKIP
         >>> run.folder  # doctest: +SKIP
         PosixPath('runs/demo')
@@ -77,6 +83,8 @@ class Run:
     def open(cls, folder: str | Path) -> Run:
         """Open `runs/<study>`. Raises BadInput if it is no run directory.
 
+        Examples
+        --------
         >>> Run.open("nowhere")
         Traceback (most recent call last):
         ...
@@ -88,6 +96,8 @@ class Run:
     def summary(self) -> Summary:
         """All results as typed objects. Raises BadInput before the study is finished.
 
+        Examples
+        --------
         >>> for answer in run.summary.answers:  # doctest: +SKIP
         ...     print(answer.task, answer.text.text)
         """
@@ -99,6 +109,8 @@ class Run:
 
         Raises BadInput before the study is finished.
 
+        Examples
+        --------
         >>> run.results.to_pandas().query("metric == 'auprc'")  # doctest: +SKIP
         """
         return _table(self.folder / "results.parquet")
@@ -107,6 +119,8 @@ class Run:
     def cells(self) -> list[str]:
         """The names of the finished cells.
 
+        Examples
+        --------
         >>> [cell for cell in run.cells if cell.startswith("lightgbm-")]  # doctest: +SKIP
         """
         done = self.folder.glob(f"cells/*/{artifacts.DONE}")
@@ -117,6 +131,8 @@ class Run:
 
         Columns: `subject_id`, `prediction_time`, `boolean_value`, `predicted_boolean_probability`, `split`.
 
+        Examples
+        --------
         >>> run.predictions(run.cells[0]).to_pandas()  # doctest: +SKIP
         """
         return _table(self.folder / "cells" / cell / "predictions.parquet")
@@ -127,6 +143,8 @@ class Run:
         Those are `model`, `size`, `seeds` and `license`, as options of `claimscale package`. Raises BadInput
         if the folder exists, or if the study has no such model.
 
+        Examples
+        --------
         >>> package = run.package("ckd-package", task="ckd", model="ensemble")  # doctest: +SKIP
         """
         return write_package(self.folder, Choice(task, **choice), Path(out), Silent())[0]

@@ -51,6 +51,8 @@ class _PackageEstimator(BaseEstimator):
         `events` is the folder of a MEDS dataset, or a table with subject_id, time and code (Arrow, pandas,
         Polars). Raises BadInput for a folder that is no package.
 
+        Examples
+        --------
         >>> model = ClaimsClassifier.from_pretrained("ckd-package", "runs/demo/events")  # doctest: +SKIP
         """
         return cls(ModelPackage.open(Path(folder)), events)
@@ -113,6 +115,8 @@ class ClaimsClassifier(ClassifierMixin, _PackageEstimator):
 
         Raises BadInput unless y has two classes.
 
+        Examples
+        --------
         >>> model.fit(rows, outcome).predict_proba(rows)  # doctest: +SKIP
         """
         self.classes_ = np.unique(np.asarray(y))
@@ -128,6 +132,8 @@ class ClaimsClassifier(ClassifierMixin, _PackageEstimator):
         X has subject_id and prediction_time; or it is claims, and each patient is assessed at the last event.
         Raises BadInput for a patient without usable events.
 
+        Examples
+        --------
         >>> risks = model.predict_proba(rows)[:, 1]  # doctest: +SKIP
         """
         if hasattr(self, "head_"):
@@ -140,6 +146,8 @@ class ClaimsClassifier(ClassifierMixin, _PackageEstimator):
     def predict(self, X: Any) -> NDArray[Any]:
         """The more probable class of each row, [n]. A rare outcome is seldom the more probable class.
 
+        Examples
+        --------
         >>> model.predict(rows).mean()  # doctest: +SKIP
         """
         classes = getattr(self, "classes_", np.array([False, True]))
@@ -159,6 +167,8 @@ class ClaimsEmbedder(TransformerMixin, _PackageEstimator):
     def fit(self, X: Any, y: Any = None) -> ClaimsEmbedder:
         """Nothing is fitted.
 
+        Examples
+        --------
         >>> ClaimsEmbedder("ckd-package").fit(None).package
         'ckd-package'
         """
@@ -167,6 +177,8 @@ class ClaimsEmbedder(TransformerMixin, _PackageEstimator):
     def transform(self, X: Any) -> Floats:
         """Vectors, float32 [n, width], of rows X as for `ClaimsClassifier.predict_proba`.
 
+        Examples
+        --------
         >>> vectors = ClaimsEmbedder.from_pretrained("ckd-package", events).transform(rows)  # doctest: +SKIP
         """
         return self._scored(X, "embed")

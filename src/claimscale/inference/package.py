@@ -37,6 +37,8 @@ class ModelPackage:
     def open(cls, folder: Path) -> ModelPackage:
         """Open a package; nothing is downloaded. Raises BadInput with one line if it cannot be trusted.
 
+        Examples
+        --------
         >>> ModelPackage.open(Path("nowhere"))
         Traceback (most recent call last):
         ...
@@ -55,6 +57,8 @@ class ModelPackage:
     def digest(self) -> str:
         """A fingerprint of all files, 16 hexadecimal digits, which names the package in results.
 
+        Examples
+        --------
         >>> package.digest == ModelPackage.open(package.folder).digest  # doctest: +SKIP
         True
         """
@@ -67,6 +71,8 @@ class ModelPackage:
         records are used, in days since 1970-01-01, int64 [n]. `ClaimsClassifier` does this from tables.
         Raises BadInput for a package without a question.
 
+        Examples
+        --------
         >>> risks = package.risks(store, np.arange(10), np.full(10, 18_535))  # doctest: +SKIP
         """
         if self.config.task is None:
@@ -78,6 +84,8 @@ class ModelPackage:
 
         Arguments are those of `risks`. Raises BadInput for a package without an encoder.
 
+        Examples
+        --------
         >>> states = package.embed(store, np.arange(10), np.full(10, 18_535))  # doctest: +SKIP
         """
         encoder = self.encoder
@@ -88,6 +96,8 @@ class ModelPackage:
     def encoder(self) -> EncoderMember:
         """The first encoder. Raises BadInput without one.
 
+        Examples
+        --------
         >>> sum(weights.numel() for weights in package.encoder.model.parameters())  # doctest: +SKIP
         """
         for member in self.members:
