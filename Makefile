@@ -3,6 +3,7 @@
 #   make study   install into .venv, run the demo study, print the answer
 #   make test    install, then lint, types, import rules and tests with coverage (under ten minutes)
 # While you work:
+#   make docs    build the documentation into site/, which opens from disk
 #   make check   lint, types, import rules and the fast tests (under a minute)
 
 PYTHON ?= python3
@@ -10,15 +11,19 @@ VENV := .venv
 STUDY ?= examples/demo.yaml
 INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
+DOCUMENTED := $(VENV)/.documented
 IN := $(VENV)/bin/
 
-.PHONY: install study check test test-faults bench lint clean
+.PHONY: install study docs check test test-faults bench lint clean
 .DEFAULT_GOAL := study
 
 install: $(INSTALLED)
 
 study: $(INSTALLED)
 	@$(IN)claimscale study $(STUDY)
+
+docs: $(DOCUMENTED)
+	@$(IN)python docs/website/build.py site
 
 # Tests that together take half a minute: settings, data stages, cells, golden outputs, words.
 FAST := $(addprefix tests/,codes cohort config docs/test_words.py events experiments golden messages tokens)
@@ -61,7 +66,7 @@ bench: $(DEVELOPED)
 	@$(IN)python benchmarks/$(NAME).py
 
 clean:
-	rm -rf $(VENV) runs .coverage* .pytest_cache .ruff_cache
+	rm -rf $(VENV) runs site .coverage* .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "claimscale needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 2; }
@@ -74,4 +79,8 @@ $(INSTALLED): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(DEVELOPED): $(INSTALLED)
 	@$(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(DOCUMENTED): $(INSTALLED)
+	@$(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@

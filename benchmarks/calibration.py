@@ -1,7 +1,7 @@
 """The simulated country against published figures of Japan: age, disease, drugs, kidneys, vocabulary.
 
 Simulates claims (or reads event shards made before), compares them with `published.yaml`, prints the tables,
-writes them between the markers of `docs/simulator.md`, and `benchmarks/results/calibration.json`.
+writes them between the markers of `docs/measured/simulator.md`, and `benchmarks/results/calibration.json`.
 Run with `make bench NAME=calibration`; for another country, or shards at hand:
 `.venv/bin/python benchmarks/calibration.py --patients 6000 --hospitals 8 --seed 42 --events FOLDER`.
 """
@@ -373,7 +373,7 @@ def main() -> None:
     parser.add_argument(
         "--events", type=Path, help="event shards of that country, made before; otherwise it is simulated"
     )
-    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "simulator.md")
+    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "measured" / "simulator.md")
     try:
         run(parser.parse_args())
     except BadInput as error:

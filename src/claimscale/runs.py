@@ -2,7 +2,7 @@
 
 study = Study.load("study.yaml")
 run = study.run()
-run.summary.answers, run.results.to_pandas(), run.predictions("lightgbm-ckd-nall-s42")
+run.summary.answers, run.results.to_pandas(), run.predictions(run.cells[0])
 """
 
 from __future__ import annotations
@@ -35,16 +35,40 @@ class Study:
         """Read a study file; `settings` override it, dots written as two underscores (`pretrain__epochs=2`).
 
         Raises BadInput with one line for a wrong setting.
+
+        Examples
+        --------
+        >>> from tempfile import mkdtemp
+        >>> file = Path(mkdtemp(), "first.yaml")
+        >>> text = "{name: first, source: {kind: simulated}, cohort: {landmark: 2020-10-01}"
+        >>> written = file.write_text(text + ", sizes: [80k], tasks: [ckd]}")
+        >>> study = Study.load(file, pretrain__epochs=2)
+        >>> study.settings.name, study.settings.pretrain.epochs
+        ('first', 2)
         """
         overrides = [f"{name.replace('__', '.')}={_yaml(value)}" for name, value in settings.items()]
         return cls(loading.load(Path(file), overrides), Path(file))
 
     def plan(self) -> str:
-        """What the study would run, its time and memory, and what it can decide."""
+        """What the study would run, its time and memory, and what it can decide.
+
+        Examples
+        --------
+        >>> print(Study.load("study.yaml").plan())  # doctest: +SKIP
+        """
         return plan_text(self.settings, self.file, "a100", False)
 
     def run(self, display: Display | None = None) -> Run:
-        """Run the whole study; what is there and current is not made again."""
+        """Run the whole study; what is there and current is not made again.
+
+        `display` shows the progress; nothing is shown without one.
+
+        Examples
+        --------
+        >>> run = Study.load("examples/demo.yaml").run()  # doctest: +SKIP
+        >>> run.folder  # doctest: +SKIP
+        PosixPath('runs/demo')
+        """
         done = pipeline.run_study(self.settings, display or Silent())
         return Run.open(done.folder)
 
@@ -57,12 +81,26 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
-        """Open `runs/<study>`. Raises BadInput if it is no run directory."""
+        """Open `runs/<study>`. Raises BadInput if it is no run directory.
+
+        Examples
+        --------
+        >>> Run.open("nowhere")
+        Traceback (most recent call last):
+        ...
+        claimscale.errors.BadInput: nowhere: is not a run directory (study.yaml is missing)
+        """
         return cls(Path(folder), settings_of(Path(folder)))
 
     @property
     def summary(self) -> Summary:
-        """All results as typed objects. Raises BadInput before the study is finished."""
+        """All results as typed objects. Raises BadInput before the study is finished.
+
+        Examples
+        --------
+        >>> for answer in run.summary.answers:  # doctest: +SKIP
+        ...     print(answer.task, answer.text.text)
+        """
         return read_summary(self.folder / pipeline.SUMMARY)
 
     @property
@@ -70,21 +108,45 @@ class Run:
         """One row per model, task and test set; `.to_pandas()` or `polars.from_arrow` convert it.
 
         Raises BadInput before the study is finished.
+
+        Examples
+        --------
+        >>> run.results.to_pandas().query("metric == 'auprc'")  # doctest: +SKIP
         """
         return _table(self.folder / "results.parquet")
 
     @property
     def cells(self) -> list[str]:
-        """The names of the finished cells."""
+        """The names of the finished cells.
+
+        Examples
+        --------
+        >>> [cell for cell in run.cells if cell.startswith("lightgbm-")]  # doctest: +SKIP
+        """
         done = self.folder.glob(f"cells/*/{artifacts.DONE}")
         return sorted(file.parent.name for file in done)
 
     def predictions(self, cell: str) -> pa.Table:
-        """The predictions of a cell in the MEDS prediction schema. Raises BadInput if it has none."""
+        """The predictions of a cell in the MEDS prediction schema. Raises BadInput if it has none.
+
+        Columns: `subject_id`, `prediction_time`, `boolean_value`, `predicted_boolean_probability`, `split`.
+
+        Examples
+        --------
+        >>> run.predictions(run.cells[0]).to_pandas()  # doctest: +SKIP
+        """
         return _table(self.folder / "cells" / cell / "predictions.parquet")
 
     def package(self, out: str | Path, task: str | None = None, **choice: Any) -> ModelPackage:
-        """Write a model package and open it; `choice` are the further fields of `packaging.Choice`."""
+        """Write a model package and open it; `choice` are the further fields of `packaging.Choice`.
+
+        Those are `model`, `size`, `seeds` and `license`, as options of `claimscale package`. Raises BadInput
+        if the folder exists, or if the study has no such model.
+
+        Examples
+        --------
+        >>> package = run.package("ckd-package", task="ckd", model="ensemble")  # doctest: +SKIP
+        """
         return write_package(self.folder, Choice(task, **choice), Path(out), Silent())[0]
 
 

@@ -1,4 +1,4 @@
-"""The examples of docs/tasks.md are true."""
+"""The examples of docs/tasks.md and docs/task-labels.md are true."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from claimscale.events.table import EPOCH, with_days
 from claimscale.tasks import index_dates
 from claimscale.tasks.labels import label_index_dates
 
-PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text("utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = "".join((DOCS / name).read_text("utf-8") for name in ("tasks.md", "task-labels.md"))
 BLOCKS = re.findall(r"^```(\w+) (\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 BY_NAME = {name: content for _, name, content in BLOCKS}
 

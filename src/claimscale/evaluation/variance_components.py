@@ -2,7 +2,8 @@
 
 The variance of a seed-mean is V_p + sum of s² / k over its models. s² is the variance of a model's runs,
 which includes that each run errs on other patients. V_p is the bootstrap variance of the seed-mean minus that
-part. The degrees of freedom follow Satterthwaite. docs/decisions.md compares this rule with others.
+part. The degrees of freedom follow Satterthwaite. docs/measured/decisions.md
+compares this rule with others.
 """
 
 from __future__ import annotations

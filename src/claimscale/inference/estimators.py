@@ -50,6 +50,10 @@ class _PackageEstimator(BaseEstimator):
 
         `events` is the folder of a MEDS dataset, or a table with subject_id, time and code (Arrow, pandas,
         Polars). Raises BadInput for a folder that is no package.
+
+        Examples
+        --------
+        >>> model = ClaimsClassifier.from_pretrained("ckd-package", "runs/demo/events")  # doctest: +SKIP
         """
         return cls(ModelPackage.open(Path(folder)), events)
 
@@ -110,6 +114,10 @@ class ClaimsClassifier(ClassifierMixin, _PackageEstimator):
         """Fit a logistic regression on the vectors of rows X, [n]; y are two classes, [n].
 
         Raises BadInput unless y has two classes.
+
+        Examples
+        --------
+        >>> model.fit(rows, outcome).predict_proba(rows)  # doctest: +SKIP
         """
         self.classes_ = np.unique(np.asarray(y))
         if len(self.classes_) != 2:
@@ -119,7 +127,15 @@ class ClaimsClassifier(ClassifierMixin, _PackageEstimator):
         return self
 
     def predict_proba(self, X: Any) -> Floats:
-        """Probabilities of both classes, float64 [n, 2]."""
+        """Probabilities of both classes, float64 [n, 2]: column 1 is the risk.
+
+        X has subject_id and prediction_time; or it is claims, and each patient is assessed at the last event.
+        Raises BadInput for a patient without usable events.
+
+        Examples
+        --------
+        >>> risks = model.predict_proba(rows)[:, 1]  # doctest: +SKIP
+        """
         if hasattr(self, "head_"):
             return self.head_.predict_proba(self._inputs(X))
         risk = np.asarray(self._scored(X, "risks"), np.float64)
@@ -128,7 +144,12 @@ class ClaimsClassifier(ClassifierMixin, _PackageEstimator):
         return np.column_stack([1 - risk, risk])
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The more probable class of each row, [n]."""
+        """The more probable class of each row, [n]. A rare outcome is seldom the more probable class.
+
+        Examples
+        --------
+        >>> model.predict(rows).mean()  # doctest: +SKIP
+        """
         classes = getattr(self, "classes_", np.array([False, True]))
         return classes[self.predict_proba(X).argmax(axis=1)]
 
@@ -144,11 +165,22 @@ class ClaimsEmbedder(TransformerMixin, _PackageEstimator):
     """The vector of each row by the frozen encoder of a package: float32 [n, width]."""
 
     def fit(self, X: Any, y: Any = None) -> ClaimsEmbedder:
-        """Nothing is fitted."""
+        """Nothing is fitted.
+
+        Examples
+        --------
+        >>> ClaimsEmbedder("ckd-package").fit(None).package
+        'ckd-package'
+        """
         return self
 
     def transform(self, X: Any) -> Floats:
-        """Vectors, float32 [n, width]."""
+        """Vectors, float32 [n, width], of rows X as for `ClaimsClassifier.predict_proba`.
+
+        Examples
+        --------
+        >>> vectors = ClaimsEmbedder.from_pretrained("ckd-package", events).transform(rows)  # doctest: +SKIP
+        """
         return self._scored(X, "embed")
 
 

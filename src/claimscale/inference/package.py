@@ -35,7 +35,15 @@ class ModelPackage:
 
     @classmethod
     def open(cls, folder: Path) -> ModelPackage:
-        """Open a package; nothing is downloaded. Raises BadInput with one line if it cannot be trusted."""
+        """Open a package; nothing is downloaded. Raises BadInput with one line if it cannot be trusted.
+
+        Examples
+        --------
+        >>> ModelPackage.open(Path("nowhere"))
+        Traceback (most recent call last):
+        ...
+        claimscale.errors.BadInput: nowhere: no such model package
+        """
         folder = Path(folder)
         check_files(folder)
         config = read_config(folder)
@@ -47,13 +55,25 @@ class ModelPackage:
 
     @property
     def digest(self) -> str:
-        """A fingerprint of all files, which names the package in results."""
+        """A fingerprint of all files, 16 hexadecimal digits, which names the package in results.
+
+        Examples
+        --------
+        >>> package.digest == ModelPackage.open(package.folder).digest  # doctest: +SKIP
+        True
+        """
         return hashlib.sha256((self.folder / artifacts.MANIFEST).read_bytes()).hexdigest()[:16]
 
     def risks(self, store: TokenStore, rows: np.ndarray, index_days: np.ndarray) -> np.ndarray:
         """Probabilities, float64 [n], as the study computed them: not calibrated.
 
+        `store` has the patients, `rows` their places in it, int64 [n], and `index_days` the last day whose
+        records are used, in days since 1970-01-01, int64 [n]. `ClaimsClassifier` does this from tables.
         Raises BadInput for a package without a question.
+
+        Examples
+        --------
+        >>> risks = package.risks(store, np.arange(10), np.full(10, 18_535))  # doctest: +SKIP
         """
         if self.config.task is None:
             raise BadInput(f"{self.folder}: holds an encoder without a question; it gives embeddings only")
@@ -62,7 +82,11 @@ class ModelPackage:
     def embed(self, store: TokenStore, rows: np.ndarray, index_days: np.ndarray) -> np.ndarray:
         """Vectors of the first encoder, float32 [n, width]: state at [CLS], mean of the states, sums.
 
-        Raises BadInput for a package without an encoder.
+        Arguments are those of `risks`. Raises BadInput for a package without an encoder.
+
+        Examples
+        --------
+        >>> states = package.embed(store, np.arange(10), np.full(10, 18_535))  # doctest: +SKIP
         """
         encoder = self.encoder
         sequences = encoder.sequences(store, rows, index_days)
@@ -70,7 +94,12 @@ class ModelPackage:
 
     @property
     def encoder(self) -> EncoderMember:
-        """The first encoder. Raises BadInput without one."""
+        """The first encoder. Raises BadInput without one.
+
+        Examples
+        --------
+        >>> sum(weights.numel() for weights in package.encoder.model.parameters())  # doctest: +SKIP
+        """
         for member in self.members:
             if isinstance(member, EncoderMember):
                 return member

@@ -26,7 +26,7 @@ WIDTH_STEP = 64
 FEWEST_HEADS = 4
 HEAD_WIDTHS = (64, 32, 16)
 """The widest that leaves FEWEST_HEADS is used. A single head sees one kind of event, such as those of the
-same day; four of width 16 lower both losses at the same cost (docs/recipe.md)."""
+same day; four of width 16 lower both losses at the same cost (docs/measured/recipe-inputs.md)."""
 TIME_FEATURES = 80
 COUNT_FEATURES = 2 * len(WINDOWS_DAYS)
 TYPE_COUNT = 8

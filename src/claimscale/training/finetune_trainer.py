@@ -229,7 +229,8 @@ class FinetuneTrainer:
         """The trained model, unless its tuning loss exceeds the zero-shot one by more than a standard error.
 
         A tuning split with few outcomes cannot tell a small gain from none, and training on labels rarely
-        does harm: keeping the zero-shot prediction for any lower loss lost most gains (docs/recipe.md).
+        does harm: keeping the zero-shot prediction for any lower loss lost most gains
+        (docs/measured/recipe-development.md).
         """
         if trained is not None and not untrained.has_zero_shot:
             return trained
