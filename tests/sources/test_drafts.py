@@ -132,7 +132,7 @@ def network_layout(folder: Path, out: Path) -> None:
         "PATID": people["patient_id"].filter(is_dead).to_pylist(),
         "DEATH_DATE": text(people["death_date"].filter(is_dead), day),
     })  # fmt: skip
-    write(out / "encounter.csv", {
+    write(out / "claims.csv", {
         "ENCOUNTERID": visits["visit_id"].to_pylist(),
         "PATID": visits["patient_id"].to_pylist(),
         "ADMIT_DATE": text(visits["start_date"], day),
@@ -213,7 +213,6 @@ def test_a_draft_shows_no_value_of_a_patient(layout, written, engine, tmp_path) 
         ("receipt", ["2021/a.UKE"]),
         ("dpc", ["FF1_900000001_2104.txt"]),
         ("synpuf", [f"{name}_Sample_1.csv" for name in SYNPUF]),
-        ("tables", [f"{name}.parquet" for name in NEUTRAL]),
     ],
 )
 def test_known_formats_need_no_mapping(kind, files, tmp_path) -> None:
@@ -223,6 +222,19 @@ def test_known_formats_need_no_mapping(kind, files, tmp_path) -> None:
     assert write_draft(tmp_path / "claims", tmp_path / "out") is None
     assert loading.load(tmp_path / "out" / draft_files.STUDY).source.kind == kind
     assert [file.name for file in (tmp_path / "out").iterdir()] == [draft_files.STUDY]
+
+
+def test_a_built_in_mapping_is_recognised_by_its_columns(written, tmp_path) -> None:
+    folder = written("tables", WriterOptions(csv=False))
+    assert write_draft(folder, tmp_path / "known") is None
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    for name, table in neutral(folder).items():
+        columns = ["member" if column == "patient_id" else column for column in table.column_names]
+        pq.write_table(table.rename_columns(columns), renamed / f"{name}.parquet")
+    found = write_draft(renamed, tmp_path / "draft")
+    assert found is not None and found.mapping["patients"]["patient"] == "member"
+    assert found.mapping["visits"]["table"] == "visits"
 
 
 def test_a_preview_finds_what_a_mapping_gets_wrong(engine, tmp_path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from claimscale.config.sources import (
 )
 from claimscale.config.tasks import catalogue
 from claimscale.errors import BadInput
-from claimscale.sources import READERS, draft_mapping, tables_mapping
+from claimscale.sources import READERS, draft_mapping, tables, tables_mapping
 from claimscale.sources.draft_mapping import Draft
 from claimscale.sources.draft_tables import DraftTable
 from claimscale.sources.table_files import folder_of
+from claimscale.sources.table_samples import FILES, sample
 
 MAPPING, STUDY = "mapping.yaml", "study.yaml"
 TASKS = 3
@@ -50,9 +52,18 @@ def known_source(folder: Path) -> FileSource | None:
     )
     for source in candidates:
         with contextlib.suppress(BadInput):
-            if len(READERS[source.kind].files_of(source)) > (source.kind == "omop"):  # not `person` alone
+            files = READERS[source.kind].files_of(source)
+            if isinstance(source, TablesSource) and not _has_columns(source, files):
+                continue
+            if len(files) > (source.kind == "omop"):  # not `person` alone
                 return source
     return None
+
+
+def _has_columns(source: TablesSource, files: Mapping[str, Sequence[Path]]) -> bool:
+    """Whether the tables have the columns of the mapping, not only its names of tables."""
+    used = tables.columns_used(tables_mapping.load(source.mapping))
+    return all(set(used[name]) <= set(sample(name, listed, FILES).types) for name, listed in files.items())
 
 
 def write_draft(claims: Path, out: Path) -> Draft | None:

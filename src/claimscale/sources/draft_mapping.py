@@ -157,7 +157,7 @@ def _visits_entry(
         visit = table.visit
         if table is people or table.name not in ids or not (start and end and visit):
             continue
-        if not re.search(STAY + "|visit|encounter", f"{table.name.lower()} {start.name} {end.name}"):
+        if not re.search(STAY + "|visit|encounter|claim", f"{table.name.lower()} {start.name} {end.name}"):
             continue
         entry = {"table": table.name, "patient": ids[table.name], "visit": visit}
         table.roles |= {ids[table.name]: "patient", visit: "visit"}
