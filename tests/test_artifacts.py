@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from claimscale import artifacts
+from claimscale import artifacts, run_lock
 from claimscale.errors import BadInput
 
 
@@ -70,12 +70,12 @@ def test_fingerprints_do_not_depend_on_the_order_of_settings() -> None:
 
 def test_two_processes_cannot_work_in_one_run_directory(tmp_path: Path) -> None:
     with (
-        artifacts.locked(tmp_path / "run"),
+        run_lock.locked(tmp_path / "run"),
         pytest.raises(BadInput, match="another claimscale is at work"),
-        artifacts.locked(tmp_path / "run"),
+        run_lock.locked(tmp_path / "run"),
     ):
         pass
-    with artifacts.locked(tmp_path / "run"):
+    with run_lock.locked(tmp_path / "run"):
         pass
 
 

@@ -76,14 +76,14 @@ def ingest(file: File, *, set: Set = ()) -> None:
 
     A table shows for each question who is eligible, how many have the outcome, and who is excluded and why.
     """
-    from claimscale import artifacts, pipeline, progress
+    from claimscale import pipeline, progress, run_lock
     from claimscale.events.table import read_codes
     from claimscale.report.quality_text import reconciliation_text
     from claimscale.report.question_text import questions_text
 
     resolved = loading.load(file, list(set))
     try:
-        with progress.display() as display, artifacts.locked(resolved.run_directory):
+        with progress.display() as display, run_lock.locked(resolved.run_directory):
             workspace = pipeline.prepare(resolved, display, read_again=True)
     finally:
         # Shown also when a later stage refuses.

@@ -25,6 +25,13 @@ class Interrupted(Exception):
     exit_code = 3
 
 
+class Damaged(Interrupted):
+    """A file of a run is damaged: its bytes are not those that were written. The study makes it again."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(f"{file}: is damaged (its checksum differs); the study makes it again")
+
+
 @contextlib.contextmanager
 def naming(place: str) -> Iterator[None]:
     """Prefix the message of a BadInput raised in the block with its place."""

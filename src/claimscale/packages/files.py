@@ -12,7 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from claimscale.artifacts import MANIFEST, file_digest
+from claimscale.artifacts import MANIFEST
+from claimscale.checksums import file_digest
 from claimscale.errors import BadInput
 
 CONFIG, VOCABULARY, CALIBRATION, REFERENCE, EVIDENCE, CARD = (

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from claimscale import artifacts
 from claimscale.findings import Finding, finding
 
-FOLDER = "checkpoints"
-"""In a cell's folder; removed when the cell's result is written."""
+FOLDER = artifacts.CHECKPOINTS
+"""In a cell's folder; removed when the cell is sealed."""
 KEPT = 2
 MOMENTS = ("exp_avg", "exp_avg_sq")
 LONGEST_SHARE = 0.1
