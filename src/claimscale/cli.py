@@ -15,7 +15,7 @@ from claimscale import __version__, package_commands, validation_commands
 from claimscale.command_line import STOPPED, end_at_second_interrupt, refuse_loose_values, say
 from claimscale.config import loading
 from claimscale.config.tasks import catalogue
-from claimscale.errors import BadInput, Interrupted, fault
+from claimscale.errors import BadInput, DamageFound, Interrupted, fault
 from claimscale.simulator.options import SimulatedFiles
 
 app = App(
@@ -177,7 +177,7 @@ def compare(run_a: Path, run_b: Path) -> None:
     print(run_comparison.text(names, run_comparison.compare(first, second)))
 
 
-for each in (*package_commands.COMMANDS, validation_commands.validate, validation_commands.monitor):
+for each in (*package_commands.COMMANDS, *validation_commands.COMMANDS):
     app.command(each)
 
 
@@ -276,7 +276,7 @@ def call(arguments: list[str]) -> int:
         sys.stdout.flush()
     except cyclopts.CycloptsError as error:
         return say(" ".join(str(error).split()), 2)
-    except (BadInput, Interrupted) as error:
+    except (BadInput, DamageFound, Interrupted) as error:
         return say(str(error), error.exit_code)
     except KeyboardInterrupt:
         return say(STOPPED, Interrupted.exit_code)

@@ -32,6 +32,12 @@ class Damaged(Interrupted):
         super().__init__(f"{file}: is damaged (its checksum differs); the study makes it again")
 
 
+class DamageFound(Exception):
+    """Files were checked and some are damaged. Exit code 1."""
+
+    exit_code = 1
+
+
 @contextlib.contextmanager
 def naming(place: str) -> Iterator[None]:
     """Prefix the message of a BadInput raised in the block with its place."""

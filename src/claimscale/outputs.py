@@ -18,14 +18,15 @@ FILE = "report_manifest.json"
 SUMMARY = "summary.json"
 RESULTS = "results.parquet"
 Part = Literal["summary", "report"]
+PARTS: tuple[Part, ...] = ("summary", "report")
 
 
-def record(run: Path, part: Part, inputs: str, files: Sequence[Path], **details: Any) -> None:
+def record(run: Path, part: Part, inputs: str, written: Sequence[Path], **details: Any) -> None:
     """Record that a part was made from these inputs, and the checksums of its files.
 
     A new summary has no report yet.
     """
-    digests = {file.relative_to(run).as_posix(): file_digest(file) for file in files}
+    digests = {file.relative_to(run).as_posix(): file_digest(file) for file in written}
     entry = {"inputs": inputs, "files": digests, **details}
     before = {} if part == "summary" else _read(run)
     artifacts.write_sealed(run / FILE, {**before, part: entry})
@@ -45,15 +46,16 @@ def is_current(run: Path, part: Part, inputs: str) -> bool:
 
 def damaged_files(run: Path, part: Part) -> list[Path]:
     """The files of a part that are missing or changed; the record itself if it was changed."""
-    try:
-        listed: dict[str, str] = artifacts.read_sealed(run / FILE)[part]["files"]
-    except Damaged:
+    if artifacts.is_changed(run / FILE):
         return [run / FILE]
-    except (OSError, KeyError):
-        return []
-    files = [run / name for name in listed]
-    digests = file_digests(files)
-    return [file for file, digest in zip(files, digests, strict=True) if digest != listed[_name(run, file)]]
+    listed: dict[str, str] = _read(run).get(part, {}).get("files", {})
+    digests = file_digests(files(run, part))
+    return [run / name for name, digest in zip(listed, digests, strict=True) if digest != listed[name]]
+
+
+def files(run: Path, part: Part) -> list[Path]:
+    """The files of a part; none where it is not recorded."""
+    return [run / name for name in _read(run).get(part, {}).get("files", {})]
 
 
 def verified(file: Path) -> Path:
@@ -69,17 +71,8 @@ def verified(file: Path) -> Path:
 
 
 def folders(run: Path) -> dict[str, str]:
-    """The digests of the folders that the summary was made from, by name; none without a summary.
-
-    Raises Damaged if the record was changed.
-    """
-    with contextlib.suppress(OSError):
-        return artifacts.read_sealed(run / FILE).get("summary", {}).get("folders", {})
-    return {}
-
-
-def _name(run: Path, file: Path) -> str:
-    return file.relative_to(run).as_posix()
+    """The digests of the folders that the summary was made from, by name; none without a summary."""
+    return _read(run).get("summary", {}).get("folders", {})
 
 
 def _read(run: Path) -> dict[str, Any]:

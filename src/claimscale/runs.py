@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from claimscale import artifacts, pipeline
+from claimscale import artifacts, outputs, pipeline
 from claimscale.config import loading
 from claimscale.config.study import Study as StudySettings
 from claimscale.errors import BadInput
@@ -63,7 +63,7 @@ class Run:
     @property
     def summary(self) -> Summary:
         """All results as typed objects. Raises BadInput before the study is finished."""
-        return read_summary(self.folder / pipeline.SUMMARY)
+        return read_summary(outputs.verified(self.folder / outputs.SUMMARY))
 
     @property
     def results(self) -> pa.Table:
@@ -71,7 +71,7 @@ class Run:
 
         Raises BadInput before the study is finished.
         """
-        return _table(self.folder / "results.parquet")
+        return _table(outputs.verified(self.folder / outputs.RESULTS))
 
     @property
     def cells(self) -> list[str]:
@@ -81,7 +81,10 @@ class Run:
 
     def predictions(self, cell: str) -> pa.Table:
         """The predictions of a cell in the MEDS prediction schema. Raises BadInput if it has none."""
-        return _table(self.folder / "cells" / cell / "predictions.parquet")
+        folder = self.folder / "cells" / cell
+        if (folder / artifacts.DONE).exists():
+            artifacts.verified(folder)
+        return _table(folder / "predictions.parquet")
 
     def package(self, out: str | Path, task: str | None = None, **choice: Any) -> ModelPackage:
         """Write a model package and open it; `choice` are the further fields of `packaging.Choice`."""
