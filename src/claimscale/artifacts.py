@@ -28,6 +28,8 @@ CHECKPOINTS = "checkpoints"
 PARTIAL = ".partial"
 SCRATCH = "claimscale-"
 """What the names of scratch folders begin with."""
+SPARK_SCRATCH = f"{SCRATCH}spark-"
+"""The same of the one folder that outlives its engine; the number of its process follows."""
 AUDIT = "audit.jsonl"
 
 

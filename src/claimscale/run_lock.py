@@ -37,8 +37,23 @@ def locked(run_directory: Path) -> Iterator[None]:
                 *run_directory.glob(f"{artifacts.SCRATCH}*"),
                 *run_directory.glob(f"*{artifacts.PARTIAL}"),
             ):
-                artifacts.remove(left)
+                if not _is_in_use(left):
+                    artifacts.remove(left)
             yield
+
+
+def _is_in_use(folder: Path) -> bool:
+    """Whether it belongs to a Spark session of a process that lives; the lock excludes other scratch."""
+    process = folder.name.removeprefix(artifacts.SPARK_SCRATCH).split("-")[0]
+    if not folder.name.startswith(artifacts.SPARK_SCRATCH) or not process.isdigit():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 @contextlib.contextmanager

@@ -62,7 +62,8 @@ def verify(folder: Path) -> Verification:
 
 
 def _verify_run(run: Path, found: Verification) -> None:
-    stages = [path for path in sorted(run.iterdir()) if (path / artifacts.MANIFEST).exists()]
+    marks = (artifacts.MANIFEST, artifacts.DONE)
+    stages = [path for path in sorted(run.iterdir()) if any((path / mark).exists() for mark in marks)]
     for folder in (*stages, *sorted((run / "cells").glob("*"))):
         if (folder / artifacts.DONE).exists():
             _verify_folder(folder, run, found)
