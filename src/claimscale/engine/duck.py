@@ -30,7 +30,9 @@ TIMES_IN_NANOSECONDS, ALL_NULL = "TIMESTAMPTZ_NS", ("NULL", '"NULL"')
 """Types of DuckDB that Ibis has no name for: times with a zone, and columns without any value."""
 
 
-@ibis.udf.scalar.builtin(signature=((dtypes.string, dtypes.Timestamp("UTC")), dtypes.Timestamp(scale=6)))
+@ibis.udf.scalar.builtin(
+    signature=((dtypes.string, dtypes.Timestamp(timezone="UTC")), dtypes.Timestamp(scale=6))
+)
 def timezone(zone, time):
     """The time on the clocks of a zone."""
 
