@@ -143,7 +143,7 @@ class DuckBackend:
         except (duckdb.InvalidInputException, *more) as error:
             if found := self._csv.cause(str(error)):
                 raise BadInput(found) from None
-            if not_text := NOT_UTF8.search(str(error)):  # the message goes on with the value
+            if not_text := NOT_UTF8.search(str(error)):  # the value follows in the message
                 raise BadInput(f"{not_text[1]}: holds text that is not UTF-8") from None
             cause = str(error).splitlines()[0]
             raise BadInput(f"{place}: cannot be read ({cause})") from None
