@@ -44,13 +44,15 @@ test: $(DEVELOPED) lint
 
 # The long suites: every source and page on both engines, every kind of fault in five places, every trap in ten simulated
 # sets, ACES on 1,000 random cohorts per task, 200 kills each of pretraining and fine-tuning, an attack on 1,000 random
-# tables per privacy profile, 1,000 requests of each kind to the server, and ten minutes of fuzzing (which needs atheris).
+# tables per privacy profile, 1,000 requests of each kind to the server, 200 damages to every kind of file of a run, a study
+# killed 20 times, and ten minutes of fuzzing (which needs atheris).
 test-faults: $(DEVELOPED)
 	@CLAIMSCALE_SPARK_KINDS=all $(IN)pytest tests/test_engine_spark.py tests/docs/test_source_pages.py
 	@CLAIMSCALE_ACES_COHORTS=1000 $(IN)pytest tests/tasks/test_aces.py
 	@CLAIMSCALE_KILLS=200 $(IN)pytest tests/training/test_kills.py
 	@CLAIMSCALE_PRIVACY_TABLES=1000 $(IN)pytest tests/privacy/test_suppression.py
 	@CLAIMSCALE_REQUESTS=1000 $(IN)pytest tests/inference/test_serve.py
+	@CLAIMSCALE_DAMAGES=200 CLAIMSCALE_STUDY_KILLS=20 $(IN)pytest tests/integrity
 	@CLAIMSCALE_FAULT_PLACES=5 CLAIMSCALE_TRAP_SETS=10 $(IN)pytest tests/faults tests/validity
 	@$(IN)python -m pip install --quiet --disable-pip-version-check atheris
 	@$(IN)python tests/fuzz/fuzz_receipt.py -max_total_time=600

@@ -29,17 +29,18 @@ cli.main()
 """
 
 
-def start(tidying: str) -> subprocess.Popen[str]:
+def start(tidying: str, number: signal.Signals = signal.SIGINT) -> subprocess.Popen[str]:
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", WORK, tidying], text=True, **streams)
     assert process.stdout is not None and process.stdout.readline() == "working\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.stdout.readline() == "tidying up\n"
     return process
 
 
-def test_one_interrupt_stops_in_order() -> None:
-    process = start("quick")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_interrupt_stops_in_order(number: signal.Signals) -> None:
+    process = start("quick", number)
     assert process.communicate(timeout=60)[1] == f"claimscale: {STOPPED}\n"
     assert process.returncode == 3
 

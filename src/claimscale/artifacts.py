@@ -1,14 +1,14 @@
-"""The run directory: atomic folders with manifests and checksums, its lock, and its audit log.
+"""The run directory: atomic folders with manifests and checksums, and its audit log.
 
 Every data stage and every cell writes one folder. A folder is current when its manifest records the
-fingerprint of now; a current folder is never made again.
+fingerprint of now and every file has its checksum; a current folder is never made again. A manifest names its
+folder and holds its own checksum, so that neither a changed manifest nor two swapped folders pass.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import fcntl
 import hashlib
 import json
 import os
@@ -17,11 +17,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from claimscale.errors import BadInput
+from claimscale.checksums import file_digest, file_digests
+from claimscale.errors import BadInput, Damaged
 
 MANIFEST = "manifest.json"
 CELL = "cell.json"
 DONE = "DONE"
+CHECKPOINTS = "checkpoints"
+"""In a cell's folder; removed before the cell is done."""
+PARTIAL = ".partial"
+SCRATCH = "claimscale-"
+"""What the names of scratch folders begin with."""
+SPARK_SCRATCH = f"{SCRATCH}spark-"
+"""The same of the one folder that outlives its engine; the number of its process follows."""
+AUDIT = "audit.jsonl"
 
 
 def fingerprint(**inputs: Any) -> str:
@@ -30,38 +39,59 @@ def fingerprint(**inputs: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@contextlib.contextmanager
-def locked(run_directory: Path) -> Iterator[None]:
-    """Lock the run directory; raises BadInput if another process holds it."""
-    make_folder(run_directory)
-    try:
-        stream = (run_directory / ".lock").open("w")
-    except OSError as error:
-        raise BadInput(f"{run_directory}: cannot be written ({error.strerror})") from None
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(f"{run_directory}: another claimscale is at work there") from None
-        yield
-
-
 def is_current(folder: Path, inputs: str) -> bool:
-    """Whether the folder is complete, every file has its size, and the manifest records these inputs."""
+    """Whether the folder is complete, every file has its checksum, and the manifest records these inputs."""
+    return (folder / DONE).exists() and is_whole(folder, inputs)
+
+
+def is_whole(folder: Path, inputs: str) -> bool:
+    """Whether the manifest records these inputs and every file has its checksum; DONE may be missing."""
     try:
-        manifest = read_json(folder / MANIFEST)
-        sizes_match = all(
-            (folder / name).stat().st_size == entry["bytes"] for name, entry in manifest["files"].items()
-        )
-    except (OSError, ValueError, KeyError):
+        return read_manifest(folder)["inputs"] == inputs and not damaged_files(folder)
+    except (OSError, Damaged):
         return False
-    return sizes_match and manifest["inputs"] == inputs and (folder / DONE).exists()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest: `name`, `inputs`, and `files` with `bytes` and `sha256` of each.
+
+    Raises OSError if there is none, and Damaged if it was changed or belongs to another folder.
+    """
+    manifest = read_sealed(folder / MANIFEST)
+    if manifest.get("name") != folder.name:
+        raise Damaged(folder / MANIFEST)
+    return manifest
+
+
+def damaged_files(folder: Path) -> list[Path]:
+    """The files of a finished folder that are missing, changed, or not in its manifest.
+
+    Sizes are compared first. Raises OSError without a manifest, and Damaged if that was changed.
+    """
+    listed = read_manifest(folder)["files"]
+    present = {file.relative_to(folder).as_posix(): file for file in _content(folder)}
+    wrong = {name for name in listed.keys() | present.keys() if name not in listed or name not in present}
+    wrong |= {name for name in listed.keys() - wrong if present[name].stat().st_size != listed[name]["bytes"]}
+    rest = sorted(listed.keys() - wrong)
+    digests = file_digests([present[name] for name in rest])
+    wrong |= {name for name, digest in zip(rest, digests, strict=True) if digest != listed[name]["sha256"]}
+    return [folder / name for name in sorted(wrong)]
+
+
+def verified(folder: Path) -> Path:
+    """The folder, once every file in it has its checksum; what is read is verified before it is used.
+
+    Raises Damaged with the first file that does not, and OSError if the folder is unfinished.
+    """
+    for file in damaged_files(folder):
+        raise Damaged(file)
+    return folder
 
 
 def manifest_digest(folder: Path) -> str:
     """Digest of all files of the folder; part of the fingerprint of every stage that reads it."""
-    manifest = read_json(folder / MANIFEST)
-    return fingerprint(files={name: entry["sha256"] for name, entry in manifest["files"].items()})
+    files = read_manifest(folder)["files"]
+    return fingerprint(files={name: entry["sha256"] for name, entry in files.items()})
 
 
 @contextlib.contextmanager
@@ -69,7 +99,8 @@ def sealed_folder(folder: Path, inputs: str) -> Iterator[Path]:
     """A temporary folder to fill; it is sealed and replaces `folder` when the block ends without error."""
     with atomic_folder(folder) as partial:
         yield partial
-        seal(partial, inputs)
+        write_manifest(partial, inputs, folder.name)
+        write_text(partial / DONE, "")
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -79,7 +110,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
     An existing folder with content is never overwritten: the rename raises OSError.
     """
-    partial = folder.with_name(folder.name + ".partial")
+    partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     make_folder(partial)
     try:
@@ -108,19 +139,53 @@ def open_cell(folder: Path, inputs: str, description: dict[str, Any]) -> None:
 
 
 def seal(folder: Path, inputs: str) -> None:
-    """Write the manifest of all files in the folder, then the DONE mark; each is flushed to disk."""
-    files = {}
-    for file in sorted(folder.rglob("*")):
-        name = file.relative_to(folder).as_posix()
-        if file.is_file() and name not in (MANIFEST, DONE):
-            files[name] = {"bytes": file.stat().st_size, "sha256": file_digest(file)}
-    write_json(folder / MANIFEST, {"inputs": inputs, "files": files})
+    """Write the manifest, remove the checkpoints, and mark the folder as done.
+
+    A process that is killed before the manifest resumes from the checkpoints; after it, nothing is lost.
+    """
+    write_manifest(folder, inputs, folder.name)
+    mark_done(folder)
+
+
+def mark_done(folder: Path) -> None:
+    """Remove the checkpoints of a folder with a manifest, and mark it as done."""
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     write_text(folder / DONE, "")
 
 
-def file_digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def write_manifest(folder: Path, inputs: str, name: str) -> None:
+    """Flush all files of the folder to disk, then write their sizes and checksums under its `name`.
+
+    Files that a killed process left unfinished are removed.
+    """
+    (folder / DONE).unlink(missing_ok=True)
+    for left in folder.rglob(f"*{PARTIAL}"):
+        remove(left)
+    found = _content(folder)
+    for path in (*found, *{file.parent for file in found}):
+        _sync(path)
+    files = {
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": file_digest(file)}
+        for file in found
+    }
+    write_sealed(folder / MANIFEST, {"name": name, "inputs": inputs, "files": files})
+
+
+def _content(folder: Path) -> list[Path]:
+    """The files that a manifest lists: all but itself, DONE, hidden files and checkpoints."""
+    files = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name in (MANIFEST, DONE, CHECKPOINTS):
+            continue
+        files += [path] if path.is_file() else [one for one in sorted(path.rglob("*")) if one.is_file()]
+    return files
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:
@@ -143,7 +208,7 @@ def write_bytes(file: Path, content: bytes | memoryview) -> None:
 @contextlib.contextmanager
 def atomic_file(file: Path) -> Iterator[Path]:
     """A temporary file to write; flushed to disk, it replaces `file` when the block ends without error."""
-    partial = file.with_name(file.name + ".partial")
+    partial = file.with_name(file.name + PARTIAL)
     try:
         yield partial
         _sync(partial)
@@ -163,10 +228,44 @@ def read_json(file: Path) -> Any:
     return json.loads(file.read_text("utf-8"))
 
 
+def write_sealed(file: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object with its own checksum under `seal`."""
+    write_text(file, _sealed_text(content))
+
+
+def read_sealed(file: Path) -> dict[str, Any]:
+    """What `write_sealed` wrote. Raises OSError if there is none, and Damaged if a byte differs."""
+    text = file.read_bytes()
+    try:
+        content = json.loads(text)
+        del content["seal"]
+        if _sealed_text(content).encode() == text:
+            return content
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise Damaged(file)
+
+
+def is_changed(file: Path) -> bool:
+    """Whether a file of `write_sealed` is there and is not as it was written."""
+    try:
+        read_sealed(file)
+    except FileNotFoundError:
+        return False
+    except (OSError, Damaged):
+        return True
+    return False
+
+
+def _sealed_text(content: dict[str, Any]) -> str:
+    sealed = {**content, "seal": fingerprint(**content)}
+    return json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def append_audit(run_directory: Path, action: str, **details: Any) -> None:
     """Append a line to `audit.jsonl`: time and action. It must hold no patient's data."""
     line = {"time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "action": action, **details}
-    with (run_directory / "audit.jsonl").open("a", encoding="utf-8") as stream:
+    with (run_directory / AUDIT).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 

@@ -14,7 +14,7 @@ from claimscale import __version__, package_commands, source_commands, validatio
 from claimscale.command_line import STOPPED, end_at_second_interrupt, refuse_loose_values, say
 from claimscale.config import loading
 from claimscale.config.tasks import catalogue
-from claimscale.errors import BadInput, Interrupted, fault
+from claimscale.errors import BadInput, DamageFound, Interrupted, fault
 
 app = App(
     name="claimscale",
@@ -79,7 +79,7 @@ def ingest(file: File, *, set: Set = (), dry_run: bool = False) -> None:
     dry_run
         Write nothing: read the first rows of each flat table, and show what they would become.
     """
-    from claimscale import artifacts, pipeline, progress
+    from claimscale import pipeline, progress, run_lock
     from claimscale.events.table import read_codes
     from claimscale.report.quality_text import reconciliation_text
     from claimscale.report.question_text import questions_text
@@ -89,7 +89,7 @@ def ingest(file: File, *, set: Set = (), dry_run: bool = False) -> None:
         print(source_commands.preview(resolved))
         return
     try:
-        with progress.display() as display, artifacts.locked(resolved.run_directory):
+        with progress.display() as display, run_lock.locked(resolved.run_directory):
             workspace = pipeline.prepare(resolved, display, read_again=True)
     finally:
         # Shown also when a later stage refuses.
@@ -183,12 +183,7 @@ def compare(run_a: Path, run_b: Path) -> None:
     print(run_comparison.text(names, run_comparison.compare(first, second)))
 
 
-for each in (
-    *source_commands.COMMANDS,
-    *package_commands.COMMANDS,
-    validation_commands.validate,
-    validation_commands.monitor,
-):
+for each in (*source_commands.COMMANDS, *package_commands.COMMANDS, *validation_commands.COMMANDS):
     app.command(each)
 
 
@@ -259,7 +254,7 @@ def call(arguments: list[str]) -> int:
         sys.stdout.flush()
     except cyclopts.CycloptsError as error:
         return say(" ".join(str(error).split()), 2)
-    except (BadInput, Interrupted) as error:
+    except (BadInput, DamageFound, Interrupted) as error:
         return say(str(error), error.exit_code)
     except KeyboardInterrupt:
         return say(STOPPED, Interrupted.exit_code)

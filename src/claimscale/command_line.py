@@ -36,14 +36,17 @@ def refuse_loose_values(arguments: list[str]) -> None:
 def end_at_second_interrupt() -> None:
     """The first Ctrl-C stops the command in order; a second one ends it at once, with the same exit code.
 
-    Nothing is lost: folders are complete or absent, and workers end with this process.
+    SIGTERM, which schedulers and shutdowns send, is treated as Ctrl-C. Nothing is lost: folders are complete
+    or absent, and workers end with this process.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nohup ignores Ctrl-C
         signal.signal(signal.SIGINT, _first)
+    signal.signal(signal.SIGTERM, _first)
 
 
 def _first(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGINT, _second)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, _second)
     raise KeyboardInterrupt
 
 

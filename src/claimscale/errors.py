@@ -25,6 +25,19 @@ class Interrupted(Exception):
     exit_code = 3
 
 
+class Damaged(Interrupted):
+    """A file of a run is damaged: its bytes are not those that were written. The study makes it again."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(f"{file}: is damaged (its checksum differs); the study makes it again")
+
+
+class DamageFound(Exception):
+    """Files were checked and some are damaged. Exit code 1."""
+
+    exit_code = 1
+
+
 @contextlib.contextmanager
 def naming(place: str) -> Iterator[None]:
     """Prefix the message of a BadInput raised in the block with its place."""

@@ -1,30 +1,17 @@
-"""The stages of a study in order: name, version, inputs, outputs. Runs the stages that are stale.
-
-`STAGES` is the list; docs/files.md describes the outputs. A stage is stale when its fingerprint
-(`experiments/fingerprints.py`) differs from the one that its output records.
-"""
+"""Runs the stages of a study that are stale: a whole study, some cells, the checks, or the report again."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from claimscale import artifacts, sources
+from claimscale import artifacts, run_lock, sources
 from claimscale.codes.systems import check_depths
-from claimscale.cohort import selection
 from claimscale.config import loading
 from claimscale.config.study import Study
-from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.events import build as events
-from claimscale.experiments import fingerprints
-from claimscale.experiments.cells import Cell
 from claimscale.experiments.cost_estimate import preparation_seconds
 from claimscale.experiments.runners import torchrun
 from claimscale.experiments.runners.choice import runner_for
@@ -32,179 +19,40 @@ from claimscale.experiments.workspace import Workspace
 from claimscale.progress import Display, Silent
 from claimscale.report import partial as partial_report
 from claimscale.report.partial import REPORT
-from claimscale.tasks import labels, oracle
-from claimscale.tokens import store
-from claimscale.validity import checks
-from claimscale.validity.check_result import CheckResult
-from claimscale.versions import VERSIONS
-
-VALIDITY_INPUTS = ("events", "cohort", "tokens", "labels")
-SUMMARY = "summary.json"
-REPORT_MANIFEST = "report_manifest.json"
-"""The fingerprints of summary and report; without it both are made again."""
-SECONDS = {"validity": 10.0, "summary": 15.0, "report": 5.0}  # first guesses, for the progress display
-
-
-@dataclass
-class StudyRun:
-    """A study, its run directory, and where its progress is shown."""
-
-    study: Study
-    display: Display
-    cells_run: int = 0
-    """Stale cells that were run now."""
-
-    @property
-    def folder(self) -> Path:
-        return self.study.run_directory
-
-    @cached_property
-    def workspace(self) -> Workspace:
-        return Workspace(self.study, self.folder)
-
-    @property
-    def cells(self) -> list[Cell]:
-        """The cells of the study without those that a forecast made futile."""
-        from claimscale.experiments.futility import read_forecasts, without_futile  # slow to import
-
-        return without_futile(self.study, self.workspace.cells, read_forecasts(self.study))
-
-    @property
-    def report_manifest(self) -> dict[str, str]:
-        file = self.folder / REPORT_MANIFEST
-        return artifacts.read_json(file) if file.exists() else {}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of a study.
-
-    Attributes:
-        name: its entry in `VERSIONS`; a data stage writes the folder of that name.
-        inputs: the stages whose output it reads.
-        outputs: what it writes in the run directory.
-        make: writes the outputs.
-        is_current: whether the outputs are complete and their inputs unchanged; cells are checked one by one.
-        effort: its usual part of the preparation, for the progress display only.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    make: Callable[[StudyRun], None]
-    is_current: Callable[[StudyRun], bool] = lambda run: False
-    effort: float = 0.0
-
-    @property
-    def version(self) -> int | None:
-        """Raised by hand when the output changes; each kind of cell has its own."""
-        return VERSIONS.get(self.name)
-
-
-def _data_stage(name: str, inputs: tuple[str, ...], build: Callable[..., None], effort: float) -> Stage:
-    """A stage that writes one folder: `build` gets the study, an engine, its input folders, and its own."""
-
-    def fingerprint(run: StudyRun) -> str:
-        return fingerprints.stage_fingerprint(run.study, run.folder, name, inputs)
-
-    def make(run: StudyRun) -> None:
-        with (
-            Engine(run.study.engine, run.folder) as engine,
-            artifacts.sealed_folder(run.folder / name, fingerprint(run)) as target,
-        ):
-            build(run.study, engine, *(run.folder / stage for stage in inputs), target)
-
-    def is_current(run: StudyRun) -> bool:
-        with contextlib.suppress(OSError):  # an input stage is missing
-            return artifacts.is_current(run.folder / name, fingerprint(run))
-        return False
-
-    return Stage(name, inputs, (f"{name}/",), make, is_current, effort)
-
-
-def _run_cells(run: StudyRun) -> None:
-    cells = run.workspace.cells
-    runner = runner_for(run.study, partial_report.PartialReport(run.workspace, cells))
-    try:
-        run.cells_run = runner.run(run.workspace, cells, run.display)
-    except BaseException:
-        with contextlib.suppress(Exception):  # what stopped the cells is raised, not this
-            partial_report.mark_stopped(run.study)
-        raise
-
-
-def _validity_fingerprint(run: StudyRun) -> str:
-    return fingerprints.stage_fingerprint(run.study, run.folder, "validity", VALIDITY_INPUTS)
-
-
-def _findings(run: StudyRun) -> list[CheckResult] | None:
-    return checks.read_current(run.folder, _validity_fingerprint(run))
-
-
-def _check(run: StudyRun) -> None:
-    def show(part: str) -> None:
-        run.display.update(0.95, SECONDS["validity"], f"checking {part}")
-
-    checks.write(checks.check(run.study, run.folder, show), run.folder, _validity_fingerprint(run))
-
-
-def _summary_fingerprint(run: StudyRun) -> str:
-    from claimscale.experiments.futility import read_forecasts
-
-    cells = {cell.id: run.workspace.fingerprint(cell) for cell in run.cells}
-    validity, forecasts = _validity_fingerprint(run), read_forecasts(run.study)
-    return fingerprints.summary_fingerprint(run.study, cells, validity, forecasts)
-
-
-def _summarise(run: StudyRun) -> None:
-    run.display.update(0.97, SECONDS["summary"], "comparing sizes")
-    (run.folder / REPORT_MANIFEST).unlink(missing_ok=True)
-    partial_report.write_summary(run.workspace, run.study, run.cells, _findings(run) or [], run.folder)
-    artifacts.write_json(run.folder / REPORT_MANIFEST, {"summary": _summary_fingerprint(run)})
-
-
-def _report(run: StudyRun) -> None:
-    run.display.update(0.99, SECONDS["report"], "writing the report")
-    partial_report.write_report(run.study)
-    shutil.rmtree(run.folder / partial_report.FOLDER, ignore_errors=True)
-    report = fingerprints.report_fingerprint(run.study, _summary_fingerprint(run))
-    artifacts.write_json(run.folder / REPORT_MANIFEST, run.report_manifest | {"report": report})
-
-
-def _is_summarised(run: StudyRun) -> bool:
-    return (run.folder / SUMMARY).exists() and run.report_manifest.get("summary") == _summary_fingerprint(run)
-
-
-def _is_reported(run: StudyRun) -> bool:
-    fingerprint = fingerprints.report_fingerprint(run.study, _summary_fingerprint(run))
-    return (run.folder / REPORT).exists() and run.report_manifest.get("report") == fingerprint
-
-
-STAGES: tuple[Stage, ...] = (
-    _data_stage("events", (), events.build, 4),
-    _data_stage("cohort", ("events",), selection.build, 1),
-    _data_stage("tokens", ("events", "cohort"), store.build, 2),
-    _data_stage("labels", ("events", "cohort"), labels.build_labels, 2),
-    _data_stage("oracle", ("labels",), lambda study, _, read, folder: oracle.build(study, read, folder), 6),
-    Stage("cells", ("cohort", "tokens", "labels"), ("cells/", "forecasts.json"), _run_cells),
-    Stage("validity", VALIDITY_INPUTS, (checks.FILE,), _check, lambda run: _findings(run) is not None),
-    Stage(
-        "summary", ("cells", "oracle", "validity"), (SUMMARY, "results.parquet"), _summarise, _is_summarised
-    ),
-    Stage("report", ("summary",), (REPORT, "figures/", "tables/"), _report, _is_reported),
+from claimscale.stages import (
+    STAGE,
+    STAGES,
+    SUMMARY,
+    Stage,
+    StudyRun,
+    data_stages,
+    findings,
+    run_all_cells,
+    write_report,
 )
-STAGE = {stage.name: stage for stage in STAGES}
+from claimscale.validity.check_result import CheckResult
 
-
-def data_stages(study: Study) -> list[Stage]:
-    """The stages before any model; only simulated claims have an oracle."""
-    simulated = study.source.kind == "simulated"
-    return [stage for stage in STAGES if stage.effort and (simulated or stage.name != "oracle")]
+__all__ = [
+    "REPORT",
+    "STAGES",
+    "SUMMARY",
+    "Stage",
+    "StudyRun",
+    "check",
+    "data_stages",
+    "prepare",
+    "quality",
+    "report_again",
+    "run_cells",
+    "run_study",
+]
 
 
 def _make(run: StudyRun, stage: Stage, always: bool = False) -> None:
     """Make a stage unless it is current; `always` makes it in any case."""
     if always or not stage.is_current(run):
+        for line in stage.damage(run):
+            run.display.note(line)
         stage.make(run)
         artifacts.append_audit(run.folder, "made", stage=stage.name)
 
@@ -235,9 +83,9 @@ def run_study(study: Study, display: Display) -> StudyRun:
     if torchrun.launched():
         raise BadInput("torchrun: give it one cell or the pretraining (run, pretrain), not a whole study")
     run = StudyRun(study, display)
-    with artifacts.locked(run.folder):
+    with run_lock.locked(run.folder):
         prepare(study, display)
-        _run_cells(run)
+        run_all_cells(run)
         for name in ("validity", "summary", "report"):
             _make(run, STAGE[name])
         display.update(1.0, 0.0, "done")
@@ -256,7 +104,7 @@ def run_cells(study: Study, wanted: str, display: Display) -> tuple[int, int]:
         ):
             cells = workspace.select(wanted)
             return torchrun.TorchrunRunner(ranks).run(workspace, cells, display), len(cells)
-    with artifacts.locked(study.run_directory):
+    with run_lock.locked(study.run_directory):
         workspace = prepare(study, display)
         cells = workspace.select(wanted)
         runner = runner_for(study, by_size=wanted == "finetune")
@@ -266,17 +114,17 @@ def run_cells(study: Study, wanted: str, display: Display) -> tuple[int, int]:
 def check(study: Study, display: Display) -> list[CheckResult]:
     """The validity checks of a study; prepares the claims if need be, and writes `validity.json`."""
     run = StudyRun(study, display)
-    with artifacts.locked(run.folder):
+    with run_lock.locked(run.folder):
         prepare(study, display)
         _make(run, STAGE["validity"])
         display.update(1.0, 0.0, "checked")
-        return _findings(run) or []
+        return findings(run) or []
 
 
 def report_again(study: Study, display: Display) -> tuple[Path, int, int]:
     """Write the report again, partial if cells are missing; returns its path, cells done, and all cells."""
     run = StudyRun(study, display)
-    with artifacts.locked(run.folder):
+    with run_lock.locked(run.folder):
         stale = [stage.name for stage in data_stages(study) if not _is_usable(run, stage)]
         if stale:
             raise BadInput(f"{run.folder}: {stale[0]} is missing or out of date; run the study first")
@@ -285,7 +133,7 @@ def report_again(study: Study, display: Display) -> tuple[Path, int, int]:
         if not missing:
             _make(run, STAGE["validity"])
             _make(run, STAGE["summary"])
-            _report(run)
+            write_report(run)
         elif not partial_report.write_partial_report(run.workspace, cells):
             raise BadInput(
                 f"{run.folder}: {len(missing)} of {len(cells)} cells are missing: {missing[0]} ..."

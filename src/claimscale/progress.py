@@ -15,9 +15,14 @@ PLAIN_INTERVAL_SECONDS = 15.0
 
 
 class Display(Protocol):
-    """Shows the finished fraction of the work, 0 to 1, the seconds left if known, and the current step."""
+    """Shows the finished fraction of the work, 0 to 1, the seconds left if known, and the current step.
+
+    `note` shows one line that stays.
+    """
 
     def update(self, fraction: float, seconds_left: float | None, text: str) -> None: ...
+
+    def note(self, line: str) -> None: ...
 
 
 class PlainLines:
@@ -40,6 +45,9 @@ class PlainLines:
             return
         self._last = now
         print(f"{fraction:4.0%}  {time_left(seconds_left):<18}  {text}", file=self._stream, flush=True)
+
+    def note(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
 
 
 class LiveBar:
@@ -68,11 +76,17 @@ class LiveBar:
     def update(self, fraction: float, seconds_left: float | None, text: str) -> None:
         self._progress.update(self._task, completed=fraction, description=text, left=time_left(seconds_left))
 
+    def note(self, line: str) -> None:
+        self._progress.console.print(line, markup=False, highlight=False)
+
 
 class Silent(PlainLines):
     """Shows nothing; for all but one of several processes that do the same work."""
 
     def update(self, fraction: float, seconds_left: float | None, text: str) -> None:
+        pass
+
+    def note(self, line: str) -> None:
         pass
 
 

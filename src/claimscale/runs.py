@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from claimscale import artifacts, pipeline
+from claimscale import artifacts, outputs, pipeline
 from claimscale.config import loading
 from claimscale.config.study import Study as StudySettings
 from claimscale.errors import BadInput
@@ -101,7 +101,7 @@ class Run:
         >>> for answer in run.summary.answers:  # doctest: +SKIP
         ...     print(answer.task, answer.text.text)
         """
-        return read_summary(self.folder / pipeline.SUMMARY)
+        return read_summary(outputs.verified(self.folder / outputs.SUMMARY))
 
     @property
     def results(self) -> pa.Table:
@@ -113,7 +113,7 @@ class Run:
         --------
         >>> run.results.to_pandas().query("metric == 'auprc'")  # doctest: +SKIP
         """
-        return _table(self.folder / "results.parquet")
+        return _table(outputs.verified(self.folder / outputs.RESULTS))
 
     @property
     def cells(self) -> list[str]:
@@ -135,7 +135,10 @@ class Run:
         --------
         >>> run.predictions(run.cells[0]).to_pandas()  # doctest: +SKIP
         """
-        return _table(self.folder / "cells" / cell / "predictions.parquet")
+        folder = self.folder / "cells" / cell
+        if (folder / artifacts.DONE).exists():
+            artifacts.verified(folder)
+        return _table(folder / "predictions.parquet")
 
     def package(self, out: str | Path, task: str | None = None, **choice: Any) -> ModelPackage:
         """Write a model package and open it; `choice` are the further fields of `packaging.Choice`.

@@ -1,8 +1,10 @@
-"""The commands that check a model package: on another database, and over time."""
+"""The commands that check: a model package on another database and over time, files by their checksums."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from claimscale.command_options import (
     On,
@@ -14,6 +16,7 @@ from claimscale.command_options import (
     refuse_existing,
     write_pages,
 )
+from claimscale.errors import DamageFound
 
 
 def validate(
@@ -83,3 +86,27 @@ def monitor(
     )
     print("\n".join(said))
     print(f"Written: {out / monitoring_text.PAGE}")
+
+
+def verify(folder: Path) -> None:
+    """Check every file of a run or a model package against its checksum; nothing is changed.
+
+    One line per damaged file, then what was checked. Exit code 1 if a file is damaged.
+
+    Parameters
+    ----------
+    folder
+        A run directory, runs/<study>, or a folder written by `claimscale package`.
+    """
+    from claimscale.verification import verify as verify_folder
+
+    found = verify_folder(folder)
+    for problem in found.problems:
+        print(problem)
+    if found.problems:
+        raise DamageFound(found.text)
+    print(found.text)
+
+
+COMMANDS: tuple[Callable[..., Any], ...] = (validate, monitor, verify)
+"""All commands, in the order in which the help lists them."""

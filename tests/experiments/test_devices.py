@@ -64,7 +64,7 @@ def test_each_worker_sees_one_gpu_of_its_own(write_study, tmp_path: Path, monkey
         queue.put(name)
     for _ in range(2):
         monkeypatch.setenv(devices.VISIBLE, "4,MIG-9")
-        local._start_worker(study, tmp_path, SimpleQueue(), queue)
+        local._start_worker(study, tmp_path, SimpleQueue(), queue, {})
         seen.append(os.environ[devices.VISIBLE])
     assert seen == ["4", "MIG-9"]
 

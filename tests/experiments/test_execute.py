@@ -1,4 +1,4 @@
-"""A cell that is killed between its result and its seal is sealed, not run again."""
+"""How a cell ends: its result, its manifest, its mark; and what a kill between them leaves."""
 
 from __future__ import annotations
 
@@ -46,20 +46,30 @@ def run(workspace: Workspace) -> dict[str, Any]:
     return dict(execute.run_cell(workspace, CELL, 1, lambda fraction: None))
 
 
-@pytest.mark.parametrize("place", ["remove", "seal"])
-def test_a_result_on_disk_is_never_computed_again(workspace, worked, monkeypatch, place: str) -> None:
+@pytest.mark.parametrize(("place", "times"), [("write_manifest", 2), ("mark_done", 1)])
+def test_a_cell_that_is_killed_at_its_end_resumes(workspace, worked, monkeypatch, place: str, times: int):
+    """Before its manifest from its checkpoints, which are still there; after it nothing is computed."""
+
     def killed(*_: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints if place == "remove" else artifacts, place, killed)
+        patch.setattr(artifacts, place, killed)
         with pytest.raises(Killed):
             run(workspace)
     folder = workspace.folder(CELL.id)
-    assert not workspace.is_done(CELL) and (folder / checkpoints.FOLDER).exists() == (place == "remove")
-    assert run(workspace) == {"tokens": 1} and len(worked) == 1
+    assert not workspace.is_done(CELL) and (folder / checkpoints.FOLDER).exists()
+    assert run(workspace) == {"tokens": times} and len(worked) == times
     assert workspace.is_done(CELL) and not (folder / checkpoints.FOLDER).exists()
-    assert run(workspace) == {"tokens": 1} and len(worked) == 1
+    assert run(workspace) == {"tokens": times} and len(worked) == times
+
+
+@pytest.mark.parametrize("cut", [0, 3])
+def test_a_cell_without_its_mark_is_not_sealed_with_damaged_weights(workspace, worked, cut: int) -> None:
+    run(workspace)
+    (workspace.folder(CELL.id) / artifacts.DONE).unlink()
+    (workspace.folder(CELL.id) / "model.safetensors").write_text("weights"[:cut])
+    assert run(workspace) == {"tokens": 2} and len(worked) == 2
 
 
 def test_a_sealed_cell_that_lost_a_file_is_computed_again(workspace, worked) -> None:

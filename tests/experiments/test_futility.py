@@ -17,7 +17,7 @@ from claimscale.config import loading
 from claimscale.config.study import Study
 from claimscale.evaluation.predictions import CellResult
 from claimscale.experiments.cells import Cell, cells_of
-from claimscale.experiments.futility import FILE, read_records, run_by_size, without_futile
+from claimscale.experiments.futility import read_records, run_by_size, without_futile
 
 SIZES = ["80k", "150k", "300k", "600k"]
 PATIENTS = 3000
@@ -89,7 +89,7 @@ def carried_out(
 def test_flat_tasks_end_before_the_largest_size(settings: Study, tmp_path: Path) -> None:
     cells, _ = carried_out(settings, tmp_path, lambda task, size: 0.3)
     assert "600k" not in {cell.size for cell in cells}, "nor is it pretrained"
-    records = json.loads((tmp_path / FILE).read_text("utf-8"))
+    records = json.loads((tmp_path / "forecasts.json").read_text("utf-8"))["forecasts"]
     assert [(one["task"], one["last_trained_size"], one["target"], one["stop"]) for one in records] == [
         ("ckd", "300k", "600k", True),
         ("pregabalin", "300k", "600k", True),

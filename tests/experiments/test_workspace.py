@@ -128,7 +128,7 @@ def test_a_subset_has_all_index_dates_of_its_patients(write_study, tmp_path: Pat
 def test_only_settings_with_an_effect_make_a_cell_stale(write_study, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(artifacts, "manifest_digest", lambda folder: folder.name)
     labels = {"files": {name: {"sha256": ""} for name in ("ckd.parquet", "index/ckd.parquet")}}
-    monkeypatch.setattr(artifacts, "read_json", lambda file: labels)
+    monkeypatch.setattr(artifacts, "read_manifest", lambda folder: labels)
     rates = [1e-3, 4e-3, 1.6e-2]
 
     def inputs(**pretrain: object) -> dict[str, str]:

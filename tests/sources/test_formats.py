@@ -7,6 +7,7 @@ import gzip
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from claimscale.errors import BadInput
@@ -117,7 +118,11 @@ COLUMNS: dict[str, dict[str, pa.Array]] = {
     "date64": {"day": pa.array(DAYS).cast(pa.date64())},
     **{f"timestamp in {unit}": {"day": pa.array(LATE).cast(pa.timestamp(unit))} for unit in ("s", "ms", "us", "ns")},
     **{f"timestamp in {unit} of UTC": {"day": pa.array(LATE).cast(pa.timestamp(unit, tz="UTC"))} for unit in ("ms", "us", "ns")},
-    "timestamp of Tokyo": {"day": pa.array(LATE).cast(pa.timestamp("us", tz="Asia/Tokyo"))},
+    **{
+        f"{name} in {zone}": {"day": pc.assume_timezone(pa.array(days, pa.timestamp("us")), zone)}
+        for name, days in (("midnight", DAYS), ("late", LATE))
+        for zone in ("Asia/Tokyo", "America/New_York", "-05:30")
+    },
 }  # fmt: skip
 
 
@@ -188,3 +193,20 @@ def test_a_recoded_file_is_named_as_the_user_knows_it(ingest) -> None:
     files = {"people.csv": PEOPLE.encode("cp932"), "drugs.csv": f"{HEADER}\n7,高\n".encode("cp932")}
     with pytest.raises(BadInput, match=r"claims/drugs\.csv, line 2: 2 cells instead of 4$"):
         ingest(files, MAPPING, encoding="cp932")
+
+
+def test_text_that_is_not_utf8_is_named_by_its_file_alone(ingest) -> None:
+    names = pa.array([b"P\xe9ter", b"7"], pa.binary())
+    with pytest.raises(BadInput, match=r"drugs\.parquet: holds text that is not UTF-8$") as caught:
+        ingest({"people.csv": PEOPLE, "drugs.parquet": drugs({"code": names})}, MAPPING)
+    assert "ter" not in str(caught.value).replace("pytest", "")
+
+
+def test_one_column_in_two_zones_is_refused(ingest) -> None:
+    zones = ("Asia/Tokyo", "UTC")
+    parts = {
+        f"drugs/{place}.parquet": drugs({"day": pc.assume_timezone(pa.array(LATE, pa.timestamp("us")), zone)})
+        for place, zone in enumerate(zones)
+    }
+    with pytest.raises(BadInput, match="day is in UTC, in another file in Asia/Tokyo"):
+        ingest({"people.csv": PEOPLE, **parts}, MAPPING)

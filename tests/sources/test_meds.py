@@ -8,6 +8,7 @@ from pathlib import Path
 
 import meds
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -117,8 +118,12 @@ def times(kind: pa.DataType) -> dict[str, pa.Array]:
 TYPES: dict[str, dict[str, pa.Array]] = {
     **{f"timestamp in {unit}": times(pa.timestamp(unit)) for unit in ("s", "ms", "us", "ns")},
     **{f"timestamp in {unit} of UTC": times(pa.timestamp(unit, tz="UTC")) for unit in ("ms", "us", "ns")},
-    "timestamp in ns of New York": times(pa.timestamp("ns", tz="America/New_York")),
-    "timestamp in us of Tokyo": times(pa.timestamp("us", tz="Asia/Tokyo")),
+    **{
+        f"timestamp in {unit} of {zone}": {
+            "time": pc.assume_timezone(pa.array(TIMES, pa.timestamp(unit)), zone)
+        }
+        for unit, zone in (("ns", "America/New_York"), ("us", "Asia/Tokyo"), ("ms", "+09:30"))
+    },
     "large_string": {"code": CODES.cast(pa.large_string())},
     "string_view": {"code": CODES.cast(pa.string_view())},
     "dictionary": {"code": CODES.dictionary_encode()},

@@ -119,6 +119,26 @@ def test_a_killed_run_or_cooldown_resumes_to_the_same_weights(
     assert resumed == whole
 
 
+@pytest.mark.parametrize(
+    "damaged", ["checkpoints/cooldown-0.5.json", "cooldown-0.25.safetensors", "cooldown-0.5.jsonl"]
+)
+def test_a_damaged_cooldown_is_made_again_from_its_fork(
+    cooled, tmp_path: Path, pretrain_with_checkpoints, incident: bool, damaged: str
+) -> None:
+    """Killed past the forks: the weights of the stable run are not those that the cooldown starts from."""
+    folder, expected = cooled
+    script, settings = Path(__file__).with_name("killed_at.py"), {**SETTINGS, "incident": incident}
+    subprocess.run([sys.executable, script, tmp_path, "0.8", json.dumps(settings)], check=False)
+    content = bytearray((tmp_path / damaged).read_bytes())
+    place = max(place for place, byte in enumerate(content) if 48 <= byte <= 57)
+    content[place] ^= 1
+    (tmp_path / damaged).write_bytes(content)
+    result = pretrain_with_checkpoints(tmp_path, lambda share: None, **settings)
+    for name in ("model", "cooldown-0.25", "cooldown-0.5"):
+        _assert_same(tmp_path / f"{name}.safetensors", folder / f"{name}.safetensors")
+    assert result["cooldowns"] == expected["cooldowns"]
+
+
 class Stopped(Exception):
     pass
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def _read_exponent(value: object) -> object:
@@ -20,7 +20,17 @@ Positive = Annotated[Number, Field(gt=0)]
 Fraction = Annotated[Number, Field(gt=0, lt=1)]
 Share = Annotated[Number, Field(gt=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
-Seeds = Annotated[list[int], Field(min_length=1)]
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    """Two runs with one seed are the same run: counted twice, they would look like no variance."""
+    if len(set(seeds)) != len(seeds):
+        raise ValueError("a seed is listed twice")
+    return seeds
+
+
+Seed = Annotated[int, Field(ge=0)]
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
 Codes = dict[str, list[str]]
 """Code prefixes per code system, for example `{"ICD10": ["N18"]}`; codes without dots."""
 

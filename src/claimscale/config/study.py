@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from claimscale.config.base import Count, Settings
+from claimscale.config.base import Count, Seed, Settings
 from claimscale.config.cohort import CohortSettings
 from claimscale.config.comparison import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline, Compare, Search
 from claimscale.config.execution import Compute, EngineSettings
@@ -46,7 +46,7 @@ class Study(Settings):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Name of the study; results go to the folder of this name in `runs_dir`."""
-    seed: int = 42
+    seed: Seed = 42
     """Random seed of samples and splits."""
     source: Source
     """Format and place of the claims database."""

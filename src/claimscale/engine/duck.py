@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import ibis
+import ibis.expr.datatypes as dtypes
 import ibis.expr.types as ir
 import pyarrow as pa
 
 from claimscale.config.execution import EngineSettings
 from claimscale.engine.csv_files import CsvFiles
+from claimscale.engine.zones import offset_of, zones_of
 from claimscale.errors import BadInput
 
 # Rows that a thread buffers before it writes them to the files of their partitions. A small buffer leaves
@@ -21,8 +25,16 @@ from claimscale.errors import BadInput
 MIN_BUFFERED_ROWS, MAX_BUFFERED_ROWS = 100_000, 524_288
 BUFFERED_ROWS_PER_VALUE = 2_000
 
+NOT_UTF8 = re.compile(r'Invalid string encoding found in Parquet file "([^"]*)"')
 TIMES_IN_NANOSECONDS, ALL_NULL = "TIMESTAMPTZ_NS", ("NULL", '"NULL"')
 """Types of DuckDB that Ibis has no name for: times with a zone, and columns without any value."""
+
+
+@ibis.udf.scalar.builtin(
+    signature=((dtypes.string, dtypes.Timestamp(timezone="UTC")), dtypes.Timestamp(scale=6))
+)
+def timezone(zone, time):
+    """The time on the clocks of a zone."""
 
 
 class DuckBackend:
@@ -36,7 +48,7 @@ class DuckBackend:
             # Only `order_by` defines an order of rows, so the engine need not keep any other.
             preserve_insertion_order=False,
         )
-        # Times with a zone become days in UTC. By default the zone of the machine would decide.
+        # Times become days in UTC or in their own zone. By default the zone of the machine would decide.
         self._connection.raw_sql("SET TimeZone = 'UTC'")
         self._csv = CsvFiles()
 
@@ -47,7 +59,26 @@ class DuckBackend:
         with self._errors_as_bad_input(files[0], duckdb.IOException):
             # Writers without the text annotation of Parquet (Impala, old Spark) write text as bytes.
             table = self._connection.read_parquet(files, union_by_name=len(files) > 1, binary_as_string=True)
-            return self._with_known_types(table)
+            return self._in_own_zones(self._with_known_types(table), zones_of(files))
+
+    def _in_own_zones(self, table: ir.Table, zones: Mapping[str, str]) -> ir.Table:
+        """Times with a zone as the clock of that zone shows them."""
+        local: dict[str, Any] = {}
+        for name, zone in zones.items():
+            time: Any = table[name]
+            offset = offset_of(zone)
+            if offset is None:
+                self._check_zone(zone)
+                local[name] = timezone(zone, time)
+            else:
+                local[name] = time.cast("timestamp(6)") + ibis.interval(seconds=int(offset.total_seconds()))
+        return table.mutate(**local) if local else table
+
+    def _check_zone(self, zone: str) -> None:
+        try:
+            self._connection.con.execute("SELECT timezone(?, current_timestamp)", [zone]).fetchall()
+        except duckdb.Error:
+            raise BadInput(f"{zone}: is the time zone of a column, and is not known") from None
 
     def _with_known_types(self, table: ir.Table) -> ir.Table:
         if not any(kind.is_unknown() for kind in table.schema().values()):
@@ -112,5 +143,7 @@ class DuckBackend:
         except (duckdb.InvalidInputException, *more) as error:
             if found := self._csv.cause(str(error)):
                 raise BadInput(found) from None
+            if not_text := NOT_UTF8.search(str(error)):  # the value follows in the message
+                raise BadInput(f"{not_text[1]}: holds text that is not UTF-8") from None
             cause = str(error).splitlines()[0]
             raise BadInput(f"{place}: cannot be read ({cause})") from None

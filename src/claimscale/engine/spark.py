@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import itertools
+import os
 import shutil
 import tempfile
 import warnings
@@ -20,8 +21,10 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from claimscale.artifacts import SPARK_SCRATCH
 from claimscale.config.execution import EngineSettings
 from claimscale.engine.csv_files import CsvFiles
+from claimscale.engine.zones import zones_of
 from claimscale.errors import BadInput
 
 SETTINGS = {
@@ -55,9 +58,13 @@ class SparkBackend:
     def read_parquet(self, files: list[str]) -> ir.Table:
         with self._errors_as_bad_input(files[0]):
             merged = str(len(files) > 1).lower()
-            return self._table(
-                self._session.read.option("mergeSchema", merged).parquet(*map(_absolute, files))
-            )
+            from pyspark.sql import functions
+
+            frame = self._session.read.option("mergeSchema", merged).parquet(*map(_absolute, files))
+            for name, zone in zones_of(files).items():  # days are those of a time's own zone
+                local = functions.from_utc_timestamp(frame[name], zone).cast("timestamp_ntz")
+                frame = frame.withColumn(name, local)
+            return self._table(frame)
 
     def read_csv(
         self, files: list[str], delimiter: str, named: Sequence[Path] | None, quoted: bool
@@ -142,7 +149,7 @@ def _session(master: str, memory: str, within: Path) -> Any:
         return running
     builder: Any = SparkSession.builder
     # The session outlives this engine, so its spill folder must too.
-    spill = tempfile.mkdtemp(prefix="claimscale-spark-", dir=within)
+    spill = tempfile.mkdtemp(prefix=f"{SPARK_SCRATCH}{os.getpid()}-", dir=within)
     atexit.register(shutil.rmtree, spill, ignore_errors=True)
     given = SETTINGS | {"spark.driver.memory": memory.removesuffix("B").lower(), "spark.local.dir": spill}
     for key, value in given.items():

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from claimscale import outputs
 from claimscale.errors import BadInput
 from claimscale.evaluation.intervals import CONFIDENCE
 from claimscale.summary.decision_schema import RelativeGainEntry, SaturationEntry
@@ -111,7 +112,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def read_run(run: Path) -> RunDecisions:
     """The decisions of a run directory, or of a `summary.json`; raises BadInput for anything else."""
-    summary = read_summary(run / "summary.json" if run.is_dir() else run)
+    summary = read_summary(outputs.verified(run / outputs.SUMMARY if run.is_dir() else run))
     return RunDecisions(summary.name, {task.name: task.saturation for task in summary.tasks})
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from claimscale import artifacts
 from claimscale.codes.systems import TYPES
 from claimscale.config.secrets import redacted
 from claimscale.config.study import Study, parameter_count
@@ -56,7 +57,10 @@ class CellSamples(NamedTuple):
 
 
 class StudyData:
-    """A study's prepared data; each part is loaded on its first use."""
+    """A study's prepared data; each part is verified and loaded on its first use.
+
+    Reading raises Damaged for a file whose bytes have changed since it was written.
+    """
 
     def __init__(self, study: Study, run: Path):
         self.study = redacted(study)  # cells need no password, and jobs of a cluster are written to disk
@@ -64,7 +68,7 @@ class StudyData:
 
     @cached_property
     def store(self) -> TokenStore:
-        return TokenStore.load(self.run / "tokens")
+        return TokenStore.load(artifacts.verified(self.run / "tokens"))
 
     @property
     def last_pretraining_day(self) -> int:
@@ -74,7 +78,9 @@ class StudyData:
     @cached_property
     def splits(self) -> dict[str, np.ndarray]:
         """Subject ids per split of the cohort."""
-        table = pq.read_table(self.run / "cohort" / "patients.parquet", columns=["subject_id", "split"])
+        table = pq.read_table(
+            artifacts.verified(self.run / "cohort") / "patients.parquet", columns=["subject_id", "split"]
+        )
         subjects = table["subject_id"].to_numpy()
         split = np.asarray(table["split"].to_pylist())
         return {name: subjects[split == name] for name in np.unique(split)}
@@ -128,7 +134,7 @@ class StudyData:
 
     def samples(self, task: str) -> dict[str, LabelledSample]:
         """The labelled patients of a task by split."""
-        table = labels.read_labels(self.run / "labels", task)
+        table = labels.read_labels(artifacts.verified(self.run / "labels"), task)
         subjects = table["subject_id"].to_numpy()
         index_days = table["prediction_time"].to_numpy().astype("datetime64[D]").astype(np.int32)
         outcome = table["boolean_value"].to_numpy(zero_copy_only=False)

@@ -26,7 +26,7 @@ from claimscale.experiments.workspace import Workspace
 from claimscale.tokens.code_groups import CodeGroups
 from claimscale.tokens.pretraining_inputs import EpochSamples, PatientHistories, static
 from claimscale.tokens.sequences import Sequences, select_inputs
-from claimscale.training import checkpoints, distributed, validation
+from claimscale.training import distributed, validation
 from claimscale.training.cost import CostMeter
 from claimscale.training.embeddings import FrozenEncoder
 from claimscale.training.finetune_trainer import LabelledSequences
@@ -67,9 +67,11 @@ class CellRun:
 
     @property
     def weights(self) -> Path | None:
-        """The pretrained weights that the cell uses."""
+        """The pretrained weights that the cell uses. Raises Damaged if their bytes have changed."""
         pretraining = self.cell.pretraining
-        return None if pretraining is None else self.workspace.folder(pretraining.id) / "model.safetensors"
+        if pretraining is None:
+            return None
+        return artifacts.verified(self.workspace.folder(pretraining.id)) / "model.safetensors"
 
     def hidden_tokens(self) -> np.ndarray:
         """Tokens that the task hides from every model."""
@@ -233,7 +235,8 @@ def _ensemble(run: CellRun) -> CellRecord:
     """Average the log odds of cells that were trained on the same patients; nothing is fitted."""
     meter = CostMeter(torch.device("cpu"))
     train, _, predict = run.workspace.cell_samples(run.cell)
-    risks = [read_risks(run.workspace.folder(need.id), predict) for need in run.cell.needs]
+    needed = [artifacts.verified(run.workspace.folder(need.id)) for need in run.cell.needs]
+    risks = [read_risks(folder, predict) for folder in needed]
     probability = {split: mean_log_odds(np.stack([risk[split] for risk in risks])) for split in predict}
     write_predictions(run.folder, predict, probability)
     run.progress(1.0)
@@ -266,35 +269,26 @@ EXECUTE: dict[str, Callable[[CellRun], CellRecord]] = {
 
 
 def run_cell(workspace: Workspace, cell: Cell, threads: int, progress: Progress) -> CellRecord:
-    """Run one cell to its end, or resume it; returns what `cell.json` then holds under `result`."""
+    """Run one cell to its end, or resume it; returns what `cell.json` then holds under `result`.
+
+    A cell that was killed between its manifest and its DONE mark is marked, if every file has its checksum.
+    """
     group = distributed.current()
     folder, inputs = workspace.folder(cell.id), workspace.fingerprint(cell)
-    if group.broadcast(artifacts.is_current(folder, inputs)):
-        return workspace.record(cell)
-    result = _unsealed_record(folder, inputs)
-    if group.broadcast(result is None):
+    if not group.broadcast(artifacts.is_whole(folder, inputs)):
         description = {"id": cell.id, "cell": asdict(cell)}
         if group.is_main:
             artifacts.open_cell(folder, inputs, description)
         group.barrier()
         torch.set_num_threads(threads)
+        result = None
         if group.is_main or cell.kind in PRETRAINING_KINDS:
             result = EXECUTE.get(cell.kind, _baseline)(CellRun(workspace, cell, threads, progress))
         group.barrier()  # nobody reads checkpoints any more
         if group.is_main:
             artifacts.write_json(folder / artifacts.CELL, {"inputs": inputs, **description, "result": result})
-    if group.is_main:
-        checkpoints.remove(folder / checkpoints.FOLDER)
-        artifacts.seal(folder, inputs)
+            artifacts.write_manifest(folder, inputs, folder.name)
+    if group.is_main and not (folder / artifacts.DONE).exists():
+        artifacts.mark_done(folder)
     group.barrier()
-    return result or cast(CellRecord, {})
-
-
-def _unsealed_record(folder: Path, inputs: str) -> CellRecord | None:
-    """The record of a cell that was killed after its result was written and before its folder was sealed."""
-    try:
-        cell = artifacts.read_json(folder / artifacts.CELL)
-    except (OSError, ValueError):
-        return None
-    unsealed = cell.get("inputs") == inputs and not (folder / artifacts.DONE).exists()
-    return cell.get("result") if unsealed else None
+    return workspace.record(cell) if group.is_main else cast(CellRecord, {})

@@ -91,7 +91,7 @@ def cell_fingerprint(study: Study, run: Path, cell: Cell) -> str:
         assert study.phenome is not None
         unused = {"lightgbm_outcomes"} if cell.kind == "phenome" else set[str]()
         inputs["phenome"] = study.phenome.model_dump(exclude=unused)
-        labels = artifacts.read_json(run / "labels" / artifacts.MANIFEST)["files"]
+        labels = artifacts.read_manifest(run / "labels")["files"]
         inputs["dates"] = labels[phenome_dates.FILE]["sha256"]
     if cell.kind == "finetune":
         inputs["finetune"] = study.finetune.model_dump(
@@ -103,7 +103,7 @@ def cell_fingerprint(study: Study, run: Path, cell: Cell) -> str:
 def _task_inputs(study: Study, run: Path, cell: Cell) -> dict[str, object]:
     """The labels and the part of the task's definition that a cell depends on."""
     task = next(task for task in study.tasks if task.name == cell.task)
-    labels = artifacts.read_json(run / "labels" / artifacts.MANIFEST)["files"]
+    labels = artifacts.read_manifest(run / "labels")["files"]
     inputs: dict[str, object] = {
         "labels": [labels[name]["sha256"] for name in (f"{task.name}.parquet", f"index/{task.name}.parquet")],
         "hidden_codes": task.hidden_codes,
@@ -137,14 +137,23 @@ def _pretraining_settings(study: Study, cell: Cell) -> dict[str, object]:
 
 
 def summary_fingerprint(
-    study: Study, cells: Mapping[str, str], validity: str, forecasts: Sequence[ForecastRecord]
+    study: Study,
+    cells: Mapping[str, object],
+    validity: str,
+    forecasts: Sequence[ForecastRecord],
+    damaged: int = 0,
 ) -> str:
-    """Fingerprint of the summary: `cells` gives the fingerprint of each cell by its id."""
+    """Fingerprint of the summary.
+
+    `cells` gives by id what identifies each cell and its content; `damaged` counts the damaged files that
+    the run has replaced.
+    """
     return artifacts.fingerprint(
         cells=dict(cells),
         study=study.model_dump(mode="json", exclude={"report"}),
         checks=validity,
         forecasts=[asdict(one) for one in forecasts],
+        damaged=damaged,
         version=VERSIONS["summary"],
     )
 

@@ -19,10 +19,8 @@ from claimscale.evaluation.predictions import load_predictions
 from claimscale.evaluation.scoring import score_models
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.runners import Runner
-from claimscale.experiments.workspace import Workspace
+from claimscale.experiments.workspace import FORECASTS, Workspace
 from claimscale.progress import Display
-
-FILE = "forecasts.json"
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,9 @@ def _made_again(old: ForecastRecord, records: Sequence[ForecastRecord]) -> bool:
 
 
 def _write(run_directory: Path, records: Sequence[ForecastRecord]) -> None:
-    artifacts.write_json(run_directory / FILE, [dataclasses.asdict(record) for record in records])
+    artifacts.write_sealed(
+        run_directory / FORECASTS, {"forecasts": [dataclasses.asdict(record) for record in records]}
+    )
 
 
 def without_futile(study: Study, cells: Sequence[Cell], records: Sequence[ForecastRecord]) -> list[Cell]:
@@ -105,9 +105,13 @@ def read_records(run_directory: Path, sizes: Sequence[str] | None = None) -> lis
     """The recorded forecasts, oldest first; none where sizes were not run in order.
 
     Given the sizes of a study, only forecasts about them: another study file may have left others.
+    Raises Damaged for a file that was changed.
     """
-    file = run_directory / FILE
-    records = [ForecastRecord(**one) for one in artifacts.read_json(file)] if file.exists() else []
+    try:
+        listed = artifacts.read_sealed(run_directory / FORECASTS)["forecasts"]
+    except FileNotFoundError:
+        return []
+    records = [ForecastRecord(**one) for one in listed]
     return [one for one in records if sizes is None or {one.last_trained_size, one.target} <= set(sizes)]
 
 

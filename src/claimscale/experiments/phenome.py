@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 
+from claimscale import artifacts
 from claimscale.evaluation.influence import ranking_influences
 from claimscale.evaluation.metrics import log_losses
 from claimscale.experiments.cells import Cell, CellRecord
@@ -50,7 +51,7 @@ def evaluate_phenome(
     meter = CostMeter(device)
     study, folder = workspace.study, workspace.folder(cell.id)
     assert cell.size is not None and cell.pretraining is not None
-    subjects, days = phenome_dates.read(workspace.run / "labels", "held_out")
+    subjects, days = phenome_dates.read(artifacts.verified(workspace.run / "labels"), "held_out")
     rows = workspace.store.rows_of(subjects)
     tested = tested_outcomes(workspace, rows, days)
     if not tested.outcomes:

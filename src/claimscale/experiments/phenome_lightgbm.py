@@ -21,6 +21,7 @@ import scipy.sparse as sparse
 import torch
 from scipy.special import logit
 
+from claimscale import artifacts
 from claimscale.baselines.features import count_features
 from claimscale.baselines.gradient_boosting import FIRST, FIXED, PATIENCE, ROUNDS
 from claimscale.evaluation.metrics import MIN_RISK
@@ -101,7 +102,7 @@ def _wanted(workspace: Workspace) -> int:
 
 
 def _dates(workspace: Workspace, split: str) -> tuple[np.ndarray, np.ndarray]:
-    subjects, days = phenome_dates.read(workspace.run / "labels", split)
+    subjects, days = phenome_dates.read(artifacts.verified(workspace.run / "labels"), split)
     return workspace.store.rows_of(subjects), days
 
 

@@ -6,12 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from claimscale import artifacts
+from claimscale import artifacts, damage
 from claimscale.errors import BadInput
 from claimscale.experiments.cells import Cell, CellRecord, cells_of, subsets_of
 from claimscale.experiments.cost_estimate import Corpus
 from claimscale.experiments.datasets import StudyData
 from claimscale.experiments.fingerprints import cell_fingerprint
+from claimscale.progress import Display
 from claimscale.tasks.label_counts import InsufficientData, LabelCounts
 from claimscale.tasks.labelled_subsets import MIN_TO_TRAIN
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 COUNTED_PATIENTS = 2000
 """Training patients whose tokens are counted to estimate those of an epoch."""
+
+FORECASTS = "forecasts.json"
+"""In the run directory: the forecasts of `futility.py`."""
 
 LACKING = {"positive": "have the outcome", "negative": "are without the outcome"}
 
@@ -79,7 +83,7 @@ class Workspace(StudyData):
     @cached_property
     def labels(self) -> dict[str, LabelCounts]:
         """`labels.json`: counts by task and split."""
-        return artifacts.read_json(self.run / "labels" / "labels.json")
+        return artifacts.read_json(artifacts.verified(self.run / "labels") / "labels.json")
 
     @cached_property
     def skipped_subsets(self) -> dict[str, SkippedSubsets]:
@@ -145,9 +149,18 @@ class Workspace(StudyData):
     def is_done(self, cell: Cell) -> bool:
         return artifacts.is_current(self.folder(cell.id), self.fingerprint(cell))
 
+    def digest(self, cell: Cell) -> str:
+        """Digest of all files of a finished cell."""
+        return artifacts.manifest_digest(self.folder(cell.id))
+
+    def set_apart(self, cell: Cell, display: Display) -> None:
+        """Set the cell's folder apart if it was finished and is damaged, and show that."""
+        if line := damage.set_apart(self.run, self.folder(cell.id), self.fingerprint(cell)):
+            display.note(line)
+
     def record(self, cell: Cell) -> CellRecord:
-        """What a finished cell recorded."""
-        return artifacts.read_json(self.folder(cell.id) / artifacts.CELL)["result"]
+        """What a finished cell recorded. Raises Damaged if a file of the cell has changed since."""
+        return artifacts.read_json(artifacts.verified(self.folder(cell.id)) / artifacts.CELL)["result"]
 
     def result(self, cell: Cell) -> CellResult:
         """A finished fine-tuning or baseline, as the evaluation reads it."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from claimscale import artifacts
+from claimscale import artifacts, outputs
 from claimscale.inference.calibration import Calibration
 from claimscale.inference.reference import Reference
 from claimscale.packages.config import PackageConfig
@@ -35,7 +35,7 @@ def evidence_of(run: Path, task: str | None, model: str, size: str | None) -> di
     """
     if task is None or not (run / SUMMARY).exists():
         return {}
-    summary = artifacts.read_json(run / SUMMARY)
+    summary = artifacts.read_json(outputs.verified(run / SUMMARY))
     entry = next((one for one in summary["tasks"] if one["name"] == task), None)
     if entry is None:
         return {}

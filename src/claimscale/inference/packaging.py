@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, cast
 
 import numpy as np
 
-from claimscale import __version__, artifacts
+from claimscale import __version__, artifacts, outputs
 from claimscale.baselines import fitted_models
 from claimscale.codes.systems import split
 from claimscale.cohort.selection import HELD_OUT, TUNING
@@ -82,8 +82,7 @@ def write_package(run: Path, choice: Choice, out: Path, display: Display) -> tup
         evidence = model_card.evidence_of(run, choice.task, choice.model, config.size)
         artifacts.write_json(target / EVIDENCE, evidence)
         artifacts.write_text(target / CARD, model_card.card(config, evidence, fitted, found))
-        artifacts.seal(target, artifacts.fingerprint(config=config.model_dump()))
-        (target / artifacts.DONE).unlink()
+        artifacts.write_manifest(target, artifacts.fingerprint(config=config.model_dump()), out.name)
         display.update(0.8, 3, "comparing with the study's predictions")
         package = ModelPackage.open(target)
         difference = _difference(package, workspace, predicted)
@@ -148,7 +147,7 @@ def _sufficient_size(run: Path, task: str | None) -> str | None:
     """The size that the study's verdict names for the task; None without one."""
     if task is None or not (run / "summary.json").exists():
         return None
-    tasks = artifacts.read_json(run / "summary.json")["tasks"]
+    tasks = artifacts.read_json(outputs.verified(run / outputs.SUMMARY))["tasks"]
     return next((one["saturation"]["smallest_sufficient"] for one in tasks if one["name"] == task), None)
 
 
@@ -237,7 +236,7 @@ def _reference(
     workspace: Workspace, config: PackageConfig, predicted: Mapping[str, _Predicted]
 ) -> reference.Reference:
     """The training patients at the study's landmark, or at their index dates of the task."""
-    run, vocabulary = workspace.run, workspace.store.vocabulary
+    events, vocabulary = artifacts.verified(workspace.run / "events"), workspace.store.vocabulary
     if config.task is None:
         subjects = workspace.splits["train"]
         days = np.full(len(subjects), workspace.last_pretraining_day)
@@ -246,8 +245,8 @@ def _reference(
         subjects, days = train.subjects, train.index_days.astype(np.int64)
     parts, sexes = [], np.zeros(len(SEXES), np.int64)
     with Engine(workspace.study.engine) as engine:
-        lookup = lookup_of(run / "events", engine, config, vocabulary)
-        for shard in shards(run / "events", vocabulary, lookup):
+        lookup = lookup_of(events, engine, config, vocabulary)
+        for shard in shards(events, vocabulary, lookup):
             rows = np.searchsorted(shard.store.subjects, subjects).clip(0, len(shard.store.subjects) - 1)
             here = shard.store.subjects[rows] == subjects
             parts.append(reference.measures_of(shard, rows[here], days[here]))

@@ -12,7 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from claimscale.artifacts import MANIFEST, file_digest
+from claimscale.artifacts import MANIFEST, is_changed
+from claimscale.checksums import file_digest, file_digests
 from claimscale.errors import BadInput
 
 CONFIG, VOCABULARY, CALIBRATION, REFERENCE, EVIDENCE, CARD = (
@@ -54,6 +55,23 @@ def check_files(folder: Path) -> None:
             raise BadInput(f"{file}: is damaged (its checksum differs)")
         if file.suffix == ".safetensors":
             _check_header(file)
+    if is_changed(folder / MANIFEST):
+        raise BadInput(f"{folder / MANIFEST}: is damaged (its checksum differs)")
+
+
+def damaged_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files of a package, and those of them that are missing, changed, or do not belong to it.
+
+    Raises BadInput for a folder that cannot be a package.
+    """
+    present = {path.relative_to(folder).as_posix(): path for path in _all_paths(folder)}
+    listed = _listed(folder / MANIFEST)
+    names = sorted(listed.keys() | (present.keys() - {MANIFEST}))
+    digests = file_digests([folder / name for name in names])
+    found = dict(zip(names, digests, strict=True))
+    damaged = [folder / MANIFEST] if is_changed(folder / MANIFEST) else []
+    damaged += [folder / name for name in names if name not in listed or found[name] != listed[name][1]]
+    return [folder / MANIFEST, *(folder / name for name in names)], damaged
 
 
 def read_json_file(file: Path) -> Any:

@@ -8,7 +8,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from claimscale.artifacts import MANIFEST, file_digest
+from claimscale.artifacts import MANIFEST
+from claimscale.checksums import file_digest
 from claimscale.config.study import Study
 from claimscale.config.training import Tokens
 from claimscale.errors import BadInput

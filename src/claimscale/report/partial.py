@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claimscale import artifacts
+from claimscale import artifacts, outputs
 from claimscale.config.study import Study
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.workspace import Workspace
@@ -117,8 +117,9 @@ def write_report(study: Study, summary: Summary | None = None) -> None:
     from claimscale.report import export, page  # charts are slow to import
     from claimscale.summary.schema import read_summary
 
-    summary = summary or read_summary(study.run_directory / "summary.json")
     run, language = study.run_directory, study.report.language
+    outputs.forget(run, "report")
+    summary = summary or read_summary(outputs.verified(run / outputs.SUMMARY))
     page.render(summary, study, run / REPORT, language)
     if summary.partial is None:
         export.write(summary, run, language)

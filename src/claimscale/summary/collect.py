@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pyarrow.parquet as pq
 
-from claimscale import artifacts
+from claimscale import artifacts, damage
 from claimscale.config.study import Study
 from claimscale.evaluation.phenome import PhenomeRun
 from claimscale.experiments.cells import Cell
@@ -41,6 +41,13 @@ def collect_results(
     `study` may hold fewer tasks or replicates than the study of the workspace.
     """
     records = {cell: workspace.record(cell) for cell in cells}
+    notes = [
+        finding("limitation.of_cell", cell=cell.id, finding=Finding.model_validate(note))
+        for cell, record in records.items()
+        for note in record.get("notes", ())
+    ]
+    if damaged := damage.count(workspace.run):
+        notes.append(finding("limitation.damaged_files", n=damaged))
     oracle = {task.name: workspace.run / "oracle" / f"{task.name}.parquet" for task in study.tasks}
     return StudyResults(
         cells=[workspace.result(cell) for cell in cells if cell.task is not None],
@@ -75,11 +82,7 @@ def collect_results(
             CheckEntry(task=one.task, title=checks.TITLES[one.check], status=one.status, text=one.finding)
             for one in results
         ],
-        notes=[
-            finding("limitation.of_cell", cell=cell.id, finding=Finding.model_validate(note))
-            for cell, record in records.items()
-            for note in record.get("notes", ())
-        ],
+        notes=notes,
         forecasts=read_forecasts(study),
         phenome=[
             PhenomeRun(cell.size, cell.seed, workspace.folder(cell.id))

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from claimscale import artifacts
 from claimscale.findings import Finding, finding
 
-FOLDER = "checkpoints"
-"""In a cell's folder; removed when the cell's result is written."""
+FOLDER = artifacts.CHECKPOINTS
+"""In a cell's folder; removed when the cell is sealed."""
 KEPT = 2
 MOMENTS = ("exp_avg", "exp_avg_sq")
 LONGEST_SHARE = 0.1
@@ -53,10 +53,11 @@ class Checkpoints:
         self.notes: list[dict[str, object]] = []
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
 
-    def resume(self) -> Checkpoint:
-        """The newest valid checkpoint. Newer damaged ones are noted and logged."""
+    def resume(self, latest: int | None = None) -> Checkpoint:
+        """The newest valid checkpoint, up to the step `latest`. Newer damaged ones are noted and logged."""
         damaged: list[Finding] = []
-        for mark in sorted(self.folder.glob("step-*.json"), reverse=True):
+        marks = sorted(self.folder.glob("step-*.json"), reverse=True)
+        for mark in marks if latest is None else [one for one in marks if one <= self._mark(latest)]:
             try:
                 entry, tensors = self._read(mark)
             except _Damaged as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from claimscale import artifacts
 from claimscale.config.training import NON_TRAINING_FIELDS
+from claimscale.errors import Damaged
 from claimscale.model import shapes
 from claimscale.training import checkpoints
 from claimscale.training.cost import CostMeter, sum_of_states
@@ -23,6 +25,7 @@ from claimscale.training.validation import Scores, Validation, validate, validat
 from claimscale.versions import VERSIONS
 
 Progress = Callable[[float], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,18 +52,31 @@ class PretrainingJob:
             checkpoints.save_tensors(self.folder / name, run.model.state_dict())
 
     def finished_part(self, name: str, identity: str) -> dict[str, Any] | None:
-        """The result of a cooldown or a sweep's run that an earlier process finished."""
+        """The result of a cooldown or a sweep's run that an earlier process finished.
+
+        None if there is none, or its record or a file that it wrote has changed since: it is made again.
+        """
         try:
-            record = artifacts.read_json(self.checkpoints / f"{name}.json")
-            return record["entry"] if record["identity"] == identity else None
-        except (OSError, ValueError, KeyError):
+            record = artifacts.read_sealed(self.checkpoints / f"{name}.json")
+            whole = record["files"] == self._digests(name)
+        except FileNotFoundError:
             return None
+        except (OSError, Damaged):
+            log.warning("%s: the record of %s is damaged; it is trained again", self.folder, name)
+            return None
+        return record["entry"] if whole and record["identity"] == identity else None
 
     def finish_part(self, name: str, identity: str, entry: dict[str, Any]) -> None:
         if self.setup.group.is_main:
             artifacts.make_folder(self.checkpoints)
-            artifacts.write_json(self.checkpoints / f"{name}.json", {"identity": identity, "entry": entry})
+            record = {"identity": identity, "entry": entry, "files": self._digests(name)}
+            artifacts.write_sealed(self.checkpoints / f"{name}.json", record)
             checkpoints.remove(self.checkpoints / name)
+
+    def _digests(self, name: str) -> dict[str, str]:
+        """The checksums of the weights and the metrics of a part."""
+        files = (self.folder / f"{name}{suffix}" for suffix in (".safetensors", ".jsonl"))
+        return {file.name: artifacts.file_digest(file) for file in files if file.exists()}
 
     def identity(self) -> str:
         """The fingerprint that a checkpoint must have to be resumed here, by any number of ranks."""
@@ -96,10 +112,13 @@ def pretrain(job: PretrainingJob, progress: Progress) -> dict[str, Any]:
     def report(steps: int) -> None:
         progress((steps + finished) / total)
 
-    with Trainer(run, job.checkpoints, job.folder / "metrics.jsonl", identity) as stable:
+    parts = {cooldown.name: job.finished_part(cooldown.name, identity) for cooldown in cooldowns}
+    # The stable run must not be past the fork of a cooldown that has yet to be made.
+    latest = min((cooldown.fork for cooldown in cooldowns if parts[cooldown.name] is None), default=None)
+    with Trainer(run, job.checkpoints, job.folder / "metrics.jsonl", identity, latest=latest) as stable:
         for cooldown in cooldowns:
             stable.advance(cooldown.fork, report)
-            entry = job.finished_part(cooldown.name, identity) or _cool_down(job, cooldown, stable, report)
+            entry = parts[cooldown.name] or _cool_down(job, cooldown, stable, report)
             stable.add_usage(entry.pop("usage"))
             entries.append(entry)
             finished += cooldown.own_steps

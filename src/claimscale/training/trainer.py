@@ -24,8 +24,8 @@ class Trainer:
     """Trains `run` step by step and saves its progress.
 
     It resumes the newest checkpoint in `folder` with the same `identity`; without one it starts from the
-    state of the run, at the step of the trainer `parent` or at step 0. `metrics` has one line per step. Only
-    the main rank writes.
+    state of the run, at the step of the trainer `parent` or at step 0. A checkpoint after the step `latest`
+    is not resumed. `metrics` has one line per step. Only the main rank writes.
     """
 
     def __init__(
@@ -35,11 +35,12 @@ class Trainer:
         metrics: Path,
         identity: str,
         parent: Trainer | None = None,
+        latest: int | None = None,
     ) -> None:
         self.run, self.parent, self.identity = run, parent, identity
         self.group = run.setup.group
         self.saver = Checkpoints(folder, identity, run.setup.settings.checkpoint_minutes)
-        found = self._resume()
+        found = self._resume(latest)
         self.done = found.step or (parent.done if parent else 0)
         self._metrics = MetricsFile(metrics if self.group.is_main else Path(os.devnull), self.done)
         self.tokens, self.masked = (
@@ -91,9 +92,9 @@ class Trainer:
         of_rank = torch.get_num_threads() if self.run.setup.device.type == "cpu" else 1
         return self.group.count * of_rank
 
-    def _resume(self) -> Checkpoint:
-        """The newest checkpoint, restored; it must be the same for all ranks."""
-        found = self.saver.resume()
+    def _resume(self, latest: int | None) -> Checkpoint:
+        """The newest checkpoint up to the step `latest`, restored; it must be the same for all ranks."""
+        found = self.saver.resume(latest)
         if found.step:
             checkpoints.restore(found.tensors, found.step, self.run.model, self.run.optimizer)
         if found.step != (expected := int(self.group.broadcast(found.step))):

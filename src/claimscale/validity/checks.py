@@ -12,6 +12,7 @@ from claimscale import artifacts
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
+from claimscale.errors import Damaged
 from claimscale.events.table import day_number
 from claimscale.findings import Finding
 from claimscale.tokens.store import TokenStore
@@ -72,20 +73,20 @@ def check(study: Study, run: Path, report: Callable[[str], None]) -> list[CheckR
 def write(found: Sequence[CheckResult], run: Path, inputs: str) -> None:
     """Write `validity.json`: the results, and the fingerprint of their inputs."""
     content = {"inputs": inputs, "checks": [one.plain() for one in found]}
-    artifacts.write_json(run / FILE, content)
+    artifacts.write_sealed(run / FILE, content)
 
 
 def read_current(run: Path, inputs: str) -> list[CheckResult] | None:
-    """The results in `validity.json`, or None if it is missing or has other inputs."""
+    """The results in `validity.json`, or None if it is missing, was changed, or has other inputs."""
     try:
-        content = artifacts.read_json(run / FILE)
+        content = artifacts.read_sealed(run / FILE)
         if content["inputs"] != inputs:
             return None
         return [
             CheckResult(**{**one, "finding": Finding.model_validate(one["finding"])})
             for one in content["checks"]
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, Damaged, KeyError, TypeError):
         return None
 
 

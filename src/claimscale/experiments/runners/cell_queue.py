@@ -35,9 +35,14 @@ class CellQueue:
     shown: float = 0.0
 
     @classmethod
-    def of(cls, workspace: Workspace, cells: list[Cell], parallel: int) -> CellQueue:
-        """The queue of the cells that are not done."""
-        done = {cell.id for cell in cells if workspace.is_done(cell)}
+    def of(cls, workspace: Workspace, cells: list[Cell], parallel: int, display: Display) -> CellQueue:
+        """The queue of the cells that are not done. Damaged ones are set apart, to run again."""
+        done: set[str] = set()
+        for cell in cells:
+            if workspace.is_done(cell):
+                done.add(cell.id)
+            else:
+                workspace.set_apart(cell, display)
         waiting = [cell for cell in cells if cell.id not in done]
         _, threads = workers_and_threads(workspace.study)
         time_left = TimeLeft.of(workspace.study, workspace.corpus, cells, threads)

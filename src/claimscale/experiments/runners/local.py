@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from multiprocessing.connection import wait as wait_for
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
+from claimscale import checksums
 from claimscale.config.study import Study
 from claimscale.errors import BadInput, Interrupted, fault, naming
 from claimscale.experiments import malloc
@@ -42,7 +43,7 @@ class LocalRunner:
     def run(self, workspace: Workspace, cells: list[Cell], display: Display) -> int:
         study = workspace.study
         workers, threads = workers_and_threads(study)
-        queue = CellQueue.of(workspace, cells, workers)
+        queue = CellQueue.of(workspace, cells, workers, display)
         count = len(queue.waiting)
         if count == 0:
             return 0
@@ -52,7 +53,7 @@ class LocalRunner:
         devices: SimpleQueue[str] = context.SimpleQueue()
         for name in itertools.islice(itertools.cycle(gpus(study)), workers):
             devices.put(name)
-        arguments = (study, workspace.run, fractions, devices)
+        arguments = (study, workspace.run, fractions, devices, checksums.known())
         futures: dict[Future[float], Cell] = {}
         with _pool(ProcessPoolExecutor(workers, context, _start_worker, arguments)) as pool:
             while queue.waiting or futures:
@@ -108,13 +109,19 @@ _fractions: SimpleQueue[tuple[str, float]] | None = None
 
 
 def _start_worker(
-    study: Study, run: Path, fractions: SimpleQueue[tuple[str, float]], devices: SimpleQueue[str]
+    study: Study,
+    run: Path,
+    fractions: SimpleQueue[tuple[str, float]],
+    devices: SimpleQueue[str],
+    digests: Mapping[checksums.Stamp, str],
 ) -> None:
     """Prepare a worker: it ignores Ctrl-C, which its parent handles, and ends with its parent.
 
-    Where there are GPUs it sees the one that it takes from `devices`.
+    Where there are GPUs it sees the one that it takes from `devices`. What the parent has verified is not
+    read again.
     """
     global _workspace, _fractions
+    checksums.adopt(digests)
     if gpus(study):
         os.environ[VISIBLE] = devices.get()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

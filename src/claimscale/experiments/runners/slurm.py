@@ -16,7 +16,7 @@ from typing import Any, Literal, TypedDict
 from claimscale import artifacts
 from claimscale.config.execution import Slurm
 from claimscale.config.study import Study
-from claimscale.errors import BadInput, Interrupted, fault
+from claimscale.errors import BadInput, Damaged, Interrupted, fault
 from claimscale.experiments import malloc
 from claimscale.experiments.cells import PRETRAINING_KINDS, Cell
 from claimscale.experiments.runners.cell_queue import CellQueue
@@ -45,6 +45,7 @@ class CellJob:
 
     def __call__(self) -> JobEnding:
         """Run the cell. The text of an unforeseen exception is not passed on."""
+        os.umask(0o077)  # what a cell writes is about patients
         started = time.monotonic()
         try:
             self._run()
@@ -114,8 +115,14 @@ class JobSubmitter:
                 "compute.slurm: there is no srun here; start it where jobs are submitted"
             ) from None
         self.job_class = {"slurm": submitit.SlurmJob, "local": submitit.LocalJob}.get(self.cluster)
-        if (self.folder / JOBS).exists():
-            self.jobs = artifacts.read_json(self.folder / JOBS)
+        try:
+            self.jobs = artifacts.read_sealed(self.folder / JOBS)
+        except FileNotFoundError:
+            pass
+        except Damaged:  # a second job must not work on the cell of an unknown first one
+            raise BadInput(
+                f"{self.folder / JOBS}: is damaged; cancel the study's jobs and delete it"
+            ) from None
 
     def start(self, cell: Cell) -> Any:
         """The cell's job: the one that an earlier process submitted if it still runs, else a new one."""
@@ -128,7 +135,7 @@ class JobSubmitter:
         work = CellJob(self.workspace.study, self.workspace.run, cell, self.settings.cores)
         job = self.executor.submit(work)
         self.jobs[cell.id] = {"job": job.job_id, "inputs": inputs}
-        artifacts.write_json(self.folder / JOBS, self.jobs)
+        artifacts.write_sealed(self.folder / JOBS, dict(self.jobs))
         return job
 
     def _earlier(self, cell: Cell) -> Any:
@@ -171,7 +178,7 @@ class SlurmRunner:
 
     def run(self, workspace: Workspace, cells: list[Cell], display: Display) -> int:
         settings = workspace.study.compute.slurm or Slurm()
-        queue = CellQueue.of(workspace, cells, settings.max_jobs)
+        queue = CellQueue.of(workspace, cells, settings.max_jobs, display)
         count = len(queue.waiting)
         if count == 0:
             return 0

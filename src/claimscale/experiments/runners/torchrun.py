@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from claimscale import artifacts
+from claimscale import artifacts, run_lock
 from claimscale.errors import BadInput, naming
 from claimscale.experiments.cells import Cell
 from claimscale.experiments.devices import cores
@@ -54,7 +54,7 @@ def shared_workspace(
         return
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(artifacts.locked(study.run_directory))
+            stack.enter_context(run_lock.locked(study.run_directory))
             workspace = prepare()
         except BadInput:
             group.broadcast(False)
@@ -77,6 +77,8 @@ class TorchrunRunner:
         for number, cell in enumerate(cells):
             if self.group.broadcast(workspace.is_done(cell)):
                 continue
+            if self.group.is_main:
+                workspace.set_apart(cell, display)
             ran += 1
             report = _CellProgress(display, cell, number, len(cells), self.group.count)
             with naming(cell.id):
