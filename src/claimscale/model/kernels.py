@@ -46,19 +46,25 @@ def geglu(hidden: Tensor) -> Tensor:
 def rotate_queries_keys(projected: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Normalise each head's query and key to root mean square 1 and rotate them; values pass unchanged.
 
-    `projected` [T, 3, heads, width] holds queries, keys and values; `cosine` and `sine` [T, width / 2].
-    Column i is rotated together with column i + width / 2.
+    `projected` [T, parts, heads, width] holds queries, keys and values, keys and values, or queries;
+    `cosine` and `sine` [T, width / 2]. Column i is rotated together with column i + width / 2.
     """
-    turned, values = projected[:, :2], projected[:, 2:]
+    parts = max(1, projected.shape[1] - 1)
+    turned, values = projected[:, :parts], projected[:, parts:]
     first, second = F.rms_norm(turned, turned.shape[-1:], None, NORM_EPSILON).chunk(2, -1)
     cosine, sine = cosine[:, None, None], sine[:, None, None]
     turned = torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1)
     return torch.cat((turned.to(values.dtype), values), 1)
 
 
+def on_gpu(device: torch.device) -> bool:
+    """Whether the operations of a GPU run on this device; tests run them on a CPU as well."""
+    return device.type == "cuda"
+
+
 def is_fused(x: Tensor) -> bool:
     """Whether the fused operations accept this tensor."""
-    return x.device.type == "cpu" and x.dtype == torch.float32
+    return not on_gpu(x.device) and x.dtype == torch.float32
 
 
 def saved_tensors_once(ctx: Any) -> tuple[Tensor, ...]:
