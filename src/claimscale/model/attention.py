@@ -63,8 +63,8 @@ class QueryPositions:
     """M positions at which the last layer runs: `position` int64 [M].
 
     Attention computes `query` int64 [Q], sequence by sequence. `place` int64 [M] are the indices of
-    `position` in `query`. On a CPU there are `counts` queries of each sequence of a run; a sequence with fewer
-    repeats its first position. On a GPU `query` has the same positions as `position`, and `bounds` int32
+    `position` in `query`. On a CPU there are `counts` queries of each sequence of a run; a sequence with
+    fewer repeats its first position. On a GPU `query` has the same positions as `position`, and `bounds` int32
     [B + 1] are the first queries of the sequences, and Q; `place` is None where both have the same order.
     """
 
@@ -108,9 +108,10 @@ def rotary_attention(projected: Tensor, rotation: tuple[Tensor, Tensor], layout:
     """
     if kernels.is_fused(projected):
         return _RotaryAttention.apply(layout, None, *rotation, projected)
+    if kernels.on_gpu(projected.device):  # values are not copied
+        query, key = kernels.rotate_heads(projected[:, :2], *rotation).unbind(1)
+        return variable_length((query, key, projected[:, 2]), layout.bounds, layout).flatten(1)
     query, key, value = kernels.rotate_queries_keys(projected, *rotation).unbind(1)
-    if kernels.on_gpu(projected.device):
-        return variable_length((query, key, value), layout.bounds, layout).flatten(1)
     outputs = []
     for run in _runs(layout, None):
         shape = (run.sequences, run.length, *query.shape[1:])
@@ -133,8 +134,8 @@ def attention_at(
         assert positions.bounds is not None
         queries, keys_values = projected
         at_queries = rotation[0][positions.query], rotation[1][positions.query]
-        query = kernels.rotate_queries_keys(queries, *at_queries).squeeze(1)
-        key, value = kernels.rotate_queries_keys(keys_values, *rotation).unbind(1)
+        query = kernels.rotate_heads(queries, *at_queries).squeeze(1)
+        key, value = kernels.rotate_heads(keys_values[:, :1], *rotation).squeeze(1), keys_values[:, 1]
         attended = variable_length((query, key, value), positions.bounds, layout).flatten(1)
     else:
         attended = _RotaryAttention.apply(layout, positions, *rotation, *projected)

@@ -51,7 +51,7 @@ def incident_cross_entropy(logits_BV: Tensor, targets: IncidentTargets) -> Tenso
         at_risk_BV[:, :FIRST_CODE] = 0
         return F.binary_cross_entropy_with_logits(logits_BV, new_BV, at_risk_BV, reduction="sum")
     weight_B = full_B.float()
-    (new_row, new_code), (known_row, known_code) = targets.new.unbind(), targets.known.unbind()
+    (new_row, new_code), (known_row, known_code) = targets.new.long().unbind(), targets.known.long().unbind()
     # Known codes of few patients would be subtracted from a large sum: each sequence is summed by itself.
     known_N = F.softplus(logits_BV[known_row, known_code])
     all_B = F.softplus(logits_BV[:, FIRST_CODE:]).sum(1).index_add(0, known_row, -known_N)

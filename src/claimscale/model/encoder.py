@@ -8,6 +8,7 @@ F features.
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import numpy as np
@@ -108,9 +109,7 @@ class Encoder(nn.Module):
         """Logits [M, V] of the masked code at each position."""
         return self._logits(hidden_Md, self.masked_head)
 
-    def masked_loss(
-        self, hidden_Md: Tensor, target_M: Tensor, embeddings_VE: Tensor | None = None
-    ) -> Tensor:
+    def masked_loss(self, hidden_Md: Tensor, target_M: Tensor, embeddings_VE: Tensor | None = None) -> Tensor:
         """Summed cross-entropy of the masked codes `target_M` at states [M, d]."""
         head = self.masked_head
         embeddings_VE = self.code_embeddings() if embeddings_VE is None else embeddings_VE
@@ -139,9 +138,14 @@ class Encoder(nn.Module):
         embeddings_VE = self.code_embeddings() if known is None else known.embeddings
         bias_V = self.incident_head.bias
         codes = slice(None) if codes_K is None else codes_K
-        logits_BK = F.linear(states_BE, embeddings_VE[codes], bias_V[codes]).float()
-        hazards_BK = self.hazards.code_logits(sums.log_hazards, embeddings_VE[codes], codes)
-        logits_BK = torch.logaddexp(logits_BK, hazards_BK) + self.activity(hidden_Bd).float()
+        # Risks of few codes are read, those of all are trained.
+        precision = contextlib.nullcontext() if codes_K is None else kernels.full_precision(bias_V.device)
+        with precision:
+            embeddings_KE = embeddings_VE[codes]
+            states_BE = states_BE if codes_K is None else states_BE.float()
+            logits_BK = F.linear(states_BE, embeddings_KE, bias_V[codes]).float()
+            hazards_BK = self.hazards.code_logits(sums.log_hazards, embeddings_KE, codes)
+            logits_BK = torch.logaddexp(logits_BK, hazards_BK) + self.activity(hidden_Bd).float()
         features_TF = self.features(inputs) if known is None else known.features
         return self._recurring(logits_BK, CodesAndFeatures(embeddings_VE, features_TF), inputs, codes_K)
 

@@ -27,7 +27,7 @@ class EncoderInputs:
 
 @dataclass(frozen=True)
 class IncidentTargets:
-    """Incident codes of B sequences, as (row, token) pairs, int64 [2, N].
+    """Incident codes of B sequences, as (row, token) pairs, int64 [2, N], or int32 on a GPU.
 
     `new` are the codes that are incident after the sequence's date, `known` those not at risk.
     `has_full_horizon` bool [B]: whether the horizon is observed; other sequences have no loss.

@@ -1,7 +1,8 @@
-"""The loss of a microbatch of pretraining as a GPU computes it: one function of tensors, compiled as a whole.
+"""The loss of a microbatch of pretraining as a GPU computes it: one function of tensors, compiled whole.
 
-It equals the loss of a CPU to rounding (`tests/training/test_gpu_branch.py`). What both heads need is computed
-once, the last layer runs at the query positions only, and sizes never depend on the values of tensors.
+It equals the loss of a CPU to rounding (`tests/training/test_gpu_branch.py`). What both heads need is
+computed once, the last layer runs at the query positions only, and sizes never depend on the values of
+tensors.
 Shape suffixes: T positions, Q query positions, B sequences, V vocabulary, d width, F features.
 """
 
