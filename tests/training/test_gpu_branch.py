@@ -114,15 +114,15 @@ def test_losses_and_gradients_are_those_of_a_cpu(make, gpu_branch, incident: boo
 
 def test_a_training_and_its_validation_are_those_of_a_cpu(make, gpu_branch, validation_of) -> None:
     usual, validation = make(), validation_of(40, 1, True)
-    steps = range(2 * usual.batches.steps_per_epoch)  # over the end of an epoch
-    losses = [usual.step(step)[0] for step in steps]
+    steps = range(usual.batches.steps_per_epoch + 1)  # over the end of an epoch
     expected = validate(usual.model, validation, CPU)
+    losses = [usual.step(step)[0] for step in steps]
     with gpu_branch():
         run = make()
-        readings = [run.step(step)[0] for step in steps]
         found = validate(run.model, validation, CPU)
+        readings = [run.step(step)[0] for step in steps]
+    assert found == pytest.approx(expected, rel=1e-5)
     assert read_losses(readings, 0, run.batch_name) == pytest.approx(losses, rel=1e-4)
-    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_classifier_on_a_gpu_is_that_of_a_cpu(gpu_branch, corpus) -> None:

@@ -64,8 +64,9 @@ class QueryPositions:
 
     Attention computes `query` int64 [Q], sequence by sequence. `place` int64 [M] are the indices of
     `position` in `query`. On a CPU there are `counts` queries of each sequence of a run; a sequence with
-    fewer repeats its first position. On a GPU `query` has the same positions as `position`, and `bounds` int32
-    [B + 1] are the first queries of the sequences, and Q; `place` is None where both have the same order.
+    fewer repeats its first position. On a GPU `query` has the same positions as `position`, and `bounds`
+    int32 [B + 1] are the first queries of the sequences, and Q; `place` is None where both have the same
+    order.
     """
 
     position: Tensor

@@ -57,5 +57,9 @@ class CompiledLoss:
         return {"graphs": self.graphs, "uncompiled": int(self.note is not None)}
 
     def _compile(self, graph: Any, inputs: Any) -> Any:
+        from torch._inductor import config  # only a GPU has use for it
+
         self.graphs += 1
-        return torch._dynamo.lookup_backend(BACKEND)(graph, inputs)
+        # Conversions of weights and of their gradients, a kernel for each, become kernels of many.
+        with config.patch(combo_kernels=True):
+            return torch._dynamo.lookup_backend(BACKEND)(graph, inputs)
