@@ -18,11 +18,10 @@ from claimscale.model.classifier import EncoderClassifier
 from claimscale.model.cross_entropy import incident_cross_entropy
 from claimscale.model.encoder import Encoder, IncidentTargets
 from claimscale.tokens.token_metadata import TokenMetadata
-from claimscale.training import compiled, device as devices, finetune_trainer
+from claimscale.training import compiled, device as devices, finetune_trainer, validation
 from claimscale.training.optimizer_step import accumulate_gradients, read_losses
 from claimscale.training.packed import PackedMicrobatch
 from claimscale.training.pretraining_run import PretrainingRun, PretrainingSetup
-from claimscale.training.validation import validate
 
 CPU = torch.device("cpu")
 VOCABULARY, GROUPS = 46, 5
@@ -39,20 +38,22 @@ HALF_BOUND = 0.03
 
 @pytest.fixture
 def gpu_branch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """A context in which a CPU runs what a GPU would run, in float32 or bfloat16, compiled by `backend`."""
+    """A context in which a CPU runs what a GPU would run, in float32 or bfloat16, as one graph if wanted."""
 
     @contextmanager
-    def branch(half: bool = False, backend: str = "eager") -> Iterator[None]:
+    def branch(half: bool = False, as_graph: bool = False) -> Iterator[None]:
         with monkeypatch.context() as patch:
             patch.setattr(kernels, "on_gpu", lambda device: True)
             patch.setattr(attention, "variable_length", _variable_length)
-            patch.setattr(compiled, "BACKEND", backend)
-            patch.setattr(
-                devices,
-                "mixed_precision",
-                lambda device: torch.autocast("cpu", dtype=torch.bfloat16, enabled=half),
-            )
-            patch.setattr(finetune_trainer, "mixed_precision", devices.mixed_precision)
+            patch.setattr(compiled, "BACKEND", "eager")
+            if not as_graph:
+                patch.setattr(compiled.CompiledLoss, "__call__", lambda self, *given: self._function(*given))
+            for module in (devices, finetune_trainer, validation):
+                patch.setattr(
+                    module,
+                    "mixed_precision",
+                    lambda device: torch.autocast("cpu", dtype=torch.bfloat16, enabled=half),
+                )
             yield
 
     return branch
@@ -113,13 +114,13 @@ def test_losses_and_gradients_are_those_of_a_cpu(make, gpu_branch, incident: boo
 
 
 def test_a_training_and_its_validation_are_those_of_a_cpu(make, gpu_branch, validation_of) -> None:
-    usual, validation = make(), validation_of(40, 1, True)
+    usual, patients = make(), validation_of(40, 1, True)
     steps = range(usual.batches.steps_per_epoch + 1)  # over the end of an epoch
-    expected = validate(usual.model, validation, CPU)
+    expected = validation.validate(usual.model, patients, CPU)
     losses = [usual.step(step)[0] for step in steps]
     with gpu_branch():
         run = make()
-        found = validate(run.model, validation, CPU)
+        found = validation.validate(run.model, patients, CPU)
         readings = [run.step(step)[0] for step in steps]
     assert found == pytest.approx(expected, rel=1e-5)
     assert read_losses(readings, 0, run.batch_name) == pytest.approx(losses, rel=1e-4)
@@ -173,8 +174,8 @@ def test_every_size_is_compiled_once(make, gpu_branch, monkeypatch: pytest.Monke
     """Also where torch would compile the code of a function only once in a process."""
     monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
     for width in (64, 128):
-        with gpu_branch():
-            run = make(shape=shapes.Shape(VOCABULARY, width, 2, 96, 16, GROUPS))
+        with gpu_branch(as_graph=True):
+            run = make(shape=shapes.Shape(VOCABULARY, width, 1, 96, 16, GROUPS))
             for step in range(3):
                 run.step(step)
         assert run.compiled is not None and run.compiled.entry() == {"graphs": 1, "uncompiled": 0}
@@ -182,7 +183,7 @@ def test_every_size_is_compiled_once(make, gpu_branch, monkeypatch: pytest.Monke
 
 def test_a_size_that_does_not_compile_says_so(make, gpu_branch, monkeypatch, caplog) -> None:
     expected, _ = _loss_and_gradients(make())
-    with gpu_branch(), caplog.at_level(logging.WARNING):
+    with gpu_branch(as_graph=True), caplog.at_level(logging.WARNING):
         run = make()
         monkeypatch.setattr(compiled, "BACKEND", "no such backend")
         loss, _ = _loss_and_gradients(run)
