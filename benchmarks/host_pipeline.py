@@ -19,7 +19,7 @@ import torch
 
 from claimscale.config.training import Pretrain, Tokens
 from claimscale.tokens.batches import Batches, mask_batch
-from claimscale.tokens.pretraining_inputs import DatedSamples, EpochSamples, PatientHistories
+from claimscale.tokens.pretraining_inputs import EpochSamples, PatientHistories
 from claimscale.tokens.store import TokenStore
 from claimscale.training.packed import PackedMicrobatch
 from claimscale.training.prefetch import Prefetch
@@ -79,7 +79,6 @@ def main() -> None:
     found: dict[str, list[float]] = {"one_thread": [], "ahead": []}
     for number in range(ROUNDS + 1):
         one, several = histories.dated(Pretrain(), number), histories.dated(Pretrain(), number)
-        assert isinstance(several, DatedSamples)
         rates = {
             "one_thread": tokens_per_second(one, ahead=False),
             "ahead": tokens_per_second(Prefetch(several.parallel(2), EPOCHS), ahead=True),

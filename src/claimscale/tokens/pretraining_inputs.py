@@ -64,7 +64,7 @@ class PatientHistories:
         """What was known of each patient on the last day."""
         return self.on(np.full(len(self.rows), self.last_day, np.int64))
 
-    def dated(self, settings: Pretrain, seed: int) -> EpochSamples:
+    def dated(self, settings: Pretrain, seed: int) -> DatedSamples:
         """Samples on another date per patient and epoch, with the codes that are incident after it."""
         rule = RandomDates(self.last_day, settings.horizon_days, settings.calendar_date_share, seed)
         return DatedSamples(self, rule)
