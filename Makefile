@@ -14,7 +14,7 @@ DEVELOPED := $(VENV)/.developed
 DOCUMENTED := $(VENV)/.documented
 IN := $(VENV)/bin/
 
-.PHONY: install study docs check test test-faults bench lint clean
+.PHONY: install study docs check test test-faults test-cuda bench lint clean
 .DEFAULT_GOAL := study
 
 install: $(INSTALLED)
@@ -56,6 +56,10 @@ test-faults: $(DEVELOPED)
 	@CLAIMSCALE_FAULT_PLACES=5 CLAIMSCALE_TRAP_SETS=10 $(IN)pytest tests/faults tests/validity
 	@$(IN)python -m pip install --quiet --disable-pip-version-check atheris
 	@$(IN)python tests/fuzz/fuzz_receipt.py -max_total_time=600
+
+# The code of a GPU without one: tests/cuda/README.md says what CUDA_PYTHON and CUDA_LIBRARY are.
+test-cuda: $(DEVELOPED)
+	@CLAIMSCALE_CUDA_PYTHON=$(CUDA_PYTHON) CLAIMSCALE_CUDA_LIBRARY=$(CUDA_LIBRARY) $(IN)pytest tests/cuda
 
 lint: $(DEVELOPED)
 	@$(IN)ruff format --check --quiet .

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from numba import njit
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def uniform(seed: int, step: int, item: int) -> float:
     """A uniform number in [0, 1) for an item of a step: rounds of splitmix64 (Steele et al. 2014)."""
     bits = np.uint64(0)

@@ -81,3 +81,18 @@ def test_another_epoch_shows_other_days() -> None:
     days = {int(samples(epoch).sequences.age_days[0]) for epoch in range(20)}
     assert len(days) > 5
     assert int(samples(3).sequences.age_days[0]) == int(histories.dated(SETTINGS, 1)(3).sequences.age_days[0])
+
+
+@settings(max_examples=30, deadline=None)
+@given(EVENTS, st.integers(0, 5), st.integers(2, 4))
+def test_threads_do_not_change_a_sample(patients, epoch: int, threads: int) -> None:
+    samples = _histories(patients).dated(SETTINGS, 1)
+    whole, shared = samples(epoch), samples.parallel(threads)(epoch)
+    assert whole.incident is not None and shared.incident is not None
+    for name in ("token", "age_days", "offsets", "count"):
+        np.testing.assert_array_equal(getattr(shared.sequences, name), getattr(whole.sequences, name))
+    np.testing.assert_array_equal(shared.incident.has_full_horizon, whole.incident.has_full_horizon)
+    for name in ("new", "known"):
+        one, other = getattr(shared.incident, name), getattr(whole.incident, name)
+        np.testing.assert_array_equal(one.token, other.token)
+        np.testing.assert_array_equal(one.offsets, other.offsets)

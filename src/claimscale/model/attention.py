@@ -30,45 +30,63 @@ class BatchLayout:
 
     `runs` are (sequences, length) of consecutive sequences of equal length, for a CPU. `bounds` int32
     [B + 1], on the device, are the first positions of the sequences, and T. `longest` is at least the
-    longest length.
+    longest length. `row` int32 [T], on a GPU, is the number of each position's sequence.
     """
 
     runs: tuple[tuple[int, int], ...]
     bounds: Tensor
     longest: int
+    row: Tensor | None = None
 
     @classmethod
     def of(cls, lengths: np.ndarray, device: torch.device) -> BatchLayout:
         """The layout of sequences of these lengths, int64 [B]."""
+        bounds = bounds_of(lengths)
+        if kernels.on_gpu(device):  # code is compiled again for other constants, so a GPU has no runs
+            row = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+            return cls((), to_device(bounds, device), longest_step(lengths), to_device(row, device))
         starts, counts = _runs_of(lengths)
-        on_gpu = device.type == "cuda"
-        # Code is compiled again for other constants, so a GPU has no runs.
-        runs = () if on_gpu else tuple(zip(counts.tolist(), lengths[starts].tolist(), strict=True))
-        bounds = torch.from_numpy(np.r_[0, np.cumsum(lengths)].astype(np.int32)).to(device, non_blocking=True)
-        return cls(runs, bounds, -(-int(lengths.max()) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
+        runs = tuple(zip(counts.tolist(), lengths[starts].tolist(), strict=True))
+        return cls(runs, to_device(bounds, device), longest_step(lengths))
+
+    def rows(self, positions: int) -> Tensor:
+        """The number of each position's sequence, int64 [T]."""
+        if self.row is not None:
+            return self.row.long()
+        lengths_B = self.bounds.long().diff()
+        row_T = torch.arange(len(lengths_B), device=self.bounds.device)
+        return row_T.repeat_interleave(lengths_B, output_size=positions)
 
 
 @dataclass(frozen=True)
 class QueryPositions:
     """M positions at which the last layer runs: `position` int64 [M].
 
-    On a CPU attention computes `query` int64 [Q], `counts` of each sequence of a run; a sequence with fewer
-    repeats its first position. `place` int64 [M] are the indices of `position` in `query`. A GPU computes
-    attention at all positions and uses `position` only.
+    Attention computes `query` int64 [Q], sequence by sequence. `place` int64 [M] are the indices of
+    `position` in `query`. On a CPU there are `counts` queries of each sequence of a run; a sequence with
+    fewer repeats its first position. On a GPU `query` has the same positions as `position`, and `bounds`
+    int32 [B + 1] are the first queries of the sequences, and Q; `place` is None where both have the same
+    order.
     """
 
     position: Tensor
     query: Tensor
-    place: Tensor
+    place: Tensor | None
     counts: tuple[int, ...]
+    bounds: Tensor | None = None
 
     @classmethod
     def of(cls, position: np.ndarray, lengths: np.ndarray, device: torch.device) -> QueryPositions:
         """The query positions `position` int64 [M] of sequences of these lengths, int64 [B]."""
-        if device.type == "cuda":
-            position_M = torch.from_numpy(position).pin_memory().to(device, non_blocking=True)
-            return cls(position_M, position_M, position_M, ())
         ends = np.cumsum(lengths)
+        if kernels.on_gpu(device):
+            order = np.argsort(position, kind="stable")
+            bounds = to_device(query_bounds(position[order], ends), device)
+            position_M = to_device(position, device)
+            if (np.diff(order) == 1).all():
+                return cls(position_M, position_M, None, (), bounds)
+            query_M, place_M = (to_device(x, device) for x in (position[order], np.argsort(order)))
+            return cls(position_M, query_M, place_M, (), bounds)
         sequence = np.searchsorted(ends, position, side="right")
         wanted = np.bincount(sequence, minlength=len(lengths))
         starts, sequences = _runs_of(lengths)
@@ -91,14 +109,10 @@ def rotary_attention(projected: Tensor, rotation: tuple[Tensor, Tensor], layout:
     """
     if kernels.is_fused(projected):
         return _RotaryAttention.apply(layout, None, *rotation, projected)
+    if kernels.on_gpu(projected.device):  # values are not copied
+        query, key = kernels.rotate_heads(projected[:, :2], *rotation).unbind(1)
+        return variable_length((query, key, projected[:, 2]), layout.bounds, layout).flatten(1)
     query, key, value = kernels.rotate_queries_keys(projected, *rotation).unbind(1)
-    if projected.device.type == "cuda":
-        from torch.nn.attention.varlen import varlen_attn
-
-        bounds, longest = layout.bounds, layout.longest
-        attended = varlen_attn(query, key, value, bounds, bounds, longest, longest)
-        assert isinstance(attended, Tensor)
-        return attended.flatten(1)
     outputs = []
     for run in _runs(layout, None):
         shape = (run.sequences, run.length, *query.shape[1:])
@@ -107,18 +121,66 @@ def rotary_attention(projected: Tensor, rotation: tuple[Tensor, Tensor], layout:
     return torch.cat(outputs)
 
 
-def fused_attention_at(
+def attention_at(
     positions: QueryPositions,
     projected: tuple[Tensor, Tensor],
     rotation: tuple[Tensor, Tensor],
     layout: BatchLayout,
 ) -> Tensor:
-    """As `rotary_attention` at the query positions, [M, d], for tensors that `is_fused` accepts.
+    """As `rotary_attention` at the query positions, [M, d]: on a GPU, or for tensors that `is_fused` accepts.
 
     `projected` are queries [Q, 1, heads, width], and keys and values [T, 2, heads, width].
     """
-    attended = _RotaryAttention.apply(layout, positions, *rotation, *projected)
-    return F.embedding(positions.place, attended)
+    if kernels.on_gpu(projected[0].device):
+        assert positions.bounds is not None
+        queries, keys_values = projected
+        at_queries = rotation[0][positions.query], rotation[1][positions.query]
+        query = kernels.rotate_heads(queries, *at_queries).squeeze(1)
+        key, value = kernels.rotate_heads(keys_values[:, :1], *rotation).squeeze(1), keys_values[:, 1]
+        attended = variable_length((query, key, value), positions.bounds, layout).flatten(1)
+    else:
+        attended = _RotaryAttention.apply(layout, positions, *rotation, *projected)
+    return attended if positions.place is None else F.embedding(positions.place, attended)
+
+
+def variable_length(
+    queries_keys_values: tuple[Tensor, Tensor, Tensor], query_bounds: Tensor, layout: BatchLayout
+) -> Tensor:
+    """Attention of queries [Q, heads, width] within each sequence, by one kernel of a GPU.
+
+    `query_bounds` int32 [B + 1] are the first queries of the sequences, and Q.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    longest = layout.longest
+    attended = varlen_attn(*queries_keys_values, query_bounds, layout.bounds, longest, longest)
+    assert isinstance(attended, Tensor)
+    return attended
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array as a tensor on the device."""
+    host = torch.from_numpy(array)
+    # A copy from memory that is not pinned would wait for all work queued on the GPU.
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
+
+
+def bounds_of(lengths: np.ndarray) -> np.ndarray:
+    """The first position of each sequence, and T: int32 [B + 1]."""
+    return np.r_[0, np.cumsum(lengths)].astype(np.int32)
+
+
+def longest_step(lengths: np.ndarray) -> int:
+    """The longest length, rounded up."""
+    return -(-int(lengths.max()) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+
+
+def query_bounds(position: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The number of ascending positions [M] before the first of each sequence, and M: int32 [B + 1].
+
+    `ends` [B] are the ends of the sequences.
+    """
+    return np.searchsorted(position, np.r_[0, ends]).astype(np.int32)
 
 
 def _runs_of(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

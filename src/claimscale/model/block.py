@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from claimscale.model import completep, kernels
-from claimscale.model.attention import BatchLayout, QueryPositions, fused_attention_at, rotary_attention
+from claimscale.model.attention import BatchLayout, QueryPositions, attention_at, rotary_attention
 from claimscale.model.shapes import Shape
 
 
@@ -48,7 +48,7 @@ class Block(nn.Module):
         layout: BatchLayout,
         positions: QueryPositions | None,
     ) -> Tensor:
-        if positions is None or not kernels.is_fused(x_Td):
+        if positions is None or not (kernels.on_gpu(x_Td.device) or kernels.is_fused(x_Td)):
             projected = self.queries_keys_values(x_Td).unflatten(1, (3, *self.heads))
             attended_Td = rotary_attention(projected, rotation, layout)
             return attended_Td if positions is None else F.embedding(positions.position, attended_Td)
@@ -59,7 +59,7 @@ class Block(nn.Module):
             queries.unflatten(1, (1, *self.heads)),
             keys_values.unflatten(1, (2, *self.heads)),
         )
-        return fused_attention_at(positions, projected, rotation, layout)
+        return attention_at(positions, projected, rotation, layout)
 
 
 class RmsNorm(nn.Module):

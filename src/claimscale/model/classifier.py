@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from claimscale.model import completep
 from claimscale.model.encoder import Encoder, EncoderInputs
+from claimscale.model.kernels import full_precision
 from claimscale.model.record_sums import RecordSums
 
 LEAST_HAZARD = 1e-12
@@ -66,7 +67,8 @@ class EncoderClassifier(nn.Module):
     def head_logit(self, states: PooledStates) -> Tensor:
         """The linear head's logit [B], without bias."""
         states_B3d = torch.cat((states.cls, states.mean, states.sums.states * SUM_SCALE), 1)
-        return states_B3d @ self.weight * completep.output_multiplier(self.encoder.shape.width)
+        with full_precision(self.weight.device):
+            return states_B3d @ self.weight * completep.output_multiplier(self.encoder.shape.width)
 
     def zero_shot_logit(self, states: PooledStates, inputs: EncoderInputs) -> Tensor:
         """Log odds [B] that one of the outcome's codes is incident within the horizon of pretraining."""

@@ -13,21 +13,50 @@ from numba import njit
 from torch import Tensor
 
 from claimscale.model import kernels
+from claimscale.model.inputs import IncidentTargets
 from claimscale.model.kernels import exp
+from claimscale.tokens.special_tokens import FIRST_CODE
 
 LOGITS_AT_ONCE = 1 << 20
 LANES = 64
+IGNORED = -100
+"""The target of a row without a loss."""
 _f32 = np.float32
 
 
 def summed_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
     """Sum of the cross-entropies of `hidden @ weight.T + bias` [M, V] against `target` [M].
 
-    On a CPU the logits of a block of rows are computed and replaced by their gradient, block by block.
+    On a CPU the logits of a block of rows are computed and replaced by their gradient, block by block. On a
+    GPU a row whose target is IGNORED has no loss.
     """
     if kernels.is_fused(hidden) and torch.is_grad_enabled():
         return _CrossEntropy.apply(hidden, weight, bias, target)
-    return F.cross_entropy(F.linear(hidden, weight, bias).float(), target, reduction="sum")
+    logits = F.linear(hidden, weight, bias).float()
+    return F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="sum")
+
+
+def incident_cross_entropy(logits_BV: Tensor, targets: IncidentTargets) -> Tensor:
+    """Summed binary cross-entropy over the codes that each sequence with a full horizon is at risk of.
+
+    A CPU has dense targets. A GPU sums softplus(logit) over all codes, less those that are known, less the
+    logits of the new ones: writing targets into a matrix would wait for the GPU.
+    """
+    full_B = targets.has_full_horizon
+    if kernels.is_fused(logits_BV):
+        new_BV = torch.zeros_like(logits_BV)
+        at_risk_BV = full_B[:, None].to(logits_BV).repeat(1, logits_BV.shape[1])
+        new_BV[targets.new[0], targets.new[1]] = 1
+        at_risk_BV[targets.known[0], targets.known[1]] = 0
+        at_risk_BV[:, :FIRST_CODE] = 0
+        return F.binary_cross_entropy_with_logits(logits_BV, new_BV, at_risk_BV, reduction="sum")
+    weight_B = full_B.float()
+    (new_row, new_code), (known_row, known_code) = targets.new.long().unbind(), targets.known.long().unbind()
+    # Known codes of few patients would be subtracted from a large sum: each sequence is summed by itself.
+    known_N = F.softplus(logits_BV[known_row, known_code])
+    all_B = F.softplus(logits_BV[:, FIRST_CODE:]).sum(1).index_add(0, known_row, -known_N)
+    new_N = logits_BV[new_row, new_code] * weight_B[new_row]
+    return (all_B * weight_B).sum() - new_N.sum()
 
 
 class _CrossEntropy(torch.autograd.Function):

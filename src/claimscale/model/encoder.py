@@ -8,9 +8,8 @@ F features.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from claimscale.constants import DAYS_PER_YEAR
-from claimscale.model import completep
+from claimscale.model import completep, kernels
 from claimscale.model.attention import BatchLayout, QueryPositions
 from claimscale.model.block import Block, RmsNorm
-from claimscale.model.cross_entropy import summed_cross_entropy
+from claimscale.model.cross_entropy import incident_cross_entropy, summed_cross_entropy
+from claimscale.model.inputs import CodesAndFeatures, EncoderInputs, IncidentTargets, States
 from claimscale.model.record_sums import AdditiveHazards, RecordSums, SumPooling
 from claimscale.model.shapes import COUNT_FEATURES, TIME_FEATURES, TYPE_COUNT, Shape
-from claimscale.tokens.special_tokens import FIRST_CODE
 from claimscale.tokens.token_metadata import TokenMetadata
 
 ROTARY_DAYS = (14.0, 40 * DAYS_PER_YEAR)
@@ -34,41 +33,6 @@ RECENCY_DAYS = (60.0, 20 * DAYS_PER_YEAR)
 """Shortest and longest wavelengths of the features of age, and of days before the sequence's [CLS]."""
 LONGEST_AGO = -2 * DAYS_PER_YEAR
 """Of the newest code of a patient: pretraining sees few who have been silent for longer."""
-
-
-@dataclass(frozen=True)
-class EncoderInputs:
-    """A batch's tensors on one device: `token`, `age_days` and `days` int32 [T], `count`, and the layout.
-
-    `days` are days after the sequence's first position, [CLS], which is the newest: at most 0.
-    `count` uint8 [T, windows] are the numbers of occurrences of the code in windows before [CLS].
-    """
-
-    token: Tensor
-    age_days: Tensor
-    days: Tensor
-    count: Tensor
-    layout: BatchLayout
-
-
-@dataclass(frozen=True)
-class IncidentTargets:
-    """Incident codes of B sequences, as (row, token) pairs, int64 [2, N].
-
-    `new` are the codes that are incident after the sequence's date, `known` those not at risk.
-    `has_full_horizon` bool [B]: whether the horizon is observed; other sequences have no loss.
-    """
-
-    new: Tensor
-    known: Tensor
-    has_full_horizon: Tensor
-
-
-class States(NamedTuple):
-    """Final states at the query positions [M, d], or at all; and those before the last layer [T, d]."""
-
-    final: Tensor
-    context: Tensor
 
 
 class Encoder(nn.Module):
@@ -145,15 +109,19 @@ class Encoder(nn.Module):
         """Logits [M, V] of the masked code at each position."""
         return self._logits(hidden_Md, self.masked_head)
 
-    def masked_loss(self, hidden_Md: Tensor, target_M: Tensor) -> Tensor:
+    def masked_loss(self, hidden_Md: Tensor, target_M: Tensor, embeddings_VE: Tensor | None = None) -> Tensor:
         """Summed cross-entropy of the masked codes `target_M` at states [M, d]."""
         head = self.masked_head
-        return summed_cross_entropy(
-            self._head_states(hidden_Md, head), self.code_embeddings(), head.bias, target_M
-        )
+        embeddings_VE = self.code_embeddings() if embeddings_VE is None else embeddings_VE
+        return summed_cross_entropy(self._head_states(hidden_Md, head), embeddings_VE, head.bias, target_M)
 
     def incident_logits(
-        self, hidden_Bd: Tensor, sums: RecordSums, inputs: EncoderInputs, codes_K: Tensor | None = None
+        self,
+        hidden_Bd: Tensor,
+        sums: RecordSums,
+        inputs: EncoderInputs,
+        codes_K: Tensor | None = None,
+        known: CodesAndFeatures | None = None,
     ) -> Tensor:
         """Logits [B, V] of each code to be incident, from states at [CLS] and the sums over the record.
 
@@ -162,28 +130,38 @@ class Encoder(nn.Module):
         The states and the summed states give log odds, to whose odds the summed hazards are added. A code of
         the sequence may recur. Its logit has a recurrence term, linear in the features of time and
         count: weights shared by all codes of a type, plus weights linear in the code's embedding. All codes
-        share a term, the activity: after a death or a move no code follows.
+        share a term, the activity: after a death or a move no code follows. `known` is what has been computed
+        of the same inputs.
         """
         states_BE = self._head_states(hidden_Bd, self.incident_head)
         states_BE = states_BE + self.sum_pooling.code_states(sums.states)
-        embeddings_VE, bias_V = self.code_embeddings(), self.incident_head.bias
+        embeddings_VE = self.code_embeddings() if known is None else known.embeddings
+        bias_V = self.incident_head.bias
         codes = slice(None) if codes_K is None else codes_K
-        logits_BK = F.linear(states_BE, embeddings_VE[codes], bias_V[codes]).float()
-        hazards_BK = self.hazards.code_logits(sums.log_hazards, embeddings_VE[codes], codes)
-        logits_BK = torch.logaddexp(logits_BK, hazards_BK) + self.activity(hidden_Bd).float()
-        return self._recurring(logits_BK, embeddings_VE, inputs, codes_K)
+        # Risks of few codes are read, those of all are trained.
+        precision = contextlib.nullcontext() if codes_K is None else kernels.full_precision(bias_V.device)
+        with precision:
+            embeddings_KE = embeddings_VE[codes]
+            states_BE = states_BE if codes_K is None else states_BE.float()
+            logits_BK = F.linear(states_BE, embeddings_KE, bias_V[codes]).float()
+            hazards_BK = self.hazards.code_logits(sums.log_hazards, embeddings_KE, codes)
+            logits_BK = torch.logaddexp(logits_BK, hazards_BK) + self.activity(hidden_Bd).float()
+        features_TF = self.features(inputs) if known is None else known.features
+        return self._recurring(logits_BK, CodesAndFeatures(embeddings_VE, features_TF), inputs, codes_K)
 
     def _recurring(
-        self, logits_BK: Tensor, embeddings_VE: Tensor, inputs: EncoderInputs, codes_K: Tensor | None
+        self, logits_BK: Tensor, known: CodesAndFeatures, inputs: EncoderInputs, codes_K: Tensor | None
     ) -> Tensor:
         """The logits with the recurrence terms of the codes of each sequence."""
-        token_T = inputs.token.long()
-        weights_TF = F.embedding(self.types[token_T], self.recurrence.weight)
-        weights_TF = weights_TF + self.own_recurrence(F.embedding(token_T, embeddings_VE))
-        recurrence_T = (weights_TF * self.features(inputs)).sum(1).float()
-        lengths_B = inputs.layout.bounds.long().diff()
-        row_T = torch.arange(len(lengths_B), device=token_T.device)
-        row_T = row_T.repeat_interleave(lengths_B, output_size=len(token_T))
+        token_T, embeddings_VE = inputs.token.long(), known.embeddings
+        if kernels.on_gpu(token_T.device):  # it has more positions than codes
+            weights_VF = F.embedding(self.types, self.recurrence.weight) + self.own_recurrence(embeddings_VE)
+            weights_TF = F.embedding(token_T, weights_VF)
+        else:
+            weights_TF = F.embedding(self.types[token_T], self.recurrence.weight)
+            weights_TF = weights_TF + self.own_recurrence(F.embedding(token_T, embeddings_VE))
+        recurrence_T = (weights_TF * known.features).sum(1).float()
+        row_T = inputs.layout.rows(len(token_T))
         if codes_K is None:
             return logits_BK.index_put((row_T, token_T), recurrence_T, accumulate=True)
         # A last column takes what belongs to other codes.
@@ -200,13 +178,7 @@ class Encoder(nn.Module):
         `context_Td` are the states before the last layer.
         """
         sums = self.record_sums(self.embed(inputs), context_Td, inputs.layout)
-        logits_BV = self.incident_logits(hidden_Bd, sums, inputs)
-        new_BV = torch.zeros_like(logits_BV)
-        at_risk_BV = targets.has_full_horizon[:, None].to(logits_BV).repeat(1, logits_BV.shape[1])
-        new_BV[targets.new[0], targets.new[1]] = 1
-        at_risk_BV[targets.known[0], targets.known[1]] = 0
-        at_risk_BV[:, :FIRST_CODE] = 0
-        return F.binary_cross_entropy_with_logits(logits_BV, new_BV, at_risk_BV, reduction="sum")
+        return incident_cross_entropy(self.incident_logits(hidden_Bd, sums, inputs), targets)
 
     @torch.no_grad()
     def start_at(self, log_odds_V: np.ndarray) -> None:
@@ -221,9 +193,11 @@ class Encoder(nn.Module):
             return self.token.weight
         # A last row of zeros stands for the missing groups of tokens with fewer than others.
         groups_GE = F.pad(self.group.weight, (0, 0, 0, 1))
-        return (
-            self.token.weight + F.embedding_bag(self.groups, groups_GE, mode="sum")
-        ) * self.embedding_scale
+        if kernels.on_gpu(groups_GE.device):  # compiled, its gradient needs no sorting
+            summed_VE = F.embedding(self.groups, groups_GE).sum(1)
+        else:
+            summed_VE = F.embedding_bag(self.groups, groups_GE, mode="sum")
+        return (self.token.weight + summed_VE) * self.embedding_scale
 
     def _logits(self, hidden_Md: Tensor, head: CodeHead) -> Tensor:
         return F.linear(self._head_states(hidden_Md, head), self.code_embeddings(), head.bias)
@@ -245,8 +219,12 @@ class Encoder(nn.Module):
 
     def embed(self, inputs: EncoderInputs) -> Tensor:
         """Inputs of the first layer, [T, d]: code, type, time and count of each position."""
-        time_Td = self.time(self.features(inputs) / math.sqrt(TIME_FEATURES / 2))
+        time_Td = self.time_states(self.features(inputs))
         return (self.token_states(inputs.token) + time_Td) * completep.input_multiplier()
+
+    def time_states(self, features_TF: Tensor) -> Tensor:
+        """States of time and count, [T, d]."""
+        return self.time(features_TF / math.sqrt(TIME_FEATURES / 2))
 
     def token_states(self, token_T: Tensor) -> Tensor:
         """States of codes and their types, [T, d], projected by position or by token, whichever is fewer."""
@@ -255,8 +233,12 @@ class Encoder(nn.Module):
             x_TE = F.embedding(token_T, embeddings_VE)
             x_Td = self.up_projection(x_TE) if self.shape.factorised else x_TE
             return x_Td + F.embedding(self.types[token_T], self.token_type.weight)
+        return F.embedding(token_T, self.token_table(embeddings_VE))
+
+    def token_table(self, embeddings_VE: Tensor) -> Tensor:
+        """States of all codes and their types, [V, d]."""
         vector_Vd = self.up_projection(embeddings_VE) if self.shape.factorised else embeddings_VE
-        return F.embedding(token_T, vector_Vd + F.embedding(self.types, self.token_type.weight))
+        return vector_Vd + F.embedding(self.types, self.token_type.weight)
 
 
 class CodeHead(nn.Module):

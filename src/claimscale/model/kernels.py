@@ -32,7 +32,8 @@ def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
     """`x` [T, d] scaled to root mean square 1 per row, times `gain` [d]."""
     if is_fused(x):
         return _RmsNorm.apply(x, gain)
-    return F.rms_norm(x.float(), gain.shape, gain, NORM_EPSILON)
+    # The compiled gradient of a gain that is multiplied separately is one fused sum.
+    return F.rms_norm(x.float(), gain.shape, None, NORM_EPSILON) * gain
 
 
 def geglu(hidden: Tensor) -> Tensor:
@@ -46,19 +47,34 @@ def geglu(hidden: Tensor) -> Tensor:
 def rotate_queries_keys(projected: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Normalise each head's query and key to root mean square 1 and rotate them; values pass unchanged.
 
-    `projected` [T, 3, heads, width] holds queries, keys and values; `cosine` and `sine` [T, width / 2].
-    Column i is rotated together with column i + width / 2.
+    `projected` [T, parts, heads, width] holds queries, keys and values, keys and values, or queries;
+    `cosine` and `sine` [T, width / 2]. Column i is rotated together with column i + width / 2.
     """
-    turned, values = projected[:, :2], projected[:, 2:]
-    first, second = F.rms_norm(turned, turned.shape[-1:], None, NORM_EPSILON).chunk(2, -1)
+    parts = max(1, projected.shape[1] - 1)
+    turned, values = projected[:, :parts], projected[:, parts:]
+    return torch.cat((rotate_heads(turned, cosine, sine), values), 1)
+
+
+def rotate_heads(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Normalise each head's vector [T, parts, heads, width] to root mean square 1 and rotate it."""
+    first, second = F.rms_norm(x, x.shape[-1:], None, NORM_EPSILON).chunk(2, -1)
     cosine, sine = cosine[:, None, None], sine[:, None, None]
-    turned = torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1)
-    return torch.cat((turned.to(values.dtype), values), 1)
+    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1).to(x.dtype)
+
+
+def on_gpu(device: torch.device) -> bool:
+    """Whether the operations of a GPU run on this device; tests run them on a CPU as well."""
+    return device.type == "cuda"
 
 
 def is_fused(x: Tensor) -> bool:
     """Whether the fused operations accept this tensor."""
-    return x.device.type == "cpu" and x.dtype == torch.float32
+    return not on_gpu(x.device) and x.dtype == torch.float32
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """Matrix products in float32: of logits in bfloat16, many patients would have the same risk."""
+    return torch.autocast(device.type, enabled=False)
 
 
 def saved_tensors_once(ctx: Any) -> tuple[Tensor, ...]:

@@ -211,14 +211,14 @@ class _Spans(NamedTuple):
     numbers: np.ndarray
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _mask_tokens(token, source, fraction, key, is_masked):
     for at in range(token.size):
         if token[at] >= FIRST_CODE:
             is_masked[at] = uniform(key.seed, key.step, source[at]) < fraction
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _mask_codes(token, spans, fraction, key, is_masked):
     for n in range(spans.starts.size):
         first, number = spans.starts[n], spans.numbers[n]
@@ -243,8 +243,29 @@ def _mask_codes(token, spans, fraction, key, is_masked):
 
 def _lay_flat(sequences: Sequences, index: np.ndarray) -> Batch:
     lengths = sequences.lengths[index]
-    first = np.cumsum(lengths) - lengths
-    source = np.arange(int(lengths.sum())) + np.repeat(sequences.offsets[index] - first, lengths)
-    age_days = sequences.age_days[source]
-    days = age_days - np.repeat(age_days[first], lengths)
-    return Batch(sequences.token[source], age_days, days, sequences.count[source], lengths, index, source)
+    total = int(lengths.sum())
+    token, age_days, days = np.empty((3, total), np.int32)
+    count = np.empty((total, sequences.count.shape[1]), np.uint8)
+    source = np.empty(total, np.int64)
+    batch = Batch(token, age_days, days, count, lengths, index, source)
+    columns = sequences.token, sequences.age_days, sequences.count, sequences.offsets
+    _copy_flat(columns, index, (token, age_days, days, count, source))
+    return batch
+
+
+@njit(cache=True, nogil=True)
+def _copy_flat(sequences, index, batch):
+    token, age_days, count, offsets = sequences
+    out_token, out_age, out_days, out_count, source = batch
+    end = 0
+    for n in range(index.size):
+        first, stop = offsets[index[n]], offsets[index[n] + 1]
+        newest = age_days[first]
+        for at in range(first, stop):
+            out_token[end] = token[at]
+            out_age[end] = age_days[at]
+            out_days[end] = age_days[at] - newest
+            source[end] = at
+            for place in range(count.shape[1]):
+                out_count[end, place] = count[at, place]
+            end += 1

@@ -75,23 +75,40 @@ class RandomDates:
     seed: int
 
 
+def contact_counts(store: TokenStore, rows: np.ndarray, rule: RandomDates) -> np.ndarray:
+    """The number of days of each patient that `sample_index_dates` samples from: int64 [n].
+
+    It is the same in every epoch.
+    """
+    contacts = np.zeros(len(rows), np.int64)
+    stored = _Stored(store.token, store.available, np.asarray(store.offsets))
+    _count_contacts(stored, rows, rule.last_day - rule.horizon_days, contacts)
+    return contacts
+
+
 def sample_index_dates(
-    store: TokenStore, rows: np.ndarray, rule: RandomDates, epoch: int
+    store: TokenStore,
+    rows: np.ndarray,
+    rule: RandomDates,
+    epoch: int,
+    contacts: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A date for each patient, sampled uniformly from the days on which something became known.
 
     `calendar_share` of the dates are sampled from all days since the first of these instead: a model must
     answer on any day, also for patients without a recent contact. Only days at least the horizon before
     `last_day` count. Patients without such a day get `last_day`, and no full horizon. The date depends on the
-    patient, the seed and the epoch alone.
+    patient, the seed and the epoch alone. `contacts` are the `contact_counts`, where they are at hand.
 
     Returns:
         The dates, days since 1970-01-01, int64 [n]; and who has a full horizon, bool [n].
     """
     days, has_full_horizon = np.full(len(rows), rule.last_day, np.int64), np.zeros(len(rows), np.bool_)
-    stored = _Stored(store.token, store.available, store.offsets)
+    stored = _Stored(store.token, store.available, np.asarray(store.offsets))
     last_date, dates = rule.last_day - rule.horizon_days, _Dates(days, has_full_horizon)
-    _sample_dates(stored, rows, last_date, rule.calendar_share, _Key(rule.seed, epoch), dates)
+    contacts = contact_counts(store, rows, rule) if contacts is None else contacts
+    key = _Key(rule.seed, epoch)
+    _sample_dates(stored, rows, contacts, last_date, rule.calendar_share, key, dates)
     return days, has_full_horizon
 
 
@@ -110,7 +127,7 @@ def incident_codes(
     is_withheld[withheld_tokens] = True
     size = int((store.offsets[rows + 1] - store.offsets[rows]).sum())
     new, known = (_Lists(np.empty(size, np.int32), np.zeros(len(rows) + 1, np.int64)) for _ in range(2))
-    stored = _Stored(store.token, store.available, store.offsets)
+    stored = _Stored(store.token, store.available, np.asarray(store.offsets))
     _split_by_date(stored, rows, _Dates(*dates), horizon_days, is_withheld, new, known)
     return IncidentCodes(
         dates[1],
@@ -143,24 +160,30 @@ class _Lists(NamedTuple):
     offsets: np.ndarray
 
 
-@njit(cache=True)
-def _sample_dates(stored, rows, last_day, calendar_share, key, dates):
+@njit(cache=True, nogil=True)
+def _count_contacts(stored, rows, last_day, contacts):
     available = stored.available
     for n in range(rows.size):
         first, stop = stored.offsets[rows[n]], stored.offsets[rows[n] + 1]
-        contacts = 0
         for at in range(first, stop):  # stored by available day
             if available[at] > last_day:
                 break
-            contacts += at == first or available[at] != available[at - 1]
-        if not contacts:
+            contacts[n] += at == first or available[at] != available[at - 1]
+
+
+@njit(cache=True, nogil=True)
+def _sample_dates(stored, rows, contacts, last_day, calendar_share, key, dates):
+    available = stored.available
+    for n in range(rows.size):
+        if not contacts[n]:
             continue
+        first, stop = stored.offsets[rows[n]], stored.offsets[rows[n] + 1]
         dates.has_full_horizon[n] = True
         share = uniform(key.seed, key.epoch, rows[n])
         if share < calendar_share:
             dates.days[n] = available[first] + int(share / calendar_share * (last_day + 1 - available[first]))
             continue
-        chosen = int((share - calendar_share) / (1 - calendar_share) * contacts)
+        chosen = int((share - calendar_share) / (1 - calendar_share) * contacts[n])
         for at in range(first, stop):
             if at == first or available[at] != available[at - 1]:
                 chosen -= 1
@@ -169,7 +192,7 @@ def _sample_dates(stored, rows, last_day, calendar_share, key, dates):
                     break
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _split_by_date(stored, rows, dates, horizon, is_withheld, new, known):
     listed = np.full(is_withheld.size, -1, np.int64)  # per token: the last patient in whose lists it is
     news, knowns = 0, 0

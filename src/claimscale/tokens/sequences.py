@@ -86,9 +86,15 @@ def select_inputs(
     windows = np.array([np.iinfo(np.int64).max if days is None else days for days in WINDOWS_DAYS])
     offsets = np.zeros(len(rows) + 1, np.int64)
     _select(
-        _StoredEvents(store.token, store.age_days, store.available, store.offsets),
+        _StoredEvents(store.token, store.age_days, store.available, np.asarray(store.offsets)),
         _Patients(rows, births, cutoff_days, np.asarray(store.sex)[rows].astype(np.int32)),
-        _Rules(max_length - LEADING, is_hidden, windows, *_periods(births, cutoff_days, deduplicate)),
+        _Rules(
+            max_length - LEADING,
+            is_hidden,
+            windows,
+            deduplicate == "history",
+            *_periods(births, cutoff_days, deduplicate),
+        ),
         int(counts.max(initial=0)),
         _Written(token, age_days, count, offsets),
     )
@@ -106,14 +112,12 @@ def seen_earlier(sequences: Sequences) -> np.ndarray:
 def _periods(births: np.ndarray, cutoffs: np.ndarray, deduplicate: Deduplicate) -> tuple[np.ndarray, int]:
     """The period of every day from the first birth to the last cutoff, and that first day.
 
-    With `deduplicate="none"` the table is empty.
+    With `deduplicate` "none" or "history" the table is empty.
     """
-    if deduplicate == "none" or not len(births):
+    if deduplicate in ("none", "history") or not len(births):
         return np.empty(0, np.int32), 0
     first, last = int(births.min()), int(cutoffs.max())
     months = np.arange(first, last + 1).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-    if deduplicate == "history":
-        return np.zeros(len(months), np.int32), first
     return (months // MONTHS[deduplicate]).astype(np.int32), first
 
 
@@ -136,11 +140,13 @@ class _Patients(NamedTuple):
 
 
 class _Rules(NamedTuple):
-    """Most codes of a sequence; hidden tokens; windows; the period of each day since `first_day`."""
+    """Most codes of a sequence; hidden tokens; windows; whether the whole history is one period; otherwise
+    the period of each day since `first_day`."""
 
     room: int
     is_hidden: np.ndarray
     windows: np.ndarray
+    is_whole: bool
     periods: np.ndarray
     first_day: int
 
@@ -164,7 +170,7 @@ class _Written(NamedTuple):
     offsets: np.ndarray
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _select(stored, patients, rules, longest, out):
     kept = _Kept(
         np.empty(longest, np.int64), np.empty(longest, np.int32),
@@ -173,7 +179,11 @@ def _select(stored, patients, rules, longest, out):
     )  # fmt: skip
     end = 0
     for n in range(patients.rows.size):
-        count = _keep(stored, patients, n, rules, kept)
+        stop = _known_by(stored, patients, n)
+        if rules.is_whole:
+            count = _keep_latest(stored, patients, n, stop, rules, kept)
+        else:
+            count = _keep(stored, patients, n, stop, rules, kept)
         out.token[end], out.token[end + 1] = CLS, patients.sexes[n]
         out.age_days[end : end + 2] = patients.cutoffs[n] - patients.births[n]
         out.counts[end : end + 2, :-1] = 0
@@ -189,12 +199,51 @@ def _select(stored, patients, rules, longest, out):
         out.offsets[n + 1] = end
 
 
-@njit(cache=True)
-def _keep(stored, patients, n, rules, kept):
+@njit(cache=True, nogil=True)
+def _known_by(stored, patients, n):
+    """The end of the patient's events that were available on the cutoff day."""
+    low, high = stored.offsets[patients.rows[n]], stored.offsets[patients.rows[n] + 1]
+    while low < high:  # stored by available day
+        middle = (low + high) // 2
+        if stored.available[middle] > patients.cutoffs[n]:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _keep_latest(stored, patients, n, stop, rules, kept):
+    """As `_keep` where all occurrences of a code are one token, which is most of the time of an epoch."""
+    first, cutoff_age = stored.offsets[patients.rows[n]], patients.cutoffs[n] - patients.births[n]
+    last = rules.windows.size - 1
+    count = 0
+    for at in range(stop - 1, first - 1, -1):
+        code = stored.token[at]
+        if rules.is_hidden[code]:
+            continue
+        match = kept.last[code]
+        if match < 0:
+            if count == rules.room:
+                continue
+            match = count
+            kept.last[code] = match
+            kept.position[match] = at
+            kept.counts[match] = 0
+            count += 1
+        ago = cutoff_age - stored.age_days[at]
+        place = last  # windows ascend: most occurrences are in the last one only
+        while place >= 0 and ago < rules.windows[place]:
+            if kept.counts[match, place] < MAX_COUNT:
+                kept.counts[match, place] += 1
+            place -= 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _keep(stored, patients, n, stop, rules, kept):
     """Choose the occurrences of one patient, from the newest to the oldest; returns their number."""
-    first, stop = stored.offsets[patients.rows[n]], stored.offsets[patients.rows[n] + 1]
-    while stop > first and stored.available[stop - 1] > patients.cutoffs[n]:
-        stop -= 1  # stored by available day
+    first = stored.offsets[patients.rows[n]]
     count = 0
     for at in range(stop - 1, first - 1, -1):
         if count == rules.room and not rules.periods.size:
@@ -224,7 +273,7 @@ def _keep(stored, patients, n, rules, kept):
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _count(counts, ago, windows):
     """Count an occurrence so many days ago in every window that includes it."""
     for place in range(windows.size):

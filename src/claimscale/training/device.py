@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from claimscale.model.attention import BatchLayout
-from claimscale.model.encoder import Encoder, EncoderInputs
+from claimscale.model import kernels
+from claimscale.model.attention import BatchLayout, to_device
+from claimscale.model.encoder import EncoderInputs
 from claimscale.tokens.batches import FILLER, MICROBATCH_TOKENS, Batch, microbatches, with_fillers
 from claimscale.tokens.sequences import Sequences
 
@@ -22,13 +23,6 @@ GPU_MICROBATCH_TOKENS = 1 << 17
 SMALLEST_CPU_MICROBATCH = 1 << 10
 
 Result = TypeVar("Result")
-
-
-def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """The array as a tensor on the device."""
-    host = torch.from_numpy(array)
-    # A copy from memory that is not pinned would wait for all work queued on the GPU.
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
 
 
 def encoder_inputs(batch: Batch, token: np.ndarray, device: torch.device) -> EncoderInputs:
@@ -58,15 +52,7 @@ def microbatch_tokens(device: torch.device, batch_tokens: int | None = None) -> 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
     """bfloat16 matrix products on a GPU, float32 on a CPU."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-
-
-def compile_blocks(encoder: Encoder, device: torch.device) -> None:
-    """On a GPU, fuse the elementwise operations of each block. Blocks that do not compile run as they are."""
-    if device.type == "cuda":
-        torch._dynamo.config.suppress_errors = True
-        for block in encoder.blocks:
-            block.compile(dynamic=True)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=kernels.on_gpu(device))
 
 
 def evaluate(

@@ -1,27 +1,39 @@
-"""GPU memory: the size of a microbatch that fits, and the corpus kept on the device."""
+"""GPU memory: the size of a microbatch that fits."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import os
 from collections.abc import Callable
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from claimscale.model.attention import BatchLayout
-from claimscale.model.encoder import EncoderInputs
-from claimscale.tokens.batches import Batch, Masked
-from claimscale.tokens.sequences import Sequences
-from claimscale.tokens.special_tokens import MASK
-from claimscale.training.device import to_device
-
-CORPUS_SHARE = 0.25
-"""The part of the free memory that the token arrays may take."""
 USED_SHARE = 0.8
 """The part of the remaining memory for a microbatch, as measured: equal sizes differ in shape."""
 PROBE_TOKENS = 1 << 14
 LARGEST_MICROBATCH = 1 << 20
 SMALLEST_MICROBATCH = 1 << 10
+
+SETTINGS = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+VIRTUAL_MEMORY = 102
+"""The driver's number of the attribute that tells whether it can map memory into an address range."""
+
+
+def use_expandable_segments(device: torch.device) -> None:
+    """Let blocks of GPU memory grow, unless the user has chosen settings or the driver cannot do it.
+
+    The numbers of positions differ from step to step. Blocks of fixed size then fit rarely, and the process
+    holds up to three times the memory that it uses.
+    """
+    if device.type != "cuda" or any(name in os.environ for name in SETTINGS):
+        return
+    supported = ctypes.c_int(0)
+    with contextlib.suppress(OSError, AttributeError):
+        driver = ctypes.CDLL("libcuda.so.1")
+        driver.cuDeviceGetAttribute(ctypes.byref(supported), VIRTUAL_MEMORY, device.index or 0)
+    if supported.value:
+        torch.cuda.memory._set_allocator_settings("expandable_segments:True")
 
 
 def free_memory(device: torch.device) -> int:
@@ -60,33 +72,3 @@ def measured_microbatch(train: Callable[[int], int], held: int, device: torch.de
         tried //= 2
     peak = torch.cuda.max_memory_allocated(device) - before
     return microbatch_for(free_memory(device) - held, peak, tokens)
-
-
-class ResidentCorpus:
-    """Token arrays kept on the device: a step sends only the indices of its positions."""
-
-    def __init__(self, sequences: Sequences, device: torch.device) -> None:
-        self.device = device
-        self.token = torch.from_numpy(sequences.token).to(device)
-        self.age_days = torch.from_numpy(sequences.age_days).to(device)
-        self.count = torch.from_numpy(sequences.count).to(device)
-
-    @classmethod
-    def if_it_fits(cls, sequences: Sequences, device: torch.device) -> ResidentCorpus | None:
-        size = sum(array.nbytes for array in (sequences.token, sequences.age_days, sequences.count))
-        if device.type != "cuda" or size > CORPUS_SHARE * free_memory(device):
-            return None
-        return cls(sequences, device)
-
-    def masked(self, batch: Batch, masked: Masked) -> tuple[EncoderInputs, Tensor, Tensor]:
-        """As `pretraining_run.masked_inputs`: the masked batch, the masked positions and their codes."""
-        source = to_device(batch.source.astype(np.int32), self.device)
-        position = to_device(masked.position, self.device)
-        layout = BatchLayout.of(batch.lengths, self.device)
-        token, age_days = self.token[source], self.age_days[source]
-        newest = age_days[layout.bounds[:-1]]
-        # A known output size spares a wait for the device.
-        newest = newest.repeat_interleave(layout.bounds.diff(), output_size=len(source))
-        masked_token = token.index_fill(0, position, MASK)
-        inputs = EncoderInputs(masked_token, age_days, age_days - newest, self.count[source], layout)
-        return inputs, position, token[position].long()

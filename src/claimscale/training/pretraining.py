@@ -138,8 +138,16 @@ def pretrain(job: PretrainingJob, progress: Progress) -> dict[str, Any]:
         "ranks": job.setup.group.count,
         "cooldowns": entries,
         "cost": meter.entry(job.peak_tflops),
-        "notes": stable.saver.notes,
+        "notes": _notes(stable),
+        **({} if run.compiled is None else {"compiled": run.compiled.entry()}),
     }
+
+
+def _notes(trainer: Trainer) -> list[dict[str, object]]:
+    """Findings on damaged checkpoints, and on a loss that a GPU ran uncompiled."""
+    compiled = trainer.run.compiled
+    failed = [] if compiled is None or compiled.note is None else [compiled.note.model_dump()]
+    return [*trainer.saver.notes, *failed]
 
 
 def _cool_down(
@@ -210,7 +218,7 @@ def _run_rate(job: PretrainingJob, name: str, identity: str, progress: Progress)
         "validation_loss": loss,
         "tokens": trainer.tokens,
         "usage": trainer.meter.state(),
-        "notes": trainer.saver.notes,
+        "notes": _notes(trainer),
         "train_flops": run.flops(trainer.tokens, trainer.masked),
     }
     job.finish_part(name, identity, entry)

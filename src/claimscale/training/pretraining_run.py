@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -16,20 +15,24 @@ from torch import Tensor
 
 from claimscale.config.training import Pretrain
 from claimscale.errors import BadInput
-from claimscale.model import shapes
+from claimscale.model import kernels, shapes
 from claimscale.model.attention import QueryPositions
 from claimscale.model.completep import make_optimizer
 from claimscale.model.encoder import Encoder, EncoderInputs, IncidentTargets
+from claimscale.model.pretraining_loss import pretraining_loss
 from claimscale.model.shapes import Shape
 from claimscale.tokens.batches import Batch, Batches, Masked, mask_batch
 from claimscale.tokens.incident_codes import IncidentCodes
-from claimscale.tokens.pretraining_inputs import EpochSamples, PretrainingSample
+from claimscale.tokens.pretraining_inputs import DatedSamples, EpochSamples, PretrainingSample
 from claimscale.tokens.special_tokens import LEADING
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training import device as devices, memory
+from claimscale.training.compiled import CompiledLoss
 from claimscale.training.distributed import SINGLE, ProcessGroup
 from claimscale.training.lr_schedule import LrSchedule
 from claimscale.training.optimizer_step import batch_hash, finite_loss, optimizer_step, optimizer_step_async
+from claimscale.training.packed import PackedMicrobatch
+from claimscale.training.prefetch import Prefetch
 from claimscale.training.transfer import EncoderStart
 
 WEIGHT_DECAY = 0.1
@@ -54,19 +57,17 @@ class PretrainingSetup:
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """The sample of one epoch; `resident` holds its token arrays on the device, where they fit."""
-
-    sample: PretrainingSample
-    resident: memory.ResidentCorpus | None
-
-
-@dataclass(frozen=True)
 class Step:
-    """A rank's microbatches of a step, with the `tokens`, `masked` and `incident` codes of all ranks."""
+    """A rank's microbatches of a step, with the `tokens`, `masked` and `incident` codes of all ranks.
 
-    epoch: Epoch
+    `codes` are the incident codes of the epoch, if they are predicted. For a GPU the microbatches are
+    `packed` as well, at most `microbatch_tokens` each.
+    """
+
+    codes: IncidentCodes | None
     microbatches: list[tuple[Batch, Masked]]
+    packed: list[PackedMicrobatch]
+    microbatch_tokens: int
     tokens: int
     masked: int
     incident: int
@@ -76,13 +77,17 @@ class PretrainingRun:
     """Model, optimizer and batches of one pretraining, of `fraction` of its steps."""
 
     def __init__(self, setup: PretrainingSetup, fraction: float = 1.0) -> None:
-        first, settings, device = setup.train(0), setup.settings, setup.device
+        settings, device = setup.settings, setup.device
+        memory.use_expandable_segments(device)
+        self._on_gpu = kernels.on_gpu(device)
+        self._samples = _ahead(setup) if self._on_gpu else setup.train
+        first = self._samples(0)
         with_codes = np.flatnonzero(first.sequences.lengths > LEADING)
         if not len(with_codes):
             raise BadInput("pretrain: no training patient has a code before the landmark")
         self.setup = setup
         self.batches = Batches(
-            lambda epoch: setup.train(epoch).sequences,
+            lambda epoch: self._samples(epoch).sequences,
             settings.batch_tokens,
             setup.seed,
             with_codes,
@@ -100,13 +105,17 @@ class PretrainingRun:
             self.model.start_at(first.incident.log_odds(setup.shape.vocabulary))
         if setup.start is not None:
             setup.start.load(self.model)
-        devices.compile_blocks(self.model, device)
         self.optimizer = make_optimizer(self.model, setup.shape.layers, settings.learning_rate, WEIGHT_DECAY)
-        self._epoch = lru_cache(maxsize=1)(self._prepare_epoch)
         self._updating = False
+        self._gpu_loss: Callable[..., Tensor] = pretraining_loss
+        self._prepared = Prefetch(self._prepare, settings.epochs * self.batches.steps_per_epoch)
         if device.type == "cuda" and len(self.batches.shard(0)):
             held = OPTIMIZER_BYTES * shapes.parameters(setup.shape)
             self.batches.microbatch_tokens = memory.measured_microbatch(self._probe, held, device)
+        self.compiled: CompiledLoss | None = None
+        if self._on_gpu:  # after the probe, whose sizes would be compiled too
+            self.compiled = CompiledLoss(pretraining_loss, f"{shapes.parameters(setup.shape):,}")
+            self._gpu_loss = self.compiled
 
     @property
     def steps(self) -> int:
@@ -136,7 +145,7 @@ class PretrainingRun:
             if self.setup.device.type == "cuda":
                 torch.cuda.empty_cache()
             self.batches.microbatch_tokens //= 2
-            work = replace(work, microbatches=self._microbatches(step))
+            work = self._work(step)
 
     def state(self) -> State:
         """Copies of weights and moments."""
@@ -162,47 +171,51 @@ class PretrainingRun:
         dated = 0 if first.incident is None else first.incident.has_full_horizon[with_codes].sum()
         self._dated_per_token = float(dated / lengths.sum())
 
-    def _prepare_epoch(self, number: int) -> Epoch:
-        sample = self.setup.train(number)
-        return Epoch(sample, memory.ResidentCorpus.if_it_fits(sample.sequences, self.setup.device))
-
     def _work(self, step: int) -> Step:
-        epoch = self._epoch(step // self.batches.steps_per_epoch)
-        microbatches = self._microbatches(step)
-        tokens = sum(len(batch.token) for batch, _ in microbatches)
-        masked = sum(len(mask.position) for _, mask in microbatches)
-        incident, codes = 0, epoch.sample.incident
-        if codes is not None:
-            incident = sum(int(codes.counts(batch.index).sum()) for batch, _ in microbatches)
-        totals = self.setup.group.sum(tokens, masked, incident)
-        return Step(epoch, microbatches, *(int(number) for number in totals))
+        own = self._prepared(step) if self._on_gpu else self._prepare(step)
+        if own.microbatch_tokens != self.batches.microbatch_tokens:  # prepared before memory ran out
+            own = self._prepare(step)
+        totals = self.setup.group.sum(own.tokens, own.masked, own.incident)
+        tokens, masked, incident = (int(number) for number in totals)
+        return replace(own, tokens=tokens, masked=masked, incident=incident)
 
-    def _microbatches(self, step: int) -> list[tuple[Batch, Masked]]:
-        settings, seed = self.setup.settings, self.setup.seed
-        return [
-            (batch, mask_batch(batch, settings.mask_probability, seed, step, settings.mask_unit))
+    def _prepare(self, step: int) -> Step:
+        """The step with the counts of this rank."""
+        settings, device, size = self.setup.settings, self.setup.device, self.batches.microbatch_tokens
+        codes = self._samples(step // self.batches.steps_per_epoch).incident
+        microbatches = [
+            (batch, mask_batch(batch, settings.mask_probability, self.setup.seed, step, settings.mask_unit))
             for batch in self.batches.microbatches(step)
         ]
+        packed = [PackedMicrobatch.of(*one, codes, device) for one in microbatches] if self._on_gpu else []
+        tokens = sum(len(batch.token) for batch, _ in microbatches)
+        masked = sum(len(mask.position) for _, mask in microbatches)
+        indices = [] if codes is None else [codes.counts(batch.index) for batch, _ in microbatches]
+        incident = int(sum(counts.sum() for counts in indices))
+        return Step(codes, microbatches, packed, size, tokens, masked, incident)
 
     def _update(self, work: Step, step: int) -> float | Tensor:
         arguments = (
             self.model, self.optimizer, self._losses(work), self.schedule.multiplier(step), self.setup.group
         )  # fmt: skip
-        if self.setup.device.type == "cuda":
+        if self._on_gpu:
             return optimizer_step_async(*arguments)
         return finite_loss(*optimizer_step(*arguments), step, self.batch_name)
 
     def _losses(self, work: Step) -> Iterator[Callable[[], Tensor]]:
         self._updating = False
-        for batch, mask in work.microbatches:
-            yield lambda batch=batch, mask=mask: self._loss(work, batch, mask)
+        if self._on_gpu:
+            weights = self._weights(work)
+            yield from (lambda packed=packed: self._packed_loss(packed, weights) for packed in work.packed)
+        else:
+            for batch, mask in work.microbatches:
+                yield lambda batch=batch, mask=mask: self._loss(work, batch, mask)
         self._updating = True  # the step can no longer be repeated
 
     def _loss(self, work: Step, batch: Batch, mask: Masked) -> Tensor:
         """The microbatch's share of the mean losses: nats per masked code, and per incident code."""
-        device = self.setup.device
-        inputs, position, target = self._inputs(work.epoch, batch, mask)
-        codes = work.epoch.sample.incident
+        device, codes = self.setup.device, work.codes
+        inputs, position, target = masked_inputs(batch, mask, device)
         cls = devices.cls_positions(batch) if codes is not None else mask.position[:0]
         queries = QueryPositions.of(np.concatenate((mask.position, cls)), batch.lengths, device)
         with devices.mixed_precision(device):
@@ -216,21 +229,34 @@ class PretrainingRun:
             incident = self.model.incident_loss(hidden[len(position) :], context, inputs, targets)
             return loss + self.setup.settings.incident_weight * incident / max(work.incident, 1)
 
-    def _inputs(self, epoch: Epoch, batch: Batch, mask: Masked) -> tuple[EncoderInputs, Tensor, Tensor]:
-        if epoch.resident is not None:
-            return epoch.resident.masked(batch, mask)
-        return masked_inputs(batch, mask, self.setup.device)
+    def _packed_loss(self, packed: PackedMicrobatch, weights: Tensor) -> Tensor:
+        """As `_loss`, on a GPU."""
+        with devices.mixed_precision(self.setup.device):
+            return self._gpu_loss(self.model, packed.to(self.setup.device, weights))
+
+    def _weights(self, work: Step) -> Tensor:
+        """The weights of a masked and of an incident code in the loss of a step, float32 [2]."""
+        incident = self.setup.settings.incident_weight / max(work.incident, 1)
+        weights = np.array([1 / max(work.masked, 1), incident], np.float32)
+        return devices.to_device(weights, self.setup.device)
 
     def _probe(self, positions: int) -> int:
         """Forward and backward of one microbatch of about `positions`; returns its size."""
         self.batches.microbatch_tokens = positions
         work = self._work(0)
-        batch, mask = work.microbatches[-1]  # the longest sequences, which take most memory
-        try:
-            self._loss(work, batch, mask).backward()
+        try:  # the longest sequences, which take most memory
+            self._packed_loss(work.packed[-1], self._weights(work)).backward()
         finally:
             self.optimizer.zero_grad(set_to_none=True)
-        return len(batch.token)
+        return len(work.microbatches[-1][0].token)
+
+
+def _ahead(setup: PretrainingSetup) -> EpochSamples:
+    """The samples of the epochs, the next one prepared ahead by all threads that this process may use."""
+    train = setup.train
+    if isinstance(train, DatedSamples):
+        train = train.parallel(max(1, torch.get_num_threads()))
+    return Prefetch(train, setup.settings.epochs)
 
 
 def masked_inputs(batch: Batch, mask: Masked, device: torch.device) -> tuple[EncoderInputs, Tensor, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from claimscale.model import shapes
 from claimscale.model.attention import QueryPositions
@@ -75,19 +76,20 @@ def masked_losses(
 ) -> Scores:
     recurrent = seen_earlier(sequences) | (sequences.count[:, -1] > 1)
 
-    def losses_of(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    def losses_of(batch: Batch) -> tuple[Tensor, np.ndarray]:
         masked = mask_batch(batch, MASK_PROBABILITY, SEED, 0)
         inputs, _, targets = masked_inputs(batch, masked, device)
-        losses = [np.zeros(0, np.float32)]
+        losses = [torch.zeros(0, device=device)]
         with mixed_precision(device):
             hidden = model(inputs, QueryPositions.of(masked.position, batch.lengths, device))
             for rows, target in zip(hidden.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True):
                 logits = model.masked_logits(rows).float()
-                losses.append(F.cross_entropy(logits, target, reduction="none").cpu().numpy())
-        return np.concatenate(losses), recurrent[batch.source[masked.position]]
+                losses.append(F.cross_entropy(logits, target, reduction="none"))
+        return torch.cat(losses), recurrent[batch.source[masked.position]]
 
+    # Losses stay on a GPU until all batches are queued: reading them would wait for each.
     found = list(evaluate(losses_of, sequences, _shard(sequences, group), device))
-    loss = np.concatenate([np.zeros(0), *(losses for losses, _ in found)])
+    loss = np.concatenate([np.zeros(0), *(losses.cpu().numpy() for losses, _ in found)])
     again = np.concatenate([np.zeros(0, np.bool_), *(flags for _, flags in found)])
     new, repeated, new_codes, repeated_codes = group.sum(
         float(loss[~again].sum()), float(loss[again].sum()), int((~again).sum()), int(again.sum())
@@ -108,17 +110,17 @@ def incident_loss(
     shard = _shard(sample.sequences, group)
     shard = shard[codes.has_full_horizon[shard]]
 
-    def loss_of(batch: Batch) -> float:
+    def loss_of(batch: Batch) -> Tensor:
         inputs = encoder_inputs(batch, batch.token, device)
         with mixed_precision(device):
             queries = QueryPositions.of(cls_positions(batch), batch.lengths, device)
             hidden, context = model.attend(model.embed(inputs), inputs, queries)
             targets = incident_targets(codes, batch.index, device)
-            return float(model.incident_loss(hidden, context, inputs, targets))
+            return model.incident_loss(hidden, context, inputs, targets)
 
     loss = 0.0
-    for part in evaluate(loss_of, sample.sequences, shard, device):
-        loss += part
+    for part in list(evaluate(loss_of, sample.sequences, shard, device)):
+        loss += float(part)
     total, incident = group.sum(loss, int(codes.counts(shard).sum()))
     return _mean(total, incident)
 
