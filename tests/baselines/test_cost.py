@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from claimscale import artifacts
 from claimscale.config.comparison import Search
 from claimscale.experiments import execute
 from claimscale.experiments.cells import Cell
@@ -47,6 +48,7 @@ def workspace(claims, stores, tmp_path: Path) -> SimpleNamespace:
     save_tensors(
         weights / "model.safetensors", Encoder(found.shape("80k"), found.token_metadata).state_dict()
     )
+    artifacts.seal(weights, "inputs")
     return found
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,27 +37,31 @@ def programs() -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a server with a password. PostgreSQL refuses to run as root: another user starts it."""
-    bin, folder = programs(), tmp_path_factory.mktemp("postgres")
-    start: dict[str, Any] = {"capture_output": True, "check": True, "cwd": folder}
-    if os.getuid() == 0:
-        start["user"] = "postgres"
-        shutil.chown(folder, "postgres")
-        for parent in folder.parents[:3]:
-            if parent != Path(parent.anchor):
-                parent.chmod(parent.stat().st_mode | 0o011)
-    (folder / "password").write_text(SECRET, "utf-8")
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    data = str(folder / "data")
-    created = ["-U", USER, "-A", "scram-sha-256", "--pwfile", str(folder / "password"), "-E", "UTF8"]
-    subprocess.run([bin / "initdb", "-D", data, *created, "--locale=C"], **start)
-    options = f"-p {port} -k {folder} -c fsync=off"
-    subprocess.run([bin / "pg_ctl", "-D", data, "-o", options, "-l", f"{data}/log", "-w", "start"], **start)
-    yield port
-    subprocess.run([bin / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **start)
+def server() -> Iterator[int]:
+    """The port of a server with a password. PostgreSQL refuses to run as root: another user starts it.
+
+    Its folder is not among pytest's, into which another user cannot look.
+    """
+    bin = programs()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start: dict[str, Any] = {"capture_output": True, "check": True, "cwd": folder}
+        if os.getuid() == 0:
+            start["user"] = "postgres"
+            shutil.chown(folder, "postgres")
+        (folder / "password").write_text(SECRET, "utf-8")
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        data = str(folder / "data")
+        created = ["-U", USER, "-A", "scram-sha-256", "--pwfile", str(folder / "password"), "-E", "UTF8"]
+        subprocess.run([bin / "initdb", "-D", data, *created, "--locale=C"], **start)
+        options = f"-p {port} -k {folder} -c fsync=off"
+        subprocess.run(
+            [bin / "pg_ctl", "-D", data, "-o", options, "-l", f"{data}/log", "-w", "start"], **start
+        )
+        yield port
+        subprocess.run([bin / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **start)
 
 
 @pytest.fixture(scope="module")

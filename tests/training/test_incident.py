@@ -222,7 +222,7 @@ def test_incident_prediction_sees_masked_codes(samples, run_of, monkeypatch: pyt
 
     monkeypatch.setattr(run.model, "incident_loss", has_full_horizon)
     run.step(0)
-    assert any((mask.token != batch.token).any() for batch, mask in run._microbatches(0))
+    assert any((mask.token != batch.token).any() for batch, mask in run._prepare(0).microbatches)
     np.testing.assert_array_equal(np.concatenate(seen), np.concatenate([batch.token for batch in batches]))
 
 

@@ -25,7 +25,7 @@ from claimscale.evaluation.phenome import Phenome, SizeRuns
 BAND_EDGES = (100, 300, 1000)
 """Training cases at which bands of outcomes begin."""
 MIN_FOR_LINE = 10
-"""A line over fewer outcomes is not drawn."""
+"""A line is fitted over at least so many outcomes."""
 
 
 @dataclass(frozen=True)
