@@ -38,7 +38,7 @@ check: $(DEVELOPED)
 
 test: $(DEVELOPED) lint
 	@$(IN)coverage erase
-	@$(IN)coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder $(TESTS)
+	@$(IN)coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 	@$(IN)coverage combine --quiet
 	@$(IN)coverage report --fail-under=90
 

@@ -52,19 +52,15 @@ LONG = (
     *("training/test_kills.py", "training/test_distributed.py", "simulator/test_oracle.py", "golden"),
     *("summary/test_golden.py", "validity/test_run.py", "report/test_browser.py"),
 )
-"""Files and folders, the longest first. Each runs first and on one worker: its tests share what is slow to
-make, a finished study for example. On two workers it would be made twice; at the end one would wait."""
+"""Files and folders, the longest first. They run first, each file on one worker (`--dist loadfile`), so that
+no worker waits for another at the end, and no finished study is made twice."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
+    items.sort(key=_place)
 
-    def place(item: pytest.Item) -> int:
-        parts = [item.path, *item.path.parents]
-        return next((number for number, name in enumerate(LONG) if here / name in parts), len(LONG))
 
-    for item in items:
-        if (number := place(item)) < len(LONG):
-            item.add_marker(pytest.mark.xdist_group(LONG[number]))
-    items.sort(key=place)
+def _place(item: pytest.Item) -> int:
+    """The place of the part that a test belongs to; after all of them if it belongs to none."""
+    parts, here = [item.path, *item.path.parents], Path(__file__).parent
+    return next((number for number, name in enumerate(LONG) if here / name in parts), len(LONG))
