@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import lightgbm
@@ -58,11 +59,8 @@ def train_and_test(
     kept = TestedOutcomes([tested.outcomes[place] for place in chosen], tested.states[:, chosen])
     features = _features(workspace, rows, days)
     log_odds = np.zeros(kept.states.shape, np.float32)
-    models = (
-        _Models(train, tuning, {**FIXED, "seed": cell.seed, "num_threads": threads}) if len(chosen) else None
-    )
+    models = _Models(train, tuning, {**FIXED, "seed": cell.seed, "num_threads": threads})
     for place, outcome in enumerate(chosen):
-        assert models is not None
         booster = models.fit(outcome)
         at_risk = np.flatnonzero(kept.states[:, place] != NOT_AT_RISK)
         risk = np.asarray(booster.predict(features[at_risk], num_threads=threads))
@@ -124,18 +122,22 @@ class _Models:
 
     def __init__(self, train: Part, tuning: Part, fixed: dict[str, Any]) -> None:
         self._train, self._tuning, self._fixed = train, tuning, fixed
-        self._binned = lightgbm.Dataset(train.features, params=fixed, free_raw_data=False)
-        self._binned_tuning = self._binned.create_valid(tuning.features, params=fixed)
-        for dataset in (self._binned, self._binned_tuning):
-            dataset.construct()
+
+    @cached_property
+    def _binned(self) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
+        """Training and tuning dates; made for the first outcome, if there is one."""
+        train = lightgbm.Dataset(self._train.features, params=self._fixed, free_raw_data=False)
+        tuning = train.create_valid(self._tuning.features, params=self._fixed)
+        return train.construct(), tuning.construct()
 
     def fit(self, outcome: int) -> lightgbm.Booster:
         """The attempt with the lowest log-loss on the tuning dates at risk."""
         with warnings.catch_warnings():
             # Outcomes and attempts share the bins, and LightGBM says so for each.
             warnings.filterwarnings("ignore", message="Overriding the parameters from Reference Dataset")
-            train = _at_risk(self._binned, self._train.states[:, outcome])
-            tuning = _at_risk(self._binned_tuning, self._tuning.states[:, outcome])
+            binned, binned_tuning = self._binned
+            train = _at_risk(binned, self._train.states[:, outcome])
+            tuning = _at_risk(binned_tuning, self._tuning.states[:, outcome])
             found = [self._trained(attempt, train, tuning) for attempt in ATTEMPTS]
         return min(found, key=lambda booster: booster.best_score["tuning"]["binary_logloss"])
 
