@@ -171,6 +171,8 @@ def models(summary: Summary, study: Study) -> Iterator[Finding]:
         yield finding("methods.baselines", baselines=names, trials=study.search.n_trials)
     if "ensemble" in arms:
         yield finding("methods.ensemble")
+    if study.recipes and results:
+        yield finding("methods.recipes", recipes=[finding(f"recipe.{name}") for name in study.recipes])
     if study.compare.stopping == "futility":
         yield finding("methods.futility")
     if not results:

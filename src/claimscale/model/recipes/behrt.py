@@ -111,7 +111,6 @@ def positions(count: int, width: int) -> Tensor:
 
 RECIPE = Recipe(
     name="behrt",
-    title="BEHRT",
     source="Li et al. 2020, doi 10.1038/s41598-020-62922-y",
     read=read,
     build=Behrt,

@@ -38,6 +38,8 @@ from claimscale.model.recipes.recipe import (
 NO_EVENT = 0
 """The recipe's only token of its own: nothing happened on the index date."""
 LONGEST = 10000.0
+START_DAYS = 30.0
+"""Mean waiting time before training."""
 SHORTEST_DAYS = 0.1
 """Added to every waiting time, as in the paper's code."""
 
@@ -100,6 +102,7 @@ class Delphi(RecipeModel):
         norm = nn.LayerNorm(width, bias=False)
         self.layers = nn.TransformerEncoder(layer, dimensions.layers, norm, enable_nested_tensor=False)
         initialise(self)
+        self.log_start = math.log(START_DAYS * (codes.size + 1))
 
     def states(self, batch: PaddedBatch, seen_BLL: Tensor) -> Tensor:
         """Final states, [B, L, W]."""
@@ -120,7 +123,7 @@ class Delphi(RecipeModel):
         place = torch.arange(seen_BLL.shape[2], device=age_BL.device)
         newest_BL = (seen_BLL * place).amax(2)
         waits_BL = (age_BL[:, 1:] - age_BL[:, :-1]).clamp_min(1.0).gather(1, newest_BL)
-        log_rate = -torch.log(torch.exp(-logits.logsumexp(1)) + SHORTEST_DAYS)
+        log_rate = -torch.log(torch.exp(self.log_start - logits.logsumexp(1)) + SHORTEST_DAYS)
         log_time = torch.log(waits_BL[asked_BL] + SHORTEST_DAYS)
         time = (torch.exp(log_rate + log_time) - log_rate).sum()
         return mean_of(code, len(target)), mean_of(time, len(target))
@@ -136,7 +139,6 @@ class Delphi(RecipeModel):
 
 RECIPE = Recipe(
     name="causal",
-    title="Delphi (causal)",
     source="Shmatko et al. 2025, doi 10.1038/s41586-025-09529-3",
     read=read,
     build=Delphi,
@@ -144,6 +146,8 @@ RECIPE = Recipe(
     aspect=4.0,
     differs=(
         "All codes with their repeats are read; the paper reads first diagnoses.",
+        "Rates start at one code in 30 days; the paper's start at one per code and day, from which a short "
+        "training does not recover.",
         "The event that says nothing happened stands on the index date only, not at random ages.",
         "A classifier is trained on the last state; the paper reads risks from the rates.",
     ),

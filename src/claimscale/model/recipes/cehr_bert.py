@@ -145,7 +145,6 @@ class CehrBert(RecipeModel):
 
 RECIPE = Recipe(
     name="cehr_bert",
-    title="CEHR-BERT",
     source="Pang et al. 2021, arXiv 2111.08585",
     read=read,
     build=CehrBert,

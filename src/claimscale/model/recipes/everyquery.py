@@ -130,7 +130,6 @@ class EveryQuery(RecipeModel):
 
 RECIPE = Recipe(
     name="everyquery",
-    title="EveryQuery",
     source="Chandak et al. 2026, arXiv 2603.07900",
     read=read,
     build=EveryQuery,

@@ -54,7 +54,9 @@ class HiBehrt(RecipeModel):
         padding = WINDOW + -(-beyond // STRIDE) * STRIDE - x_BLW.shape[1]
         present = F.pad(batch.present, (0, padding)).unfold(1, WINDOW, STRIDE)
         x = F.pad(x_BLW, (0, 0, 0, padding)).unfold(1, WINDOW, STRIDE).transpose(2, 3)
-        exists_BS = present.any(2)
+        # A window exists if the one before has not seen all, whatever the length of the batch.
+        starts_S = torch.arange(present.shape[1], device=present.device) * STRIDE
+        exists_BS = batch.present.sum(1, keepdim=True) > (starts_S + WINDOW - STRIDE) * (starts_S > 0)
         first_BSW = x.new_zeros(*exists_BS.shape, x.shape[3])
         first_BSW[exists_BS] = attended(self.within, x[exists_BS], present[exists_BS])[:, 0]
         return first_BSW, exists_BS
@@ -75,7 +77,6 @@ class HiBehrt(RecipeModel):
 
 RECIPE = Recipe(
     name="hi_behrt",
-    title="Hi-BEHRT",
     source="Li et al. 2023, doi 10.1109/JBHI.2022.3224727",
     read=behrt.read,
     build=HiBehrt,

@@ -123,7 +123,6 @@ def few_of_each(allowed_BL: Tensor) -> Tensor:
 
 RECIPE = Recipe(
     name="med_bert",
-    title="Med-BERT",
     source="Rasmy et al. 2021, doi 10.1038/s41746-021-00455-y",
     read=read,
     build=MedBert,

@@ -155,7 +155,6 @@ def piecewise_loss(log_hazard_QPK: Tensor, wait_QK: Tensor, censored_Q: Tensor) 
 
 RECIPE = Recipe(
     name="motor",
-    title="MOTOR",
     source="Steinberg et al. 2024, arXiv 2301.03150",
     read=read,
     build=Motor,

@@ -94,7 +94,6 @@ class PaperEncoder(RecipeModel):
 
 RECIPE = Recipe(
     name="paper",
-    title="Target paper",
     source="arXiv 2604.22348",
     read=read,
     build=PaperEncoder,

@@ -65,7 +65,6 @@ class Recipe:
 
     Attributes:
         name: as in a study file.
-        title: as in the report.
         source: the publication.
         read: how a history becomes a sequence.
         build: the model of some dimensions.
@@ -76,7 +75,6 @@ class Recipe:
     """
 
     name: str
-    title: str
     source: str
     read: Read
     build: Callable[[Dimensions, CodeTypes], RecipeModel]

@@ -112,7 +112,6 @@ def _gathered(token_BL: Tensor, chosen_BL: Tensor) -> tuple[Tensor, Tensor]:
 
 RECIPE = Recipe(
     name="transformehr",
-    title="TransformEHR",
     source="Yang et al. 2023, doi 10.1038/s41467-023-43715-z",
     read=read,
     build=TransformEhr,
