@@ -20,7 +20,7 @@ def locked(run_directory: Path) -> Iterator[None]:
     scratch folders is removed.
     """
     artifacts.make_folder(run_directory.parent)
-    with _only_for_the_user():
+    with only_for_the_user():
         artifacts.make_folder(run_directory)
         try:
             stream = (run_directory / ".lock").open("w")
@@ -57,7 +57,7 @@ def _is_in_use(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _only_for_the_user() -> Iterator[None]:
+def only_for_the_user() -> Iterator[None]:
     """Files 0600 and folders 0700, also those of libraries and of child processes."""
     before = os.umask(0o077)
     try:

@@ -1,6 +1,8 @@
 """Work ahead of a GPU: the same results as without, in any order, and errors where they belong."""
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -40,3 +42,25 @@ def test_an_error_is_raised_for_its_number() -> None:
     with pytest.raises(ValueError, match="two"):
         prefetch(2)
     assert prefetch(3) == 3
+
+
+def test_a_number_that_one_thread_waits_for_survives_the_request_of_another() -> None:
+    free, asked = threading.Event(), threading.Event()
+
+    def prepare(number: int) -> int:
+        asked.set()
+        free.wait(10)
+        return number
+
+    prefetch = Prefetch(prepare, end=10)
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(prefetch, 0)
+        assert asked.wait(10)  # the pool is busy with 0, so that 1 waits behind it
+        second = threads.submit(prefetch, 1)
+        while 2 not in prefetch._found:
+            time.sleep(0.001)
+        third = threads.submit(prefetch, 7)
+        while 7 not in prefetch._found:
+            time.sleep(0.001)
+        free.set()
+        assert [one.result(10) for one in (first, second, third)] == [0, 1, 7]

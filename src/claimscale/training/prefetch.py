@@ -13,8 +13,9 @@ Result = TypeVar("Result")
 class Prefetch(Generic[Result]):
     """The results of `prepare(number)`, which one thread computes one number ahead.
 
-    The results are those of `prepare`, in any order of numbers; only consecutive numbers are fast. Numbers
-    from `end` on are not computed ahead. Errors are raised when their number is requested.
+    The results are those of `prepare`, in any order of numbers and for any number of threads; only
+    consecutive numbers are fast. Numbers from `end` on are not computed ahead. Errors are raised when their
+    number is requested.
     """
 
     def __init__(self, prepare: Callable[[int], Result], end: int) -> None:
@@ -27,7 +28,7 @@ class Prefetch(Generic[Result]):
         with self._lock:
             wanted = [number, number + 1] if number + 1 < self._end else [number]
             for old in self._found.keys() - wanted:
-                self._found.pop(old).cancel()
+                del self._found[old]  # not cancelled: another thread may wait for it
             for one in wanted:
                 if one not in self._found:
                     self._found[one] = self._pool.submit(self._prepare, one)

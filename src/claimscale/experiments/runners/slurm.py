@@ -22,6 +22,7 @@ from claimscale.experiments.cells import PRETRAINING_KINDS, Cell
 from claimscale.experiments.runners.cell_queue import CellQueue
 from claimscale.experiments.workspace import Workspace
 from claimscale.progress import Display
+from claimscale.run_lock import only_for_the_user
 
 FOLDER = "slurm"
 JOBS = "jobs.json"
@@ -45,10 +46,10 @@ class CellJob:
 
     def __call__(self) -> JobEnding:
         """Run the cell. The text of an unforeseen exception is not passed on."""
-        os.umask(0o077)  # what a cell writes is about patients
         started = time.monotonic()
         try:
-            self._run()
+            with only_for_the_user():
+                self._run()
         except BadInput as error:
             return "bad input", str(error)
         except Interrupted as error:
