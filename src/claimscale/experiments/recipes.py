@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -87,9 +86,13 @@ class RecipeCell:
 
         weights = artifacts.verified(workspace.folder(cell.pretraining.id)) / "model.safetensors"
         outcome = workspace.store.vocabulary.tokens_with_prefix(workspace.task(cell.task).outcome)
-        labelled = (Labelled(sequences(one), one.outcome) for one in (train, tuning))
         run = RecipeFinetuning(
-            self.job, Path(weights), np.setdiff1d(outcome, hidden), *labelled, workspace.study.finetune
+            self.job,
+            weights,
+            np.setdiff1d(outcome, hidden),
+            Labelled(sequences(train), train.outcome),
+            Labelled(sequences(tuning), tuning.outcome),
+            workspace.study.finetune,
         )
         result, probabilities = run.run(self.progress)
         risks = {split: probabilities(sequences(sample)) for split, sample in predict.items()}

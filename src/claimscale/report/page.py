@@ -190,7 +190,7 @@ def _environment(t: Texts) -> jinja2.Environment:
         "phenome_colours": phenome_picture.COLOURS,
         "family_names": FAMILY_NAMES,
         "recipes_text": recipe_entries.recipes_text,
-        "recipe_title": recipe_entries.title,
+        "recipe_titles": recipe_entries.TITLES,
         "recipe_comparisons": RECIPE_COMPARISONS,
     }
     return environment

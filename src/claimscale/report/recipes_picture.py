@@ -12,7 +12,7 @@ from claimscale.findings import duration, interval
 from claimscale.report.i18n import Texts
 from claimscale.report.svg_parts import line, nice, text
 from claimscale.summary.entries import METRIC_NAMES, EstimateEntry
-from claimscale.summary.recipe_entries import title
+from claimscale.summary.recipe_entries import TITLES
 from claimscale.summary.schema import Summary
 from claimscale.summary.task_schema import TaskEntry
 
@@ -53,7 +53,7 @@ def recipes_svg(summary: Summary, task: TaskEntry, t: Texts) -> Markup:
 def _rows(summary: Summary, task: TaskEntry, t: Texts) -> Iterator[_Row]:
     metric = task.recipes[0].metric
     for one in task.recipes:
-        yield _Row(t.say(title(one.recipe)), one.size, getattr(one, metric), one.pretraining_hours, False)
+        yield _Row(t.say(TITLES[one.recipe]), one.size, getattr(one, metric), one.pretraining_hours, False)
     hours = {size.name: size.hours for size in summary.sizes}
     sizes, labelled = {one.size for one in task.recipes}, task.recipes[0].n_labelled
     for result in task.results:

@@ -15,6 +15,19 @@ from claimscale.summary.entries import METRIC_NAMES, DifferenceEntry, EstimateEn
 from claimscale.summary.recipe_schema import RecipeEntry
 from claimscale.summary.task_schema import TaskEntry
 
+TITLES: dict[str, Finding] = {
+    "paper": finding("recipe.paper"),
+    "behrt": finding("recipe.behrt"),
+    "med_bert": finding("recipe.med_bert"),
+    "cehr_bert": finding("recipe.cehr_bert"),
+    "hi_behrt": finding("recipe.hi_behrt"),
+    "transformehr": finding("recipe.transformehr"),
+    "motor": finding("recipe.motor"),
+    "causal": finding("recipe.causal"),
+    "everyquery": finding("recipe.everyquery"),
+}
+"""Names of the recipes as the report shows them."""
+
 
 def recipe_entries(
     results: Sequence[RecipeResult], pretrainings: Sequence[Mapping[str, Any]], metric: Metric
@@ -56,11 +69,6 @@ def _estimate(scores: Scores, metric: str) -> EstimateEntry:
     return EstimateEntry.model_validate(interval(scores).bounded(*RANGES[metric]))
 
 
-def title(recipe: str) -> Finding:
-    """A recipe's name as the report shows it."""
-    return finding(f"recipe.{recipe}")
-
-
 def recipes_text(task: TaskEntry) -> Finding:
     """How the study's encoders compare with all recipes, and with the best of them."""
     counts = Counter(one.comparison for one in task.recipes)
@@ -74,7 +82,7 @@ def recipes_text(task: TaskEntry) -> Finding:
         not_worse=counts["not_worse"],
         worse=counts["worse"],
         undecided=counts["undecided"],
-        best=title(best.recipe),
+        best=TITLES[best.recipe],
         size=best.size,
         metric=METRIC_NAMES[metric],
         value=getattr(best, metric).estimate,

@@ -43,7 +43,10 @@ class Labelled:
 
 
 class Classifier(nn.Module):
-    """A recipe's model and a linear classifier."""
+    """A recipe's model and a linear classifier of its readout, which is normalised.
+
+    Small states would need large weights, and many more steps than a fine-tuning has.
+    """
 
     def __init__(self, model: RecipeModel, bias: float) -> None:
         super().__init__()
@@ -53,7 +56,8 @@ class Classifier(nn.Module):
 
     def forward(self, batch: PaddedBatch) -> Tensor:
         """Logits [B]."""
-        return self.model.readout(batch).float() @ self.weight + self.bias
+        readout = self.model.readout(batch).float()
+        return F.layer_norm(readout, readout.shape[1:]) @ self.weight + self.bias
 
 
 class _Trials:

@@ -154,11 +154,11 @@ class RecipePretraining:
 
     @cached_property
     def flops_per_token(self) -> float:
-        """Operations of training per position, counted on one microbatch."""
+        """Operations of training per position, counted on one microbatch by a model of its own."""
         part = next(self.job.microbatches(self.sequences, self.batches.shard(0)))
-        return training_flops(
-            lambda batch: self.model.pretraining_loss(batch), padded(self.sequences, part, self.job.device)
-        ) / max(1, int(self.sequences.lengths[part].sum()))
+        batch = padded(self.sequences, part, self.job.device)
+        flops = training_flops(self.job.model().pretraining_loss, batch)
+        return flops / max(1, int(self.sequences.lengths[part].sum()))
 
 
 def seed_step(seed: int, position: int) -> None:

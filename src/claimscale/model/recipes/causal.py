@@ -115,16 +115,16 @@ class Delphi(RecipeModel):
         age_BL = batch.channels["age"].float()
         known = PaddedBatch(batch.token[:, :-1], {"age": age_BL[:, :-1]}, batch.present[:, :-1])
         seen_BLL = visible(age_BL[:, :-1], age_BL[:, 1:], known.present)
-        asked_BL = batch.present[:, 1:]
-        logits = F.linear(self.states(known, seen_BLL)[asked_BL], self.token.weight)
-        target = batch.token[:, 1:][asked_BL]
+        predicted_BL = batch.present[:, 1:]
+        logits = F.linear(self.states(known, seen_BLL)[predicted_BL], self.token.weight)
+        target = batch.token[:, 1:][predicted_BL]
         code = F.cross_entropy(logits, target, reduction="sum")
         # The time since the newest position that is seen; exponential, with a shortest wait.
         place = torch.arange(seen_BLL.shape[2], device=age_BL.device)
         newest_BL = (seen_BLL * place).amax(2)
         waits_BL = (age_BL[:, 1:] - age_BL[:, :-1]).clamp_min(1.0).gather(1, newest_BL)
         log_rate = -torch.log(torch.exp(self.log_start - logits.logsumexp(1)) + SHORTEST_DAYS)
-        log_time = torch.log(waits_BL[asked_BL] + SHORTEST_DAYS)
+        log_time = torch.log(waits_BL[predicted_BL] + SHORTEST_DAYS)
         time = (torch.exp(log_rate + log_time) - log_rate).sum()
         return mean_of(code, len(target)), mean_of(time, len(target))
 

@@ -135,9 +135,9 @@ class CehrBert(RecipeModel):
         states_BLW = self.states(batch, masked.token)
         loss = self.head.loss(states_BLW, self.token.weight, masked)
         kind_BL = batch.channels["kind"]
-        asked_BL = masked.is_masked & (kind_BL != NO_VISIT)
-        kinds = F.cross_entropy(self.kind(states_BLW[asked_BL]), kind_BL[asked_BL], reduction="sum")
-        return loss + kinds / asked_BL.sum().clamp_min(1)
+        predicted_BL = masked.is_masked & (kind_BL != NO_VISIT)
+        kinds = F.cross_entropy(self.kind(states_BLW[predicted_BL]), kind_BL[predicted_BL], reduction="sum")
+        return loss + kinds / predicted_BL.sum().clamp_min(1)
 
     def readout(self, batch: PaddedBatch) -> Tensor:
         return mean_state(self.states(batch, batch.token), batch.present)

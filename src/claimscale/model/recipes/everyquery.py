@@ -101,7 +101,7 @@ class EveryQuery(RecipeModel):
         horizon_BQ = shortest + random_BQ * ((now_B1 - cut_B1).clamp_max(longest) - shortest).clamp_min(0)
         observed_BQ = (cut_B1 + horizon_BQ <= now_B1).float()
         later_BL = present_BL & (age_BL > cut_B1)
-        code_BQ = self._asked(batch.token, later_BL)
+        code_BQ = self._queried(batch.token, later_BL)
         within_BQL = (age_BL - cut_B1)[:, None, :] <= horizon_BQ[..., None]
         same_BQL = batch.token[:, None, :] == code_BQ[..., None]
         came_BQ = (same_BQL & within_BQL & later_BL[:, None, :]).any(2).float()
@@ -111,7 +111,7 @@ class EveryQuery(RecipeModel):
         losses = F.binary_cross_entropy_with_logits(logit_BQ, came_BQ, reduction="none")
         return mean_of((losses * observed_BQ).sum(), int(observed_BQ.sum()))
 
-    def _asked(self, token_BL: Tensor, later_BL: Tensor) -> Tensor:
+    def _queried(self, token_BL: Tensor, later_BL: Tensor) -> Tensor:
         """Codes of the queries, [B, Q]: half from the later codes where there are any, the rest at random."""
         random_BQ = torch.randint(
             FIRST_CODE, max(self.codes.size, FIRST_CODE + 1), (len(token_BL), QUERIES), device=token_BL.device
@@ -136,7 +136,7 @@ RECIPE = Recipe(
     layers=12,
     aspect=4.0,
     differs=(
-        "Sixteen queries of each patient are answered in one pass; the paper asks one.",
+        "Sixteen queries of each patient are answered in one pass; the paper answers one.",
         "The classifier starts from a query of the outcome's codes, and is fine-tuned.",
     ),
 )

@@ -9,7 +9,7 @@ Shape suffixes: B sequences, L positions of the longest.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -96,8 +96,8 @@ class Histories:
     def days(self) -> Histories:
         """The first code of each day: one row per patient and day."""
         first = self.order == 0
-        parts = (x[first] for x in (self.patient, self.token, self.age_days, self.visit, self.order))
-        return Histories(*parts, self.index_age, self.sex)
+        of_codes = ("patient", "token", "age_days", "visit", "order")
+        return replace(self, **{name: getattr(self, name)[first] for name in of_codes})
 
     def days_with(self, token: int) -> np.ndarray:
         """Whether the token occurs on the day of each code, bool [T]."""

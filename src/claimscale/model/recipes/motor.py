@@ -88,12 +88,12 @@ class Motor(RecipeModel):
     def __init__(self, dimensions: Dimensions, codes: CodeTypes) -> None:
         super().__init__()
         width = self.readout_width = dimensions.width
-        self.asked = min(MOST_CODES, codes.size - FIRST_CODE)
+        self.predicted = min(MOST_CODES, codes.size - FIRST_CODE)
         self.token, self.age = nn.Embedding(codes.size + 1, width), nn.Linear(width, width)
         self.layers = nn.ModuleList(RotaryLayer(dimensions) for _ in range(dimensions.layers))
         self.norm = nn.LayerNorm(width)
         self.pieces = nn.Linear(width, len(PIECES_DAYS) * PIECE_WIDTH)
-        self.code = nn.Linear(PIECE_WIDTH, self.asked)
+        self.code = nn.Linear(PIECE_WIDTH, self.predicted)
         initialise(self)
         nn.init.constant_(self.code.bias, LOWEST_LOG_HAZARD)
 
@@ -115,11 +115,11 @@ class Motor(RecipeModel):
         """The mean negative log-likelihood per day of contact and code."""
         age_BL = batch.channels["age"].float()
         end_of_day = torch.cat((age_BL.diff(dim=1) > 0, torch.zeros_like(age_BL[:, :1]) > 0), 1)
-        asked = end_of_day & batch.present & (batch.channels["end"] > age_BL)
-        log_hazard_QPK = self.log_hazards(self.states(batch)[asked])
-        next_BLK = times_of_next(batch.token, age_BL, self.asked)
-        wait_QK = next_BLK[asked] - age_BL[asked][:, None]
-        censored_Q = (batch.channels["end"] - age_BL)[asked]
+        is_query = end_of_day & batch.present & (batch.channels["end"] > age_BL)
+        log_hazard_QPK = self.log_hazards(self.states(batch)[is_query])
+        next_BLK = times_of_next(batch.token, age_BL, self.predicted)
+        wait_QK = next_BLK[is_query] - age_BL[is_query][:, None]
+        censored_Q = (batch.channels["end"] - age_BL)[is_query]
         return mean_of(piecewise_loss(log_hazard_QPK, wait_QK, censored_Q), wait_QK.numel())
 
     def log_hazards(self, states_QW: Tensor) -> Tensor:
@@ -130,11 +130,11 @@ class Motor(RecipeModel):
         return last_state(self.states(batch), batch.present)
 
 
-def times_of_next(token_BL: Tensor, age_BL: Tensor, asked: int) -> Tensor:
-    """Age at the next occurrence of each asked code after each position, [B, L, K]; else infinite."""
-    place = (token_BL - FIRST_CODE).clamp(0, asked - 1)
-    counts = (token_BL >= FIRST_CODE) & (token_BL < FIRST_CODE + asked)
-    found = age_BL.new_full((*token_BL.shape, asked), torch.inf)
+def times_of_next(token_BL: Tensor, age_BL: Tensor, predicted: int) -> Tensor:
+    """Age at the next occurrence of each predicted code after each position, [B, L, K]; else infinite."""
+    place = (token_BL - FIRST_CODE).clamp(0, predicted - 1)
+    counts = (token_BL >= FIRST_CODE) & (token_BL < FIRST_CODE + predicted)
+    found = age_BL.new_full((*token_BL.shape, predicted), torch.inf)
     found.scatter_(2, place[..., None], torch.where(counts, age_BL, torch.inf)[..., None])
     following = found.flip(1).cummin(1).values.flip(1)[:, 1:]
     return torch.cat((following, torch.full_like(found[:, :1], torch.inf)), 1)
@@ -161,7 +161,7 @@ RECIPE = Recipe(
     layers=12,
     aspect=4.0,
     differs=(
-        "The most common 512 codes are asked; the paper chooses 8,192 by entropy.",
+        "The most common 512 codes are predicted; the paper chooses 8,192 by entropy.",
         "Attention reaches the whole history; the paper's reaches 512 positions.",
         "A last position stands on the index date; all weights are fine-tuned.",
         "Pieces of time are fixed; the paper takes quantiles.",

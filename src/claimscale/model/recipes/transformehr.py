@@ -87,11 +87,11 @@ class TransformEhr(RecipeModel):
     def pretraining_loss(self, batch: PaddedBatch) -> Tensor:
         visit_BL = batch.channels["visit"]
         chance_B1 = torch.rand(len(visit_BL), 1, device=visit_BL.device)
-        asked_B1 = (chance_B1 * visit_BL.amax(1, keepdim=True)).long() + 1  # the sex is visit 0
-        asked_BL = (visit_BL == asked_B1) & batch.present
-        target_BD, counts_BD = _gathered(batch.token, asked_BL)
-        now_B1 = (batch.channels["age"] * asked_BL).amax(1, keepdim=True)
-        seen_BL = batch.present & (visit_BL < asked_B1)
+        predicted_B1 = (chance_B1 * visit_BL.amax(1, keepdim=True)).long() + 1  # the sex is visit 0
+        predicted_BL = (visit_BL == predicted_B1) & batch.present
+        target_BD, counts_BD = _gathered(batch.token, predicted_BL)
+        now_B1 = (batch.channels["age"] * predicted_BL).amax(1, keepdim=True)
+        seen_BL = batch.present & (visit_BL < predicted_B1)
         start_B1 = torch.full_like(now_B1, self.start)
         states_BDW = self.decode(torch.cat((start_B1, target_BD[:, :-1]), 1), batch, now_B1, seen_BL)
         logits = F.linear(states_BDW[counts_BD], self.token.weight)
