@@ -104,4 +104,5 @@ RECIPE = Recipe(
         "The classifier reads the first window's state; the paper's code reads a transform of it.",
         "Both transformers have the same number of layers.",
     ),
+    weight_decay=0.0,
 )
