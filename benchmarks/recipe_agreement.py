@@ -6,20 +6,25 @@ codes, without dropout. `*_inputs_equal` are shares of patients, `*_embedded_err
 difference, `*_loss_error` the relative difference.
 
 `--code FOLDER` has one checkout per recipe: deepmedicine/BEHRT, gerstung-lab/Delphi, cumc-dbmi/cehrbert,
-yikuanli/HiBEHRT-BYOL, som-shahlab/femr and ZhiGroup/Med-BERT, each in a folder of the repository's name. In
-an environment of its own they need pytorch_pretrained_bert, transformers (4.45) and, for Med-BERT, tensorflow
-and tf_keras. What lacks is named in one line, and its recipe left out.
+yikuanli/HiBEHRT-BYOL, whaleloops/TransformEHR, som-shahlab/femr and ZhiGroup/Med-BERT, each in a folder of
+the repository's name. In an environment of its own they need pytorch_pretrained_bert, transformers (4.45)
+and, for Med-BERT, tensorflow and tf_keras. What lacks is named in one line, and its recipe left out.
 
 Where the code differs from ours on purpose, the public code is changed for the comparison:
 
 - Logits of tokens that a recipe does not predict get a bias of -10,000.
-- BEHRT: [CLS] has the age on the index date.
+- BEHRT: [CLS] has the age on the index date; its sines are put back, which its start overwrites.
+- Delphi: codes of the same day keep their order.
 - CEHR-BERT: the embeddings are transformed by tanh; its positions have weights of zero.
 - Med-BERT: the order channel is the position in the sequence; `med_bert_exact_gelu_loss_error` is the error
   of our exact GELU, `med_bert_loss_error` of its approximation.
+- Hi-BEHRT: both networks have the same weights; hidden windows are zeros; the loss is that of predicting
+  hidden windows from seen ones, per window.
+- TransformEHR: embeddings of positions and visits are replaced by ours of times.
 - MOTOR: the loss of its head alone, without the norm before it; times are not rounded to 16 bits.
 
-Prints a table and writes `benchmarks/results/recipe_agreement.json`.
+`behrt_positions_overwritten` is how far the positions of BEHRT's code are from its sines after its start.
+Prints a table and, if nothing lacks, writes `benchmarks/results/recipe_agreement.json`.
 Run `recipe_agreement.py --code FOLDER`.
 """
 
@@ -49,9 +54,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from claimscale.constants import DAYS_PER_YEAR
-from claimscale.model.recipes import RECIPES, cehr_bert, hi_behrt, motor
+from claimscale.model.recipes import RECIPES, cehr_bert, hi_behrt, motor, transformehr
 from claimscale.model.recipes.behrt import OLDEST, POSITIONS, SEGMENTS
-from claimscale.model.recipes.causal import SHORTEST_DAYS
+from claimscale.model.recipes.causal import SHORTEST_DAYS, age_features
 from claimscale.model.recipes.history import (
     CodeTypes,
     Histories,
@@ -88,17 +93,19 @@ def main() -> None:
         return
     warnings.simplefilter("ignore")
     figures: Figures = {}
+    complete = True
     for name, compare in COMPARISONS.items():
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 found = compare(folder.resolve(), random_patients(np.random.default_rng(SEED)))
         except ImportError as error:
             print(f"{name}: not compared: {error}")
+            complete = False
             continue
         for key, value in found.items():
-            print(f"{name:<12}{key:<28}{value:>12.6g}")
+            print(f"{name:<14}{key:<28}{value:>12.6g}")
             figures[f"{name}_{key}"] = value
-    if figures:
+    if complete:
         write_record("recipe_agreement", figures)
 
 
@@ -449,6 +456,96 @@ def hi(folder: Path, histories: Histories) -> Figures:
     return {"windows_equal": float((exists == inputs[-1].bool()).all(1).float().mean()), **found}
 
 
+class _Given(nn.Module):
+    """Stands for an embedding, and returns given vectors."""
+
+    def __init__(self, vectors: Tensor) -> None:
+        super().__init__()
+        self.vectors = vectors
+
+    def forward(self, *_: object, **__: object) -> Tensor:
+        return self.vectors
+
+
+def transform_ehr(folder: Path, histories: Histories) -> Figures:
+    ours = Ours("transformehr", histories)
+    model, batch = ours.model, ours.batch
+    with checkout(folder / "TransformEHR") as load:
+        code, bart = load("icdmodelbart"), load("transformers.models.bart.configuration_bart")
+    shape = {
+        f"{part}_{name}": value
+        for part in ("encoder", "decoder")
+        for name, value in (
+            ("layers", DIMENSIONS.layers),
+            ("attention_heads", DIMENSIONS.heads),
+            ("ffn_dim", DIMENSIONS.feed_forward),
+        )
+    }
+    config = bart.BartConfig(
+        vocab_size=CODES + 1,
+        d_model=DIMENSIONS.width,
+        pad_token_id=PAD,
+        normalize_before=False,
+        normalize_embedding=True,
+        add_final_layer_norm=False,
+        static_position_embeddings=False,
+        date_visit_embeddings=False,
+        **shape,
+    )
+    theirs = code.ICDBartForPreTraining(config).eval()
+    weights: Weights = {}
+    for name in ("shared", "encoder.embed_tokens", "decoder.embed_tokens"):
+        weights |= named(model.token, f"model.{name}")
+    for part in ("encoder", "decoder"):
+        weights |= named(model.norm, f"model.{part}.layernorm_embedding")
+        for number, layer in enumerate(getattr(model, part).layers):
+            weights |= _bart_layer(layer, f"model.{part}.layers.{number}")
+    positions = tuple(
+        f"model.{name}" for name in ("encoder.embed_pos", "decoder.embed_pos", "encoder.embed_v")
+    )
+    copy_weights(theirs, weights, apart=("final_logits_bias", *positions))
+
+    at_ours, at_theirs = Seen(model.encoder), Seen(theirs.model.encoder.layers[0])
+    with patch.object(model, "decode", wraps=model.decode) as decode:
+        loss = model.pretraining_loss(batch)
+    written, _, now, seen = decode.call_args.args
+    visit, age = batch.channels["visit"], batch.channels["age"]
+    asked = (visit == (visit * seen).amax(1, keepdim=True) + 1) & batch.present
+    target, counts = transformehr._gathered(batch.token, asked)
+    nothing = torch.zeros(1, 1, DIMENSIONS.width)
+
+    def times(then: Tensor) -> Tensor:
+        half = DIMENSIONS.width // 2
+        return model.age(torch.cat((age_features(then, half), age_features(now - then, half)), 2))
+
+    theirs.model.encoder.embed_positions = _Given(nothing)
+    theirs.model.encoder.embed_visitids = _Given(times(age))
+    theirs.model.decoder.embed_positions = _Given(times(now.expand_as(written)))
+    labels = torch.where(counts, target, -100)
+    theirs_loss = theirs(
+        batch.token, seen.long(), decoder_input_ids=written, lm_labels=labels, visit_ids=age
+    )[0]
+    return result((at_ours.value, loss), (at_theirs.value.transpose(0, 1), theirs_loss), seen)
+
+
+def _bart_layer(layer: Any, prefix: str) -> Weights:
+    """The weights of a layer of an encoder or decoder under the names that BART's have."""
+    norms = ["self_attn_layer_norm", "final_layer_norm"]
+    attentions = {"self_attn": layer.self_attn}
+    if isinstance(layer, nn.TransformerDecoderLayer):
+        norms.insert(1, "encoder_attn_layer_norm")
+        attentions["encoder_attn"] = layer.multihead_attn
+    found = named(layer.linear1, f"{prefix}.fc1") | named(layer.linear2, f"{prefix}.fc2")
+    for number, name in enumerate(norms, 1):
+        found |= named(getattr(layer, f"norm{number}"), f"{prefix}.{name}")
+    for name, attention in attentions.items():
+        found |= named(attention.out_proj, f"{prefix}.{name}.out_proj")
+        for kind, weight in (("weight", attention.in_proj_weight), ("bias", attention.in_proj_bias)):
+            for which, part in zip("qkv", weight.detach().chunk(3), strict=True):
+                found[f"{prefix}.{name}.{which}_proj.{kind}"] = part
+    return found
+
+
 def motor_head(folder: Path, histories: Histories) -> Figures:
     ours = Ours("motor", histories)
     model, batch = ours.model, ours.batch
@@ -603,6 +700,7 @@ COMPARISONS: dict[str, Callable[[Path, Histories], Figures]] = {
     "causal": delphi,
     "cehr_bert": cehr,
     "hi_behrt": hi,
+    "transformehr": transform_ehr,
     "motor_head": motor_head,
     "med_bert": med_bert,
 }
