@@ -510,8 +510,8 @@ def transform_ehr(folder: Path, histories: Histories) -> Figures:
         loss = model.pretraining_loss(batch)
     written, _, now, seen = decode.call_args.args
     visit, age = batch.channels["visit"], batch.channels["age"]
-    asked = (visit == (visit * seen).amax(1, keepdim=True) + 1) & batch.present
-    target, counts = transformehr._gathered(batch.token, asked)
+    expected = (visit == (visit * seen).amax(1, keepdim=True) + 1) & batch.present
+    target, counts = transformehr._gathered(batch.token, expected)
     nothing = torch.zeros(1, 1, DIMENSIONS.width)
 
     def times(then: Tensor) -> Tensor:
@@ -556,13 +556,14 @@ def motor_head(folder: Path, histories: Histories) -> Figures:
         unneeded=("meds", "meds_reader", "polars", "msgpack", "datasets", "xformers", "torch_hawk"),
     ) as load:
         code, tasks = load("femr.models.transformer"), load("femr.models.tasks")
-    info = [(str(FIRST_CODE + asked), 1.0) for asked in range(model.asked)]
+    predicted = len(model.code.bias)
+    info = [(str(FIRST_CODE + code_number), 1.0) for code_number in range(predicted)]
     bins = [*motor.PIECES_DAYS, math.inf]
     head = code.MOTORTaskHead(DIMENSIONS.width, info, bins, motor.PIECE_WIDTH).eval()
     weights = {
         **named(model.pieces, "final_layer"),
         **{name: weight / math.log(2) for name, weight in named(model.code, "task_layer").items()},
-        "task_time_bias": torch.zeros(1, len(motor.PIECES_DAYS), model.asked),
+        "task_time_bias": torch.zeros(1, len(motor.PIECES_DAYS), predicted),
         "norm.weight": torch.ones(motor.PIECE_WIDTH),
     }
     copy_weights(head, weights)
@@ -571,15 +572,15 @@ def motor_head(folder: Path, histories: Histories) -> Figures:
     task = tasks.MOTORTask(info, bins, motor.PIECE_WIDTH)
     task.start_batch()
     ontology = SimpleNamespace(get_all_parents=lambda code: {code})
-    is_asked = torch.zeros(batch.token.shape, dtype=torch.bool)
+    is_labelled = torch.zeros(batch.token.shape, dtype=torch.bool)
     for patient, (token, age) in enumerate(ours.rows("token", "age")):
         # A day is a second of theirs.
         times = [dt.datetime(2000, 1, 1) + dt.timedelta(seconds=int(day)) for day in age]
         events = [SimpleNamespace(time=time, code=str(x)) for time, x in zip(times, token, strict=True)]
         task.start_subject(SimpleNamespace(events=events), ontology)
         for place, (time, following) in enumerate(pairwise(times)):
-            is_asked[patient, place] = bool(task.add_event(time, following))
-        task.add_subject_labels(range(int(is_asked[patient].sum())))
+            is_labelled[patient, place] = bool(task.add_event(time, following))
+        task.add_subject_labels(range(int(is_labelled[patient].sum())))
     data = task.get_batch_data()
     times_of_events = {name: torch.from_numpy(x) for name, x in data["time_sparse"].items()}
     with patch.object(torch, "float16", torch.float32):
@@ -588,9 +589,9 @@ def motor_head(folder: Path, histories: Histories) -> Figures:
         )
 
     age = batch.channels["age"].float()
-    states = model.states(batch)[is_asked]
-    wait = motor.times_of_next(batch.token, age, model.asked)[is_asked] - age[is_asked][:, None]
-    censored = (batch.channels["end"] - age)[is_asked]
+    states = model.states(batch)[is_labelled]
+    wait = motor.times_of_next(batch.token, age, predicted)[is_labelled] - age[is_labelled][:, None]
+    censored = (batch.channels["end"] - age)[is_labelled]
     loss = motor.piecewise_loss(model.log_hazards(states), wait, censored) / wait.numel()
     theirs_loss = head(states, labels)[0] * len(motor.PIECES_DAYS)
     return {"loss": float(loss), "loss_error": relative(loss, theirs_loss)}

@@ -170,7 +170,7 @@ RECIPE = Recipe(
         "side, with norms of root mean squares, also before the hazards.",
         "The slowest rotation is 1/10,000 per day; in the paper's code the square of it.",
         "Ages are added to the embeddings; the paper's code gives them to every layer.",
-        "Every day is asked, and hazards start equal; the paper's code asks a tenth, from each code's rate.",
+        "Every day predicts, and hazards start equal; in the paper's code a tenth, from code rates.",
         "The loss is summed over pieces of time; the paper's code takes their mean.",
     ),
 )
