@@ -48,8 +48,7 @@ def read(histories: Histories, codes: CodeTypes, max_length: int) -> RecipeSeque
         token: np.ndarray | int, age_days: np.ndarray, visit: np.ndarray
     ) -> dict[str, np.ndarray | int]:
         age = (age_days / DAYS_PER_YEAR).astype(np.int64).clip(0, OLDEST)
-        position = visit.clip(0, POSITIONS - 1)
-        return {"token": token, "age": age, "position": position, "segment": visit % SEGMENTS}
+        return {"token": token, "age": age, "visit": visit}
 
     items = [
         Items(patients, FIRST, 0, channels(CLS, histories.index_age, 0 * patients)),
@@ -66,7 +65,23 @@ def read(histories: Histories, codes: CodeTypes, max_length: int) -> RecipeSeque
             channels(codes.size, days.age_days, days.visit),
         ),
     ]
-    return sequences(items, len(histories), max_length)
+    return _counted(sequences(items, len(histories), max_length), codes.size)
+
+
+def _counted(found: RecipeSequences, separator: int) -> RecipeSequences:
+    """Positions and segments, counted from the first visit that was kept, as in the paper's code.
+
+    Where the cut left the separator of an older visit, it is dropped.
+    """
+    second = np.minimum(found.offsets[:-1] + 1, found.offsets[1:] - 1)
+    kept = np.ones(len(found.channels["token"]), np.bool_)
+    kept[second[found.channels["token"][second] == separator]] = False
+    offsets = np.concatenate([[0], np.cumsum(kept)])[found.offsets]
+    token, age, visit = (found.channels[name][kept] for name in ("token", "age", "visit"))
+    first = visit[np.minimum(offsets[:-1] + 1, offsets[1:] - 1)]
+    position = (visit - np.repeat(first, np.diff(offsets))).clip(0, POSITIONS - 1)
+    channels = {"token": token, "age": age, "position": position, "segment": position % SEGMENTS}
+    return RecipeSequences(channels, offsets)
 
 
 class Behrt(RecipeModel):
@@ -118,7 +133,10 @@ RECIPE = Recipe(
     aspect=512 / 288,
     differs=(
         "All codes are read; the paper reads diagnoses.",
-        "[CLS] has the age on the index date.",
+        "[CLS] has the age on the index date; the paper's code gives it that of the first code.",
+        "Ages are in years; the paper's code also has them in months.",
         "Day of contact instead of visit.",
+        "Codes alone are masked and predicted; the paper's code also masks separators and [CLS].",
+        "Positions are sines, as in the paper; its code replaces them by random constants at the start.",
     ),
 )

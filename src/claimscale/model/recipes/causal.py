@@ -40,6 +40,7 @@ NO_EVENT = 0
 LONGEST = 10000.0
 START_DAYS = 30.0
 """Mean waiting time before training."""
+DROPOUT = 0.1
 SHORTEST_DAYS = 0.1
 """Added to every waiting time, as in the paper's code."""
 
@@ -88,12 +89,12 @@ class Delphi(RecipeModel):
         width = self.readout_width = dimensions.width
         self.heads = dimensions.heads
         self.token = nn.Embedding(codes.size + 1, width)
-        self.age = nn.Linear(width, width, bias=False)
+        self.age, self.dropout = nn.Linear(width, width, bias=False), nn.Dropout(DROPOUT)
         layer = nn.TransformerEncoderLayer(
             width,
             dimensions.heads,
             dimensions.feed_forward,
-            0.0,
+            DROPOUT,
             activation=partial(F.gelu, approximate="tanh"),
             batch_first=True,
             norm_first=True,
@@ -108,7 +109,7 @@ class Delphi(RecipeModel):
         """Final states, [B, L, W]."""
         embedded = self.token(batch.token)
         embedded = embedded + self.age(age_features(batch.channels["age"], embedded.shape[2]))
-        return self.layers(embedded, mask=(~seen_BLL).repeat_interleave(self.heads, 0))
+        return self.layers(self.dropout(embedded), mask=(~seen_BLL).repeat_interleave(self.heads, 0))
 
     def losses(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
         """The mean cross-entropy of the next code, and negative log-likelihood of the waiting time."""
@@ -150,5 +151,7 @@ RECIPE = Recipe(
         "training does not recover.",
         "The event that says nothing happened stands on the index date only, not at random ages.",
         "A classifier is trained on the last state; the paper reads risks from the rates.",
+        "Projections onto the residual start as wide as the others; the paper's code starts them lower.",
     ),
+    weight_decay=0.2,
 )

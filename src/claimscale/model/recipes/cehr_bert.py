@@ -73,7 +73,7 @@ def read(histories: Histories, codes: CodeTypes, max_length: int) -> RecipeSeque
                 "age": rows.age_days,
                 "ago": index_age[rows.patient] - rows.age_days,
                 "kind": kind,
-                "segment": 1 + rows.visit % 2,
+                "segment": np.where(kind == NO_VISIT, 0, 1 + rows.visit % 2),
             },
         )
 
@@ -152,7 +152,11 @@ RECIPE = Recipe(
     aspect=4.0,
     differs=(
         "A last token of time says how long before the index date the history ends.",
-        "Times are days before the index date; the paper counts from a fixed date.",
+        "Times are years before the index date; the paper counts weeks from a fixed date.",
+        "A token of time has the age and date of the visit before; the public code gives it none.",
+        "Sinusoids of the visit's order, which the public code adds to the concatenation, are left out.",
+        "The embeddings are transformed with tanh, as at first; the public PyTorch code has GELU.",
+        "Codes alone are masked and predicted; the public PyTorch code masks every token.",
         "The type of a visit is predicted at masked codes; visits are inpatient or outpatient.",
         "The classifier reads the mean state; the paper reads an LSTM over all states.",
     ),

@@ -137,6 +137,11 @@ RECIPE = Recipe(
     aspect=4.0,
     differs=(
         "Sixteen queries of each patient are answered in one pass; the paper answers one.",
+        "The encoder is BERT's with norms before; the paper's code has ModernBERT, with rotary positions.",
+        "Times are sines, added to codes; the paper's code adds none.",
+        "The horizon is part of the query; the paper's code gives it a position of its own.",
+        "One linear layer answers; the paper's code has two, and also predicts whether the time is observed.",
         "The classifier starts from a query of the outcome's codes, and is fine-tuned.",
     ),
+    weight_decay=0.05,
 )

@@ -1,8 +1,8 @@
 """Hi-BEHRT (Li et al. 2023, doi 10.1109/JBHI.2022.3224727): windows of a long history, then their summary.
 
 A history is cut into overlapping windows of 50 codes, 30 apart. One transformer reads each window, another
-the states of the windows (section III). Pretraining hides some windows and predicts their states from the
-others, without labels (section III-C, after BYOL).
+the states of the windows (section III). Pretraining hides some windows, and predicts from the others what
+the second transformer makes of them where none is hidden (section III-C, after BYOL).
 """
 
 from __future__ import annotations
@@ -40,26 +40,31 @@ class HiBehrt(RecipeModel):
         self.age, self.segment = nn.Embedding(behrt.OLDEST + 1, width), nn.Embedding(behrt.SEGMENTS, width)
         self.norm, self.dropout = nn.LayerNorm(width, eps=1e-12), nn.Dropout(DROPOUT)
         self.within, self.over = transformer(dimensions, DROPOUT), transformer(dimensions, DROPOUT)
-        self.hidden = nn.Parameter(torch.zeros(width))
-        self.projector, self.predictor = nn.Linear(width, width), nn.Linear(width, width)
+        self.pooler, self.hidden = nn.Linear(width, width), nn.Parameter(torch.zeros(width))
+        self.projector, self.predictor = _two_layers(width), _two_layers(width)
         initialise(self)
         self.register_buffer("position", behrt.positions(behrt.POSITIONS, width), persistent=False)
 
     def windows(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
         """The state of each window [B, windows, W], and which there are, bool [B, windows]."""
-        channels = batch.channels
-        x_BLW = self.token(batch.token) + self.age(channels["age"]) + self.segment(channels["segment"])
-        x_BLW = self.dropout(self.norm(x_BLW + self.position[channels["position"]]))
-        beyond = max(0, x_BLW.shape[1] - WINDOW)
-        padding = WINDOW + -(-beyond // STRIDE) * STRIDE - x_BLW.shape[1]
-        present = F.pad(batch.present, (0, padding)).unfold(1, WINDOW, STRIDE)
-        x = F.pad(x_BLW, (0, 0, 0, padding)).unfold(1, WINDOW, STRIDE).transpose(2, 3)
-        # A window exists if the one before has not seen all, whatever the length of the batch.
-        starts_S = torch.arange(present.shape[1], device=present.device) * STRIDE
-        exists_BS = batch.present.sum(1, keepdim=True) > (starts_S + WINDOW - STRIDE) * (starts_S > 0)
-        first_BSW = x.new_zeros(*exists_BS.shape, x.shape[3])
-        first_BSW[exists_BS] = attended(self.within, x[exists_BS], present[exists_BS])[:, 0]
-        return first_BSW, exists_BS
+        length = batch.token.shape[1]
+        # A window stands wherever its first position does, so that a batch's longest sequence adds none.
+        padding = WINDOW + (-(-length // STRIDE) - 1) * STRIDE - length
+
+        def cut(x_BL: Tensor) -> Tensor:
+            return F.pad(x_BL, (0, padding)).unfold(1, WINDOW, STRIDE)
+
+        present, token = cut(batch.present), cut(batch.token)
+        age, position, segment = (cut(batch.channels[name]) for name in ("age", "position", "segment"))
+        # Visits are counted within each window, as in the paper's code.
+        position = (position - position[..., :1]).clamp_min(0)
+        segment = (segment - segment[..., :1]).abs()
+        x = self.token(token) + self.age(age) + self.segment(segment) + self.position[position]
+        exists_BS = present[..., 0]
+        first = attended(self.within, self.dropout(self.norm(x[exists_BS])), present[exists_BS])[:, 0]
+        window_BSW = x.new_zeros(*exists_BS.shape, x.shape[3])
+        window_BSW[exists_BS] = torch.tanh(self.pooler(first))
+        return window_BSW, exists_BS
 
     def pretraining_loss(self, batch: PaddedBatch) -> Tensor:
         window_BSW, exists_BS = self.windows(batch)
@@ -67,12 +72,19 @@ class HiBehrt(RecipeModel):
         masked_BS = exists_BS & (chance_BS < MASKED_SHARE) & (exists_BS.sum(1, keepdim=True) > 1)
         seen_BSW = torch.where(masked_BS[..., None], self.hidden, window_BSW)
         predicted = self.predictor(self.projector(attended(self.over, seen_BSW, exists_BS)[masked_BS]))
-        target = self.projector(window_BSW[masked_BS]).detach()
+        with torch.no_grad():
+            target = self.projector(attended(self.over, window_BSW, exists_BS)[masked_BS])
         return mean_of((2 - 2 * F.cosine_similarity(predicted, target)).sum(), len(target))
 
     def readout(self, batch: PaddedBatch) -> Tensor:
         window_BSW, exists_BS = self.windows(batch)
         return attended(self.over, window_BSW, exists_BS)[:, 0]
+
+
+def _two_layers(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width, width), nn.LayerNorm(width, eps=1e-12), nn.ReLU(), nn.Linear(width, width)
+    )
 
 
 RECIPE = Recipe(
@@ -85,7 +97,11 @@ RECIPE = Recipe(
     differs=(
         "The predicted states are those of the same weights without gradient; the paper's are of a slowly "
         "moving copy.",
-        "A window's state is that of its first position.",
+        "Half of the windows are hidden, by a learnt vector; the paper's code hides 15 %, by zeros or noise.",
+        "Hidden windows are predicted from seen ones; the paper's code also predicts the reverse.",
+        "A history begins with [CLS], in the first window alone; the paper's code has none.",
+        "The classifier reads the first window's state; the paper's code reads a transform of it.",
         "Both transformers have the same number of layers.",
     ),
+    weight_decay=0.0,
 )

@@ -36,8 +36,8 @@ from claimscale.model.recipes.recipe import (
 
 ORDERS, VISITS = 64, 256
 PROLONGED_DAYS = 7
-MASKED_CODES = 2
-"""Of each sequence, as in the paper's code."""
+MASKED_SHARE, MASKED_CODES = 0.35, 2
+"""So many codes of a sequence are masked, but at least one and at most two, as in the paper's code."""
 DROPOUT = 0.1
 
 
@@ -115,10 +115,11 @@ class MedBert(RecipeModel):
 
 
 def few_of_each(allowed_BL: Tensor) -> Tensor:
-    """Random allowed positions of each row, MASKED_CODES or as many as there are, bool [B, L]."""
+    """Random allowed positions of each row, one or two, bool [B, L]."""
     chance_BL = torch.rand(allowed_BL.shape, device=allowed_BL.device) * allowed_BL
-    chosen = chance_BL.topk(min(MASKED_CODES, allowed_BL.shape[1]), 1).indices
-    return torch.zeros_like(allowed_BL).scatter(1, chosen, True) & allowed_BL
+    rank_BL = chance_BL.argsort(1, descending=True).argsort(1)
+    few_B1 = (MASKED_SHARE * allowed_BL.sum(1, keepdim=True)).round().clamp(1, MASKED_CODES)
+    return (rank_BL < few_B1) & allowed_BL
 
 
 RECIPE = Recipe(
@@ -133,5 +134,8 @@ RECIPE = Recipe(
         "The sex comes first, so that no sequence is empty.",
         "Stays come from days of admission and discharge; without them the second objective is left out.",
         "Feed-forward as wide as the states; the paper's code has a third.",
+        "Order within the visit, as in the paper; the paper's code has the position in the sequence.",
+        "The mean state predicts prolonged stays; the paper's code reads a transform of the first state.",
+        "GELU is exact; the paper's code approximates it.",
     ),
 )

@@ -165,5 +165,11 @@ RECIPE = Recipe(
         "Attention reaches the whole history; the paper's reaches 512 positions.",
         "A last position stands on the index date; all weights are fine-tuned.",
         "Pieces of time are fixed; the paper takes quantiles.",
+        "Attention and feed-forward follow each other, with layer norms; the paper's code has them side by "
+        "side, with norms of root mean squares, also before the hazards.",
+        "The slowest rotation is 1/10,000 per day; in the paper's code the square of it.",
+        "Ages are added to the embeddings; the paper's code gives them to every layer.",
+        "Every day predicts, and hazards start equal; in the paper's code a tenth, from code rates.",
+        "The loss is summed over pieces of time; the paper's code takes their mean.",
     ),
 )

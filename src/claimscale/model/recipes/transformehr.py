@@ -120,6 +120,7 @@ RECIPE = Recipe(
     differs=(
         "Codes of a visit are written in order of frequency; the paper's order is that of billing.",
         "Sines of ages instead of embedded dates; at most 32 codes of a visit are predicted.",
+        "There are no positions; the paper's code has them in the encoder and the decoder.",
         "A classifier reads the decoder's first state.",
     ),
 )
