@@ -26,8 +26,10 @@ VERSIONS: dict[str, int] = {
     "lightgbm_embeddings": 4,
     "lightgbm_counts_and_embeddings": 4,
     "ensemble": 3,
+    "recipe_pretrain": 1,
+    "recipe": 1,
     # Results.
     "validity": 2,
-    "summary": 7,
-    "report": 9,
+    "summary": 8,
+    "report": 10,
 }

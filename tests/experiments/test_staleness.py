@@ -25,11 +25,15 @@ CELLS_THAT_FOLLOW = {
     },
     "finetune": {"finetune", "ensemble"},
     "lightgbm": {"lightgbm", "ensemble"},
+    "recipe_pretrain": {"recipe_pretrain", "recipe"},
 }
 """Kinds of cells that are stale when the version of a kind is raised; others make only their own stale."""
 STAGES = [stage.name for stage in pipeline.STAGES]
 KINDS = [name for name in VERSIONS if name not in STAGES]
-NO_BASELINES = ("pretrain", "sweep", "phenome", "phenome_lightgbm", "finetune")
+NO_BASELINES = (
+    *("pretrain", "sweep", "phenome", "phenome_lightgbm", "finetune"),
+    *("recipe_pretrain", "recipe"),
+)
 
 
 @pytest.fixture
@@ -41,6 +45,7 @@ def study(write_study, tmp_path: Path) -> Study:
             pretrain={"lr_sweep": [1e-3, 4e-3, 1.6e-2]},
             finetune={"seeds": [42], "labelled_patients": ["all"], "initialization": ["pretrained"]},
             phenome={},
+            recipes=["behrt"],
             baselines=[kind for kind in KINDS if kind not in NO_BASELINES],
         )
     )

@@ -38,6 +38,7 @@ finetune: {labelled_patients: [all], seeds: [1], epochs: 1, learning_rates: [0.0
 baselines: [lightgbm, logistic, outcome_history, lightgbm_embeddings, lightgbm_counts_and_embeddings,
             ensemble]
 phenome: {min_cases: 5}
+recipes: [behrt]
 search: {n_trials: 1}
 compute: {device: cpu, workers: 1, peak_tflops: 1}
 """

@@ -24,6 +24,7 @@ GOLDEN = Path(__file__).parents[1] / "summary" / "golden_summary.json"
 NAMES = (
     "synthetic", "question-1", "question-2", "a guideline", "tables", "drugs", "ndb", "python", "torch", "lightgbm",
     "logistic", "outcome_history", "ckd", "pregabalin", "0123456789abcdef", "events",
+    "TransformEHR", "EveryQuery",
     *(task.source for task in synthetic.STUDY.tasks),
 )  # fmt: skip
 """What users have called things; the same in every language."""
@@ -81,7 +82,9 @@ def messages() -> Iterator[Finding]:
 
 def test_no_message_has_english_left_in_japanese() -> None:
     found = {one.code: one.render("ja") for one in messages()}
-    assert {code: text for code, text in found.items() if english.is_english(text)} == {}
+    assert {
+        code: text for code, text in found.items() if english.is_english(text) and text not in NAMES
+    } == {}
 
 
 def everything() -> dict[str, Any]:

@@ -102,6 +102,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "dates_per_patient": (ALL_DATES, ALL_DATES | {"dates_per_patient": 2}),
     "finetune.weight_averaging": ({}, {"finetune.weight_averaging": False}),
     "finetune.token_dropout": ({}, {"finetune.token_dropout": 0.13}),
+    "recipes": ({}, {"recipes": ["behrt"]}),
     "search.n_trials": ({}, {"search.n_trials": 77}),
     "compare.metric": ({}, {"compare.metric": "auroc"}),
     "compare.relative_margin": ({}, {"compare.relative_margin": 0.035}),

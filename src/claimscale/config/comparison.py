@@ -23,6 +23,19 @@ outcome itself, age and sex. `lightgbm_embeddings` uses the frozen embeddings of
 `lightgbm_counts_and_embeddings` both. `ensemble` averages the fine-tuned encoder and LightGBM.
 """
 
+RecipeName = Literal[
+    "paper",
+    "behrt",
+    "med_bert",
+    "cehr_bert",
+    "hi_behrt",
+    "transformehr",
+    "motor",
+    "causal",
+    "everyquery",
+]
+"""Published recipes; each trains models of its own on the same patients (docs/recipes.md)."""
+
 USES_EMBEDDINGS: frozenset[str] = frozenset({"lightgbm_embeddings", "lightgbm_counts_and_embeddings"})
 """Baselines that need a pretrained encoder."""
 

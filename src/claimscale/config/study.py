@@ -14,7 +14,14 @@ from pydantic import Field, field_validator, model_validator
 
 from claimscale.config.base import Count, Seed, Settings
 from claimscale.config.cohort import CohortSettings
-from claimscale.config.comparison import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline, Compare, Search
+from claimscale.config.comparison import (
+    NEEDS_LARGEST_ENCODER,
+    USES_EMBEDDINGS,
+    Baseline,
+    Compare,
+    RecipeName,
+    Search,
+)
 from claimscale.config.execution import Compute, EngineSettings
 from claimscale.config.phenome import Phenome
 from claimscale.config.secrets import expand
@@ -73,6 +80,9 @@ class Study(Settings):
     baselines: list[Baseline] = ["lightgbm", "logistic", "outcome_history"]
     """Models that are compared with the encoders; also `lightgbm_embeddings`,
     `lightgbm_counts_and_embeddings` and `ensemble`."""
+    recipes: list[RecipeName] = []
+    """Published recipes that are trained on the same patients, dates and labels, at every size:
+    `paper`, `behrt`, `med_bert`, `cehr_bert`, `hi_behrt`, `transformehr`, `motor`, `causal`, `everyquery`."""
     search: Search = Search()
     """Hyperparameter search of the baselines."""
     compare: Compare = Compare()
@@ -123,6 +133,14 @@ class Study(Settings):
                 "compare.stopping: futility may omit the largest size, which baselines need: "
                 f"{', '.join(sorted(NEEDS_LARGEST_ENCODER & chosen))}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def recipes_are_trained_at_every_size(self) -> Study:
+        if len(set(self.recipes)) != len(self.recipes):
+            raise ValueError("recipes: one is listed twice")
+        if self.recipes and self.compare.stopping == "futility":
+            raise ValueError("recipes: are trained at every size; set compare.stopping: never")
         return self
 
     @model_validator(mode="after")

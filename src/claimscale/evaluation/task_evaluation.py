@@ -24,6 +24,7 @@ from claimscale.evaluation.delong import PairedAurocs
 from claimscale.evaluation.intervals import CONFIDENCE, Interval, Scores, combine, interval
 from claimscale.evaluation.model_diagnostics import ModelDiagnostics, diagnose_models
 from claimscale.evaluation.predictions import HELD_OUT, TEST_SPLITS, SplitPredictions, aligned_values
+from claimscale.evaluation.recipe_comparison import RecipeResult, compare_recipes, without_recipes
 from claimscale.evaluation.recommendation import EnsembleGain, Recommendation, ensemble_gain, recommend
 from claimscale.evaluation.savings import PretrainingCost, Saving, saving
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
@@ -46,11 +47,15 @@ class StudyScores:
     """Scores by split and task, and by trained task what its size decision compares.
 
     `without_encoder` are the held-out predictions of the tasks of a study that trains baselines alone.
+    Published recipes are not among the models of the verdicts: `recipes` has them by task.
     """
 
     by_split: Mapping[str, Mapping[str, TaskScores]]
     compared: Mapping[str, ComparedTask]
     without_encoder: Mapping[str, SplitPredictions] = field(default_factory=dict[str, SplitPredictions])
+    recipes: Mapping[str, tuple[RecipeResult, ...]] = field(
+        default_factory=dict[str, tuple[RecipeResult, ...]]
+    )
 
     @property
     def curves(self) -> dict[str, SizeCurve]:
@@ -130,7 +135,15 @@ def score_study(study: Study, predictions: Predictions, tasks: Collection[str]) 
         if (task, HELD_OUT) not in predictions:
             raise BadInput(f"task {task} has no predictions for held-out patients")
     replicates = study.compare.bootstrap_replicates
-    by_split = {split: score_models(predictions, split, replicates, study.seed) for split in TEST_SPLITS}
+    everything = {split: score_models(predictions, split, replicates, study.seed) for split in TEST_SPLITS}
+    by_split = {
+        split: {task: without_recipes(scores) for task, scores in of_split.items()}
+        for split, of_split in everything.items()
+    }
+    recipes = {
+        task: compare_recipes(everything[HELD_OUT][task], study.compare.metric, study.compare.relative_margin)
+        for task in tasks
+    }
     compared, without_encoder = dict[str, ComparedTask](), dict[str, SplitPredictions]()
     for task in tasks:
         rows, scores = predictions[task, HELD_OUT], by_split[HELD_OUT][task]
@@ -142,7 +155,7 @@ def score_study(study: Study, predictions: Predictions, tasks: Collection[str]) 
             raise BadInput(f"no encoder was fine-tuned for {task}")
         else:
             without_encoder[task] = rows
-    return StudyScores(by_split, compared, without_encoder)
+    return StudyScores(by_split, compared, without_encoder, recipes)
 
 
 def evaluate_tasks(

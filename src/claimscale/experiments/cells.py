@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
-from claimscale.config.comparison import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline
+from claimscale.config.comparison import NEEDS_LARGEST_ENCODER, USES_EMBEDDINGS, Baseline, RecipeName
 from claimscale.config.study import Study
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Patients = int | Literal["all"]
 
+RECIPE_KINDS = ("recipe_pretrain", "recipe")
+"""Kinds of cells that train a published recipe; `arm` is its name."""
 PRETRAINING_KINDS = ("pretrain", "sweep")
 """Kinds of cells that pretrain; several processes can share one."""
 ENCODER_KINDS = (*PRETRAINING_KINDS, "finetune")
@@ -51,15 +53,18 @@ class Cell:
         seed: of weights, order and sampling.
         size: of the encoder; None for baselines without one.
         task: None for pretraining, learning-rate sweeps and the phenome.
-        arm: how the encoder is initialised; None unless it is fine-tuned.
+        arm: how the encoder is initialised, None unless it is fine-tuned; or the name of a published recipe.
         patients: labelled training patients; None for pretraining and learning-rate sweeps.
     """
 
-    kind: Literal["pretrain", "sweep", "phenome", "phenome_lightgbm", "finetune"] | Baseline
+    kind: (
+        Literal["pretrain", "sweep", "phenome", "phenome_lightgbm", "finetune", "recipe_pretrain", "recipe"]
+        | Baseline
+    )
     seed: int
     size: str | None = None
     task: str | None = None
-    arm: Literal["pretrained", "scratch"] | None = None
+    arm: Literal["pretrained", "scratch"] | RecipeName | None = None
     patients: Patients | None = None
 
     @property
@@ -78,6 +83,8 @@ class Cell:
         """The pretraining whose weights this cell uses."""
         if self.arm == "pretrained" or self.kind in (*USES_EMBEDDINGS, "phenome"):
             return Cell("pretrain", self.seed, self.size)
+        if self.kind == "recipe":
+            return Cell("recipe_pretrain", self.seed, self.size, arm=self.arm)
         return None
 
     @property
@@ -113,6 +120,13 @@ def cells_of(
         cells += [Cell("phenome", seed, size) for size in sizes for seed in study.finetune.seeds]
         if sizes and study.phenome.lightgbm_outcomes and study.labels != "scarce":
             cells.append(Cell("phenome_lightgbm", study.finetune.seeds[0]))
+    if trained:
+        cells += [
+            Cell("recipe_pretrain", seed, size, arm=recipe)
+            for recipe in study.recipes
+            for size in study.sizes
+            for seed in study.finetune.seeds
+        ]
     for task in trained:
         subsets: list[Patients] = [
             patients
@@ -129,6 +143,13 @@ def cells_of(
         cells += [
             Cell(baseline, seed, _size_of(study, baseline), task.name, patients=patients)
             for baseline in study.baselines
+            for patients in subsets
+            for seed in study.finetune.seeds
+        ]
+        cells += [
+            Cell("recipe", seed, size, task.name, recipe, patients)
+            for recipe in study.recipes
+            for size in study.sizes
             for patients in subsets
             for seed in study.finetune.seeds
         ]

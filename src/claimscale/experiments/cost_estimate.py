@@ -8,6 +8,7 @@ from claimscale.config.comparison import USES_EMBEDDINGS
 from claimscale.config.study import Study, parameter_count
 from claimscale.experiments.cells import Cell
 from claimscale.model import shapes
+from claimscale.model.recipes.recipe import MASKED_SHARE
 from claimscale.training.lr_schedule import token_budgets
 
 CPU_FLOPS_PER_CORE = 2.0e10
@@ -28,7 +29,13 @@ OVERHEAD_SECONDS = {
     "lightgbm_embeddings": 10.0,
     "lightgbm_counts_and_embeddings": 20.0,
     "ensemble": 1.0,
+    "recipe_pretrain": 5.0,
+    "recipe": 5.0,
 }
+
+
+RECIPE_BUDGETS = 1.75
+"""Tokens of a recipe's pretraining with its search for a rate, over those of the encoder of its size."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,9 @@ def cell_flops(study: Study, corpus: Corpus, cell: Cell) -> float:
     if cell.size is None or cell.kind == "ensemble":
         return 0.0
     shape = shapes.solve(parameter_count(cell.size), corpus.vocabulary, corpus.groups)
+    if cell.kind == "recipe_pretrain":
+        tokens = round(corpus.pretraining_tokens * study.pretrain.epochs * RECIPE_BUDGETS)
+        return shapes.pretraining_flops(shape, tokens, round(tokens * MASKED_SHARE))
     if cell.kind in ("pretrain", "sweep"):
         epochs = study.pretrain.epochs * token_budgets(study.pretrain, cell.kind)
         tokens = round(corpus.pretraining_tokens * epochs)

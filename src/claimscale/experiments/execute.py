@@ -22,6 +22,7 @@ from claimscale.evaluation.metrics import mean_log_odds
 from claimscale.experiments import phenome, phenome_lightgbm
 from claimscale.experiments.cells import PRETRAINING_KINDS, Cell, CellRecord
 from claimscale.experiments.datasets import LabelledSample, read_risks, write_predictions
+from claimscale.experiments.recipes import RecipeCell
 from claimscale.experiments.workspace import Workspace
 from claimscale.tokens.code_groups import CodeGroups
 from claimscale.tokens.pretraining_inputs import EpochSamples, PatientHistories, static
@@ -257,6 +258,16 @@ def _phenome_lightgbm(run: CellRun) -> CellRecord:
     return phenome_lightgbm.train_and_test(run.workspace, run.cell, run.threads, run.progress)
 
 
+def _pretrain_recipe(run: CellRun) -> CellRecord:
+    """Pretrain a published recipe."""
+    return RecipeCell(run.workspace, run.cell, run.device, run.progress).pretrain()
+
+
+def _finetune_recipe(run: CellRun) -> CellRecord:
+    """Fine-tune a published recipe."""
+    return RecipeCell(run.workspace, run.cell, run.device, run.progress).finetune(run.hidden_tokens())
+
+
 EXECUTE: dict[str, Callable[[CellRun], CellRecord]] = {
     "pretrain": _pretrain,
     "sweep": _pretrain,
@@ -264,6 +275,8 @@ EXECUTE: dict[str, Callable[[CellRun], CellRecord]] = {
     "phenome_lightgbm": _phenome_lightgbm,
     "finetune": _finetune,
     "ensemble": _ensemble,
+    "recipe_pretrain": _pretrain_recipe,
+    "recipe": _finetune_recipe,
 }
 """By kind of cell; every other kind is a baseline."""
 

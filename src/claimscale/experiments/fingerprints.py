@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING
 from claimscale import artifacts, sources
 from claimscale.config.study import Study
 from claimscale.config.training import NON_TRAINING_FIELDS
-from claimscale.experiments.cells import ENCODER_KINDS, PRETRAINING_KINDS, Cell
+from claimscale.experiments.cells import ENCODER_KINDS, PRETRAINING_KINDS, RECIPE_KINDS, Cell
 from claimscale.packages.start import start_digest
 from claimscale.tasks import label_files, phenome_dates
 from claimscale.versions import VERSIONS
 
 if TYPE_CHECKING:
     from claimscale.evaluation.forecast import ForecastRecord
+
+
+BUDGET_SETTINGS = {"epochs", "batch_tokens", "incident_weight", "horizon_days", "calendar_date_share"}
+"""Settings of `pretrain` that the tokens of a recipe's pretraining depend on."""
 
 
 def stage_fingerprint(study: Study, run: Path, name: str, inputs: Sequence[str]) -> str:
@@ -80,9 +84,16 @@ def cell_fingerprint(study: Study, run: Path, cell: Cell) -> str:
         inputs["sequences"] = (tokens.max_length, tokens.deduplicate, tokens.hierarchical_embeddings)
     if cell.kind == "phenome_lightgbm":
         inputs["horizon"] = study.pretrain.horizon_days
-    elif cell.kind not in (*ENCODER_KINDS, "phenome"):
+    elif cell.kind not in (*ENCODER_KINDS, *RECIPE_KINDS, "phenome"):
         inputs["search"] = study.search.model_dump()
-    if cell.kind in PRETRAINING_KINDS or cell.pretraining is not None:
+    if cell.kind in RECIPE_KINDS:
+        inputs |= {
+            "cohort": artifacts.manifest_digest(run / "cohort"),
+            "landmark": study.cohort.landmark,
+            "withheld": _withheld(study),
+            "budget": study.pretrain.model_dump(include=BUDGET_SETTINGS),
+        }
+    elif cell.kind in PRETRAINING_KINDS or cell.pretraining is not None:
         inputs["cohort"] = artifacts.manifest_digest(run / "cohort")
         inputs["landmark"] = study.cohort.landmark
         inputs["withheld"] = _withheld(study)
@@ -93,7 +104,7 @@ def cell_fingerprint(study: Study, run: Path, cell: Cell) -> str:
         inputs["phenome"] = study.phenome.model_dump(exclude=unused)
         labels = artifacts.read_manifest(run / "labels")["files"]
         inputs["dates"] = labels[phenome_dates.FILE]["sha256"]
-    if cell.kind == "finetune":
+    if cell.kind in ("finetune", "recipe"):
         inputs["finetune"] = study.finetune.model_dump(
             exclude={"seeds", "labelled_patients", "initialization", "checkpoint_minutes"}
         )
@@ -108,7 +119,7 @@ def _task_inputs(study: Study, run: Path, cell: Cell) -> dict[str, object]:
         "labels": [labels[name]["sha256"] for name in (f"{task.name}.parquet", f"index/{task.name}.parquet")],
         "hidden_codes": task.hidden_codes,
     }
-    if cell.pretraining is not None and study.finetune.zero_shot_init:
+    if cell.kind == "recipe" or (cell.pretraining is not None and study.finetune.zero_shot_init):
         inputs["outcome_tokens"] = task.outcome
     if cell.kind == "outcome_history":
         inputs["outcome"] = (task.outcome, task.confirmation_codes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from claimscale import artifacts
 from claimscale.config.study import Study, parameter_count
 from claimscale.errors import BadInput
 from claimscale.experiments import fingerprints
-from claimscale.experiments.cells import Cell, cells_of
+from claimscale.experiments.cells import RECIPE_KINDS, Cell, cells_of
 from claimscale.experiments.cost_estimate import Corpus, cell_flops
 from claimscale.experiments.power_estimate import power_lines
 from claimscale.experiments.workspace import LACKING, Workspace
@@ -151,6 +152,20 @@ def _memory_bytes(study: Study, shape: shapes.Shape) -> float:
     )
 
 
+def cells_text(study: Study, cells: Sequence[Cell]) -> str:
+    """How many cells there are, by what they train."""
+    kinds = Counter(cell.kind for cell in cells)
+    baselines = sum(kinds[name] for name in study.baselines)
+    parts = [f"{kinds['pretrain']} pretraining", f"{kinds['finetune']} fine-tuning"]
+    parts.append(f"{baselines} baselines ({', '.join(study.baselines) or 'none'})")
+    if study.recipes:
+        recipes = sum(kinds[kind] for kind in RECIPE_KINDS)
+        parts.append(f"{recipes} published recipes ({', '.join(study.recipes)})")
+    others = {"phenome": "all outcomes", "phenome_lightgbm": "LightGBM per outcome", "sweep": "rate sweeps"}
+    parts += [f"{kinds[kind]} {name}" for kind, name in others.items() if kinds[kind]]
+    return f"{len(cells)} cells, of which {', '.join(parts)}"
+
+
 def sizes_text(vocabulary: int, targets: Sequence[str], groups: int | None = None) -> str:
     """A table of the encoder shapes solved for each target; raises BadInput for an impossible one."""
     groups = round(ASSUMED_GROUPS_PER_CODE * vocabulary) if groups is None else groups
@@ -180,12 +195,9 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
     cells = cells_of(study, corpus.labelled, corpus.skipped)
     plans = plan_sizes(study, corpus, cells)
     rate = GPU_SHARE * GPUS[gpu]
-    counts = {kind: sum(cell.kind == kind for cell in cells) for kind in ("pretrain", "sweep", "finetune")}
-    baselines = len(cells) - sum(counts.values())
     basis = "as prepared in the run directory" if workspace else "assumed, as the claims are not prepared yet"
     lines = [
-        f"{study.name} ({path}): {len(cells)} cells, of which {counts['pretrain']} pretraining, "
-        f"{counts['finetune']} fine-tuning, {baselines} baselines ({', '.join(study.baselines) or 'none'})",
+        f"{study.name} ({path}): {cells_text(study, cells)}",
         f"Tasks: {', '.join(task.name for task in study.tasks)}",
         *_skipped(corpus),
         f"Vocabulary {corpus.vocabulary:,}, {corpus.pretraining_tokens:,} tokens an epoch ({basis})",

@@ -92,6 +92,7 @@ def _without_results(task: TaskEntry) -> TaskEntry:
             "recommendation": None,
             "ensemble": None,
             "seed_ensembles": (),
+            "recipes": (),
             "saturation": saturation,
         }
     )
@@ -118,6 +119,7 @@ def _with_labelled(task: TaskEntry, shown: Callable[[int], int]) -> TaskEntry:
             "pretraining_gain": tuple(
                 one.model_copy(update=change(one.n_labelled)) for one in task.pretraining_gain
             ),
+            "recipes": tuple(one.model_copy(update=change(one.n_labelled)) for one in task.recipes),
             "crossover": tuple(
                 one.model_copy(update={"tested_n_labelled": tuple(map(shown, one.tested_n_labelled))})
                 for one in task.crossover

@@ -27,6 +27,10 @@ from claimscale.summary.schema import Summary
 
 FIGURES, TABLES = "figures", "tables"
 FACTS = ("by", "group", "n_test", "positives", "observed", "predicted")
+RECIPE_COLUMNS = (
+    *("recipe", "size", "parameters", "n_labelled", "n_seeds", "metric", "comparison", "p"),
+    *("learning_rate", "pretraining_hours", "pretraining_tokens", "tokens_per_second", "train_flops"),
+)
 SIZE_COLUMNS = (
     "name", "parameters", "layers", "width", "train_flops", "tokens", "hours", "validation_loss",
 )  # fmt: skip
@@ -99,6 +103,7 @@ def tables(summary: Summary, t: Texts) -> dict[str, list[Row]]:
             ("size", "comparator", "metric", "outcome", "n_labelled", "low", "high", "prob_superior"),
             ((task.name, found) for task in summary.tasks for found in task.crossover),
         ),
+        "recipes": list(_recipes(summary)),
         "subgroups": list(_subgroups(summary)),
         "sizes": [SIZE_COLUMNS, *(_values(size, SIZE_COLUMNS) for size in summary.sizes)],
     }
@@ -121,6 +126,17 @@ def _values(entry: Entry, names: Sequence[str]) -> tuple[object, ...]:
 
 def _of_tasks(names: Sequence[str], entries: Iterable[tuple[str, Entry]]) -> list[Row]:
     return [("task", *names), *((task, *_values(entry, names)) for task, entry in entries)]
+
+
+def _recipes(summary: Summary) -> Iterator[Row]:
+    bounds = [f"{metric}_{bound}" for metric in ("auprc", "auroc") for bound in BOUNDS]
+    yield ("task", *RECIPE_COLUMNS, *bounds, "difference", "low", "high")
+    for task in summary.tasks:
+        for one in task.recipes:
+            known = (value for entry in (one.auprc, one.auroc) for value in _values(entry, BOUNDS))
+            gain = one.encoder_gain
+            against = _values(gain, ("difference", "low", "high")) if gain else (None,) * 3
+            yield (task.name, *_values(one, RECIPE_COLUMNS), *known, *against)
 
 
 def _subgroups(summary: Summary) -> Iterator[Row]:

@@ -23,6 +23,7 @@ from claimscale.findings import Finding, finding, sentences
 from claimscale.report import phenome_methods
 from claimscale.report.page_data import ARMS
 from claimscale.summary.entries import METRIC_NAMES
+from claimscale.summary.recipe_entries import TITLES
 from claimscale.summary.result_schema import ModelResultEntry
 from claimscale.summary.schema import Summary
 
@@ -171,6 +172,8 @@ def models(summary: Summary, study: Study) -> Iterator[Finding]:
         yield finding("methods.baselines", baselines=names, trials=study.search.n_trials)
     if "ensemble" in arms:
         yield finding("methods.ensemble")
+    if study.recipes and results:
+        yield finding("methods.recipes", recipes=[TITLES[name] for name in study.recipes])
     if study.compare.stopping == "futility":
         yield finding("methods.futility")
     if not results:

@@ -21,11 +21,12 @@ from claimscale.config.comparison import USES_EMBEDDINGS
 from claimscale.config.study import Study
 from claimscale.evaluation.convergence import MAX_GENERALIZATION_GAP, MAX_LOSS_DROP
 from claimscale.findings import duration
-from claimscale.report import documents, figures, methods, phenome_picture, tables
+from claimscale.report import documents, figures, methods, phenome_picture, recipes_picture, tables
 from claimscale.report.break_even_picture import break_even_svg
 from claimscale.report.i18n import Texts
 from claimscale.report.page_data import ALL_METRICS, ARMS, SPLIT_NAMES, embedded, splits_of, view
 from claimscale.report.phenome_picture import phenome_svg
+from claimscale.summary import recipe_entries
 from claimscale.summary.baseline_text import BASELINES, main_results
 from claimscale.summary.break_even_entries import break_even_text
 from claimscale.summary.decision_schema import AnswerEntry
@@ -47,6 +48,12 @@ VERDICT_NAMES = {
     "not_saturated": "Not saturated",
     "inconclusive": "Inconclusive",
     UNDER_TRAINED: "Under-trained",
+}
+RECIPE_COMPARISONS = {
+    "better": "The encoder is better",
+    "not_worse": "The encoder is not worse by the margin",
+    "worse": "The encoder is worse",
+    "undecided": "Undecided",
 }
 FAMILY_NAMES = {
     "diseases": "All diseases",
@@ -134,6 +141,9 @@ def html(summary: Summary, study: Study, language: str = "en") -> str:
             if summary.phenome and summary.phenome.outcomes
             else None,
             phenome_interaction=interaction_text(summary.phenome) if summary.phenome else None,
+            recipe_pictures={
+                task.name: recipes_picture.recipes_svg(summary, task, t) for task in tasks if task.recipes
+            },
             break_even_answer=break_even_text(summary.phenome) if summary.phenome else None,
             break_even_picture=break_even_svg(summary.phenome, t)
             if summary.phenome and summary.phenome.against_lightgbm
@@ -179,6 +189,9 @@ def _environment(t: Texts) -> jinja2.Environment:
         "phenome_kinds": phenome_picture.NAMES,
         "phenome_colours": phenome_picture.COLOURS,
         "family_names": FAMILY_NAMES,
+        "recipes_text": recipe_entries.recipes_text,
+        "recipe_titles": recipe_entries.TITLES,
+        "recipe_comparisons": RECIPE_COMPARISONS,
     }
     return environment
 

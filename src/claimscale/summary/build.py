@@ -32,6 +32,7 @@ from claimscale.summary.phenome_schema import PhenomeEntry
 from claimscale.summary.pretraining_entries import forecasts_entry, interaction_entry, training_losses
 from claimscale.summary.pretraining_schema import ConvergenceEntry, FailedRunEntry, LossFitEntry, SizeEntry
 from claimscale.summary.provenance import provenance
+from claimscale.summary.recipe_entries import recipe_entries
 from claimscale.summary.result_schema import SkippedSubsetsEntry
 from claimscale.summary.schema import Summary
 from claimscale.summary.statistics_schema import CheckEntry, PartialEntry
@@ -58,6 +59,7 @@ class StudyResults:
         notes: what cells report about themselves.
         forecasts: forecasts that were recorded before larger sizes were trained.
         partial: progress of an unfinished study.
+        recipes: one mapping per pretraining of a published recipe, as the cell recorded it.
         phenome: one entry per pretraining whose phenome was predicted.
         phenome_patients: test patients of the phenome.
         phenome_lightgbm: the folder of LightGBM on a sample of its outcomes.
@@ -79,6 +81,7 @@ class StudyResults:
     notes: Sequence[Finding] = ()
     forecasts: Sequence[ForecastRecord] = ()
     partial: PartialEntry | None = None
+    recipes: Sequence[Mapping[str, Any]] = ()
     phenome: Sequence[PhenomeRun] = ()
     phenome_patients: int = 0
     phenome_lightgbm: Path | None = None
@@ -126,6 +129,9 @@ def build_summary(study: Study, run_directory: Path, results: StudyResults) -> S
                     "skipped_labelled_patients": results.skipped_subsets.get(one.name),
                     "pretraining_positives": results.pretraining_positives.get(one.name),
                     "excluded": results.excluded.get(one.name, {}),
+                    "recipes": recipe_entries(
+                        scores.recipes.get(one.name, ()), results.recipes, study.compare.metric
+                    ),
                 }
             )
             for one in tasks

@@ -84,6 +84,11 @@ def collect_results(
         ],
         notes=notes,
         forecasts=read_forecasts(study),
+        recipes=[
+            {**records[cell], "recipe": cell.arm, "size": cell.size, "seed": cell.seed}
+            for cell in records
+            if cell.kind == "recipe_pretrain"
+        ],
         phenome=[
             PhenomeRun(cell.size, cell.seed, workspace.folder(cell.id))
             for cell in records

@@ -13,6 +13,7 @@ from claimscale.summary.decision_schema import (
     SeedEnsembleEntry,
 )
 from claimscale.summary.entries import Count, Entry, Real
+from claimscale.summary.recipe_schema import RecipeEntry
 from claimscale.summary.result_schema import (
     CrossoverEntry,
     ModelDiagnosticsEntry,
@@ -69,5 +70,7 @@ class TaskEntry(Entry):
     """Models averaged over their seeds, with the largest number of labelled patients."""
     per_model: tuple[ModelDiagnosticsEntry, ...] = ()
     """Diagnostics of each model with the largest number of labelled patients."""
+    recipes: tuple[RecipeEntry, ...] = ()
+    """Published recipes on held-out patients, with the largest number of labelled patients."""
     skipped_labelled_patients: SkippedSubsetsEntry | None = None
     """Subsets of labelled patients that were too small; null if none were."""

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
@@ -55,6 +55,15 @@ class Batch:
     source: np.ndarray
 
 
+class HasLengths(Protocol):
+    """Sequences of any kind, as far as their order and their steps need them: lengths int64 [n]."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def lengths(self) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Masked:
     """A batch's tokens with some codes masked: `token` int32 [T], `position` int64 [M], `target` int64
@@ -78,7 +87,7 @@ class Batches:
 
     def __init__(
         self,
-        sequences: Sequences | Callable[[int], Sequences],
+        sequences: Sequences | Callable[[int], HasLengths],
         batch_tokens: int,
         seed: int,
         index: np.ndarray | None = None,
@@ -86,7 +95,9 @@ class Batches:
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        self.in_epoch = (lambda epoch: sequences) if isinstance(sequences, Sequences) else sequences
+        self.in_epoch: Callable[[int], HasLengths] = (
+            (lambda epoch: sequences) if isinstance(sequences, Sequences) else sequences
+        )
         first = self.in_epoch(0)
         self.seed = seed
         self.rank, self.ranks = rank, ranks
@@ -103,6 +114,7 @@ class Batches:
     def microbatches(self, step: int) -> list[Batch]:
         """This rank's shard of a step (counted from 0 over all epochs), as microbatches to be summed."""
         sequences = self.in_epoch(step // self.steps_per_epoch)
+        assert isinstance(sequences, Sequences), "others have batches of their own"
         return list(microbatches(sequences, self.shard(step), self.microbatch_tokens))
 
     def shard(self, step: int) -> np.ndarray:
