@@ -15,7 +15,7 @@ DEVELOPED := $(VENV)/.developed
 DOCUMENTED := $(VENV)/.documented
 IN := $(VENV)/bin/
 
-.PHONY: install study docs check test coverage test-faults test-cuda bench lint clean
+.PHONY: install study docs check test coverage test-faults test-cuda bench lint style clean
 .DEFAULT_GOAL := study
 
 install: $(INSTALLED)
@@ -29,18 +29,18 @@ docs: $(DOCUMENTED)
 # Tests that together take half a minute: settings, data stages, cells, golden outputs, words.
 FAST := $(addprefix tests/,codes cohort config docs/test_words.py events experiments golden messages tokens)
 
-check: $(DEVELOPED)
-	@$(IN)ruff format --check --quiet .
-	@$(IN)ruff check --quiet .
-	@$(IN)lint-imports --no-logo 2>&1 | tail -n 4
+# Types are checked beside the tests, which leave one core idle at times.
+check: $(DEVELOPED) style
 	@$(IN)pyright --pythonpath $(IN)python & types=$$!; \
 	$(IN)pytest --quiet --numprocesses 2 --dist loadfile $(FAST); tests=$$?; \
 	wait $$types && exit $$tests
 
 SUITE := pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: $(DEVELOPED) lint
-	@$(IN)$(SUITE) $(TESTS)
+test: $(DEVELOPED) style
+	@$(IN)pyright --pythonpath $(IN)python & types=$$!; \
+	$(IN)$(SUITE) $(TESTS); tests=$$?; \
+	wait $$types && exit $$tests
 
 coverage: $(DEVELOPED)
 	@$(IN)coverage erase
@@ -67,11 +67,13 @@ test-faults: $(DEVELOPED)
 test-cuda: $(DEVELOPED)
 	@CLAIMSCALE_CUDA_PYTHON=$(CUDA_PYTHON) CLAIMSCALE_CUDA_LIBRARY=$(CUDA_LIBRARY) $(IN)pytest tests/cuda
 
-lint: $(DEVELOPED)
+lint: $(DEVELOPED) style
+	@$(IN)pyright --pythonpath $(IN)python
+
+style: $(DEVELOPED)
 	@$(IN)ruff format --check --quiet .
 	@$(IN)ruff check --quiet .
 	@$(IN)lint-imports --no-logo 2>&1 | tail -n 4
-	@$(IN)pyright --pythonpath $(IN)python
 
 bench: $(DEVELOPED)
 	@test -n "$(NAME)" || { echo "name one: make bench NAME=$$(ls benchmarks/*.py | xargs -n1 basename -s .py | paste -sd'|')"; exit 2; }
