@@ -15,8 +15,8 @@ VERSIONS: dict[str, int] = {
     "labels": 2,
     "oracle": 2,
     # Kinds of cells.
-    "pretrain": 3,
-    "sweep": 3,
+    "pretrain": 4,
+    "sweep": 4,
     "phenome": 2,
     "phenome_lightgbm": 1,
     "finetune": 4,
