@@ -8,8 +8,9 @@ stopping on tuning dates), so it knows a year of labels that pretraining has not
 are tested on all test patients in sight at the landmark. The gain is the mean ratio of AUPRC, with a 95 %
 interval over outcomes.
 
-Prints a table and writes `benchmarks/results/phenome.json`: `phenome.py [--runs FOLDER] [--size SIZE]`, or
-`make bench NAME=phenome`, after `evidence.py`. Every LightGBM is kept as it ends: a stopped run resumes.
+Prints a table and writes `benchmarks/results/phenome.json`: `make bench NAME=phenome`, after `evidence.py`,
+or `phenome.py [--runs FOLDER] [--size SIZE] [--seeds SEED ...]`. Every LightGBM is kept as it ends: a stopped
+run resumes.
 """
 
 from __future__ import annotations
@@ -192,9 +193,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--size")
+    parser.add_argument("--seeds", nargs="+", help="pretrainings to evaluate; all of evidence.py by default")
     options = parser.parse_args()
     overrides = [*evidence.COUNTRY, f"runs_dir={options.runs}"]
     overrides += [] if options.size is None else [f"sizes=[{options.size}]"]
+    if options.seeds:
+        listed = ", ".join(options.seeds)
+        overrides += [f"pretrain.seeds=[{listed}]", f"finetune.seeds=[{listed}]"]
     phenome = Phenome(overrides)
     chosen = phenome.chosen()
     tokens = [token for token, _ in chosen]

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from claimscale.constants import DAYS_PER_YEAR
 from claimscale.model.recipes.history import (
     FIRST,
     LAST,
@@ -26,6 +25,7 @@ from claimscale.model.recipes.history import (
     RecipeSequences,
     sequences,
 )
+from claimscale.model.recipes.layers import age_features
 from claimscale.model.recipes.recipe import (
     Dimensions,
     Recipe,
@@ -37,7 +37,6 @@ from claimscale.model.recipes.recipe import (
 
 NO_EVENT = 0
 """The recipe's only token of its own: nothing happened on the index date."""
-LONGEST = 10000.0
 START_DAYS = 30.0
 """Mean waiting time before training."""
 DROPOUT = 0.1
@@ -59,13 +58,6 @@ def read(histories: Histories, codes: CodeTypes, max_length: int) -> RecipeSeque
         Items(patients, LAST, 0, {"token": codes.size + NO_EVENT, "age": histories.index_age}),
     ]
     return sequences(items, len(histories), max_length)
-
-
-def age_features(days: Tensor, width: int) -> Tensor:
-    """Sines and cosines of times in years, in turn, [..., width]."""
-    rate = torch.exp(-math.log(LONGEST) * torch.arange(0, width, 2, device=days.device) / width)
-    angle = days[..., None] / DAYS_PER_YEAR * rate
-    return torch.stack((angle.sin(), angle.cos()), -1).flatten(-2)[..., :width]
 
 
 def visible(age_BL: Tensor, target_age_BL: Tensor | None, present_BL: Tensor) -> Tensor:

@@ -64,21 +64,13 @@ def read(histories: Histories, codes: CodeTypes, max_length: int) -> RecipeSeque
     def item(
         rows: Histories, place: np.ndarray | int, token: np.ndarray | int, kind: np.ndarray | int
     ) -> Items:
-        return Items(
-            rows.patient,
-            rows.visit,
-            place,
-            {
-                "token": token,
-                "age": rows.age_days,
-                "ago": index_age[rows.patient] - rows.age_days,
-                "kind": kind,
-                "segment": np.where(kind == NO_VISIT, 0, 1 + rows.visit % 2),
-            },
-        )
+        ago = index_age[rows.patient] - rows.age_days
+        segment = np.where(kind == NO_VISIT, 0, 1 + rows.visit % 2)
+        channels = {"token": token, "age": rows.age_days, "ago": ago, "kind": kind, "segment": segment}
+        return Items(rows.patient, rows.visit, place, channels)
 
     kind = inpatient[histories.order == 0]
-    gap = codes.size + gap_token(_days_until_next(days))
+    gap = codes.size + gap_token(days.until_next())
     at_index = {"token": CLS, "age": index_age, "ago": 0, "kind": NO_VISIT, "segment": 0}
     items = [
         Items(patients, FIRST, 0, at_index),
@@ -88,14 +80,6 @@ def read(histories: Histories, codes: CodeTypes, max_length: int) -> RecipeSeque
         item(days, END_PLACE + 1, gap, NO_VISIT),
     ]
     return sequences(items, len(histories), max_length)
-
-
-def _days_until_next(days: Histories) -> np.ndarray:
-    """Days from each day of contact to the next, or to the index date."""
-    following = np.append(days.age_days[1:], 0)[: len(days.patient)]
-    is_last = np.diff(days.patient, append=-1) != 0
-    until = np.where(is_last, days.index_age[days.patient], following) - days.age_days
-    return until.clip(0)
 
 
 class Sines(nn.Module):

@@ -99,6 +99,12 @@ class Histories:
         of_codes = ("patient", "token", "age_days", "visit", "order")
         return replace(self, **{name: getattr(self, name)[first] for name in of_codes})
 
+    def until_next(self) -> np.ndarray:
+        """Days from each code to the patient's next one, or to the index date, int64 [T]; not negative."""
+        following = np.append(self.age_days[1:], 0)[: len(self.patient)]
+        is_last = np.diff(self.patient, append=-1) != 0
+        return (np.where(is_last, self.index_age[self.patient], following) - self.age_days).clip(0)
+
     def days_with(self, token: int) -> np.ndarray:
         """Whether the token occurs on the day of each code, bool [T]."""
         _, day = np.unique(np.stack([self.patient, self.visit]), axis=1, return_inverse=True)

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from claimscale.constants import DAYS_PER_YEAR
-from claimscale.model.recipes.causal import age_features
 from claimscale.model.recipes.history import (
     FIRST,
     LAST,
@@ -24,6 +22,7 @@ from claimscale.model.recipes.history import (
     RecipeSequences,
     sequences,
 )
+from claimscale.model.recipes.layers import RotaryLayer, age_features
 from claimscale.model.recipes.recipe import Dimensions, Recipe, RecipeModel, initialise, last_state, mean_of
 from claimscale.tokens.special_tokens import FIRST_CODE
 
@@ -50,36 +49,6 @@ def read(histories: Histories, codes: CodeTypes, max_length: int) -> RecipeSeque
         Items(patients, LAST, 0, {"token": codes.size, "age": index_age, "end": index_age}),
     ]
     return sequences(items, len(histories), max_length)
-
-
-class RotaryLayer(nn.Module):
-    """Attention to earlier positions, rotated by days, and a feed-forward, both from normalised states."""
-
-    def __init__(self, dimensions: Dimensions) -> None:
-        super().__init__()
-        width = dimensions.width
-        self.heads = dimensions.heads
-        self.norm, self.projections = nn.LayerNorm(width), nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.norm_up, self.up = nn.LayerNorm(width), nn.Linear(width, dimensions.feed_forward)
-        self.down = nn.Linear(dimensions.feed_forward, width)
-
-    def forward(self, x_BLW: Tensor, days_BL: Tensor, seen: Tensor) -> Tensor:
-        """States [B, L, W]; `seen` bool [B, 1, q, k] says which positions each sees."""
-        projected = self.projections(self.norm(x_BLW)).unflatten(2, (3, self.heads, -1))
-        query, key, value = projected.permute(2, 0, 3, 1, 4)
-        angles = age_features(days_BL, query.shape[3])[:, None]
-        query, key = _rotate(query, angles), _rotate(key, angles)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        x_BLW = x_BLW + self.out(mixed.transpose(1, 2).flatten(2))
-        return x_BLW + self.down(F.gelu(self.up(self.norm_up(x_BLW))))
-
-
-def _rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Pairs of features, rotated by sines and cosines (Su et al. 2021)."""
-    sine, cosine = angles[..., 0::2], angles[..., 1::2]
-    first, second = x.chunk(2, -1)
-    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1)
 
 
 class Motor(RecipeModel):

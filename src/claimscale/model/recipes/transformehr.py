@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from claimscale.model.recipes.causal import age_features
 from claimscale.model.recipes.history import (
     FIRST,
     CodeTypes,
@@ -21,6 +20,7 @@ from claimscale.model.recipes.history import (
     RecipeSequences,
     sequences,
 )
+from claimscale.model.recipes.layers import age_features
 from claimscale.model.recipes.recipe import (
     Dimensions,
     Recipe,
