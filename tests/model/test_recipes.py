@@ -12,7 +12,7 @@ from claimscale.errors import BadInput
 from claimscale.model.recipes import RECIPES, behrt, cehr_bert, med_bert, motor
 from claimscale.model.recipes.causal import visible
 from claimscale.model.recipes.everyquery import EveryQuery
-from claimscale.model.recipes.history import CodeTypes, Histories, RecipeSequences, padded
+from claimscale.model.recipes.history import CodeTypes, Histories, RecipeSequences, code_counts, padded
 from claimscale.model.recipes.recipe import (
     MASKED_SHARE,
     Recipe,
@@ -79,6 +79,13 @@ def test_codes_are_in_order_of_their_day_and_not_of_when_they_became_known() -> 
     assert histories.token.tolist() == [A, B, C, A]
     assert (histories.visit.tolist(), histories.order.tolist()) == ([0, 1, 1, 0], [0, 0, 1, 0])
     assert histories.days_with(C).tolist() == [False, True, True, False]
+
+
+def test_codes_are_counted_without_the_tokens_of_a_recipe() -> None:
+    known = sequences_of([(100, A), (100, B), (200, C)], [], [(100, A)])
+    for recipe in RECIPES.values():
+        found = recipe.read(Histories.of(known), CODES, 100)
+        assert code_counts(found, CODES).tolist() == [3, 0, 1], recipe.name
 
 
 def test_behrt_separates_visits_and_alternates_segments() -> None:

@@ -21,7 +21,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from claimscale import artifacts
 from claimscale.errors import BadInput
-from claimscale.model.recipes.history import CodeTypes, PaddedBatch, RecipeSequences, padded
+from claimscale.model.recipes.history import (
+    CodeTypes,
+    PaddedBatch,
+    RecipeSequences,
+    code_counts,
+    padded,
+)
 from claimscale.model.recipes.recipe import Recipe, RecipeModel, dimensions_of, parameters
 from claimscale.tokens.batches import Batches
 from claimscale.training import checkpoints
@@ -102,7 +108,7 @@ class RecipePretraining:
     """Steps, numbered over the runs of the search and the final run."""
 
     def __init__(self, job: RecipeJob, sequences: RecipeSequences, tokens: int, batch_tokens: int) -> None:
-        with_codes = np.flatnonzero(sequences.lengths > sequences.lengths.min(initial=1))
+        with_codes = np.flatnonzero(code_counts(sequences, job.codes))
         if not len(with_codes):
             raise BadInput(f"recipes: {job.recipe.name}: no training patient has a code before the landmark")
         self.job, self.sequences = job, sequences

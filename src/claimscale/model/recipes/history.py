@@ -184,6 +184,13 @@ def padded(found: RecipeSequences, index: np.ndarray, device: torch.device) -> P
     return PaddedBatch(of(found.channels["token"], PAD), channels, torch.from_numpy(present).to(device))
 
 
+def code_counts(found: RecipeSequences, codes: CodeTypes) -> np.ndarray:
+    """Codes of the store in each sequence, int64 [n]."""
+    token = found.channels["token"]
+    before = np.concatenate([[0], np.cumsum((token >= FIRST_CODE) & (token < codes.size))])
+    return before[found.offsets[1:]] - before[found.offsets[:-1]]
+
+
 def is_code(token: Tensor, codes: CodeTypes) -> Tensor:
     """Whether each token is a code of the store, and no token of a recipe or of a person."""
     return (token >= FIRST_CODE) & (token < codes.size)
