@@ -248,35 +248,24 @@ def _counts(train: LabelledSample) -> dict[str, int]:
     return {"patients": len(np.unique(train.subjects)), "positives": int(train.outcome.sum())}
 
 
-def _phenome(run: CellRun) -> CellRecord:
-    """Predict every outcome of the phenome with the pretrained encoder as it is."""
-    return phenome.evaluate_phenome(run.workspace, run.cell, run.device, run.progress)
-
-
 def _phenome_lightgbm(run: CellRun) -> CellRecord:
     """Train LightGBM for each of a sample of the phenome's outcomes."""
     return phenome_lightgbm.train_and_test(run.workspace, run.cell, run.threads, run.progress)
 
 
-def _pretrain_recipe(run: CellRun) -> CellRecord:
-    """Pretrain a published recipe."""
-    return RecipeCell(run.workspace, run.cell, run.device, run.progress).pretrain()
-
-
-def _finetune_recipe(run: CellRun) -> CellRecord:
-    """Fine-tune a published recipe."""
-    return RecipeCell(run.workspace, run.cell, run.device, run.progress).finetune(run.hidden_tokens())
+def _recipe(run: CellRun) -> RecipeCell:
+    return RecipeCell(run.workspace, run.cell, run.device, run.progress)
 
 
 EXECUTE: dict[str, Callable[[CellRun], CellRecord]] = {
     "pretrain": _pretrain,
     "sweep": _pretrain,
-    "phenome": _phenome,
+    "phenome": lambda run: phenome.evaluate_phenome(run.workspace, run.cell, run.device, run.progress),
     "phenome_lightgbm": _phenome_lightgbm,
     "finetune": _finetune,
     "ensemble": _ensemble,
-    "recipe_pretrain": _pretrain_recipe,
-    "recipe": _finetune_recipe,
+    "recipe_pretrain": lambda run: _recipe(run).pretrain(),
+    "recipe": lambda run: _recipe(run).finetune(run.hidden_tokens()),
 }
 """By kind of cell; every other kind is a baseline."""
 

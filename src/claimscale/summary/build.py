@@ -123,19 +123,7 @@ def build_summary(study: Study, run_directory: Path, results: StudyResults) -> S
         partial=results.partial,
         dataset=dataset,
         sizes=tuple(SizeEntry.model_validate(size) for size in sizes),
-        tasks=tuple(
-            one.model_copy(
-                update={
-                    "skipped_labelled_patients": results.skipped_subsets.get(one.name),
-                    "pretraining_positives": results.pretraining_positives.get(one.name),
-                    "excluded": results.excluded.get(one.name, {}),
-                    "recipes": recipe_entries(
-                        scores.recipes.get(one.name, ()), results.recipes, study.compare.metric
-                    ),
-                }
-            )
-            for one in tasks
-        ),
+        tasks=tuple(_with_data(study, one, scores, results) for one in tasks),
         task_families=_task_families(study, scores, parameters),
         phenome=_phenome(study, results, parameters),
         task_size_interaction=interaction_entry(across.interaction),
@@ -150,6 +138,19 @@ def build_summary(study: Study, run_directory: Path, results: StudyResults) -> S
         learning_rate=study.pretrain.learning_rate,
         finetune_seeds=tuple(study.finetune.seeds),
         provenance=provenance(run_directory),
+    )
+
+
+def _with_data(study: Study, task: TaskEntry, scores: StudyScores, results: StudyResults) -> TaskEntry:
+    """The task with what stages and recipes left about it."""
+    recipes = scores.recipes.get(task.name, ())
+    return task.model_copy(
+        update={
+            "skipped_labelled_patients": results.skipped_subsets.get(task.name),
+            "pretraining_positives": results.pretraining_positives.get(task.name),
+            "excluded": results.excluded.get(task.name, {}),
+            "recipes": recipe_entries(recipes, results.recipes, study.compare.metric),
+        }
     )
 
 
