@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -35,7 +36,7 @@ class RecipeCell:
     device: torch.device
     progress: Callable[[float], None]
 
-    @property
+    @cached_property
     def job(self) -> RecipeJob:
         study, cell = self.workspace.study, self.cell
         assert cell.size is not None and cell.arm is not None
