@@ -1,17 +1,13 @@
-"""A whole small study, run as users run it: in a process of its own, stopped, resumed, repeated."""
+"""A whole small study, run as users run it: in a process of its own, and repeated."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,7 +22,7 @@ name: tiny
 source: {{kind: simulated, patients: 3000, hospitals: 4, min_age: 75}}
 cohort: {{landmark: 2020-10-01, splits: {{fractions: [0.5, 0.15, 0.35], held_out_hospitals: 1}}}}
 tokens: {{max_length: 96, min_patients: 50, deduplicate: year}}
-sizes: [{sizes}]
+sizes: [80k, 100k]
 pretrain: {{seeds: [1, 2], epochs: 1, batch_tokens: 4096, cooldown_fractions: [1]}}
 tasks: [ckd, {{name: rare, kind: disease, outcome: {{ICD10: [C95]}}}}, pregabalin]
 labels: scarce
@@ -39,88 +35,33 @@ runs_dir: {runs}
 """
 ARMS = {"pretrained", "scratch"}
 BASELINES = get_args(Baseline)
-SOME_BASELINES = ("lightgbm", "ensemble")
-TRAINED = 2 * (2 * 2) + 2 * 2 * 2 * 2
-CELLS = TRAINED + 2 * 2 * len(BASELINES)
-CELLS_STOPPED = TRAINED // 2 + 2 * 2 * len(SOME_BASELINES)
-DATA_STAGES = ("events", "cohort", "tokens", "labels", "oracle")
+CELLS = 2 * (2 * 2) + 2 * 2 * 2 * 2 + 2 * 2 * len(BASELINES)
 COST = {
     "tokens", "flops", "wall_hours", "device_hours", "peak_memory", "peak_tflops", "mfu", "energy_kwh"
 }  # fmt: skip
 SUMMARY_KEYS = {"dataset", "sizes", "tasks", "task_size_interaction", "forecast", "limitations"}
 
 
-def write_study(folder: Path, baselines: Iterable[str] = BASELINES, sizes: str = "80k, 100k") -> Path:
-    file, listed = folder / "study.yaml", ", ".join(baselines)
-    file.write_text(STUDY.format(runs=folder / "runs", baselines=listed, sizes=sizes), "utf-8")
+def write_study(folder: Path) -> Path:
+    file = folder / "study.yaml"
+    file.write_text(STUDY.format(runs=folder / "runs", baselines=", ".join(BASELINES)), "utf-8")
     return file
 
 
-def start(folder: Path, *settings: Any) -> subprocess.Popen[str]:
-    """Start the study in a process group of its own, as a terminal would."""
-    file = write_study(folder, *settings)
-    return subprocess.Popen(
-        [sys.executable, "-m", "claimscale.cli", "study", str(file)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, error = process.communicate(timeout=600)
-    return process.returncode, out, error
-
-
-def wait_until_cells(run: Path, count: int) -> None:
-    """Until so many cells are done; the study is then in the middle of its work."""
-    for _ in range(3000):
-        if len(list(run.glob("cells/*/DONE"))) >= count:
-            return
-        time.sleep(0.1)
-    raise TimeoutError
+def run_study(folder: Path) -> str:
+    """Run the study to its end: what was printed."""
+    command = [sys.executable, "-m", "claimscale.cli", "study", str(write_study(folder))]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A study run to its end without a stop: the run directory and what was printed."""
+    """The run directory of the study, and what was printed."""
     folder = tmp_path_factory.mktemp("whole")
-    code, out, error = finish(start(folder))
-    assert code == 0, error
+    out = run_study(folder)
     return folder / "runs" / "tiny", out
-
-
-@pytest.fixture(scope="module")
-def stopped(whole: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same study stopped by Ctrl-C, then killed with all its workers, then run to its end.
-
-    It starts from the data of the whole study, and has its larger size and some of its baselines.
-    """
-    folder = tmp_path_factory.mktemp("stopped")
-    run = folder / "runs" / "tiny"
-    for stage in DATA_STAGES:
-        shutil.copytree(whole[0] / stage, run / stage)
-    process = start(folder, SOME_BASELINES, "100k")
-    wait_until_cells(run, 1)
-    os.killpg(process.pid, signal.SIGINT)
-    code, _, error = finish(process)
-    assert code == 3 and error.strip().endswith("stopped; run the same command to resume")
-    process = start(folder, SOME_BASELINES, "100k")
-    wait_until_cells(run, 3)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert len(list(run.glob("cells/*/DONE"))) < CELLS_STOPPED, "it was stopped in the middle"
-    code, _, error = finish(start(folder, SOME_BASELINES, "100k"))
-    assert code == 0, error
-    return run
-
-
-def predictions(run: Path) -> dict[str, np.ndarray]:
-    files = sorted(run.glob("cells/*/predictions.parquet"))
-    return {
-        file.parent.name: pq.read_table(file)["predicted_boolean_probability"].to_numpy() for file in files
-    }
 
 
 def test_it_prints_an_answer_per_task_and_the_reports_path(whole: tuple[Path, str]) -> None:
@@ -219,19 +160,10 @@ def test_the_average_is_that_of_the_largest_ensemble(whole: tuple[Path, str]) ->
 def test_a_second_run_recomputes_nothing(whole: tuple[Path, str]) -> None:
     run, _ = whole
     before = {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()}
-    code, out, _ = finish(start(run.parents[1]))
-    assert code == 0 and "nothing had to be recomputed" in out
+    assert "nothing had to be recomputed" in run_study(run.parents[1])
     untouched = {file: file.stat().st_mtime_ns for file in before}
     changed = {file.name for file in before if before[file] != untouched[file]}
     assert changed <= {"study.yaml", ".lock"}
-
-
-def test_a_study_stopped_twice_ends_with_the_same_predictions(whole: tuple[Path, str], stopped: Path) -> None:
-    expected, found = predictions(whole[0]), predictions(stopped)
-    some = ("finetune", *SOME_BASELINES)
-    assert found.keys() == {n for n in expected if n.split("-")[0] in some and "-80k-" not in n}
-    for cell, probability in found.items():
-        assert np.array_equal(probability, expected[cell]), cell
 
 
 def test_torchrun_shares_a_pretraining_and_leaves_what_is_done(

@@ -5,8 +5,10 @@ Counts add up as real ones do, small ones among them: what a reader could derive
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -230,7 +232,12 @@ def task(found: Mapping[str, Any]) -> TaskEntry:
 
 def shown(found: Mapping[str, Any], profile: Profile = "none") -> dict[str, Any]:
     """The content of `summary.json` after the privacy step."""
-    return suppress(typed(found), profile).model_dump(mode="json")
+    return json.loads(_shown(json.dumps(found), profile))
+
+
+@cache
+def _shown(found: str, profile: Profile) -> str:
+    return suppress(Summary.model_validate_json(found), profile).model_dump_json()
 
 
 def real(value: float) -> float:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from claimscale.config.base import Codes
 from claimscale.config.sources import (
     FIRST_CONTACT,
     DpcSource,
@@ -18,9 +17,8 @@ from claimscale.config.sources import (
     Source,
 )
 from claimscale.config.study import Study
-from claimscale.config.tasks import Exclusion, Task
 from claimscale.findings import Finding, finding, sentences
-from claimscale.report import phenome_methods
+from claimscale.report import phenome_methods, task_methods
 from claimscale.report.page_data import ARMS
 from claimscale.summary.entries import METRIC_NAMES
 from claimscale.summary.recipe_entries import TITLES
@@ -42,11 +40,6 @@ DEDUPLICATION = {
     "quarter": finding("methods.deduplicate_quarter"),
     "year": finding("methods.deduplicate_year"),
     "history": finding("methods.deduplicate_history"),
-}
-KINDS = {
-    "disease": (finding("methods.disease"),),
-    "medication": (finding("methods.medication"),),
-    "other": (),
 }
 METHODS = {
     "full": finding("methods.full"),
@@ -87,9 +80,10 @@ EXEMPT = {
 def paragraphs(summary: Summary, study: Study) -> list[Finding]:
     """The paragraphs, with numbers of references in brackets."""
     before = (_data(summary, study), _tokens(study), models(summary, study))
+    definitions = {task.name: list(task_methods.paragraph(task, summary, study)) for task in study.tasks}
     tasks = [
-        finding("methods.of_task", task=task.name, definition=sentences(list(_task(task, summary, study))))
-        for task in study.tasks
+        finding("methods.of_task", task=name, definition=sentences(definition))
+        for name, definition in definitions.items()
     ]
     return [
         *(sentences(list(part)) for part in before),
@@ -246,67 +240,6 @@ def _finetuning(
         yield finding("methods.token_dropout", share=chosen.token_dropout)
 
 
-def _task(task: Task, summary: Summary, study: Study) -> Iterator[Finding]:
-    """The definition of a task, and what models learn of it."""
-    yield from _definition(task)
-    if task.labels is None:
-        if task.index == "landmark" and study.labels == "all_dates" and study.dates_per_patient > 1:
-            yield finding("methods.earlier_dates", n=study.dates_per_patient - 1)
-        if study.cohort.recency_days is not None:
-            yield finding("methods.recency", days=study.cohort.recency_days)
-    entry = next((one for one in summary.tasks if one.name == task.name), None)
-    learnt = None if entry is None else entry.splits.get("train")
-    if entry is None or learnt is None or not entry.results:
-        return
-    yield finding(
-        "methods.learnt", dates=learnt.index_dates, patients=learnt.patients, positives=learnt.positives
-    )
-    if (
-        any(result.arm == "pretrained" for result in entry.results)
-        and entry.pretraining_positives is not None
-    ):
-        yield finding("methods.pretraining_positives", n=entry.pretraining_positives)
-
-
-def _definition(task: Task) -> Iterator[Finding]:
-    if task.labels is not None:
-        yield finding("methods.label_file")
-    else:
-        yield from KINDS[task.kind]
-        yield from _outcome(task)
-        for exclusion in task.exclude:
-            yield _exclusion(exclusion)
-    if codes := _codes(task.hidden_codes):
-        yield finding("methods.hidden_codes", codes=codes)
-    if task.source:
-        yield finding("methods.definition", source=task.source)
-
-
-def _outcome(task: Task) -> Iterator[Finding]:
-    first, last = task.gap_days + 1, task.gap_days + task.horizon_days
-    yield finding("methods.outcome", codes=_codes(task.outcome), first=first, last=last)
-    if task.confirmation_days is not None:
-        yield finding("methods.confirmation_days", days=task.confirmation_days)
-    if codes := _codes(task.confirmation_codes):
-        yield finding("methods.confirmation_codes", codes=codes)
-    if task.washout_days is None:
-        yield finding("methods.washout_history")
-    else:
-        yield finding("methods.washout", days=task.washout_days)
-    yield finding("methods.min_history", days=task.min_history_days)
-    if task.index == "every_visit":
-        yield finding("methods.index_every_visit", date=str(task.first_index_date))
-    else:
-        yield finding("methods.index_landmark")
-
-
-def _exclusion(exclusion: Exclusion) -> Finding:
-    codes, until = _codes(exclusion.codes), -exclusion.window_end_days
-    if exclusion.look_back_days is None:
-        return finding("methods.exclusion_history", codes=codes, until=until)
-    return finding("methods.exclusion", codes=codes, start=exclusion.look_back_days, until=until)
-
-
 def _evaluation(summary: Summary, study: Study) -> Iterator[Finding]:
     metric = METRIC_NAMES[study.compare.metric]
     yield finding("methods.metric", metric=metric, replicates=study.compare.bootstrap_replicates)
@@ -318,7 +251,3 @@ def _evaluation(summary: Summary, study: Study) -> Iterator[Finding]:
         yield finding("methods.counts_shown")
     else:
         yield finding("methods.counts_suppressed", profile=study.privacy.profile)
-
-
-def _codes(codes: Codes) -> list[str]:
-    return [f"{system} {'/'.join(prefixes)}".strip() for system, prefixes in codes.items() if prefixes]

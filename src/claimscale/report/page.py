@@ -7,6 +7,7 @@ of each task from the data that `page_data` embeds.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import importlib.resources
 from collections import Counter
@@ -115,7 +116,7 @@ def html(summary: Summary, study: Study, language: str = "en") -> str:
         raise AssertionError("the script would end its element")
     tasks = summary.tasks
     return (
-        _environment(t)
+        _environment(language)
         .get_template("report.html.j2")
         .render(
             summary=summary,
@@ -152,7 +153,10 @@ def html(summary: Summary, study: Study, language: str = "en") -> str:
     )
 
 
-def _environment(t: Texts) -> jinja2.Environment:
+@functools.cache
+def _environment(language: str) -> jinja2.Environment:
+    """The templates with the texts of a language, compiled once."""
+    t = Texts(language)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("claimscale.report"),
         autoescape=True,

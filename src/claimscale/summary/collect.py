@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from claimscale.experiments.workspace import Workspace
 from claimscale.findings import Finding, finding
 from claimscale.summary.build import StudyResults
 from claimscale.summary.dataset_schema import DatasetEntry, FrequentCodeEntry
-from claimscale.summary.result_schema import SkippedSubsetsEntry
+from claimscale.summary.result_schema import SkippedSubsetsEntry, SplitCountsEntry
 from claimscale.summary.statistics_schema import CheckEntry, PartialEntry
 from claimscale.summary.task_entries import split_counts
 from claimscale.validity import checks
@@ -41,13 +41,6 @@ def collect_results(
     `study` may hold fewer tasks or replicates than the study of the workspace.
     """
     records = {cell: workspace.record(cell) for cell in cells}
-    notes = [
-        finding("limitation.of_cell", cell=cell.id, finding=Finding.model_validate(note))
-        for cell, record in records.items()
-        for note in record.get("notes", ())
-    ]
-    if damaged := damage.count(workspace.run):
-        notes.append(finding("limitation.damaged_files", n=damaged))
     oracle = {task.name: workspace.run / "oracle" / f"{task.name}.parquet" for task in study.tasks}
     return StudyResults(
         cells=[workspace.result(cell) for cell in cells if cell.task is not None],
@@ -58,13 +51,7 @@ def collect_results(
             if cell.kind == "sweep" and cell.size is not None
         },
         dataset=_dataset(workspace),
-        label_counts={
-            name: {
-                split: split_counts(counts["patients"], counts["n"], counts["positives"])
-                for split, counts in task["splits"].items()
-            }
-            for name, task in workspace.labels.items()
-        },
+        label_counts={name: _label_counts(task) for name, task in workspace.labels.items()},
         oracle={task: file for task, file in oracle.items() if file.exists()},
         insufficient_data=workspace.insufficient_data,
         pretraining_positives={
@@ -82,7 +69,7 @@ def collect_results(
             CheckEntry(task=one.task, title=checks.TITLES[one.check], status=one.status, text=one.finding)
             for one in results
         ],
-        notes=notes,
+        notes=_notes(workspace, records),
         forecasts=read_forecasts(study),
         recipes=[
             {**records[cell], "recipe": cell.arm, "size": cell.size, "seed": cell.seed}
@@ -102,6 +89,25 @@ def collect_results(
         ),
         partial=partial,
     )
+
+
+def _notes(workspace: Workspace, records: Mapping[Cell, dict[str, Any]]) -> list[Finding]:
+    """What cells note for the reader, and that files were damaged."""
+    notes = [
+        finding("limitation.of_cell", cell=cell.id, finding=Finding.model_validate(note))
+        for cell, record in records.items()
+        for note in record.get("notes", ())
+    ]
+    if damaged := damage.count(workspace.run):
+        notes.append(finding("limitation.damaged_files", n=damaged))
+    return notes
+
+
+def _label_counts(task: Mapping[str, Any]) -> dict[str, SplitCountsEntry]:
+    return {
+        split: split_counts(counts["patients"], counts["n"], counts["positives"])
+        for split, counts in task["splits"].items()
+    }
 
 
 def _pretraining(workspace: Workspace, cell: Cell) -> dict[str, Any]:

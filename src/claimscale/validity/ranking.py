@@ -1,4 +1,4 @@
-"""AUROC of single codes and of all codes together, with a standard error. scikit-learn is imported on use."""
+"""AUROC of single codes and of all codes together, with a standard error. Libraries are imported on use."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ MIN_CARRIERS = 5
 
 
 def auroc(score: Floats | Ints, outcome: Bools) -> float:
-    """Area under the ROC curve; NaN without both classes."""
-    from sklearn.metrics import roc_auc_score
+    """Area under the ROC curve, by the ranks of the positives; NaN without both classes.
 
-    if outcome.all() or not outcome.any():
+    It takes a tenth of the time of scikit-learn's, and some hundred codes are ranked for every task.
+    """
+    from scipy.stats import rankdata
+
+    positives, negatives = int(outcome.sum()), int((~outcome).sum())
+    if not positives or not negatives:
         return float("nan")
-    return float(roc_auc_score(outcome, score))
+    above = rankdata(score)[outcome].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * negatives))
 
 
 def auroc_error(area: float, positives: int, negatives: int) -> float:
