@@ -15,7 +15,7 @@ from hypothesis import settings
 
 # Tests say nothing about time: a busy machine is no fault.
 settings.register_profile(
-    "untimed", deadline=None, max_examples=int(os.environ.get("CLAIMSCALE_EXAMPLES", "50"))
+    "untimed", deadline=None, max_examples=int(os.environ.get("CLAIMSCALE_EXAMPLES", "30"))
 )
 settings.load_profile("untimed")
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from claimscale import artifacts, damage
 from claimscale.config.study import Study
 from claimscale.evaluation.phenome import PhenomeRun
-from claimscale.experiments.cells import Cell
+from claimscale.experiments.cells import Cell, CellRecord
 from claimscale.experiments.futility import read_forecasts
 from claimscale.experiments.workspace import Workspace
 from claimscale.findings import Finding, finding
@@ -91,7 +91,7 @@ def collect_results(
     )
 
 
-def _notes(workspace: Workspace, records: Mapping[Cell, dict[str, Any]]) -> list[Finding]:
+def _notes(workspace: Workspace, records: Mapping[Cell, CellRecord]) -> list[Finding]:
     """What cells note for the reader, and that files were damaged."""
     notes = [
         finding("limitation.of_cell", cell=cell.id, finding=Finding.model_validate(note))
