@@ -30,9 +30,7 @@ def simulate(folder: Path, patients: int, workers: int) -> tuple[float, float]:
     arguments = ["simulate", str(folder), "--patients", str(patients), "--hospitals", str(HOSPITALS)]
     arguments += ["--format", "events", "--workers", str(workers)]
     started = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "claimscale.cli", *arguments], stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([sys.executable, "-m", "claimscale", *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"claimscale {' '.join(arguments)}: failed")

@@ -47,7 +47,7 @@ def proportional_memory(parent: int) -> int:
 def run(arguments: list[str]) -> tuple[float, int]:
     """Run a study to its end; returns its seconds and the most memory its processes held together."""
     started, highest = time.monotonic(), 0
-    process = subprocess.Popen([sys.executable, "-m", "claimscale.cli", "study", *arguments])
+    process = subprocess.Popen([sys.executable, "-m", "claimscale", "study", *arguments])
     while process.poll() is None:
         highest = max(highest, proportional_memory(process.pid))
         time.sleep(SAMPLE_SECONDS)

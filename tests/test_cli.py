@@ -271,7 +271,7 @@ def test_simulated_claims_have_the_wanted_format(run, tmp_path) -> None:
 
 
 def test_a_closed_pipe_is_no_fault() -> None:
-    command = f"{sys.executable} -m claimscale.cli tasks | true"
+    command = f"{sys.executable} -m claimscale tasks | true"
     ended = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from claimscale.command_line import STOPPED, say
 WORK = """
 import signal, sys, time
 from claimscale import cli
-from claimscale.command_line import end_at_second_interrupt
+from claimscale.__main__ import main
 
 def work(*arguments, **more):
     try:
@@ -25,7 +26,7 @@ def work(*arguments, **more):
         time.sleep(600 if sys.argv[1] == "slow" else 0)
 
 cli.app = work
-cli.main()
+main()
 """
 
 
@@ -36,6 +37,30 @@ def start(tidying: str, number: signal.Signals = signal.SIGINT) -> subprocess.Po
     process.send_signal(number)
     assert process.stdout.readline() == "tidying up\n"
     return process
+
+
+def test_an_interrupt_during_an_import_is_one_line(tmp_path: Path) -> None:
+    """The exception would leave half a module, whose users then fail in ways of their own."""
+    (tmp_path / "slow_module.py").write_text("print('importing', flush=True)\nimport time\ntime.sleep(600)\n")
+    code = """
+from claimscale import cli
+from claimscale.__main__ import main
+
+def work(*arguments, **more):
+    try:
+        import slow_module
+    except BaseException:
+        print("half a module")
+
+cli.app = work
+main()
+"""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code], text=True, cwd=tmp_path, **streams)
+    assert process.stdout is not None and process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert (process.returncode, out, error) == (3, "", f"claimscale: {STOPPED}\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -50,7 +50,7 @@ def write_study(folder: Path) -> Path:
 
 def run_study(folder: Path) -> str:
     """Run the study to its end: what was printed."""
-    command = [sys.executable, "-m", "claimscale.cli", "study", str(write_study(folder))]
+    command = [sys.executable, "-m", "claimscale", "study", str(write_study(folder))]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -176,7 +176,7 @@ def test_torchrun_shares_a_pretraining_and_leaves_what_is_done(
     shutil.rmtree(cell)
     file = write_study(tmp_path)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "claimscale.cli", "pretrain", str(file)]
+    command = [*launcher, "-m", "claimscale", "pretrain", str(file)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"1 cells run, 3 were there already: {run / 'cells'}\n", "one prints, one is silent"

@@ -11,7 +11,7 @@ import cyclopts
 from cyclopts import App, Parameter
 
 from claimscale import __version__, package_commands, source_commands, validation_commands
-from claimscale.command_line import STOPPED, end_at_second_interrupt, refuse_loose_values, say
+from claimscale.command_line import STOPPED, refuse_loose_values, say
 from claimscale.config import loading
 from claimscale.config.tasks import catalogue
 from claimscale.errors import BadInput, DamageFound, Interrupted, fault
@@ -240,12 +240,6 @@ def _run_cells(file: Path, overrides: tuple[str, ...], wanted: str) -> None:
         print(f"{ran} cells run, {total - ran} were there already: {resolved.run_directory / 'cells'}")
 
 
-def main() -> None:
-    """Entry point: every error is one clear line and an exit code."""
-    end_at_second_interrupt()
-    sys.exit(call(sys.argv[1:]))
-
-
 def call(arguments: list[str]) -> int:
     """Run the command line; returns the exit code."""
     try:
@@ -269,7 +263,3 @@ def call(arguments: list[str]) -> int:
             raise
         return say(str(fault(error)), Interrupted.exit_code)
     return 0
-
-
-if __name__ == "__main__":
-    main()

@@ -37,7 +37,8 @@ def end_at_second_interrupt() -> None:
     """The first Ctrl-C stops the command in order; a second one ends it at once, with the same exit code.
 
     SIGTERM, which schedulers and shutdowns send, is treated as Ctrl-C. Nothing is lost: folders are complete
-    or absent, and workers end with this process.
+    or absent, and workers end with this process. While a module is being imported the first one ends it at
+    once: half a module makes other errors, or a crash.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nohup ignores Ctrl-C
         signal.signal(signal.SIGINT, _first)
@@ -45,6 +46,8 @@ def end_at_second_interrupt() -> None:
 
 
 def _first(number: int, frame: FrameType | None) -> None:
+    if _imports(frame):
+        _second(number, frame)
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, _second)
     raise KeyboardInterrupt
@@ -54,3 +57,10 @@ def _second(number: int, frame: FrameType | None) -> None:
     # The stream may be in use where the signal arrives: this writes past it.
     os.write(2, f"claimscale: {STOPPED}\n".encode())
     os._exit(Interrupted.exit_code)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether the frame is part of an import."""
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None

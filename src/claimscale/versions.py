@@ -18,7 +18,7 @@ VERSIONS: dict[str, int] = {
     "pretrain": 4,
     "sweep": 4,
     "phenome": 2,
-    "phenome_lightgbm": 1,
+    "phenome_lightgbm": 2,
     "finetune": 4,
     "lightgbm": 3,
     "logistic": 3,

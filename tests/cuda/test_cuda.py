@@ -70,7 +70,7 @@ def test_a_small_study_completes(tmp_path: Path) -> None:
     }
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(study).replace("'2020-10-01'", "2020-10-01"), "utf-8")
-    _run(tmp_path, "-m", "claimscale.cli", "study", str(file))
+    _run(tmp_path, "-m", "claimscale", "study", str(file))
     cells = list(tmp_path.glob("runs/*/cells/pretrain-*/cell.json"))
     assert len(cells) == len(study["sizes"])
     for cell in cells:

@@ -454,7 +454,7 @@ def test_valid_patients_of_any_kind_give_no_server_error(client: TestClient) -> 
 
 
 def test_the_command_serves_on_loopback_and_logs_nothing(package: ModelPackage) -> None:
-    command = [sys.executable, "-m", "claimscale.cli", "serve", str(package.folder), "--port", "0"]
+    command = [sys.executable, "-m", "claimscale", "serve", str(package.folder), "--port", "0"]
     environment = {name: value for name, value in os.environ.items() if name != serve.TOKEN_VARIABLE}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

@@ -34,7 +34,7 @@ TOKEN = "a-token-of-tests-0123456789"
 
 @pytest.fixture(scope="module")
 def address(package: ModelPackage) -> Iterator[str]:
-    command = [sys.executable, "-m", "claimscale.cli", "serve", str(package.folder), "--port", "0"]
+    command = [sys.executable, "-m", "claimscale", "serve", str(package.folder), "--port", "0"]
     environment = os.environ | {serve.TOKEN_VARIABLE: TOKEN}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None

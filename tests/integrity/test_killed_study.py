@@ -24,7 +24,7 @@ SIGNALS = (signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
 def test_a_killed_study_ends_with_the_same_bytes(packaged_study: PackagedStudy, tmp_path: Path) -> None:
     file, run = tmp_path / "study.yaml", tmp_path / "runs" / "packaged"
     file.write_text(f"{STUDY}runs_dir: {tmp_path / 'runs'}\n", "utf-8")
-    command = [sys.executable, "-m", "claimscale.cli", "study", str(file)]
+    command = [sys.executable, "-m", "claimscale", "study", str(file)]
     draw, ended = random.Random(0), 0
     for number in range(KILLS):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)

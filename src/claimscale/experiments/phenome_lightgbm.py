@@ -2,8 +2,8 @@
 
 Each outcome has a model of its own. The outcomes are evenly spaced by their training cases. Every model
 learns from all eligible index dates of all training patients, also from the year after the landmark, which
-no pretraining has seen. Two sets of parameters are tried, one of them for few cases; the tuning patients
-stop the training and choose.
+no pretraining has seen. It is the baseline of the tasks: columns and parameters of trees are searched for
+each outcome, and the tuning patients stop the training and choose.
 
 The cell writes `outcomes.parquet` and `replicates.npy` as a phenome cell does, with the same signs of
 patients, so that both models are paired.
@@ -11,20 +11,18 @@ patients, so that both models are paired.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
-import lightgbm
 import numpy as np
 import scipy.sparse as sparse
 import torch
 from scipy.special import logit
 
 from claimscale import artifacts
+from claimscale.baselines import gradient_boosting
 from claimscale.baselines.features import count_features
-from claimscale.baselines.gradient_boosting import FIRST, FIXED, PATIENCE, ROUNDS
+from claimscale.baselines.search import BaselineJob, LabelledFeatures, fit_predict
 from claimscale.evaluation.metrics import MIN_RISK
 from claimscale.experiments.cells import Cell, CellRecord
 from claimscale.experiments.phenome import TestedOutcomes, score, tested_outcomes, write_results
@@ -36,8 +34,8 @@ from claimscale.training.cost import CostMeter
 
 MIN_TRAINING_CASES, MIN_TUNING_CASES = 20, 1
 """Outcomes with fewer are not compared. No privacy profile hides a count of 20."""
-FEW_CASES: dict[str, Any] = {**FIRST, "num_leaves": 5, "min_data_in_leaf": 50, "lambda_l2": 30.0}
-ATTEMPTS = (FIRST, FEW_CASES)
+TRIALS = 3
+"""Of the search of each outcome."""
 
 
 class Part(NamedTuple):
@@ -45,6 +43,11 @@ class Part(NamedTuple):
 
     features: sparse.csr_matrix
     states: np.ndarray
+
+    def labelled(self, outcome: int) -> LabelledFeatures:
+        """The dates at risk of an outcome."""
+        rows = np.flatnonzero(self.states[:, outcome] != NOT_AT_RISK)
+        return LabelledFeatures(self.features[rows], self.states[rows, outcome] == CASE)
 
 
 def train_and_test(
@@ -59,13 +62,20 @@ def train_and_test(
     kept = TestedOutcomes([tested.outcomes[place] for place in chosen], tested.states[:, chosen])
     features = _features(workspace, rows, days)
     log_odds = np.zeros(kept.states.shape, np.float32)
-    models = _Models(train, tuning, {**FIXED, "seed": cell.seed, "num_threads": threads})
     for place, outcome in enumerate(chosen):
-        booster = models.fit(outcome)
         at_risk = np.flatnonzero(kept.states[:, place] != NOT_AT_RISK)
-        risk = np.asarray(booster.predict(features[at_risk], num_threads=threads))
+        job = BaselineJob(
+            "lightgbm",
+            train.labelled(outcome),
+            tuning.labelled(outcome),
+            {"held_out": features[at_risk]},
+            trials=TRIALS,
+            seed=cell.seed,
+            threads=threads,
+            progress=lambda part, done=place: progress(0.9 * (done + part) / len(chosen)),
+        )
+        risk = fit_predict(gradient_boosting.baseline, job).probabilities["held_out"]
         log_odds[at_risk, place] = logit(risk.clip(MIN_RISK, 1 - MIN_RISK))
-        progress(0.9 * (place + 1) / len(chosen))
     metrics, replicates = score(kept.states, log_odds, workspace.study.seed)
     training_cases = (train.states[:, chosen] == CASE).sum(0).astype(np.int64)
     write_results(workspace.folder(cell.id), kept, metrics, replicates, training_cases)
@@ -115,43 +125,3 @@ def _part(workspace: Workspace, split: str, outcomes: list[Outcome]) -> Part:
     window = Window.of(workspace.study.phenome, workspace.study.pretrain.horizon_days)
     states = outcome_states(workspace.store, rows, days, outcomes, window)
     return Part(_features(workspace, rows, days), states)
-
-
-class _Models:
-    """Boosted trees on features that are binned once for all outcomes."""
-
-    def __init__(self, train: Part, tuning: Part, fixed: dict[str, Any]) -> None:
-        self._train, self._tuning, self._fixed = train, tuning, fixed
-
-    @cached_property
-    def _binned(self) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
-        """Training and tuning dates; made for the first outcome, if there is one."""
-        train = lightgbm.Dataset(self._train.features, params=self._fixed, free_raw_data=False)
-        tuning = train.create_valid(self._tuning.features, params=self._fixed)
-        return train.construct(), tuning.construct()
-
-    def fit(self, outcome: int) -> lightgbm.Booster:
-        """The attempt with the lowest log-loss on the tuning dates at risk."""
-        with warnings.catch_warnings():
-            # Outcomes and attempts share the bins, and LightGBM says so for each.
-            warnings.filterwarnings("ignore", message="Overriding the parameters from Reference Dataset")
-            binned, binned_tuning = self._binned
-            train = _at_risk(binned, self._train.states[:, outcome])
-            tuning = _at_risk(binned_tuning, self._tuning.states[:, outcome])
-            found = [self._trained(attempt, train, tuning) for attempt in ATTEMPTS]
-        return min(found, key=lambda booster: booster.best_score["tuning"]["binary_logloss"])
-
-    def _trained(
-        self, attempt: dict[str, Any], train: lightgbm.Dataset, tuning: lightgbm.Dataset
-    ) -> lightgbm.Booster:
-        stop = lightgbm.early_stopping(PATIENCE, verbose=False)
-        settings = {**self._fixed, **attempt}
-        return lightgbm.train(settings, train, ROUNDS, [tuning], ["tuning"], callbacks=[stop])
-
-
-def _at_risk(binned: lightgbm.Dataset, states: np.ndarray) -> lightgbm.Dataset:
-    """The dates at risk of an outcome, with its labels."""
-    rows = np.flatnonzero(states != NOT_AT_RISK)
-    subset = binned.subset(rows.tolist())
-    subset.construct()
-    return subset.set_label(states[rows] == CASE)
