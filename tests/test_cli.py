@@ -109,7 +109,7 @@ def test_an_outcome_that_no_event_has_is_bad_input(run, write_study, tmp_path: P
         ("cohort.min_events=100000", "no patient is left"),
         (
             "tasks=[{name: nobody, kind: disease, outcome: {ICD10: [N18]}, min_history_days: 9999}]",
-            "task nobody: no training patient is eligible",
+            "task nobody: no training index date is eligible",
         ),
         ("tasks=[{name: made, kind: disease, labels: /no/such/file}]", "task made: labels: /no/such/file"),
         ("cohort.landmark=1999-01-01", "no patient is left"),

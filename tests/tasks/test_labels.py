@@ -448,7 +448,7 @@ def test_tasks_without_eligible_patients_are_bad_input(claims, build, study: Stu
     rules = {"outcome": {"ICD10": ["A018"]}, "min_history_days": 9000}
     found = [made_task(**rules), made_task(name="other", **rules)]
     message = (
-        r"task ckd: no training patient is eligible \(40 history_too_short\); nor has any of the 2 tasks"
+        r"task ckd: no training index date is eligible \(40 history too short\); nor has any of the 2 tasks"
     )
     with pytest.raises(BadInput, match=message):
         build(claims.random(40, seed=4), study.model_copy(update={"tasks": found}))

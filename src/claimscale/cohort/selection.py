@@ -26,7 +26,7 @@ from claimscale.config.cohort import Splits
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.events.table import day_number, read_events
+from claimscale.events.table import day_number, read_events, span_of_claims
 from claimscale.seeded_random import hashed_order, hashed_uniform
 
 TRAIN, TUNING, HELD_OUT, HOSPITAL, TEMPORAL = "train", "tuning", "held_out", "hospital", "temporal"
@@ -57,6 +57,7 @@ def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
         raise BadInput(
             f"cohort: no patient is left: of {everyone:,}, {everyone - len(before_landmark):,} have no event "
             f"before {study.cohort.landmark} and {len(inside):,} have fewer than {study.cohort.min_events}"
+            f"; {span_of_claims(events)}"
         )
     sample = sample_patients(enough["subject_id"].to_numpy(), study.cohort.sample.patients, study.seed)
     included = enough.take(sample)
@@ -138,7 +139,10 @@ def assign_splits(
     ]
     for name in PATIENT_SPLITS:
         if name not in assigned:
-            raise BadInput(f"cohort.splits: none of {len(assigned):,} patients are in the {name} split")
+            raise BadInput(
+                f"cohort.splits: none of {len(assigned):,} patients are in the {name} split; "
+                "use more patients or a larger fraction"
+            )
     return assigned
 
 

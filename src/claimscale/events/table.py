@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import Deferred, _
 
+from claimscale.artifacts import read_json
 from claimscale.codes.systems import BIRTH, SEX_PREFIX
 from claimscale.engine import Engine
 
@@ -28,6 +29,13 @@ def read_events(engine: Engine, events: Path) -> ir.Table:
 def read_codes(events: Path) -> list[str]:
     """The distinct codes of all events of a folder."""
     return pq.read_table(events / meds.code_metadata_filepath, columns=["code"])["code"].to_pylist()
+
+
+def span_of_claims(events: Path) -> str:
+    """From when to when the claims of a folder are, for messages."""
+    file = events / "quality.json"
+    first, last = (read_json(file) if file.exists() else {}).get("span", (None, None))
+    return f"the claims are from {first} to {last}" if first and last else "the claims have no dates"
 
 
 def with_days(events: ir.Table) -> ir.Table:

@@ -190,8 +190,12 @@ def _count(counts: Counts, columns: dict[str, pa.Array]) -> None:
 def counts_text(counts: Counts, scored: str = "scored") -> Sequence[str]:
     """What the command says: one line per finding."""
     lines = [f"{counts.scored:,} {scored}: {counts.patients - counts.too_few_events:,} patients"]
+    if counts.excluded:
+        about = counts.scored - counts.excluded.total()
+        lines[0] += f"; the question is about {about:,} of these scores"
+        lines += ["No score answers it: look at the dates"] * (about == 0)
     if counts.too_few_events:
-        lines.append(f"{counts.too_few_events:,} patients left out: too few known events on these dates")
+        lines.append(f"Patients left out, too few known events on these dates: {counts.too_few_events:,}")
     if counts.codes is not None:
         total = counts.codes.read + counts.codes.unread
         lines.append(
@@ -206,7 +210,7 @@ def counts_text(counts: Counts, scored: str = "scored") -> Sequence[str]:
                     "package knows none; source.crosswalks can translate them"
                 )
     for reason, count in counts.excluded.most_common():
-        lines.append(f"{count:,} marked excluded: {reason} (the question is not about them)")
+        lines.append(f"{count:,} marked excluded: {reason.replace('_', ' ')}")
     for name, count in counts.outside.most_common():
         lines.append(f"{count:,} marked outside: {name} is beyond 99 % of the training patients")
     return lines

@@ -13,11 +13,13 @@ def reconciliation_text(quality: Mapping[str, Any]) -> str:
 
     >>> rows = {"drugs": {"rows": 3, "events": 2, "without_event": {"comment": 1}}}
     >>> dropped = {"same patient, time, code, value and visit": 1}
-    >>> print(reconciliation_text({"rows_in": 2, "used": 1, "dropped": dropped, "source_rows": rows}))
+    >>> counts = {"rows_in": 2, "used": 1, "dropped": dropped, "source_rows": rows}
+    >>> print(reconciliation_text(counts | {"span": ["2019-04-01", "2021-03-31"]}))
     table   rows  events  rows without an event
     drugs      3       2  1 comment
     2 events = 1 used + 0 quarantined + 1 dropped
     dropped   1  same patient, time, code, value and visit
+    The claims are from 2019-04-01 to 2021-03-31.
     """
     lines = []
     if source_rows := quality.get("source_rows", {}):
@@ -35,7 +37,11 @@ def reconciliation_text(quality: Mapping[str, Any]) -> str:
         for kind, handling in KINDS.items()
         for reason, rows in quality.get(kind, {}).items()
     ]
-    return "\n".join(lines + _aligned(counts))
+    lines += _aligned(counts)
+    first, last = quality.get("span", (None, None))
+    if first and last:
+        lines.append(f"The claims are from {first} to {last}.")
+    return "\n".join(lines)
 
 
 def _listed(reasons: Mapping[str, int]) -> str:

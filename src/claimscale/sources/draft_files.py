@@ -8,9 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ibis
+import numpy as np
+import pyarrow as pa
 import yaml
+from ibis import _
 
 from claimscale.artifacts import atomic_folder, write_text
+from claimscale.config.execution import EngineSettings
 from claimscale.config.sources import (
     DpcSource,
     FileSource,
@@ -21,8 +26,10 @@ from claimscale.config.sources import (
     TablesSource,
 )
 from claimscale.config.tasks import catalogue
+from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.sources import READERS, draft_mapping, tables, tables_mapping
+from claimscale.sources.dates import DateStyle, timestamp_of
 from claimscale.sources.draft_mapping import Draft
 from claimscale.sources.draft_tables import DraftTable
 from claimscale.sources.table_files import folder_of
@@ -105,7 +112,10 @@ def study_text(draft: Draft | None, source: FileSource) -> str:
         tasks = [name for name, task in catalogue().items() if set(task.outcome) & systems]
         landmark = draft_landmark(draft)
     if landmark is None:
-        lines.append("# Check: cohort.landmark, after which there must be more than a year of data")
+        lines.append(
+            "# Check: cohort.landmark, a date with a year of claims before it and thirteen months after it "
+            "(`claimscale ingest` prints from when to when the claims are)"
+        )
     if not tasks:
         lines.append("# Check: no task of the catalogue has codes of these systems (docs/tasks.md)")
     lines.append(f"name: {_study_name(Path(source.path))}")
@@ -119,7 +129,8 @@ def study_text(draft: Draft | None, source: FileSource) -> str:
 def draft_landmark(draft: Draft) -> dt.date | None:
     """The first of a month that leaves a year and a gap before the last day of the sampled codes."""
     tables = {table.name: table for table in draft.tables}
-    last = (_last_month(tables[entry["table"]], entry) for entry in draft.mapping["codes"])
+    style: DateStyle = draft.mapping["dates"]
+    last = (_last_month(tables[entry["table"]], entry, style) for entry in draft.mapping["codes"])
     known = [month for month in last if month is not None]
     if not known:
         return None
@@ -127,28 +138,20 @@ def draft_landmark(draft: Draft) -> dt.date | None:
     return dt.date(year, month + 1, 1)
 
 
-def _last_month(table: DraftTable, entry: dict[str, Any]) -> int | None:
+def _last_month(table: DraftTable, entry: dict[str, Any], style: DateStyle) -> int | None:
+    """Months since the year 0 of the last dates of an entry's codes, but for the last 2 %."""
     column = table.columns.get(entry.get("date") or entry.get("month", ""))
-    if column is None or column.years is None:
+    if column is None or not table.is_date(column):
         return None
-    months = [
-        month for value, number in column.counts.items() for month in [_month_of(value)] * number if month
-    ]
-    return sorted(months)[int(0.98 * (len(months) - 1))] if months else None
-
-
-def _month_of(value: str) -> int | None:
-    """Months since the year 0 of a day or month that begins or ends with its year."""
-    digits = "".join(character if character.isdigit() else " " for character in value).split()
-    if digits and len(digits[0]) in (6, 8):
-        year, month = int(digits[0][:4]), int(digits[0][4:6])
-    elif len(digits) >= 2 and len(digits[0]) == 4:
-        year, month = int(digits[0]), int(digits[1])
-    elif len(digits) >= 3 and len(digits[2]) == 4:
-        year, month = int(digits[2]), 1
-    else:
+    values = ibis.memtable(pa.table({"value": list(column.counts), "rows": list(column.counts.values())}))
+    read = values.select("rows", time=timestamp_of(values.value, style)).filter(_.time.notnull())
+    with Engine(EngineSettings()) as engine:
+        found = engine.to_arrow(read.order_by("time"))
+    if not len(found):
         return None
-    return 12 * year + month - 1 if 1900 <= year < 2200 and 1 <= month <= 12 else None
+    seen = np.cumsum(found["rows"].to_numpy())
+    last = found["time"][int(np.searchsorted(seen, 0.98 * seen[-1]))].as_py()
+    return 12 * last.year + last.month - 1
 
 
 def _study_name(claims: Path) -> str:

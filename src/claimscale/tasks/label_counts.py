@@ -78,16 +78,21 @@ def count_labels(labels: pa.Table, excluded: dict[str, int], task: Task, seeds: 
     }
 
 
-def refuse_empty_splits(counts: Mapping[str, LabelCounts]) -> None:
-    """Raise BadInput if every task has a training, tuning or held-out split without an eligible patient."""
+def refuse_empty_splits(counts: Mapping[str, LabelCounts], place: str) -> None:
+    """Raise BadInput if every task has a training, tuning or held-out split without an eligible index date.
+
+    `place` says where the landmark is, and from when to when the claims are.
+    """
     empty = {task: _empty_split(found) for task, found in counts.items()}
     if not all(empty.values()):
         return
     task, name = next(iter(empty.items()))
-    reasons = [f"{count:,} {reason}" for reason, count in counts[task]["excluded"].items() if count]
+    reasons = [
+        f"{count:,} {reason.replace('_', ' ')}" for reason, count in counts[task]["excluded"].items() if count
+    ]
     others = f"; nor has any of the {len(counts)} tasks" if len(counts) > 1 else ""
     cause = ", ".join(reasons) or "there are no patients"
-    raise BadInput(f"task {task}: no {name} patient is eligible ({cause}){others}")
+    raise BadInput(f"task {task}: no {name} index date is eligible ({cause}){others}; {place}")
 
 
 def _insufficient_data(splits: Mapping[str, SplitCounts]) -> InsufficientData | None:

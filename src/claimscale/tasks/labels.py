@@ -27,7 +27,7 @@ from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
 from claimscale.events import observation
-from claimscale.events.table import read_codes, read_events, timestamps
+from claimscale.events.table import read_codes, read_events, span_of_claims, timestamps
 from claimscale.tasks import index_dates, label_files, phenome_dates
 from claimscale.tasks.index_dates import DATES
 from claimscale.tasks.label_counts import LabelCounts, count_labels, refuse_empty_splits
@@ -76,7 +76,7 @@ def build_labels(study: Study, engine: Engine, events: Path, cohort: Path, targe
             labels, excluded = _eligible(engine.to_arrow(found), study, task)
         counts[task.name] = count_labels(labels, excluded, task, seeds)
         _write(labels, target, task.name)
-    refuse_empty_splits(counts)
+    refuse_empty_splits(counts, f"cohort.landmark is {study.cohort.landmark}, {span_of_claims(events)}")
     if study.phenome is not None:
         make_folder(target)
         phenome_dates.write(at_landmark(study.phenome.min_history_days), study, target)
