@@ -46,7 +46,8 @@ def study(file: File, *, set: Set = ()) -> None:
         print(f"{found.name.text}: {found.text.text}")
     for answer in summary.answers:
         print(f"{answer.task}: {' '.join(one.text for one in (answer.text, answer.ensemble_text) if one)}")
-    fresh = f"{run.cells_run} cells run" if run.cells_run else "nothing had to be recomputed"
+    done = "nothing had to be recomputed" if run.workspace.cells else "no cell to run"
+    fresh = f"{run.cells_run} cells run" if run.cells_run else done
     print(f"\nReport: {run.folder / pipeline.REPORT}  ({fresh})")
 
 

@@ -147,8 +147,8 @@ def test_a_task_of_which_nothing_was_trained_says_what_it_lacks(
     assert ckd["saturation"]["additional_needed"] == {"train": 8, "held_out": 28}
     assert pregabalin["results"] == alone["tasks"][1]["results"], "the other task is as it would be"
     words = (
-        "Inconclusive: no model was trained. The outcome was found in 2 of 900 training patients and "
-        "2 of 900 test patients. At least 36 more patients with the outcome are needed (8 for training, "
+        "Inconclusive: no model was trained. The outcome was found at 2 of 900 index dates for training "
+        "and 2 of 900 for testing. At least 36 more patients with the outcome are needed (8 for training, "
         "28 for testing)."
     )
     assert summary["answers"][0]["text"]["text"] == words
