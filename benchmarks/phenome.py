@@ -55,7 +55,7 @@ HORIZON_DAYS, RECENCY_DAYS, MIN_HISTORY_DAYS = 365, 365, 365
 CPU = torch.device("cpu")
 NOTHING = np.zeros(0, np.int32)
 TRIALS = 3
-"""Of the search of each LightGBM: columns, and parameters of trees."""
+"""Of each LightGBM: few columns, many, and cautious trees on many."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def lightgbm_scores(overrides: list[str], tokens: list[int], kept: Path) -> None
             parts[name] = LabelledFeatures(features[name][rows], outcome[rows])
         job = BaselineJob(
             "lightgbm", parts["train"], parts["tuning"], {"test": parts["test"].features}, TRIALS, 0, 1,
-            lambda share: None,
+            lambda share: None, starts=TRIALS,
         )  # fmt: skip
         found = fit_predict(gradient_boosting.baseline, job)
         auprc = float(average_precision_score(parts["test"].outcome, found.probabilities["test"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -150,8 +151,22 @@ def test_the_search_starts_from_first_and_keeps_the_best() -> None:
 
     (train, _), (tuning, _) = cohort(100, 1), cohort(50, 2)
     whole = job(train, tuning, {"held_out": tuning.features}, trials=15, seed=7)
-    probability, result, _ = fit_predict(lambda job: (attempt, {"x": 0.9}), whole)
-    assert len(tried) == 15 and tried[0] == 0.9
+    probability, result, _ = fit_predict(lambda job: (attempt, [{"x": 0.9}, {"x": 0.8}]), whole)
+    assert len(tried) == 15 and tried[0] == 0.9 and tried[1] != 0.8
     nearest = min(tried, key=lambda value: abs(value - 0.25))
     assert np.allclose(probability["held_out"], nearest) and result["chosen"] == {"x": nearest}
     assert tried[result["number"] - 1] == nearest
+
+
+def test_more_starting_points_are_tried_if_wanted() -> None:
+    tried: list[float] = []
+
+    def attempt(trial: optuna.Trial) -> Fitted:
+        tried.append(trial.suggest_float("x", 0.01, 0.99))
+        return Fitted(tried[-1], LinearModel(np.zeros(0, np.int64), np.zeros(0), 0.0), {})
+
+    (train, _), (tuning, _) = cohort(100, 1), cohort(50, 2)
+    starts = [{"x": 0.9}, {"x": 0.1}, {"x": 0.8}]
+    whole = job(train, tuning, {"held_out": tuning.features}, trials=2, seed=7)
+    assert fit_predict(lambda job: (attempt, starts), replace(whole, starts=3)).result["chosen"] == {"x": 0.1}
+    assert tried == [0.9, 0.1]

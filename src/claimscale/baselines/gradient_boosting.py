@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -39,9 +39,11 @@ FIRST = {
     "feature_fraction": 0.5,
 }
 """The first trial."""
+CAUTIOUS = {**FIRST, "num_leaves": 5, "min_data_in_leaf": 50, "lambda_l2": 30.0}
+"""For few cases and many columns."""
 
 
-def baseline(job: BaselineJob) -> tuple[Attempt, Mapping[str, float]]:
+def baseline(job: BaselineJob) -> tuple[Attempt, Sequence[Mapping[str, float]]]:
     """Trials over the columns and LightGBM's parameters."""
     screened = Screened(job.train)
     fixed = {**FIXED, "seed": job.seed, "num_threads": job.threads}
@@ -69,7 +71,8 @@ def baseline(job: BaselineJob) -> tuple[Attempt, Mapping[str, float]]:
         model = TreeModel(columns, booster, job.threads)
         return Fitted(loss, model, {"rounds": booster.best_iteration, "columns": len(columns)})
 
-    return attempt, {**FIRST, **screened.first}
+    starts = FIRST | screened.few, FIRST | screened.many, CAUTIOUS | screened.many
+    return attempt, starts
 
 
 def _suggested(trial: optuna.Trial) -> dict[str, Any]:

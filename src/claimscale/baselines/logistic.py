@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -16,7 +16,7 @@ FIRST = {"mix": 0.5, "penalty": 0.3}
 """The first trial: half lasso, three tenths of the least penalty with no coefficient."""
 
 
-def baseline(job: BaselineJob) -> tuple[Attempt, Mapping[str, float]]:
+def baseline(job: BaselineJob) -> tuple[Attempt, Sequence[Mapping[str, float]]]:
     """Trials over the columns, the mix of lasso and ridge, and the penalty."""
     screened = Screened(job.train)
 
@@ -35,4 +35,4 @@ def baseline(job: BaselineJob) -> tuple[Attempt, Mapping[str, float]]:
         loss = log_loss(job.tuning.outcome, fit.predict(tuning))
         return Fitted(loss, LinearModel(columns, fit.coefficient, fit.intercept), details)
 
-    return attempt, {**FIRST, **screened.first}
+    return attempt, [FIRST | screened.few]

@@ -14,7 +14,7 @@ selected on the tuning split.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import optuna
@@ -83,7 +83,7 @@ def history_features(
     return sparse.csr_matrix(sparse.hstack(blocks, format="csr", dtype=np.float32))
 
 
-def baseline(job: BaselineJob) -> tuple[Attempt, Mapping[str, float]]:
+def baseline(job: BaselineJob) -> tuple[Attempt, Sequence[Mapping[str, float]]]:
     """Trials over the ridge penalty, on inputs of `history_features`."""
     columns = np.flatnonzero(support(job.train.features))
     net = ElasticNet(job.train.features[:, columns], job.train.outcome)
@@ -95,4 +95,4 @@ def baseline(job: BaselineJob) -> tuple[Attempt, Mapping[str, float]]:
         model = LinearModel(columns, fit.coefficient, fit.intercept)
         return Fitted(loss, model, {"columns": len(columns)})
 
-    return attempt, {"penalty": 1e-2}
+    return attempt, [{"penalty": 1e-2}]

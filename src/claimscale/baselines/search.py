@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -49,6 +49,8 @@ class BaselineJob:
     seed: int
     threads: int
     progress: Callable[[float], None]
+    starts: int = 1
+    """How many of the baseline's starting points are tried before the search."""
 
     def __post_init__(self) -> None:
         if self.train.outcome.all() or not self.train.outcome.any():
@@ -67,8 +69,8 @@ class Fitted:
 
 
 Attempt = Callable[[optuna.Trial], Fitted]
-Baseline = Callable[[BaselineJob], tuple[Attempt, Mapping[str, Any]]]
-"""How to fit one trial of a job, and the hyperparameters of the first trial."""
+Baseline = Callable[[BaselineJob], tuple[Attempt, Sequence[Mapping[str, Any]]]]
+"""How to fit one trial of a job, and the hyperparameters of starting points, the best guess first."""
 
 
 class Predicted(NamedTuple):
@@ -87,10 +89,11 @@ def fit_predict(baseline: Baseline, job: BaselineJob) -> Predicted:
     holds {seconds, tuning_log_loss, chosen} and the details of the best trial.
     """
     started = time.perf_counter()
-    attempt, first = baseline(job)
+    attempt, starts = baseline(job)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=job.seed))
-    study.enqueue_trial(dict(first))
+    for start in starts[: job.starts]:
+        study.enqueue_trial(dict(start))
     best: tuple[Fitted, dict[str, Any]] | None = None
     for number in range(job.trials):
         trial = study.ask()
@@ -135,9 +138,14 @@ class Screened:
         return min_support, trial.suggest_categorical("strongest", self.counts)
 
     @property
-    def first(self) -> dict[str, int]:
-        """The arguments of the first trial."""
+    def few(self) -> dict[str, int]:
+        """A few hundred columns: the arguments of the first trial."""
         return {"support": self.supports[:3][-1], "strongest": self.counts[:2][-1]}
+
+    @property
+    def many(self) -> dict[str, int]:
+        """The most columns: better from about a thousand cases on."""
+        return self.few | {"strongest": self.counts[-1]}
 
 
 def _correlation(train: LabelledFeatures) -> np.ndarray:
