@@ -282,3 +282,30 @@ def test_unknown_folders_end_in_one_line(files, cause, tmp_path) -> None:
     with pytest.raises(BadInput, match=cause):
         write_draft(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%m/%d/%Y", "%d.%m.%Y", "%Y%m%d", "%d%b%Y"])
+def test_the_landmark_is_that_of_any_form_of_dates(form, tmp_path) -> None:
+    """Claims of every day of 2018 to 2020: fourteen months before their end is October 2019."""
+    (tmp_path / "claims").mkdir()
+    days = [dt.date(2018, 1, 1) + dt.timedelta(days=number) for number in range(3 * 365)]
+    write(tmp_path / "claims" / "member.csv", {
+        "member_id": [f"P{number}" for number in range(20)],
+        "dob": [dt.date(1950, 1, 13 + number % 10).strftime(form) for number in range(20)],
+        "sex": ["F", "M"] * 10,
+    })  # fmt: skip
+    write(tmp_path / "claims" / "medical.csv", {
+        "member_id": [f"P{number % 20}" for number in range(len(days))],
+        "claim_id": [f"C{number}" for number in range(len(days))],
+        "provid": ["H1"] * len(days),
+        "svc_date": [day.strftime(form) for day in days],
+        "paid_date": [(day + dt.timedelta(days=30)).strftime(form) for day in days],
+        "dx": ["N18.9", "I10"] * (len(days) // 2) + ["I10"] * (len(days) % 2),
+    })  # fmt: skip
+    write_draft(tmp_path / "claims", tmp_path / "mine")
+    study = yaml.safe_load((tmp_path / "mine" / "study.yaml").read_text("utf-8"))
+    assert study["cohort"]["landmark"] == dt.date(2019, 10, 1)
+    checks = (tmp_path / "mine" / "mapping.yaml").read_text("utf-8")
+    assert "# Check: visits: no table has the id" in checks
+    unused = "claim_id (a visit?), provid (a hospital?), paid_date (a date?)"
+    assert f"# Check: medical: not used are {unused}" in checks

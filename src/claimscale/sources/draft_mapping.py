@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ from claimscale.sources.draft_tables import (
     START,
     STAY,
     SUSPECTED,
+    VISIT,
     DraftTable,
 )
-from claimscale.sources.table_samples import sample, tables_of
+from claimscale.sources.table_samples import ROWS, sample, tables_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,18 @@ def draft(folder: Path) -> Draft:
         raise BadInput(
             f"{folder}: no column of codes was recognised (docs/sources/mapping.md lists the keys)"
         )
-    notes += [f"{one.name}: is not used" for one in tables if not one.roles]
+    if "visits" not in mapping:
+        notes.append(
+            "visits: no table has the id, first and last day of a visit: without it there are no stays "
+            "and no hospitals"
+        )
+    else:
+        notes += _other_visits(tables, mapping["visits"])
+    for table in tables:
+        if not table.roles:
+            notes.append(f"{table.name}: is not used")
+        elif unused := ", ".join(f"{name} ({meaning}?)" for name, meaning in _unused(table)):
+            notes.append(f"{table.name}: not used are {unused}")
     return Draft(mapping, tables, notes, encodings[0] if encodings else "utf-8")
 
 
@@ -167,6 +179,32 @@ def _visits_entry(
         table.roles |= {start.name: "start", end.name: "end"}
         return {**entry, "start": start.name, "end": end.name}
     return None
+
+
+def _other_visits(tables: Sequence[DraftTable], visits: Mapping[str, str]) -> Iterator[str]:
+    """Tables whose visits are not in the table of visits; unknown where only a part was sampled."""
+    of = next(one for one in tables if one.name == visits["table"])
+    listed = of.columns[visits["visit"]].counts
+    for table in tables:
+        if table is of or "visit" not in table.roles.values() or max(table.rows, of.rows) >= ROWS:
+            continue
+        visit = next(one for name, one in table.columns.items() if table.roles.get(name) == "visit")
+        known = sum(number for value, number in visit.counts.items() if value in listed)
+        if known < visit.filled / 2:
+            yield f"{table.name}.{visit.name}: {known / visit.filled:.0%} of its visits are in {of.name}"
+
+
+def _unused(table: DraftTable) -> Iterator[tuple[str, str]]:
+    """Columns without a role that look like something that a mapping can use, and what it may be."""
+    for name, column in table.columns.items():
+        if name in table.roles or not column.filled:
+            continue
+        if table.is_date(column):
+            yield name, "a date"
+        elif re.search(HOSPITAL, name):
+            yield name, "a hospital"
+        elif re.search(VISIT, name) and re.search(r"id|num|no$|key", name):
+            yield name, "a visit"
 
 
 def _code_entries(
