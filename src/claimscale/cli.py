@@ -220,7 +220,7 @@ def tasks(*, aces: Path | None = None) -> None:
         from claimscale.tasks.aces import export
 
         if aces.exists():
-            raise BadInput(f"{aces}: is there already")
+            raise BadInput(f"{aces}: is there already; name a new one")
         make_folder(aces)
         print(f"{len(export(catalogue(), aces))} ACES configurations of {len(catalogue())} tasks: {aces}")
         return

@@ -40,7 +40,7 @@ def date_of(text: str, option: str = "--on") -> dt.date:
 
 def refuse_existing(out: Path) -> None:
     if out.exists():
-        raise BadInput(f"{out}: is there already")
+        raise BadInput(f"{out}: is there already; name a new one")
 
 
 def json_text(found: BaseModel) -> str:

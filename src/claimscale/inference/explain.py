@@ -69,7 +69,7 @@ def write_explanation(
     events, or a cohort has fewer than 10 eligible patients.
     """
     if out.exists():
-        raise BadInput(f"{out}: is there already")
+        raise BadInput(f"{out}: is there already; name a new one")
     check_explainable(package)
     display.update(0.0, 60, "preparing claims")
     with prepared(package, source, assessment.on) as (events, engine):

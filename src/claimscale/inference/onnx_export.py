@@ -60,7 +60,7 @@ def export(package: ModelPackage, out: Path, checked: Sequence[Sequences] = ()) 
     if package.config.task is None:
         raise BadInput(f"{package.folder}: holds an encoder without a question, which has no logit")
     if out.exists():
-        raise BadInput(f"{out}: is there already")
+        raise BadInput(f"{out}: is there already; name a new one")
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401

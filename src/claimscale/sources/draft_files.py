@@ -79,7 +79,7 @@ def write_draft(claims: Path, out: Path) -> Draft | None:
     Raises BadInput if the folder exists, or if no patients or codes are recognised in the claims.
     """
     if out.exists():
-        raise BadInput(f"{out}: is there already")
+        raise BadInput(f"{out}: is there already; name a new one")
     known = known_source(claims)
     draft = None if known else draft_mapping.draft(claims)
     with atomic_folder(out) as partial:

@@ -84,7 +84,10 @@ def _people(folder: Path, tables: Sequence[DraftTable], notes: list[str]) -> Dra
     """The table of patients: that with births and sexes; of several, the one with the most columns known."""
     found = [one for one in tables if one.birth and one.sex and next(one.named(PATIENT), None)]
     if not found:
-        raise BadInput(f"{folder}: no table with a patient, a birth and a sex was recognised")
+        raise BadInput(
+            f"{folder}: no table with a patient, a birth and a sex was recognised; write a mapping by hand "
+            "(docs/sources/mapping.md)"
+        )
     chosen = max(found, key=lambda one: (bool(one.death), -len(one.codes), one.rows))
     others = [one.name for one in found if one is not chosen]
     if others:

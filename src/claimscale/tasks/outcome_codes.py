@@ -90,7 +90,10 @@ def _settings_with_codes(task: Task) -> Iterator[tuple[str, Codes]]:
 
 
 def _nearest(outcome: Codes, codes: Collection[str]) -> str | None:
-    """The code that shares most of its beginning with an outcome code, of the most similar code system."""
+    """The code that shares most of its beginning with an outcome code, of the most similar code system.
+
+    None if codes of that system occur and none begins alike.
+    """
     wanted = [split(prefix) for prefix in full_prefixes(outcome) if SEPARATOR in prefix]
 
     def likeness(code: str) -> tuple[bool, int, float, int]:
@@ -106,7 +109,11 @@ def _nearest(outcome: Codes, codes: Collection[str]) -> str | None:
         )
 
     found = [code for code in sorted(codes) if SEPARATOR in code]
-    return max(found, key=likeness) if wanted and found else None
+    if not wanted or not found:
+        return None
+    nearest = max(found, key=likeness)
+    same_system, shared, *_ = likeness(nearest)
+    return None if same_system and not shared else nearest  # nothing but the system in common helps nobody
 
 
 def _shared(one: str, other: str) -> int:
