@@ -15,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
@@ -25,10 +24,6 @@ from claimscale.config.execution import EngineSettings
 if TYPE_CHECKING:
     from claimscale.engine.duck import DuckBackend
     from claimscale.engine.spark import SparkBackend
-
-# Ibis would merge nested selections before it writes SQL, which takes half of its time. Engines do that
-# themselves, faster.
-ibis.options.sql.fuse_selects = False
 
 
 class Engine:
