@@ -37,8 +37,13 @@ class EventColumns:
     texts: dict[str, pa.Array]
 
     def where(self, rows: Bools | Int64s) -> EventColumns:
-        columns = {name: column[rows] for name, column in self.columns.items()}
-        return EventColumns(self.subject[rows], columns, self.texts)
+        """The events at these places, or where a mask is true."""
+        if rows.dtype == np.bool_:
+            if rows.all():
+                return self
+            rows = np.flatnonzero(rows)  # once for all columns
+        columns = {name: column.take(rows) for name, column in self.columns.items()}
+        return EventColumns(self.subject.take(rows), columns, self.texts)
 
     def first_of_subjects(self) -> Int64s:
         """The places of the first event of each subject, if events are sorted by subject."""
@@ -93,7 +98,9 @@ class EventColumns:
 def sort_events(events: EventColumns) -> EventColumns:
     """The events sorted by subject, then by the columns of ORDER."""
     local, subjects = _numbers_from_zero(events.subject)
-    keys = np.column_stack([events.columns[name] for name in ORDER])
+    found = [events.columns[name] for name in ORDER]
+    # A column of one value decides nothing, and takes as much memory as any other.
+    keys = np.column_stack([key for key in found if len(key) and key.min() < key.max()] or [found[0]])
     return events.where(sorted_places(local, subjects, keys))
 
 
