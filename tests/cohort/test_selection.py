@@ -128,7 +128,7 @@ def test_empty_cohort_says_which_rule_removed_how_many(claims, build) -> None:
     day = claims.landmark_day
     rows = claims.born(1) + claims.born(2) + [claims.event(1, day - 5, "ICD10//A000")]
     rows += [claims.event(2, day + 5, "ICD10//A000")]
-    message = "of 2, 1 have no event before 2010-01-01 and 1 have fewer than 3"
+    message = "of 2, 1 have no event known before 2010-01-01 and 1 have fewer than 3"
     with pytest.raises(BadInput, match=message):
         build(rows)
 

@@ -266,7 +266,7 @@ codes: [{table: dx, patient: id, date: day, system: ICD10, code: icd}]
     [
         ({}, "holds no table"),
         ({"people.csv": "id,born\n1,1950-01-01\n"}, "no table with a patient, a birth and a sex"),
-        ({"people.csv": "id,birth,sex\n" + "1,1950-01-01,M\n" * 9}, "no column of codes"),
+        ({"people.csv": "id,birth,sex\n" + "1,1950-01-01,M\n" * 9}, "no column of codes was found"),
         ({"people.csv": b"id,birth\n\xff\xfe\x81,\x9d"}, "is no text in"),
         ({"people.parquet": "not Parquet"}, "no Parquet file"),
         ({"people.csv": ""}, "is empty"),
@@ -309,3 +309,14 @@ def test_the_landmark_is_that_of_any_form_of_dates(form, tmp_path) -> None:
     assert "# Check: visits: no table has the id" in checks
     unused = "claim_id (a visit?), provid (a hospital?), paid_date (a date?)"
     assert f"# Check: medical: not used are {unused}" in checks
+
+
+def test_a_folder_without_a_patient_id_says_what_was_seen(tmp_path) -> None:
+    (tmp_path / "claims").mkdir()
+    write(tmp_path / "claims" / "elig.csv", {
+        "strange": [f"P{number}" for number in range(20)], "mbr_dob": ["1950-01-13"] * 20,
+        "gender_cd": ["F", "M"] * 10,
+    })  # fmt: skip
+    seen = r"elig has a birth \(mbr_dob\) and a sex \(gender_cd\), but no id of a patient"
+    with pytest.raises(BadInput, match=seen):
+        draft(tmp_path / "claims")

@@ -56,8 +56,8 @@ def build(study: Study, engine: Engine, events: Path, target: Path) -> None:
     if len(enough) == 0:
         raise BadInput(
             f"cohort: no patient is left: of {everyone:,}, {everyone - len(before_landmark):,} have no event "
-            f"before {study.cohort.landmark} and {len(inside):,} have fewer than {study.cohort.min_events}"
-            f"; {span_of_claims(events)}"
+            f"known before {study.cohort.landmark} and {len(inside):,} have fewer than "
+            f"{study.cohort.min_events}; {span_of_claims(events)}"
         )
     sample = sample_patients(enough["subject_id"].to_numpy(), study.cohort.sample.patients, study.seed)
     included = enough.take(sample)

@@ -29,7 +29,9 @@ def questions_text(study: Study, labels: Mapping[str, LabelCounts], codes: Seque
         rows.append([task.name, *_counted(counts, names, study.privacy.profile)])
         if (lacking := counts["insufficient_data"]) is not None:
             group = LACKING[lacking["label"]]
-            notes.append(f"{task.name}: no model is trained; too few patients {group} the outcome")
+            splits = " and ".join(SPLIT_NAMES.get(name, name) for name in lacking["observed"])
+            needed = f"{splits} need {lacking['required']} each"
+            notes.append(f"{task.name}: no model is trained; too few patients {group} the outcome ({needed})")
         notes += [f"{task.name}: no event has a code of {rule}" for rule in absent_codes(task, codes)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     lines = [

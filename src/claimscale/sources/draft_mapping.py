@@ -62,9 +62,11 @@ def draft(folder: Path) -> Draft:
         mapping["visits"] = visits
     mapping["codes"] = list(_code_entries(tables, ids, "visits" in mapping, notes))
     if not mapping["codes"]:
-        raise BadInput(
-            f"{folder}: no column of codes was recognised (docs/sources/mapping.md lists the keys)"
+        nobody = [one.name for one in tables if one.codes and one.name not in ids]
+        lacking = (
+            f"patient was recognised in {', '.join(nobody)}" if nobody else "column of codes was recognised"
         )
+        raise BadInput(f"{folder}: no {lacking} (docs/sources/mapping.md lists the keys)")
     if "visits" not in mapping:
         notes.append(
             "visits: no table has the id, first and last day of a visit: without it there are no stays "
@@ -84,10 +86,7 @@ def _people(folder: Path, tables: Sequence[DraftTable], notes: list[str]) -> Dra
     """The table of patients: that with births and sexes; of several, the one with the most columns known."""
     found = [one for one in tables if one.birth and one.sex and next(one.named(PATIENT), None)]
     if not found:
-        raise BadInput(
-            f"{folder}: no table with a patient, a birth and a sex was recognised; write a mapping by hand "
-            "(docs/sources/mapping.md)"
-        )
+        raise BadInput(f"{folder}: {_no_people(tables)}; write a mapping by hand (docs/sources/mapping.md)")
     chosen = max(found, key=lambda one: (bool(one.death), -len(one.codes), one.rows))
     others = [one.name for one in found if one is not chosen]
     if others:
@@ -95,6 +94,14 @@ def _people(folder: Path, tables: Sequence[DraftTable], notes: list[str]) -> Dra
             f"patients: {', '.join(others)} could be the table of patients too; put parts in a folder"
         )
     return chosen
+
+
+def _no_people(tables: Sequence[DraftTable]) -> str:
+    for table in tables:
+        if table.birth and table.sex:
+            seen = f"{table.name} has a birth ({table.birth}) and a sex ({table.sex.name})"
+            return f"{seen}, but no id of a patient was recognised; call that column patient_id"
+    return "no table with a patient, a birth and a sex was recognised"
 
 
 def _date_style(tables: Sequence[DraftTable], notes: list[str]) -> DateStyle:

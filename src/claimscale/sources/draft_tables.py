@@ -12,7 +12,10 @@ from claimscale.sources.column_forms import CODES, SAME_FORM, ColumnForm
 from claimscale.sources.table_samples import TableSample
 
 # Words in names of columns, from public descriptions of claims databases (OMOP, PCORnet, SynPUF, JMDC).
-PATIENT = r"patient|pat_?id|person|member|subject|^bene(_?id)?$|synpuf_?id|enrol_?id|insured|mrn|^p?id$"
+PATIENT = (
+    r"patient|^pa?t_?(id|key|no|num)$|pat_?id|person|member|^me?mb?r?_?(id|key|no|num)$|subject|^bene(_?id)?$"
+    r"|synpuf_?id|enrol_?id|insured|^(indv|cust)_?(id|key|no|num)$|mrn|^p?id$"
+)
 VISIT = r"visit|encounter|claim|clm|episode|hadm|stay_?id"
 HOSPITAL = r"hospital|facility|prov(ider)?_?(id|num)|prvdr_num|institution|site|care_?site"
 BIRTH = r"birth|born|dob|yob|yrdob"

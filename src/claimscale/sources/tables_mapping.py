@@ -179,7 +179,7 @@ class TableMapping(Settings):
     """The tables of a folder."""
 
     dates: DateStyle = "western"
-    """Format of dates in text; columns of Parquet may have a date type."""
+    """Format of dates in text: western, month_first, day_first, wareki or excel (docs/sources/tables.md)."""
     patients: PatientTable
     """Table of the patients."""
     visits: VisitTable | None = None

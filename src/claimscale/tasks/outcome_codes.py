@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from claimscale.codes.systems import SEPARATOR, SYSTEMS, full_prefixes, split
@@ -32,7 +33,7 @@ def refuse_absent_outcomes(tasks: Sequence[Task], codes: Collection[str]) -> Non
         shown = ", ".join(full_prefixes(first.outcome))
         raise BadInput(
             f"tasks.{first.name}.outcome: no event has a code that starts with {shown}"
-            + (f"; the nearest that occurs is {nearest}" if nearest else "")
+            + (f"; the nearest that occurs is {nearest}" if nearest else f"; {_systems_of(codes)}")
             + also
         )
 
@@ -87,6 +88,13 @@ def _settings_with_codes(task: Task) -> Iterator[tuple[str, Codes]]:
     yield "hidden_codes", task.hidden_codes
     for number, exclusion in enumerate(task.exclude):
         yield f"exclude.{number}.codes", exclusion.codes
+
+
+def _systems_of(codes: Collection[str]) -> str:
+    """The code systems of the claims, for a message."""
+    found = Counter(code.partition(SEPARATOR)[0] for code in codes if SEPARATOR in code)
+    shown = ", ".join(f"{system} ({number:,} codes)" for system, number in found.most_common(4))
+    return f"most codes of these claims are of {shown}" if shown else "the claims have no codes of a system"
 
 
 def _nearest(outcome: Codes, codes: Collection[str]) -> str | None:
