@@ -266,7 +266,7 @@ codes: [{table: dx, patient: id, date: day, system: ICD10, code: icd}]
     [
         ({}, "holds no table"),
         ({"people.csv": "id,born\n1,1950-01-01\n"}, "no table with a patient, a birth and a sex"),
-        ({"people.csv": "id,birth,sex\n" + "1,1950-01-01,M\n" * 9}, "no column of codes was found"),
+        ({"people.csv": "id,birth,sex\n" + "1,1950-01-01,M\n" * 9}, "no column of codes"),
         ({"people.csv": b"id,birth\n\xff\xfe\x81,\x9d"}, "is no text in"),
         ({"people.parquet": "not Parquet"}, "no Parquet file"),
         ({"people.csv": ""}, "is empty"),

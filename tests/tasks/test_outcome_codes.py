@@ -27,6 +27,7 @@ def task(outcome: object, **settings: object) -> Task:
         ({"ICD10": ["N183"]}, f"{ABSENT} ICD10//N183; the nearest that occurs is ICD10//N189"),
         ({"WHO": ["C09AB"]}, f"{ABSENT} WHO//C09AB; the nearest that occurs is ATC//C09AA05"),
         ("MEDS_DEATH", f"{ABSENT} MEDS_DEATH"),
+        ({"ICD10": ["Z99"]}, f"{ABSENT} ICD10//Z99; codes by system: ICD10 3, ATC 1, SEX 1, VISIT 1"),
     ],
 )
 def test_an_outcome_that_no_event_has_is_refused(outcome: object, message: str) -> None:

@@ -33,7 +33,7 @@ def refuse_absent_outcomes(tasks: Sequence[Task], codes: Collection[str]) -> Non
         shown = ", ".join(full_prefixes(first.outcome))
         raise BadInput(
             f"tasks.{first.name}.outcome: no event has a code that starts with {shown}"
-            + (f"; the nearest that occurs is {nearest}" if nearest else f"; {_systems_of(codes)}")
+            + (f"; the nearest that occurs is {nearest}" if nearest else _systems_of(first.outcome, codes))
             + also
         )
 
@@ -90,11 +90,13 @@ def _settings_with_codes(task: Task) -> Iterator[tuple[str, Codes]]:
         yield f"exclude.{number}.codes", exclusion.codes
 
 
-def _systems_of(codes: Collection[str]) -> str:
-    """The code systems of the claims, for a message."""
+def _systems_of(outcome: Codes, codes: Collection[str]) -> str:
+    """The code systems of the claims, where the outcome is a code of a system."""
+    if not any(SEPARATOR in prefix for prefix in full_prefixes(outcome)):
+        return ""
     found = Counter(code.partition(SEPARATOR)[0] for code in codes if SEPARATOR in code)
-    shown = ", ".join(f"{system} ({number:,} codes)" for system, number in found.most_common(4))
-    return f"most codes of these claims are of {shown}" if shown else "the claims have no codes of a system"
+    shown = ", ".join(f"{name} {number:,}" for name, number in found.most_common(4))
+    return f"; codes by system: {shown}" if shown else ""
 
 
 def _nearest(outcome: Codes, codes: Collection[str]) -> str | None:
