@@ -26,8 +26,9 @@ study: $(INSTALLED)
 docs: $(DOCUMENTED)
 	@$(IN)python docs/website/build.py site
 
-# Tests that together take half a minute: settings, data stages, cells, golden outputs, words.
-FAST := $(addprefix tests/,codes cohort config docs/test_words.py events experiments golden messages tokens)
+# Tests that together take half a minute: settings, events, tokens, cells, golden outputs, words.
+FAST := $(addprefix tests/,codes config docs/test_words.py events golden messages tokens) \
+	$(filter-out %/test_plan.py,$(wildcard tests/experiments/test_*.py))
 
 # Types are checked beside the tests, which leave one core idle at times.
 check: $(DEVELOPED) style
