@@ -188,6 +188,12 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def refuse_existing(out: Path) -> None:
+    """Raise BadInput if there is something at a path that is to be written."""
+    if out.exists():
+        raise BadInput(f"{out}: is there already; name a new one")
+
+
 def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)

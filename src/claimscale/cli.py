@@ -216,11 +216,10 @@ def tasks(*, aces: Path | None = None) -> None:
         The folder to write: one configuration (YAML) per task, and a second one for its positives.
     """
     if aces is not None:
-        from claimscale.artifacts import make_folder
+        from claimscale.artifacts import make_folder, refuse_existing
         from claimscale.tasks.aces import export
 
-        if aces.exists():
-            raise BadInput(f"{aces}: is there already; name a new one")
+        refuse_existing(aces)
         make_folder(aces)
         print(f"{len(export(catalogue(), aces))} ACES configurations of {len(catalogue())} tasks: {aces}")
         return

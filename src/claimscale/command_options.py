@@ -38,11 +38,6 @@ def date_of(text: str, option: str = "--on") -> dt.date:
         raise BadInput(f"{option} {text}: is not a date such as 2024-04-01") from None
 
 
-def refuse_existing(out: Path) -> None:
-    if out.exists():
-        raise BadInput(f"{out}: is there already; name a new one")
-
-
 def json_text(found: BaseModel) -> str:
     return found.model_dump_json(indent=1) + "\n"
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from claimscale.artifacts import refuse_existing
 from claimscale.command_options import (
     On,
     Package,
@@ -13,7 +14,6 @@ from claimscale.command_options import (
     Source,
     date_of,
     json_text,
-    refuse_existing,
     write_pages,
 )
 from claimscale.errors import DamageFound

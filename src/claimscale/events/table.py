@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import ibis.expr.types as ir
 import meds
@@ -34,8 +36,13 @@ def read_codes(events: Path) -> list[str]:
 def span_of_claims(events: Path) -> str:
     """From when to when the claims of a folder are, for messages."""
     file = events / "quality.json"
-    first, last = (read_json(file) if file.exists() else {}).get("span", (None, None))
-    return f"the claims are from {first} to {last}" if first and last else "the claims have no dates"
+    return span_text(read_json(file) if file.exists() else {}) or "the claims have no dates"
+
+
+def span_text(quality: Mapping[str, Any]) -> str:
+    """The same from the content of `quality.json`; nothing if it has no dates."""
+    first, last = quality.get("span", (None, None))
+    return f"the claims are from {first} to {last}" if first and last else ""
 
 
 def with_days(events: ir.Table) -> ir.Table:

@@ -68,8 +68,7 @@ def write_explanation(
     Raises BadInput if `out` exists, the package has no question, the patient is unknown or has too few known
     events, or a cohort has fewer than 10 eligible patients.
     """
-    if out.exists():
-        raise BadInput(f"{out}: is there already; name a new one")
+    artifacts.refuse_existing(out)
     check_explainable(package)
     display.update(0.0, 60, "preparing claims")
     with prepared(package, source, assessment.on) as (events, engine):

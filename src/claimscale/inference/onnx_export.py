@@ -59,8 +59,7 @@ def export(package: ModelPackage, out: Path, checked: Sequence[Sequences] = ()) 
     encoder = package.encoder
     if package.config.task is None:
         raise BadInput(f"{package.folder}: holds an encoder without a question, which has no logit")
-    if out.exists():
-        raise BadInput(f"{out}: is there already; name a new one")
+    artifacts.refuse_existing(out)
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401

@@ -62,8 +62,7 @@ def write_package(run: Path, choice: Choice, out: Path, display: Display) -> tup
 
     Raises BadInput if the run is unfinished, has no such model, or `out` exists.
     """
-    if out.exists():
-        raise BadInput(f"{out}: is there already; name a new one")
+    artifacts.refuse_existing(out)
     workspace = open_run(run)
     cells = _cells(workspace, choice)
     config = _config(workspace, choice, cells)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from claimscale.events.table import span_text
+
 KINDS = {"quarantined": "quarantined", "dropped": "dropped", "repaired": "repaired", "warnings": "warning"}
 
 
@@ -38,9 +40,8 @@ def reconciliation_text(quality: Mapping[str, Any]) -> str:
         for reason, rows in quality.get(kind, {}).items()
     ]
     lines += _aligned(counts)
-    first, last = quality.get("span", (None, None))
-    if first and last:
-        lines.append(f"The claims are from {first} to {last}.")
+    if span := span_text(quality):
+        lines.append(f"{span[0].upper()}{span[1:]}.")
     return "\n".join(lines)
 
 

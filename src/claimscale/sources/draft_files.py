@@ -14,7 +14,7 @@ import pyarrow as pa
 import yaml
 from ibis import _
 
-from claimscale.artifacts import atomic_folder, write_text
+from claimscale.artifacts import atomic_folder, refuse_existing, write_text
 from claimscale.config.execution import EngineSettings
 from claimscale.config.sources import (
     DpcSource,
@@ -78,8 +78,7 @@ def write_draft(claims: Path, out: Path) -> Draft | None:
 
     Raises BadInput if the folder exists, or if no patients or codes are recognised in the claims.
     """
-    if out.exists():
-        raise BadInput(f"{out}: is there already; name a new one")
+    refuse_existing(out)
     known = known_source(claims)
     draft = None if known else draft_mapping.draft(claims)
     with atomic_folder(out) as partial:
@@ -130,7 +129,8 @@ def draft_landmark(draft: Draft) -> dt.date | None:
     """The first of a month that leaves a year and a gap before the last day of the sampled codes."""
     tables = {table.name: table for table in draft.tables}
     style: DateStyle = draft.mapping["dates"]
-    last = (_last_month(tables[entry["table"]], entry, style) for entry in draft.mapping["codes"])
+    with Engine(EngineSettings()) as engine:
+        last = [_last_month(tables[one["table"]], one, style, engine) for one in draft.mapping["codes"]]
     known = [month for month in last if month is not None]
     if not known:
         return None
@@ -138,15 +138,14 @@ def draft_landmark(draft: Draft) -> dt.date | None:
     return dt.date(year, month + 1, 1)
 
 
-def _last_month(table: DraftTable, entry: dict[str, Any], style: DateStyle) -> int | None:
+def _last_month(table: DraftTable, entry: dict[str, Any], style: DateStyle, engine: Engine) -> int | None:
     """Months since the year 0 of the last dates of an entry's codes, but for the last 2 %."""
     column = table.columns.get(entry.get("date") or entry.get("month", ""))
     if column is None or not table.is_date(column):
         return None
     values = ibis.memtable(pa.table({"value": list(column.counts), "rows": list(column.counts.values())}))
     read = values.select("rows", time=timestamp_of(values.value, style)).filter(_.time.notnull())
-    with Engine(EngineSettings()) as engine:
-        found = engine.to_arrow(read.order_by("time"))
+    found = engine.to_arrow(read.order_by("time"))
     if not len(found):
         return None
     seen = np.cumsum(found["rows"].to_numpy())

@@ -21,6 +21,7 @@ from claimscale.sources.draft_tables import (
     EMPTY_SHARE,
     END,
     HOSPITAL,
+    ID,
     OBSERVED,
     PATIENT,
     START,
@@ -213,7 +214,7 @@ def _unused(table: DraftTable) -> Iterator[tuple[str, str]]:
             yield name, "a date"
         elif re.search(HOSPITAL, name):
             yield name, "a hospital"
-        elif re.search(VISIT, name) and re.search(r"id|num|no$|key", name):
+        elif re.search(VISIT, name) and re.search(ID, name):
             yield name, "a visit"
 
 

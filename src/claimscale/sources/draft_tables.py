@@ -17,6 +17,7 @@ PATIENT = (
     r"|synpuf_?id|enrol_?id|insured|^(indv|cust)_?(id|key|no|num)$|mrn|^p?id$"
 )
 VISIT = r"visit|encounter|claim|clm|episode|hadm|stay_?id"
+ID = r"id|num|no$|key"
 HOSPITAL = r"hospital|facility|prov(ider)?_?(id|num)|prvdr_num|institution|site|care_?site"
 BIRTH = r"birth|born|dob|yob|yrdob"
 DEATH = r"death|dod$|deceas|died"
@@ -93,9 +94,7 @@ class DraftTable:
     @cached_property
     def visit(self) -> str | None:
         """The column of the visit's id."""
-        found = (
-            one.name for one in self.named(VISIT) if re.search(r"id|num|no$|key", one.name) and one.counts
-        )
+        found = (one.name for one in self.named(VISIT) if re.search(ID, one.name) and one.counts)
         return next(found, None)
 
     def first_date(self, pattern: str, besides: str = f"{BIRTH}|{DEATH}") -> ColumnForm | None:
