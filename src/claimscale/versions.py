@@ -13,7 +13,7 @@ VERSIONS: dict[str, int] = {
     "cohort": 2,
     "tokens": 2,
     "labels": 2,
-    "oracle": 2,
+    "oracle": 3,
     # Kinds of cells.
     "pretrain": 4,
     "sweep": 4,
@@ -31,5 +31,5 @@ VERSIONS: dict[str, int] = {
     # Results.
     "validity": 2,
     "summary": 8,
-    "report": 10,
+    "report": 11,
 }

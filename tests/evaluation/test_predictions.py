@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from claimscale.errors import BadInput
 from claimscale.evaluation.bootstrap import Resamples
-from claimscale.evaluation.predictions import CellResult, aligned_values, load_predictions
+from claimscale.evaluation.predictions import CellResult, known_values, load_predictions
 from claimscale.evaluation.scoring import Model, score_models, score_ranking
 
 COLUMNS = ("subject_id", "prediction_time", "split", "boolean_value", "predicted_boolean_probability")
@@ -96,12 +96,16 @@ def test_true_risks_find_their_patients(tmp_path: Path) -> None:
     risks = table(patients=80, seed=9)
     risks["risk"] = risks["subject_id"] / 1000
     shuffled = np.random.default_rng(0).permutation(len(risks["subject_id"]))
-    file = write(tmp_path / "oracle.parquet", {name: values[shuffled] for name, values in risks.items()})
-    assert aligned_values(rows, file, "held_out", "risk") == pytest.approx(rows.subject / 1000)
-    with pytest.raises(BadInput, match="has no risk for some patients of the temporal split"):
-        aligned_values(rows, file, "temporal", "risk")
+    for kept in (shuffled, shuffled[::2]):  # of some patients the risks were not computed
+        file = write(tmp_path / "oracle.parquet", {name: values[kept] for name, values in risks.items()})
+        known, found = known_values(rows, file, "held_out", "risk")
+        has = np.isin(rows.subject, np.asarray(risks["subject_id"])[kept])
+        assert has.any() and (known == np.flatnonzero(has)).all()
+        assert found == pytest.approx(rows.subject[known] / 1000)
+    with pytest.raises(BadInput, match="has no risk for the patients of the temporal split"):
+        known_values(rows, file, "temporal", "risk")
     with pytest.raises(BadInput, match="column hazard is missing"):
-        aligned_values(rows, file, "held_out", "hazard")
+        known_values(rows, file, "held_out", "hazard")
 
 
 def test_scoring_groups_seeds_and_pairs_tasks(tmp_path: Path) -> None:

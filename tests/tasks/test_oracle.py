@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
 from claimscale.cohort import selection as cohort
 from claimscale.config.study import Study
@@ -15,7 +16,9 @@ from claimscale.tasks import oracle
 from claimscale.tasks.labels import build_labels, read_labels
 
 
-def test_risks_add_up_to_the_labels_without_a_gap_and_with_one(engine: Engine, tmp_path: Path) -> None:
+def test_risks_add_up_to_the_labels_without_a_gap_and_with_one(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     common = {"kind": "disease", "outcome": {"ICD10": ["I10", "E11", "M17"]}, "washout_days": 90}
     study = Study.model_validate(
         {
@@ -50,3 +53,9 @@ def test_risks_add_up_to_the_labels_without_a_gap_and_with_one(engine: Engine, t
         assert ((risk >= 0) & (risk <= 1)).all() and risk.sum() > 10
         spread = np.sqrt((risk * (1 - risk)).sum())
         assert abs(sum(labels.values()) - risk.sum()) < 4 * spread
+    every = pq.read_table(tmp_path / "oracle" / "gap.parquet").to_pylist()
+    monkeypatch.setattr(oracle, "MAX_PATIENTS", 50)
+    (tmp_path / "sample").mkdir()
+    oracle.build(study, tmp_path / "labels", tmp_path / "sample")
+    sample = pq.read_table(tmp_path / "sample" / "gap.parquet").to_pylist()
+    assert len(sample) == 50 < len(every) and all(row in every for row in sample)

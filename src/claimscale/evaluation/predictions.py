@@ -72,10 +72,13 @@ def load_predictions(cells: Sequence[CellResult]) -> dict[tuple[str, str], Split
     }
 
 
-def aligned_values(predictions: SplitPredictions, file: Path, split: str, column: str) -> Floats:
-    """A column of a Parquet table keyed by subject_id, prediction_time, split, in the patients' order (n).
+def known_values(
+    predictions: SplitPredictions, file: Path, split: str, column: str
+) -> tuple[np.ndarray, Floats]:
+    """A column of a Parquet table keyed by subject_id, prediction_time, split, for the patients it has.
 
-    Raises BadInput if one of the patients is missing from it.
+    Returns the positions of these patients in the predictions, ascending, and their values, both [known].
+    Raises BadInput if it has none of the patients.
     """
     table = _table(file, ["subject_id", "prediction_time", "split", column])
     members = np.asarray(table["split"].to_pylist()) == split
@@ -84,10 +87,11 @@ def aligned_values(predictions: SplitPredictions, file: Path, split: str, column
     order = np.lexsort((day, subject))
     keys = np.rec.fromarrays([subject[order], day[order].astype(np.int64)])
     wanted = np.rec.fromarrays([predictions.subject, predictions.day.astype(np.int64)])
-    place = np.searchsorted(keys, wanted)
-    if len(keys) == 0 or (place == len(keys)).any() or (keys[place] != wanted).any():
-        raise BadInput(f"{file}: has no {column} for some patients of the {split} split")
-    return values[order][place]
+    place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+    known = np.flatnonzero(keys[place] == wanted) if len(keys) else np.empty(0, np.int64)
+    if not len(known):
+        raise BadInput(f"{file}: has no {column} for the patients of the {split} split")
+    return known, values[order][place[known]]
 
 
 def _read(cell: CellResult) -> Iterator[tuple[str, SplitPredictions]]:

@@ -23,7 +23,7 @@ from claimscale.evaluation.crossover import Crossover, crossovers
 from claimscale.evaluation.delong import PairedAurocs
 from claimscale.evaluation.intervals import CONFIDENCE, Interval, Scores, combine, interval
 from claimscale.evaluation.model_diagnostics import ModelDiagnostics, diagnose_models
-from claimscale.evaluation.predictions import HELD_OUT, TEST_SPLITS, SplitPredictions, aligned_values
+from claimscale.evaluation.predictions import HELD_OUT, TEST_SPLITS, SplitPredictions, known_values
 from claimscale.evaluation.recipe_comparison import RecipeResult, compare_recipes, without_recipes
 from claimscale.evaluation.recommendation import EnsembleGain, Recommendation, ensemble_gain, recommend
 from claimscale.evaluation.savings import PretrainingCost, Saving, saving
@@ -198,11 +198,11 @@ def _without_encoder(
 def _oracle(
     study: Study, task: str, rows: SplitPredictions, inputs: EvaluationInputs
 ) -> Mapping[str, Scores] | None:
-    """The metrics of the true risks; None where they are unknown."""
+    """The metrics of the true risks, on the patients whose risks were computed; None where there are none."""
     if task not in inputs.oracle:
         return None
-    risks = aligned_values(rows, inputs.oracle[task], HELD_OUT, "risk")
-    return score_ranking(rows.labels, risks, study.compare.bootstrap_replicates, study.seed)
+    known, risks = known_values(rows, inputs.oracle[task], HELD_OUT, "risk")
+    return score_ranking(rows.labels[known], risks, study.compare.bootstrap_replicates, study.seed)
 
 
 def _with_encoders(

@@ -1,7 +1,8 @@
 """The oracle: true risks of the labelled patients of a simulated study, which no model can improve on.
 
 `oracle/<task>.parquet`: subject_id, prediction_time, split, risk, standard_error (Monte Carlo), for the
-held-out patients. Only simulated claims have this stage.
+held-out patients, or a random sample of them where they are many: a risk takes 500 simulated futures. Only
+simulated claims have this stage.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ from claimscale.cohort.selection import HELD_OUT
 from claimscale.config.sources import SimulatedSource
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
+from claimscale.seeded_random import hashed_order
 from claimscale.simulator.oracle import LabelRule, Oracle
 from claimscale.simulator.population import Population
 from claimscale.tasks.labels import read_labels
+
+MAX_PATIENTS = 20_000
+"""Held-out patients of a task whose risks are computed: minutes instead of hours for a nation."""
 
 
 def build(study: Study, labels: Path, target: Path) -> None:
@@ -38,11 +43,14 @@ def build(study: Study, labels: Path, target: Path) -> None:
         is_known = task.labels is None and task.index == "landmark" and not task.confirmation_codes
         is_known = is_known and DEATH not in full_prefixes(task.outcome)
         if is_known and counts[task.name]["insufficient_data"] is None:
-            pq.write_table(_risks(task, oracle, labels), target / f"{task.name}.parquet")
+            pq.write_table(_risks(task, oracle, labels, study.seed), target / f"{task.name}.parquet")
 
 
-def _risks(task: Task, oracle: Oracle, labels: Path) -> pa.Table:
+def _risks(task: Task, oracle: Oracle, labels: Path, seed: int) -> pa.Table:
     table = read_labels(labels, task.name).filter(pc.field("split") == HELD_OUT)
+    if len(table) > MAX_PATIENTS:  # each has one index date
+        chosen = hashed_order(table["subject_id"].to_pylist(), f"oracle/{seed}")[:MAX_PATIENTS]
+        table = table.take(np.sort(chosen))
     prefixes = full_prefixes(task.outcome)
     subject = table["subject_id"].to_numpy()
     index = table["prediction_time"].to_numpy().astype("datetime64[D]")
