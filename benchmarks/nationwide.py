@@ -1,13 +1,13 @@
 """The data path of `examples/nationwide.yaml` stage by stage: seconds, memory and disk.
 
 The example's 32 hospitals with about 2.3 million patients and 575 million events are simulated as the whole
-source, as a sample of a country would leave them. Each stage runs in a process of its own; then the labels of
-one disease and one medication train LightGBM on all dates (one trial), and every stage is asked again, which
-must recompute nothing.
+source, as a sample of a country would leave them. Each stage runs in a process of its own, and every stage is
+asked again, which must recompute nothing. Then the labels of one disease and one medication train LightGBM on
+all dates (one trial).
 
 Prints a table and writes `benchmarks/results/nationwide.json`. Run with `make bench NAME=nationwide` (two
-hours and 40 GB of disk), or `nationwide.py [--patients N] [--runs FOLDER] [--memory 8GB]`; a stopped run
-resumes, its finished stages take no time.
+hours and 40 GB of disk), or `nationwide.py [--patients N] [--runs FOLDER] [--memory 6GB]`; a stopped run
+resumes: the figures of each step are kept in the run's folder.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--patients", type=int, default=PATIENTS)
     parser.add_argument("--runs", default="runs")
-    parser.add_argument("--memory", default="8GB")
+    parser.add_argument("--memory", default="6GB")
     parser.add_argument("--step", nargs="+")
     options = parser.parse_args()
     if options.step:
@@ -86,11 +86,15 @@ def main() -> None:
         "search.n_trials=1",
     ]
     study = loading.load(STUDY, overrides)
-    figures: dict[str, float] = {"patients": options.patients}
-    for name in [*(stage.name for stage in pipeline.data_stages(study)), *TASKS, AGAIN]:
-        seconds, memory = measured(name, overrides)
-        disk = folder_gib(study.run_directory / name)
-        figures |= {f"{name}: seconds": seconds, f"{name}: peak GiB": memory, f"{name}: disk GiB": disk}
+    kept = study.run_directory / "measured.json"
+    figures = artifacts.read_json(kept) if kept.exists() else {"patients": options.patients}
+    for name in [*(stage.name for stage in pipeline.data_stages(study)), AGAIN, *TASKS]:
+        if f"{name}: seconds" not in figures:
+            seconds, memory = measured(name, overrides)
+            disk = folder_gib(study.run_directory / name)
+            figures |= {f"{name}: seconds": seconds, f"{name}: peak GiB": memory, f"{name}: disk GiB": disk}
+            artifacts.write_json(kept, figures)
+        seconds, memory, disk = (figures[f"{name}: {key}"] for key in ("seconds", "peak GiB", "disk GiB"))
         print(f"{name:<12}{seconds:>9.1f} s{memory:>8.2f} GiB{disk:>8.2f} GiB on disk", flush=True)
     write_record("nationwide" if options.patients == PATIENTS else f"nationwide_{options.patients}", figures)
 

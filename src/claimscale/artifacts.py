@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     _sync(folder.parent)
 
 
-def open_cell(folder: Path, inputs: str, description: dict[str, Any]) -> None:
+def open_cell(folder: Path, inputs: str, description: Mapping[str, object]) -> None:
     """Open a cell's folder; the checkpoints of an interrupted run stay if its inputs were the same.
 
     Unlike a sealed folder, it is written in place, so that checkpoints survive a kill.
@@ -234,7 +234,7 @@ def read_json(file: Path) -> Any:
     return json.loads(file.read_text("utf-8"))
 
 
-def write_sealed(file: Path, content: dict[str, Any]) -> None:
+def write_sealed(file: Path, content: Mapping[str, object]) -> None:
     """Write a JSON object with its own checksum under `seal`."""
     write_text(file, _sealed_text(content))
 
@@ -263,7 +263,7 @@ def is_changed(file: Path) -> bool:
     return False
 
 
-def _sealed_text(content: dict[str, Any]) -> str:
+def _sealed_text(content: Mapping[str, object]) -> str:
     sealed = {**content, "seal": fingerprint(**content)}
     return json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

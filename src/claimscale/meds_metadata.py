@@ -6,7 +6,6 @@ Source: Medical-Event-Data-Standard/meds 0.4, https://medical-event-data-standar
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import meds
 import pyarrow as pa
@@ -22,7 +21,7 @@ def codes_table(codes: Iterable[str]) -> pa.Table:
     return pa.table({**nulls, "code": names}, schema=schema)
 
 
-def description(dataset: str) -> dict[str, Any]:
+def description(dataset: str) -> dict[str, object]:
     """`metadata/dataset.json`. It has no time, so that the same events give the same bytes."""
     return {
         "dataset_name": dataset,

@@ -122,7 +122,16 @@ def age_squared(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
 
 def support(matrix: sparse.csr_matrix) -> npt.NDArray[np.int64]:
     """The number of patients with an entry in each column, int64 [columns]; entries must not be 0."""
-    return np.bincount(matrix.indices, minlength=matrix.get_shape()[1])
+    counts = np.zeros(matrix.get_shape()[1], np.int64)
+    _count_columns(matrix.indices, counts)
+    return counts
+
+
+@njit(cache=True)
+def _count_columns(columns, counts):
+    """Add the entries of each column; NumPy's `bincount` would copy the columns as int64."""
+    for column in columns:
+        counts[column] += 1
 
 
 class _Events(NamedTuple):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any
+from functools import lru_cache
 
 import lightgbm
 import numpy as np
@@ -15,7 +14,7 @@ from claimscale.baselines.search import Attempt, BaselineJob, Fitted, Screened
 
 ROUNDS = 2000
 PATIENCE = 30
-FIXED: dict[str, Any] = {
+FIXED: dict[str, str | float] = {
     "objective": "binary",
     "metric": "binary_logloss",
     "bagging_fraction": 0.8,
@@ -48,11 +47,11 @@ def baseline(job: BaselineJob) -> tuple[Attempt, Sequence[Mapping[str, float]]]:
     screened = Screened(job.train)
     fixed = {**FIXED, "seed": job.seed, "num_threads": job.threads}
 
-    @cache
+    @lru_cache(maxsize=2)  # the binned data of all choices of a nation would not fit
     def data(min_support: int, count: int) -> tuple[np.ndarray, lightgbm.Dataset, lightgbm.Dataset]:
         columns = screened.columns(min_support, count)
         train, tuning = (
-            lightgbm.Dataset(part.features[:, columns], label=part.outcome, params=fixed, free_raw_data=False)
+            lightgbm.Dataset(part.features[:, columns], label=part.outcome, params=fixed)
             for part in (job.train, job.tuning)
         )
         return columns, train, tuning.set_reference(train)
@@ -75,7 +74,7 @@ def baseline(job: BaselineJob) -> tuple[Attempt, Sequence[Mapping[str, float]]]:
     return attempt, starts
 
 
-def _suggested(trial: optuna.Trial) -> dict[str, Any]:
+def _suggested(trial: optuna.Trial) -> dict[str, float]:
     return {
         "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.15, log=True),
         "num_leaves": trial.suggest_int("num_leaves", 3, 63, log=True),

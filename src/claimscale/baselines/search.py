@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 import scipy.sparse as sparse
+from numba import njit
 
 from claimscale.baselines import features
 from claimscale.baselines.fitted_models import FittedModel
@@ -77,7 +78,7 @@ class Predicted(NamedTuple):
     """The best trial's probabilities per name of `BaselineJob.predict`, float64 [n], result and model."""
 
     probabilities: dict[str, np.ndarray]
-    result: dict[str, Any]
+    result: dict[str, object]
     """For `cell.json`."""
     model: FittedModel
 
@@ -94,7 +95,7 @@ def fit_predict(baseline: Baseline, job: BaselineJob) -> Predicted:
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=job.seed))
     for start in starts[: job.starts]:
         study.enqueue_trial(dict(start))
-    best: tuple[Fitted, dict[str, Any]] | None = None
+    best: tuple[Fitted, dict[str, object]] | None = None
     for number in range(job.trials):
         trial = study.ask()
         fitted = attempt(trial)
@@ -152,12 +153,23 @@ def _correlation(train: LabelledFeatures) -> np.ndarray:
     """Pearson correlation of each column with the outcome, float64 [p]; 0 for constant columns."""
     x, y = train.features, train.outcome - train.outcome.mean()
     rows, width = x.get_shape()
-    total = np.bincount(x.indices, weights=x.data, minlength=width)
-    square = np.bincount(x.indices, weights=x.data.astype(np.float64) ** 2, minlength=width)
+    total, square, product = (np.zeros(width) for _ in range(3))
+    _add_moments(x.indptr, x.indices, x.data, y, total, square, product)
     variance = square / rows - (total / rows) ** 2
     spread = np.sqrt(np.maximum(variance, 0.0))
     constant = variance <= 1e-9 * square / rows
-    return np.where(constant, 0.0, (x.T @ y) / rows / np.where(constant, 1.0, spread * y.std()))
+    return np.where(constant, 0.0, product / rows / np.where(constant, 1.0, spread * y.std()))
+
+
+@njit(cache=True)
+def _add_moments(offsets, columns, values, y, total, square, product):
+    """Per column the sums of x, x squared and x y, without copies of a matrix that may be large."""
+    for row in range(offsets.size - 1):
+        for place in range(offsets[row], offsets[row + 1]):
+            column, value = columns[place], np.float64(values[place])
+            total[column] += value
+            square[column] += value * value
+            product[column] += value * y[row]
 
 
 def log_loss(outcome: np.ndarray, probability: np.ndarray) -> float:

@@ -6,7 +6,6 @@ It is computed from the events known before the landmark, which are the data of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -67,7 +66,7 @@ def per_patient(
     return found
 
 
-def describe(people: pa.Table) -> dict[str, Any]:
+def describe(people: pa.Table) -> dict[str, object]:
     """The description of the patients of `per_patient`: `groups` and `histograms`.
 
     `groups` holds `all` and each split: patients, hospitals, sexes, and the mean, standard deviation,
@@ -108,7 +107,7 @@ def histogram(values: npt.NDArray[np.number], whole: bool = False) -> dict[str, 
     return {"edges": edges.tolist(), "counts": counts.tolist()}
 
 
-def _group(people: pa.Table, kinds: Sequence[str]) -> dict[str, Any]:
+def _group(people: pa.Table, kinds: Sequence[str]) -> dict[str, object]:
     sex = people["sex"].to_pylist()
     return {
         "patients": len(people),

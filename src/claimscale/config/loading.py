@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +33,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
     return validated(Study, data, str(path))
 
 
-def validated(model: type[Model], data: dict[str, Any], place: str) -> Model:
+def validated(model: type[Model], data: Mapping[str, object], place: str) -> Model:
     """The settings in `data`. Raises BadInput with one line on the first error."""
     try:
         return model.model_validate(data)
@@ -52,7 +53,7 @@ class _ListDumper(yaml.SafeDumper):
 _ListDumper.add_representer(tuple, yaml.SafeDumper.represent_list)  # pyright: ignore[reportUnknownMemberType]
 
 
-def _apply_override(data: dict[str, Any], override: str) -> None:
+def _apply_override(data: dict[str, object], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise BadInput(f"--set {override}: is not of the form key.path=value")
@@ -92,7 +93,7 @@ def _setting_names() -> list[str]:
     return sorted({name for part in parts for name in part.get("properties", {})})
 
 
-def _expected(context: dict[str, Any]) -> list[str]:
+def _expected(context: Mapping[str, object]) -> list[str]:
     """The values that pydantic names as allowed, quoted and joined in words."""
     named = str(context.get("expected_tags") or context.get("expected"))
     return re.findall(r"'([^']*)'", named) or [named]

@@ -6,8 +6,7 @@ bars, and the caption says so: a gap would be read as zero patients.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import altair as alt
 
@@ -20,6 +19,7 @@ SEX_COLOURS = {"F": FEMALE, "M": MALE, "U": FAINT}
 BROKEN_LINE = "Some counts are suppressed: the line is interrupted there."
 GREY_PLACE = "Some counts are suppressed: their bars are grey."
 Counts = Sequence[int | str | None]
+Bar = dict[str, float | None]
 
 
 def cohort_charts(description: DescriptionEntry) -> dict[str, Chart | None]:
@@ -75,9 +75,9 @@ def _ages(ages: SexHistogramEntry) -> Chart | None:
     return styled([base.mark_line(strokeWidth=2)])
 
 
-def _steps(edges: Sequence[float | None], counts: Counts) -> list[dict[str, Any]]:
+def _steps(edges: Sequence[float | None], counts: Counts) -> list[Bar]:
     """Both ends of every band, so that a band is seen beside a gap too."""
-    points: list[dict[str, Any]] = []
+    points: list[Bar] = []
     for low, high, count in zip(edges, edges[1:], counts, strict=False):
         known = isinstance(count, int)
         points += [{"from": edge, "patients": count if known else None} for edge in (low, high)[: 1 + known]]
@@ -107,7 +107,7 @@ def _hospitals(counts: Counts) -> Chart | None:
     return _bars(bars, x.axis(grid=False, values=ticks, format="d"), ANY)
 
 
-def _bars(bars: Sequence[dict[str, Any]], x: alt.X, colour: str) -> Chart | None:
+def _bars(bars: Sequence[Bar], x: alt.X, colour: str) -> Chart | None:
     """Bars of known height, over grey places for the others."""
     known, hidden = (
         [bar for bar in bars if (bar["patients"] is None) == unknown] for unknown in (False, True)
@@ -122,6 +122,6 @@ def _bars(bars: Sequence[dict[str, Any]], x: alt.X, colour: str) -> Chart | None
     return styled(layers)
 
 
-def _patients(rows: Sequence[Mapping[str, Any]]) -> alt.Y:
+def _patients(rows: Sequence[Bar]) -> alt.Y:
     most = max(row["patients"] or 0 for row in rows)
     return alt.Y("patients:Q", title="Patients").axis(tickCount=5, format="~s" if most >= 10_000 else ",d")

@@ -46,7 +46,7 @@ def read(study: Study, engine: Engine, scratch: Path) -> RawEvents:
     return dataclasses.replace(raw, crosswalks=tuple(map(crosswalks.load, source.crosswalks)))
 
 
-def fingerprint(source: Source) -> dict[str, Any]:
+def fingerprint(source: Source) -> dict[str, object]:
     """What the source's events depend on: its settings, and the names, sizes and ages of its files.
 
     A database adds its settings only and is not connected to (`age_is_unknown`). The fingerprint holds no
@@ -83,7 +83,7 @@ def _located(source: FileSettings) -> FileSettings:
     return without.model_copy(update={"path": source.path})
 
 
-def _identity(file: Path) -> dict[str, Any]:
+def _identity(file: Path) -> dict[str, str | int]:
     try:
         stat = file.stat()
     except OSError as error:

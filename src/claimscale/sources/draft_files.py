@@ -6,7 +6,6 @@ import contextlib
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import ibis
 import numpy as np
@@ -30,6 +29,7 @@ from claimscale.engine import Engine
 from claimscale.errors import BadInput
 from claimscale.sources import READERS, draft_mapping, tables, tables_mapping
 from claimscale.sources.dates import DateStyle, timestamp_of
+from claimscale.sources.draft_entries import CodesDraft
 from claimscale.sources.draft_mapping import Draft
 from claimscale.sources.draft_tables import DraftTable
 from claimscale.sources.table_files import folder_of
@@ -138,7 +138,7 @@ def draft_landmark(draft: Draft) -> dt.date | None:
     return dt.date(year, month + 1, 1)
 
 
-def _last_month(table: DraftTable, entry: dict[str, Any], style: DateStyle, engine: Engine) -> int | None:
+def _last_month(table: DraftTable, entry: CodesDraft, style: DateStyle, engine: Engine) -> int | None:
     """Months since the year 0 of the last dates of an entry's codes, but for the last 2 %."""
     column = table.columns.get(entry.get("date") or entry.get("month", ""))
     if column is None or not table.is_date(column):
@@ -169,10 +169,10 @@ def _table_lines(table: DraftTable) -> list[str]:
     return [title, *lines]
 
 
-def _yaml(content: dict[str, Any]) -> str:
+def _yaml(content: Mapping[str, object]) -> str:
     return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
 
 
-def _flow(content: dict[str, Any]) -> str:
+def _flow(content: Mapping[str, object]) -> str:
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=True, width=10_000, allow_unicode=True)
     return text.strip()

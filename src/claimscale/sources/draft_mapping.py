@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from claimscale.errors import BadInput
 from claimscale.sources.column_forms import WRITTEN_STYLES
 from claimscale.sources.dates import DateStyle
+from claimscale.sources.draft_entries import CodesDraft, MappingDraft, PatientsDraft, VisitsDraft
 from claimscale.sources.draft_tables import (
     BIRTH,
     DATE,
@@ -37,7 +38,7 @@ from claimscale.sources.table_samples import ROWS, sample, tables_of
 class Draft:
     """A draft of a folder: `mapping` as in `tables_mapping`, the tables, and what a person must check."""
 
-    mapping: dict[str, Any]
+    mapping: MappingDraft
     tables: Sequence[DraftTable]
     notes: Sequence[str]
     encoding: str
@@ -55,26 +56,28 @@ def draft(folder: Path) -> Draft:
     encodings = [one.encoding for one in samples if one.encoding != "utf-8"]
     notes: list[str] = []
     people = _people(folder, tables, notes)
-    mapping: dict[str, Any] = {"dates": _date_style(tables, notes)}
-    mapping["patients"] = _patients_entry(people, tables, notes)
-    ids = _patient_columns(tables, mapping["patients"]["patient"])
-    _add_deaths(mapping["patients"], tables, ids)
-    if visits := _visits_entry(tables, ids, people):
-        mapping["visits"] = visits
-    mapping["codes"] = list(_code_entries(tables, ids, "visits" in mapping, notes))
+    style = _date_style(tables, notes)
+    patients = _patients_entry(people, tables, notes)
+    ids = _patient_columns(tables, patients["patient"])
+    _add_deaths(patients, tables, ids)
+    visits = _visits_entry(tables, ids, people)
+    mapping: MappingDraft = {"dates": style, "patients": patients, "codes": []}
+    if visits:
+        mapping = {"dates": style, "patients": patients, "visits": visits, "codes": []}
+    mapping["codes"] += _code_entries(tables, ids, visits is not None, notes)
     if not mapping["codes"]:
         nobody = [one.name for one in tables if one.codes and one.name not in ids]
         lacking = (
             f"patient was recognised in {', '.join(nobody)}" if nobody else "column of codes was recognised"
         )
         raise BadInput(f"{folder}: no {lacking} (docs/sources/mapping.md lists the keys)")
-    if "visits" not in mapping:
+    if visits is None:
         notes.append(
             "visits: no table has the id, first and last day of a visit: without it there are no stays "
             "and no hospitals"
         )
     else:
-        notes += _other_visits(tables, mapping["visits"])
+        notes += _other_visits(tables, visits)
     for table in tables:
         if not table.roles:
             notes.append(f"{table.name}: is not used")
@@ -125,7 +128,7 @@ def _date_style(tables: Sequence[DraftTable], notes: list[str]) -> DateStyle:
     return "western"
 
 
-def _patients_entry(people: DraftTable, tables: Sequence[DraftTable], notes: list[str]) -> dict[str, Any]:
+def _patients_entry(people: DraftTable, tables: Sequence[DraftTable], notes: list[str]) -> PatientsDraft:
     assert people.sex is not None and people.birth is not None
     patient = max(people.named(PATIENT), key=lambda one: sum(one.name in other.columns for other in tables))
     male, female, other = _sexes(people.sex.few_values)
@@ -133,8 +136,12 @@ def _patients_entry(people: DraftTable, tables: Sequence[DraftTable], notes: lis
         notes.append(f"patients.sex: which of {', '.join(people.sex.few_values)} mean male and female?")
     elif other:
         notes.append(f"patients.sex: {', '.join(other)} will be unknown")
-    entry: dict[str, Any] = {"table": people.name, "patient": patient.name, "birth": people.birth}
-    entry["sex"] = {"column": people.sex.name, "male": male, "female": female}
+    entry: PatientsDraft = {
+        "table": people.name,
+        "patient": patient.name,
+        "birth": people.birth,
+        "sex": {"column": people.sex.name, "male": male, "female": female},
+    }
     people.roles |= {patient.name: "patient", people.birth: "birth", people.sex.name: "sex"}
     if people.death:
         entry["death"] = {"column": people.death}
@@ -163,7 +170,7 @@ def _patient_columns(tables: Sequence[DraftTable], patient: str) -> dict[str, st
     return found
 
 
-def _add_deaths(entry: dict[str, Any], tables: Sequence[DraftTable], ids: dict[str, str]) -> None:
+def _add_deaths(entry: PatientsDraft, tables: Sequence[DraftTable], ids: dict[str, str]) -> None:
     """The table of deaths, if the table of patients has none."""
     for table in tables:
         if "death" not in entry and table.death and table.name in ids and not table.codes:
@@ -173,7 +180,7 @@ def _add_deaths(entry: dict[str, Any], tables: Sequence[DraftTable], ids: dict[s
 
 def _visits_entry(
     tables: Sequence[DraftTable], ids: dict[str, str], people: DraftTable
-) -> dict[str, Any] | None:
+) -> VisitsDraft | None:
     """The table of visits: with a visit's id, admission and discharge."""
     for table in tables:
         start, end = table.first_date(STAY + "|" + START, f"{BIRTH}|{END}"), table.first_date(END)
@@ -182,17 +189,18 @@ def _visits_entry(
             continue
         if not re.search(STAY + "|visit|encounter|claim", f"{table.name.lower()} {start.name} {end.name}"):
             continue
-        entry = {"table": table.name, "patient": ids[table.name], "visit": visit}
+        entry: VisitsDraft = {"table": table.name, "patient": ids[table.name], "visit": visit}
         table.roles |= {ids[table.name]: "patient", visit: "visit"}
         if hospital := next((one.name for one in table.named(HOSPITAL) if one.name != visit), None):
             entry["hospital"] = hospital
             table.roles[hospital] = "hospital"
         table.roles |= {start.name: "start", end.name: "end"}
-        return {**entry, "start": start.name, "end": end.name}
+        entry["start"], entry["end"] = start.name, end.name
+        return entry
     return None
 
 
-def _other_visits(tables: Sequence[DraftTable], visits: Mapping[str, str]) -> Iterator[str]:
+def _other_visits(tables: Sequence[DraftTable], visits: VisitsDraft) -> Iterator[str]:
     """Tables whose visits are not in the table of visits; unknown where only a part was sampled."""
     of = next(one for one in tables if one.name == visits["table"])
     listed = of.columns[visits["visit"]].counts
@@ -220,7 +228,7 @@ def _unused(table: DraftTable) -> Iterator[tuple[str, str]]:
 
 def _code_entries(
     tables: Sequence[DraftTable], ids: dict[str, str], has_visits: bool, notes: list[str]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[CodesDraft]:
     for table in tables:
         if table.name not in ids or not table.codes:
             continue
@@ -232,11 +240,15 @@ def _code_entries(
             continue
         table.roles[ids[table.name]] = "patient"
         for system, names in table.codes:
-            entry: dict[str, Any] = {"table": table.name, "patient": ids[table.name], "system": system}
-            entry["code"] = names[0] if len(names) == 1 else names
+            entry: CodesDraft = {
+                "table": table.name,
+                "patient": ids[table.name],
+                "system": system,
+                "code": names[0] if len(names) == 1 else names,
+            }
             table.roles |= dict.fromkeys(names, f"code ({system})")
             if dates:
-                key = "date" if dates[0].date_style else "month"
+                key: Literal["date", "month"] = "date" if dates[0].date_style else "month"
                 entry[key] = dates[0].name
                 table.roles[dates[0].name] = key
             if visit and has_visits:
@@ -253,7 +265,7 @@ def _true_values(values: Sequence[str]) -> list[str]:
     return [one for one in values if one.lower() in ("1", "true", "t", "y", "yes")] or list(values[-1:])
 
 
-def _by_version(table: DraftTable, entry: dict[str, Any], notes: list[str]) -> Iterator[dict[str, Any]]:
+def _by_version(table: DraftTable, entry: CodesDraft, notes: list[str]) -> Iterator[CodesDraft]:
     """A column of ICD-9 and ICD-10 codes is read once for each, by the column that tells them apart."""
     flag = table.version
     if flag is None or entry["system"] not in ("ICD10", "ICD9CM"):

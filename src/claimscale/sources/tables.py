@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -34,7 +33,7 @@ def files_of(source: TablesSource) -> dict[str, list[Path]]:
     return found
 
 
-def other_inputs(source: TablesSource) -> dict[str, Any]:
+def other_inputs(source: TablesSource) -> dict[str, object]:
     """The mapping: the content of the user's file may change."""
     return tables_mapping.load(source.mapping).model_dump(mode="json")
 

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ class Checkpoints:
         waited = time.monotonic() - self._saved_at
         return waited >= 60 * self.minutes or (natural and waited * LONGEST_SHARE >= self._save_seconds)
 
-    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    def save(self, step: int, tensors: dict[str, Tensor], state: Mapping[str, object]) -> None:
         """Write a checkpoint."""
         started = time.monotonic()
         artifacts.make_folder(self.folder)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import torch
 
@@ -17,8 +17,43 @@ from claimscale.training.energy import meter_for
 JOULES_PER_KWH = 3.6e6
 PEAK_SIDE = {"cpu": 1024, "cuda": 8192}
 PEAK_REPEATS = 5
-SUMMED = ("tokens", "flops", "seconds", "device_seconds")
-"""The fields of a meter's state that are summed over several meters."""
+
+
+class Usage(TypedDict):
+    """Work so far, in each line of `metrics.jsonl`."""
+
+    tokens: int
+    seconds: float
+    joules: NotRequired[float]
+
+
+class MeterState(TypedDict):
+    """A meter in a checkpoint; `peak_memory` is in bytes, `joules` null where a part was not metered."""
+
+    tokens: int
+    flops: float
+    seconds: float
+    device_seconds: float
+    peak_memory: int
+    joules: float | None
+
+
+class CostEntry(TypedDict):
+    """A cell's cost in `cell.json`; `peak_memory` is in bytes, `peak_tflops` of one GPU or core."""
+
+    tokens: int | None
+    flops: float | None
+    wall_hours: float
+    device_hours: float
+    peak_memory: int
+    peak_tflops: float | None
+    mfu: float | None
+    energy_kwh: float | None
+
+
+NOTHING: MeterState = {
+    "tokens": 0, "flops": 0.0, "seconds": 0.0, "device_seconds": 0.0, "peak_memory": 0, "joules": None
+}  # fmt: skip
 
 
 class CostMeter:
@@ -32,22 +67,23 @@ class CostMeter:
     def __init__(
         self,
         device: torch.device,
-        earlier: Mapping[str, Any] | None = None,
-        usage: Mapping[str, Any] | None = None,
+        earlier: MeterState | None = None,
+        usage: Usage | None = None,
         devices: int | None = None,
     ) -> None:
         self.device = device
         self.devices = devices or (torch.get_num_threads() if device.type == "cpu" else 1)
-        earlier, usage = earlier or {}, usage or {}
-        self.tokens: int = earlier.get("tokens", 0)
-        self.flops: float = earlier.get("flops", 0.0)
-        self._seconds = max(earlier.get("seconds", 0.0), usage.get("seconds", 0.0))
-        lost = self._seconds - earlier.get("seconds", 0.0)
-        self._device_seconds = earlier.get("device_seconds", 0.0) + self.devices * lost
-        self._peak_memory: int = earlier.get("peak_memory", 0)
+        last_seconds = usage.get("seconds", 0.0) if usage else 0.0  # the file may have been cut
+        last_joules = usage.get("joules") if usage else None
+        before = earlier or {**NOTHING, "joules": last_joules}
+        self.tokens, self.flops = before["tokens"], before["flops"]
+        self._seconds = max(before["seconds"], last_seconds)
+        lost = self._seconds - before["seconds"]
+        self._device_seconds = before["device_seconds"] + self.devices * lost
+        self._peak_memory = before["peak_memory"]
         self._meter = meter_for(device)
-        self._joules: float | None = max(earlier.get("joules") or 0.0, usage.get("joules") or 0.0)
-        if self._seconds > 0 and earlier.get("joules", usage.get("joules")) is None:
+        self._joules: float | None = max(before["joules"] or 0.0, last_joules or 0.0)
+        if self._seconds > 0 and before["joules"] is None:
             self._joules = None  # a part of the work was not metered
         reset_peak_memory(device)
         self._started = time.monotonic()
@@ -61,14 +97,13 @@ class CostMeter:
     def seconds(self) -> float:
         return self._seconds + time.monotonic() - self._started
 
-    def usage(self) -> dict[str, float]:
-        """The fields of a line of `metrics.jsonl`, which survive an interruption."""
+    def usage(self) -> Usage:
+        """What survives an interruption."""
         joules = self._total_joules()
-        line = {"tokens": self.tokens, "seconds": round(self.seconds, 3)}
+        line: Usage = {"tokens": self.tokens, "seconds": round(self.seconds, 3)}
         return line if joules is None else {**line, "joules": round(joules, 1)}
 
-    def state(self) -> dict[str, Any]:
-        """The fields of a checkpoint."""
+    def state(self) -> MeterState:
         return {
             "tokens": self.tokens,
             "flops": self.flops,
@@ -78,8 +113,8 @@ class CostMeter:
             "joules": self._total_joules(poll_seconds=0.0),
         }
 
-    def entry(self, peak_tflops: float | None = None) -> dict[str, Any]:
-        """The fields of `cell.json`. `peak_tflops` of one GPU or core is measured if it is not declared.
+    def entry(self, peak_tflops: float | None = None) -> CostEntry:
+        """`peak_tflops` of one GPU or core is measured if it is not declared.
 
         `mfu`, the model FLOPs utilisation, is null for a cell without counted operations.
         """
@@ -107,14 +142,17 @@ class CostMeter:
         return self._joules + self._meter.joules(**poll)
 
 
-def sum_of_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def sum_of_states(states: Sequence[MeterState]) -> MeterState:
     """The `state` of several meters together, one after the other; joules are None if any are."""
-    total = {key: sum(state[key] for state in states) for key in SUMMED}
     joules = [state["joules"] for state in states]
+    metered = [one for one in joules if one is not None]
     return {
-        **total,
+        "tokens": sum(state["tokens"] for state in states),
+        "flops": sum(state["flops"] for state in states),
+        "seconds": sum(state["seconds"] for state in states),
+        "device_seconds": sum(state["device_seconds"] for state in states),
         "peak_memory": max((state["peak_memory"] for state in states), default=0),
-        "joules": None if None in joules else sum(joules),
+        "joules": sum(metered) if len(metered) == len(joules) else None,
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -219,7 +218,7 @@ class FinetuneTrainer:
             return best
         return best | checkpoints.training_tensors(self.model, self.optimizer) | self.average.tensors()
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, object]:
         trials = [asdict(trial) for trial in self.trials]
         return {"trials": trials, "bias": self._bias, "cost": self.meter.state()}
 

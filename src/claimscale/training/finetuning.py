@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from claimscale.training.checkpoints import Checkpoints
 from claimscale.training.cost import CostMeter
 from claimscale.training.finetune_trainer import FinetuneTrainer, LabelledSequences, probabilities
 from claimscale.training.initialization import Initialization
+from claimscale.training.results import FinetuneResult
 from claimscale.training.trainer import MetricsFile
 from claimscale.versions import VERSIONS
 
@@ -66,7 +66,7 @@ class FinetuneJob:
 
 def finetune(
     job: FinetuneJob, predict: Mapping[str, Sequences], progress: Callable[[float], None]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[FinetuneResult, dict[str, np.ndarray]]:
     """Fine-tune, keep the epoch and learning rate with the lowest tuning loss, predict.
 
     Returns the result in `cell.json`, and for each name in `predict` the probabilities, float64 [n].
@@ -99,7 +99,7 @@ def finetune(
         meter.count(0, shapes.classifier_flops(shape, sequences.lengths, model.has_zero_shot))
     progress(1.0)
     best, kept_zero_shot = trainer.best, trainer.kept_zero_shot
-    result = {
+    result: FinetuneResult = {
         "parameters": shapes.parameters(shape),
         "learning_rate": best.learning_rate,
         "best_epoch": 0 if kept_zero_shot else best.best_epoch,

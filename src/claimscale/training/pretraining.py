@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,8 +20,18 @@ from claimscale.training.cost import CostMeter, sum_of_states
 from claimscale.training.lr_schedule import Cooldown, cooldowns_of
 from claimscale.training.optimizer_step import Diverged
 from claimscale.training.pretraining_run import PretrainingRun, PretrainingSetup
+from claimscale.training.results import (
+    CooldownEntry,
+    EndEntry,
+    Losses,
+    Note,
+    PretrainingResult,
+    RateEntry,
+    RateLoss,
+    SweepResult,
+)
 from claimscale.training.trainer import Trainer
-from claimscale.training.validation import Scores, Validation, validate, validation_flops
+from claimscale.training.validation import Validation, validate, validation_flops
 from claimscale.versions import VERSIONS
 
 Progress = Callable[[float], None]
@@ -44,7 +54,7 @@ class PretrainingJob:
     def checkpoints(self) -> Path:
         return self.folder / checkpoints.FOLDER
 
-    def score(self, run: PretrainingRun) -> Scores:
+    def score(self, run: PretrainingRun) -> Losses:
         return validate(run.model, self.validation, self.setup.device, self.setup.group)
 
     def save(self, run: PretrainingRun, name: str) -> None:
@@ -66,7 +76,7 @@ class PretrainingJob:
             return None
         return record["entry"] if whole and record["identity"] == identity else None
 
-    def finish_part(self, name: str, identity: str, entry: dict[str, Any]) -> None:
+    def finish_part(self, name: str, identity: str, entry: CooldownEntry | RateEntry) -> None:
         if self.setup.group.is_main:
             artifacts.make_folder(self.checkpoints)
             record = {"identity": identity, "entry": entry, "files": self._digests(name)}
@@ -95,7 +105,7 @@ class PretrainingJob:
         )
 
 
-def pretrain(job: PretrainingJob, progress: Progress) -> dict[str, Any]:
+def pretrain(job: PretrainingJob, progress: Progress) -> PretrainingResult:
     """Pretrain and validate; returns the result in `cell.json`.
 
     Writes `model.safetensors` and `metrics.jsonl` to the job's folder, `cooldown-<fraction>.*` for each
@@ -107,27 +117,30 @@ def pretrain(job: PretrainingJob, progress: Progress) -> dict[str, Any]:
     run, identity = PretrainingRun(job.setup), job.identity()
     cooldowns, finished = cooldowns_of(job.setup.settings.cooldown_fractions, run.schedule), 0
     total = run.steps + sum(cooldown.own_steps for cooldown in cooldowns)
-    entries = []
+    entries: list[EndEntry] = []
 
     def report(steps: int) -> None:
         progress((steps + finished) / total)
 
-    parts = {cooldown.name: job.finished_part(cooldown.name, identity) for cooldown in cooldowns}
+    parts = {
+        cooldown.name: cast("CooldownEntry | None", job.finished_part(cooldown.name, identity))
+        for cooldown in cooldowns
+    }
     # The stable run must not be past the fork of a cooldown that has yet to be made.
     latest = min((cooldown.fork for cooldown in cooldowns if parts[cooldown.name] is None), default=None)
     with Trainer(run, job.checkpoints, job.folder / "metrics.jsonl", identity, latest=latest) as stable:
         for cooldown in cooldowns:
             stable.advance(cooldown.fork, report)
             entry = parts[cooldown.name] or _cool_down(job, cooldown, stable, report)
-            stable.add_usage(entry.pop("usage"))
-            entries.append(entry)
+            stable.add_usage(entry["usage"])
+            entries.append(cast(EndEntry, {key: value for key, value in entry.items() if key != "usage"}))
             finished += cooldown.own_steps
         stable.advance(run.steps, report)
     job.save(run, "model.safetensors")
     scores, meter = job.score(run), stable.meter
     meter.count(0, validation_flops(job.setup.shape, job.validation))
     entries.append({"share": 1.0, "tokens": stable.tokens, "steps": run.steps, **scores})
-    return {
+    result: PretrainingResult = {
         **scores,
         "parameters": shapes.parameters(job.setup.shape),
         "non_embedding_parameters": shapes.non_embedding_parameters(job.setup.shape),
@@ -139,11 +152,11 @@ def pretrain(job: PretrainingJob, progress: Progress) -> dict[str, Any]:
         "cooldowns": entries,
         "cost": meter.entry(job.peak_tflops),
         "notes": _notes(stable),
-        **({} if run.compiled is None else {"compiled": run.compiled.entry()}),
     }
+    return result if run.compiled is None else {**result, "compiled": run.compiled.entry()}
 
 
-def _notes(trainer: Trainer) -> list[dict[str, object]]:
+def _notes(trainer: Trainer) -> list[Note]:
     """Findings on damaged checkpoints, and on a loss that a GPU ran uncompiled."""
     compiled = trainer.run.compiled
     failed = [] if compiled is None or compiled.note is None else [compiled.note.model_dump()]
@@ -152,7 +165,7 @@ def _notes(trainer: Trainer) -> list[dict[str, object]]:
 
 def _cool_down(
     job: PretrainingJob, cooldown: Cooldown, stable: Trainer, report: Callable[[int], None]
-) -> dict[str, Any]:
+) -> CooldownEntry:
     """Decay the weights of the stable run, save and validate them, and restore the stable run."""
     run = stable.run
     stable.save()  # after an interruption the stable run is at the fork
@@ -162,24 +175,26 @@ def _cool_down(
     with Trainer(run, folder, metrics, stable.identity, parent=stable) as decay:
         decay.advance(run.steps, report)
         job.save(run, f"{cooldown.name}.safetensors")
-        entry = {"share": cooldown.fraction, "tokens": decay.tokens, "steps": run.steps, **job.score(run)}
+        end: EndEntry = {
+            "share": cooldown.fraction, "tokens": decay.tokens, "steps": run.steps, **job.score(run)
+        }  # fmt: skip
         decay.meter.count(0, validation_flops(job.setup.shape, job.validation))
     # The checkpoint of the stable run does not contain this cost, and a resumed process skips the cooldown.
-    entry["usage"] = stable.meter.state()
+    entry: CooldownEntry = {**end, "usage": stable.meter.state()}
     job.finish_part(cooldown.name, stable.identity, entry)
     run.schedule = schedule
     run.restore(state)
     return entry
 
 
-def sweep_learning_rates(job: PretrainingJob, progress: Progress) -> dict[str, Any]:
+def sweep_learning_rates(job: PretrainingJob, progress: Progress) -> SweepResult:
     """Pretrain for `lr_sweep_fraction` of the budget, decay included, at each rate of `lr_sweep`.
 
     Returns the result in `cell.json`: `lr_sweep` has the validation loss of each rate, null where training
     diverged. Writes `rate-<rate>.jsonl` and no weights. Resumable as `pretrain`.
     """
     settings = job.setup.settings
-    entries: list[dict[str, Any]] = []
+    entries: list[RateEntry] = []
     for rate in settings.lr_sweep:
         changed = settings.model_copy(update={"learning_rate": rate, "cooldown_fractions": [1.0]})
         part = replace(job, setup=replace(job.setup, settings=changed))
@@ -190,20 +205,24 @@ def sweep_learning_rates(job: PretrainingJob, progress: Progress) -> dict[str, A
         def report(fraction: float, done: int = done) -> None:
             progress((done + fraction) / len(settings.lr_sweep))
 
-        entries.append(job.finished_part(name, identity) or _run_rate(part, name, identity, report))
+        done_before = cast("RateEntry | None", job.finished_part(name, identity))
+        entries.append(done_before or _run_rate(part, name, identity, report))
     meter = CostMeter(job.setup.device, sum_of_states([entry["usage"] for entry in entries]))
     return {
         "parameters": shapes.parameters(job.setup.shape),
         "tokens": sum(entry["tokens"] for entry in entries),
         "seconds": meter.seconds,
         "train_flops": sum(entry["train_flops"] for entry in entries),
-        "lr_sweep": [{key: entry[key] for key in ("learning_rate", "validation_loss")} for entry in entries],
+        "lr_sweep": [
+            RateLoss(learning_rate=one["learning_rate"], validation_loss=one["validation_loss"])
+            for one in entries
+        ],
         "cost": meter.entry(job.peak_tflops),
         "notes": [note for entry in entries for note in entry["notes"]],
     }
 
 
-def _run_rate(job: PretrainingJob, name: str, identity: str, progress: Progress) -> dict[str, Any]:
+def _run_rate(job: PretrainingJob, name: str, identity: str, progress: Progress) -> RateEntry:
     settings = job.setup.settings
     run = PretrainingRun(job.setup, settings.lr_sweep_fraction)
     with Trainer(run, job.checkpoints / name, job.folder / f"{name}.jsonl", identity) as trainer:
@@ -213,7 +232,7 @@ def _run_rate(job: PretrainingJob, name: str, identity: str, progress: Progress)
             trainer.meter.count(0, validation_flops(job.setup.shape, job.validation))
         except Diverged:
             loss = None
-    entry = {
+    entry: RateEntry = {
         "learning_rate": settings.learning_rate,
         "validation_loss": loss,
         "tokens": trainer.tokens,

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from claimscale.training.finetune_trainer import PATIENCE, STEPS_PER_EPOCH, WARM
 from claimscale.training.lr_schedule import lr_multiplier
 from claimscale.training.optimizer_step import Diverged, optimizer_step
 from claimscale.training.recipe_pretraining import RecipeJob, seed_step, training_flops
+from claimscale.training.results import RecipeFinetuneResult, TrialEntry
 
 FINETUNE_RATES = (3e-4, 1e-3, 1e-4, 3e-3)
 """Tried in this order, as many as the study tries for its own encoder; at least two."""
@@ -65,7 +65,7 @@ class _Trials:
 
     def __init__(self, setup: RecipeFinetuning, meter: CostMeter) -> None:
         self.setup, self.meter = setup, meter
-        self.entries: list[dict[str, Any]] = []
+        self.entries: list[TrialEntry] = []
         self.best_loss, self.best = math.inf, dict[str, Tensor]()
         train, settings = setup.train, setup.settings
         whole = int(train.sequences.lengths.sum())
@@ -77,7 +77,7 @@ class _Trials:
         """Train at a rate until the tuning loss stops falling, the epochs end or the loss is not finite."""
         classifier = self.setup.classifier()
         optimizer = self.setup.job.optimizer(classifier, rate)
-        entry: dict[str, Any] = {"learning_rate": rate, "tuning_loss": None, "best_epoch": 0}
+        entry: TrialEntry = {"learning_rate": rate, "tuning_loss": None, "best_epoch": 0}
         self.entries.append(entry)
         for step in range(self.steps):
             seed_step(self.setup.job.seed, number * self.steps + step)
@@ -125,7 +125,7 @@ class RecipeFinetuning:
 
     def run(
         self, progress: Callable[[float], None]
-    ) -> tuple[dict[str, Any], Callable[[RecipeSequences], np.ndarray]]:
+    ) -> tuple[RecipeFinetuneResult, Callable[[RecipeSequences], np.ndarray]]:
         """Train on training patients and choose by tuning patients.
 
         Returns the result in `cell.json`, and the function from sequences to probabilities, float64 [n].
@@ -142,7 +142,7 @@ class RecipeFinetuning:
         with torch.no_grad():
             for name, weight in classifier.named_parameters():
                 weight.copy_(trials.best[name])
-        result = {
+        result: RecipeFinetuneResult = {
             "parameters": sum(weight.numel() for weight in classifier.parameters()),
             "trials": trials.entries,
             "tuning_loss": trials.best_loss,

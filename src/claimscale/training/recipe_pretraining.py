@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +34,7 @@ from claimscale.training.checkpoints import Checkpoint, Checkpoints
 from claimscale.training.cost import CostMeter
 from claimscale.training.lr_schedule import lr_multiplier
 from claimscale.training.optimizer_step import Diverged, optimizer_step
+from claimscale.training.results import RecipePretrainingResult
 from claimscale.training.trainer import MetricsFile
 from claimscale.versions import VERSIONS
 
@@ -198,7 +198,7 @@ def pretrain_recipe(
     tuning: RecipeSequences,
     budget: tuple[int, int],
     progress: Callable[[float], None],
-) -> dict[str, Any]:
+) -> RecipePretrainingResult:
     """Pretrain a recipe; returns the result in `cell.json`.
 
     `budget` is the tokens of the final run, and those of a step. Writes `model.safetensors` and

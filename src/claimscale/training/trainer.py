@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -15,9 +15,18 @@ from claimscale import artifacts
 from claimscale.errors import Interrupted
 from claimscale.training import checkpoints
 from claimscale.training.checkpoints import Checkpoint, Checkpoints
-from claimscale.training.cost import CostMeter
+from claimscale.training.cost import CostMeter, MeterState, Usage
 from claimscale.training.optimizer_step import READ_EVERY, read_losses
 from claimscale.training.pretraining_run import PretrainingRun
+
+
+class StepLine(Usage):
+    """A line of `metrics.jsonl`: a step of pretraining."""
+
+    step: int
+    loss: float | None
+    lr: float
+    masked: int
 
 
 class Trainer:
@@ -47,7 +56,7 @@ class Trainer:
             found.state.get(key, getattr(parent, key, 0)) for key in ("tokens", "masked")
         )
         self.meter = parent.meter if parent and not found.step else self._new_meter(found)
-        self._pending: list[tuple[Tensor, dict[str, Any]]] = []
+        self._pending: list[tuple[Tensor, StepLine]] = []
 
     def advance(self, stop: int, progress: Callable[[int], None]) -> None:
         """Train all steps before `stop`; `progress` receives the number of steps done."""
@@ -69,7 +78,7 @@ class Trainer:
             state = {"cost": self.meter.state(), "tokens": self.tokens, "masked": self.masked}
             self.saver.save(self.done, tensors, state)
 
-    def add_usage(self, state: Mapping[str, Any]) -> None:
+    def add_usage(self, state: MeterState) -> None:
         """Take over the meter's state after work that an earlier process finished, if it is ahead."""
         if self.meter.flops < state["flops"]:
             self.meter = CostMeter(self.run.setup.device, state, self.meter.usage(), self._devices)
@@ -105,7 +114,7 @@ class Trainer:
         return found
 
     def _record(self, step: int, loss: float | Tensor) -> None:
-        line = {
+        line: StepLine = {
             "step": step,
             "loss": None,
             "lr": self.run.schedule.multiplier(step) * self.run.setup.settings.learning_rate,
@@ -141,8 +150,8 @@ class MetricsFile:
         content = file.read_bytes() if file.exists() else b""
         lines = list(_whole_lines(content))
         kept = [line for line in lines if line["step"] < step]
-        self.last: dict[str, Any] = kept[-1] if kept else {}
-        self.usage: dict[str, Any] = lines[-1] if lines else {}
+        self.last: Mapping[str, Any] = kept[-1] if kept else {}
+        self.usage = cast(Usage, lines[-1]) if lines else None
         text = "".join(json.dumps(line) + "\n" for line in kept)
         if text.encode() != content:  # an equal file is not written again: it may be /dev/null
             artifacts.write_text(file, text)
@@ -156,7 +165,7 @@ class MetricsFile:
         self._stream.close()
 
 
-def _whole_lines(content: bytes) -> Iterator[dict[str, Any]]:
+def _whole_lines(content: bytes) -> Iterator[Mapping[str, Any]]:
     """Lines before the first that an interruption has truncated."""
     for line in content.splitlines():
         try:

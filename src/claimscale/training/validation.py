@@ -20,14 +20,12 @@ from claimscale.tokens.special_tokens import LEADING
 from claimscale.training.device import cls_positions, encoder_inputs, evaluate, mixed_precision
 from claimscale.training.distributed import SINGLE, ProcessGroup
 from claimscale.training.pretraining_run import incident_targets, masked_inputs
+from claimscale.training.results import Losses
 
 SEED = 20220401
 MASK_PROBABILITY = 0.3
 """Fixed, so that every size, seed and masking is validated on the same masked codes."""
 ROWS_AT_ONCE = 1024
-
-Scores = dict[str, float | None]
-"""Mean losses in nats per code; null without any code to predict."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Validation:
 
 def validate(
     model: Encoder, validation: Validation, device: torch.device, group: ProcessGroup = SINGLE
-) -> Scores:
+) -> Losses:
     """Losses of masked codes, overall and for new and recurrent codes, and of incident codes.
 
     A code is recurrent if the sequence has it earlier or if its position stands for several occurrences.
@@ -73,7 +71,7 @@ def validation_flops(shape: Shape, validation: Validation) -> float:
 
 def masked_losses(
     model: Encoder, sequences: Sequences, device: torch.device, group: ProcessGroup = SINGLE
-) -> Scores:
+) -> Losses:
     recurrent = seen_earlier(sequences) | (sequences.count[:, -1] > 1)
 
     def losses_of(batch: Batch) -> tuple[Tensor, np.ndarray]:

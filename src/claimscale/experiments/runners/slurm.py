@@ -151,7 +151,7 @@ def tasks(settings: Slurm, cell: Cell) -> int:
     return settings.nodes * max(settings.gpus, 1) if cell.kind in PRETRAINING_KINDS else 1
 
 
-def parameters(settings: Slurm, cell: Cell) -> dict[str, Any]:
+def parameters(settings: Slurm, cell: Cell) -> dict[str, object]:
     """The request to Slurm: all of `gpus` and `nodes` for a pretraining, one GPU for other cells."""
     shared = cell.kind in PRETRAINING_KINDS
     return {

@@ -7,7 +7,6 @@ real concept has. Their shape is the real one: some ICD-10 codes share a conditi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ UNSPECIFIC = ("8", "9")
 VOCABULARIES = ("ICD10", "ATC", "KUBUN", "SNOMED", "RxNorm", "Gender", "Visit")
 
 Row = tuple[object, ...]
+Columns = dict[str, list[object] | np.ndarray]
 
 
 class Vocabulary:
@@ -56,7 +56,7 @@ class Vocabulary:
         self.classes = {value: FIRST_CLASS + number for number, value in enumerate(upper, 1)}
         self.classes |= {value: self.local[f"ATC//{value}"] for value in values}
 
-    def tables(self) -> dict[str, dict[str, Any]]:
+    def tables(self) -> dict[str, Columns]:
         """Columns of `concept`, `concept_relationship`, `concept_ancestor` and `vocabulary`."""
         concepts = [*STANDARD_CONCEPTS, *self._local_concepts(), *self._standard_concepts()]
         names = ("concept_id", "concept_name", "domain_id", "vocabulary_id", "concept_class_id")
@@ -149,11 +149,11 @@ def classes_above(value: str) -> list[str]:
     return [value[:length] for length in reversed(SYSTEMS["ATC"].level_lengths) if length < len(value)]
 
 
-def _columns(names: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
+def _columns(names: Sequence[str], rows: Sequence[Row]) -> Columns:
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
-def _valid(rows: int) -> dict[str, Any]:
+def _valid(rows: int) -> Columns:
     """The dates between which a concept or relationship is valid."""
     return {
         "valid_start_date": np.zeros(rows, "M8[D]"),
