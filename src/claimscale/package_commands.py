@@ -105,7 +105,7 @@ def explain(
     out: Path,
     *,
     on: str,
-    patient: int | None = None,
+    patient: str | None = None,
     patients: Annotated[int, Parameter(validator=validators.Number(gte=10))] = 1000,
 ) -> None:
     """Show what each code contributes to a risk: for one patient, or on average over a cohort.
@@ -119,7 +119,8 @@ def explain(
     on
         The date of the assessment.
     patient
-        The patient's subject_id. Without it, a cohort is explained.
+        The patient, as `predict` names it: source_id where it writes one, otherwise subject_id. Without it, a
+        cohort is explained.
     patients
         Most patients of the cohort: a random sample of the eligible ones.
     """

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 VERSIONS: dict[str, int] = {
     # Data stages, in order.
-    "events": 2,
+    "events": 3,
     "cohort": 2,
     "tokens": 2,
-    "labels": 2,
+    "labels": 3,
     "oracle": 3,
     # Kinds of cells.
     "pretrain": 4,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from packaged_study import MODELS, PackagedStudy
@@ -33,6 +34,7 @@ from claimscale.inference.members import BaselineMember
 from claimscale.inference.package import ModelPackage
 from claimscale.inference.presence import PresenceModel
 from claimscale.inference.tabular_attribution import columns
+from claimscale.simulator.population import Population, simulate
 from claimscale.tokens.sequences import Sequences
 from claimscale.tokens.special_tokens import LEADING
 from claimscale.tokens.store import TokenStore
@@ -282,7 +284,7 @@ def test_one_patient_from_the_command_line(run, packaged_study) -> None:
     code, out, _, folder = run("ensemble", "--patient", patient)
     assert code == 0 and "completeness error" in out and str(folder / "explanation.html") in out
     found = PatientExplanation.model_validate_json((folder / "explanation.json").read_bytes())
-    assert found.subject_id == patient and len(found.members) == 2
+    assert found.subject_id == patient == int(found.patient) and len(found.members) == 2
     assert sum(visit.contribution for visit in found.visits) == pytest.approx(
         sum(one.contribution for one in found.contributions if one.day is not None)
     )
@@ -298,6 +300,30 @@ def test_one_patient_from_the_command_line(run, packaged_study) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     code, _, error, _ = run("ensemble", "--patient", patient)
     assert code == 2 and "is there already" in error
+
+
+def test_text_ids_name_the_patient_of_the_source_not_a_number_of_the_events(
+    packaged_study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulate(tmp_path / "tables", Population(40, 2, 5, 70), "tables", workers=1)
+    source, package = tmp_path / "source.yaml", packaged_study.packages["lightgbm"]
+    source.write_text(f"source: {{kind: tables, path: {tmp_path / 'tables'}}}\n")
+    on = ("--on", "2020-10-01")
+    assert cli.call(["predict", str(package), str(source), str(tmp_path / "scores.parquet"), *on]) == 0
+    scores = pq.read_table(tmp_path / "scores.parquet").to_pandas().set_index("source_id")
+    text = next(one for one in scores.index if one != str(scores.subject_id[one]))
+    explain = ["explain", str(package), str(source), str(tmp_path / "out"), *on, "--patient"]
+    assert cli.call([*explain, text]) == 0
+    found = PatientExplanation.model_validate_json((tmp_path / "out/explanation.json").read_bytes())
+    assert (found.patient, found.subject_id) == (text, scores.subject_id[text])
+    assert found.risk == pytest.approx(scores.predicted_boolean_probability[text], abs=1e-12)
+    assert f"Patient {text}," in (tmp_path / "out/explanation.html").read_text("utf-8")
+    capsys.readouterr()
+    explain[3] = str(tmp_path / "other")
+    for unknown in (f"0{text}", f" {text}"):
+        assert cli.call([*explain, unknown]) == 2
+        error = capsys.readouterr().err
+        assert "source_id of `predict` names them" in error and unknown not in error
 
 
 def test_a_cohort_names_no_patient_and_no_small_number(run, packaged_study) -> None:

@@ -16,7 +16,8 @@ from packaged_study import PackagedStudy
 
 from claimscale import cli
 from claimscale.config.sources import MedsSource
-from claimscale.inference.monitor import monitor, outcome_end
+from claimscale.inference.claims_end import outcome_end
+from claimscale.inference.monitor import monitor
 from claimscale.inference.monitoring_page import page
 from claimscale.inference.monitoring_schema import Monitoring
 from claimscale.inference.monitoring_text import conclusions

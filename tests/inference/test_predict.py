@@ -88,6 +88,16 @@ def test_visits_and_files_of_dates_give_a_score_per_date(
     assert (both.predicted_boolean_probability_x == both.predicted_boolean_probability_y).all()
 
 
+def test_scores_long_after_the_claims_say_so(
+    packaged_study: PackagedStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package, events = packaged_study.packages["logistic"], str(packaged_study.run / "events")
+    for on, is_said in (("2020-10-01", False), ("2030-01-01", True)):
+        arguments = ["predict", str(package), events, str(tmp_path / f"{on}.parquet"), "--on", on]
+        assert cli.call(arguments) == 0
+        assert (f"scores on {on} know nothing of the" in capsys.readouterr().out) == is_said
+
+
 def test_embeddings_have_the_width_of_the_encoder(packaged_study: PackagedStudy, tmp_path: Path) -> None:
     out, package = tmp_path / "vectors.parquet", packaged_study.packages["pretrained"]
     arguments = ["embed", str(package), str(packaged_study.run / "events"), str(out), "--on", "2020-10-01"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -123,6 +124,19 @@ def test_a_validation_counts_everybody_once_and_shows_no_small_count(validated: 
     )
 
 
+def test_calibration_is_not_judged_before_outcomes_have_had_their_time(
+    validated: Path, tmp_path: Path, packaged_study: PackagedStudy
+) -> None:
+    assert read_validation(validated).incomplete == []
+    package, source = packaged_study.packages["logistic"], validated.parent / "source.yaml"
+    out = tmp_path / "late"
+    assert cli.call(["validate", str(package), str(source), str(out), "--on", "2022-12-01"]) == 0
+    found = read_validation(out)
+    assert found.incomplete == [dt.date(2022, 12, 1)] and found.recalibration is None
+    said = " ".join(conclusions(found))
+    assert f"the claims end on {found.claims_until}" in said and "Calibration:" not in said
+
+
 def test_two_validations_are_compared(validated: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.call(["compare", str(validated), str(validated)]) == 0
     assert "AUROC" in (said := capsys.readouterr().out) and "not shown to differ" in said
@@ -137,6 +151,7 @@ def test_what_cannot_be_validated_is_bad_input(
         ([pretrained, events, str(tmp_path / "out"), "--on", "2020-10-01"], "no question with rules"),
         ([package, events, str(validated), "--on", "2020-10-01"], "is there already"),
         ([package, events, str(tmp_path / "out"), "--on", "1950-01-01"], "no patient has"),
+        ([package, events, str(tmp_path / "out"), "--on", "2030-01-01"], "before the time of the outcome"),
     ):
         assert cli.call(["validate", *arguments]) == 2
         assert message in capsys.readouterr().err

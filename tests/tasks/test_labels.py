@@ -454,6 +454,14 @@ def test_tasks_without_eligible_patients_are_bad_input(claims, build, study: Stu
         build(claims.random(40, seed=4), study.model_copy(update={"tasks": found}))
 
 
+def test_a_landmark_after_the_claims_is_bad_input(claims, build, study: Study) -> None:
+    late = study.cohort.model_copy(update={"landmark": dt.date(2031, 1, 1)})
+    tasks = [made_task(outcome={"ICD10": ["A018"]})]
+    changed = study.model_copy(update={"tasks": tasks, "cohort": late})
+    with pytest.raises(BadInput, match=r"landmark is 2031-01-01, the claims .* outcome of task ckd"):
+        build(claims.random(40, seed=4), changed)
+
+
 @pytest.mark.parametrize(
     ("start", "end", "excluded", "censored"),
     [
@@ -498,6 +506,25 @@ def test_who_is_observed_is_in_sight_and_who_left_is_not(tmp_path: Path) -> None
     observation.write(pa.table(periods, schema=observation.SCHEMA), True, tmp_path / "observation.parquet")
     found = observation.with_stated(index, tmp_path)
     assert found["last_contact"].to_pylist() == [1000, observation.NEVER, 120, 990]
+
+
+def test_open_coverage_is_follow_up_to_the_month_of_the_last_claim_alone(tmp_path: Path) -> None:
+    columns = {
+        "subject_id": 1,
+        "index_day": 1000,
+        "first_day": 100,
+        "last_contact": 990,
+        "observed_until": 999,
+    }
+    index = pa.table({name: np.array([day], np.int32) for name, day in columns.items()})
+    open_end = [pa.array([1]), timestamps(np.array([0])), timestamps(np.array([10**6]))]
+    for claims_until, expected in ((None, 10**6), (dt.date(1972, 10, 2), 1034), (dt.date(1972, 2, 29), 789)):
+        periods = pa.table(open_end, schema=observation.SCHEMA)
+        observation.write(periods, True, tmp_path / "observation.parquet", claims_until)
+        found = observation.with_stated(index, tmp_path).to_pylist()[0]
+        assert found["observed_until"] == expected
+        assert found["last_contact"] == 1000, "the patient is covered on the index date"
+        assert observation.claims_until(tmp_path) == claims_until
 
 
 def test_the_future_of_observation_decides_nobodys_eligibility(tmp_path: Path) -> None:

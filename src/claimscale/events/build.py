@@ -31,7 +31,7 @@ from claimscale.codes.systems import BIRTH, SEX_PREFIX
 from claimscale.config.study import Study
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.events import observation
+from claimscale.events import observation, source_ids
 from claimscale.events.columns import TEXTS, EventColumns
 from claimscale.events.shards import split_into_shards
 from claimscale.events.table import read_events
@@ -102,10 +102,11 @@ def write_events_folder(
     assert reconciliation.is_complete, "rows in are not used + quarantined + dropped"
     if raw.table.schema()["patient"].is_string():
         ids = shards.patients.select("subject_id", source_id=_.patient).order_by("subject_id")
-        pq.write_table(engine.to_arrow(ids), target / "subjects.parquet", write_page_checksum=True)
+        pq.write_table(engine.to_arrow(ids), target / source_ids.FILE, write_page_checksum=True)
     stated = observation.stated_periods(raw, shards.patients, engine)
-    periods = pa.concat_tables(contacts) if stated is None else stated
-    observation.write(periods, stated is not None, target / "observation.parquet")
+    seen = pa.concat_tables(contacts)
+    periods, file = seen if stated is None else stated, target / "observation.parquet"
+    observation.write(periods, stated is not None, file, observation.last_contact(seen))
     warnings = raw.warnings | ({"single hospital": 1} if len(hospitals) == 1 else {})
     return _quality(reconciliation, raw, warnings) | {
         "hospitals": len(hospitals),

@@ -5,6 +5,9 @@ A source may state the periods. Otherwise the period of a patient runs from the 
 
 from __future__ import annotations
 
+import calendar
+import datetime as dt
+from collections.abc import Mapping
 from pathlib import Path
 
 import ibis.expr.types as ir
@@ -16,13 +19,16 @@ from ibis import _
 from claimscale.codes.systems import BIRTH, SEX_PREFIX
 from claimscale.engine import Engine
 from claimscale.events.columns import EventColumns
+from claimscale.events.table import day_number
 from claimscale.sources.raw import RawEvents
 
 SCHEMA = pa.schema([("subject_id", pa.int64()), ("start", pa.timestamp("us")), ("end", pa.timestamp("us"))])
-NEVER = -(10**6)
-"""A day before all others."""
+NEVER, ALWAYS = -(10**6), 10**6
+"""Days before and after all others."""
 STATED = b"stated by the source"
 """Metadata key of `observation.parquet`: yes or no."""
+CLAIMS_UNTIL = b"claims until"
+"""Metadata key of `observation.parquet`: the day of the last contact of all patients."""
 
 
 def stated_periods(raw: RawEvents, patients: ir.Table, engine: Engine) -> pa.Table | None:
@@ -45,10 +51,37 @@ def contact_periods(events: EventColumns) -> pa.Table:
     return pa.table([contacts.subject[first], time[first], time[last]], schema=SCHEMA)
 
 
-def write(periods: pa.Table, stated: bool, file: Path) -> None:
-    """Write periods of SCHEMA (the last day is included) and whether the source states them."""
-    marked = periods.replace_schema_metadata({STATED: b"yes" if stated else b"no"})
-    pq.write_table(marked, file, write_page_checksum=True)
+def write(periods: pa.Table, stated: bool, file: Path, claims_until: dt.date | None = None) -> None:
+    """Write periods of SCHEMA (the last day is included), who states them, and the day of the last claim."""
+    metadata = {STATED: b"yes" if stated else b"no"}
+    if claims_until is not None:
+        metadata[CLAIMS_UNTIL] = claims_until.isoformat().encode()
+    pq.write_table(periods.replace_schema_metadata(metadata), file, write_page_checksum=True)
+
+
+def last_contact(contacts: pa.Table) -> dt.date | None:
+    """The last day on which any patient had a contact; None without contacts."""
+    times = contacts["end"].to_numpy()
+    return times.max().astype("datetime64[D]").item() if len(times) else None
+
+
+def claims_until(events: Path) -> dt.date | None:
+    """The last day on which any patient of an events folder had a contact; None if it is not written."""
+    return _claims_until(pq.read_schema(events / "observation.parquet").metadata or {})
+
+
+def _claims_until(metadata: Mapping[bytes, bytes]) -> dt.date | None:
+    day = metadata.get(CLAIMS_UNTIL)
+    return None if day is None else dt.date.fromisoformat(day.decode())
+
+
+def month_end(day: dt.date) -> dt.date:
+    """The last day of the month, to which claims are taken to be complete.
+
+    >>> str(month_end(dt.date(2020, 2, 3)))
+    '2020-02-29'
+    """
+    return day.replace(day=calendar.monthrange(day.year, day.month)[1])
 
 
 def with_stated(index: pa.Table, events: Path) -> pa.Table:
@@ -57,11 +90,15 @@ def with_stated(index: pa.Table, events: Path) -> pa.Table:
     `first_day`, which decides who has enough history, becomes the stated start unless that is after the
     index date, when it was not known yet. `last_contact`, which decides who has been seen recently, becomes
     the index date for those who are then observed, and NEVER for those who are not. `observed_until`, which
-    decides censoring only, becomes the stated end. Nothing changes for patients without a stated period.
+    decides censoring only, becomes the stated end, at most the end of the month of the last claim: coverage
+    often ends long after the claims do, or is open. Nothing changes for patients without a stated period.
     """
     table = pq.read_table(events / "observation.parquet")
-    if not len(table) or (table.schema.metadata or {}).get(STATED) != b"yes":
+    metadata = table.schema.metadata or {}
+    if not len(table) or metadata.get(STATED) != b"yes":
         return index
+    last_claim = _claims_until(metadata)
+    complete_until = ALWAYS if last_claim is None else day_number(month_end(last_claim))
     table = table.sort_by("subject_id")
     subjects = table["subject_id"].to_numpy()
     start, end = (
@@ -78,7 +115,7 @@ def with_stated(index: pa.Table, events: Path) -> pa.Table:
     changed = {
         "first_day": np.where(known, start[place], first_day),
         "last_contact": np.where(known & (end[place] >= index_day), index_day, seen),
-        "observed_until": np.where(listed, end[place], observed_until),
+        "observed_until": np.where(listed, np.minimum(end[place], complete_until), observed_until),
     }
     for name, values in changed.items():
         position = index.schema.get_field_index(name)

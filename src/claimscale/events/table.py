@@ -72,6 +72,15 @@ def day_number(date: dt.date) -> int:
     return (date - EPOCH).days
 
 
+def date_of_day(day: int) -> dt.date:
+    """The date of a day number.
+
+    >>> str(date_of_day(1))
+    '1970-01-02'
+    """
+    return EPOCH + dt.timedelta(days=day)
+
+
 def usable_days(times: pa.ChunkedArray) -> npt.NDArray[np.int32]:
     """The last day whose records may be used at each time: the day at midnight, else the day before.
 

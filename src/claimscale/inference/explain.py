@@ -19,7 +19,8 @@ from ibis import _
 from claimscale import artifacts
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.events.table import day_number, read_events
+from claimscale.events.source_ids import read_source_ids, subject_of
+from claimscale.events.table import date_of_day, day_number, read_events
 from claimscale.inference import explanation_page
 from claimscale.inference.attribution import Attribution, Input
 from claimscale.inference.explained import Explained, check_explainable, explain_row
@@ -47,11 +48,12 @@ MOST_PATIENTS = 1000
 class Assessment:
     """When patients are assessed, and whom the explanation is about.
 
-    `patient` is a subject id; None explains a random sample of at most `most_patients` eligible patients.
+    `patient` is the id of the source where its ids are text, otherwise a subject id; None explains a random
+    sample of at most `most_patients` eligible patients.
     """
 
     on: dt.date
-    patient: int | None = None
+    patient: str | None = None
     most_patients: int = MOST_PATIENTS
 
     @property
@@ -78,7 +80,7 @@ def write_explanation(
             content = _cohort(package, assessment, [explained for _shard, _row, explained in found])
         else:
             shard, row, explained = next(found)
-            content = _patient(package, assessment, shard, row, explained, chosen[assessment.patient])
+            content = _patient(package, assessment, shard, row, explained, *chosen.values())
     _write(content, out)
     return content
 
@@ -90,8 +92,8 @@ def _chosen(
     table = read_events(engine, events)
     dates = dates_on(table, [assessment.index_day])
     if assessment.patient is not None:
-        _check_known(table, engine, assessment.patient)
-        dates = dates.filter(_.subject_id == assessment.patient)
+        subject = _known_subject(events, table, engine, assessment.patient)
+        dates = dates.filter(_.subject_id == subject)
     found = eligible_dates(events, engine, package.config, dates)
     excluded = dict(zip(found["subject_id"].to_pylist(), found["excluded"].to_pylist(), strict=True))
     if assessment.patient is not None:
@@ -112,11 +114,15 @@ def _chosen(
     return {eligible[place]: None for place in sorted(sampled.tolist())}
 
 
-def _check_known(table: ir.Table, engine: Engine, patient: int) -> None:
-    """Raises BadInput unless the source has the patient; the message does not repeat the id."""
-    events = table.filter(_.subject_id == patient)
-    if not engine.to_arrow(events.aggregate(n=events.count()))["n"][0].as_py():
-        raise BadInput("--patient: the source has no such patient; subject_id of `predict` names them")
+def _known_subject(events: Path, table: ir.Table, engine: Engine, patient: str) -> int:
+    """The subject id. Raises BadInput, which does not repeat the id, unless the source has the patient."""
+    subject = subject_of(events, patient)
+    if subject is not None:
+        found = table.filter(_.subject_id == subject)
+        if engine.to_arrow(found.aggregate(n=found.count()))["n"][0].as_py():
+            return subject
+    column = "subject_id" if read_source_ids(events) is None else "source_id"
+    raise BadInput(f"--patient: the source has no such patient; {column} of `predict` names them")
 
 
 def _explained(
@@ -149,10 +155,12 @@ def _patient(
     assert config.task is not None
     measures = measures_of(shard, np.array([row]), np.array([assessment.index_day]))
     outside = package.reference.outside(measures)[0]
+    assert assessment.patient is not None
     return PatientExplanation(
         package=config.name,
         package_digest=package.digest,
         task=config.task.name,
+        patient=assessment.patient,
         subject_id=int(shard.store.subjects[row]),
         on=assessment.on,
         excluded=excluded,
@@ -188,7 +196,7 @@ def _contributions(found: Attribution) -> list[Contribution]:
             kind=one.kind,
             name=one.name,
             suspected=one.suspected,
-            day=None if one.day is None else _date(one.day),
+            day=None if one.day is None else date_of_day(one.day),
             count=found.counts.get(one),
             contribution=value,
             odds_ratio=float(np.exp(value)),
@@ -203,7 +211,9 @@ def _visits(found: Attribution) -> list[Visit]:
     for one, value in found.contributions.items():
         if one.day is not None:
             days[one.day].append(value)
-    return [Visit(day=_date(day), codes=len(days[day]), contribution=sum(days[day])) for day in sorted(days)]
+    return [
+        Visit(day=date_of_day(day), codes=len(days[day]), contribution=sum(days[day])) for day in sorted(days)
+    ]
 
 
 def _cohort(
@@ -256,10 +266,6 @@ def _cohort_input(name: Input, values: np.ndarray, patients: int) -> CohortInput
         mean_absolute_with=float(np.abs(values).mean()) if is_shown else None,
         mean_with=float(values.mean()) if is_shown else None,
     )
-
-
-def _date(day: int) -> dt.date:
-    return dt.date(1970, 1, 1) + dt.timedelta(days=day)
 
 
 def _write(content: PatientExplanation | CohortExplanation, out: Path) -> None:

@@ -91,8 +91,10 @@ class PatientExplanation(Settings):
     """Fingerprint of its files."""
     task: str
     """The question."""
+    patient: str
+    """The patient, as `--patient` names it: the source's id where ids are text, otherwise `subject_id`."""
     subject_id: int
-    """The patient."""
+    """The patient's number in the events."""
     on: dt.date
     """The date of the assessment; what became known before it is used."""
     excluded: str | None

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from ibis import _
 
-from claimscale.config.tasks import Task
 from claimscale.constants import DAYS_PER_YEAR
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
-from claimscale.events.table import day_number, read_events
+from claimscale.events.table import date_of_day, day_number
+from claimscale.inference.claims_end import claims_until, outcome_end
 from claimscale.inference.drift import Counted, code_psi, most_drifted, outside_shares, risk_psi
 from claimscale.inference.monitoring_schema import CodeChange, MonitoredDate, Monitoring
 from claimscale.inference.package import ModelPackage
@@ -33,8 +32,6 @@ from claimscale.progress import Display
 from claimscale.tokens.special_tokens import FIRST_CODE
 
 YEAR_DAYS = int(DAYS_PER_YEAR)
-LATE_SHARE = 0.001
-"""Share of the events that may be later than the day up to which a source has claims: wrong dates."""
 HIDDEN = Estimate(estimate=None)
 
 
@@ -67,7 +64,7 @@ def monitor(
         task=task.name,
         privacy=profile,
         claims_until=until,
-        first_complete=_date(outcome_end(task, min(scored))),
+        first_complete=date_of_day(outcome_end(task, min(scored))),
         dates=[_monitored(package, scored[day], day, first, day in complete, rule) for day in sorted(scored)],
         observed_expected=ratio,
         auroc=area,
@@ -86,26 +83,6 @@ def months(since: dt.date, until: dt.date) -> list[dt.date]:
     return [day for day in firsts if since <= day <= until + dt.timedelta(days=1)]
 
 
-def outcome_end(task: Task, index_day: int) -> int:
-    """The day number on which the time of an outcome, and of its confirmation, has passed."""
-    return index_day + task.gap_days + task.horizon_days + (task.confirmation_days or 0)
-
-
-def claims_until(events: Path, engine: Engine) -> dt.date:
-    """The day up to which an events folder has claims: that of all but LATE_SHARE of its events."""
-    table = read_events(engine, events).filter(~_.demographic)
-    counts = engine.to_arrow(table.group_by("day").aggregate(events=_.count()).order_by("day"))
-    if not len(counts):
-        raise BadInput("the source has no claims")
-    total = np.cumsum(counts["events"].to_numpy())
-    place = np.searchsorted(total, (1 - LATE_SHARE) * total[-1])
-    return _date(int(counts["day"][int(place)].as_py()))
-
-
-def _date(day: int) -> dt.date:
-    return dt.date(1970, 1, 1) + dt.timedelta(days=day)
-
-
 def _scored(
     package: ModelPackage, events: Path, engine: Engine, eligible: pa.Table, display: Display
 ) -> dict[int, ScoredDates]:
@@ -119,7 +96,7 @@ def _scored(
                 own = part.filter(pa.array(part["index_day"].to_numpy() == day))
                 found.setdefault(day, ScoredDates(YEAR_DAYS)).add(package, shard, own)
                 done += len(own)
-                display.update(0.1 + 0.8 * done / len(eligible), None, f"scoring {_date(day + 1)}")
+                display.update(0.1 + 0.8 * done / len(eligible), None, f"scoring {date_of_day(day + 1)}")
     return found
 
 
@@ -139,7 +116,7 @@ def _monitored(
     labels, patient = scored.labels, scored.patient
     index = code_psi(_counted(first), _counted(scored))[FIRST_CODE:]
     return MonitoredDate(
-        date=_date(day + 1),
+        date=date_of_day(day + 1),
         predictions=total,
         mean_risk=float(calibrated.mean()) if is_shown else None,
         risk_psi=risk_psi(package.reference.risk_deciles, risks) if is_shown else None,

@@ -7,6 +7,7 @@ patients are assessed.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ import pyarrow.parquet as pq
 from claimscale import artifacts
 from claimscale.engine import Engine
 from claimscale.errors import BadInput
+from claimscale.events.source_ids import read_source_ids
 from claimscale.events.table import read_events, timestamps
+from claimscale.inference.claims_end import claims_until
 from claimscale.inference.package import ModelPackage
 from claimscale.inference.patients import (
     CodeCounts,
@@ -46,6 +49,8 @@ PREDICTION = [
     ("excluded", pa.string()),
 ]
 """The MEDS prediction schema without `boolean_value`, and more; docs/packages.md describes each column."""
+LATE_DAYS = 92
+"""Days from the last claim to the date of assessment from which they are said: claims come months late."""
 UNREAD_SYSTEM = 0.001
 """Share of the events from which an unknown code system is named."""
 SOURCE_ID = ("source_id", pa.string())
@@ -63,6 +68,8 @@ class Counts:
     too_few_events: int = 0
     codes: CodeCounts | None = None
     unread_share: float = 0.0
+    claims_until: dt.date | None = None
+    last_on: dt.date | None = None
 
 
 def predict(package: ModelPackage, source: SourceFile, dates: Dates, out: Path, display: Display) -> Counts:
@@ -125,8 +132,9 @@ def _write(
         found = eligible_dates(events, engine, package.config, dates.table(table))
         lookup = lookup_of(events, engine, package.config, package.vocabulary)
         counts = _counts_before(package, engine, table, found)
+        counts.claims_until, counts.last_on = claims_until(events, engine), max(dates.on, default=None)
         counts.codes = code_counts(events, engine, package.vocabulary, lookup)
-        ids = _source_ids(events)
+        ids = read_source_ids(events)
         if ids is not None:
             schema = schema.append(pa.field(*SOURCE_ID))
         with artifacts.atomic_file(out) as partial, pq.ParquetWriter(partial, schema) as writer:
@@ -139,12 +147,6 @@ def _write(
                     _count(counts, columns)
                     display.update(counts.scored / len(found), 10, f"{counts.scored:,} scored")
     return counts
-
-
-def _source_ids(events: Path) -> pa.Table | None:
-    """The text ids of the source's patients, by `subject_id`; None if its ids are numbers."""
-    file = events / "subjects.parquet"
-    return pq.read_table(file).sort_by("subject_id") if file.exists() else None
 
 
 def _text_ids(ids: pa.Table, subjects: pa.Array) -> pa.Array:
@@ -194,6 +196,11 @@ def counts_text(counts: Counts, scored: str = "scored") -> Sequence[str]:
         about = counts.scored - counts.excluded.total()
         lines[0] += f"; the question is about {about:,} of these scores"
         lines += ["No score answers it: look at the dates"] * (about == 0)
+    if counts.claims_until and counts.last_on and (counts.last_on - counts.claims_until).days > LATE_DAYS:
+        lines.append(
+            f"The claims end on {counts.claims_until}: scores on {counts.last_on} know nothing of the "
+            f"{(counts.last_on - counts.claims_until).days:,} days between"
+        )
     if counts.too_few_events:
         lines.append(f"Patients left out, too few known events on these dates: {counts.too_few_events:,}")
     if counts.codes is not None:

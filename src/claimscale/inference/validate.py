@@ -19,6 +19,7 @@ from claimscale.errors import BadInput
 from claimscale.evaluation.model_diagnostics import AGE_BANDS, SEX_NAMES, age_band_name
 from claimscale.events.table import read_events
 from claimscale.inference.calibration import FEWEST_POSITIVES, log_odds_of, recalibrate
+from claimscale.inference.claims_end import claims_until, follow_up
 from claimscale.inference.drift import codes_of, drift
 from claimscale.inference.package import ModelPackage
 from claimscale.inference.patients import code_counts, eligible_dates, lookup_of, shards
@@ -49,6 +50,7 @@ def validate(
     rule = PROFILES[profile]
     display.update(0.0, 60, "preparing claims")
     with prepared(package, source, max(on)) as (events, engine):
+        followed = follow_up(task, on, claims_until(events, engine))
         found, eligible = with_outcomes(package, events, engine, on)
         lookup = lookup_of(events, engine, package.config, package.vocabulary)
         counts = code_counts(events, engine, package.vocabulary, lookup)
@@ -67,10 +69,12 @@ def validate(
         simulated=source.source.kind == "simulated",
         task=task.name,
         dates=list(on),
+        claims_until=followed.until,
+        incomplete=followed.incomplete,
         privacy=profile,
         flow=_flow(found, eligible, rule),
         performance=entries,
-        recalibration=line,
+        recalibration=None if followed.incomplete else line,
         subgroups=_subgroups(scored, rule),
         codes=codes_of(counts, scored),
         drift=drift(package, scored, rule),

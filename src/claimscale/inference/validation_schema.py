@@ -162,6 +162,10 @@ class Validation(Settings):
     """The question."""
     dates: list[dt.date]
     """Dates on which patients were assessed."""
+    claims_until: dt.date
+    """The last day with claims."""
+    incomplete: list[dt.date]
+    """The dates of assessment whose outcomes have not all had their time by then."""
     privacy: Profile
     """Profile whose rule the counts passed."""
     flow: Flow

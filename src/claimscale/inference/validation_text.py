@@ -47,9 +47,10 @@ def is_validation(place: Path) -> bool:
 
 def conclusions(validation: Validation) -> list[str]:
     """What the validation shows, in sentences."""
+    late = _incomplete(validation)
     if not validation.performance:
-        return ["Too few patients have the outcome here: nothing can be said about performance."]
-    said = [*_discrimination(validation), *_calibration(validation)]
+        return [*late, "Too few patients have the outcome here: nothing can be said about performance."]
+    said = [*late, *_discrimination(validation), *([] if late else _calibration(validation))]
     codes, drift = validation.codes, validation.drift
     if 1 - codes.read_share > UNREAD_SHARE:
         said.append(
@@ -61,6 +62,18 @@ def conclusions(validation: Validation) -> list[str]:
             f"The risks are distributed otherwise than in the study (stability index {drift.risk_psi:.2f})."
         )
     return said
+
+
+def _incomplete(validation: Validation) -> list[str]:
+    """Why calibration cannot be judged, if it cannot."""
+    late = ", ".join(map(str, validation.incomplete))
+    if not late:
+        return []
+    return [
+        f"Calibration cannot be judged: the claims end on {validation.claims_until}, before the outcomes of "
+        f"the assessments on {late} have had their time. Later outcomes are missing from all figures here. "
+        "Assess patients on an earlier date."
+    ]
 
 
 def _discrimination(validation: Validation) -> list[str]:

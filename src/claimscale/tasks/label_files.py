@@ -14,6 +14,7 @@ from claimscale.config.secrets import expand
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.errors import BadInput
+from claimscale.events.source_ids import read_source_ids
 from claimscale.events.table import day_number, usable_days
 from claimscale.seeded_random import hashed_order
 
@@ -121,11 +122,10 @@ def _subject_ids(given: pa.ChunkedArray, task: Task, events: Path) -> tuple[np.n
     """Subject ids of the events, and which are known. Text ids are looked up among those of the source."""
     if pa.types.is_integer(given.type):
         return given.to_numpy().astype(np.int64), np.ones(len(given), bool)
-    mapping = events / "subjects.parquet"
-    if not mapping.exists():
+    table = read_source_ids(events)
+    if table is None:
         cause = f"subject_id is {given.type}, but the events' ids are integers"
         raise BadInput(f"task {task.name}: labels: {cause}")
-    table = pq.read_table(mapping)
     source_ids = table["source_id"].to_pylist()
     numbers = dict(zip(source_ids, table["subject_id"].to_pylist(), strict=True))
     subject = np.array(

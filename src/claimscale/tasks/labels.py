@@ -26,8 +26,9 @@ from claimscale.config.base import Codes
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.engine import Engine
+from claimscale.errors import BadInput
 from claimscale.events import observation
-from claimscale.events.table import read_codes, read_events, span_of_claims, timestamps
+from claimscale.events.table import day_number, read_codes, read_events, span_of_claims, timestamps
 from claimscale.tasks import index_dates, label_files, phenome_dates
 from claimscale.tasks.index_dates import DATES
 from claimscale.tasks.label_counts import LabelCounts, count_labels, refuse_empty_splits
@@ -50,6 +51,7 @@ def build_labels(study: Study, engine: Engine, events: Path, cohort: Path, targe
     """
     if any(task.labels is None for task in study.tasks):
         refuse_absent_outcomes(study.tasks, read_codes(events))
+    refuse_landmark_after_claims(study, events)
     patients = ibis.memtable(read_patients(cohort).select(["subject_id", "split"]))
     table = read_events(engine, events).inner_join(patients, "subject_id")
 
@@ -81,6 +83,20 @@ def build_labels(study: Study, engine: Engine, events: Path, cohort: Path, targe
         make_folder(target)
         phenome_dates.write(at_landmark(study.phenome.min_history_days), study, target)
     write_json(target / "labels.json", counts)
+
+
+def refuse_landmark_after_claims(study: Study, events: Path) -> None:
+    """Raise BadInput if the claims end before the time of any task's outcome begins."""
+    claims = observation.claims_until(events)
+    tasks = [task for task in study.tasks if task.index == "landmark" and task.labels is None]
+    if claims is None or not tasks or len(tasks) < len(study.tasks):
+        return
+    first = min(tasks, key=lambda task: task.gap_days)
+    if day_number(study.cohort.landmark) + first.gap_days > day_number(observation.month_end(claims)):
+        raise BadInput(
+            f"cohort.landmark is {study.cohort.landmark}, {span_of_claims(events)}: no claim is left in "
+            f"which the outcome of task {first.name} could be found"
+        )
 
 
 def _eligible(index: pa.Table, study: Study, task: Task) -> tuple[pa.Table, dict[str, int]]:

@@ -26,6 +26,7 @@ from claimscale.config.sources import ReceiptSource
 from claimscale.engine.compiled import CompiledQuery, connection
 from claimscale.errors import BadInput
 from claimscale.events.build import ShardResult, validate_shard
+from claimscale.events.source_ids import read_source_ids
 from claimscale.events.table import day_number, read_events, with_days
 from claimscale.inference.package import ModelPackage
 from claimscale.inference.patients import (
@@ -160,7 +161,9 @@ class Scorer:
                 for shard in shards(events, package.vocabulary, lookup)
                 for part in parts_of(found, shard)
             ]
-            ids = pq.read_table(events / "subjects.parquet").to_pydict()
+            table = read_source_ids(events)
+            assert table is not None, "the patients of receipts have text ids"
+            ids = table.to_pydict()
             if len(ids["subject_id"]) > MOST_PATIENTS:
                 raise BadInput(f"receipts: must be of {MOST_PATIENTS} patients or fewer")
             codes = code_counts(events, engine, package.vocabulary, lookup, SHOWN_CODES)
