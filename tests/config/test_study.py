@@ -38,6 +38,11 @@ def test_examples_load_and_their_resolved_form_loads_to_the_same(example: Path, 
     [
         ({"pretrain": {"maks": 0.3}}, "pretrain.maks: unknown key"),
         ({"pretrain": {"epocs": 3}}, "pretrain.epocs: unknown key; did you mean epochs?"),
+        ({"tasks": [CKD | {"outcome": {"ICD-10": ["N18"]}}]}, "code system 'ICD-10' is written ICD10 here"),
+        (
+            {"tasks": [CKD | {"outcome": {"NDC": [71015523]}}]},
+            "71015523: is a number to YAML",
+        ),
         ({"sizs": ["80k"]}, "sizs: unknown key; did you mean sizes?"),
         ({"pretrain": {"mask_probability": 1.3}}, "pretrain.mask_probability: 1.3 is not below 1"),
         ({"pretrain": {"mask_unit": "patient"}}, "pretrain.mask_unit: 'patient'"),
@@ -297,5 +302,5 @@ def test_every_setting_has_a_sentence(section: type[Settings]) -> None:
 
 def test_a_mistyped_section_is_named_before_the_one_that_is_missing(write_study) -> None:
     text = write_study().read_text("utf-8").replace("cohort:", "cohrt:")
-    with pytest.raises(BadInput, match=r"cohrt: unknown key; did you mean cohort\? \(and 1 more\)"):
+    with pytest.raises(BadInput, match=r"cohrt: unknown key; did you mean cohort\?$"):
         loading.load(write_study(text))

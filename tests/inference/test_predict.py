@@ -98,6 +98,24 @@ def test_scores_long_after_the_claims_say_so(
         assert (f"scores on {on} know nothing of the" in capsys.readouterr().out) == is_said
 
 
+def test_a_file_that_would_be_misread_or_lost_is_not_written(
+    packaged_study: PackagedStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package, events = packaged_study.packages["logistic"], str(packaged_study.run / "events")
+    (tmp_path / "scores.parquet").write_text("last month's")
+    (tmp_path / "tables").mkdir()
+    for source, name, message in (
+        (events, "scores.csv", "name it scores.parquet"),
+        (events, "scores.parquet", "is there already"),
+        (str(tmp_path / "tables"), "new.parquet", "a YAML file with a source section"),
+    ):
+        arguments = ["predict", str(package), source, str(tmp_path / name), "--on", "2020-10-01"]
+        assert cli.call(arguments) == 2
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "scores.parquet").read_text() == "last month's"
+    assert not (tmp_path / "scores.csv").exists()
+
+
 def test_embeddings_have_the_width_of_the_encoder(packaged_study: PackagedStudy, tmp_path: Path) -> None:
     out, package = tmp_path / "vectors.parquet", packaged_study.packages["pretrained"]
     arguments = ["embed", str(package), str(packaged_study.run / "events"), str(out), "--on", "2020-10-01"]

@@ -245,6 +245,7 @@ codes: [{table: dx, patient: id, date: day, system: ICD10, code: icd}]
 """
     sexes = ["f", "m", "x", "f", "x", "x", "x", "x"]
     people = "id,born,sex\n" + "".join(f"{place},31/12/1950,{sex}\n" for place, sex in enumerate(sexes))
+    people += "8,,f\n"
     codes = "id,day,icd\n1,03/04/2020,I10\n2,25/04/2020,I10\n3,03/04/2020,ABCDE\n3,03/04/2020,\n"
     (tmp_path / "claims").mkdir()
     (tmp_path / "mapping.yaml").write_text(mapping, "utf-8")
@@ -255,7 +256,9 @@ codes: [{table: dx, patient: id, date: day, system: ICD10, code: icd}]
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(fields | {"tasks": ["ckd"]}), "utf-8")
     shown = preview.preview(loading.load(file).source, engine, tmp_path / "samples")
-    assert "! 8 rows: unreadable date; born has 99/99/9999 (dates: day_first reads them)" in shown
+    seen = "born has 99/99/9999 and 1 empty cells (dates: day_first reads them)"
+    assert f"! 9 rows: unreadable date; {seen}" in shown
+    assert shown.endswith("Cells are not shown: 9 stands for a digit, A and a for a letter.")
     assert "! 5 rows: sex is neither male nor female: x" in shown
     assert "! 1 rows: unreadable date; day has 99/99/9999 (dates: day_first reads them)" in shown
     assert "! 1 events: not of the form of ICD10: AAAAA" in shown and "! 1 rows: no code" in shown
@@ -265,7 +268,10 @@ codes: [{table: dx, patient: id, date: day, system: ICD10, code: icd}]
     ("files", "cause"),
     [
         ({}, "holds no table"),
-        ({"people.csv": "id,born\n1,1950-01-01\n"}, "no table with a patient, a birth and a sex"),
+        (
+            {"people.csv": "id,born\n1,1950-01-01\n"},
+            r"people has an id of a patient \(id\) and a birth \(born\), but not a sex; call .* column sex;",
+        ),
         ({"people.csv": "id,birth,sex\n" + "1,1950-01-01,M\n" * 9}, "no column of codes"),
         ({"people.csv": b"id,birth\n\xff\xfe\x81,\x9d"}, "is no text in"),
         ({"people.parquet": "not Parquet"}, "no Parquet file"),
@@ -317,6 +323,26 @@ def test_a_folder_without_a_patient_id_says_what_was_seen(tmp_path) -> None:
         "strange": [f"P{number}" for number in range(20)], "mbr_dob": ["1950-01-13"] * 20,
         "gender_cd": ["F", "M"] * 10,
     })  # fmt: skip
-    seen = r"elig has a birth \(mbr_dob\) and a sex \(gender_cd\), but no id of a patient"
+    seen = r"elig has a birth \(mbr_dob\) and a sex \(gender_cd\), but not an id of a patient; call .* patient_id;"
     with pytest.raises(BadInput, match=seen):
         draft(tmp_path / "claims")
+
+
+def test_abbreviated_names_open_coverage_and_columns_of_other_codes_are_seen(tmp_path) -> None:
+    (tmp_path / "claims").mkdir()
+    write(tmp_path / "claims" / "elig.csv", {
+        "MBR_ID": [f"P{number}" for number in range(20)], "BRTH_DT": ["01/13/1950"] * 20,
+        "SEX_CD": ["F", "M"] * 10, "COV_EFF_DT": ["01/01/2018"] * 20, "COV_TERM_DT": ["12/31/9999"] * 20,
+    })  # fmt: skip
+    write(tmp_path / "claims" / "medical.csv", {
+        "MBR_ID": [f"P{number}" for number in range(20)], "SRVC_DT": ["02/13/2019"] * 20,
+        "ICD_DX1": ["N18.9", "I10"] * 10, "ICD_PX1": ["0BJ08ZZ", "02703DZ"] * 10, "DRG_CD": ["470", "871"] * 10,
+    })  # fmt: skip
+    found = draft(tmp_path / "claims")
+    patients = found.mapping["patients"]
+    assert (patients["patient"], patients["birth"]) == ("mbr_id", "brth_dt")
+    assert patients.get("observed") == ["cov_eff_dt", "cov_term_dt"]
+    assert "medical: not used are icd_px1 (codes?), drg_cd (codes?)" in found.notes
+    (sample,) = (table for table in found.tables if table.name == "elig")
+    assert sample.columns["cov_eff_dt"].looks_like() == "days, 2018 (month_first), 100 % filled"
+    assert sample.columns["cov_term_dt"].looks_like() == "days (month_first), 100 % filled"

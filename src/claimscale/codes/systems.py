@@ -97,6 +97,32 @@ SYSTEMS = {
 }
 
 
+ALIASES = {
+    "ICD10CM": "ICD10", "ICD10GM": "ICD10", "ICD10WHO": "ICD10", "ICD9": "ICD9CM", "CPT": "HCPCS",
+    "CPT4": "HCPCS", "NDC11": "NDC", "ICD9PCS": "ICD9PROC", "ICD9CMPROC": "ICD9PROC",
+}  # fmt: skip
+"""Other names of known systems, in capitals, letters and digits alone."""
+
+
+def meant(name: str) -> str | None:
+    """The known system that an unknown name stands for: another name of it, or two signs exchanged.
+
+    >>> meant("icd-10"), meant("ICD10-CM"), meant("IDC10"), meant("ICD10"), meant("LOINC"), meant("ICD11")
+    ('ICD10', 'ICD10', 'ICD10', None, None, None)
+    """
+    plain = re.sub(r"[^A-Z0-9]", "", name.upper())
+    if name in SYSTEMS:
+        return None
+    return ALIASES.get(plain) or next((known for known in SYSTEMS if sorted(known) == sorted(plain)), None)
+
+
+def check_system(name: str) -> str:
+    """The name. Raises ValueError if a known system goes by another name."""
+    if known := meant(name):
+        raise ValueError(f"code system {name!r} is written {known} here")
+    return name
+
+
 def split(code: str) -> tuple[str, str]:
     """System and code; a code without a system, such as MEDS_DEATH, has the system "".
 

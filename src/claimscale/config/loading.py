@@ -18,6 +18,9 @@ from claimscale.config.study import Study
 from claimscale.config.yaml_files import parse, read_mapping
 from claimscale.errors import BadInput
 
+MARKS = ("function-before", "[key]", "function-after[check_system(), str]")
+"""Parts of pydantic's places that are no keys of the file."""
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -38,7 +41,7 @@ def validated(model: type[Model], data: Mapping[str, object], place: str) -> Mod
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise BadInput(f"{place}: {_first_problem(error)}") from None
+        raise BadInput(f"{place}: {_first_problem(error, model)}") from None
 
 
 def dump(study: Study) -> str:
@@ -71,26 +74,35 @@ def _apply_override(data: dict[str, object], override: str) -> None:
     place[last] = value
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     """One line for the first problem: the path of the setting, then the cause.
 
     An unknown key comes first: mistyped, it is why another key is missing.
     """
-    problem = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-    shown = [str(part) for part in problem["loc"] if part != "function-before"]
+    problems = error.errors(include_url=False)
+    problem = min(problems, key=lambda one: one["type"] != "extra_forbidden")
+    near = _near_settings(problem, model)
+    others = len(problems) - 1
+    others -= any(
+        one["type"] == "missing" and one["loc"] == (*problem["loc"][:-1], *near) for one in problems
+    )
+    shown = [str(part) for part in problem["loc"] if part not in MARKS]
     if shown[:1] == ["source"]:
         del shown[1:2]  # pydantic adds the kind of source, which is no key of the file
     place = ".".join(shown)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    cause = _cause(problem)
+    more = f" (and {others} more)" if others else ""
+    cause = _cause(problem) + (f"; did you mean {near[0]}?" if near else "")
     return (f"{place}: {cause}" if place else cause) + more
 
 
-def _setting_names() -> list[str]:
-    """The names of all settings of a study file."""
-    schema = Study.model_json_schema()
+def _near_settings(problem: ErrorDetails, model: type[BaseModel]) -> list[str]:
+    """The setting of the file whose name is nearest to an unknown key, if one is near."""
+    if problem["type"] != "extra_forbidden":
+        return []
+    schema = model.model_json_schema()
     parts = [schema, *schema.get("$defs", {}).values()]
-    return sorted({name for part in parts for name in part.get("properties", {})})
+    names = sorted({name for part in parts for name in part.get("properties", {})})
+    return difflib.get_close_matches(str(problem["loc"][-1]), names, 1)
 
 
 def _expected(context: Mapping[str, object]) -> list[str]:
@@ -103,8 +115,7 @@ def _cause(problem: ErrorDetails) -> str:
     given, context = problem["input"], problem.get("ctx", {})
     match problem["type"]:
         case "extra_forbidden":
-            near = difflib.get_close_matches(str(problem["loc"][-1]), _setting_names(), 1)
-            return f"unknown key; did you mean {near[0]}?" if near else "unknown key"
+            return "unknown key"
         case "missing":
             return "is missing"
         case "union_tag_invalid":
@@ -119,6 +130,8 @@ def _cause(problem: ErrorDetails) -> str:
             return f"{given!r}: is no list, such as [a, b]"
         case "literal_error":
             return f"{given!r}: is none of {', '.join(_expected(context))}"
+        case "string_type" if isinstance(given, int | float):
+            return f"{given}: is a number to YAML; put it in quotes, or digits are lost"
         case "value_error":
             return str(context["error"])
         case "greater_than":

@@ -51,6 +51,7 @@ PREDICTION = [
 """The MEDS prediction schema without `boolean_value`, and more; docs/packages.md describes each column."""
 LATE_DAYS = 92
 """Days from the last claim to the date of assessment from which they are said: claims come months late."""
+TEXT_FORMATS = (".csv", ".tsv", ".txt", ".json", ".xlsx")
 UNREAD_SYSTEM = 0.001
 """Share of the events from which an unknown code system is named."""
 SOURCE_ID = ("source_id", pa.string())
@@ -124,6 +125,9 @@ def _write(
     score: Score,
     display: Display,
 ) -> Counts:
+    artifacts.refuse_existing(out)
+    if out.suffix.lower() in TEXT_FORMATS:
+        raise BadInput(f"{out}: is written as Parquet; name it {out.with_suffix('.parquet').name}")
     artifacts.make_folder(out.absolute().parent)
     landmark = max(dates.on, default=package.config.landmark)
     display.update(0.0, 60, "preparing claims")

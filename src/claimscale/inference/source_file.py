@@ -69,6 +69,11 @@ class Dates:
 def read_source(place: Path) -> SourceFile:
     """The source that a file names, or a folder of a MEDS dataset. Raises BadInput if it is neither."""
     if place.is_dir():
+        if not any(place.glob("data/**/*.parquet")):
+            raise BadInput(
+                f"{place}: is no MEDS dataset (it has no data/*.parquet); for other claims give a YAML file "
+                "with a source section, such as the study file"
+            )
         return SourceFile(source=MedsSource(kind="meds", path=str(place)))
     data = read_mapping(place)
     if "source" not in data and "kind" in data:

@@ -21,8 +21,10 @@ REPEATED = 5
 SAME_FORM = 0.95
 """Share of the filled cells from which a column is said to have a form."""
 
-_DAY, _MONTH, _YEAR = r"(0?[1-9]|[12]\d|3[01])", r"(0?[1-9]|1[0-2])", r"(18|19|20|21)\d\d"
+_DAY, _MONTH, YEARS = r"(0?[1-9]|[12]\d|3[01])", r"(0?[1-9]|1[0-2])", r"(18|19|20|21)\d\d"
 _TIME = r"([ T:].*)?"
+_YEAR = rf"({YEARS}|9999)"
+"""With 9999, which claims write for a time without an end."""
 DAYS: dict[DateStyle, str] = {
     "western": rf"{_YEAR}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])|{_YEAR}[-/.]{_MONTH}[-/.]{_DAY}{_TIME}"
     rf"|{_DAY}[- ]?(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[- ]?{_YEAR}{_TIME}",
@@ -33,8 +35,8 @@ DAYS: dict[DateStyle, str] = {
 }
 WRITTEN_STYLES: tuple[DateStyle, ...] = ("western", "month_first", "day_first", "wareki")
 """The styles that are recognised. Serial numbers of Excel look like any other number."""
-MONTH = rf"{_YEAR}[-/]?(0[1-9]|1[0-2])"
-YEAR = rf"{_YEAR}(\.0)?"
+MONTH = rf"{YEARS}[-/]?(0[1-9]|1[0-2])"
+YEAR = rf"{YEARS}(\.0)?"
 CODES = {
     "ATC": r"[A-Z]\d\d[A-Z][A-Z](\d\d)?",
     "ICD10": r"[A-Z]\d[0-9A-Z](\.?[0-9A-Z]{1,4})?[-.]?",
@@ -124,8 +126,8 @@ class ColumnForm:
 
     @cached_property
     def years(self) -> tuple[int, int] | None:
-        """The first and the last year of days, months or years with four digits."""
-        found = [int(year[0]) for value in self.counts if (year := re.search(_YEAR, value))]
+        """The first and the last year of days, months or years with four digits; without 9999."""
+        found = [int(year[0]) for value in self.counts if (year := re.search(YEARS, value))]
         return (min(found), max(found)) if found else None
 
     def looks_like(self, show_values: bool = False) -> str:

@@ -117,6 +117,8 @@ def study_text(draft: Draft | None, source: FileSource) -> str:
         )
     if not tasks:
         lines.append("# Check: no task of the catalogue has codes of these systems (docs/tasks.md)")
+    elif draft is None:
+        lines.append("# Check: tasks, whose codes must be of the systems of these claims (claimscale tasks)")
     lines.append(f"name: {_study_name(Path(source.path))}")
     lines.append("source: " + _flow(settings))
     lines.append(f"cohort: {{landmark: {landmark or dt.date(2020, 10, 1)}}}")

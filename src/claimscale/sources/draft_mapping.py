@@ -33,6 +33,12 @@ from claimscale.sources.draft_tables import (
 )
 from claimscale.sources.table_samples import ROWS, sample, tables_of
 
+PATIENT_ID = "an id of a patient"
+PARTS = {PATIENT_ID: "patient_id", "a birth": "birth_date", "a sex": "sex"}
+"""What a table of patients needs, and a name by which it is recognised."""
+CODE_NAMES = r"icd|diag|dgns|proc|prcdr|^px|_px|drg|ndc|hcpcs|cpt|atc|loinc"
+"""Words in names of columns that may hold codes without a known form, such as DRG or ICD-10-PCS."""
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -101,11 +107,22 @@ def _people(folder: Path, tables: Sequence[DraftTable], notes: list[str]) -> Dra
 
 
 def _no_people(tables: Sequence[DraftTable]) -> str:
-    for table in tables:
-        if table.birth and table.sex:
-            seen = f"{table.name} has a birth ({table.birth}) and a sex ({table.sex.name})"
-            return f"{seen}, but no id of a patient was recognised; call that column patient_id"
-    return "no table with a patient, a birth and a sex was recognised"
+    """What is missing in the table that has the most of a patient, a birth and a sex."""
+    parts = [
+        {
+            PATIENT_ID: next((one.name for one in table.named(PATIENT)), None),
+            "a birth": table.birth,
+            "a sex": table.sex.name if table.sex else None,
+        }
+        for table in tables
+    ]
+    most = max(range(len(parts)), key=lambda place: sum(map(bool, parts[place].values())), default=None)
+    if most is None or not (parts[most]["a birth"] or parts[most]["a sex"]):
+        return "no table with a patient, a birth and a sex was recognised"
+    seen = " and ".join(f"{part} ({column})" for part, column in parts[most].items() if column)
+    missing = [part for part, column in parts[most].items() if not column]
+    names = " and ".join(PARTS[part] for part in missing)
+    return f"{tables[most].name} has {seen}, but not {' and '.join(missing)}; call the missing column {names}"
 
 
 def _date_style(tables: Sequence[DraftTable], notes: list[str]) -> DateStyle:
@@ -224,6 +241,8 @@ def _unused(table: DraftTable) -> Iterator[tuple[str, str]]:
             yield name, "a hospital"
         elif re.search(VISIT, name) and re.search(ID, name):
             yield name, "a visit"
+        elif re.search(CODE_NAMES, name) and len(column.counts) > 1:
+            yield name, "codes"
 
 
 def _code_entries(

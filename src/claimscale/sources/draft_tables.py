@@ -13,16 +13,16 @@ from claimscale.sources.table_samples import TableSample
 
 # Words in names of columns, from public descriptions of claims databases (OMOP, PCORnet, SynPUF, JMDC).
 PATIENT = (
-    r"patient|^pa?t_?(id|key|no|num)$|pat_?id|person|member|^me?mb?r?_?(id|key|no|num)$|subject|^bene(_?id)?$"
+    r"patient|^pa?t_?(id|key|no|num)$|pat_?id|person|member|^m(em)?b?r?_?(id|key|no|num)$|subject|^bene(_?id)?$"
     r"|synpuf_?id|enrol_?id|insured|^(indv|cust)_?(id|key|no|num)$|mrn|^p?id$"
 )
 VISIT = r"visit|encounter|claim|clm|episode|hadm|stay_?id"
 ID = r"id|num|no$|key"
 HOSPITAL = r"hospital|facility|prov(ider)?_?(id|num)|prvdr_num|institution|site|care_?site"
-BIRTH = r"birth|born|dob|yob|yrdob"
+BIRTH = r"birth|brth|^bth|born|dob|yob|yrdob"
 DEATH = r"death|dod$|deceas|died"
 SEX = r"sex|gender|gdr"
-OBSERVED = r"elig|enrol|observ|cover|insur|member"
+OBSERVED = r"elig|enrol|observ|^cov|cover|insur|member"
 START, END = r"start|begin|from|eff|adm|first|fst|^in_", r"end|thru|until|to_?d|disch|dsch|last|lst|term"
 STAY = r"adm|disch|dsch|inpat|stay|hosp"
 DATE = r"dat|dt|day|svc|serv|fill|disp|month|_on$"

@@ -30,6 +30,8 @@ from claimscale.sources.table_samples import ROWS, TableSample, sample
 from claimscale.sources.tables_events import MappedTables
 from claimscale.sources.tables_mapping import CodeTable, TableMapping
 
+MASKED = re.compile(r"[9Aa]{2}|[9Aa][^\w\s][9Aa]")
+"""A shape of a cell in a line."""
 LOOKUP_ROWS = 2_000_000
 """Rows of a sampled code table, which should be read whole."""
 SHAPES, UNREAD = 3, 8
@@ -62,6 +64,8 @@ def preview(source: Source, engine: Engine, scratch: Path) -> str:
             lines += _deaths(opened, taken, engine)
         for codes in (each for each in opened.mapping.codes if each.table == name):
             lines += _codes(opened, codes, taken, engine)
+    if any(line.startswith("  ! ") and MASKED.search(line) for line in lines):
+        lines += ["", "Cells are not shown: 9 stands for a digit, A and a for a letter."]
     return "\n".join(lines[1:])
 
 
@@ -166,16 +170,19 @@ def _issues(
 
 def _unread(opened: MappedTables, taken: TableSample, column: str) -> str:
     """The shapes of values that are no day of the mapping's style, and the style that reads them."""
-    values = _form(taken, column).counts
+    form = _form(taken, column)
+    values = form.counts
 
     def reads(style: DateStyle, value: str) -> bool:
         return any(re.fullmatch(DAYS[one], value) for one in (style, "western"))
 
     odd = Counter({value: rows for value, rows in values.items() if not reads(opened.mapping.dates, value)})
+    empty = form.rows - form.filled
     if not odd:
-        return "has days that no calendar has"
+        return f"is empty in {formatting.count(empty)}" if empty else "has days that no calendar has"
     styles = [style for style in DAYS if all(reads(style, value) for value in odd)]
-    return f"has {_shapes(odd)}" + (f" (dates: {styles[0]} reads them)" if styles else "")
+    blank = f" and {formatting.count(empty)} empty cells" if empty else ""
+    return f"has {_shapes(odd)}{blank}" + (f" (dates: {styles[0]} reads them)" if styles else "")
 
 
 def _shapes(values: Counter[str]) -> str:

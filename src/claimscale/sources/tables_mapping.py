@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from claimscale.config import loading
-from claimscale.config.base import Settings
+from claimscale.config.base import Settings, System
 from claimscale.errors import BadInput
 from claimscale.sources.dates import DateStyle
 
@@ -153,7 +153,7 @@ class CodeTable(Settings):
     """Month of the claim, at whose end the row is known; rows without a date are dated to its first day."""
     date: Column | None = None
     """Day of the row."""
-    system: str
+    system: System
     """Code system of the codes, such as ICD10, ICD9CM, ATC, NDC or a name of your own."""
     code: Column | Annotated[list[Column], Field(min_length=1)]
     """Column of the code; for a table with several, a list of columns or a pattern such as `dx*`. Empty cells
