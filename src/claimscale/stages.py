@@ -26,7 +26,7 @@ from claimscale.experiments.workspace import FORECASTS, Workspace
 from claimscale.progress import Display
 from claimscale.report import partial as partial_report
 from claimscale.report.partial import REPORT
-from claimscale.tasks import labels, oracle
+from claimscale.tasks import labels, oracle, outcome_codes
 from claimscale.tokens import store
 from claimscale.validity import checks
 from claimscale.validity.check_result import CheckResult
@@ -130,6 +130,12 @@ def run_all_cells(run: StudyRun) -> None:
         raise
 
 
+def _build_events(study: Study, engine: Engine, target: Path) -> None:
+    """The events. A task that could have no case is refused before a nation's claims are read."""
+    outcome_codes.refuse_misspelt_systems(study)
+    events.build(study, engine, target)
+
+
 def _validity_fingerprint(run: StudyRun) -> str:
     return fingerprints.stage_fingerprint(run.study, run.folder, "validity", VALIDITY_INPUTS)
 
@@ -192,7 +198,7 @@ def _damaged_validity(run: StudyRun) -> list[str]:
 
 
 STAGES: tuple[Stage, ...] = (
-    _data_stage("events", (), events.build, 4),
+    _data_stage("events", (), _build_events, 4),
     _data_stage("cohort", ("events",), selection.build, 1),
     _data_stage("tokens", ("events", "cohort"), store.build, 2),
     _data_stage("labels", ("events", "cohort"), labels.build_labels, 2),

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
 from claimscale.codes.systems import full_prefixes
+from claimscale.config.study import Study
 from claimscale.config.tasks import Task, catalogue
 from claimscale.errors import BadInput
-from claimscale.tasks.outcome_codes import absent_codes, misspelt_systems, refuse_absent_outcomes
+from claimscale.tasks.outcome_codes import (
+    absent_codes,
+    misspelt_systems,
+    refuse_absent_outcomes,
+    refuse_misspelt_systems,
+)
 
 CLAIMS = ["ICD10//I10", "ICD10//I119", "ICD10//N189", "ATC//C09AA05", "SEX//F", "VISIT//ADMISSION"]
 ABSENT = "no event has a code that starts with"
@@ -93,3 +101,19 @@ def test_death_is_an_outcome(given: object) -> None:
     assert full_prefixes(death.outcome) == ("MEDS_DEATH",)
     assert Task.model_validate(death.model_dump()) == death
     refuse_absent_outcomes([death], [*CLAIMS, "MEDS_DEATH"])
+
+
+def test_another_name_of_a_known_system_is_refused_before_any_claim_is_read() -> None:
+    base = {"name": "x", "cohort": {"landmark": dt.date(2020, 10, 1)}, "sizes": ["300k"]}
+    for system in ("ICD-10", "IDC10", "ICD10CM"):
+        tasks = [{"name": "ckd", "kind": "disease", "outcome": {system: ["N18"]}}]
+        tables = {"kind": "tables", "path": "claims", "mapping": "jmdc"}
+        with pytest.raises(BadInput, match=rf"outcome: {system} is no code system; the nearest is ICD10"):
+            refuse_misspelt_systems(Study.model_validate(base | {"source": tables, "tasks": tasks}))
+        meds = {"kind": "meds", "path": "events"}  # whose codes name their systems
+        refuse_misspelt_systems(Study.model_validate(base | {"source": meds, "tasks": tasks}))
+
+
+def test_a_code_of_another_system_is_named_only_where_it_is_like_it() -> None:
+    with pytest.raises(BadInput, match=r"digits without dashes; codes by system: HCPCS 1"):
+        refuse_absent_outcomes([task({"NDC": ["00071-0155"]})], ["HCPCS//00702"])

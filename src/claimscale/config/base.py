@@ -7,8 +7,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from claimscale.codes.systems import check_system
-
 
 def _read_exponent(value: object) -> object:
     """A number with an exponent and no dot, such as 1e-3, which YAML 1.1 reads as text."""
@@ -33,9 +31,7 @@ def _distinct(seeds: list[int]) -> list[int]:
 
 Seed = Annotated[int, Field(ge=0)]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
-System = Annotated[str, AfterValidator(check_system)]
-"""A code system: a known one, or a name of your own."""
-Codes = dict[System, list[str]]
+Codes = dict[str, list[str]]
 """Code prefixes per code system, for example `{"ICD10": ["N18"]}`; codes without dots."""
 
 

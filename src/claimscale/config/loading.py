@@ -18,9 +18,6 @@ from claimscale.config.study import Study
 from claimscale.config.yaml_files import parse, read_mapping
 from claimscale.errors import BadInput
 
-MARKS = ("function-before", "[key]", "function-after[check_system(), str]")
-"""Parts of pydantic's places that are no keys of the file."""
-
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -86,7 +83,7 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     others -= any(
         one["type"] == "missing" and one["loc"] == (*problem["loc"][:-1], *near) for one in problems
     )
-    shown = [str(part) for part in problem["loc"] if part not in MARKS]
+    shown = [str(part) for part in problem["loc"] if part != "function-before"]
     if shown[:1] == ["source"]:
         del shown[1:2]  # pydantic adds the kind of source, which is no key of the file
     place = ".".join(shown)
@@ -130,6 +127,8 @@ def _cause(problem: ErrorDetails) -> str:
             return f"{given!r}: is no list, such as [a, b]"
         case "literal_error":
             return f"{given!r}: is none of {', '.join(_expected(context))}"
+        case "date_type" | "date_parsing" | "date_from_datetime_parsing":
+            return f"{given!r}: is not a date such as 2020-10-01"
         case "string_type" if isinstance(given, int | float):
             return f"{given}: is a number to YAML; put it in quotes, or digits are lost"
         case "value_error":

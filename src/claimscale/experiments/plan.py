@@ -157,13 +157,14 @@ def cells_text(study: Study, cells: Sequence[Cell]) -> str:
     kinds = Counter(cell.kind for cell in cells)
     baselines = sum(kinds[name] for name in study.baselines)
     parts = [f"{kinds['pretrain']} pretraining", f"{kinds['finetune']} fine-tuning"]
-    parts.append(f"{baselines} baselines ({', '.join(study.baselines) or 'none'})")
+    if baselines:
+        parts.append(f"{baselines} baselines ({', '.join(study.baselines)})")
     if study.recipes:
         recipes = sum(kinds[kind] for kind in RECIPE_KINDS)
         parts.append(f"{recipes} published recipes ({', '.join(study.recipes)})")
     others = {"phenome": "all outcomes", "phenome_lightgbm": "LightGBM per outcome", "sweep": "rate sweeps"}
     parts += [f"{kinds[kind]} {name}" for kind, name in others.items() if kinds[kind]]
-    return f"{len(cells)} cells, of which {', '.join(parts)}"
+    return f"{len(cells)} cells" + (f", of which {', '.join(parts)}" if cells else "")
 
 
 def sizes_text(vocabulary: int, targets: Sequence[str], groups: int | None = None) -> str:

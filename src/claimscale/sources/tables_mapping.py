@@ -11,8 +11,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from claimscale.codes.systems import check_system
 from claimscale.config import loading
-from claimscale.config.base import Settings, System
+from claimscale.config.base import Settings
 from claimscale.errors import BadInput
 from claimscale.sources.dates import DateStyle
 
@@ -23,6 +24,8 @@ def _lower(name: str) -> str:
     return name.strip().lower()
 
 
+System = Annotated[str, AfterValidator(check_system)]
+"""A code system: a known one, or a name of your own."""
 Column = Annotated[str, AfterValidator(_lower)]
 """The name of a column. Case and blanks around it are ignored."""
 PATTERN_SIGNS = frozenset("*?[")

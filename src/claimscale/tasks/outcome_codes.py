@@ -7,10 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from claimscale.codes.systems import SEPARATOR, SYSTEMS, full_prefixes, split
+from claimscale.codes.systems import SEPARATOR, SYSTEMS, full_prefixes, meant, split
 from claimscale.config.base import Codes
+from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.errors import BadInput
+
+LIKE_CODES = 3
+"""Characters in common from which codes of two systems may be the same code."""
 
 
 def refuse_absent_outcomes(tasks: Sequence[Task], codes: Collection[str]) -> None:
@@ -30,12 +34,22 @@ def refuse_absent_outcomes(tasks: Sequence[Task], codes: Collection[str]) -> Non
         first, others = absent[0], [task.name for task in absent[1:]]
         also = f"; nor has any event an outcome code of {', '.join(others)}" if others else ""
         nearest = _nearest(first.outcome, codes)
-        shown = ", ".join(full_prefixes(first.outcome))
+        shown, ndc = ", ".join(full_prefixes(first.outcome)), first.outcome.get("NDC", ())
         raise BadInput(
             f"tasks.{first.name}.outcome: no event has a code that starts with {shown}"
+            + ("; NDC codes are digits without dashes" if any("-" in one for one in ndc) else "")
             + (f"; the nearest that occurs is {nearest}" if nearest else _systems_of(first.outcome, codes))
             + also
         )
+
+
+def refuse_misspelt_systems(study: Study) -> None:
+    """Raise BadInput for a code system by another name, in a source whose systems are named here."""
+    if study.source.kind in ("meds", "omop"):
+        return  # their codes bring the names of their systems
+    for task in (task for task in study.tasks if task.labels is None):
+        for misspelt in misspelt_systems(task):
+            raise BadInput(misspelt)
 
 
 def misspelt_systems(task: Task, used: Collection[str] = ()) -> list[str]:
@@ -68,14 +82,16 @@ def absent_codes(task: Task, codes: Collection[str]) -> list[str]:
 def respelt(system: str, used: Collection[str] = ()) -> str | None:
     """The code system of the claims (`used`), or else the known one, that differs in case and signs only.
 
-    None for a system that the claims use, and for one that has no such neighbour.
+    Without `used`, also the known system by another name. None for a system that the claims use, and for one
+    that has no such neighbour.
 
     >>> respelt("icd-10"), respelt("ICD10"), respelt("ICD10", {"icd-10"}), respelt("SNOMED", {"SNOMED"})
     ('ICD10', None, 'icd-10', None)
     """
     known = () if system in SYSTEMS else SYSTEMS
     others = [] if system in used else [*sorted(used), *known]
-    return next((name for name in others if name and _plain(name) == _plain(system)), None)
+    respelt_name = next((name for name in others if name and _plain(name) == _plain(system)), None)
+    return respelt_name if respelt_name or used else meant(system)
 
 
 def _plain(system: str) -> str:
@@ -100,9 +116,9 @@ def _systems_of(outcome: Codes, codes: Collection[str]) -> str:
 
 
 def _nearest(outcome: Codes, codes: Collection[str]) -> str | None:
-    """The code that shares most of its beginning with an outcome code, of the most similar code system.
+    """The code that shares most of its beginning with an outcome code, of the same system where it occurs.
 
-    None if codes of that system occur and none begins alike.
+    None if it has less than LIKE_CODES in common, which helps nobody.
     """
     wanted = [split(prefix) for prefix in full_prefixes(outcome) if SEPARATOR in prefix]
 
@@ -123,7 +139,7 @@ def _nearest(outcome: Codes, codes: Collection[str]) -> str | None:
         return None
     nearest = max(found, key=likeness)
     same_system, shared, *_ = likeness(nearest)
-    return None if same_system and not shared else nearest  # nothing but the system in common helps nobody
+    return nearest if shared >= (1 if same_system else LIKE_CODES) else None
 
 
 def _shared(one: str, other: str) -> int:
