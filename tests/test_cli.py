@@ -11,8 +11,9 @@ import synthetic
 
 from claimscale import cli
 
-TASK_NOBODY_HAS = {"name": "nobody", "kind": "disease", "outcome": {"ICD10": ["N18"]}, "gap_days": 9000}
-"""The window is after the end of all claims."""
+TASK_NOBODY_HAS = {"name": "nobody", "kind": "disease", "outcome": {"ICD10": ["N18"]}, "gap_days": 364}
+TASK_NOBODY_HAS |= {"horizon_days": 1}
+"""One day a year later, in claims of a few patients."""
 
 
 @pytest.fixture
@@ -48,6 +49,13 @@ def test_a_study_without_cases_says_how_many_it_needs(run, write_study, tmp_path
     assert "At least 40 more patients with the outcome are needed (10 for training, 30 for testing)." in out
     assert not list((tmp_path / "runs").rglob("cells/*"))
     assert next((tmp_path / "runs").rglob("report.html")).stat().st_size > 0
+
+
+def test_a_window_after_the_claims_is_refused(run, write_study, tmp_path: Path) -> None:
+    tasks = f"tasks={json.dumps(['ckd', TASK_NOBODY_HAS | {'gap_days': 9000}])}"
+    code, _, error = run("study", write_study(), "--set", f"runs_dir={tmp_path / 'runs'}", "--set", tasks)
+    assert code == 2 and is_one_clear_line(error)
+    assert "no claim is left in which the outcome of task nobody could be found" in error
 
 
 def test_ingest_prints_who_is_eligible_and_plan_uses_it(run, write_study, tmp_path: Path) -> None:

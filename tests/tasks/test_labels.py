@@ -411,7 +411,8 @@ def test_training_has_earlier_dates_unless_labels_are_scarce(
 
 def test_insufficient_data_of_one_task_does_not_stop_others(claims, build, study: Study) -> None:
     some = {"ICD10": ["A018"]}
-    none = made_task(name="none", outcome=some, gap_days=9000, min_history_days=100, washout_days=90)
+    short = {"horizon_days": 1, "confirmation_days": 1}
+    none = made_task(name="none", outcome=some, **short, min_history_days=100, washout_days=90)
     common = made_task(name="common", outcome=some, min_history_days=100, washout_days=90)
     impossible = made_task(name="impossible", outcome=some, min_history_days=9000)
     folder = build(claims.random(500, seed=3), study.model_copy(update={"tasks": [none, common, impossible]}))

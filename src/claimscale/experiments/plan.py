@@ -196,7 +196,11 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
     cells = cells_of(study, corpus.labelled, corpus.skipped)
     plans = plan_sizes(study, corpus, cells)
     rate = GPU_SHARE * GPUS[gpu]
-    basis = "as prepared in the run directory" if workspace else "assumed, as the claims are not prepared yet"
+    basis = (
+        "as prepared in the run directory"
+        if workspace
+        else "assumed: the claims are not prepared as set here"
+    )
     lines = [
         f"{study.name} ({path}): {cells_text(study, cells)}",
         f"Tasks: {', '.join(task.name for task in study.tasks)}",
@@ -210,7 +214,7 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
         shape, count = plan.shape, f"{plan.pretrain_cells}+{plan.finetune_cells}"
         lines.append(
             f"{plan.name:>6} {plan.parameters:>12,} {shape.layers:>6} {shape.width:>6} "
-            f"{shape.feed_forward:>8} {count:>9} {plan.flops:>9.1e} {plan.flops / rate / 3600:>9.2f} "
+            f"{shape.feed_forward:>8} {count:>9} {plan.flops:>9.1e} {_hours(plan.flops / rate):>9} "
             f"{plan.memory_bytes / 2**30:>6.1f} GiB"
         )
     total = sum(plan.flops for plan in plans)
@@ -225,6 +229,10 @@ def plan_text(study: Study, path: Path, gpu: str = DEFAULT_GPU, calibrate: bool 
         *power_lines(study, _tested(study), workspace and workspace.labels),
     ]
     return "\n".join(lines)
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.2f}" if seconds >= 36 else "< 0.01"
 
 
 def _skipped(corpus: Corpus) -> list[str]:

@@ -87,8 +87,8 @@ def _task_line(tested: HeldOut, parts: Components, seeds: int, margin: float, le
     saturated = power.power(parts, tested.positives, seeds, margin, level)
     return (
         f"with {tested.positives:,} test positives ({tested.known}) and {seeds} seeds you can resolve "
-        f"{_percent(resolvable)}; a truly flat curve is called saturated at the margin of {_percent(margin)} "
-        f"in {_percent(saturated)} of studies, {enough}"
+        f"{_percent(resolvable)}; if larger sizes gain nothing, {_percent(saturated)} of studies "
+        f"find a smaller one sufficient at the margin of {_percent(margin)}, {enough}"
     )
 
 
@@ -105,9 +105,9 @@ def _family_lines(
             resolvable = power.resolvable(parts, positives, seeds, level)
             saturated = power.power(parts, positives, seeds, margin, level)
             lines.append(
-                f"All {len(tasks)} {kind} tasks together resolve {_percent(resolvable)}; if their mean is "
-                f"truly flat, it is called saturated at the margin of {_percent(margin)} in "
-                f"{_percent(saturated)} of studies."
+                f"All {len(tasks)} {kind} tasks together resolve {_percent(resolvable)}; if larger sizes "
+                f"gain nothing, {_percent(saturated)} of studies find a smaller one sufficient at the "
+                f"margin of {_percent(margin)}."
             )
     return lines
 

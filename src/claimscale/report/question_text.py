@@ -32,7 +32,10 @@ def questions_text(study: Study, labels: Mapping[str, LabelCounts], codes: Seque
             splits = " and ".join(SPLIT_NAMES.get(name, name) for name in lacking["observed"])
             needed = f"{splits} need {lacking['required']} each"
             notes.append(f"{task.name}: no model is trained; too few patients {group} the outcome ({needed})")
-        notes += [f"{task.name}: no event has a code of {rule}" for rule in absent_codes(task, codes)]
+        notes += [
+            f"{task.name}: no event has a code of {rule}: right if these claims cannot have one"
+            for rule in absent_codes(task, codes)
+        ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:-1], widths[1:]), row[-1]]).rstrip()

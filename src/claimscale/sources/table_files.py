@@ -18,7 +18,8 @@ def folder_of(path: str, setting: str = "source.path") -> Path:
     """The folder of a source. Raises BadInput if there is none."""
     folder = Path(path)
     if not folder.is_dir():
-        raise BadInput(f"{setting}: {folder} is not a folder")
+        place = "" if folder.is_absolute() else f" (looked for in {Path.cwd()})"
+        raise BadInput(f"{setting}: {folder} is not a folder{place}")
     return folder
 
 

@@ -86,16 +86,16 @@ def build_labels(study: Study, engine: Engine, events: Path, cohort: Path, targe
 
 
 def refuse_landmark_after_claims(study: Study, events: Path) -> None:
-    """Raise BadInput if the claims end before the time of any task's outcome begins."""
+    """Raise BadInput for a task whose outcome has its time after the claims: more patients would not help."""
     claims = observation.claims_until(events)
     tasks = [task for task in study.tasks if task.index == "landmark" and task.labels is None]
-    if claims is None or not tasks or len(tasks) < len(study.tasks):
+    if claims is None or not tasks:
         return
-    first = min(tasks, key=lambda task: task.gap_days)
-    if day_number(study.cohort.landmark) + first.gap_days > day_number(observation.month_end(claims)):
+    latest = max(tasks, key=lambda task: task.gap_days)
+    if day_number(study.cohort.landmark) + latest.gap_days > day_number(observation.month_end(claims)):
         raise BadInput(
             f"cohort.landmark is {study.cohort.landmark}, {span_of_claims(events)}: no claim is left in "
-            f"which the outcome of task {first.name} could be found"
+            f"which the outcome of task {latest.name} could be found"
         )
 
 
