@@ -18,7 +18,7 @@ from claimscale import sources
 from claimscale.config import loading
 from claimscale.errors import BadInput
 from claimscale.simulator.population import WriterOptions
-from claimscale.sources import draft_files, preview
+from claimscale.sources import draft_files, preview, tables_mapping
 from claimscale.sources.draft_files import write_draft
 from claimscale.sources.draft_mapping import draft
 
@@ -346,3 +346,23 @@ def test_abbreviated_names_open_coverage_and_columns_of_other_codes_are_seen(tmp
     (sample,) = (table for table in found.tables if table.name == "elig")
     assert sample.columns["cov_eff_dt"].looks_like() == "days, 2018 (month_first), 100 % filled"
     assert sample.columns["cov_term_dt"].looks_like() == "days (month_first), 100 % filled"
+
+
+def test_a_table_of_insurance_is_drafted_as_the_periods_of_observation(tmp_path) -> None:
+    (tmp_path / "claims").mkdir()
+    ids = [f"P{number}" for number in range(20)]
+    write(tmp_path / "claims" / "patients.csv", {
+        "patient_id": ids, "birth_date": ["1950-01-13"] * 20, "sex": ["F", "M"] * 10,
+    })  # fmt: skip
+    write(tmp_path / "claims" / "enrollment.csv", {
+        "patient_id": ids, "plan": ["A", "B"] * 10, "start_date": ["2018-01-01"] * 20,
+        "end_date": ["2020-12-31"] * 20,
+    })  # fmt: skip
+    write(tmp_path / "claims" / "diagnoses.csv", {
+        "patient_id": ids, "date": ["2019-02-13"] * 20, "icd": ["N18.9", "I10"] * 10,
+    })  # fmt: skip
+    found = draft(tmp_path / "claims").mapping["patients"].get("observed")
+    columns = {"start": "start_date", "end": "end_date"}
+    assert found == {"table": "enrollment", "patient": "patient_id"} | columns
+    write_draft(tmp_path / "claims", tmp_path / "mine")
+    assert tables_mapping.load(str(tmp_path / "mine/mapping.yaml")).patients.period_table is not None

@@ -19,6 +19,13 @@ class DeathDraft(TypedDict):
     column: str
 
 
+class PeriodsDraft(TypedDict):
+    table: str
+    patient: str
+    start: str
+    end: str
+
+
 class RowsDraft(TypedDict):
     """The rows in which a column has one of the values."""
 
@@ -32,7 +39,7 @@ class PatientsDraft(TypedDict):
     birth: str
     sex: SexDraft
     death: NotRequired[DeathDraft]
-    observed: NotRequired[list[str]]
+    observed: NotRequired[list[str] | PeriodsDraft]
 
 
 class VisitsDraft(TypedDict):

@@ -15,7 +15,14 @@ from typing import Literal
 from claimscale.errors import BadInput
 from claimscale.sources.column_forms import WRITTEN_STYLES
 from claimscale.sources.dates import DateStyle
-from claimscale.sources.draft_entries import CodesDraft, MappingDraft, PatientsDraft, VisitsDraft
+from claimscale.sources.draft_entries import CodesDraft, MappingDraft, VisitsDraft
+from claimscale.sources.draft_patients import (
+    add_deaths,
+    add_periods,
+    patient_columns,
+    patients_entry,
+    people_table,
+)
 from claimscale.sources.draft_tables import (
     BIRTH,
     DATE,
@@ -23,8 +30,6 @@ from claimscale.sources.draft_tables import (
     END,
     HOSPITAL,
     ID,
-    OBSERVED,
-    PATIENT,
     START,
     STAY,
     SUSPECTED,
@@ -33,9 +38,6 @@ from claimscale.sources.draft_tables import (
 )
 from claimscale.sources.table_samples import ROWS, sample, tables_of
 
-PATIENT_ID = "an id of a patient"
-PARTS = {PATIENT_ID: "patient_id", "a birth": "birth_date", "a sex": "sex"}
-"""What a table of patients needs, and a name by which it is recognised."""
 CODE_NAMES = r"icd|diag|dgns|proc|prcdr|^px|_px|drg|ndc|hcpcs|cpt|atc|loinc"
 """Words in names of columns that may hold codes without a known form, such as DRG or ICD-10-PCS."""
 
@@ -61,11 +63,12 @@ def draft(folder: Path) -> Draft:
     tables = [DraftTable.of(one) for one in samples]
     encodings = [one.encoding for one in samples if one.encoding != "utf-8"]
     notes: list[str] = []
-    people = _people(folder, tables, notes)
+    people = people_table(folder, tables, notes)
     style = _date_style(tables, notes)
-    patients = _patients_entry(people, tables, notes)
-    ids = _patient_columns(tables, patients["patient"])
-    _add_deaths(patients, tables, ids)
+    patients = patients_entry(people, tables, notes)
+    ids = patient_columns(tables, patients["patient"])
+    add_deaths(patients, tables, ids)
+    add_periods(patients, tables, ids)
     visits = _visits_entry(tables, ids, people)
     mapping: MappingDraft = {"dates": style, "patients": patients, "codes": []}
     if visits:
@@ -92,39 +95,6 @@ def draft(folder: Path) -> Draft:
     return Draft(mapping, tables, notes, encodings[0] if encodings else "utf-8")
 
 
-def _people(folder: Path, tables: Sequence[DraftTable], notes: list[str]) -> DraftTable:
-    """The table of patients: that with births and sexes; of several, the one with the most columns known."""
-    found = [one for one in tables if one.birth and one.sex and next(one.named(PATIENT), None)]
-    if not found:
-        raise BadInput(f"{folder}: {_no_people(tables)}; write a mapping by hand (docs/sources/mapping.md)")
-    chosen = max(found, key=lambda one: (bool(one.death), -len(one.codes), one.rows))
-    others = [one.name for one in found if one is not chosen]
-    if others:
-        notes.append(
-            f"patients: {', '.join(others)} could be the table of patients too; put parts in a folder"
-        )
-    return chosen
-
-
-def _no_people(tables: Sequence[DraftTable]) -> str:
-    """What is missing in the table that has the most of a patient, a birth and a sex."""
-    parts = [
-        {
-            PATIENT_ID: next((one.name for one in table.named(PATIENT)), None),
-            "a birth": table.birth,
-            "a sex": table.sex.name if table.sex else None,
-        }
-        for table in tables
-    ]
-    most = max(range(len(parts)), key=lambda place: sum(map(bool, parts[place].values())), default=None)
-    if most is None or not (parts[most]["a birth"] or parts[most]["a sex"]):
-        return "no table with a patient, a birth and a sex was recognised"
-    seen = " and ".join(f"{part} ({column})" for part, column in parts[most].items() if column)
-    missing = [part for part, column in parts[most].items() if not column]
-    names = " and ".join(PARTS[part] for part in missing)
-    return f"{tables[most].name} has {seen}, but not {' and '.join(missing)}; call the missing column {names}"
-
-
 def _date_style(tables: Sequence[DraftTable], notes: list[str]) -> DateStyle:
     """The one style of all dates in text."""
     columns = [
@@ -143,56 +113,6 @@ def _date_style(tables: Sequence[DraftTable], notes: list[str]) -> DateStyle:
         if styles[style] and style != "western":
             return style
     return "western"
-
-
-def _patients_entry(people: DraftTable, tables: Sequence[DraftTable], notes: list[str]) -> PatientsDraft:
-    assert people.sex is not None and people.birth is not None
-    patient = max(people.named(PATIENT), key=lambda one: sum(one.name in other.columns for other in tables))
-    male, female, other = _sexes(people.sex.few_values)
-    if not male or not female:
-        notes.append(f"patients.sex: which of {', '.join(people.sex.few_values)} mean male and female?")
-    elif other:
-        notes.append(f"patients.sex: {', '.join(other)} will be unknown")
-    entry: PatientsDraft = {
-        "table": people.name,
-        "patient": patient.name,
-        "birth": people.birth,
-        "sex": {"column": people.sex.name, "male": male, "female": female},
-    }
-    people.roles |= {patient.name: "patient", people.birth: "birth", people.sex.name: "sex"}
-    if people.death:
-        entry["death"] = {"column": people.death}
-        people.roles[people.death] = "death"
-    periods = [people.first_date(f"({OBSERVED}).*({edge})|({edge}).*({OBSERVED})") for edge in (START, END)]
-    if all(periods) and periods[0] is not periods[1]:
-        entry["observed"] = [one.name for one in periods if one]
-        people.roles |= dict.fromkeys(entry["observed"], "observed")
-    return entry
-
-
-def _sexes(values: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """The values that mean male, female, and neither. 1 and 2 mean male and female (ISO/IEC 5218)."""
-    male = [one for one in values if one.lower() in ("m", "male", "1", "01", "男", "男性")]
-    female = [one for one in values if one.lower() in ("f", "female", "2", "02", "w", "女", "女性")]
-    return male, female, [one for one in values if one not in male + female]
-
-
-def _patient_columns(tables: Sequence[DraftTable], patient: str) -> dict[str, str]:
-    """The column of the patient by table: the same name, or the first that is named like one."""
-    found: dict[str, str] = {}
-    for table in tables:
-        names = [one.name for one in table.named(PATIENT) if one.filled >= EMPTY_SHARE * table.rows]
-        if patient in table.columns or names:
-            found[table.name] = patient if patient in table.columns else names[0]
-    return found
-
-
-def _add_deaths(entry: PatientsDraft, tables: Sequence[DraftTable], ids: dict[str, str]) -> None:
-    """The table of deaths, if the table of patients has none."""
-    for table in tables:
-        if "death" not in entry and table.death and table.name in ids and not table.codes:
-            entry["death"] = {"table": table.name, "patient": ids[table.name], "column": table.death}
-            table.roles |= {ids[table.name]: "patient", table.death: "death"}
 
 
 def _visits_entry(

@@ -52,7 +52,10 @@ def columns_used(mapping: TableMapping) -> dict[str, list[str]]:
 
     people, visits, death = mapping.patients, mapping.visits, mapping.patients.death
     use(people.table, people.patient, people.hospital, *mapping.birth_columns, people.sex.column)
-    use(people.table, *(people.observed or ()))
+    if (periods := people.period_table) is not None:
+        use(periods.table, periods.patient or people.patient, periods.start, periods.end)
+    elif isinstance(people.observed, tuple):
+        use(people.table, *people.observed)
     if death and people.death_table:
         use(people.death_table, death.patient or people.patient)
     if death:

@@ -67,7 +67,9 @@ def count_rows(opened: MappedTables, engine: Engine) -> RowCounts:
         for place, reason in enumerate(reasons):
             counts.no_event(name, reason, found[f"reason_{place}"] or 0)
         if not _is_read(opened, name):
-            counts.no_event(name, "reference table", found["rows"])
+            periods = opened.mapping.patients.period_table
+            is_period = periods is not None and periods.table == name
+            counts.no_event(name, "observation period" if is_period else "reference table", found["rows"])
         for place, each in enumerate(values):
             unknown = found[f"unknown_{place}"] or 0
             if unknown and (each.is_list or not found[f"matched_{place}"]):

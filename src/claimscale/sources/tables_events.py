@@ -261,10 +261,15 @@ def observation(opened: MappedTables) -> ir.Table | None:
     people = opened.mapping.patients
     if people.observed is None:
         return None
-    table = opened.tables[people.table]
-    first, last = people.observed
+    if isinstance(people.observed, tuple):
+        table, patient = opened.tables[people.table], opened.listed()
+        first, last = people.observed
+    else:
+        periods = people.observed
+        table, first, last = opened.tables[periods.table], periods.start, periods.end
+        patient = text_id_of(table[periods.patient or people.patient])
     return table.select(
-        patient=opened.listed(),
+        patient=patient,
         start=opened.date(table, first),
         end=opened.last_day(table, last),
     )

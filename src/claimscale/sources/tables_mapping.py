@@ -64,6 +64,19 @@ class DeathColumn(Settings):
     """Rows of the dead; without it, all rows with a value in the column."""
 
 
+class PeriodTable(Settings):
+    """A table of periods of insurance. Those of one patient together are the time of observation."""
+
+    table: str
+    """Table of the periods."""
+    patient: Column | None = None
+    """Id of the patient in it; without it, the column of the same name."""
+    start: Column
+    """First day, or month, of a period."""
+    end: Column
+    """Last day, or month, of a period."""
+
+
 class AgeColumn(Settings):
     """A birth that is known by an age only."""
 
@@ -89,18 +102,24 @@ class PatientTable(Settings):
     """Column of the sex, and its values."""
     death: DeathColumn | None = None
     """Column of the day of death."""
-    observed: tuple[Column, Column] | None = None
-    """Columns of the first and the last day, or month, of insurance."""
+    observed: tuple[Column, Column] | PeriodTable | None = None
+    """Columns of the first and the last day, or month, of insurance; or a table of such periods."""
 
     @property
     def death_table(self) -> str | None:
         """The table of deaths, if it is another one."""
         return self.death.table if self.death and self.death.table != self.table else None
 
+    @property
+    def period_table(self) -> PeriodTable | None:
+        """The table of periods of observation, if it is another one."""
+        return self.observed if isinstance(self.observed, PeriodTable) else None
+
     @model_validator(mode="after")
-    def deaths_are_of_one_patient(self) -> PatientTable:
-        if self.death_table and self.hospital:
-            raise ValueError("death.table: cannot be used with hospital, which distinguishes patients")
+    def other_tables_are_of_one_patient(self) -> PatientTable:
+        for name, other in (("death", self.death_table), ("observed", self.period_table)):
+            if other and self.hospital:
+                raise ValueError(f"{name}.table: cannot be used with hospital, which distinguishes patients")
         return self
 
     @field_validator("observed", mode="before")
