@@ -339,7 +339,7 @@ def test_a_broken_row_of_a_vocabulary_names_its_line(folder: Path, engine: Engin
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"vocabulary": "absent/folder"}, r"^source\.vocabulary: absent/folder is not a folder$"),
+        ({"vocabulary": "absent/folder"}, r"^source\.vocabulary: absent/folder is not a folder"),
         ({"vocabulary": "{cdm}"}, r"^source\.vocabulary: .* holds no table concept"),
         ({"translate_to": ["ICD10"]}, r"^source\.translate_to: ICD10 needs table concept of the vocabulary"),
         ({"with": "concept", "translate_to": ["ATC"]}, r"ATC needs table concept_ancestor or concept_relat"),

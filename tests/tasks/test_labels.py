@@ -509,6 +509,43 @@ def test_who_is_observed_is_in_sight_and_who_left_is_not(tmp_path: Path) -> None
     assert found["last_contact"].to_pylist() == [1000, observation.NEVER, 120, 990]
 
 
+def test_the_period_of_a_day_is_that_which_began_last(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    rows = sorted(
+        {(int(one), int(start)) for one, start in zip(*random.integers(0, 60, (2, 150)), strict=True)}
+    )
+    subject, start = (np.array(column, np.int64) for column in zip(*rows, strict=True))
+    periods = observation.Periods(subject, start * 10, start * 10 + 5)
+    asked, days = random.integers(-2, 64, 500), random.integers(-50, 700, 500)
+    found = periods.on(asked, days)
+    for one, day, begins, ends, is_listed in zip(asked, days, *found, strict=True):
+        own = [begin * 10 for number, begin in rows if number == one]
+        assert is_listed == bool(own)
+        if own:
+            expected = max([begin for begin in own if begin <= day], default=own[0])
+            assert (begins, ends) == (expected, expected + 5)
+
+
+def test_who_left_is_not_in_sight_though_insured_again_later(tmp_path: Path) -> None:
+    columns = {
+        "subject_id": 1,
+        "index_day": 1000,
+        "first_day": 100,
+        "last_contact": 990,
+        "observed_until": 1990,
+    }
+    index = pa.table({name: np.array([day], np.int32) for name, day in columns.items()})
+    starts, ends = np.array([0, 1100]), np.array([900, 2000])
+    table = pa.table([pa.array([1, 1]), timestamps(starts), timestamps(ends)], schema=observation.SCHEMA)
+    observation.write(table, True, tmp_path / "observation.parquet")
+    (found,) = observation.with_stated(index, tmp_path).to_pylist()
+    assert (found["last_contact"], found["observed_until"]) == (observation.NEVER, 900)
+    (later,) = observation.with_stated(
+        index.set_column(1, "index_day", pa.array([1500], pa.int32())), tmp_path
+    ).to_pylist()
+    assert (later["first_day"], later["last_contact"], later["observed_until"]) == (1100, 1500, 2000)
+
+
 def test_open_coverage_is_follow_up_to_the_month_of_the_last_claim_alone(tmp_path: Path) -> None:
     columns = {
         "subject_id": 1,

@@ -1,6 +1,7 @@
 """Observation periods: the time in which a patient's claims are complete, for example while insured.
 
-A source may state the periods. Otherwise the period of a patient runs from the first contact to the last.
+A source may state the periods, several for a patient who left and came back. Otherwise the period of a
+patient runs from the first contact to the last.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
@@ -23,7 +26,11 @@ from claimscale.events.table import day_number
 from claimscale.sources.raw import RawEvents
 
 SCHEMA = pa.schema([("subject_id", pa.int64()), ("start", pa.timestamp("us")), ("end", pa.timestamp("us"))])
-NEVER, ALWAYS = -(10**6), 10**6
+GAP_DAYS = 32
+"""Days without insurance that do not end a period: claims are by month, and renewals are written late."""
+DAY_RANGE = 2**23
+"""More than twice the largest day number, for keys of subject and day."""
+NEVER, ALWAYS = -(10**6), 10**7
 """Days before and after all others."""
 STATED = b"stated by the source"
 """Metadata key of `observation.parquet`: yes or no."""
@@ -31,13 +38,57 @@ CLAIMS_UNTIL = b"claims until"
 """Metadata key of `observation.parquet`: the day of the last contact of all patients."""
 
 
+@dataclass(frozen=True)
+class Periods:
+    """Observation periods as day numbers, int64 [n], by subject and start; those of a subject are apart."""
+
+    subject: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+    def on(self, subject: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Start and end of the period that began last by the day, or else of the first; who has a period.
+
+        Later periods are not used: on the day, nobody knows that a patient will be insured again.
+        """
+        if not len(self.subject):
+            return day, day, np.zeros(len(day), bool)
+        known = np.unique(self.subject)
+        number = np.searchsorted(known, subject)
+        listed = known[np.minimum(number, len(known) - 1)] == subject
+        keys = np.searchsorted(known, self.subject) * DAY_RANGE + self.start
+        begun = np.searchsorted(keys, number * DAY_RANGE + day.astype(np.int64), side="right") - 1
+        first = np.minimum(np.searchsorted(self.subject, subject), len(keys) - 1)
+        place = np.maximum(begun, first)
+        return self.start[place], self.end[place], listed
+
+
+def read_periods(events: Path) -> Periods:
+    """The observation periods of an events folder."""
+    table = pq.read_table(events / "observation.parquet").sort_by(
+        [("subject_id", "ascending"), ("start", "ascending")]
+    )
+    start, end = (
+        table[name].to_numpy().astype("datetime64[D]").astype(np.int64) for name in ("start", "end")
+    )
+    return Periods(table["subject_id"].to_numpy(), start, end)
+
+
 def stated_periods(raw: RawEvents, patients: ir.Table, engine: Engine) -> pa.Table | None:
-    """One period per patient as the source states it; None if the source states none."""
+    """The periods of each patient as the source states them; None if it states none.
+
+    Periods that overlap, or that GAP_DAYS or less separate, are one.
+    """
     if raw.observation is None:
         return None
     periods = raw.observation.inner_join(patients, "patient").filter(_.start.notnull(), _.end.notnull())
-    joined = periods.group_by("subject_id").aggregate(start=_.start.min(), end=_.end.max())
-    return engine.to_arrow(joined.order_by("subject_id")).cast(SCHEMA)
+    earlier = ibis.window(group_by="subject_id", order_by=["start", "end"], rows=(None, -1))
+    so_far = ibis.window(group_by="subject_id", order_by=["start", "end"], rows=(None, 0))
+    marked = periods.mutate(ended=_.end.max().over(earlier))
+    marked = marked.mutate(begins=(_.start > _.ended + ibis.interval(days=GAP_DAYS)).ifelse(1, 0))
+    numbered = marked.mutate(number=_.begins.sum().over(so_far))
+    joined = numbered.group_by("subject_id", "number").aggregate(start=_.start.min(), end=_.end.max())
+    return engine.to_arrow(joined.order_by("subject_id", "start").drop("number")).cast(SCHEMA)
 
 
 def contact_periods(events: EventColumns) -> pa.Table:
@@ -87,35 +138,28 @@ def month_end(day: dt.date) -> dt.date:
 def with_stated(index: pa.Table, events: Path) -> pa.Table:
     """Index dates (columns as of `tasks.index_dates`) with the observation periods that the source states.
 
-    `first_day`, which decides who has enough history, becomes the stated start unless that is after the
-    index date, when it was not known yet. `last_contact`, which decides who has been seen recently, becomes
-    the index date for those who are then observed, and NEVER for those who are not. `observed_until`, which
-    decides censoring only, becomes the stated end, at most the end of the month of the last claim: coverage
-    often ends long after the claims do, or is open. Nothing changes for patients without a stated period.
+    The period is that which began last by the index date. `first_day`, which decides who has enough history,
+    becomes its start unless that is after the index date, when it was not known yet. `last_contact`, which
+    decides who has been seen recently, becomes the index date for those who are then observed, and NEVER for
+    those who are not. `observed_until`, which decides censoring only, becomes its end, at most the end of the
+    month of the last claim: coverage often ends long after the claims do, or is open. Nothing changes for
+    patients without a stated period.
     """
-    table = pq.read_table(events / "observation.parquet")
-    metadata = table.schema.metadata or {}
-    if not len(table) or metadata.get(STATED) != b"yes":
+    metadata = pq.read_schema(events / "observation.parquet").metadata or {}
+    if metadata.get(STATED) != b"yes":
         return index
     last_claim = _claims_until(metadata)
     complete_until = ALWAYS if last_claim is None else day_number(month_end(last_claim))
-    table = table.sort_by("subject_id")
-    subjects = table["subject_id"].to_numpy()
-    start, end = (
-        table[name].to_numpy().astype("datetime64[D]").astype(np.int32) for name in ("start", "end")
-    )
-    wanted = index["subject_id"].to_numpy()
-    place = np.minimum(np.searchsorted(subjects, wanted), len(subjects) - 1)
-    listed = subjects[place] == wanted
     first_day, last_contact, observed_until, index_day = (
         index[name].to_numpy() for name in ("first_day", "last_contact", "observed_until", "index_day")
     )
-    known = listed & (start[place] <= index_day)
+    start, end, listed = read_periods(events).on(index["subject_id"].to_numpy(), index_day)
+    known = listed & (start <= index_day)
     seen = np.where(listed, NEVER, last_contact)
     changed = {
-        "first_day": np.where(known, start[place], first_day),
-        "last_contact": np.where(known & (end[place] >= index_day), index_day, seen),
-        "observed_until": np.where(listed, np.minimum(end[place], complete_until), observed_until),
+        "first_day": np.where(known, start, first_day),
+        "last_contact": np.where(known & (end >= index_day), index_day, seen),
+        "observed_until": np.where(listed, np.minimum(end, complete_until), observed_until),
     }
     for name, values in changed.items():
         position = index.schema.get_field_index(name)

@@ -14,6 +14,7 @@ from claimscale.config.secrets import expand
 from claimscale.config.study import Study
 from claimscale.config.tasks import Task
 from claimscale.errors import BadInput
+from claimscale.events.observation import read_periods
 from claimscale.events.source_ids import read_source_ids
 from claimscale.events.table import day_number, usable_days
 from claimscale.seeded_random import hashed_order
@@ -52,8 +53,7 @@ def read(task: Task, study: Study, events: Path, cohort: Path) -> tuple[pa.Table
     day = usable_days(given["prediction_time"])
     value = given["boolean_value"].to_numpy()
 
-    observed = pq.read_table(events / "observation.parquet")
-    start, end, is_seen = _look_up(subject, observed, ["start", "end"])
+    start, end, is_seen = read_periods(events).on(subject, day)
     patients = read_patients(cohort)
     place, is_patient = _places(subject, patients["subject_id"].to_numpy())
     split = np.asarray(patients["split"].to_pylist(), dtype="U16")[place]
