@@ -526,15 +526,15 @@ def test_the_period_of_a_day_is_that_which_began_last(tmp_path: Path) -> None:
             assert (begins, ends) == (expected, expected + 5)
 
 
+def at_day_1000(observed_until: int) -> pa.Table:
+    """An index date of patient 1."""
+    columns = {"subject_id": 1, "index_day": 1000, "first_day": 9, "last_contact": 990}
+    columns |= {"observed_until": observed_until}
+    return pa.table({name: np.array([day], np.int32) for name, day in columns.items()})
+
+
 def test_who_left_is_not_in_sight_though_insured_again_later(tmp_path: Path) -> None:
-    columns = {
-        "subject_id": 1,
-        "index_day": 1000,
-        "first_day": 100,
-        "last_contact": 990,
-        "observed_until": 1990,
-    }
-    index = pa.table({name: np.array([day], np.int32) for name, day in columns.items()})
+    index = at_day_1000(observed_until=1990)
     starts, ends = np.array([0, 1100]), np.array([900, 2000])
     table = pa.table([pa.array([1, 1]), timestamps(starts), timestamps(ends)], schema=observation.SCHEMA)
     observation.write(table, True, tmp_path / "observation.parquet")
@@ -547,14 +547,7 @@ def test_who_left_is_not_in_sight_though_insured_again_later(tmp_path: Path) -> 
 
 
 def test_open_coverage_is_follow_up_to_the_month_of_the_last_claim_alone(tmp_path: Path) -> None:
-    columns = {
-        "subject_id": 1,
-        "index_day": 1000,
-        "first_day": 100,
-        "last_contact": 990,
-        "observed_until": 999,
-    }
-    index = pa.table({name: np.array([day], np.int32) for name, day in columns.items()})
+    index = at_day_1000(observed_until=999)
     open_end = [pa.array([1]), timestamps(np.array([0])), timestamps(np.array([10**6]))]
     for claims_until, expected in ((None, 10**6), (dt.date(1972, 10, 2), 1034), (dt.date(1972, 2, 29), 789)):
         periods = pa.table(open_end, schema=observation.SCHEMA)
@@ -562,7 +555,7 @@ def test_open_coverage_is_follow_up_to_the_month_of_the_last_claim_alone(tmp_pat
         found = observation.with_stated(index, tmp_path).to_pylist()[0]
         assert found["observed_until"] == expected
         assert found["last_contact"] == 1000, "the patient is covered on the index date"
-        assert observation.claims_until(tmp_path) == claims_until
+        assert observation.last_claim(tmp_path) == claims_until
 
 
 def test_the_future_of_observation_decides_nobodys_eligibility(tmp_path: Path) -> None:

@@ -116,12 +116,12 @@ def last_contact(contacts: pa.Table) -> dt.date | None:
     return times.max().astype("datetime64[D]").item() if len(times) else None
 
 
-def claims_until(events: Path) -> dt.date | None:
+def last_claim(events: Path) -> dt.date | None:
     """The last day on which any patient of an events folder had a contact; None if it is not written."""
-    return _claims_until(pq.read_schema(events / "observation.parquet").metadata or {})
+    return _last_claim(pq.read_schema(events / "observation.parquet").metadata or {})
 
 
-def _claims_until(metadata: Mapping[bytes, bytes]) -> dt.date | None:
+def _last_claim(metadata: Mapping[bytes, bytes]) -> dt.date | None:
     day = metadata.get(CLAIMS_UNTIL)
     return None if day is None else dt.date.fromisoformat(day.decode())
 
@@ -148,8 +148,8 @@ def with_stated(index: pa.Table, events: Path) -> pa.Table:
     metadata = pq.read_schema(events / "observation.parquet").metadata or {}
     if metadata.get(STATED) != b"yes":
         return index
-    last_claim = _claims_until(metadata)
-    complete_until = ALWAYS if last_claim is None else day_number(month_end(last_claim))
+    last = _last_claim(metadata)
+    complete_until = ALWAYS if last is None else day_number(month_end(last))
     first_day, last_contact, observed_until, index_day = (
         index[name].to_numpy() for name in ("first_day", "last_contact", "observed_until", "index_day")
     )

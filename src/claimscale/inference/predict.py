@@ -136,7 +136,8 @@ def _write(
         found = eligible_dates(events, engine, package.config, dates.table(table))
         lookup = lookup_of(events, engine, package.config, package.vocabulary)
         counts = _counts_before(package, engine, table, found)
-        counts.claims_until, counts.last_on = claims_until(events, engine), max(dates.on, default=None)
+        if dates.on:
+            counts.claims_until, counts.last_on = claims_until(events, engine), max(dates.on)
         counts.codes = code_counts(events, engine, package.vocabulary, lookup)
         ids = read_source_ids(events)
         if ids is not None:

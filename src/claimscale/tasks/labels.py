@@ -87,7 +87,7 @@ def build_labels(study: Study, engine: Engine, events: Path, cohort: Path, targe
 
 def refuse_landmark_after_claims(study: Study, events: Path) -> None:
     """Raise BadInput for a task whose outcome has its time after the claims: more patients would not help."""
-    claims = observation.claims_until(events)
+    claims = observation.last_claim(events)
     tasks = [task for task in study.tasks if task.index == "landmark" and task.labels is None]
     if claims is None or not tasks:
         return
