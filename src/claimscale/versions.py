@@ -15,11 +15,11 @@ VERSIONS: dict[str, int] = {
     "labels": 3,
     "oracle": 3,
     # Kinds of cells.
-    "pretrain": 4,
-    "sweep": 4,
-    "phenome": 2,
+    "pretrain": 5,
+    "sweep": 5,
+    "phenome": 3,
     "phenome_lightgbm": 2,
-    "finetune": 4,
+    "finetune": 5,
     "lightgbm": 3,
     "logistic": 3,
     "outcome_history": 3,
@@ -31,5 +31,5 @@ VERSIONS: dict[str, int] = {
     # Results.
     "validity": 2,
     "summary": 8,
-    "report": 11,
+    "report": 12,
 }

@@ -1,4 +1,5 @@
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,9 @@ from claimscale.model.encoder import (
     newest_code_days,
 )
 from claimscale.model.record_sums import RecordSums
+from claimscale.model.shapes import PAIRS_PER_CODE
 from claimscale.tokens.batches import Batch, microbatches
+from claimscale.tokens.code_pairs import CodePairs
 from claimscale.tokens.sequences import WINDOWS_DAYS, Sequences
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.training.device import encoder_inputs
@@ -303,3 +306,39 @@ def test_activity_is_shared_by_all_codes() -> None:
     torch.nn.init.normal_(encoder.activity.weight)
     rise = encoder.incident_logits(hidden, sums, inputs) - before
     assert torch.allclose(rise, rise[:, :1].expand_as(rise), atol=1e-4) and (rise[:, 0].abs() > 1e-3).all()
+
+
+def _pairs(later: int, earlier: int, rate: float) -> CodePairs:
+    pairs = CodePairs.none(VOCABULARY, PAIRS_PER_CODE)
+    pairs.earlier[later, 0], pairs.log_rates[later, 0] = earlier, math.log(rate)
+    return pairs
+
+
+def test_a_pair_adds_its_rate_to_the_odds_of_the_later_code_alone() -> None:
+    encoder, inputs = _encoder(), _inputs(_whole(_sequences([5, 7])))
+    hidden, sums, first = torch.randn(2, SHAPE.width), _random_sums(2), inputs.layout.bounds[:-1].long()
+    earlier = int(inputs.token[first[0] + 3])
+    elsewhere = (inputs.token[first[1] :] == earlier).any()
+    later = next(code for code in range(6, VOCABULARY) if code not in inputs.token)
+    activity = encoder.activity(hidden).exp()[:, 0]
+    before = encoder.incident_logits(hidden, sums, inputs).exp()
+    encoder.pair_hazards.start_at(_pairs(later, earlier, 0.25))
+    added = encoder.incident_logits(hidden, sums, inputs).exp() - before
+    times = (inputs.token[first[0] : first[1]] == earlier).sum()
+    torch.testing.assert_close(added[0, later], 0.25 * times * activity[0], rtol=1e-3, atol=1e-6)
+    added[0, later] = 0
+    assert elsewhere or added.abs().max() < 1e-4
+    few = encoder.incident_logits(hidden, sums, inputs, torch.tensor([later, 7]))
+    torch.testing.assert_close(few, encoder.incident_logits(hidden, sums, inputs)[:, [later, 7]])
+
+
+def test_training_changes_the_rate_of_a_pair_and_its_weight_in_time() -> None:
+    encoder, inputs = _encoder(), _inputs(_whole(_sequences([5, 7])))
+    token = int(inputs.token[3])
+    encoder.pair_hazards.start_at(_pairs(9, token, 0.25))
+    logits = encoder.incident_logits(torch.randn(2, SHAPE.width), _random_sums(2), inputs)
+    logits[:, 9].sum().backward()
+    change, time = encoder.pair_hazards.change.grad, encoder.pair_hazards.time.grad
+    assert change is not None and time is not None
+    assert change[9, 0] > 0 and change.count_nonzero() == 1
+    assert time[encoder.types[token]].abs().sum() > 0

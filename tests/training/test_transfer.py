@@ -9,7 +9,8 @@ import torch
 from claimscale.codes.systems import TYPES
 from claimscale.errors import BadInput
 from claimscale.model.encoder import Encoder
-from claimscale.model.shapes import Shape
+from claimscale.model.shapes import PAIRS_PER_CODE, Shape
+from claimscale.tokens.code_pairs import CodePairs
 from claimscale.tokens.special_tokens import SPECIAL_CODES
 from claimscale.tokens.token_metadata import TokenMetadata
 from claimscale.tokens.vocabulary import Vocabulary
@@ -74,6 +75,28 @@ def test_a_suspected_diagnosis_is_another_token() -> None:
     there, here = vocabulary_of(CODES), vocabulary_of(CODES, TYPES.index("suspected"))
     plain = [(each, TokenMetadata.plain(each.types)) for each in (here, there)]
     assert (Alignment.of(*plain).nearest[len(SPECIAL_CODES) :] == NO_ROW).all()
+
+
+def test_pairs_move_to_the_tokens_of_their_codes() -> None:
+    there = vocabulary_of(["ICD10//E11", "ICD10//I10", "ICD10//N18"])
+    here = vocabulary_of(["ICD10//N18", "ICD10//Z99", "ICD10//E11"])
+    plain = [(each, TokenMetadata.plain(each.types)) for each in (here, there)]
+    mine, theirs = (encoder_of(*pair, seed=seed) for seed, pair in enumerate(plain))
+    e11, i10, n18 = (there.codes.index(f"ICD10//{code}") for code in ("E11", "I10", "N18"))
+    known = CodePairs.none(there.size, PAIRS_PER_CODE)
+    known.earlier[n18, :2], known.log_rates[n18, :2] = (i10, e11), (-1.0, -2.0)
+    theirs.pair_hazards.start_at(known)
+    own = CodePairs.none(here.size, PAIRS_PER_CODE)
+    own.earlier[here.codes.index("ICD10//Z99"), 0] = here.codes.index("ICD10//E11")
+    own.log_rates[here.codes.index("ICD10//Z99"), 0] = -3.0
+    mine.pair_hazards.start_at(own)
+    EncoderStart(theirs.state_dict(), Alignment.of(*plain), "").load(mine)
+    rates, earlier = mine.pair_hazards.log_rates, mine.pair_hazards.earlier
+    later = here.codes.index("ICD10//N18")
+    assert earlier[later, :2].tolist() == [here.size, here.codes.index("ICD10//E11")]
+    assert torch.isinf(rates[later, 0]), "the package's earlier code is not in the vocabulary"
+    assert rates[later, 1] == -2.0 + theirs.pair_hazards.change[n18, 1]
+    assert rates[here.codes.index("ICD10//Z99"), 0] == -3.0, "what only this study knows is kept"
 
 
 def test_other_dimensions_are_refused() -> None:

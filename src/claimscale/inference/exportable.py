@@ -18,6 +18,7 @@ from claimscale.model.block import Block, RmsNorm
 from claimscale.model.classifier import LEAST_HAZARD, SUM_SCALE, EncoderClassifier
 from claimscale.model.encoder import LONGEST_AGO, CodeHead
 from claimscale.model.kernels import NORM_EPSILON
+from claimscale.model.pair_hazards import LEAST_HAZARD as LEAST_PAIR_HAZARD
 from claimscale.model.record_sums import LARGEST_LOG
 from claimscale.model.shapes import TIME_FEATURES
 from claimscale.tokens.special_tokens import LEADING
@@ -66,7 +67,8 @@ class ExportableClassifier(nn.Module):
         hazards = encoder.hazards
         log_BLR = hazards.causes(_norm(hazards.norm, x_BLd + context_BLd))
         causes_BR = (log_BLR.clamp(-LARGEST_LOG, LARGEST_LOG).exp() * real_BL1).sum(1)
-        logits_BK = self._incident_logits(cls_Bd, sums_Bd, causes_BR)
+        pairs_BK = self._pair_hazards(token, features_BLF, real_BL1)
+        logits_BK = self._incident_logits(cls_Bd, sums_Bd, causes_BR, pairs_BK)
         logits_BK = logits_BK + self._recurrence(token, features_BLF * real_BL1)
         return logit_B + classifier.zero_shot_scale * _any_incident(logits_BK)
 
@@ -95,7 +97,19 @@ class ExportableClassifier(nn.Module):
         time_BLd = encoder.time(features_BLF / math.sqrt(TIME_FEATURES / 2))
         return (x_BLd + time_BLd) * completep.input_multiplier()
 
-    def _incident_logits(self, cls_Bd: Tensor, sums_Bd: Tensor, causes_BR: Tensor) -> Tensor:
+    def _pair_hazards(self, token: Tensor, features_BLF: Tensor, real_BL1: Tensor) -> Tensor:
+        """As `PairHazards.log_hazards` of the outcome's codes, [B, K]."""
+        pairs, outcome_K = self.encoder.pair_hazards, self.classifier.outcome_tokens
+        weight_BL = pairs.weights(self.encoder.types[token], features_BLF) * real_BL1.squeeze(2)
+        hazards_B = []
+        for earlier_P, rates_P in zip(pairs.earlier[outcome_K], pairs.rates(outcome_K), strict=True):
+            is_earlier_BLP = (token.unsqueeze(2) == earlier_P).float()
+            hazards_B.append(((is_earlier_BLP @ rates_P) * weight_BL).sum(1))
+        return (torch.stack(hazards_B, 1) + LEAST_PAIR_HAZARD).log()
+
+    def _incident_logits(
+        self, cls_Bd: Tensor, sums_Bd: Tensor, causes_BR: Tensor, pairs_BK: Tensor
+    ) -> Tensor:
         """As `Encoder.incident_logits` of the outcome's codes, without recurrence: [B, K]."""
         encoder, codes = self.encoder, self.classifier.outcome_tokens
         embeddings_KE, hazards = self.embeddings[codes], encoder.hazards
@@ -106,7 +120,7 @@ class ExportableClassifier(nn.Module):
         effects_KR = hazards.effects(embeddings_KE * completep.input_multiplier())
         effects_KR = effects_KR.clamp(-LARGEST_LOG, LARGEST_LOG).exp()
         hazards_BK = F.linear(causes_BR, effects_KR).log() + (hazards.bias[codes] - hazards.offset)
-        return _log_add(logits_BK, hazards_BK) + encoder.activity(cls_Bd)
+        return _log_add(logits_BK, _log_add(hazards_BK, pairs_BK)) + encoder.activity(cls_Bd)
 
     def _head_states(self, hidden_Bd: Tensor, head: CodeHead) -> Tensor:
         encoder = self.encoder

@@ -1,10 +1,10 @@
 """A classifier's logit as a function of which codes are present, and of age and sex.
 
 Every code of a sequence has a presence from 0 to 1, its weight wherever positions meet: in attention, in the
-mean of the states, in the sums over the record and in the recurrence terms. With presence 1 the logit is that
-of the model. With presence 0 the code is not there: nothing stands in its place, and the logit is that of the
-model without it. Age, sex and the days since the newest code are vectors in the embeddings of the two leading
-positions.
+mean of the states, in the sums over the record, in the hazards of pairs and in the recurrence terms. With
+presence 1 the logit is that of the model. With presence 0 the code is not there: nothing stands in its place,
+and the logit is that of the model without it. Age, sex and the days since the newest code are vectors in the
+embeddings of the two leading positions.
 Shape suffixes: S points, T positions, N = S T, K codes of the outcome, d width, h heads, F features.
 """
 
@@ -53,6 +53,8 @@ class PresenceModel:
     baseline: Point
     embedded_Td: Tensor
     """Inputs of the first layer without the vectors of PERSON."""
+    pairs_T: Tensor
+    """What the code of each position weighs in the hazards of pairs."""
     recurrence_TK: Tensor | None
     """What each position adds to the logits of the outcome's codes; None without a zero-shot logit."""
 
@@ -78,6 +80,7 @@ class PresenceModel:
             Point(present, person[None]),
             Point(absent, empty[None]),
             embedded_Td,
+            encoder.pair_hazards.weights(encoder.types[inputs.token.long()], encoder.features(inputs)),
             _recurrence(model, inputs) if model.has_zero_shot else None,
         )
 
@@ -114,9 +117,16 @@ class PresenceModel:
         count = self.inputs.count[:1].expand(len(token), -1)
         layout = BatchLayout.of(np.full(points, LEADING), presence_ST.device)
         none = EncoderInputs(token, torch.zeros_like(token), torch.zeros_like(token), count, layout)
-        logits_SK = self.model.encoder.incident_logits(states.cls, states.sums, none, outcome_K)
+        encoder, recorded_SV = self.model.encoder, self._recorded(presence_ST)
+        logits_SK = encoder.incident_logits(states.cls, states.sums, none, outcome_K, recorded_BV=recorded_SV)
         assert self.recurrence_TK is not None
         return any_incident(logits_SK + presence_ST @ self.recurrence_TK)
+
+    def _recorded(self, presence_ST: Tensor) -> Tensor:
+        """`Encoder.recorded_codes` with each code in proportion to its presence, [S, V + 1]."""
+        codes = len(self.model.encoder.pair_hazards.earlier)
+        empty_SV = presence_ST.new_zeros(len(presence_ST), codes + 1)
+        return empty_SV.index_add(1, self.inputs.token.long(), presence_ST * self.pairs_T)
 
 
 def _inputs(sequence: Sequences, device: torch.device) -> EncoderInputs:

@@ -22,8 +22,10 @@ from claimscale.model.attention import BatchLayout, QueryPositions
 from claimscale.model.block import Block, RmsNorm
 from claimscale.model.cross_entropy import incident_cross_entropy, summed_cross_entropy
 from claimscale.model.inputs import CodesAndFeatures, EncoderInputs, IncidentTargets, States
+from claimscale.model.pair_hazards import PairHazards
 from claimscale.model.record_sums import AdditiveHazards, RecordSums, SumPooling
 from claimscale.model.shapes import COUNT_FEATURES, TIME_FEATURES, TYPE_COUNT, Shape
+from claimscale.tokens.code_pairs import CodePairs
 from claimscale.tokens.token_metadata import TokenMetadata
 
 ROTARY_DAYS = (14.0, 40 * DAYS_PER_YEAR)
@@ -65,6 +67,7 @@ class Encoder(nn.Module):
         self.final_norm = RmsNorm(shape.width)
         self.masked_head, self.incident_head = CodeHead(shape), CodeHead(shape)
         self.sum_pooling, self.hazards = SumPooling(shape), AdditiveHazards(shape)
+        self.pair_hazards = PairHazards(shape)
         self.recurrence = nn.Linear(TIME_FEATURES + COUNT_FEATURES, TYPE_COUNT, bias=False)
         self.own_recurrence = completep.HiddenLinear(shape.embedding, TIME_FEATURES + COUNT_FEATURES)
         self.activity = completep.HiddenLinear(shape.width, 1)
@@ -122,20 +125,24 @@ class Encoder(nn.Module):
         inputs: EncoderInputs,
         codes_K: Tensor | None = None,
         known: CodesAndFeatures | None = None,
+        recorded_BV: Tensor | None = None,
     ) -> Tensor:
         """Logits [B, V] of each code to be incident, from states at [CLS] and the sums over the record.
 
         Only [B, K] where `codes_K` names the codes, which saves most of the work.
 
-        The states and the summed states give log odds, to whose odds the summed hazards are added. A code of
-        the sequence may recur. Its logit has a recurrence term, linear in the features of time and
-        count: weights shared by all codes of a type, plus weights linear in the code's embedding. All codes
-        share a term, the activity: after a death or a move no code follows. `known` is what has been computed
-        of the same inputs.
+        The states and the summed states give log odds, to whose odds the summed hazards and those of pairs
+        are added. A code of the sequence may recur. Its logit has a recurrence term, linear in the features
+        of time and count: weights shared by all codes of a type, plus weights linear in the code's embedding.
+        All codes share a term, the activity: after a death or a move no code follows. `known` is what has
+        been computed of the same inputs, and `recorded_BV` replaces the recorded codes of the pairs.
         """
         states_BE = self._head_states(hidden_Bd, self.incident_head)
         states_BE = states_BE + self.sum_pooling.code_states(sums.states)
         embeddings_VE = self.code_embeddings() if known is None else known.embeddings
+        features_TF = self.features(inputs) if known is None else known.features
+        if recorded_BV is None:
+            recorded_BV = self.recorded_codes(inputs, features_TF)
         bias_V = self.incident_head.bias
         codes = slice(None) if codes_K is None else codes_K
         # Risks of few codes are read, those of all are trained.
@@ -145,9 +152,15 @@ class Encoder(nn.Module):
             states_BE = states_BE if codes_K is None else states_BE.float()
             logits_BK = F.linear(states_BE, embeddings_KE, bias_V[codes]).float()
             hazards_BK = self.hazards.code_logits(sums.log_hazards, embeddings_KE, codes)
+            hazards_BK = torch.logaddexp(hazards_BK, self.pair_hazards.log_hazards(recorded_BV, codes))
             logits_BK = torch.logaddexp(logits_BK, hazards_BK) + self.activity(hidden_Bd).float()
-        features_TF = self.features(inputs) if known is None else known.features
         return self._recurring(logits_BK, CodesAndFeatures(embeddings_VE, features_TF), inputs, codes_K)
+
+    def recorded_codes(self, inputs: EncoderInputs, features_TF: Tensor) -> Tensor:
+        """The weights of each sequence's codes in the hazards of pairs, float32 [B, V + 1]."""
+        token_T = inputs.token.long()
+        weight_T = self.pair_hazards.weights(self.types[token_T], features_TF)
+        return self.pair_hazards.recorded(token_T, weight_T, inputs.layout)
 
     def _recurring(
         self, logits_BK: Tensor, known: CodesAndFeatures, inputs: EncoderInputs, codes_K: Tensor | None
@@ -181,11 +194,13 @@ class Encoder(nn.Module):
         return incident_cross_entropy(self.incident_logits(hidden_Bd, sums, inputs), targets)
 
     @torch.no_grad()
-    def start_at(self, log_odds_V: np.ndarray) -> None:
-        """Start from these log odds of incident codes: half by the states, half by the hazards."""
+    def start_at(self, log_odds_V: np.ndarray, pairs: CodePairs | None = None) -> None:
+        """Start from these log odds of incident codes, half by the states, half by the hazards, and pairs."""
         half_V = torch.from_numpy(log_odds_V - math.log(2))
         self.incident_head.bias.copy_(half_V)
         self.hazards.bias.copy_(half_V)
+        if pairs is not None:
+            self.pair_hazards.start_at(pairs)
 
     def code_embeddings(self) -> Tensor:
         """Embeddings of all tokens, [V, E]: sums of a token's own and its groups', at the variance of one."""

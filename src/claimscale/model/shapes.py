@@ -2,12 +2,12 @@
 
 For a vocabulary V in G code groups, width d, layers L, feed-forward f and embedding width E an encoder has
 
-    N = (V + G)·E + 3V + 5d² + 3dE + 102d + 88E + 704 + L(4d² + 3df + 2d) + 2Ed·[E < d]
+    N = (V + G)·E + (3 + P)V + 5d² + 3dE + 102d + 88E + 1408 + L(4d² + 3df + 2d) + 2Ed·[E < d]
 
 parameters: embeddings of tokens and groups (tied to both heads), biases and transforms of the heads (2d²),
 sum pooling (d² + dE), additive hazards of 2d causes (2d² + 2dE), features of age and time (80d), counts (8d),
-types (8d), activity (d) and five norms (5d), the recurrence weights by type and by embedding (88E), the
-layers, and the projections of a factorised embedding.
+types (8d), activity (d) and five norms (5d), the recurrence weights by type and by embedding (88E), the rates
+of P pairs of each code and their weights by type, the layers, and the projections of a factorised embedding.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ TIME_FEATURES = 80
 COUNT_FEATURES = 2 * len(WINDOWS_DAYS)
 TYPE_COUNT = 8
 CAUSES_PER_WIDTH = 2
+PAIRS_PER_CODE = 8
+"""Earlier codes of which the hazard of an incident code is a sum, at most (`tokens.code_pairs`)."""
 HEADS = 2
 """One for masked codes, one for incident codes."""
 TOLERANCE = 0.02
@@ -85,7 +87,8 @@ def parameters(shape: Shape) -> int:
     recurrence = (TIME_FEATURES + COUNT_FEATURES) * (TYPE_COUNT + shape.embedding)
     sum_pooling = shape.width * (shape.width + shape.embedding + 1)
     hazards = shape.causes * (shape.width + shape.embedding) + shape.width + shape.vocabulary
-    sums = sum_pooling + hazards
+    pairs = shape.vocabulary * PAIRS_PER_CODE + TYPE_COUNT * (TIME_FEATURES + COUNT_FEATURES)
+    sums = sum_pooling + hazards + pairs
     return embeddings + heads + inputs + projections + recurrence + sums + non_embedding_parameters(shape)
 
 
@@ -130,7 +133,8 @@ def forward_flops(shape: Shape, work: ForwardPass) -> float:
     total = work.tokens * work.embedded * (features * d + projection)
     total += work.tokens * (shape.layers * per_key + (shape.layers - 1) * per_query) + queries * per_query
     total += work.masked * (d * d + projection + shape.vocabulary * embedding)
-    total += work.incident * (d * d + projection + d * embedding + work.codes * (embedding + shape.causes))
+    per_code = embedding + shape.causes + PAIRS_PER_CODE
+    total += work.incident * (d * d + projection + d * embedding + work.codes * per_code)
     total += work.passes * work.codes * embedding * shape.causes
     if work.pools:
         total += work.tokens * d * (d + shape.causes)

@@ -18,6 +18,7 @@ from claimscale.config.sources import (
 )
 from claimscale.config.study import Study
 from claimscale.findings import Finding, finding, sentences
+from claimscale.model.shapes import PAIRS_PER_CODE
 from claimscale.report import phenome_methods, task_methods
 from claimscale.report.page_data import ARMS
 from claimscale.summary.entries import METRIC_NAMES
@@ -196,7 +197,10 @@ def _pretraining(study: Study, sizes: list[str]) -> Iterator[Finding]:
     else:
         yield finding("methods.masked_tokens", share=chosen.mask_probability)
     if chosen.incident_weight:
-        yield finding("methods.incident_codes", days=chosen.horizon_days, weight=chosen.incident_weight)
+        yield finding(
+            "methods.incident_codes",
+            days=chosen.horizon_days, weight=chosen.incident_weight, pairs=PAIRS_PER_CODE,
+        )  # fmt: skip
         yield finding("methods.calendar_dates", share=chosen.calendar_date_share)
     if len(chosen.cooldown_fractions) > 1:
         yield finding("methods.cooldowns", fractions=chosen.cooldown_fractions)

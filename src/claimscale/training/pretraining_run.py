@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,8 +21,9 @@ from claimscale.model.attention import QueryPositions
 from claimscale.model.completep import make_optimizer
 from claimscale.model.encoder import Encoder, EncoderInputs, IncidentTargets
 from claimscale.model.pretraining_loss import pretraining_loss
-from claimscale.model.shapes import Shape
+from claimscale.model.shapes import PAIRS_PER_CODE, Shape
 from claimscale.tokens.batches import Batch, Batches, Masked, mask_batch
+from claimscale.tokens.code_pairs import CodePairs, code_pairs
 from claimscale.tokens.incident_codes import IncidentCodes
 from claimscale.tokens.pretraining_inputs import DatedSamples, EpochSamples, PretrainingSample
 from claimscale.tokens.special_tokens import LEADING
@@ -54,6 +56,11 @@ class PretrainingSetup:
     device: torch.device
     group: ProcessGroup = SINGLE
     start: EncoderStart | None = None
+
+    @cached_property
+    def code_pairs(self) -> CodePairs:
+        """The pairs of codes of the first epochs, on which every cooldown agrees."""
+        return code_pairs(self.train, self.shape.vocabulary, PAIRS_PER_CODE)
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ class PretrainingRun:
         torch.manual_seed(setup.seed)
         self.model = Encoder(setup.shape, setup.token_metadata).to(device)
         if first.incident is not None:  # learning that rare codes are rare would take a whole training
-            self.model.start_at(first.incident.log_odds(setup.shape.vocabulary))
+            self.model.start_at(first.incident.log_odds(setup.shape.vocabulary), setup.code_pairs)
         if setup.start is not None:
             setup.start.load(self.model)
         self.optimizer = make_optimizer(self.model, setup.shape.layers, settings.learning_rate, WEIGHT_DECAY)

@@ -12,6 +12,8 @@ from torch import Tensor
 from claimscale.codes.systems import ancestors
 from claimscale.errors import BadInput
 from claimscale.model.encoder import Encoder
+from claimscale.model.pair_hazards import PairHazards
+from claimscale.tokens.code_pairs import ABSENT
 from claimscale.tokens.token_metadata import NO_GROUP, TokenMetadata
 from claimscale.tokens.vocabulary import Vocabulary
 
@@ -19,6 +21,8 @@ NO_ROW = -1
 EMBEDDINGS, GROUPS = "token.weight", "group.weight"
 BIASES = ("masked_head.bias", "incident_head.bias", "hazards.bias")
 """One number per token: how common its code is."""
+PAIR_RATES = "pair_hazards.change"
+PAIR_TENSORS = ("earlier", "log_rates", "change")
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class EncoderStart:
         unless all dimensions but those of the vocabulary are the same.
         """
         for name, weight in encoder.named_parameters():
+            if name == PAIR_RATES:
+                continue
             found, rows = self.weights.get(name), self._rows(name)
             fixed = slice(0 if rows is None else 1, None)  # dimensions that no vocabulary has
             if found is None or found.shape[fixed] != weight.shape[fixed]:
@@ -78,6 +84,24 @@ class EncoderStart:
             else:
                 known = torch.as_tensor(rows != NO_ROW)
                 weight[known] = found[torch.as_tensor(rows)[known]].to(weight)
+        self._load_pairs(encoder.pair_hazards)
+
+    def _load_pairs(self, pairs: PairHazards) -> None:
+        """The pairs of every code that both vocabularies have, if both have the earlier code.
+
+        They replace the pairs counted here, and begin at the rates that the package has learnt.
+        """
+        try:
+            earlier, rates, change = (self.weights[f"pair_hazards.{name}"] for name in PAIR_TENSORS)
+        except KeyError as missing:
+            raise BadInput(f"pretrain.start: the package has no {missing.args[0]}") from None
+        own = torch.as_tensor(self.alignment.same)
+        known = torch.nonzero(own != NO_ROW).squeeze(1)
+        none = len(pairs.earlier)
+        token_here = torch.full((len(earlier) + 1,), none).index_copy(0, own[known], known)
+        moved = token_here[earlier[own[known]]]
+        rates = (rates + change)[own[known]].masked_fill(moved == none, ABSENT)
+        pairs.earlier[known], pairs.log_rates[known] = moved, rates.to(pairs.log_rates)
 
     def _rows(self, name: str) -> np.ndarray | None:
         """The rows of a parameter that has one per token or group."""
