@@ -22,6 +22,7 @@ from claimscale.model.encoder import Encoder, EncoderInputs, States
 from claimscale.model.shapes import TIME_FEATURES
 from claimscale.seeded_random import uniform
 from claimscale.tokens.batches import Batch, Masked
+from claimscale.tokens.code_pairs import CodePairs
 from claimscale.tokens.special_tokens import FIRST_CODE, MASK
 from claimscale.training import pretraining_run
 
@@ -117,12 +118,20 @@ def _mask_days(token, row, days, fraction, seed, step, hidden):
             hidden[at] = uniform(seed, step, row[at] * np.int64(1 << 31) - days[at]) < fraction
 
 
+def without_pairs() -> AbstractContextManager[object]:
+    """No earlier code has a rate of its own; the rates stay parameters without effect."""
+    return patch.object(
+        pretraining_run, "code_pairs", lambda samples, vocabulary, count: CodePairs.none(vocabulary, count)
+    )
+
+
 ALTERNATIVES: dict[str, Alternative] = {
     "time: rotary over months": rotary_over(months),
     "time: rotary over positions": rotary_over(positions),
     "time: no rotary": rotary_over(lambda inputs: torch.zeros_like(inputs.days)),
     "time: no age": without_features(0, TIME_FEATURES // 2),
     "masking: whole days": masks_whole_days,
+    "incident: no code pairs": without_pairs,
     "tuning: [CLS] alone": reads(only("cls")),
     "tuning: mean alone": reads(only("mean")),
     "tuning: sum alone": reads(only("sum")),
