@@ -30,6 +30,6 @@ VERSIONS: dict[str, int] = {
     "recipe": 1,
     # Results.
     "validity": 2,
-    "summary": 8,
-    "report": 12,
+    "summary": 9,
+    "report": 13,
 }
