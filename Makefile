@@ -36,7 +36,9 @@ check: $(DEVELOPED) style
 	$(IN)pytest --quiet --numprocesses 2 --dist loadfile $(FAST); tests=$$?; \
 	wait $$types && exit $$tests
 
-SUITE := pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One process more than cores: tests that kill, sleep or wait for a database leave a core idle.
+WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+SUITE := pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(DEVELOPED) style
 	@$(IN)pyright --pythonpath $(IN)python & types=$$!; \
